@@ -1,0 +1,81 @@
+# Needs python3, python3-venv and build-essential; the rest goes into $(VENV). PYTHON chooses the interpreter of a new one.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+
+CORE_C := $(wildcard csrc/*.c)
+CORE_H := $(wildcard csrc/*.h)
+SKIN := $(wildcard src/ringipc/*.pyx src/ringipc/*.pxd)
+CTESTS := $(patsubst tests/c/%.c,build/c/%,$(wildcard tests/c/*.c))
+LINT_C := $(wildcard $(foreach d,csrc tests/c benchmarks/limits examples,$(d)/*.c $(d)/*.h))
+LINT_PY := src $(wildcard tests benchmarks examples/*.py)
+
+CSTRICT := -std=c11 -Wall -Wextra -Wpedantic -Wconversion -Werror -D_GNU_SOURCE
+CFLAGS ?= -O2 -g
+
+.PHONY: demo test lint bench ctest clean
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+demo: $(VENV)/.demo $(VENV)/.built
+	$(BIN)/ringipc demo
+
+test: ctest $(VENV)/.dev $(VENV)/.built
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict $(LINT_PY)
+	PATH="$(abspath $(BIN)):$$PATH" cython-lint src  # it calls pycodestyle by name
+	$(BIN)/clang-format --dry-run -Werror $(LINT_C)
+	$(BIN)/clang-tidy --quiet $(CORE_C) -- -std=c11 -D_GNU_SOURCE -Icsrc
+	$(BIN)/cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+	    -D_GNU_SOURCE -D__linux__ -Icsrc csrc
+
+bench: $(VENV)/.bench $(VENV)/.built
+	$(BIN)/python -m benchmarks
+
+ctest: $(CTESTS)
+	@for t in $(CTESTS); do echo "$$t"; timeout 60 "$$t" || exit 1; done
+
+# One program a test file, each linked with the whole core.
+build/c/%: build/c/%.o $(CORE_C:csrc/%.c=build/c/core/%.o)
+	$(CC) $(CFLAGS) -pthread -o $@ $^
+
+build/c/%.o: tests/c/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CSTRICT) $(CFLAGS) -pthread -MMD -MP -Icsrc -c -o $@ $<
+
+build/c/core/%.o: csrc/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CSTRICT) $(CFLAGS) -pthread -MMD -MP -Icsrc -c -o $@ $<
+
+-include $(wildcard build/c/*.d build/c/core/*.d)
+
+# Stamps. The lists of packages are read from pyproject.toml, so they stand in one place only.
+LIST := import sys, tomllib; t = tomllib.load(open("pyproject.toml", "rb")); \
+        print("\n".join(t["build-system"]["requires"] if sys.argv[1] == "build" \
+        else t["project"]["optional-dependencies"][sys.argv[1]]))
+
+$(VENV)/.made: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -c '$(LIST)' build > $(VENV)/build.txt
+	$(PIP) install -r $(VENV)/build.txt
+	@touch $@
+
+$(VENV)/.demo $(VENV)/.bench $(VENV)/.dev: $(VENV)/.%: $(VENV)/.made
+	$(BIN)/python -c '$(LIST)' $* > $(VENV)/$*.txt
+	$(PIP) install -r $(VENV)/$*.txt
+	@touch $@
+
+# Editable, so Python files need no rebuild; the compiled module does.
+$(VENV)/.built: setup.py $(SKIN) $(CORE_C) $(CORE_H) $(VENV)/.made
+	$(PIP) install --no-build-isolation -e .
+	@touch $@
+
+clean:
+	rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f src/ringipc/_core*.so $(VENV)/.built
+	find $(wildcard src tests benchmarks examples) -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,91 @@
+#include "arena.h"
+
+#include <errno.h>
+#include <string.h>
+
+void rip_arena_init(struct rip_arena *arena, uint64_t capacity) {
+    *arena = (struct rip_arena){.gap_end = capacity, .capacity = capacity, .count = 1};
+}
+
+uint64_t rip_arena_live(const struct rip_arena *arena) {
+    uint64_t live = arena->at - arena->runs[arena->count - 1].lo;
+    for (unsigned i = 0; i + 1 < arena->count; i++) {
+        live += arena->runs[i].hi - arena->runs[i].lo;
+    }
+    return live;
+}
+
+void rip_arena_reclaim(struct rip_arena *arena, uint64_t seq, uint64_t offset, uint64_t next) {
+    struct rip_run *runs = arena->runs;
+    runs[arena->count - 1].hi = arena->at;
+    if (seq == next) { /* nothing is live */
+        rip_arena_init(arena, arena->capacity);
+        runs[0].seq = next;
+        return;
+    }
+    unsigned dead = 0;
+    while (dead + 1 < arena->count && runs[dead + 1].seq <= seq) {
+        dead++;
+    }
+    arena->count -= dead;
+    memmove(runs, runs + dead, arena->count * sizeof *runs);
+    /* read back from shared memory: believed only where it can be true; an empty message may lie outside of every run */
+    if (seq >= runs[0].seq && offset > runs[0].lo && offset <= runs[0].hi && offset % RIP_LINE == 0) {
+        runs[0].lo = offset;
+    }
+}
+
+/* The lowest place with need free bytes, or UINT64_MAX. */
+static uint64_t lowest_gap(const struct rip_arena *arena, uint64_t need) {
+    uint64_t place = 0;
+    for (int moved = 1; moved;) {
+        moved = 0;
+        for (unsigned i = 0; i < arena->count; i++) {
+            const struct rip_run *run = &arena->runs[i];
+            if (run->lo < run->hi && place < run->hi && run->lo < place + need) {
+                place = run->hi;
+                moved = 1;
+            }
+        }
+    }
+    return place <= arena->capacity && need <= arena->capacity - place ? place : UINT64_MAX;
+}
+
+static uint64_t next_live_byte(const struct rip_arena *arena, uint64_t place) {
+    uint64_t end = arena->capacity;
+    for (unsigned i = 0; i < arena->count; i++) {
+        const struct rip_run *run = &arena->runs[i];
+        if (run->lo < run->hi && run->lo >= place && run->lo < end) {
+            end = run->lo;
+        }
+    }
+    return end;
+}
+
+int rip_arena_place(struct rip_arena *arena, uint64_t need, uint64_t next) {
+    struct rip_run *last = &arena->runs[arena->count - 1];
+    last->hi = arena->at;
+    arena->gap_end = next_live_byte(arena, arena->at);
+    int fits = need <= arena->gap_end - arena->at;
+    uint64_t live = rip_arena_live(arena);
+    uint64_t place = UINT64_MAX;
+    if (!fits) {
+        place = lowest_gap(arena, need);
+    } else if (arena->at > 0 && live > 0) {
+        place = lowest_gap(arena, live > need ? live : need); /* staying is possible: move only for much room */
+    }
+    if (fits && place >= arena->at) {
+        return 0;
+    }
+    if (place == UINT64_MAX || (arena->count == RIP_MAX_RUNS && last->lo < last->hi)) {
+        return fits ? 0 : -EAGAIN;
+    }
+    if (last->lo < last->hi) {
+        last++;
+        arena->count++;
+    }
+    *last = (struct rip_run){.seq = next, .lo = place, .hi = place};
+    arena->at = place;
+    arena->gap_end = next_live_byte(arena, place);
+    return 0;
+}

@@ -1,0 +1,68 @@
+/* A handle's hold on a channel: its directory, the control file, the table lock, its own member entry. */
+#ifndef RIP_CHANNEL_H
+#define RIP_CHANNEL_H
+
+#include "segment.h"
+#include "wait.h"
+
+#define RIP_NO_MEMBER UINT32_MAX
+#define RIP_NO_LANE UINT32_MAX
+
+enum rip_handle_state { RIP_OPEN, RIP_CLOSED, RIP_FORKED };
+
+struct rip_channel {
+    uint32_t state; /* enum rip_handle_state; RIP_FORKED is set in a forked child, from its fork handler */
+    int dir;
+    struct rip_segment segment; /* control; its descriptor is the one that holds our locks */
+    struct rip_control *control;
+    uint32_t member; /* our entry, or RIP_NO_MEMBER */
+    uint64_t looked; /* when rip_reap last ran for us, nanoseconds */
+    struct rip_spin spin;
+    struct rip_channel *prev, *next; /* all handles of this process, for the fork handler */
+    char name[RIP_MAX_CHANNEL_NAME + 1];
+};
+
+/* 0 if a handle may be used, else -ESHUTDOWN or -ECHILD. */
+int rip_check(const struct rip_channel *ch);
+
+/* Opens the control file, and makes it if make. On success the table lock is held. */
+int rip_channel_enter(struct rip_channel *ch, const char *name, int make, uint32_t mode);
+/* Takes a member entry; the lock must be held. index: of its group, or RIP_NO_LANE while a producer has no lane yet. */
+int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index);
+/* Gives it back if we have one, removes the channel if nobody is left in it, lets the lock and all descriptors go. */
+void rip_channel_leave(struct rip_channel *ch);
+/* Lets the descriptors go and says nothing: others find us dead. */
+void rip_channel_abandon(struct rip_channel *ch);
+void rip_channel_unmap(struct rip_channel *ch);
+
+int rip_lock(struct rip_channel *ch);     /* waits */
+int rip_try_lock(struct rip_channel *ch); /* -EAGAIN if another member has it */
+void rip_unlock(struct rip_channel *ch);
+
+/* Tells every consumer that the lane table has changed; the lock must be held. */
+void rip_lanes_changed(struct rip_channel *ch);
+/* The tail of a lane that need not be mapped here, 0 if it has none; -EMFILE and the like: it may have one. */
+int rip_read_tail(struct rip_channel *ch, uint64_t id, uint64_t *tail);
+void rip_lane_name(uint64_t id, char out[32]);
+/* Removes ended lanes that every group has read to their end; the lock must be held. */
+void rip_lanes_retire(struct rip_channel *ch);
+/* A group goes: its cursors gate no more; the lock must be held. */
+void rip_group_leave(struct rip_channel *ch, uint32_t group);
+
+/* Wakes the groups that sleep. Out of line: a publish calls it only when somebody does. */
+void rip_ring_groups(struct rip_control *control);
+void rip_ring_lane(struct rip_lane_entry *lane);
+
+/* ---- liveness.c ---- */
+
+int rip_member_lock(struct rip_channel *ch, uint32_t member); /* -EAGAIN if a live member has it */
+void rip_member_unlock(struct rip_channel *ch, uint32_t member);
+/* Finds members whose process has died, and does for them what they would have done at close; the lock must be held. */
+void rip_reap(struct rip_channel *ch);
+/* The same, at most every half second, and not at all while another member has the lock. For whoever waits for long. */
+void rip_look_around(struct rip_channel *ch);
+/* Handles of a forked child let go of what belongs to the parent. */
+void rip_handle_add(struct rip_channel *ch);
+void rip_handle_remove(struct rip_channel *ch);
+
+#endif

@@ -1,0 +1,438 @@
+#include "lane.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A lane's header is anybody's writing: every number in it is checked before it is used. */
+static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out) {
+    struct rip_lane_entry *entry = &c->ch.control->lanes[index];
+    char name[32];
+    rip_lane_name(entry->id, name);
+    struct rip_rx *rx = NULL;
+    if (posix_memalign((void **)&rx, 128, sizeof *rx) != 0) {
+        return -ENOMEM;
+    }
+    memset(rx, 0, sizeof *rx);
+    int rc = rip_segment_open(c->ch.dir, name, RIP_FILE_LANE, 0, &rx->segment);
+    if (rc != 0) {
+        free(rx);
+        return rc;
+    }
+    rip_segment_close_fd(&rx->segment);
+    const volatile struct rip_lane *lane = rx->segment.at; /* volatile: read once */
+    uint64_t slots = lane->slots, capacity = lane->capacity;
+    if (rx->segment.size < sizeof *lane || slots == 0 || slots > RIP_MAX_SLOTS || (slots & (slots - 1)) ||
+        capacity == 0 || capacity > RIP_MAX_CAPACITY || capacity % RIP_PAGE || lane->arena != rip_arena_offset(slots) ||
+        rx->segment.size != rip_lane_size(slots, capacity)) {
+        rc = -EBADMSG;
+    } else {
+        rx->released = calloc(slots, 1);
+        rc = rx->released ? 0 : -ENOMEM;
+    }
+    if (rc != 0) {
+        rip_segment_close(&rx->segment);
+        free(rx);
+        return rc;
+    }
+    rx->lane = rx->segment.at;
+    rx->slots = slots;
+    rx->capacity = capacity;
+    rx->desc = rx->lane->desc;
+    rx->payloads = (const unsigned char *)rx->segment.at + rip_arena_offset(slots);
+    rx->cursor = &c->ch.control->cursors[c->group][index];
+    rx->entry = entry;
+    rx->id = entry->id;
+    rx->pid = entry->pid;
+    rx->index = index;
+    rx->next = rx->held = rx->tail = atomic_load_explicit(&rx->cursor->held, memory_order_relaxed); /* ours */
+    *out = rx;
+    return 0;
+}
+
+static void unmap_lane(struct rip_rx *rx) {
+    rip_segment_close(&rx->segment);
+    free(rx->released);
+    free(rx);
+}
+
+static struct rip_rx *find(struct rip_consumer *c, uint64_t id) {
+    for (uint32_t i = 0; i < c->count; i++) {
+        if (c->lanes[i]->id == id) {
+            return c->lanes[i];
+        }
+    }
+    return NULL;
+}
+
+/* Brings in the lanes of the table that are new: 1, or 0 where there was no place for one. */
+static int map_new_lanes(struct rip_consumer *c) {
+    struct rip_control *control = c->ch.control;
+    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+        /* acquire: pairs with the release where a lane is ended; the tail that we load afterwards is its last */
+        uint32_t state = atomic_load_explicit(&control->lanes[i].state, memory_order_acquire);
+        if (state == RIP_LANE_FREE) {
+            continue;
+        }
+        struct rip_rx *rx = find(c, control->lanes[i].id);
+        if (!rx) {
+            if (c->count == RIP_RX_LANES) {
+                return 0;
+            }
+            int rc = map_lane(c, i, &rx);
+            if (rc == -ENOENT) { /* a kill came before its file had a name, or after it had lost it */
+                continue;
+            }
+            if (rc != 0) {
+                return rc;
+            }
+            c->lanes[c->count++] = rx;
+        }
+        rx->state = state;
+        rx->present = 1;
+    }
+    return 1;
+}
+
+/* Takes the lane table over: new lanes, ended lanes, lanes that are gone. The lock is held. */
+static int rescan(struct rip_consumer *c) {
+    struct rip_control *control = c->ch.control;
+    uint64_t changed =
+        atomic_load_explicit(&control->lanes_changed, memory_order_acquire); /* pairs with rip_lanes_changed */
+    c->had_lanes |= control->lanes_ever > 0;
+    for (uint32_t k = 0; k < c->count; k++) {
+        c->lanes[k]->present = 0;
+    }
+    int rc = map_new_lanes(c);
+    if (rc < 0) {
+        return rc;
+    }
+    uint32_t kept = 0;
+    for (uint32_t k = 0; k < c->count; k++) {
+        struct rip_rx *rx = c->lanes[k];
+        if (!rx->present && rx->state == RIP_LANE_LIVE) { /* gone since we last looked */
+            /* acquire: pairs with the release in rip_producer_close */
+            int closed = atomic_load_explicit(&rx->lane->closed, memory_order_acquire) != 0;
+            rx->state = closed ? RIP_LANE_ENDED : RIP_LANE_DEAD;
+        }
+        if (rx->present || c->watches || (rx->state == RIP_LANE_DEAD && !rx->told)) {
+            c->lanes[kept++] = rx;
+        } else { /* a lane leaves the table when every group has let all of it go */
+            c->current = c->current == rx ? NULL : c->current;
+            unmap_lane(rx);
+        }
+    }
+    c->count = kept;
+    c->lanes_changed = rc == 1 ? changed : changed - 1; /* no place: once more next time */
+    return 0;
+}
+
+static void try_retire(struct rip_consumer *c, struct rip_rx *rx) {
+    if (!rx->tried && rx->held == rx->next && rip_try_lock(&c->ch) == 0) {
+        rx->tried = 1;
+        rip_lanes_retire(&c->ch);
+        rip_unlock(&c->ch);
+    }
+}
+
+/* Nothing to read anywhere: is it the end? */
+static int at_end(struct rip_consumer *c) {
+    int live = 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        if (c->lanes[i]->state == RIP_LANE_LIVE) {
+            live = 1;
+        } else {
+            try_retire(c, c->lanes[i]);
+        }
+    }
+    return !live && c->had_lanes ? -ENODATA : 0;
+}
+
+__attribute__((noinline)) int rip_advance(struct rip_consumer *c) {
+    uint64_t changed = atomic_load_explicit(&c->ch.control->lanes_changed, memory_order_relaxed); /* rescan acquires */
+    if (RIP_UNLIKELY(changed != c->lanes_changed) && rip_try_lock(&c->ch) == 0) {
+        int rc = rescan(c);
+        rip_unlock(&c->ch);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    for (uint32_t i = 0; i < c->count; i++) {
+        c->turn = c->turn + 1 < c->count ? c->turn + 1 : 0; /* each lane in its turn gives what it has now */
+        struct rip_rx *rx = c->lanes[c->turn];
+        int rc = rip_rx_refresh(rx);
+        if (rc != 0) {
+            c->current = rx;
+            return rc;
+        }
+        if (RIP_UNLIKELY(rx->state == RIP_LANE_DEAD && !rx->told)) {
+            rx->told = 1;
+            c->died = rx->pid;
+            return -EOWNERDEAD;
+        }
+    }
+    return changed == c->lanes_changed ? at_end(c) : 0;
+}
+
+/* Lets go all that can be read of a lane but its newest message, and takes that: 1, or 0 if there is none. */
+static int take_newest(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message) {
+    int rc = rip_rx_refresh(rx);
+    if (rc != 1) {
+        return rc;
+    }
+    uint64_t skipped = rx->next, tail = rx->tail;
+    rx->next = tail - 1;
+    if (rx->held == skipped) {
+        rx->held = tail - 1;
+    }
+    for (; skipped > rx->held && skipped < tail - 1; skipped++) { /* behind one that is held */
+        rx->released[skipped & (rx->slots - 1)] = 1;
+    }
+    rip_rx_tell(rx);
+    rc = rip_rx_read(rx, message);
+    if (rc == 1) {
+        rip_rx_take(c, message);
+    }
+    return rc;
+}
+
+int rip_rx_latest(struct rip_consumer *c, struct rip_message *message) {
+    int rc = rip_rx_peek(c, message); /* also looks for new lanes, and for the end */
+    if (rc != 1) {
+        return rc;
+    }
+    message->lane = NULL;
+    for (uint32_t i = 0; i < c->count; i++) {
+        struct rip_message other;
+        rc = take_newest(c, c->lanes[i], &other);
+        if (rc < 0) {
+            if (message->lane) {
+                rip_rx_release(message->lane, message->seq);
+            }
+            return rc;
+        }
+        if (rc == 0) {
+            continue;
+        }
+        if (message->lane) { /* of several lanes, the one put last */
+            int newer = rip_message_time(other.lane, other.ticks) >= rip_message_time(message->lane, message->ticks);
+            struct rip_message *older = newer ? message : &other;
+            rip_rx_release(older->lane, older->seq);
+            *message = newer ? other : *message;
+        } else {
+            *message = other;
+        }
+    }
+    return message->lane ? 1 : -EBADMSG; /* what was there is gone: a tail went back */
+}
+
+uint64_t rip_rx_backlog(const struct rip_consumer *c) {
+    uint64_t backlog = 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        /* relaxed: only a number to show */
+        backlog += atomic_load_explicit(&c->lanes[i]->lane->tail, memory_order_relaxed) - c->lanes[i]->next;
+    }
+    return backlog;
+}
+
+void rip_message_watch(struct rip_consumer *c, struct rip_watch *watch) {
+    for (uint32_t i = 0; i < c->count; i++) {
+        watch->words[i] = &c->lanes[i]->lane->tail;
+        watch->seen[i] = c->lanes[i]->next;
+    }
+    watch->words[c->count] = &c->ch.control->lanes_changed;
+    watch->seen[c->count] = c->lanes_changed;
+    watch->count = c->count + 1;
+    watch->bell = &c->ch.control->groups[c->group].bell;
+    watch->asleep32 = NULL;
+    watch->asleep64 = &c->ch.control->groups_asleep;
+    watch->bit = UINT64_C(1) << c->group;
+    watch->spin = &c->ch.spin;
+}
+
+/* The cursors of a new group; the lock is held. */
+static void set_cursors(struct rip_consumer *c, enum rip_start start) {
+    struct rip_control *control = c->ch.control;
+    uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed);
+    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+        struct rip_lane_entry *lane = &control->lanes[i];
+        uint64_t seq = 0;
+        if (atomic_load_explicit(&lane->state, memory_order_relaxed) != RIP_LANE_FREE) {
+            uint64_t oldest = active ? UINT64_MAX : atomic_load_explicit(&lane->floor, memory_order_relaxed);
+            for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+                uint64_t held = atomic_load_explicit(&control->cursors[g][i].held, memory_order_relaxed);
+                oldest = (active >> g & 1) && held < oldest ? held : oldest;
+            }
+            if (start != RIP_NEWEST || rip_read_tail(&c->ch, lane->id, &seq) != 0) {
+                seq = oldest;
+            }
+        }
+        atomic_store_explicit(&control->cursors[c->group][i].held, seq, memory_order_relaxed);
+    }
+}
+
+/* Enters the group in the table; the lock is held. A kill between any two steps leaves what rip_reap can end. */
+static int join(struct rip_consumer *c, const char *name, enum rip_start start, int32_t *holder) {
+    struct rip_control *control = c->ch.control;
+    uint32_t free_entry = RIP_MAX_GROUPS;
+    for (uint32_t g = RIP_MAX_GROUPS; g-- > 0;) {
+        if (strncmp(control->groups[g].name, name, sizeof control->groups[g].name) == 0) {
+            *holder = control->groups[g].pid;
+            return -EBUSY;
+        }
+        free_entry = control->groups[g].name[0] == '\0' ? g : free_entry;
+    }
+    if (free_entry == RIP_MAX_GROUPS) {
+        return -EUSERS;
+    }
+    struct rip_group_entry *group = &control->groups[free_entry];
+    c->group = free_entry;
+    int rc = rip_member_join(&c->ch, RIP_A_CONSUMER, c->group);
+    if (rc != 0) {
+        return rc;
+    }
+    group->member = c->ch.member;
+    group->pid = (int32_t)getpid();
+    strncpy(group->name, name, RIP_MAX_GROUP_NAME);
+    set_cursors(c, start);
+    atomic_fetch_or_explicit(&control->groups_active, UINT64_C(1) << c->group, memory_order_seq_cst);
+    atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence in rip_reclaim: our bit, then its head */
+    rc = rescan(c);
+    if (rc != 0) { /* as if it had never been: what waits for a first group goes on waiting */
+        atomic_fetch_and_explicit(&control->groups_active, ~(UINT64_C(1) << c->group), memory_order_acq_rel);
+        return rc;
+    }
+    control->groups_ever = 1;
+    for (uint32_t i = 0; i < c->count; i++) {
+        struct rip_rx *rx = c->lanes[i];
+        uint64_t head = atomic_load_explicit(&rx->lane->head, memory_order_relaxed);
+        if (head > rx->held) { /* reclaimed while we came */
+            rx->next = rx->held = rx->tail = head;
+            atomic_store_explicit(&rx->cursor->held, head, memory_order_release);
+        }
+    }
+    return 0;
+}
+
+int rip_consumer_open(const char *channel, const char *group, enum rip_start start, enum rip_wait wait,
+                      struct rip_consumer **out, int32_t *holder) {
+    *holder = 0;
+    if (group[0] == '\0' || strlen(group) > RIP_MAX_GROUP_NAME) {
+        return -EINVAL;
+    }
+    struct rip_consumer *c = NULL;
+    if (posix_memalign((void **)&c, 128, sizeof *c) != 0) {
+        return -ENOMEM;
+    }
+    memset(c, 0, sizeof *c);
+    rip_spin_init(&c->ch.spin, wait);
+    int rc = rip_channel_enter(&c->ch, channel, 0, 0);
+    if (rc != 0) {
+        free(c);
+        return rc;
+    }
+    rc = join(c, group, start, holder);
+    if (rc != 0) {
+        if (c->ch.member != RIP_NO_MEMBER) {
+            rip_group_leave(&c->ch, c->group);
+        }
+        rip_channel_leave(&c->ch);
+        rip_consumer_free(c);
+        return rc;
+    }
+    rip_unlock(&c->ch);
+    *out = c;
+    return 0;
+}
+
+int rip_consumer_close(struct rip_consumer *c) {
+    int rc = rip_check(&c->ch);
+    if (rc != 0) {
+        return rc == -ESHUTDOWN ? 0 : rc;
+    }
+    c->ch.state = RIP_CLOSED;
+    rc = rip_lock(&c->ch);
+    if (rc != 0) { /* as in rip_producer_close */
+        rip_channel_abandon(&c->ch);
+        return rc;
+    }
+    rip_group_leave(&c->ch, c->group);
+    rip_channel_leave(&c->ch);
+    return 0;
+}
+
+void rip_consumer_free(struct rip_consumer *c) {
+    for (uint32_t i = 0; i < c->count; i++) {
+        unmap_lane(c->lanes[i]);
+    }
+    rip_channel_unmap(&c->ch);
+    free(c);
+}
+
+int32_t rip_message_pid(const struct rip_message *message) { return message->lane->pid; }
+
+uint64_t rip_message_time(const struct rip_rx *lane, uint64_t ticks) { return rip_ticks_to_ns(lane->lane, ticks); }
+
+/* ---- the same for C programs, where a wait may keep the handle to itself ---- */
+
+int rip_peek(struct rip_consumer *c, struct rip_message *message) {
+    int rc = rip_check(&c->ch);
+    rc = rc ? rc : rip_rx_peek(c, message);
+    return rc == 0 ? -EAGAIN : rc;
+}
+
+void rip_take(struct rip_consumer *c, const struct rip_message *message) { rip_rx_take(c, message); }
+
+void rip_release(struct rip_consumer *c, const struct rip_message *message) {
+    if (c->ch.state == RIP_OPEN) {
+        rip_rx_release(message->lane, message->seq);
+    }
+}
+
+int rip_wait_message(struct rip_consumer *c, uint64_t deadline) {
+    int rc = rip_check(&c->ch);
+    if (rc != 0) {
+        return rc;
+    }
+    struct rip_watch watch;
+    rip_message_watch(c, &watch);
+    rc = rip_watch_wait(&watch, deadline);
+    rip_look_around(&c->ch);
+    return rc < 0 ? rc : 0;
+}
+
+typedef int look(struct rip_consumer *c, struct rip_message *message);
+
+static int get(struct rip_consumer *c, struct rip_message *message, uint64_t deadline, look *look) {
+    int rc;
+    while ((rc = look(c, message)) == -EAGAIN) {
+        int waited = rip_wait_message(c, deadline);
+        if (waited < 0) {
+            rc = look(c, message);
+            return rc == -EAGAIN ? waited : rc;
+        }
+    }
+    return rc;
+}
+
+static int take_next(struct rip_consumer *c, struct rip_message *message) {
+    int rc = rip_peek(c, message);
+    if (rc == 1) {
+        rip_take(c, message);
+    }
+    return rc;
+}
+
+static int take_latest(struct rip_consumer *c, struct rip_message *message) {
+    int rc = rip_check(&c->ch);
+    rc = rc ? rc : rip_rx_latest(c, message);
+    return rc == 0 ? -EAGAIN : rc;
+}
+
+int rip_get(struct rip_consumer *c, struct rip_message *message, uint64_t deadline) {
+    return get(c, message, deadline, take_next);
+}
+
+int rip_get_latest(struct rip_consumer *c, struct rip_message *message, uint64_t deadline) {
+    return get(c, message, deadline, take_latest);
+}

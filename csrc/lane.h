@@ -1,0 +1,217 @@
+/* The hot path. A producer's and a consumer's side of a lane, inline: reserve, publish, peek, take, release. */
+#ifndef RIP_LANE_H
+#define RIP_LANE_H
+
+#include "arena.h"
+#include "channel.h"
+#include "ticks.h"
+
+#include <errno.h>
+
+#define RIP_LIKELY(x) __builtin_expect(!!(x), 1)
+#define RIP_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+struct rip_producer {
+    struct rip_channel ch; /* first: a fork finds its state here */
+    struct rip_lane *lane;
+    unsigned char *payloads; /* the arena, mapped */
+    struct rip_lane_entry *entry;
+    uint64_t slots;
+    uint64_t tail;      /* the next seq to be written; lane->tail follows at rip_publish_all */
+    uint64_t published; /* what lane->tail is */
+    uint64_t limit;     /* the smallest cursor when last looked */
+    uint64_t bytes;     /* put so far */
+    struct rip_arena arena;
+    uint32_t index; /* of the lane */
+    enum rip_clock clock;
+    struct rip_segment segment;
+};
+
+/* One lane as one consumer sees it. */
+struct rip_rx {
+    uint64_t next; /* the first seq not taken */
+    uint64_t tail; /* lane->tail when last looked */
+    uint64_t held; /* the oldest seq not let go; cursor->held says so to the producer */
+    uint64_t slots;
+    uint64_t capacity;
+    const struct rip_desc *desc;
+    const unsigned char *payloads;
+    struct rip_cursor *cursor;
+    struct rip_lane_entry *entry;
+    uint8_t *released; /* [slots]: let go before an older one was */
+    const struct rip_lane *lane;
+    struct rip_segment segment;
+    uint64_t id;
+    int32_t pid;
+    uint32_t index;
+    uint32_t state;   /* enum rip_lane_state when last looked */
+    uint32_t told;    /* its producer's death has been told */
+    uint32_t tried;   /* to retire it */
+    uint32_t present; /* in the table, when last looked */
+};
+
+struct rip_consumer {
+    struct rip_channel ch; /* first */
+    struct rip_rx *current;
+    struct rip_rx *lanes[RIP_RX_LANES];
+    uint32_t count;
+    uint32_t turn; /* the lane looked at last */
+    uint32_t group;
+    uint32_t watches; /* waits under way: they look at mapped lanes, so none is unmapped meanwhile */
+    uint32_t had_lanes;
+    int32_t died; /* the producer of which -EOWNERDEAD spoke */
+    uint64_t lanes_changed;
+    uint64_t taken;
+    uint64_t bytes;
+};
+
+/* ---- producer ---- */
+
+/* Looks at the cursors, and finds a place in the arena: 0, -EAGAIN, -EMSGSIZE, -EBADMSG. */
+int rip_make_room(struct rip_producer *p, uint64_t length);
+/* Moves p->limit up to the smallest cursor: 0 or -EBADMSG. */
+int rip_reclaim(struct rip_producer *p);
+/* To be filled in before the look that finds no room; then that look and the wait cannot miss a release between them. */
+void rip_room_watch(struct rip_producer *p, struct rip_watch *watch);
+
+static inline int rip_tx_reserve(struct rip_producer *p, uint64_t length, unsigned char **payload) {
+    if (RIP_UNLIKELY(p->tail - p->limit >= p->slots || length >= RIP_LARGE ||
+                     length > p->arena.gap_end - p->arena.at)) {
+        int rc = rip_make_room(p, length);
+        if (RIP_UNLIKELY(rc != 0)) {
+            return rc;
+        }
+    }
+    *payload = p->payloads + p->arena.at;
+    return 0;
+}
+
+/* The reserved message is complete, but nobody sees it before rip_tx_publish. */
+static inline void rip_tx_commit(struct rip_producer *p, uint64_t length, uint32_t type, uint8_t kind) {
+    struct rip_desc *desc = &p->lane->desc[p->tail & (p->slots - 1)];
+    desc->offset = p->arena.at;
+    desc->length = length;
+    desc->ticks = rip_ticks(p->clock);
+    desc->type = type;
+    desc->kind = kind;
+    desc->flags = 0;
+    p->arena.at += rip_round_up(length, RIP_LINE);
+    p->bytes += length;
+    p->tail++;
+}
+
+static inline void rip_tx_publish(struct rip_producer *p) {
+    p->published = p->tail;
+    /* release: pairs with the acquire in rip_advance; payload and descriptor before the tail */
+    atomic_store_explicit(&p->lane->tail, p->tail, memory_order_release);
+    /* The compiler keeps the order; a sleeper's rip_fence_heavy makes the processor keep it. */
+    atomic_signal_fence(memory_order_seq_cst);
+    if (RIP_UNLIKELY(atomic_load_explicit(&p->ch.control->groups_asleep, memory_order_relaxed))) {
+        rip_ring_groups(p->ch.control);
+    }
+}
+
+/* ---- consumer ---- */
+
+/* How many messages of all lanes are published and not taken. */
+uint64_t rip_rx_backlog(const struct rip_consumer *c);
+/* Finds a lane with something to read: 1 with c->current on it, else 0, -ENODATA, -EOWNERDEAD, -EBADMSG. */
+int rip_advance(struct rip_consumer *c);
+void rip_message_watch(struct rip_consumer *c, struct rip_watch *watch);
+
+/* Takes the newest message of all lanes and lets the older go: 1, else as rip_advance. */
+int rip_rx_latest(struct rip_consumer *c, struct rip_message *message);
+
+/* The message at rx->next: 1 or -EBADMSG. */
+static inline int rip_rx_read(struct rip_rx *rx, struct rip_message *message) {
+    /* volatile: read once, so that what is checked is what is used */
+    const volatile struct rip_desc *desc = &rx->desc[rx->next & (rx->slots - 1)];
+    uint64_t offset = desc->offset, length = desc->length;
+    if (RIP_UNLIKELY(offset > rx->capacity || length > rx->capacity - offset || offset % RIP_LINE)) {
+        return -EBADMSG;
+    }
+    *message = (struct rip_message){.data = rx->payloads + offset,
+                                    .length = length,
+                                    .seq = rx->next,
+                                    .ticks = desc->ticks,
+                                    .lane = rx,
+                                    .type = desc->type,
+                                    .kind = desc->kind,
+                                    .flags = desc->flags};
+    return 1;
+}
+
+/* Looks at a lane's tail: 1 if there is something to read, 0, or -EBADMSG. */
+static inline int rip_rx_refresh(struct rip_rx *rx) {
+    /* acquire: pairs with the release in rip_tx_publish; the tail, then descriptor and payload */
+    uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire);
+    if (tail == rx->next) {
+        return 0;
+    }
+    if (RIP_UNLIKELY(tail < rx->next || tail - rx->held > rx->slots)) {
+        return -EBADMSG;
+    }
+    rx->tail = tail;
+    return 1;
+}
+
+/* 1 and the next message, else as rip_advance. */
+static inline int rip_rx_peek(struct rip_consumer *c, struct rip_message *message) {
+    struct rip_rx *rx = c->current;
+    if (RIP_UNLIKELY(!rx || rx->next == rx->tail)) {
+        int rc = rip_advance(c);
+        if (rc != 1) {
+            return rc;
+        }
+        rx = c->current;
+    }
+    return rip_rx_read(rx, message);
+}
+
+/* The same for one that follows: 1 and the next message of the lane that the last one came from, or 0; it has no end to tell. */
+static inline int rip_rx_ready(struct rip_consumer *c, struct rip_message *message) {
+    struct rip_rx *rx = c->current;
+    if (!rx) {
+        return 0;
+    }
+    if (rx->next == rx->tail && rip_rx_refresh(rx) != 1) {
+        return 0;
+    }
+    return rip_rx_read(rx, message) == 1;
+}
+
+static inline void rip_rx_take(struct rip_consumer *c, const struct rip_message *message) {
+    message->lane->next = message->seq + 1;
+    c->taken++;
+    c->bytes += message->length;
+}
+
+/* Lets a taken message go; the lane's cursor moves up to the oldest one still held. */
+static inline void rip_rx_drop(struct rip_rx *rx, uint64_t seq) {
+    if (RIP_UNLIKELY(seq != rx->held)) {
+        rx->released[seq & (rx->slots - 1)] = 1;
+        return;
+    }
+    uint64_t held = seq + 1;
+    while (RIP_UNLIKELY(held != rx->next && rx->released[held & (rx->slots - 1)])) {
+        rx->released[held & (rx->slots - 1)] = 0;
+        held++;
+    }
+    rx->held = held;
+}
+
+static inline void rip_rx_tell(struct rip_rx *rx) {
+    /* release: pairs with the acquire in rip_reclaim; our reads of the payload before its reuse */
+    atomic_store_explicit(&rx->cursor->held, rx->held, memory_order_release);
+    atomic_signal_fence(memory_order_seq_cst); /* as in rip_tx_publish */
+    if (RIP_UNLIKELY(atomic_load_explicit(&rx->entry->asleep, memory_order_relaxed))) {
+        rip_ring_lane(rx->entry);
+    }
+}
+
+static inline void rip_rx_release(struct rip_rx *rx, uint64_t seq) {
+    rip_rx_drop(rx, seq);
+    rip_rx_tell(rx);
+}
+
+#endif

@@ -1,0 +1,162 @@
+/* What lies in a channel's files, byte by byte: the ABI. A change here changes RIP_ABI.
+ *
+ *   control                                        lane-<id>
+ *   +-------------------------------+ 0            +--------------------------------+ 0
+ *   | identity, settings            |              | identity, sizes                |  written once, before it is named
+ *   | tables' state, wake masks     |              | tail                 128       |  written by the producer
+ *   +-------------------------------+ 4096         | head                 256       |  written by the producer
+ *   | members[RIP_MAX_MEMBERS]      |              +--------------------------------+ 4096
+ *   | lanes[RIP_MAX_LANES]          |              | descriptors, 32 bytes a slot   |  written by the producer
+ *   | groups[RIP_MAX_GROUPS]        |              +--------------------------------+ next page
+ *   | cursors[group][lane]          |              | arena, capacity bytes          |  written by the producer
+ *   +-------------------------------+              +--------------------------------+
+ *
+ * Tables change only under the table lock (byte 0 of control). Byte 1 + i of control is locked by member i while it lives.
+ */
+#ifndef RIP_LAYOUT_H
+#define RIP_LAYOUT_H
+
+#include "ringipc.h"
+
+#include <assert.h>
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stddef.h>
+
+#define RIP_MAGIC UINT64_C(0x00637069676e6972) /* "ringipc\0" read as a little-endian word */
+#define RIP_PAGE 4096u
+#define RIP_LINE 64u
+
+#define RIP_MAX_LANES 64u
+#define RIP_RX_LANES (2 * RIP_MAX_LANES) /* that a consumer maps: some have left the table already */
+#define RIP_MAX_GROUPS 32u
+#define RIP_MAX_MEMBERS 256u
+#define RIP_MAX_SLOTS (UINT64_C(1) << 26)
+#define RIP_MAX_CAPACITY (UINT64_C(1) << 46)
+
+enum rip_file { RIP_FILE_CONTROL = 1, RIP_FILE_LANE = 2 };
+
+struct rip_identity {
+    uint64_t magic;
+    uint32_t abi;
+    uint32_t file; /* enum rip_file */
+    uint64_t size; /* of the whole file, bytes */
+};
+
+/* ---- control ---- */
+
+enum rip_role { RIP_NOBODY, RIP_A_PRODUCER, RIP_A_CONSUMER };
+
+struct rip_member { /* written under the table lock */
+    uint32_t role;  /* enum rip_role */
+    uint32_t index; /* of its lane or group */
+    int32_t pid;    /* to be shown to people; liveness is the lock */
+    uint32_t reserved;
+};
+
+enum rip_lane_state { RIP_LANE_FREE, RIP_LANE_LIVE, RIP_LANE_ENDED, RIP_LANE_DEAD };
+
+struct rip_lane_entry {
+    alignas(RIP_LINE) _Atomic uint32_t state; /* this line is written under the table lock */
+    int32_t pid;
+    uint64_t id;            /* names the file; never used twice in a channel */
+    _Atomic uint64_t floor; /* where the last group to leave stood: the limit while no group is there */
+    alignas(RIP_LINE) _Atomic uint32_t
+        asleep;            /* RIP_ASLEEP: the producer waits for room; set by it, cleared by who wakes it */
+    _Atomic uint32_t bell; /* the word that it sleeps on */
+};
+
+struct rip_group_entry {
+    alignas(RIP_LINE) uint32_t member; /* this line is written under the table lock */
+    int32_t pid;
+    char name[RIP_MAX_GROUP_NAME + 1];
+    alignas(RIP_LINE) _Atomic uint32_t bell; /* the word that its members sleep on */
+};
+
+struct rip_cursor { /* written by the group only */
+    alignas(RIP_LINE) _Atomic uint64_t
+        held; /* the oldest seq that the group has not let go; the rest of the line is spare */
+};
+
+#define RIP_ASLEEP 1u
+/* Set where some member cannot issue membarrier(2): whoever publishes or releases fences for itself then. */
+#define RIP_FENCE_LANE (1u << 31)
+#define RIP_FENCE_GROUPS (UINT64_C(1) << 63)
+
+struct rip_control {
+    struct rip_identity identity;
+    alignas(128) _Atomic uint32_t removed;       /* this line is written under the table lock */
+    uint32_t groups_ever;                        /* a group has been here */
+    uint64_t lanes_ever;                         /* the next lane's id */
+    alignas(128) _Atomic uint64_t lanes_changed; /* counts changes of the lane table; written under the table lock */
+    _Atomic uint64_t groups_active;              /* a bit for each group that gates; written under the table lock */
+    alignas(128) _Atomic uint64_t
+        groups_asleep; /* a bit for each group with a sleeper: set by it, cleared by who wakes it */
+    alignas(RIP_PAGE) struct rip_member members[RIP_MAX_MEMBERS];
+    struct rip_lane_entry lanes[RIP_MAX_LANES];
+    struct rip_group_entry groups[RIP_MAX_GROUPS];
+    struct rip_cursor cursors[RIP_MAX_GROUPS][RIP_MAX_LANES]; /* a group's cursors lie side by side */
+};
+
+/* ---- lane ---- */
+
+struct rip_desc {
+    uint64_t offset; /* in the arena, a multiple of 64 */
+    uint64_t length; /* bytes */
+    uint64_t ticks;
+    uint32_t type;
+    uint8_t kind;
+    uint8_t flags;
+    uint16_t reserved;
+};
+
+enum rip_clock { RIP_CLOCK_NS, RIP_CLOCK_COUNTER };
+
+struct rip_lane {
+    struct rip_identity identity;
+    uint64_t slots;    /* a power of two */
+    uint64_t capacity; /* bytes, a multiple of RIP_PAGE */
+    uint64_t arena;    /* its offset in the file */
+    uint32_t clock;    /* enum rip_clock: what ticks are */
+    int32_t pid;
+    uint64_t ticks0; /* a moment on both clocks */
+    uint64_t ns0;
+    alignas(128) _Atomic uint64_t tail; /* the first seq not published */
+    _Atomic uint32_t closed;            /* no more will come: the producer says so itself, so it has not died */
+    alignas(128) _Atomic uint64_t head; /* the first seq not reclaimed */
+    alignas(RIP_PAGE) struct rip_desc desc[];
+};
+
+static_assert(sizeof(struct rip_identity) == 24, "ABI");
+static_assert(sizeof(struct rip_member) == 16, "ABI");
+static_assert(sizeof(struct rip_lane_entry) == 128 && offsetof(struct rip_lane_entry, asleep) == 64, "ABI");
+static_assert(offsetof(struct rip_lane_entry, floor) == 16 && offsetof(struct rip_lane_entry, bell) == 68, "ABI");
+static_assert(sizeof(struct rip_group_entry) == 128 && offsetof(struct rip_group_entry, bell) == 64, "ABI");
+static_assert(sizeof(struct rip_cursor) == 64, "ABI");
+static_assert(offsetof(struct rip_control, removed) == 128, "ABI");
+static_assert(offsetof(struct rip_control, lanes_changed) == 256, "ABI");
+static_assert(offsetof(struct rip_control, groups_active) == 264, "ABI");
+static_assert(offsetof(struct rip_control, groups_asleep) == 384, "ABI");
+static_assert(offsetof(struct rip_control, members) == 4096, "ABI");
+static_assert(offsetof(struct rip_control, lanes) == 8192, "ABI");
+static_assert(offsetof(struct rip_control, groups) == 16384, "ABI");
+static_assert(offsetof(struct rip_control, cursors) == 20480, "ABI");
+static_assert(sizeof(struct rip_control) == 151552 && sizeof(struct rip_control) % RIP_PAGE == 0, "ABI");
+static_assert(sizeof(struct rip_desc) == 32, "ABI");
+static_assert(offsetof(struct rip_lane, slots) == 24 && offsetof(struct rip_lane, ticks0) == 56, "ABI");
+static_assert(offsetof(struct rip_lane, tail) == 128 && offsetof(struct rip_lane, closed) == 136 &&
+                  offsetof(struct rip_lane, head) == 256,
+              "ABI");
+static_assert(offsetof(struct rip_lane, desc) == 4096, "ABI");
+static_assert(RIP_MAX_GROUPS < 63, "the top bit of groups_asleep is RIP_FENCE_GROUPS");
+static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
+
+static inline uint64_t rip_round_up(uint64_t n, uint64_t to) { return (n + to - 1) / to * to; }
+
+static inline uint64_t rip_arena_offset(uint64_t slots) {
+    return rip_round_up(sizeof(struct rip_lane) + slots * sizeof(struct rip_desc), RIP_PAGE);
+}
+
+static inline uint64_t rip_lane_size(uint64_t slots, uint64_t capacity) { return rip_arena_offset(slots) + capacity; }
+
+#endif

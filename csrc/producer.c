@@ -1,0 +1,297 @@
+#include "lane.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static uint64_t power_of_two(uint64_t n) {
+    uint64_t power = 1;
+    while (power < n) {
+        power *= 2;
+    }
+    return power;
+}
+
+static int make_lane(struct rip_producer *p, uint64_t capacity, uint32_t mode) {
+    int rc = rip_segment_make(p->ch.dir, rip_lane_size(p->slots, capacity), mode, &p->segment);
+    if (rc != 0) {
+        return rc;
+    }
+    p->lane = p->segment.at; /* all zero */
+    p->clock = rip_counter_is_steady() ? RIP_CLOCK_COUNTER : RIP_CLOCK_NS;
+    p->lane->identity = (struct rip_identity){RIP_MAGIC, RIP_ABI, RIP_FILE_LANE, p->segment.size};
+    p->lane->slots = p->slots;
+    p->lane->capacity = capacity;
+    p->lane->arena = rip_arena_offset(p->slots);
+    p->lane->clock = p->clock;
+    p->lane->pid = (int32_t)getpid();
+    p->lane->ns0 = rip_now();
+    p->lane->ticks0 = rip_ticks(p->clock);
+    p->payloads = (unsigned char *)p->segment.at + p->lane->arena;
+    rip_arena_init(&p->arena, capacity);
+    return 0;
+}
+
+/* Enters the lane in the table; the lock is held, and we are a member. A kill between any two steps leaves an entry that rip_reap
+ * can end: it knows the lane by our index, which comes before the file's name and after the id that tells it. */
+static int join(struct rip_producer *p) {
+    struct rip_control *control = p->ch.control;
+    uint32_t i = 0;
+    while (i < RIP_MAX_LANES && atomic_load_explicit(&control->lanes[i].state, memory_order_relaxed) != RIP_LANE_FREE) {
+        i++;
+    }
+    if (i == RIP_MAX_LANES) {
+        return -EUSERS;
+    }
+    struct rip_lane_entry *entry = &control->lanes[i];
+    entry->id = control->lanes_ever++;
+    entry->pid = p->lane->pid;
+    atomic_store_explicit(&entry->floor, 0,
+                          memory_order_relaxed); /* relaxed, as below: the store of state publishes it */
+    atomic_fetch_and_explicit(&entry->asleep, RIP_FENCE_LANE, memory_order_relaxed);
+    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+        atomic_store_explicit(&control->cursors[g][i].held, 0, memory_order_relaxed);
+    }
+    control->members[p->ch.member].index = i;
+    char name[32];
+    rip_lane_name(entry->id, name);
+    int rc = rip_segment_name(p->ch.dir, &p->segment, name);
+    if (rc != 0) {
+        return rc;
+    }
+    p->index = i;
+    p->entry = entry;
+    atomic_store_explicit(&entry->state, RIP_LANE_LIVE, memory_order_release); /* pairs with the acquire in rescan */
+    rip_lanes_changed(&p->ch);
+    return 0;
+}
+
+int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, enum rip_wait wait, uint32_t mode,
+                      struct rip_producer **out) {
+    if (capacity == 0 || capacity > RIP_MAX_CAPACITY || slots == 0 || slots > RIP_MAX_SLOTS) {
+        return -EINVAL;
+    }
+    struct rip_producer *p = NULL;
+    if (posix_memalign((void **)&p, 128, sizeof *p) != 0) {
+        return -ENOMEM;
+    }
+    memset(p, 0, sizeof *p);
+    p->slots = power_of_two(slots);
+    rip_spin_init(&p->ch.spin, wait);
+    int rc = rip_channel_enter(&p->ch, channel, 1, mode);
+    if (rc != 0) {
+        free(p);
+        return rc;
+    }
+    rc = rip_member_join(&p->ch, RIP_A_PRODUCER, RIP_NO_LANE);
+    if (rc == 0) {
+        rip_unlock(&p->ch); /* allocating can take long; our membership keeps the channel */
+        rc = make_lane(p, rip_round_up(capacity, RIP_PAGE), mode);
+        int locked = rip_lock(&p->ch);
+        rc = rc ? rc : locked;
+    }
+    if (rc == 0) {
+        rip_reap(&p->ch); /* a free entry may be in the name of one that was killed since */
+        rc = join(p);
+        rip_segment_close_fd(&p->segment);
+    }
+    if (rc != 0) {
+        rip_channel_leave(&p->ch);
+        rip_producer_free(p);
+        return rc;
+    }
+    rip_unlock(&p->ch);
+    *out = p;
+    return 0;
+}
+
+int rip_reclaim(struct rip_producer *p) {
+    struct rip_control *control = p->ch.control;
+    for (;;) {
+        uint64_t active =
+            atomic_load_explicit(&control->groups_active, memory_order_acquire); /* pairs with rip_group_leave */
+        uint64_t limit = active ? p->published : atomic_load_explicit(&p->entry->floor, memory_order_relaxed);
+        for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+            if (active >> g & 1) {
+                /* acquire: pairs with the release in rip_rx_tell; the group's reads before our writes */
+                uint64_t held = atomic_load_explicit(&control->cursors[g][p->index].held, memory_order_acquire);
+                if (held > p->published) {
+                    return -EBADMSG;
+                }
+                limit = held < limit ? held : limit;
+            }
+        }
+        if (limit > p->published) {
+            return -EBADMSG;
+        }
+        if (limit <= p->limit) { /* smaller only while a group is just joining: it moves up by itself */
+            return 0;
+        }
+        /* A joining group sets its cursors, then its bit, then reads head; we store head, then read the bits: one of us sees the
+         * other. Pairs with the fence in rip_consumer_open. */
+        atomic_store_explicit(&p->lane->head, limit, memory_order_relaxed);
+        atomic_thread_fence(memory_order_seq_cst);
+        if ((atomic_load_explicit(&control->groups_active, memory_order_relaxed) & ~active) == 0) {
+            p->limit = limit;
+            uint64_t offset = p->lane->desc[limit & (p->slots - 1)].offset;
+            rip_arena_reclaim(&p->arena, limit, offset, p->tail);
+            return 0;
+        }
+    }
+}
+
+__attribute__((noinline)) int rip_make_room(struct rip_producer *p, uint64_t length) {
+    if (length > p->arena.capacity) {
+        return -EMSGSIZE;
+    }
+    int rc = rip_reclaim(p);
+    if (rc != 0) {
+        return rc;
+    }
+    if (p->tail - p->limit >= p->slots) {
+        return -EAGAIN;
+    }
+    return rip_arena_place(&p->arena, rip_round_up(length, RIP_LINE), p->tail);
+}
+
+void rip_room_watch(struct rip_producer *p, struct rip_watch *watch) {
+    struct rip_control *control = p->ch.control;
+    unsigned n = 0;
+    watch->words[n++] = &control->groups_active;
+    watch->words[n++] = &p->entry->floor;
+    uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed);
+    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+        if (active >> g & 1) {
+            watch->words[n++] = &control->cursors[g][p->index].held;
+        }
+    }
+    for (unsigned i = 0; i < n; i++) {
+        watch->seen[i] = atomic_load_explicit(watch->words[i], memory_order_acquire);
+    }
+    watch->count = n;
+    watch->bell = &p->entry->bell;
+    watch->asleep32 = &p->entry->asleep;
+    watch->asleep64 = NULL;
+    watch->bit = RIP_ASLEEP;
+    watch->spin = &p->ch.spin;
+}
+
+/* Only looks: another thread may be filling what it has reserved, so the arena must not change here. */
+void rip_producer_gate(struct rip_producer *p, struct rip_gate *gate) {
+    struct rip_control *control = p->ch.control;
+    uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_acquire); /* pairs with rip_group_leave */
+    uint64_t least = active ? p->published : atomic_load_explicit(&p->entry->floor, memory_order_relaxed);
+    *gate = (struct rip_gate){.pid = 0};
+    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+        /* relaxed: only to be shown */
+        uint64_t held = atomic_load_explicit(&control->cursors[g][p->index].held, memory_order_relaxed);
+        if ((active >> g & 1) && held < least) {
+            least = held;
+            gate->pid = control->groups[g].pid;
+            memcpy(gate->group, control->groups[g].name, sizeof gate->group - 1);
+        }
+    }
+    if (least < p->limit) { /* a group is just joining */
+        least = p->limit;
+    }
+    if (least > p->published) { /* damaged, or we have closed and another lane has our entry */
+        least = p->published;
+    }
+    gate->messages = p->published - least;
+    for (uint64_t seq = least; seq != p->published && p->published - least <= p->slots; seq++) {
+        gate->bytes += rip_round_up(p->lane->desc[seq & (p->slots - 1)].length, RIP_LINE);
+    }
+}
+
+uint64_t rip_producer_backlog(struct rip_producer *p) {
+    struct rip_gate gate;
+    rip_producer_gate(p, &gate);
+    return gate.messages;
+}
+
+int rip_producer_close(struct rip_producer *p) {
+    int rc = rip_check(&p->ch);
+    if (rc != 0) {
+        return rc == -ESHUTDOWN ? 0 : rc;
+    }
+    p->ch.state = RIP_CLOSED;
+    rc = rip_lock(&p->ch);
+    if (rc != 0) { /* our membership ends with our descriptors, and the next member to look reaps it */
+        rip_channel_abandon(&p->ch);
+        return rc;
+    }
+    atomic_store_explicit(&p->lane->closed, 1, memory_order_release); /* pairs with the acquire in rescan */
+    atomic_store_explicit(&p->entry->state, RIP_LANE_ENDED,
+                          memory_order_release); /* pairs with the acquire in rescan */
+    rip_lanes_retire(&p->ch);
+    rip_lanes_changed(&p->ch);
+    rip_channel_leave(&p->ch);
+    return 0;
+}
+
+void rip_producer_free(struct rip_producer *p) {
+    if (p->lane) {
+        rip_segment_close(&p->segment);
+    }
+    rip_channel_unmap(&p->ch);
+    free(p);
+}
+
+/* ---- the same for C programs, where a wait may keep the handle to itself ---- */
+
+int rip_reserve(struct rip_producer *p, uint64_t length, unsigned char **payload) {
+    int rc = rip_check(&p->ch);
+    return rc ? rc : rip_tx_reserve(p, length, payload);
+}
+
+int rip_publish(struct rip_producer *p, uint64_t length, uint32_t type, uint8_t kind) {
+    int rc = rip_check(&p->ch);
+    if (rc == 0) {
+        rip_tx_commit(p, length, type, kind);
+        rip_tx_publish(p);
+    }
+    return rc;
+}
+
+int rip_wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline) {
+    struct rip_watch watch;
+    int rc = rip_check(&p->ch);
+    if (rc != 0) {
+        return rc;
+    }
+    rip_room_watch(p, &watch);
+    rc = rip_make_room(p, length);
+    if (rc != -EAGAIN) {
+        return rc;
+    }
+    rc = rip_watch_wait(&watch, deadline);
+    rip_look_around(&p->ch);
+    return rc < 0 ? rc : 0;
+}
+
+int rip_put(struct rip_producer *p, const void *data, uint64_t length, uint32_t type, uint8_t kind, uint64_t deadline) {
+    struct rip_watch watch;
+    unsigned char *payload;
+    int rc = rip_reserve(p, length, &payload);
+    while (rc == -EAGAIN) {
+        rip_room_watch(p, &watch);
+        rc = rip_reserve(p, length, &payload);
+        if (rc != -EAGAIN) {
+            break;
+        }
+        int waited = rip_watch_wait(&watch, deadline);
+        rip_look_around(&p->ch);
+        if (waited < 0 && waited != -EINTR) {
+            return waited;
+        }
+        rc = rip_reserve(p, length, &payload);
+        if (rc == -EAGAIN && waited == -EINTR) {
+            return waited;
+        }
+    }
+    if (rc == 0) {
+        memcpy(payload, data, length);
+        rc = rip_publish(p, length, type, kind);
+    }
+    return rc;
+}

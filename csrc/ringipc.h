@@ -1,0 +1,128 @@
+/* ringipc: messages between processes through rings in shared memory. The whole C API on one page.
+ *
+ * Every call returns 0 or a count, or a negative errno:
+ *   -EAGAIN           nothing there (consumer), no room (producer); look again or wait
+ *   -ETIMEDOUT        the deadline passed
+ *   -EINTR            a signal came, or RIP_SLICE_NS passed: look around, then call again
+ *   -ENODATA          end of stream: every producer has closed and all is read
+ *   -EOWNERDEAD       a producer died; all that it had published is read (told once)
+ *   -EMSGSIZE         longer than the lane's capacity
+ *   -ESHUTDOWN        this handle is closed             -ECHILD   this handle belongs to the parent process
+ *   -ENOENT           no such channel                   -EBUSY    the group has a live member
+ *   -EINVAL, -ENAMETOOLONG   a name that is none        -EUSERS   a table is full: lanes, groups or members
+ *   -EBADMSG          damaged, or not a channel         -EPROTONOSUPPORT   another ABI version
+ * A handle is used by one thread at a time; the rip_*_watch calls are the part of a wait that needs no such care.
+ */
+#ifndef RINGIPC_H
+#define RINGIPC_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define RIP_ABI 1u
+#define RIP_FOREVER UINT64_MAX /* a deadline that never comes */
+#define RIP_MAX_CHANNEL_NAME 200
+#define RIP_MAX_GROUP_NAME 47
+
+enum rip_wait { RIP_WAIT_SPIN, RIP_WAIT_ADAPTIVE, RIP_WAIT_BLOCK };
+enum rip_kind { RIP_BYTES = 1, RIP_ARRAY = 2 };
+enum rip_start { RIP_OLDEST, RIP_NEWEST };
+
+struct rip_producer;
+struct rip_consumer;
+struct rip_rx;
+
+/* A message as a consumer sees it; data lies in the ring until rip_release. */
+struct rip_message {
+    const unsigned char *data; /* 64-byte aligned */
+    uint64_t length;           /* bytes */
+    uint64_t seq;              /* counts the messages of its lane from 0 */
+    uint64_t ticks;            /* when it was put; rip_message_time makes nanoseconds of it */
+    struct rip_rx *lane;
+    uint32_t type; /* chosen by the sender */
+    uint8_t kind;  /* enum rip_kind */
+    uint8_t flags;
+};
+
+/* Who keeps a producer's lane from moving on. */
+struct rip_gate {
+    char group[RIP_MAX_GROUP_NAME + 1];
+    int32_t pid;       /* 0: no group is there yet */
+    uint64_t messages; /* published and not yet let go by that group */
+    uint64_t bytes;    /* of the arena, in use */
+};
+
+/* ---- producer: one lane, one writer ---- */
+
+/* Attaches to the channel, and makes it if it is not there. capacity (bytes) is rounded up to a page, slots (messages) to a power
+ * of two; all of it is allocated here (-ENOSPC) and never later. */
+int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, enum rip_wait wait, uint32_t mode,
+                      struct rip_producer **out);
+
+/* Room for length bytes at *payload, 64-byte aligned; it is nobody's until rip_publish. Calling again instead aborts. */
+int rip_reserve(struct rip_producer *p, uint64_t length, unsigned char **payload);
+
+/* Makes the reserved message visible, as its first length bytes, and wakes whoever sleeps. */
+int rip_publish(struct rip_producer *p, uint64_t length, uint32_t type, uint8_t kind);
+
+/* Copies a message in, waiting for room until deadline (rip_now() + nanoseconds, or RIP_FOREVER; 0: do not wait). */
+int rip_put(struct rip_producer *p, const void *data, uint64_t length, uint32_t type, uint8_t kind, uint64_t deadline);
+
+/* Waits until there is room for length bytes; like rip_reserve, it aborts what is reserved. */
+int rip_wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline);
+uint64_t rip_producer_backlog(struct rip_producer *p); /* messages that some group has not let go */
+void rip_producer_gate(struct rip_producer *p, struct rip_gate *gate);
+int rip_producer_close(struct rip_producer *p); /* end of stream; the mapping stays until rip_producer_free */
+void rip_producer_free(struct rip_producer *p);
+
+/* ---- consumer: the one member of an exclusive group ---- */
+
+/* -ENOENT where the channel is not there; -EBUSY with *holder the pid of the live member of this group (0: no group is free). */
+int rip_consumer_open(const char *channel, const char *group, enum rip_start start, enum rip_wait wait,
+                      struct rip_consumer **out, int32_t *holder);
+
+int rip_peek(struct rip_consumer *c, struct rip_message *message);       /* 1, or -EAGAIN, -ENODATA, -EOWNERDEAD, ... */
+void rip_take(struct rip_consumer *c, const struct rip_message *peeked); /* it is held from now until rip_release */
+void rip_release(struct rip_consumer *c, const struct rip_message *message); /* in any order */
+
+/* Peek and take, waiting until deadline. */
+int rip_get(struct rip_consumer *c, struct rip_message *message, uint64_t deadline);
+
+/* The newest message, letting go the older ones that are not taken. */
+int rip_get_latest(struct rip_consumer *c, struct rip_message *message, uint64_t deadline);
+
+int rip_wait_message(struct rip_consumer *c, uint64_t deadline);
+int32_t rip_message_pid(const struct rip_message *message);           /* of its producer */
+uint64_t rip_message_time(const struct rip_rx *lane, uint64_t ticks); /* nanoseconds, CLOCK_MONOTONIC */
+int rip_consumer_close(struct rip_consumer *c); /* leaves the group; the mapping stays until rip_consumer_free */
+void rip_consumer_free(struct rip_consumer *c);
+
+uint64_t rip_now(void); /* nanoseconds, CLOCK_MONOTONIC */
+
+/* ---- arrays: a header of n x 64 bytes, then the elements ---- */
+
+#define RIP_MAX_NDIM 64
+
+struct rip_array {
+    const char *dtype; /* as numpy's dtype.str ("<f4"), or JSON for structured ones; not terminated */
+    uint32_t dtype_length;
+    uint8_t ndim;
+    uint8_t fortran; /* 0: the last index runs fastest, 1: the first */
+    uint64_t shape[RIP_MAX_NDIM];
+    uint64_t header; /* bytes before the elements; set by both calls */
+};
+
+/* Bytes that the header takes, a multiple of 64; 0 if dtype or ndim is too large for one. */
+uint64_t rip_array_header_size(const struct rip_array *array);
+void rip_array_write(const struct rip_array *array, unsigned char *payload);
+int rip_array_read(struct rip_array *array, const unsigned char *payload, uint64_t length); /* 0 or -EBADMSG */
+/* 0 if elements of itemsize bytes in this shape fill a message of length bytes exactly, else -EBADMSG. */
+int rip_array_check(const struct rip_array *array, uint64_t itemsize, uint64_t length);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,27 @@
+/* Mapped files in a channel's directory: make, open, check, remove. */
+#ifndef RIP_SEGMENT_H
+#define RIP_SEGMENT_H
+
+#include "layout.h"
+
+struct rip_segment {
+    void *at;
+    uint64_t size;
+    int fd; /* -1 once it is not needed */
+};
+
+/* <base>/ringipc-<uid>/<channel> as a directory descriptor. make: 1 makes what is not there. */
+int rip_dir_open(const char *channel, int make);
+/* Removes the channel's directory with all files of ours in it, and the directory of the user if that is empty then. */
+void rip_dir_remove(int dir, const char *channel);
+
+/* Makes a file of size bytes, all of them allocated, mapped for reading and writing; it has no name yet. */
+int rip_segment_make(int dir, uint64_t size, uint32_t mode, struct rip_segment *out);
+/* Gives it its name, whole: -EEXIST if the name is taken. */
+int rip_segment_name(int dir, const struct rip_segment *segment, const char *name);
+/* Opens and checks identity and size. write: 1 maps it for writing too. */
+int rip_segment_open(int dir, const char *name, enum rip_file file, int write, struct rip_segment *out);
+void rip_segment_close_fd(struct rip_segment *segment); /* the mapping is enough from here on */
+void rip_segment_close(struct rip_segment *segment);
+
+#endif

@@ -1,0 +1,45 @@
+/* One word to wait on, the fences that go with it, and how long to spin first. */
+#ifndef RIP_WAIT_H
+#define RIP_WAIT_H
+
+#include "layout.h"
+
+#define RIP_SLICE_NS UINT64_C(50000000) /* the longest sleep in one piece: a caller looks around that often */
+
+/* Announcing oneself and looking again needs a store-load order against every publisher. The sleeper pays for both sides with
+ * membarrier(2), so that a publish has no fence (asymmetric fences: Dice, Huang, Yang 2001; liburcu, folly). */
+int rip_fence_setup(void); /* 1 if this process can give and take the heavy fence */
+void rip_fence_heavy(void);
+void rip_fence_forget(void); /* in a forked child: it must set itself up */
+
+/* Sleeps while *word == expected, until woken, a signal, or the deadline: 0, -EINTR, -ETIMEDOUT. */
+int rip_sleep(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline);
+void rip_wake(_Atomic uint32_t *word);
+
+/* What a wait looks at. It is filled in by a handle and then stands alone, so that other threads can use the handle meanwhile. */
+struct rip_watch {
+    const _Atomic uint64_t *words[RIP_RX_LANES + 1]; /* ready when one of them */
+    uint64_t seen[RIP_RX_LANES + 1];                 /* is not what it was */
+    unsigned count;
+    _Atomic uint32_t *bell;
+    _Atomic uint32_t *asleep32; /* the announcement: one of these two */
+    _Atomic uint64_t *asleep64;
+    uint64_t bit;
+    struct rip_spin *spin;
+};
+
+/* Learns from recent waits how long spinning pays; shared by threads, and only a hint. */
+struct rip_spin {
+    enum rip_wait mode;
+    _Atomic uint32_t budget; /* nanoseconds */
+    _Atomic uint32_t waits;
+};
+
+void rip_spin_init(struct rip_spin *spin, enum rip_wait mode);
+
+/* Spins for at most ns nanoseconds: 1 when ready, else 0. */
+int rip_watch_spin(const struct rip_watch *watch, uint64_t ns);
+/* Spins and sleeps as the mode says: 1 when ready, -ETIMEDOUT, or -EINTR after a signal or RIP_SLICE_NS. */
+int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline);
+
+#endif

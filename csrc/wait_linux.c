@@ -1,0 +1,134 @@
+#include "ticks.h"
+#include "wait.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SPIN_MAX_NS 40000u /* about what a sleep and a wake-up cost */
+#define SPIN_MIN_NS 1000u
+#define PROBE_EVERY 16u /* now and then spin long again: the peer may have become prompt */
+
+uint64_t rip_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static _Atomic int can_fence; /* 0 not tried, 1 yes, -1 no */
+
+void rip_fence_forget(void) { atomic_store_explicit(&can_fence, 0, memory_order_relaxed); }
+
+int rip_fence_setup(void) {
+    int can = atomic_load_explicit(&can_fence, memory_order_relaxed); /* relaxed: the call below can be made twice */
+    if (can == 0) {
+        can = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0 ? 1 : -1;
+        atomic_store_explicit(&can_fence, can, memory_order_relaxed);
+    }
+    return can == 1;
+}
+
+void rip_fence_heavy(void) {
+    atomic_thread_fence(
+        memory_order_seq_cst); /* ours; pairs with the others' after RIP_FENCE_* where membarrier is missing */
+    if (rip_fence_setup()) {
+        syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
+    }
+}
+
+int rip_sleep(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline) {
+    struct timespec t = {(time_t)(deadline / 1000000000u), (long)(deadline % 1000000000u)};
+    long rc = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, &t, NULL, FUTEX_BITSET_MATCH_ANY);
+    if (rc != 0 && (errno == ETIMEDOUT || errno == EINTR)) {
+        return -errno;
+    }
+    return 0; /* woken, or the word had changed */
+}
+
+void rip_wake(_Atomic uint32_t *word) {
+    atomic_fetch_add_explicit(word, 1, memory_order_release); /* pairs with the acquire load in rip_watch_wait */
+    syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+void rip_spin_init(struct rip_spin *spin, enum rip_wait mode) {
+    cpu_set_t cpus;
+    int one = sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) == 1;
+    *spin = (struct rip_spin){.mode = one && sysconf(_SC_NPROCESSORS_ONLN) == 1 ? RIP_WAIT_BLOCK : mode,
+                              .budget = SPIN_MAX_NS};
+}
+
+static int is_ready(const struct rip_watch *watch) {
+    for (unsigned i = 0; i < watch->count; i++) {
+        /* relaxed: whoever acts on it loads it again with acquire */
+        if (atomic_load_explicit(watch->words[i], memory_order_relaxed) != watch->seen[i]) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+int rip_watch_spin(const struct rip_watch *watch, uint64_t ns) {
+    uint64_t end = 0;
+    for (unsigned i = 0;; i++) {
+        if (is_ready(watch)) {
+            return 1;
+        }
+        rip_pause();
+        if (i % 16 == 15) { /* the clock costs more than a look */
+            uint64_t now = rip_now();
+            end = end ? end : now + ns;
+            if (now >= end) {
+                return 0;
+            }
+        }
+    }
+}
+
+static int spin_adaptive(const struct rip_watch *watch, uint64_t start, uint64_t left) {
+    struct rip_spin *spin = watch->spin;
+    /* relaxed: hints, each stands alone */
+    uint32_t waits = atomic_fetch_add_explicit(&spin->waits, 1, memory_order_relaxed);
+    uint32_t budget = atomic_load_explicit(&spin->budget, memory_order_relaxed);
+    uint64_t ns = waits % PROBE_EVERY == 0 ? SPIN_MAX_NS : budget;
+    int ready = rip_watch_spin(watch, ns < left ? ns : left);
+    uint64_t goal = ready ? 4 * (rip_now() - start) : 0; /* room for a peer that is a few times slower than this once */
+    goal = goal < SPIN_MIN_NS ? SPIN_MIN_NS : goal > SPIN_MAX_NS ? SPIN_MAX_NS : goal;
+    int64_t step = ((int64_t)goal - (int64_t)budget) / (ready && goal > budget ? 2 : 4);
+    atomic_store_explicit(&spin->budget, (uint32_t)((int64_t)budget + step), memory_order_relaxed);
+    return ready;
+}
+
+int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline) {
+    uint64_t start = rip_now();
+    if (deadline <= start) {
+        return is_ready(watch) ? 1 : -ETIMEDOUT;
+    }
+    uint64_t slice = deadline - start < RIP_SLICE_NS ? deadline : start + RIP_SLICE_NS;
+    int ready = 0;
+    if (watch->spin->mode == RIP_WAIT_SPIN) {
+        ready = rip_watch_spin(watch, slice - start);
+        return ready ? 1 : slice == deadline ? -ETIMEDOUT : -EINTR;
+    }
+    if (watch->spin->mode == RIP_WAIT_ADAPTIVE && spin_adaptive(watch, start, slice - start)) {
+        return 1;
+    }
+    uint32_t word = atomic_load_explicit(watch->bell, memory_order_acquire); /* pairs with the release in rip_wake */
+    if (watch->asleep64) {
+        atomic_fetch_or_explicit(watch->asleep64, watch->bit, memory_order_seq_cst);
+    } else {
+        atomic_fetch_or_explicit(watch->asleep32, (uint32_t)watch->bit, memory_order_seq_cst);
+    }
+    rip_fence_heavy(); /* either a publisher sees our bit, or we see what it has published */
+    if (is_ready(watch)) {
+        return 1; /* the bit stays: another thread of ours may count on it, and it costs one wake-up at most */
+    }
+    int rc = rip_sleep(watch->bell, word, slice);
+    if (is_ready(watch)) {
+        return 1;
+    }
+    return rc == -ETIMEDOUT && slice == deadline ? -ETIMEDOUT : -EINTR;
+}

@@ -1,0 +1,112 @@
+"""What the skin sees of the C core."""
+
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+
+
+cdef extern from "ringipc.h" nogil:
+    const uint64_t RIP_FOREVER
+    enum: RIP_ABI
+    enum: RIP_BYTES, RIP_ARRAY, RIP_MAX_NDIM, RIP_MAX_CHANNEL_NAME, RIP_MAX_GROUP_NAME
+    enum rip_wait:
+        RIP_WAIT_SPIN
+        RIP_WAIT_ADAPTIVE
+        RIP_WAIT_BLOCK
+    enum rip_start:
+        RIP_OLDEST
+        RIP_NEWEST
+    struct rip_gate:
+        char group[48]
+        int32_t pid
+        uint64_t messages
+        uint64_t bytes
+    struct rip_message:
+        const unsigned char *data
+        uint64_t length
+        uint64_t seq
+        uint64_t ticks
+        rip_rx *lane
+        uint32_t type
+        uint8_t kind
+    struct rip_array:
+        const char *dtype
+        uint32_t dtype_length
+        uint8_t ndim
+        uint8_t fortran
+        uint64_t shape[RIP_MAX_NDIM]
+        uint64_t header
+    int rip_producer_open(const char *, uint64_t, uint64_t, rip_wait, uint32_t, rip_producer **)
+    int rip_producer_close(rip_producer *)
+    void rip_producer_free(rip_producer *)
+    uint64_t rip_producer_backlog(rip_producer *)
+    void rip_producer_gate(rip_producer *, rip_gate *)
+    int rip_consumer_open(const char *, const char *, rip_start, rip_wait, rip_consumer **, int32_t *)
+    int rip_consumer_close(rip_consumer *)
+    void rip_consumer_free(rip_consumer *)
+    uint64_t rip_message_time(const rip_rx *, uint64_t)
+    uint64_t rip_array_header_size(const rip_array *)
+    void rip_array_write(const rip_array *, unsigned char *)
+    int rip_array_read(rip_array *, const unsigned char *, uint64_t)
+    int rip_array_check(const rip_array *, uint64_t, uint64_t)
+    uint64_t rip_now()
+
+
+cdef extern from "wait.h" nogil:
+    ctypedef unsigned int rip_word "_Atomic uint32_t"
+    enum: RIP_SLICE_NS
+    struct rip_watch:
+        pass
+    struct rip_spin:
+        rip_wait mode
+    int rip_sleep(rip_word *, uint32_t, uint64_t)
+    void rip_wake(rip_word *)
+    int rip_watch_spin(const rip_watch *, uint64_t)
+    int rip_watch_wait(const rip_watch *, uint64_t)
+
+
+cdef extern from "channel.h" nogil:
+    struct rip_channel:
+        uint32_t state
+        rip_spin spin
+    int rip_check(const rip_channel *)
+    void rip_look_around(rip_channel *)
+
+
+cdef extern from "arena.h" nogil:
+    struct rip_arena:
+        uint64_t capacity
+
+
+cdef extern from "lane.h" nogil:
+    struct rip_producer:
+        rip_channel ch
+        uint64_t slots
+        uint64_t tail
+        uint64_t published
+        uint64_t bytes
+        rip_arena arena
+    struct rip_rx:
+        uint64_t next
+        uint64_t held
+        uint64_t id
+        int32_t pid
+    struct rip_consumer:
+        rip_channel ch
+        rip_rx *lanes[128]
+        uint32_t count
+        uint32_t watches
+        int32_t died
+        uint64_t taken
+        uint64_t bytes
+    int rip_tx_reserve(rip_producer *, uint64_t, unsigned char **)
+    void rip_tx_commit(rip_producer *, uint64_t, uint32_t, uint8_t)
+    void rip_tx_publish(rip_producer *)
+    void rip_room_watch(rip_producer *, rip_watch *)
+    int rip_rx_peek(rip_consumer *, rip_message *)
+    int rip_rx_ready(rip_consumer *, rip_message *)
+    int rip_rx_latest(rip_consumer *, rip_message *)
+    void rip_rx_take(rip_consumer *, const rip_message *)
+    void rip_rx_drop(rip_rx *, uint64_t)
+    void rip_rx_tell(rip_rx *)
+    void rip_rx_release(rip_rx *, uint64_t)
+    uint64_t rip_rx_backlog(const rip_consumer *)
+    void rip_message_watch(rip_consumer *, rip_watch *)

@@ -1,0 +1,932 @@
+# distutils: language = c
+"""The skin over the C core: types in, errors out, the GIL off while waiting and while copying much.
+
+The classes here are finished in Python: a subclass says what an error code means (_fail) and how to encode what is not
+plain (_prepare, _encode_dtype, _decode_dtype), so that nothing here imports anything of the package.
+"""
+
+cimport cython
+cimport numpy as cnp
+from cpython.buffer cimport (
+    PyBUF_FULL_RO, PyBuffer_FillInfo, PyBuffer_IsContiguous, PyBuffer_Release, PyBuffer_ToContiguous,
+    PyObject_GetBuffer,
+)
+from cpython.bytearray cimport PyByteArray_CheckExact
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.memoryview cimport PyMemoryView_FromObject
+from cpython.pythread cimport PyThread_get_thread_ident
+from cpython.ref cimport Py_INCREF
+from libc.errno cimport EAGAIN, EBADMSG, ESHUTDOWN, ETIMEDOUT
+from libc.string cimport memcmp, memcpy
+
+cdef extern from "numpy/arrayobject.h":
+    cnp.ndarray PyArray_NewFromDescr(
+        PyTypeObject *, cnp.dtype, int, cnp.npy_intp *, cnp.npy_intp *, void *, int, object
+    )
+    object PyArray_NewCopy(cnp.ndarray, cnp.NPY_ORDER)
+    int PyArray_CopyInto(cnp.ndarray, cnp.ndarray) except -1
+    int PyArray_SetBaseObject(cnp.ndarray, object) except -1
+    bint PyArray_CheckExact(object)
+    ctypedef struct PyTypeObject:
+        pass
+    PyTypeObject PyArray_Type
+
+cnp.import_array()
+
+ABI = RIP_ABI
+MAX_CHANNEL_NAME = RIP_MAX_CHANNEL_NAME
+MAX_GROUP_NAME = RIP_MAX_GROUP_NAME
+
+cdef enum:
+    LARGE = 65536  # bytes from which a copy lets the GIL go
+
+cdef enum:
+    SPIN_NS = 1000  # a look this long before the GIL is let go: a prompt peer answers within it
+
+cdef enum:  # who has a producer's turn
+    NOBODY
+    COPYING
+    RESERVING
+
+cdef enum:  # a consumer's copy option
+    COPY_DEFAULT
+    COPY_ALWAYS
+    COPY_NEVER
+
+ctypedef int (*look_for)(rip_consumer *, rip_message *) noexcept nogil
+
+
+cdef int deadline_of(object timeout, uint64_t *deadline) except -1:
+    """None waits for ever, 0 not at all."""
+    if timeout is None:
+        deadline[0] = RIP_FOREVER
+        return 0
+    cdef double seconds = timeout
+    if not seconds >= 0:
+        raise ValueError(f"timeout must be None or a number of seconds from 0 up, not {timeout!r}")
+    if seconds == 0:
+        deadline[0] = 0
+    elif seconds < 9e9:
+        deadline[0] = rip_now() + <uint64_t>(seconds * 1e9)
+    else:
+        deadline[0] = RIP_FOREVER
+    return 0
+
+
+cdef void park() noexcept:
+    """For a daemon thread that still waits when the interpreter ends: it shall neither raise nor run again."""
+    cdef rip_word never = 0
+    with nogil:
+        while True:
+            rip_sleep(&never, 0, RIP_FOREVER)
+
+
+cdef double seconds_until(uint64_t deadline) noexcept:
+    cdef uint64_t now = rip_now()
+    return (deadline - now) * 1e-9 if deadline > now else 0
+
+
+cdef inline cnp.ndarray array_at(
+    void *elements, cnp.dtype dtype, int ndim, const cnp.npy_intp *shape, int flags
+):
+    """An array over memory that somebody else keeps alive."""
+    Py_INCREF(dtype)  # the call below steals one
+    return PyArray_NewFromDescr(&PyArray_Type, dtype, ndim, <cnp.npy_intp *>shape, NULL, elements, flags, None)
+
+
+cdef class BaseProducer:
+    """The writing end of one lane."""
+
+    cdef rip_producer *p
+    cdef object dtype  # of the array put last
+    cdef bytes dtype_code
+    cdef int busy  # NOBODY, COPYING or RESERVING: the lane is in one thread's hands while that has let the GIL go
+    cdef unsigned long owner  # its thread
+    cdef rip_word turn  # changes when the turn is given back
+    cdef int queue  # threads that wait for it
+    cdef uint64_t waits
+    cdef uint64_t waited  # nanoseconds
+    cdef bint exiting
+
+    def __dealloc__(self):
+        if self.p is not NULL:
+            with nogil:
+                rip_producer_close(self.p)
+                rip_producer_free(self.p)
+
+    def __reduce__(self):
+        raise TypeError("a Producer cannot be pickled: give the other process the channel's name to make its own")
+
+    # ---- what a subclass finishes ----
+
+    def _fail(self, int code, length):
+        raise NotImplementedError
+
+    def _prepare(self, message):
+        raise NotImplementedError
+
+    def _encode_dtype(self, dtype):
+        raise NotImplementedError
+
+    # ---- opening and closing ----
+
+    def _open(self, bytes channel, uint64_t capacity, uint64_t slots, int wait, uint32_t mode):
+        if self.p is not NULL:
+            raise RuntimeError("this Producer is open already")
+        cdef const char *name = channel
+        cdef rip_producer *p = NULL
+        cdef int rc
+        with nogil:
+            rc = rip_producer_open(name, capacity, slots, <rip_wait>wait, mode, &p)
+        self.p = p
+        return rc
+
+    @cython.critical_section
+    def _close(self, bint exiting):
+        """Ends the stream; waits for another thread's copy, ends a reservation."""
+        if self.p is NULL:
+            return 0
+        cdef int rc
+        if self.busy == COPYING and self.owner != PyThread_get_thread_ident():
+            self.await_turn(RIP_FOREVER)
+        self.exiting |= exiting
+        with nogil:
+            rc = rip_producer_close(self.p)
+        return rc
+
+    @property
+    def closed(self):
+        """True after `close`, and in a forked child."""
+        return self.p is NULL or rip_check(&self.p.ch) != 0
+
+    @cython.final
+    cdef int look_around(self) except -1:
+        """After each piece of a wait."""
+        if self.exiting:
+            park()
+        PyErr_CheckSignals()
+        rip_look_around(&self.p.ch)
+        return 0
+
+    # ---- the turn: the lane has one writer, threads share it ----
+
+    @cython.final
+    cdef int await_turn(self, uint64_t deadline) except -1:
+        """0, or 1 when the time is up."""
+        cdef uint32_t word
+        cdef uint64_t slice
+        while self.busy:
+            if self.owner == PyThread_get_thread_ident():
+                raise RuntimeError("this thread has a reservation open on this Producer: leave its with block first")
+            word = self.turn
+            self.queue += 1
+            with nogil:
+                slice = rip_now() + RIP_SLICE_NS
+                rip_sleep(&self.turn, word, slice if slice < deadline else deadline)  # why it ended, we see below
+            self.queue -= 1
+            self.look_around()
+            if self.busy and rip_now() >= deadline:
+                return 1
+        return 0
+
+    @cython.final
+    cdef void take_turn(self, int how) noexcept:
+        self.owner = PyThread_get_thread_ident()
+        self.busy = how
+
+    @cython.final
+    cdef void give_turn(self) noexcept:
+        self.busy = NOBODY
+        if self.queue:
+            rip_wake(&self.turn)
+
+    # ---- putting ----
+
+    @cython.final
+    cdef int reserve_slow(self, uint64_t length, object timeout, unsigned char **payload) except -1:
+        """Waits for the turn and for room: 0, or 1 when the time is up."""
+        cdef uint64_t deadline, start = 0
+        cdef rip_watch watch
+        cdef int rc, waited = 0
+        if self.p is NULL:
+            self._fail(-ESHUTDOWN, length)
+        deadline_of(timeout, &deadline)
+        while True:
+            if self.busy and self.await_turn(deadline):
+                return 1
+            rc = rip_check(&self.p.ch)
+            if rc == 0:
+                rip_room_watch(self.p, &watch)
+                rc = rip_tx_reserve(self.p, length, payload)
+            if rc == 0 or waited == -ETIMEDOUT:
+                if start:
+                    self.waited += rip_now() - start
+                return 1 if rc == -EAGAIN else self.checked(rc, length)
+            if rc != -EAGAIN:
+                self._fail(rc, length)
+            if deadline == 0:
+                return 1
+            if not start:
+                self.waits += 1
+                start = rip_now()
+                if self.p.published != self.p.tail:
+                    rip_tx_publish(self.p)  # what put_many has written: nobody could make room otherwise
+            with nogil:
+                waited = rip_watch_wait(&watch, deadline)
+            self.look_around()
+
+    @cython.final
+    cdef int checked(self, int rc, uint64_t length) except -1:
+        if rc != 0:
+            self._fail(rc, length)
+        return 0
+
+    @cython.final
+    cdef inline int reserve_room(self, uint64_t length, object timeout, unsigned char **payload) except -1:
+        if cython.likely(self.p is not NULL and self.busy == NOBODY and rip_check(&self.p.ch) == 0):
+            if cython.likely(rip_tx_reserve(self.p, length, payload) == 0):
+                return 0
+        return self.reserve_slow(length, timeout, payload)
+
+    @cython.final
+    cdef inline void copy(self, unsigned char *to, const unsigned char *source, uint64_t length) noexcept:
+        if length < LARGE:
+            memcpy(to, source, length)
+            return
+        self.take_turn(COPYING)
+        with nogil:
+            memcpy(to, source, length)
+        self.give_turn()
+
+    @cython.final
+    cdef inline int write_bytes(
+        self, const unsigned char *data, uint64_t length, object timeout, uint32_t type
+    ) except -1:
+        cdef unsigned char *payload
+        if self.reserve_room(length, timeout, &payload):
+            return 1
+        self.copy(payload, data, length)
+        rip_tx_commit(self.p, length, type, RIP_BYTES)
+        return 0
+
+    @cython.final
+    cdef int begin_array(
+        self, object dtype, int ndim, const cnp.npy_intp *shape, bint fortran, uint64_t size, object timeout,
+        unsigned char **elements, uint64_t *length
+    ) except -1:
+        """Room for an array of size bytes, its header written: *elements is where they go, *length is all of it."""
+        cdef rip_array header
+        cdef int i
+        if dtype is not self.dtype:
+            self.dtype_code = self._encode_dtype(dtype)
+            self.dtype = dtype
+        cdef bytes code = self.dtype_code  # ours: a thread that comes while we wait may change the other
+        header.dtype = PyBytes_AS_STRING(code)
+        header.dtype_length = <uint32_t>PyBytes_GET_SIZE(code)
+        header.ndim = <uint8_t>ndim
+        header.fortran = fortran
+        for i in range(ndim):
+            header.shape[i] = <uint64_t>shape[i]
+        header.header = rip_array_header_size(&header)
+        if header.header == 0:
+            raise ValueError("the description of this dtype takes more than 4 MB")
+        length[0] = header.header + size
+        if self.reserve_room(length[0], timeout, elements):
+            return 1
+        rip_array_write(&header, elements[0])
+        elements[0] += header.header
+        return 0
+
+    @cython.final
+    cdef int write_array(self, cnp.ndarray array, object timeout, uint32_t type) except -1:
+        cdef unsigned char *elements
+        cdef uint64_t length
+        cdef uint64_t size = <uint64_t>cnp.PyArray_NBYTES(array)
+        cdef bint plain = cnp.PyArray_IS_C_CONTIGUOUS(array)
+        cdef bint fortran = not plain and cnp.PyArray_IS_F_CONTIGUOUS(array)
+        cdef cnp.dtype dtype = <cnp.dtype>cnp.PyArray_DESCR(array)
+        if self.begin_array(dtype, cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array), fortran, size, timeout,
+                            &elements, &length):
+            return 1
+        if plain or fortran:
+            self.copy(elements, <const unsigned char *>cnp.PyArray_DATA(array), size)
+        else:
+            self.take_turn(COPYING)
+            try:
+                PyArray_CopyInto(array_at(elements, dtype, cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array),
+                                          cnp.NPY_ARRAY_WRITEABLE), array)
+            finally:
+                self.give_turn()
+        rip_tx_commit(self.p, length, type, RIP_ARRAY)
+        return 0
+
+    @cython.final
+    cdef int write_buffer(self, object message, object timeout, uint32_t type) except -1:
+        cdef Py_buffer view
+        cdef unsigned char *payload
+        PyObject_GetBuffer(message, &view, PyBUF_FULL_RO)
+        try:
+            if PyBuffer_IsContiguous(&view, b"C"):
+                return self.write_bytes(<const unsigned char *>view.buf, <uint64_t>view.len, timeout, type)
+            if self.reserve_room(<uint64_t>view.len, timeout, &payload):
+                return 1
+            PyBuffer_ToContiguous(payload, &view, view.len, b"C")
+            rip_tx_commit(self.p, <uint64_t>view.len, type, RIP_BYTES)
+            return 0
+        finally:
+            PyBuffer_Release(&view)
+
+    @cython.final
+    cdef inline int write(self, object message, object timeout, uint32_t type) except -1:
+        """Writes a message, not yet published: 0, or 1 when the time is up."""
+        if PyBytes_CheckExact(message):
+            return self.write_bytes(<const unsigned char *>PyBytes_AS_STRING(message),
+                                    <uint64_t>PyBytes_GET_SIZE(message), timeout, type)
+        if PyArray_CheckExact(message):
+            return self.write_array(message, timeout, type)
+        return self.write_other(message, timeout, type)
+
+    @cython.final
+    cdef int write_other(self, object message, object timeout, uint32_t type) except -1:
+        if not PyByteArray_CheckExact(message):
+            message = self._prepare(message)
+        if PyArray_CheckExact(message):
+            return self.write_array(message, timeout, type)
+        return self.write_buffer(message, timeout, type)
+
+    @cython.critical_section
+    def put(self, message, timeout=None, *, uint32_t type=0):
+        """Puts a message: whole, or not at all.
+
+        Parameters
+        ----------
+        message
+            An array of any shape, strides and dtype without objects; or anything with a buffer (bytes, bytearray,
+            memoryview, array.array, mmap), which comes out as bytes. It is copied into the ring.
+        timeout
+            Seconds to wait for room; None waits for ever, 0 not at all.
+        type
+            0 to 2**32 - 1, for the reader to tell messages apart.
+
+        Raises
+        ------
+        Full
+            There was no room within timeout seconds.
+        MessageTooLarge
+            The message is longer than the lane's capacity.
+        UnsafeMessage
+            It is an object, or an array of objects.
+        Closed
+            The producer is closed, or belongs to the parent process.
+        """
+        if self.write(message, timeout, type):
+            self._fail(-ETIMEDOUT, timeout)
+        rip_tx_publish(self.p)
+
+    @cython.critical_section
+    def put_nowait(self, message, *, uint32_t type=0):
+        """`put` with timeout=0."""
+        if self.write(message, 0, type):
+            self._fail(-EAGAIN, 0)
+        rip_tx_publish(self.p)
+
+    @cython.critical_section
+    def put_many(self, messages, timeout=None, *, uint32_t type=0):
+        """Puts several messages, which become visible together as far as there is room for them: one wake-up for all.
+
+        Parameters
+        ----------
+        messages
+            Any iterable of what `put` takes. A list is best: of an iterator, what did not go in is lost.
+        timeout
+            Seconds to wait for room, in all.
+        type
+            Of each of them.
+
+        Returns
+        -------
+        int
+            How many went in; fewer than all only when timeout seconds have passed.
+
+        Raises
+        ------
+        MessageTooLarge, UnsafeMessage, Closed
+            As in `put`; a note on the exception says how many went in before.
+        """
+        cdef uint64_t deadline
+        cdef Py_ssize_t done = 0
+        deadline_of(timeout, &deadline)
+        if isinstance(messages, (bytes, bytearray, memoryview, str)):
+            raise TypeError(f"put_many takes a list of messages, not one message of type {messages.__class__.__name__}")
+        if not isinstance(messages, (list, tuple)):
+            messages = list(messages)
+        try:
+            for message in messages:
+                left = timeout if deadline == 0 or deadline == RIP_FOREVER else seconds_until(deadline)
+                if self.write(message, left, type):
+                    break
+                done += 1
+        except BaseException as error:
+            error.add_note(f"put_many: {done} of the messages went in before this")
+            raise
+        finally:
+            if self.p is not NULL and rip_check(&self.p.ch) == 0:
+                rip_tx_publish(self.p)
+        return done
+
+    @cython.critical_section
+    def _begin(self, dtype, tuple shape, uint64_t size, timeout):
+        """Room for an array of size bytes, for the caller to fill: it is this thread's turn until _commit or _abort."""
+        cdef cnp.npy_intp dims[RIP_MAX_NDIM]
+        cdef unsigned char *elements
+        cdef uint64_t length
+        cdef int i, ndim = <int>len(shape)
+        if ndim > RIP_MAX_NDIM:
+            raise ValueError(f"an array has at most {RIP_MAX_NDIM} dimensions, not {ndim}")
+        for i in range(ndim):
+            dims[i] = shape[i]
+        if self.begin_array(dtype, ndim, dims, False, size, timeout, &elements, &length):
+            self._fail(-ETIMEDOUT, timeout)
+        array = array_at(elements, dtype, ndim, dims, cnp.NPY_ARRAY_WRITEABLE)
+        Py_INCREF(self)
+        PyArray_SetBaseObject(array, self)
+        self.take_turn(RESERVING)
+        return array, length
+
+    @cython.critical_section
+    def _commit(self, uint64_t length, uint32_t type):
+        self.give_turn()
+        cdef int rc = rip_check(&self.p.ch)
+        if rc != 0:
+            self._fail(rc, length)
+        rip_tx_commit(self.p, length, type, RIP_ARRAY)
+        rip_tx_publish(self.p)
+
+    @cython.critical_section
+    def _abort(self):
+        self.give_turn()
+
+    # ---- looking ----
+
+    @cython.critical_section
+    def _await_empty(self, timeout):
+        """Waits until every group has let everything go: True, or False when the time is up."""
+        cdef uint64_t deadline
+        cdef rip_watch watch
+        cdef int rc, waited = 0
+        deadline_of(timeout, &deadline)
+        while True:
+            rc = -ESHUTDOWN if self.p is NULL else rip_check(&self.p.ch)
+            if rc != 0:
+                self._fail(rc, None)
+            rip_room_watch(self.p, &watch)
+            if rip_producer_backlog(self.p) == 0:
+                return True
+            if deadline == 0 or waited == -ETIMEDOUT:
+                return False
+            with nogil:
+                waited = rip_watch_wait(&watch, deadline)
+            self.look_around()
+
+    @cython.critical_section
+    def _gate(self):
+        """Who keeps the lane from moving on: group, pid, messages, bytes."""
+        cdef rip_gate gate
+        rip_producer_gate(self.p, &gate)
+        return (<bytes>gate.group).decode(errors="replace"), gate.pid, gate.messages, gate.bytes
+
+    @cython.critical_section
+    def _counts(self):
+        """Messages put, bytes put, backlog, bytes of it, slots, capacity, waits, seconds waited."""
+        cdef rip_gate gate
+        if self.p is NULL:
+            self._fail(-ESHUTDOWN, None)
+        rip_producer_gate(self.p, &gate)
+        return (self.p.tail, self.p.bytes, gate.messages, gate.bytes, self.p.slots, self.p.arena.capacity, self.waits,
+                self.waited * 1e-9)
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(64)
+cdef class Hold:
+    """Keeps a message in the ring for as long as somebody refers to it; the base of every view on it."""
+
+    cdef BaseConsumer consumer
+    cdef rip_rx *lane
+    cdef uint64_t seq
+    cdef const unsigned char *data
+    cdef uint64_t length
+
+    def __dealloc__(self):
+        if self.lane is not NULL:
+            with cython.critical_section(self.consumer):
+                self.consumer.let_go(self.lane, self.seq)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, <void *>self.data, <Py_ssize_t>self.length, True, flags)
+
+
+cdef class BaseConsumer:
+    """The reading end of a channel: the one member of an exclusive group."""
+
+    cdef rip_consumer *c
+    cdef int copy
+    cdef dict dtypes  # by their codes
+    cdef object dtype  # of the array got last
+    cdef bytes dtype_code
+    cdef uint64_t holds  # messages in the hands of Hold objects
+    cdef bint leaving  # closed, but views are still alive
+    cdef uint64_t waits
+    cdef uint64_t waited  # nanoseconds
+    cdef bint exiting
+
+    def __cinit__(self, *args, **kwargs):
+        self.dtypes = {}
+
+    def __dealloc__(self):
+        if self.c is not NULL:
+            with nogil:
+                rip_consumer_close(self.c)
+                rip_consumer_free(self.c)
+
+    def __reduce__(self):
+        raise TypeError("a Consumer cannot be pickled: give the other process the channel's name to make its own")
+
+    # ---- what a subclass finishes ----
+
+    def _fail(self, int code, detail):
+        raise NotImplementedError
+
+    def _decode_dtype(self, bytes code):
+        raise NotImplementedError
+
+    # ---- opening and closing ----
+
+    def _open(self, bytes channel, bytes group, int start, int wait, copy):
+        """0 and 0, or an error code and the pid of the group's live member."""
+        if self.c is not NULL:
+            raise RuntimeError("this Consumer is open already")
+        cdef const char *name = channel
+        cdef const char *group_name = group
+        cdef rip_consumer *c = NULL
+        cdef int32_t holder = 0
+        cdef int rc
+        with nogil:
+            rc = rip_consumer_open(name, group_name, <rip_start>start, <rip_wait>wait, &c, &holder)
+        self.c = c
+        self.copy = COPY_DEFAULT if copy is None else COPY_ALWAYS if copy else COPY_NEVER
+        return rc, holder
+
+    @cython.critical_section
+    def _close(self, bint exiting):
+        """Leaves the group; not before the last view is gone, unless the interpreter is exiting."""
+        if self.c is NULL:
+            return 0
+        cdef int rc
+        self.exiting |= exiting
+        self.leaving = True
+        if self.holds and not exiting:
+            return 0
+        with nogil:
+            rc = rip_consumer_close(self.c)
+        return rc
+
+    @property
+    def closed(self):
+        """True after `close`, and in a forked child."""
+        return self.leaving or self.c is NULL or rip_check(&self.c.ch) != 0
+
+    @cython.final
+    cdef void let_go(self, rip_rx *lane, uint64_t seq) noexcept:
+        self.holds -= 1
+        if rip_check(&self.c.ch) == 0:
+            rip_rx_release(lane, seq)
+            if self.leaving and self.holds == 0:
+                rip_consumer_close(self.c)
+
+    @cython.final
+    cdef int look_around(self) except -1:
+        """After each piece of a wait."""
+        if self.exiting:
+            park()
+        PyErr_CheckSignals()
+        rip_look_around(&self.c.ch)
+        return 0
+
+    # ---- getting ----
+
+    @cython.final
+    cdef inline int peek(self, rip_message *message, object timeout, look_for look) except -1:
+        """0 and a message, or 1 when the time is up."""
+        cdef int rc = 0
+        if cython.likely(self.c is not NULL and not self.leaving and rip_check(&self.c.ch) == 0):
+            rc = look(self.c, message)
+            if cython.likely(rc == 1):
+                return 0
+        return self.peek_slow(rc, message, timeout, look)
+
+    @cython.final
+    cdef int peek_slow(self, int rc, rip_message *message, object timeout, look_for look) except -1:
+        cdef uint64_t deadline, start = 0
+        cdef rip_watch watch
+        cdef int waited = 0
+        deadline_of(timeout, &deadline)
+        while True:
+            if rc == 0:  # else what the first look brought, which may be told only once
+                rc = -ESHUTDOWN if self.c is NULL or self.leaving else rip_check(&self.c.ch)
+            if rc == 0:
+                rc = look(self.c, message)
+            if rc != 0 or waited == -ETIMEDOUT:
+                if start:
+                    self.waited += rip_now() - start
+                if rc < 0:
+                    self._fail(rc, self.c.died if self.c is not NULL else None)
+                return rc != 1
+            if deadline == 0:
+                return 1
+            rip_message_watch(self.c, &watch)
+            if not start:
+                self.waits += 1
+                start = rip_now()
+                if self.c.ch.spin.mode != RIP_WAIT_BLOCK and rip_watch_spin(&watch, SPIN_NS):
+                    continue
+            self.c.watches += 1
+            with nogil:
+                waited = rip_watch_wait(&watch, deadline)
+            self.c.watches -= 1
+            self.look_around()
+
+    @cython.final
+    cdef Hold hold(self, const rip_message *message):
+        """Takes charge of a message that is taken."""
+        cdef Hold hold = Hold.__new__(Hold)
+        hold.consumer = self
+        hold.lane = message.lane
+        hold.seq = message.seq
+        hold.data = message.data
+        hold.length = message.length
+        self.holds += 1
+        return hold
+
+    @cython.final
+    cdef object known_dtype(self, const rip_array *array):
+        """The dtype that a header describes, or None if it has not come before."""
+        if (self.dtype_code is not None and array.dtype_length == <uint32_t>PyBytes_GET_SIZE(self.dtype_code)
+                and memcmp(array.dtype, PyBytes_AS_STRING(self.dtype_code), array.dtype_length) == 0):
+            return self.dtype
+        cdef bytes code = PyBytes_FromStringAndSize(array.dtype, array.dtype_length)
+        dtype = self.dtypes.get(code)
+        if dtype is not None:
+            self.dtype = dtype
+            self.dtype_code = code
+        return dtype
+
+    @cython.final
+    cdef object learn_dtype(self, const rip_array *array):
+        cdef bytes code = PyBytes_FromStringAndSize(array.dtype, array.dtype_length)
+        dtype = self._decode_dtype(code)
+        if len(self.dtypes) >= 1000:
+            self.dtypes.clear()
+        self.dtypes[code] = dtype
+        return dtype
+
+    @cython.final
+    cdef bint is_plain(self, const rip_message *message) except -1:
+        """Nothing can go wrong with it, and no Python code is needed to read it."""
+        cdef rip_array array
+        if message.kind == RIP_BYTES:
+            return True
+        if message.kind != RIP_ARRAY or rip_array_read(&array, message.data, message.length) != 0:
+            return False
+        dtype = self.known_dtype(&array)
+        return dtype is not None and rip_array_check(&array, (<cnp.dtype>dtype).itemsize, message.length) == 0
+
+    @cython.final
+    cdef object view_array(self, Hold hold):
+        cdef rip_array array
+        cdef cnp.npy_intp dims[RIP_MAX_NDIM]
+        cdef int i
+        if rip_array_read(&array, hold.data, hold.length) != 0:
+            self._fail(-EBADMSG, "the header of an array")
+        cdef object dtype = self.known_dtype(&array)
+        if dtype is None:
+            dtype = self.learn_dtype(&array)
+        if rip_array_check(&array, (<cnp.dtype>dtype).itemsize, hold.length) != 0:
+            self._fail(-EBADMSG, "the shape of an array")
+        for i in range(array.ndim):
+            dims[i] = <cnp.npy_intp>array.shape[i]
+        try:
+            view = array_at(<void *>(hold.data + array.header), dtype, array.ndim, dims,
+                            cnp.NPY_ARRAY_F_CONTIGUOUS if array.fortran else 0)
+        except ValueError:  # more dimensions, or longer ones, than NumPy takes
+            self._fail(-EBADMSG, "the shape of an array")
+        Py_INCREF(hold)  # the call below steals one
+        PyArray_SetBaseObject(view, hold)
+        return PyArray_NewCopy(view, cnp.NPY_KEEPORDER) if self.copy == COPY_ALWAYS else view
+
+    @cython.final
+    cdef object copy_bytes(self, rip_message *message, bint taken):
+        cdef uint64_t length = message.length
+        if length < LARGE:
+            data = PyBytes_FromStringAndSize(<const char *>message.data, <Py_ssize_t>length)
+            if not taken:
+                rip_rx_take(self.c, message)
+            rip_rx_release(message.lane, message.seq)
+            return data
+        data = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>length)  # before it is taken: without memory nothing is lost
+        if not taken:
+            rip_rx_take(self.c, message)
+        cdef char *to = PyBytes_AS_STRING(data)
+        cdef Hold hold = self.hold(message)  # so that close() in another thread waits for us
+        with nogil:
+            memcpy(to, hold.data, length)
+        return data
+
+    @cython.final
+    cdef object payload_of(self, Hold hold, uint8_t kind):
+        if kind == RIP_ARRAY:
+            return self.view_array(hold)
+        if kind != RIP_BYTES:
+            self._fail(-EBADMSG, f"a message of unknown kind {kind}")
+        if self.copy != COPY_NEVER:
+            return PyBytes_FromStringAndSize(<const char *>hold.data, <Py_ssize_t>hold.length)
+        return PyMemoryView_FromObject(hold)
+
+    @cython.final
+    cdef inline object receive(self, rip_message *message, bint taken):
+        """Takes a message, and makes of it what the user gets."""
+        if message.kind == RIP_BYTES and self.copy != COPY_NEVER:
+            return self.copy_bytes(message, taken)
+        if not taken:
+            rip_rx_take(self.c, message)
+        return self.payload_of(self.hold(message), message.kind)
+
+    @cython.critical_section
+    def get(self, timeout=None):
+        """The next message: bytes, or an array.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait for one; None waits for ever, 0 not at all.
+
+        Raises
+        ------
+        Empty
+            There was none within timeout seconds.
+        EndOfStream
+            Every producer has closed, and all is read.
+        ProducerDied
+            A producer's process ended without closing; told once, when all that it had put is read.
+        Corrupt
+            The message cannot be what a producer wrote; it is skipped.
+        Closed
+            The consumer is closed, or belongs to the parent process.
+        """
+        cdef rip_message message
+        if self.peek(&message, timeout, rip_rx_peek):
+            self._fail(-ETIMEDOUT, timeout)
+        return self.receive(&message, False)
+
+    @cython.critical_section
+    def get_nowait(self):
+        """`get` with timeout=0."""
+        cdef rip_message message
+        if self.peek(&message, 0, rip_rx_peek):
+            self._fail(-EAGAIN, 0)
+        return self.receive(&message, False)
+
+    @cython.critical_section
+    def latest(self, timeout=None):
+        """The newest message; the older ones that were not got are let go. Otherwise as `get`."""
+        cdef rip_message message
+        if self.peek(&message, timeout, rip_rx_latest):
+            self._fail(-ETIMEDOUT, timeout)
+        return self.receive(&message, True)
+
+    @cython.critical_section
+    def get_many(self, Py_ssize_t max, timeout=None):
+        """A list of 1 to max messages: waits for the first as `get` does, and takes those that are there with it."""
+        cdef rip_message message
+        cdef rip_rx *lane = NULL
+        cdef list got = []
+        if max < 1:
+            raise ValueError(f"max must be at least 1, not {max}")
+        if self.peek(&message, timeout, rip_rx_peek):
+            self._fail(-ETIMEDOUT, timeout)
+        got.append(self.receive(&message, False))
+        while len(got) < max and not self.leaving and rip_check(&self.c.ch) == 0:
+            # Something that may raise waits for the next call, where nothing is got before it.
+            if rip_rx_ready(self.c, &message) != 1 or not self.is_plain(&message):
+                break
+            if message.kind == RIP_BYTES and self.copy != COPY_NEVER and message.length < LARGE:
+                data = PyBytes_FromStringAndSize(<const char *>message.data, <Py_ssize_t>message.length)
+                if lane is not NULL and lane is not message.lane:
+                    rip_rx_tell(lane)
+                lane = message.lane
+                rip_rx_take(self.c, &message)
+                rip_rx_drop(lane, message.seq)
+                got.append(data)
+            else:
+                got.append(self.receive(&message, False))
+        if lane is not NULL and rip_check(&self.c.ch) == 0:
+            rip_rx_tell(lane)
+        return got
+
+    @cython.critical_section
+    def message(self, timeout=None):
+        """The next message with what is known about it, a `Message`. Otherwise as `get`."""
+        cdef rip_message raw
+        if self.peek(&raw, timeout, rip_rx_peek):
+            self._fail(-ETIMEDOUT, timeout)
+        rip_rx_take(self.c, &raw)
+        cdef Message message = Message.__new__(Message)
+        message.consumer = self
+        message.hold = self.hold(&raw)
+        message.type = raw.type
+        message.kind = raw.kind
+        message.seq = raw.seq
+        message.timestamp = rip_message_time(raw.lane, raw.ticks)
+        message.producer = raw.lane.pid
+        message.lane = raw.lane.id
+        return message
+
+    def __iter__(self):
+        return self
+
+    @cython.critical_section
+    def __next__(self):
+        cdef rip_message message
+        try:
+            self.peek(&message, None, rip_rx_peek)
+        except EOFError:
+            raise StopIteration from None
+        return self.receive(&message, False)
+
+    # ---- looking ----
+
+    @cython.critical_section
+    def _counts(self):
+        """Messages got, bytes got, backlog, messages held, lanes, waits, seconds waited."""
+        if self.c is NULL:
+            self._fail(-ESHUTDOWN, None)
+        return (self.c.taken, self.c.bytes, rip_rx_backlog(self.c), self.holds, self.c.count, self.waits,
+                self.waited * 1e-9)
+
+
+cdef class Message:
+    """A message and what is known about it.
+
+    It stays in the ring until `release` (leaving a with block calls it), or until nobody refers to it; views on its
+    payload keep it there beyond that.
+
+    Attributes
+    ----------
+    payload : bytes or numpy.ndarray or memoryview
+        As `Consumer.get` gives it.
+    type : int
+        What its producer put with it.
+    seq : int
+        Counts the messages of its producer from 0.
+    timestamp : int
+        When it was put, in nanoseconds of time.monotonic_ns().
+    producer : int
+        The pid of its producer.
+    lane : int
+        Tells the producers of a channel apart; never used twice in it.
+    """
+
+    cdef BaseConsumer consumer
+    cdef Hold hold
+    cdef object content
+    cdef uint8_t kind
+    cdef readonly uint32_t type
+    cdef readonly uint64_t seq
+    cdef readonly uint64_t timestamp
+    cdef readonly int32_t producer
+    cdef readonly uint64_t lane
+
+    @property
+    def payload(self):
+        with cython.critical_section(self.consumer):
+            if self.content is None:
+                if self.hold is None:
+                    self.consumer._fail(-ESHUTDOWN, "message")
+                self.content = self.consumer.payload_of(self.hold, self.kind)
+            return self.content
+
+    def release(self):
+        self.content = None
+        self.hold = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.release()
+
+    def __repr__(self):
+        released = "" if self.hold is not None else ", released"
+        return f"<Message {self.seq} of lane {self.lane}, type {self.type}{released}>"

@@ -1,0 +1,86 @@
+"""What names and sizes may be, and what an error code of the core means for a channel."""
+
+import errno
+import math
+import os
+import re
+from typing import NoReturn
+
+from . import errors
+from ._core import ABI, MAX_CHANNEL_NAME, MAX_GROUP_NAME
+
+_UNITS = {"": 1, "b": 1} | {
+    prefix + unit: base**power
+    for power, prefix in enumerate("kmgt", start=1)
+    for unit, base in (("b", 1000), ("ib", 1024))
+}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+
+
+def size_in_bytes(size: int | str) -> int:
+    """A number of bytes, from an int or from text with a unit.
+
+    >>> size_in_bytes("64 MiB"), size_in_bytes("1.5 kB"), size_in_bytes(4096)
+    (67108864, 1500, 4096)
+    """
+    if isinstance(size, bool) or not isinstance(size, (int, str)):
+        raise TypeError(f'capacity must be a number of bytes or text such as "64 MiB", not {size!r}')
+    if isinstance(size, str):
+        match = _SIZE.fullmatch(size)
+        if not match or match[2].lower() not in _UNITS:
+            raise ValueError(f'capacity must be a number of bytes or text such as "64 MiB" or "2 GB", not {size!r}')
+        return size_in_bytes(math.ceil(float(match[1]) * _UNITS[match[2].lower()]))
+    if not 1 <= size <= 1 << 46:
+        raise ValueError(f"capacity must be from 1 byte to 64 TiB, not {size} bytes")
+    return size
+
+
+def checked_name(name: str, what: str = "channel") -> bytes:
+    """A name as the core takes it. A channel's is one part of a path: no slash, no leading dot, at most 200 bytes."""
+    if not isinstance(name, str):
+        raise TypeError(f"the {what}'s name must be a str, not {name!r}")
+    code = os.fsencode(name)
+    most = MAX_CHANNEL_NAME if what == "channel" else MAX_GROUP_NAME
+    if not code or len(code) > most or b"\0" in code:
+        raise ValueError(
+            f"the {what}'s name must have 1 to {most} bytes and no NUL, not {name[:80]!r} ({len(code)} bytes)"
+        )
+    if what == "channel" and (code.startswith(b".") or b"/" in code):
+        raise ValueError(
+            f'the channel\'s name {name!r} must have no "/" and no leading "."; RINGIPC_DIR chooses the directory'
+        )
+    return code
+
+
+def check_base() -> None:
+    """The directory that RINGIPC_DIR names must be there; without it nobody could ever make a channel."""
+    base = os.environ.get("RINGIPC_DIR")
+    if base and not os.path.isdir(base):
+        raise errors.SystemRefused(errno.ENOTDIR, "RINGIPC_DIR names no directory", base)
+
+
+def fail(code: int, name: str, detail: str = "") -> NoReturn:
+    """Raises what a negative errno of the core means for the channel of this name."""
+    number = -code
+    what = f"channel {name!r}"
+    match number:
+        case errno.ESHUTDOWN:
+            raise errors.Closed(f"{what}: this {detail or 'handle'} is closed")
+        case errno.ECHILD:
+            raise errors.Closed(
+                f"{what}: this {detail or 'handle'} belongs to the parent process; make another after the fork"
+            )
+        case errno.ENOENT:
+            raise errors.ChannelNotFound(number, "no producer has made this channel yet", name)
+        case errno.EBADMSG:
+            raise errors.Corrupt(
+                f"{what}: {detail or 'its files'} cannot be what a producer wrote; remove it and start anew"
+            )
+        case errno.EPROTONOSUPPORT:
+            raise errors.Incompatible(
+                f"{what} was made by a ringipc with another layout in memory (this one has version {ABI}); "
+                "use one version on both sides, or another channel"
+            )
+        case errno.EUSERS:
+            raise errors.SystemRefused(number, f"{what} is full: it takes 64 producers, 32 groups, 256 members", name)
+    raise errors.SystemRefused(number, f"{what}: {detail + ': ' if detail else ''}{os.strerror(number)}", name)

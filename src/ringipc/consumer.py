@@ -1,0 +1,170 @@
+"""The end that gets."""
+
+import errno
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, NoReturn, Self
+
+import numpy as np
+
+from . import channel as _channel
+from . import codec, errors, exits
+from ._core import BaseConsumer
+from .producer import WAITS, Wait
+
+STARTS: dict[str, int] = {"oldest": 0, "newest": 1}
+_LOOK_EVERY = 0.01  # seconds, for a channel that is not there yet
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerStats:
+    """How a consumer fares.
+
+    Attributes
+    ----------
+    messages, bytes
+        Got so far; bytes counts the headers of arrays too.
+    backlog
+        Messages put and not yet got.
+    held
+        Messages that views keep in the ring.
+    lanes
+        Producers whose messages it reads.
+    waits, waited
+        How often `get` had to wait, and for how many seconds in all.
+    """
+
+    messages: int
+    bytes: int
+    backlog: int
+    held: int
+    lanes: int
+    waits: int
+    waited: float
+
+
+class Consumer(BaseConsumer):
+    """The one member of a group, which sees every message of every producer of a channel, each producer's in order.
+
+    Threads may share it: each message goes to one of them.
+
+    Parameters
+    ----------
+    channel
+        Its name. A producer makes it.
+    group
+        At most 47 bytes. Every group sees every message.
+    start
+        Where a group begins: at the "oldest" message still there, or after the "newest".
+    copy
+        None: bytes are copied out, arrays are views. True: all are copied. False: all are views, bytes as a memoryview.
+        A view is read-only, and keeps its message in the ring until the last reference to it is gone, slices included.
+    wait
+        How `get` waits; see `Producer`.
+    timeout
+        Seconds to wait for the channel to be made; None waits for ever.
+
+    Raises
+    ------
+    ChannelNotFound
+        There was no such channel within timeout seconds.
+    GroupBusy
+        The group has a member that lives.
+    Incompatible, Corrupt, SystemRefused
+        As for `Producer`.
+
+    Examples
+    --------
+    >>> import ringipc
+    >>> producer = ringipc.Producer("words", capacity="1 MiB")
+    >>> consumer = ringipc.Consumer("words")
+    >>> producer.put_many([b"to", b"be"])
+    2
+    >>> producer.close()
+    >>> list(consumer)
+    [b'to', b'be']
+    >>> consumer.close()
+    """
+
+    def __init__(
+        self,
+        channel: str,
+        *,
+        group: str = "default",
+        start: Literal["oldest", "newest"] = "oldest",
+        copy: bool | None = None,
+        wait: Wait = "adaptive",
+        timeout: float | None = None,
+    ) -> None:
+        name = _channel.checked_name(channel)
+        group_name = _channel.checked_name(group, "group")
+        if wait not in WAITS or start not in STARTS:
+            raise ValueError(
+                f'wait must be "spin", "adaptive" or "block", start "oldest" or "newest", not {wait!r} and {start!r}'
+            )
+        _channel.check_base()
+        self.channel = channel
+        self.group = group
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            code, holder = self._open(name, group_name, STARTS[start], WAITS[wait], copy)
+            if code != -errno.ENOENT or (deadline is not None and time.monotonic() >= deadline):
+                break
+            time.sleep(_LOOK_EVERY if deadline is None else min(_LOOK_EVERY, max(0.0, deadline - time.monotonic())))
+        if code == -errno.EBUSY:
+            raise errors.GroupBusy(
+                f"channel {channel!r}: group {group!r} is exclusive, and pid {holder} is its member; "
+                "give this consumer another group"
+            )
+        if code < 0:
+            _channel.fail(code, channel)
+        exits.close_at_exit(self)
+
+    def _fail(self, code: int, detail: object) -> NoReturn:
+        match -code:
+            case errno.ETIMEDOUT | errno.EAGAIN:
+                within = f" within {detail} s" if detail else ""
+                raise errors.Empty(f"channel {self.channel!r}: no message for group {self.group!r}{within}")
+            case errno.ENODATA:
+                raise errors.EndOfStream(f"channel {self.channel!r}: every producer has closed, and all is read")
+            case errno.EOWNERDEAD:
+                raise errors.ProducerDied(
+                    f"channel {self.channel!r}: the producer with pid {detail} died without closing; all it put is read"
+                )
+            case errno.ESHUTDOWN if detail == "message":
+                raise errors.Closed(f"channel {self.channel!r}: this message has been released")
+            case errno.EBADMSG:
+                _channel.fail(code, self.channel, detail if isinstance(detail, str) else "a lane")
+        _channel.fail(code, self.channel, "consumer" if -code in (errno.ESHUTDOWN, errno.ECHILD) else "")
+
+    def _decode_dtype(self, code: bytes) -> np.dtype[Any]:
+        return codec.decode_dtype(code)
+
+    @property
+    def stats(self) -> ConsumerStats:
+        """Counters, as of now."""
+        return ConsumerStats(*self._counts())
+
+    def close(self) -> None:
+        """Leaves the group, once the last view on its messages is gone. Closing again does nothing."""
+        self._end(exiting=False)
+
+    def _end(self, *, exiting: bool) -> None:
+        code = self._close(exiting)
+        if code < 0 and code != -errno.ECHILD:
+            _channel.fail(code, self.channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        closed = ", closed" if self.closed else ""
+        return (
+            f"<Consumer on channel {getattr(self, 'channel', None)!r}, group {getattr(self, 'group', None)!r}{closed}>"
+        )

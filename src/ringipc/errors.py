@@ -1,0 +1,55 @@
+"""What can go wrong, one class each; all of them are a `RingError`, and the standard exception that comes nearest."""
+
+import queue
+
+
+class RingError(Exception):
+    """Anything that a channel refuses or reports."""
+
+
+class Full(RingError, queue.Full):
+    """No room came free in time; the text names the group that keeps the lane from moving on."""
+
+
+class Empty(RingError, queue.Empty):
+    """No message came in time."""
+
+
+class EndOfStream(RingError, EOFError):
+    """Every producer has closed, and all that they put is read."""
+
+
+class Closed(RingError, ValueError):
+    """This producer, consumer or message is closed, or belongs to the process that this one was forked from."""
+
+
+class ProducerDied(RingError, EOFError):
+    """A producer's process ended without closing; all that it had put is read. Told once for each."""
+
+
+class GroupBusy(RingError):
+    """The group is exclusive and has a member that lives."""
+
+
+class MessageTooLarge(RingError, ValueError):
+    """The message takes more bytes than the lane has."""
+
+
+class ChannelNotFound(RingError, FileNotFoundError):
+    """No producer has made the channel."""
+
+
+class Incompatible(RingError):
+    """The channel was made by a version of ringipc with another layout in memory."""
+
+
+class Corrupt(RingError):
+    """The files of a channel, or a message, are damaged, or were never ringipc's."""
+
+
+class UnsafeMessage(RingError, TypeError):
+    """The message is an object, or holds some: it could cross only as a pickle."""
+
+
+class SystemRefused(RingError, OSError):
+    """The operating system said no: out of space, out of descriptors, not permitted. `errno` says what."""

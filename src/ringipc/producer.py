@@ -1,0 +1,239 @@
+"""The end that puts."""
+
+import errno
+import math
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, NoReturn, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from . import channel as _channel
+from . import codec, errors, exits
+from ._core import BaseProducer
+
+Wait = Literal["spin", "adaptive", "block"]
+WAITS: dict[str, int] = {"spin": 0, "adaptive": 1, "block": 2}
+
+
+def _within(timeout: object) -> str:
+    return f"within {timeout} s" if timeout else "now"
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerStats:
+    """How a producer fares.
+
+    Attributes
+    ----------
+    messages, bytes
+        Put so far; bytes counts the headers of arrays too.
+    backlog, backlog_bytes
+        What some group has not let go: messages, and bytes of the ring.
+    slots, capacity
+        The most that the lane holds: messages, and bytes.
+    waits, waited
+        How often `put` had to wait for room, and for how many seconds in all.
+    """
+
+    messages: int
+    bytes: int
+    backlog: int
+    backlog_bytes: int
+    slots: int
+    capacity: int
+    waits: int
+    waited: float
+
+
+class Producer(BaseProducer):
+    """One lane of a channel, and its only writer; makes the channel if it is not there.
+
+    Threads may share it. A process that is killed leaves nothing half-written: a message is there whole, or not at all.
+
+    Parameters
+    ----------
+    channel
+        Its name: no slash, no leading dot, at most 200 bytes.
+    capacity
+        Bytes for messages in flight, as a number or as text ("64 MiB"); the longest message is this long. All of it is
+        allocated at once.
+    slots
+        Messages in flight; rounded up to a power of two.
+    wait
+        How `put` waits for room: "spin" burns a core for the lowest latency, "block" sleeps at once, "adaptive" spins
+        for as long as has paid lately, at most 40 microseconds, then sleeps.
+    mode
+        The permissions of the files.
+
+    Raises
+    ------
+    SystemRefused
+        There is no space for capacity, or the directory cannot be written.
+    Incompatible, Corrupt
+        The channel is there, but another version's, or no channel.
+
+    Examples
+    --------
+    >>> import numpy as np, ringipc
+    >>> with ringipc.Producer("frames", capacity="1 MiB") as producer, ringipc.Consumer("frames") as consumer:
+    ...     producer.put(np.arange(3))
+    ...     consumer.get()
+    array([0, 1, 2])
+    """
+
+    def __init__(
+        self,
+        channel: str,
+        *,
+        capacity: int | str = "64 MiB",
+        slots: int = 1024,
+        wait: Wait = "adaptive",
+        mode: int = 0o600,
+    ) -> None:
+        name = _channel.checked_name(channel)
+        size = _channel.size_in_bytes(capacity)
+        if not isinstance(slots, int) or not 1 <= slots <= 1 << 26:
+            raise ValueError(f"slots must be a number of messages from 1 to {1 << 26}, not {slots!r}")
+        if wait not in WAITS:
+            raise ValueError(f'wait must be "spin", "adaptive" or "block", not {wait!r}')
+        _channel.check_base()
+        self.channel = channel
+        code = self._open(name, size, slots, WAITS[wait], mode)
+        if code < 0:
+            _channel.fail(code, channel, f"a lane of {size} bytes" if code == -errno.ENOSPC else "")
+        exits.close_at_exit(self)
+
+    def _fail(self, code: int, detail: object) -> NoReturn:
+        match -code:
+            case errno.EMSGSIZE:
+                raise errors.MessageTooLarge(
+                    f"channel {self.channel!r}: a message of {detail} bytes is longer than the lane's capacity of "
+                    f"{self.stats.capacity}; make the producer with a larger one"
+                )
+            case errno.ETIMEDOUT | errno.EAGAIN:
+                raise errors.Full(f"channel {self.channel!r}: no room {_within(detail)}: {self._why_full()}")
+        _channel.fail(
+            code, self.channel, "producer" if -code in (errno.ESHUTDOWN, errno.ECHILD) else "a group's cursor"
+        )
+
+    def _why_full(self) -> str:
+        group, pid, messages, size = self._gate()
+        if messages == 0:
+            return "another thread has a reservation open on this producer"
+        have = f"{messages} messages ({size} bytes)"
+        if not group:
+            return f"{have} wait for a first consumer"
+        return f"group {group!r} (pid {pid}) has not let go of {have}"
+
+    def _prepare(self, message: object) -> codec.Plain:
+        return codec.plain(message)
+
+    def _encode_dtype(self, dtype: np.dtype[Any]) -> bytes:
+        return codec.encode_dtype(dtype)
+
+    def reserve(
+        self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = "u1", timeout: float | None = None, *, type: int = 0
+    ) -> "Reservation":
+        """An array in its place in the ring, to be filled there: nothing is copied when it is put.
+
+        It is put when the with block is left, and dropped if that is by an exception. Until then other threads wait
+        with their puts.
+
+        Parameters
+        ----------
+        shape, dtype
+            Of the array; its elements are what the memory held before.
+        timeout
+            Seconds to wait for room, when the with block is entered; None waits for ever.
+        type
+            The message's type, 0 to 2**32 - 1.
+
+        Raises
+        ------
+        Full, MessageTooLarge, Closed
+            As in `put`, when the with block is entered.
+
+        Examples
+        --------
+        >>> import ringipc
+        >>> with ringipc.Producer("filled", capacity="1 MiB") as producer, ringipc.Consumer("filled") as consumer:
+        ...     with producer.reserve((2, 2), "f4") as frame:
+        ...         frame[:] = 7
+        ...     consumer.get()
+        array([[7., 7.],
+               [7., 7.]], dtype=float32)
+        """
+        return Reservation(self, (shape,) if isinstance(shape, int) else tuple(shape), np.dtype(dtype), timeout, type)
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Waits until every group has let go of everything that was put.
+
+        Raises
+        ------
+        Full
+            That did not happen within timeout seconds; the text says whom it waits for.
+        """
+        if not self._await_empty(timeout):
+            raise errors.Full(f"channel {self.channel!r}: not flushed {_within(timeout)}: {self._why_full()}")
+
+    @property
+    def stats(self) -> ProducerStats:
+        """Counters, as of now."""
+        return ProducerStats(*self._counts())
+
+    def close(self) -> None:
+        """Ends the stream. What was put stays for the groups to read. Closing again does nothing."""
+        self._end(exiting=False)
+
+    def _end(self, *, exiting: bool) -> None:
+        code = self._close(exiting)
+        if code < 0 and code != -errno.ECHILD:
+            _channel.fail(code, self.channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Producer on channel {getattr(self, 'channel', None)!r}{', closed' if self.closed else ''}>"
+
+
+class Reservation:
+    """What `Producer.reserve` returns: the with block's array, and when it is put."""
+
+    __slots__ = ("_array", "_dtype", "_length", "_producer", "_shape", "_timeout", "_type")
+
+    def __init__(
+        self, producer: Producer, shape: tuple[int, ...], dtype: np.dtype[Any], timeout: float | None, type: int
+    ) -> None:
+        if dtype.subdtype is not None:
+            raise ValueError(f"reserve takes no dtype with a shape in it: give the shape {dtype.shape} as the array's")
+        if any(n < 0 for n in shape) or not 0 <= type < 1 << 32:
+            raise ValueError(f"reserve takes sizes from 0 up and a type from 0 to 2**32 - 1, not {shape} and {type}")
+        self._producer = producer
+        self._shape = shape
+        self._dtype = dtype
+        self._timeout = timeout
+        self._type = type
+
+    def __enter__(self) -> npt.NDArray[Any]:
+        size = min(math.prod(self._shape) * self._dtype.itemsize, 1 << 63)  # that much is refused as too large
+        self._array, self._length = self._producer._begin(self._dtype, self._shape, size, self._timeout)
+        return self._array
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        array = self._array
+        del self._array
+        array.flags.writeable = False  # it belongs to the readers from here on
+        if kind is None:
+            self._producer._commit(self._length, self._type)
+        else:
+            self._producer._abort()

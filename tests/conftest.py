@@ -1,0 +1,66 @@
+"""Every test has a base directory of its own, and must leave it empty."""
+
+import gc
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import pytest
+
+import ringipc
+
+SHM = "/dev/shm"
+
+
+@pytest.fixture(autouse=True)
+def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The directory that channels are made in."""
+    path = tempfile.mkdtemp(prefix="test-ringipc-", dir=SHM if os.access(SHM, os.W_OK) else None)
+    monkeypatch.setenv("RINGIPC_DIR", path)
+    yield path
+    gc.collect()  # a failed assertion, or a caught one, keeps the views of its frames in a cycle
+    left = [os.path.join(where, name) for where, _, names in os.walk(path) for name in names]
+    for name in left:
+        os.unlink(name)
+    for where, _, _ in os.walk(path, topdown=False):
+        os.rmdir(where)
+    assert not left, f"left behind: {left}"
+
+
+@pytest.fixture
+def producer() -> Iterator[ringipc.Producer]:
+    with ringipc.Producer("c", capacity="1 MiB") as producer:
+        yield producer
+
+
+@pytest.fixture
+def consumer(producer: ringipc.Producer) -> Iterator[ringipc.Consumer]:
+    with ringipc.Consumer("c") as consumer:
+        yield consumer
+
+
+Start = Callable[..., BaseProcess]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts a function in a process of its own, which must end with status 0 or by SIGKILL before the test does."""
+    started: list[BaseProcess] = []
+
+    def start(function: Callable[..., None], *args: Any, method: str = "spawn") -> BaseProcess:
+        process: BaseProcess = get_context(method).Process(target=function, args=args)  # type: ignore[attr-defined]
+        process.start()
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.join(20)
+        if process.is_alive():
+            process.kill()
+            process.join()
+            pytest.fail(f"{process} had to be killed")
+        assert process.exitcode in (0, -9), process

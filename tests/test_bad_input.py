@@ -1,0 +1,273 @@
+"""Bad input gets a clear error at once, and leaves nothing behind."""
+
+import errno
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ringipc
+from ringipc import ChannelNotFound, Consumer, Corrupt, Incompatible, Producer, RingError, SystemRefused
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../up", "a/b", "/abs", ".hidden", "x" * 201, "a\0b", "é" * 101])
+def test_a_name_that_is_none_is_refused(name: str) -> None:
+    for make in (Producer, Consumer):
+        with pytest.raises(ValueError, match="the channel's name"):
+            make(name)
+
+
+def test_a_name_has_up_to_200_bytes_of_any_kind() -> None:
+    for name in ("x" * 200, "with space", "ünïcode", "a:b|c;$(d)", "-rf"):
+        with Producer(name, capacity=4096) as producer, Consumer(name, timeout=0) as consumer:
+            producer.put(b"a")
+            assert consumer.get_nowait() == b"a"
+
+
+@pytest.mark.parametrize("name", [None, 3, b"bytes", Path("p")])
+def test_a_name_must_be_a_str(name: Any) -> None:
+    for make in (Producer, Consumer):
+        with pytest.raises(TypeError, match="the channel's name must be a str"):
+            make(name)
+
+
+def test_a_group_must_have_a_name(producer: Producer) -> None:
+    for group in ("", "x" * 48, "a\0"):
+        with pytest.raises(ValueError, match="the group's name"):
+            Consumer("c", group=group)
+    with Consumer("c", group="x" * 47):
+        pass
+
+
+@pytest.mark.parametrize("capacity", ["", "many", "64 MiBs", "-1", "1e3", 0, -1, 1 << 60, "65 TiB"])
+def test_a_capacity_that_is_no_size_is_refused(capacity: Any) -> None:
+    with pytest.raises(ValueError, match="capacity must be"):
+        Producer("c", capacity=capacity)
+
+
+@pytest.mark.parametrize("capacity", [None, 1.5, True, b"1"])
+def test_a_capacity_of_another_type_is_refused(capacity: Any) -> None:
+    with pytest.raises(TypeError, match="capacity must be"):
+        Producer("c", capacity=capacity)
+
+
+def test_sizes_may_have_units() -> None:
+    for text, size in (
+        ("1", 4096),
+        ("4097", 8192),
+        ("8 KiB", 8192),
+        ("0.5MiB", 1 << 19),
+        ("1 MB", 1_003_520),
+        ("9kb", 12288),
+    ):
+        with Producer("c", capacity=text) as producer:
+            assert producer.stats.capacity == size
+
+
+def test_options_that_are_none_are_refused(producer: Producer) -> None:
+    options: list[dict[str, Any]] = [{"slots": 0}, {"slots": 1 << 27}, {"slots": "a"}, {"wait": "fast"}]
+    for option in options:
+        with pytest.raises(ValueError, match=str(next(iter(option.values())))):
+            Producer("other", **option)
+    for option in ({"wait": "fast"}, {"start": "middle"}):
+        with pytest.raises(ValueError, match=next(iter(option.values()))):
+            Consumer("c", **option)  # type: ignore[arg-type]
+
+
+def test_a_capacity_beyond_the_space_is_refused_at_once(base: str) -> None:
+    space = os.statvfs(base)
+    size = space.f_blocks * space.f_frsize + (1 << 20)
+    with pytest.raises(SystemRefused, match=f"channel 'c': a lane of {size} bytes: No space left") as caught:
+        Producer("c", capacity=size)
+    assert caught.value.errno == errno.ENOSPC
+    assert isinstance(caught.value, OSError)
+    assert isinstance(caught.value, RingError)
+
+
+def test_a_channel_that_is_not_there_is_not_found() -> None:
+    with pytest.raises(ChannelNotFound) as caught:
+        Consumer("c", timeout=0.05)
+    assert caught.value.filename == "c"
+    assert isinstance(caught.value, FileNotFoundError)
+
+
+def test_a_base_directory_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RINGIPC_DIR", "/no/such/directory")
+    for make in (Producer, Consumer):
+        with pytest.raises(SystemRefused, match="RINGIPC_DIR"):
+            make("c")
+
+
+def test_a_base_directory_that_is_a_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("RINGIPC_DIR", str(tmp_path / "file"))
+    for make in (Producer, Consumer):
+        with pytest.raises(SystemRefused, match="RINGIPC_DIR"):
+            make("c")
+
+
+def control_of(base: str, name: str) -> Path:
+    return Path(base) / f"ringipc-{os.geteuid()}" / name / "control"
+
+
+def plant(base: str, name: str, content: bytes) -> None:
+    path = control_of(base, name)
+    path.parent.mkdir(parents=True, mode=0o700)
+    path.write_bytes(content)
+
+
+def clear(base: str, name: str) -> None:
+    path = control_of(base, name)
+    path.unlink()
+    path.parent.rmdir()
+    path.parent.parent.rmdir()
+
+
+def good_control(base: str) -> bytes:
+    with Producer("good", capacity=4096):
+        return control_of(base, "good").read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"\0" * 151552, b"not a channel " * 20_000])
+def test_a_file_that_is_not_a_channel_is_refused(base: str, content: bytes) -> None:
+    plant(base, "c", content)
+    for make in (Producer, Consumer):
+        with pytest.raises(Corrupt, match="channel 'c'"):
+            make("c")
+    clear(base, "c")
+
+
+def test_a_truncated_channel_is_refused(base: str) -> None:
+    good = good_control(base)
+    for size in (23, 24, 4096, len(good) - 1):
+        plant(base, "c", good[:size])
+        with pytest.raises(Corrupt):
+            Consumer("c")
+        clear(base, "c")
+
+
+def test_a_channel_of_another_version_is_refused_with_both_numbers(base: str) -> None:
+    good = bytearray(good_control(base))
+    good[8:12] = struct.pack("<I", 99)
+    plant(base, "c", bytes(good))
+    for make in (Producer, Consumer):
+        with pytest.raises(Incompatible, match="another layout in memory"):
+            make("c")
+    clear(base, "c")
+
+
+def test_a_symbolic_link_in_place_of_a_channel_is_refused(base: str, tmp_path: Path) -> None:
+    path = control_of(base, "c").parent
+    path.parent.mkdir(mode=0o700)
+    path.symlink_to(tmp_path)
+    for make in (Producer, Consumer):
+        with pytest.raises(SystemRefused):
+            make("c")
+    path.unlink()
+    path.parent.rmdir()
+
+
+def test_a_damaged_lane_is_refused_field_by_field(base: str) -> None:
+    for at, value in ((0, 0), (16, 0), (24, 3), (24, 0), (32, 1), (32, 1 << 60), (40, 64)):
+        with Producer("c", capacity=4096, slots=4):
+            lane = control_of(base, "c").with_name("lane-0")
+            with lane.open("r+b") as file:
+                file.seek(at)
+                file.write(struct.pack("<Q", value))
+            with pytest.raises(Corrupt):
+                Consumer("c")
+
+
+def test_damaged_descriptors_are_refused(base: str) -> None:
+    desc = 4096
+    for at, value in ((desc, 8192), (desc, 1), (desc + 8, 1 << 40), (128, 99)):
+        with Producer("c", capacity=4096, slots=4) as producer, Consumer("c") as consumer:
+            producer.put(b"a")
+            with control_of(base, "c").with_name("lane-0").open("r+b") as file:
+                file.seek(at)
+                file.write(struct.pack("<Q", value))
+            with pytest.raises(Corrupt, match="channel 'c'"):
+                consumer.get(timeout=1)
+
+
+HEADERS = [
+    struct.pack("<HBBI", 0, 1, 0, 3) + struct.pack("<Q", 4) + b"<f4",
+    struct.pack("<HBBI", 9, 1, 0, 3) + struct.pack("<Q", 4) + b"<f4",
+    struct.pack("<HBBI", 1, 255, 0, 3) + struct.pack("<Q", 4) + b"<f4",
+    struct.pack("<HBBI", 1, 1, 0, 2**32 - 1) + struct.pack("<Q", 4) + b"<f4",
+    struct.pack("<HBBI", 1, 1, 0, 3) + struct.pack("<Q", 5) + b"<f4",
+    struct.pack("<HBBI", 1, 1, 0, 3) + struct.pack("<Q", 2**62 + 4) + b"<f4",
+    struct.pack("<HBBI", 1, 2, 0, 3) + struct.pack("<QQ", 2**33, 2**33) + b"<f4",
+    struct.pack("<HBBI", 1, 2, 0, 3) + struct.pack("<QQ", 0, 2**63) + b"<f4",
+    struct.pack("<HBBI", 1, 1, 0, 2) + struct.pack("<Q", 2) + b"|O",
+    struct.pack("<HBBI", 1, 1, 0, 3) + struct.pack("<Q", 4) + b"wat",
+    struct.pack("<HBBI", 1, 1, 0, 3) + struct.pack("<Q", 4) + b"\xff\xfe\xfd",
+    struct.pack("<HBBI", 1, 0, 0, 14) + b'["<f4",[2,2]]'.ljust(14),
+    struct.pack("<HBBI", 1, 0, 0, 16) + b'{"names":["a"]}'.ljust(16),
+]
+
+
+@pytest.mark.parametrize("header", HEADERS, ids=range(len(HEADERS)))
+def test_a_damaged_array_is_refused_and_skipped(base: str, header: bytes) -> None:
+    with Producer("c", capacity=4096, slots=4) as producer, Consumer("c") as consumer:
+        producer.put(header.ljust(64, b"\0") + bytes(16))
+        producer.put(b"next")
+        with control_of(base, "c").with_name("lane-0").open("r+b") as file:
+            file.seek(4096 + 28)
+            file.write(b"\x02")  # it says that it is an array
+        with pytest.raises(Corrupt):
+            consumer.get(timeout=1)
+        assert consumer.get(timeout=1) == b"next"
+        assert consumer.stats.held == 0
+
+
+def test_a_message_of_unknown_kind_is_refused_and_skipped(base: str) -> None:
+    with Producer("c", capacity=4096, slots=4) as producer, Consumer("c") as consumer:
+        producer.put_many([b"a", b"b"])
+        with control_of(base, "c").with_name("lane-0").open("r+b") as file:
+            file.seek(4096 + 28)
+            file.write(b"\x63")
+        with pytest.raises(Corrupt, match="unknown kind 99"):
+            consumer.get(timeout=1)
+        assert consumer.get_many(5, timeout=1) == [b"b"]
+
+
+def test_tables_that_are_full_say_so() -> None:
+    producers = [Producer("c", capacity=4096, slots=1) for _ in range(64)]
+    with pytest.raises(SystemRefused, match="full: it takes 64 producers"):
+        Producer("c", capacity=4096)
+    consumers = [Consumer("c", group=f"{k}") for k in range(32)]
+    with pytest.raises(SystemRefused, match="32 groups"):
+        Consumer("c", group="more")
+    for k, producer in enumerate(producers):
+        producer.put(b"%d" % k)
+    assert sorted(consumers[7].get_many(1)[0] for _ in range(64)) == sorted(b"%d" % k for k in range(64))
+    for consumer in consumers:
+        consumer.close()
+    for producer in producers:
+        producer.close()
+
+
+def test_handles_cannot_be_pickled(producer: Producer, consumer: Consumer) -> None:
+    import pickle
+
+    for handle in (producer, consumer):
+        with pytest.raises(TypeError, match="give the other process the channel's name"):
+            pickle.dumps(handle)
+
+
+def test_every_error_is_a_ring_error_and_a_standard_one() -> None:
+    standard = {
+        "Full": "queue.Full", "Empty": "queue.Empty", "EndOfStream": "EOFError", "Closed": "ValueError",
+        "ProducerDied": "EOFError", "MessageTooLarge": "ValueError", "ChannelNotFound": "FileNotFoundError",
+        "UnsafeMessage": "TypeError", "SystemRefused": "OSError",
+    }  # fmt: skip
+    for name in ringipc.__all__:
+        thing = getattr(ringipc, name)
+        if isinstance(thing, type) and issubclass(thing, Exception):
+            assert issubclass(thing, RingError)
+            assert thing.__doc__
+            if name in standard:
+                assert any(base.__name__ in standard[name] for base in thing.__mro__[2:])

@@ -1,0 +1,225 @@
+"""Processes of every kind: spawned and forked, in any order, killed at any time."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ringipc import Closed, Consumer, Empty, EndOfStream, Producer, ProducerDied
+
+Start = Callable[..., BaseProcess]
+
+
+def put_numbers(channel: str, count: int, pause: float = 0.0) -> None:
+    time.sleep(pause)
+    with Producer(channel, capacity="1 MiB") as producer:
+        for k in range(count):
+            producer.put(np.full(10, k), timeout=20)
+
+
+def get_numbers(channel: str, count: int, group: str = "default", pause: float = 0.0) -> None:
+    time.sleep(pause)
+    with Consumer(channel, group=group, timeout=20) as consumer:
+        assert [int(a[9]) for a in consumer] == list(range(count))
+
+
+def put_and_hang(channel: str, count: int) -> None:
+    producer = Producer(channel, capacity="1 MiB")
+    for k in range(count):
+        producer.put(b"%d" % k)
+    time.sleep(60)
+
+
+def get_and_hang(channel: str, ready: str, views: int) -> None:
+    consumer = Consumer(channel, group="hung", copy=False, timeout=20)
+    kept = [consumer.get(timeout=20) for _ in range(views)]
+    with Producer(ready, capacity=4096) as answer:
+        answer.put(b"ready")
+        time.sleep(60)
+    assert kept
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+@pytest.mark.parametrize("first", ["producer", "consumer"])
+def test_either_side_may_come_first(start: Start, method: str, first: str) -> None:
+    late, early = (0.0, 0.3) if first == "producer" else (0.3, 0.0)
+    start(put_numbers, "c", 3000, late, method=method)
+    start(get_numbers, "c", 3000, "default", early, method=method)
+
+
+def get_numbers_once_ready(channel: str, count: int, group: str) -> None:
+    with Consumer(channel, group=group, timeout=20) as consumer:
+        with Producer("ready", capacity=4096) as ready:
+            ready.put(b"ready")
+        assert [int(a[9]) for a in consumer] == list(range(count))
+
+
+def test_groups_in_several_processes_see_all(start: Start) -> None:
+    with Producer("c", capacity="1 MiB") as producer:
+        for k in range(3):
+            start(get_numbers_once_ready, "c", 5000, f"group {k}")
+        with Producer("ready", capacity=4096), Consumer("ready") as ready:
+            for _ in range(3):
+                assert ready.get(timeout=20) == b"ready"
+        for k in range(5000):
+            producer.put(np.full(10, k), timeout=20)
+
+
+def test_several_producers_keep_their_own_order(start: Start) -> None:
+    with Producer("c", capacity=4096) as own, Consumer("c") as consumer:
+        for _ in range(3):
+            start(put_numbers, "c", 2000)
+        seen: dict[int, int] = {}
+        for _ in range(3 * 2000):
+            message = consumer.message(timeout=20)
+            value = int(message.payload[9])
+            assert value == message.seq == seen.get(message.lane, -1) + 1
+            seen[message.lane] = value
+        assert sorted(seen.values()) == [1999] * 3
+        own.close()
+        with pytest.raises(EndOfStream):
+            consumer.get(timeout=10)
+
+
+def test_a_killed_producer_loses_nothing_that_it_had_put(start: Start) -> None:
+    child = start(put_and_hang, "c", 500)
+    with Consumer("c", timeout=20) as consumer:
+        assert consumer.get(timeout=20) == b"0"
+        while consumer.stats.backlog < 499:
+            time.sleep(0.01)
+        assert child.pid
+        os.kill(child.pid, signal.SIGKILL)
+        for k in range(1, 500):
+            assert consumer.get(timeout=5) == b"%d" % k
+        before = time.monotonic()
+        with pytest.raises(ProducerDied, match=f"pid {child.pid} died"):
+            consumer.get(timeout=10)
+        assert time.monotonic() - before < 1.5
+        with pytest.raises(EndOfStream):
+            consumer.get(timeout=10)
+
+
+def test_a_waiting_consumer_hears_of_a_death_within_a_second(start: Start) -> None:
+    child = start(put_and_hang, "c", 1)
+    with Consumer("c", timeout=20) as consumer:
+        assert consumer.get(timeout=20) == b"0"
+        with pytest.raises(Empty):
+            consumer.get(timeout=0.2)
+        assert child.pid
+        os.kill(child.pid, signal.SIGKILL)
+        before = time.monotonic()
+        with pytest.raises(ProducerDied):
+            consumer.get()
+        assert time.monotonic() - before < 1
+
+
+def test_a_killed_consumer_holds_nobody_back_for_longer_than_a_second(start: Start) -> None:
+    with Producer("c", capacity=4096, slots=4) as producer:
+        child = start(get_and_hang, "c", "ready", 2)
+        producer.put_many([b"a"] * 4)
+        with Consumer("ready", timeout=20) as ready:
+            assert ready.get(timeout=20) == b"ready"
+            with Consumer("c", group="live") as live:
+                assert len(live.get_many(4, timeout=5)) == 4
+                assert child.pid
+                os.kill(child.pid, signal.SIGKILL)
+                before = time.monotonic()
+                for k in range(20):
+                    producer.put(b"%d" % k, timeout=5)
+                    assert live.get(timeout=5) == b"%d" % k
+                assert time.monotonic() - before < 1.2
+
+
+def inherited(channel: str, handles: Any) -> None:
+    producer, consumer, view = handles
+    assert view.tolist() == [1, 2, 3]
+    calls: list[Callable[[], Any]] = [lambda: producer.put(b""), lambda: consumer.get(), lambda: producer.flush()]
+    for call in calls:
+        with pytest.raises(Closed, match="belongs to the parent process"):
+            call()
+    assert producer.closed
+    assert consumer.closed
+    producer.close()
+    consumer.close()
+    del view
+    with Producer(channel, capacity=4096) as own:
+        own.put(b"from the child")
+
+
+def test_a_forked_child_must_attach_for_itself(start: Start) -> None:
+    with Producer("c", capacity=4096) as producer, Consumer("c") as consumer:
+        producer.put(np.array([1, 2, 3]))
+        view = consumer.get()
+        child = start(inherited, "c", (producer, consumer, view), method="fork")
+        assert consumer.get(timeout=20) == b"from the child"
+        child.join()
+        producer.put(b"still here")
+        assert consumer.get(timeout=1) == b"still here"
+        assert view.tolist() == [1, 2, 3]
+        del view
+        producer.flush(timeout=1)
+
+
+def test_a_fork_does_not_keep_a_dead_parent_alive() -> None:
+    code = (
+        "import os, time, ringipc\n"
+        "producer = ringipc.Producer('c', capacity=4096)\n"
+        "producer.put(b'a')\n"
+        "if os.fork() == 0:\n"
+        "    os.close(1); time.sleep(3); os._exit(0)\n"
+        "print('ready', flush=True); time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert parent.stdout
+    with parent.stdout:
+        assert parent.stdout.readline() == b"ready\n"
+    with Consumer("c") as consumer:
+        assert consumer.get(timeout=5) == b"a"
+        parent.kill()
+        parent.wait()
+        with pytest.raises(ProducerDied):
+            consumer.get(timeout=2)
+
+
+def test_a_process_that_ends_without_closing_has_not_died() -> None:
+    code = "import ringipc; p = ringipc.Producer('c', capacity=4096); p.put(b'a'); {}"
+    for end in ("", "1/0", "import threading; threading.Thread(target=lambda: p.flush(), daemon=True).start()"):
+        subprocess.run([sys.executable, "-c", code.format(end)], stderr=subprocess.DEVNULL, timeout=20, check=False)
+        with Consumer("c", timeout=0) as consumer:
+            assert list(consumer) == [b"a"]
+
+
+def end_without_closing(channel: str) -> None:
+    keep.append(Producer(channel, capacity=4096))
+    keep[0].put(b"a")
+
+
+keep: list[Producer] = []
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_a_child_of_multiprocessing_that_ends_has_not_died(start: Start, method: str) -> None:
+    start(end_without_closing, "c", method=method).join(20)
+    with Consumer("c", timeout=0) as consumer:
+        assert list(consumer) == [b"a"]
+
+
+def test_whoever_comes_next_takes_over_what_the_killed_left(start: Start, base: str) -> None:
+    child = start(put_and_hang, "c", 5)
+    with Consumer("c", timeout=20) as consumer:
+        assert consumer.get(timeout=20) == b"0"
+        assert child.pid
+        while consumer.stats.backlog < 4:
+            time.sleep(0.01)
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+    with Producer("c", capacity=4096) as producer, Consumer("c") as consumer:
+        producer.put(b"new")
+        assert consumer.get(timeout=1) == b"new"

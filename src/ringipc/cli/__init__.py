@@ -1,0 +1,19 @@
+"""The command `ringipc`: one module for each of its subcommands."""
+
+import argparse
+from collections.abc import Sequence
+
+from . import demo
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line, sys.argv unless argv is given, and returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="ringipc", description="Move NumPy arrays and bytes between processes through rings in shared memory."
+    )
+    commands = parser.add_subparsers(metavar="command", required=True)
+    for command in (demo,):
+        command.add_to(commands)
+    arguments = parser.parse_args(argv)
+    status: int = arguments.run(arguments)
+    return status

@@ -1,0 +1,118 @@
+"""`ringipc demo`: a video goes through three processes, over rings and over a multiprocessing.Queue, and is timed."""
+
+import argparse
+import multiprocessing as mp
+import os
+import secrets
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import RingError
+from . import _frame, _link, _picture, _report, _run, _video
+from ._crew import RunFailed
+
+
+class _CannotBegin(Exception):
+    """Something that the demo needs is not there; the text says what."""
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds this command to the command line."""
+    parser = commands.add_parser(
+        "demo",
+        help="play a video through three processes, over rings and over a multiprocessing.Queue",
+        description="Decodes a video in one process, marks what moves in a second and collects the results in a third, "
+        "over rings, then over a multiprocessing.Queue. Checks every frame, prints what it measured, and draws it.",
+    )
+    parser.add_argument(
+        "video", nargs="?", type=Path, help="a video file (default: a clip that comes with the extra demo)"
+    )
+    parser.add_argument("--seconds", type=seconds, default=8.0, help="how long each of the two runs takes (default: 8)")
+    parser.add_argument(
+        "--size", type=size, default=(1920, 1080), metavar="WxH", help="of the frames, in pixels (default: 1920x1080)"
+    )
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        default=Path("ringipc-demo.png"),
+        help="where the picture goes (default: ringipc-demo.png)",
+    )
+    parser.set_defaults(run=run)
+
+
+def seconds(text: str) -> float:
+    """The value of --seconds; argparse names this function when it is no number."""
+    number = float(text)
+    if not 0 < number <= 3600:
+        raise argparse.ArgumentTypeError(f"it must be more than 0 and at most 3600, not {text}")
+    return number
+
+
+def size(text: str) -> tuple[int, int]:
+    """The value of --size, width and height.
+
+    >>> size("1280x720")
+    (1280, 720)
+    """
+    width, height = (int(part) for part in text.lower().split("x"))
+    if not all(64 <= side <= 8192 and side % _frame.GRAIN == 0 for side in (width, height)):
+        raise argparse.ArgumentTypeError(f"both sides must be multiples of {_frame.GRAIN} from 64 to 8192, not {text}")
+    return width, height
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the demo, and returns the exit status: 0, 1 if a run failed, 2 if it could not begin, 130 after Ctrl-C."""
+    try:
+        _demo(arguments.video, arguments.size, arguments.seconds, arguments.picture)
+    except (_CannotBegin, _video.BadClip) as error:
+        print(f"ringipc demo: {error}", file=sys.stderr)
+        return 2
+    except (RunFailed, _frame.DamagedFrame, RingError, OSError) as error:
+        print(f"ringipc demo: failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("ringipc demo: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _demo(video: Path | None, frame_size: tuple[int, int], duration: float, picture: Path) -> None:
+    if not all(find_spec(package) for package in ("av", "matplotlib", "rich")):
+        raise _CannotBegin('the demo needs more packages: pip install "ringipc[demo]"')
+    if picture.is_dir() or not picture.parent.is_dir():
+        raise _CannotBegin(f"the picture cannot be written to {picture}")
+    clip = video or _video.bundled_clip()
+    width, height = _video.native_size(clip)
+
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(f"{clip.name}, {width}×{height}, as frames of {frame_size[0]}×{frame_size[1]}")
+    console.print(_report.machine())
+    runs = []
+    for name, links in (("rings", _rings), ("multiprocessing.Queue", _queues)):
+        frames, results = links(_frame.record_dtype(*frame_size))
+        with _report.Live(console, name, duration) as live:
+            run = _run.play(name, frames, results, clip, frame_size, duration, live)
+            live.done(run)
+        runs.append(run)
+    rings, queue = runs
+    console.print(_report.table(rings, queue))
+    console.print(_report.what_was_measured(clip, rings))
+    footer = _report.machine() if video else f"{_report.machine()}. Clip: {_video.CREDIT}"
+    _picture.draw(picture, rings, queue, footer)
+    console.print(f"picture: {picture}", soft_wrap=True)
+
+
+def _rings(dtype: np.dtype[Any]) -> tuple[_link.Link, _link.Link]:
+    channel = f"demo-{os.getpid()}-{secrets.token_hex(4)}"
+    return _link.RingLink(f"{channel}-frames", dtype), _link.RingLink(f"{channel}-results", dtype)
+
+
+def _queues(dtype: np.dtype[Any]) -> tuple[_link.Link, _link.Link]:
+    context = mp.get_context("spawn")
+    return _link.QueueLink(context.Queue(_link.DEPTH), dtype), _link.QueueLink(context.Queue(_link.DEPTH), dtype)

@@ -25,11 +25,14 @@ static int make_control(int dir, uint32_t mode) {
 }
 
 static void close_fds(struct rip_channel *ch) {
+    rip_fork_hold();
+    rip_handle_remove(ch);
     rip_segment_close_fd(&ch->segment); /* the last descriptor of its description: every lock of ours goes with it */
     if (ch->dir >= 0) {
         close(ch->dir);
         ch->dir = -1;
     }
+    rip_fork_allow();
 }
 
 static void let_go(struct rip_channel *ch) {
@@ -55,7 +58,7 @@ static int open_for_locks(struct rip_channel *ch) {
     return 0;
 }
 
-static int enter_once(struct rip_channel *ch, int make, uint32_t mode) {
+static int open_fds(struct rip_channel *ch, int make, uint32_t mode) {
     ch->segment = (struct rip_segment){.fd = -1};
     ch->dir = rip_dir_open(ch->name, make);
     if (ch->dir < 0) {
@@ -71,9 +74,14 @@ static int enter_once(struct rip_channel *ch, int make, uint32_t mode) {
     if (rc == 0 && ch->segment.size != sizeof(struct rip_control)) {
         rc = -EBADMSG;
     }
-    if (rc == 0) {
-        rc = open_for_locks(ch);
-    }
+    return rc ? rc : open_for_locks(ch);
+}
+
+static int enter_once(struct rip_channel *ch, int make, uint32_t mode) {
+    rip_fork_hold();
+    int rc = open_fds(ch, make, mode);
+    rip_handle_add(ch);
+    rip_fork_allow();
     if (rc == 0) {
         rc = rip_lock(ch);
     }
@@ -134,10 +142,9 @@ int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index) 
         if (member->role == RIP_NOBODY && rip_member_lock(ch, i) == 0) {
             member->index = index;
             member->pid = (int32_t)getpid();
-            atomic_signal_fence(memory_order_seq_cst); /* a kill in between must not leave a role with another one's index */
+            atomic_signal_fence(memory_order_seq_cst); /* a kill in between leaves no role with another's index */
             member->role = (uint32_t)role;
             ch->member = i;
-            rip_handle_add(ch);
             return 0;
         }
     }
@@ -177,7 +184,6 @@ static int is_wanted(struct rip_channel *ch) {
 
 void rip_channel_leave(struct rip_channel *ch) {
     if (ch->member != RIP_NO_MEMBER) {
-        rip_handle_remove(ch);
         ch->control->members[ch->member].role = RIP_NOBODY; /* one store: see rip_member_join */
         rip_member_unlock(ch, ch->member);
         ch->member = RIP_NO_MEMBER;
@@ -196,7 +202,6 @@ void rip_channel_leave(struct rip_channel *ch) {
 }
 
 void rip_channel_abandon(struct rip_channel *ch) {
-    rip_handle_remove(ch);
     ch->member = RIP_NO_MEMBER;
     close_fds(ch);
 }

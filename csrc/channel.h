@@ -19,6 +19,7 @@ struct rip_channel {
     uint64_t looked; /* when rip_reap last ran for us, nanoseconds */
     struct rip_spin spin;
     struct rip_channel *prev, *next; /* all handles of this process, for the fork handler */
+    uint32_t listed;                 /* among them */
     char name[RIP_MAX_CHANNEL_NAME + 1];
 };
 
@@ -61,8 +62,11 @@ void rip_member_unlock(struct rip_channel *ch, uint32_t member);
 void rip_reap(struct rip_channel *ch);
 /* The same, at most every half second, and not at all while another member has the lock. For whoever waits for long. */
 void rip_look_around(struct rip_channel *ch);
-/* Handles of a forked child let go of what belongs to the parent. */
+/* Handles of a forked child let go of what belongs to the parent. No fork comes between hold and allow: a child would inherit
+ * descriptors that no handle in the list has; adding and removing are done there. */
+void rip_fork_hold(void);
+void rip_fork_allow(void);
 void rip_handle_add(struct rip_channel *ch);
-void rip_handle_remove(struct rip_channel *ch);
+void rip_handle_remove(struct rip_channel *ch); /* does nothing if it is not in the list */
 
 #endif

@@ -85,9 +85,12 @@ static void in_parent(void) { pthread_mutex_unlock(&handles_lock); }
 static void in_child(void) {
     for (struct rip_channel *ch = handles; ch; ch = ch->next) {
         ch->state = RIP_FORKED;
+        ch->listed = 0;
         rip_segment_close_fd(&ch->segment);
-        close(ch->dir);
-        ch->dir = -1;
+        if (ch->dir >= 0) {
+            close(ch->dir);
+            ch->dir = -1;
+        }
     }
     handles = NULL;
     rip_fence_forget();
@@ -96,20 +99,28 @@ static void in_child(void) {
 
 static void install(void) { pthread_atfork(before_fork, in_parent, in_child); }
 
-void rip_handle_add(struct rip_channel *ch) {
+void rip_fork_hold(void) {
     pthread_once(&once, install);
     pthread_mutex_lock(&handles_lock);
+}
+
+void rip_fork_allow(void) { pthread_mutex_unlock(&handles_lock); }
+
+void rip_handle_add(struct rip_channel *ch) {
+    ch->listed = 1;
     ch->prev = NULL;
     ch->next = handles;
     if (handles) {
         handles->prev = ch;
     }
     handles = ch;
-    pthread_mutex_unlock(&handles_lock);
 }
 
 void rip_handle_remove(struct rip_channel *ch) {
-    pthread_mutex_lock(&handles_lock);
+    if (!ch->listed) {
+        return;
+    }
+    ch->listed = 0;
     if (ch->prev) {
         ch->prev->next = ch->next;
     } else {
@@ -118,5 +129,4 @@ void rip_handle_remove(struct rip_channel *ch) {
     if (ch->next) {
         ch->next->prev = ch->prev;
     }
-    pthread_mutex_unlock(&handles_lock);
 }

@@ -179,7 +179,8 @@ void rip_room_watch(struct rip_producer *p, struct rip_watch *watch) {
 /* Only looks: another thread may be filling what it has reserved, so the arena must not change here. */
 void rip_producer_gate(struct rip_producer *p, struct rip_gate *gate) {
     struct rip_control *control = p->ch.control;
-    uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_acquire); /* pairs with rip_group_leave */
+    uint64_t active =
+        atomic_load_explicit(&control->groups_active, memory_order_acquire); /* pairs with rip_group_leave */
     uint64_t least = active ? p->published : atomic_load_explicit(&p->entry->floor, memory_order_relaxed);
     *gate = (struct rip_gate){.pid = 0};
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {

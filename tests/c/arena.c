@@ -1,0 +1,243 @@
+/* Where messages are placed, against a model that remembers every live byte. No shared memory is involved. */
+#include "check.h"
+
+#define MAX_LIVE 4096u
+
+/* The messages that are not let go yet, oldest first; and what a producer does with its arena. */
+struct model {
+    struct rip_arena arena;
+    struct {
+        uint64_t offset, length; /* as in the descriptor: length is not rounded */
+    } live[MAX_LIVE];
+    uint64_t oldest, next; /* seqs; live[seq % MAX_LIVE] */
+    uint64_t reclaimed;    /* the producer's limit */
+};
+
+static void model_init(struct model *m, uint64_t capacity) {
+    memset(m, 0, sizeof *m);
+    rip_arena_init(&m->arena, capacity);
+}
+
+static void let_go(struct model *m, uint64_t count) {
+    m->oldest += count;
+    CHECK(m->oldest <= m->next);
+}
+
+static uint64_t live_count(const struct model *m) { return m->next - m->oldest; }
+
+static int is_free(const struct model *m, uint64_t offset, uint64_t length) {
+    if (offset % RIP_LINE != 0 || offset > m->arena.capacity || length > m->arena.capacity - offset) {
+        return 0;
+    }
+    for (uint64_t seq = m->oldest; seq != m->next; seq++) {
+        uint64_t lo = m->live[seq % MAX_LIVE].offset, n = m->live[seq % MAX_LIVE].length;
+        if (length > 0 && n > 0 && offset < lo + n && lo < offset + length) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* As rip_tx_reserve and rip_tx_commit: 0 or -EAGAIN. */
+static int place(struct model *m, uint64_t length) {
+    struct rip_arena *a = &m->arena;
+    uint64_t need = rip_round_up(length, RIP_LINE);
+    if (length >= RIP_LARGE || length > a->gap_end - a->at || live_count(m) >= MAX_LIVE) {
+        if (m->oldest != m->reclaimed) {
+            m->reclaimed = m->oldest;
+            rip_arena_reclaim(a, m->oldest, m->live[m->oldest % MAX_LIVE].offset, m->next);
+        }
+        if (live_count(m) >= MAX_LIVE) {
+            return -EAGAIN;
+        }
+        int rc = rip_arena_place(a, need, m->next);
+        if (rc != 0) {
+            CHECK_IS(rc, -EAGAIN);
+            return rc;
+        }
+    }
+    CHECK(a->at <= a->gap_end && need <= a->gap_end - a->at);
+    CHECK(is_free(m, a->at, length));
+    m->live[m->next % MAX_LIVE].offset = a->at;
+    m->live[m->next % MAX_LIVE].length = length;
+    a->at += need;
+    m->next++;
+    return 0;
+}
+
+/* Would any place do? Places behind a live message, and 0, are all that matter. */
+static int fits_somewhere(const struct model *m, uint64_t length) {
+    if (is_free(m, 0, length)) {
+        return 1;
+    }
+    for (uint64_t seq = m->oldest; seq != m->next; seq++) {
+        uint64_t end = m->live[seq % MAX_LIVE].offset + rip_round_up(m->live[seq % MAX_LIVE].length, RIP_LINE);
+        if (is_free(m, end, length)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Many small, some around a line's and a page's end, a few up to the capacity. */
+static uint64_t random_length(struct random *r, uint64_t capacity) {
+    static const uint64_t edges[] = {0, 1, 63, 64, 65, 127, 128, 129, 4032, 4095, 4096, 4097, 8192};
+    uint64_t kind = random_below(r, 100), length;
+    if (kind < 40) {
+        length = edges[random_below(r, sizeof edges / sizeof *edges)];
+    } else if (kind < 80) {
+        length = random_below(r, 300);
+    } else if (kind < 97) {
+        length = random_below(r, capacity / 4 + 1);
+    } else {
+        length = random_below(r, 2) ? capacity : random_below(r, capacity + 1);
+    }
+    return length < capacity ? length : capacity;
+}
+
+static struct model m; /* large */
+
+static void random_rounds(uint64_t seed, uint64_t capacity, unsigned rounds, unsigned most_held) {
+    struct random r = {seed};
+    unsigned refused_with_room = 0;
+    model_init(&m, capacity);
+    for (unsigned round = 0; round < rounds; round++) {
+        uint64_t length = random_length(&r, capacity);
+        if (place(&m, length) != 0) {
+            CHECK(live_count(&m) > 0);
+            refused_with_room += m.arena.count < RIP_MAX_RUNS && fits_somewhere(&m, length);
+            let_go(&m, 1 + random_below(&r, live_count(&m)));
+        } else if (live_count(&m) > most_held || random_below(&r, 8) == 0) {
+            let_go(&m, random_below(&r, live_count(&m) + 1));
+        }
+        if (random_below(&r, 1000) == 0) {
+            let_go(&m, live_count(&m));
+            CHECK_IS(place(&m, capacity), 0);
+            CHECK_IS(m.live[(m.next - 1) % MAX_LIVE].offset, 0);
+        }
+    }
+    CHECK_IS(refused_with_room, 0);
+}
+
+static void never_overlaps(void) {
+    static const uint64_t capacities[] = {4096, 8192, 20480, 65536, 1 << 20, UINT64_C(1) << 40};
+    static const unsigned held[] = {0, 1, 3, 17, 200};
+    for (unsigned c = 0; c < sizeof capacities / sizeof *capacities; c++) {
+        for (unsigned h = 0; h < sizeof held / sizeof *held; h++) {
+            random_rounds(1 + 97 * c + h, capacities[c], 40000, held[h]);
+        }
+    }
+}
+
+/* Every length in lines, every number of messages held, and every place where the first one can lie. */
+static void wraps_at_every_alignment(void) {
+    const uint64_t lines = 16, capacity = lines * RIP_LINE;
+    for (uint64_t first = 0; first <= lines; first++) {
+        for (uint64_t length = 1; length <= lines; length++) {
+            for (uint64_t held = 1; held <= lines / length; held++) {
+                model_init(&m, capacity);
+                CHECK_IS(place(&m, first * RIP_LINE), 0);
+                for (unsigned i = 0; i < 3 * lines; i++) {
+                    while (place(&m, length * RIP_LINE - i % 2) != 0) {
+                        CHECK(live_count(&m) > 0);
+                        let_go(&m, 1);
+                    }
+                    if (live_count(&m) > held) {
+                        let_go(&m, live_count(&m) - held);
+                    }
+                }
+            }
+        }
+    }
+}
+
+static void holds_what_the_capacity_says(void) {
+    const uint64_t lines = 64;
+    for (uint64_t length = 1; length <= lines; length++) {
+        model_init(&m, lines * RIP_LINE);
+        for (unsigned round = 0; round < 20; round++) {
+            for (uint64_t i = 0; i < lines / length; i++) {
+                CHECK_IS(place(&m, length * RIP_LINE), 0);
+            }
+            CHECK_IS(place(&m, length * RIP_LINE), -EAGAIN);
+            let_go(&m, live_count(&m));
+        }
+    }
+}
+
+static void restarts_when_drained(void) {
+    struct random r = {5};
+    model_init(&m, 1 << 20);
+    for (unsigned round = 0; round < 20000; round++) {
+        for (uint64_t n = random_below(&r, 20); n > 0 && place(&m, RIP_LARGE + random_below(&r, 60000)) == 0; n--) {
+        }
+        let_go(&m, live_count(&m));
+        CHECK_IS(place(&m, RIP_LARGE), 0);
+        CHECK_IS(m.live[(m.next - 1) % MAX_LIVE].offset, 0);
+    }
+}
+
+static void stays_warm(void) {
+    const uint64_t capacity = 64 << 20, length = 1 << 20;
+    for (uint64_t held = 0; held < 8; held++) {
+        uint64_t highest = 0;
+        model_init(&m, capacity);
+        for (unsigned i = 0; i < 1000; i++) {
+            CHECK_IS(place(&m, length), 0);
+            highest = m.arena.at > highest ? m.arena.at : highest;
+            if (live_count(&m) > held) {
+                let_go(&m, 1);
+            }
+        }
+        /* what is live, as much again to go on in, and one in hand */
+        CHECK(highest <= (2 * (held + 1) + 1) * length);
+    }
+}
+
+static void uses_all_when_stalled(void) {
+    const uint64_t capacity = 64 << 20, length = 1 << 20;
+    model_init(&m, capacity);
+    for (unsigned i = 0; i < 100; i++) { /* keeps up, with two in hand */
+        CHECK_IS(place(&m, length), 0);
+        if (live_count(&m) > 2) {
+            let_go(&m, 1);
+        }
+    }
+    uint64_t more = 0;
+    while (place(&m, length) == 0) {
+        more++;
+    }
+    CHECK(more >= 55);
+}
+
+static void disbelieves_offsets(void) {
+    struct random r = {11};
+    model_init(&m, 65536);
+    for (unsigned i = 0; i < 200000; i++) {
+        if (random_below(&r, 3) == 0) { /* as read back from a descriptor that somebody has written over */
+            uint64_t seq = m.reclaimed + random_below(&r, m.next - m.reclaimed + 1);
+            uint64_t offset = random_below(&r, 2) ? random_below(&r, 1 << 17) : random_next(&r);
+            rip_arena_reclaim(&m.arena, seq, offset, m.next);
+            m.reclaimed = m.oldest = seq;
+        }
+        uint64_t need = rip_round_up(random_below(&r, 9000), RIP_LINE);
+        if (rip_arena_place(&m.arena, need, m.next) == 0) {
+            CHECK(m.arena.at <= m.arena.gap_end && m.arena.gap_end <= m.arena.capacity);
+            CHECK(m.arena.at % RIP_LINE == 0 && need <= m.arena.gap_end - m.arena.at);
+            m.arena.at += need;
+            m.next++;
+        }
+    }
+}
+
+int main(void) {
+    run("a message never lies on a live one, is never refused by an empty arena, or while a gap is there",
+        never_overlaps);
+    run("a small arena wraps at every alignment", wraps_at_every_alignment);
+    run("as many equal messages fit as the capacity says", holds_what_the_capacity_says);
+    run("an arena that is drained restarts at 0", restarts_when_drained);
+    run("a consumer that keeps up keeps large messages near 0", stays_warm);
+    run("a consumer that stalls finds nearly all of the arena behind it", uses_all_when_stalled);
+    run("no offset read back from shared memory leads out of the arena", disbelieves_offsets);
+    return 0;
+}

@@ -1,0 +1,265 @@
+/* What the tests share. A test is a program without a framework: the first thing that is not as it should be ends it. */
+#ifndef CHECK_H
+#define CHECK_H
+
+#include "lane.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MS UINT64_C(1000000) /* nanoseconds */
+
+#define CHECK(condition) ((condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition, 0, 0))
+/* For numbers: says both. */
+#define CHECK_IS(is, wanted)                                                                                           \
+    do {                                                                                                               \
+        long long is_ = (long long)(is), wanted_ = (long long)(wanted);                                                \
+        if (is_ != wanted_) {                                                                                          \
+            check_failed(__FILE__, __LINE__, #is " is " #wanted, is_, wanted_);                                        \
+        }                                                                                                              \
+    } while (0)
+
+static char scratch[64];    /* RINGIPC_DIR while a test runs */
+static pid_t scratch_owner; /* children leave it to their parent */
+
+static inline int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *ftw) {
+    (void)st, (void)kind, (void)ftw;
+    return remove(path);
+}
+
+static inline _Noreturn void check_failed(const char *file, int line, const char *condition, long long is,
+                                          long long wanted) {
+    fprintf(stderr, "\n%s:%d: not so: %s", file, line, condition);
+    if (is != wanted) {
+        fprintf(stderr, " (%lld, not %lld)", is, wanted);
+    }
+    fprintf(stderr, "\n");
+    if (scratch[0] && scratch_owner == getpid()) {
+        nftw(scratch, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    }
+    _exit(1); /* no atexit handlers: this may be a child */
+}
+
+/* Takes the place of libc's for the core too: a descriptor closed twice is another thread's the second time. */
+int close(int fd) {
+    int rc = (int)syscall(SYS_close, fd);
+    CHECK(rc == 0 || errno != EBADF);
+    return rc;
+}
+
+/* ---- tests ---- */
+
+static inline void scratch_begin(void) {
+    strcpy(scratch, access("/dev/shm", W_OK) == 0 ? "/dev/shm/ringipc-test-XXXXXX" : "/tmp/ringipc-test-XXXXXX");
+    CHECK(mkdtemp(scratch));
+    scratch_owner = getpid();
+    CHECK_IS(setenv("RINGIPC_DIR", scratch, 1), 0);
+}
+
+static inline void scratch_end(void) {
+    CHECK_IS(rmdir(scratch) ? errno : 0, 0); /* ENOTEMPTY: a channel was left behind */
+    scratch[0] = '\0';
+}
+
+/* Runs a test in a directory of its own, which must be empty afterwards. The sentence says what holds if it passes. */
+static inline void run(const char *sentence, void (*test)(void)) {
+    const char *only = getenv("ONLY"); /* a part of the sentence, to run one test by hand */
+    if (only && !strstr(sentence, only)) {
+        return;
+    }
+    uint64_t start = rip_now();
+    printf("  %s", sentence);
+    fflush(stdout); /* or each child would print it again */
+    scratch_begin();
+    test();
+    scratch_end();
+    printf(" (%.1f s)\n", (double)(rip_now() - start) * 1e-9);
+}
+
+/* The path of a channel, or of a file in it. */
+static inline const char *path_of(const char *channel, const char *file) {
+    static char path[512];
+    snprintf(path, sizeof path, "%s/ringipc-%u/%s%s%s", scratch, (unsigned)geteuid(), channel, file ? "/" : "",
+             file ? file : "");
+    return path;
+}
+
+static inline int exists(const char *channel, const char *file) { return access(path_of(channel, file), F_OK) == 0; }
+
+/* ---- processes ---- */
+
+static inline pid_t spawn(int (*child)(void *), void *argument) {
+    pid_t parent = getpid(), pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed test leaves nobody behind */
+        if (getppid() != parent) {
+            _exit(1);
+        }
+        _exit(child(argument));
+    }
+    return pid;
+}
+
+static inline void expect_success(pid_t pid) {
+    int status = -1;
+    CHECK_IS(waitpid(pid, &status, 0), pid);
+    CHECK_IS(status, 0);
+}
+
+static inline void kill_and_wait(pid_t pid) {
+    int status = -1;
+    CHECK_IS(kill(pid, SIGKILL), 0);
+    CHECK_IS(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+/* Zeroed memory that this process and its children share. */
+static inline void *shared(size_t size) {
+    void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(at != MAP_FAILED);
+    return at;
+}
+
+static inline void nap(uint64_t ns) {
+    struct timespec t = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+    nanosleep(&t, NULL);
+}
+
+/* Waits until *word has reached value; 0 if that takes longer than limit nanoseconds. */
+static inline int reaches(_Atomic uint64_t *word, uint64_t value, uint64_t limit) {
+    uint64_t end = rip_now() + limit;
+    while (atomic_load_explicit(word, memory_order_acquire) < value) {
+        if (rip_now() > end) {
+            return 0;
+        }
+        sched_yield();
+    }
+    return 1;
+}
+
+/* As ps shows it: R runs or would like to, S sleeps. */
+static inline char process_state(pid_t pid) {
+    char path[32], text[512] = "";
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    CHECK(fd >= 0);
+    CHECK(read(fd, text, sizeof text - 1) > 0);
+    close(fd);
+    const char *name_end = strrchr(text, ')');
+    CHECK(name_end);
+    return name_end[2];
+}
+
+/* ---- numbers ---- */
+
+struct random {
+    uint64_t state;
+};
+
+static inline uint64_t random_next(struct random *r) { /* xorshift64*, Vigna 2016 */
+    r->state ^= r->state >> 12;
+    r->state ^= r->state << 25;
+    r->state ^= r->state >> 27;
+    return r->state * UINT64_C(0x2545f4914f6cdd1d);
+}
+
+/* 0 to below - 1 */
+static inline uint64_t random_below(struct random *r, uint64_t below) { return (random_next(r) >> 16) % below; }
+
+/* What message number n of a sender holds: every byte follows from (seed, n), so that a reader can tell. */
+static inline void fill(unsigned char *payload, uint64_t length, uint64_t seed, uint64_t n) {
+    struct random r = {(seed + 1) * UINT64_C(0x9e3779b97f4a7c15) ^ (n + 1)};
+    for (uint64_t i = 0; i < length; i += 8) {
+        uint64_t word = random_next(&r);
+        memcpy(payload + i, &word, length - i < 8 ? length - i : 8);
+    }
+}
+
+static inline int is_filled(const unsigned char *payload, uint64_t length, uint64_t seed, uint64_t n) {
+    struct random r = {(seed + 1) * UINT64_C(0x9e3779b97f4a7c15) ^ (n + 1)};
+    for (uint64_t i = 0; i < length; i += 8) {
+        uint64_t word = random_next(&r);
+        if (memcmp(payload + i, &word, length - i < 8 ? length - i : 8) != 0) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* ---- the core, with less to write ---- */
+
+static inline struct rip_producer *open_producer(const char *channel, uint64_t capacity, uint64_t slots) {
+    struct rip_producer *p = NULL;
+    CHECK_IS(rip_producer_open(channel, capacity, slots, RIP_WAIT_BLOCK, 0600, &p), 0);
+    return p;
+}
+
+static inline struct rip_consumer *open_consumer(const char *channel, const char *group, enum rip_start start) {
+    struct rip_consumer *c = NULL;
+    int32_t holder = -1;
+    CHECK_IS(rip_consumer_open(channel, group, start, RIP_WAIT_BLOCK, &c, &holder), 0);
+    return c;
+}
+
+static inline void close_producer(struct rip_producer *p) {
+    CHECK_IS(rip_producer_close(p), 0);
+    rip_producer_free(p);
+}
+
+static inline void close_consumer(struct rip_consumer *c) {
+    CHECK_IS(rip_consumer_close(c), 0);
+    rip_consumer_free(c);
+}
+
+/* The waits of the core end every RIP_SLICE_NS, so that their caller can look around; these go on. */
+static inline int put(struct rip_producer *p, const void *data, uint64_t length, uint64_t deadline) {
+    int rc;
+    while ((rc = rip_put(p, data, length, 0, RIP_BYTES, deadline)) == -EINTR) {
+    }
+    return rc;
+}
+
+static inline int get(struct rip_consumer *c, struct rip_message *message, uint64_t deadline) {
+    int rc;
+    while ((rc = rip_get(c, message, deadline)) == -EINTR) {
+    }
+    return rc;
+}
+
+/* A message that is just a number. */
+static inline int put_number(struct rip_producer *p, uint64_t number, uint64_t deadline) {
+    return put(p, &number, sizeof number, deadline);
+}
+
+/* The next message, which must be a number; it is let go. */
+static inline uint64_t get_number(struct rip_consumer *c, uint64_t deadline) {
+    struct rip_message message;
+    uint64_t number;
+    CHECK_IS(get(c, &message, deadline), 1);
+    CHECK_IS(message.length, sizeof number);
+    memcpy(&number, message.data, sizeof number);
+    rip_release(c, &message);
+    return number;
+}
+
+/* What comes instead of a message. */
+static inline int get_nothing(struct rip_consumer *c, uint64_t deadline) {
+    struct rip_message message;
+    return get(c, &message, deadline);
+}
+
+#endif

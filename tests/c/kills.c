@@ -1,0 +1,424 @@
+/* A process is killed after every instruction that changes what others see: the files of a channel, or which there are. Whoever is left
+ * goes on as if it had died a little earlier or later. */
+#include "steps.h"
+
+#define MAX_MOMENTS 1000u
+
+/* ---- what others see ---- */
+
+#define FILES 5u
+
+struct view {
+    const void *mapped[FILES]; /* control, lane-0, ...; NULL: not there */
+    size_t size[FILES];
+    unsigned char seen[FILES][offsetof(struct rip_control, cursors) + 4 * RIP_MAX_LANES * sizeof(struct rip_cursor)];
+    int directory;
+};
+
+static const char *file_name(unsigned i) {
+    static const char *const names[FILES] = {"control", "lane-0", "lane-1", "lane-2", "lane-3"};
+    return names[i];
+}
+
+/* Maps what is there now: 1 if it is not what was there before. */
+static int look_at_files(struct view *view, const char *channel) {
+    int changed = view->directory != exists(channel, NULL);
+    view->directory = exists(channel, NULL);
+    for (unsigned i = 0; i < FILES; i++) {
+        int fd = open(path_of(channel, file_name(i)), O_RDONLY | O_CLOEXEC);
+        changed |= (fd >= 0) != (view->mapped[i] != NULL);
+        if (view->mapped[i]) {
+            munmap((void *)(uintptr_t)view->mapped[i], view->size[i]);
+            view->mapped[i] = NULL;
+        }
+        if (fd >= 0) {
+            view->size[i] =
+                i ? 512 : sizeof view->seen[0]; /* a lane's header, the control file's tables and first cursors */
+            view->mapped[i] = mmap(NULL, view->size[i], PROT_READ, MAP_SHARED, fd, 0);
+            CHECK(view->mapped[i] != MAP_FAILED);
+            close(fd);
+        }
+    }
+    return changed;
+}
+
+/* 1 if something else lies in them than before. */
+static int look_into_files(struct view *view) {
+    int changed = 0;
+    for (unsigned i = 0; i < FILES; i++) {
+        if (view->mapped[i] && memcmp(view->seen[i], view->mapped[i], view->size[i]) != 0) {
+            memcpy(view->seen[i], view->mapped[i], view->size[i]);
+            changed = 1;
+        }
+    }
+    return changed;
+}
+
+/* ---- killing ---- */
+
+struct play {
+    const char *channel;
+    void (*prepare)(void); /* the world before */
+    int (*victim)(void);   /* stops itself once, where it may be killed from */
+    void (*check)(void);   /* the world afterwards, and its end */
+};
+
+static const struct play *play;
+
+static int victim(void *argument) {
+    (void)argument;
+    traceable();
+    return play->victim();
+}
+
+static pid_t begin(void) {
+    play->prepare();
+    pid_t child = spawn(victim, NULL);
+    CHECK(await_stop(child));
+    return child;
+}
+
+/* Steps the victim through once, and notes where others see something new. */
+static unsigned find_moments(struct moment moments[MAX_MOMENTS]) {
+    static struct view view;
+    unsigned count = 0;
+    struct moment now = {0, 0};
+    pid_t child = begin();
+    kill_and_wait(child);
+    play->check(); /* once for nothing: now the functions of libc are bound, and each child takes the same steps */
+    child = begin();
+    look_at_files(&view, play->channel);
+    look_into_files(&view);
+    while (step_counting(child, &now)) {
+        int changed =
+            now.steps == 0 && look_at_files(&view, play->channel); /* only a system call makes or removes one */
+        if (look_into_files(&view) || changed) {
+            CHECK(count < MAX_MOMENTS);
+            moments[count++] = now;
+        }
+    }
+    kill_and_wait(child);
+    play->check();
+    CHECK(count > 0);
+    return count;
+}
+
+static void kill_at_every_moment(const struct play *of) {
+    struct moment moments[MAX_MOMENTS];
+    play = of;
+    unsigned count = find_moments(moments);
+    for (unsigned i = 0; i < count; i++) {
+        pid_t child = begin();
+        run_to(child, moments[i]); /* if it has come further, that is as good */
+        kill_and_wait(child);
+        play->check();
+    }
+}
+
+/* ---- a channel that others are in ---- */
+
+static struct rip_producer *stays;
+static struct rip_consumer *reads;
+static uint64_t sent, got;
+
+static void others(void) {
+    sent = got = 0;
+    stays = open_producer("c", RIP_PAGE, 8);
+    reads = open_consumer("c", "reads", RIP_OLDEST);
+    for (; sent < 2; sent++) {
+        CHECK_IS(put_number(stays, sent, 0), 0);
+    }
+}
+
+/* All that is there; of the others' producer nothing is missing, of the victim's a part may be, at the end. */
+static void read_all(unsigned *deaths) {
+    uint64_t next[8] = {0};
+    struct rip_message message;
+    int rc;
+    while ((rc = get(reads, &message, 0)) == 1 || rc == -EOWNERDEAD) {
+        if (rc == -EOWNERDEAD) {
+            ++*deaths;
+            continue;
+        }
+        uint64_t number;
+        memcpy(&number, message.data, sizeof number);
+        if (message.lane->id == 0) {
+            CHECK_IS(number, got++);
+        } else {
+            CHECK(message.lane->id < 8);
+            CHECK_IS(number, 100 + next[message.lane->id]++);
+        }
+        rip_release(reads, &message);
+    }
+    CHECK_IS(rc, -ETIMEDOUT); /* the stream has not ended: a producer is left */
+    CHECK_IS(got, sent);
+}
+
+static void others_go_on(void) {
+    unsigned deaths = 0;
+    close_consumer(
+        open_consumer("c", "victim", RIP_OLDEST)); /* whoever comes finds the dead, and their group is free */
+    read_all(&deaths);
+    CHECK(deaths <= 1);
+    CHECK_IS(put_number(stays, sent++, 0), 0);
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 8);
+    CHECK_IS(put_number(p, 100, 0), 0);
+    close_producer(p);
+    read_all(&deaths);
+    CHECK(deaths <= 1);
+    for (unsigned i = 0; i < 20; i++) { /* no dead group keeps the lane from moving on */
+        CHECK_IS(put_number(stays, sent++, 0), 0);
+        read_all(&deaths);
+    }
+    close_producer(stays);
+    CHECK_IS(get_nothing(reads, 0), -ENODATA);
+    close_consumer(reads);
+    CHECK(!exists("c", NULL));
+}
+
+static int opens_producer(void) {
+    stop_here();
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 8);
+    (void)p;
+    stop_here();
+    return 0;
+}
+
+static int puts_two(void) {
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 8);
+    stop_here();
+    CHECK_IS(put_number(p, 100, 0), 0);
+    CHECK_IS(put_number(p, 101, 0), 0);
+    stop_here();
+    return 0;
+}
+
+static int closes_producer(void) {
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 8);
+    CHECK_IS(put_number(p, 100, 0), 0);
+    stop_here();
+    close_producer(p);
+    stop_here();
+    return 0;
+}
+
+static int closes_empty_producer(void) {
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 8);
+    stop_here();
+    close_producer(p);
+    stop_here();
+    return 0;
+}
+
+static int opens_consumer(void) {
+    stop_here();
+    struct rip_consumer *c = open_consumer("c", "victim", RIP_OLDEST);
+    (void)c;
+    stop_here();
+    return 0;
+}
+
+static int gets(void) {
+    struct rip_consumer *c = open_consumer("c", "victim", RIP_OLDEST);
+    struct rip_message message;
+    stop_here();
+    CHECK_IS(rip_get(c, &message, 0), 1);
+    rip_release(c, &message);
+    CHECK_IS(rip_get(c, &message, 0), 1);
+    rip_release(c, &message);
+    stop_here();
+    return 0;
+}
+
+static int closes_consumer(void) {
+    struct rip_consumer *c = open_consumer("c", "victim", RIP_OLDEST);
+    CHECK_IS(get_number(c, 0), 0);
+    stop_here();
+    close_consumer(c);
+    stop_here();
+    return 0;
+}
+
+static void killed_among_others(void) {
+    static int (*const victims[])(void) = {opens_producer, puts_two, closes_producer,
+                                           opens_consumer, gets,     closes_consumer};
+    for (unsigned i = 0; i < sizeof victims / sizeof *victims; i++) {
+        kill_at_every_moment(&(struct play){"c", others, victims[i], others_go_on});
+    }
+}
+
+/* ---- a channel of its own ---- */
+
+static void nothing(void) {}
+
+static void messages_wait(void) {
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 8);
+    CHECK_IS(put_number(p, 100, 0), 0);
+    close_producer(p);
+}
+
+/* Two newcomers can meet there, and when they have gone nothing is left. */
+static void newcomers_meet(void) {
+    uint64_t next[8] = {0}, seen = 0;
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 8);
+    struct rip_consumer *c = open_consumer("c", "victim", RIP_OLDEST);
+    struct rip_message message;
+    int rc;
+    CHECK_IS(put_number(p, 100, 0), 0);
+    CHECK_IS(put_number(p, 101, 0), 0);
+    uint64_t id = p->ch.control->lanes[p->index].id;
+    close_producer(p);
+    while ((rc = get(c, &message, 0)) == 1 || rc == -EOWNERDEAD) {
+        if (rc == 1) {
+            uint64_t number;
+            memcpy(&number, message.data, sizeof number);
+            CHECK(message.lane->id < 8);
+            seen += message.lane->id == id;
+            CHECK_IS(number, 100 + next[message.lane->id]++);
+            rip_release(c, &message);
+        }
+    }
+    CHECK_IS(rc, -ENODATA);
+    CHECK_IS(seen, 2);
+    close_consumer(c);
+    CHECK(!exists("c", NULL));
+}
+
+static int makes_channel(void) {
+    stop_here();
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 8);
+    CHECK_IS(put_number(p, 100, 0), 0);
+    stop_here();
+    return 0;
+}
+
+static int removes_empty_channel(void) {
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 8);
+    stop_here();
+    close_producer(p);
+    stop_here();
+    return 0;
+}
+
+static int reads_and_removes_channel(void) {
+    struct rip_consumer *c = open_consumer("c", "victim", RIP_OLDEST);
+    CHECK_IS(get_number(c, 0), 100);
+    CHECK_IS(get_nothing(c, 0), -ENODATA);
+    stop_here();
+    close_consumer(c);
+    stop_here();
+    return 0;
+}
+
+static void killed_alone(void) {
+    kill_at_every_moment(&(struct play){"c", nothing, makes_channel, newcomers_meet});
+    kill_at_every_moment(&(struct play){"c", nothing, removes_empty_channel, newcomers_meet});
+    kill_at_every_moment(&(struct play){"c", messages_wait, reads_and_removes_channel, newcomers_meet});
+}
+
+/* A message that was published before is there, whenever the one who came for it is killed. */
+static void message_is_there(void) {
+    unsigned deaths = 0;
+    sent = 101;
+    got = 100;
+    stays = open_producer("c", RIP_PAGE, 8);
+    reads = open_consumer("c", "reads", RIP_OLDEST);
+    read_all(&deaths);
+    CHECK_IS(deaths, 0);
+    close_producer(stays);
+    close_consumer(reads);
+}
+
+static void killed_while_attaching(void) {
+    kill_at_every_moment(&(struct play){"c", messages_wait, opens_consumer, message_is_there});
+}
+
+/* ---- two at once ---- */
+
+static int opens_second(void) {
+    stop_here();
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 8);
+    stop_here();
+    CHECK_IS(put_number(p, 100, 0), 0);
+    stop_here();
+    return 0;
+}
+
+/* The place that a killed one leaves in the table is another's before anybody has noticed. */
+static void place_is_taken_over(void) {
+    const struct play first = {"c", others, closes_empty_producer, NULL}, second = {"c", nothing, opens_second, NULL};
+    struct moment moments[MAX_MOMENTS];
+    play = &(struct play){"c", others, closes_empty_producer, others_go_on};
+    unsigned count = find_moments(moments);
+    for (unsigned i = 0; i < count; i++) {
+        unsigned deaths = 0;
+        play = &first;
+        pid_t closing = begin();
+        play = &second;
+        pid_t opening = begin();
+        /* it is a member, the third, and makes its lane without the lock */
+        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+        while (stays->ch.control->members[3].role == RIP_NOBODY || lock.l_type != F_UNLCK) {
+            CHECK(step(opening));
+            lock = (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+            CHECK_IS(fcntl(stays->ch.segment.fd, F_OFD_GETLK, &lock), 0);
+        }
+        run_to(closing, moments[i]);
+        kill_and_wait(closing);
+        CHECK(run_on(opening));                                   /* opened */
+        close_consumer(open_consumer("c", "victim", RIP_OLDEST)); /* finds the dead */
+        CHECK(run_on(opening));                                   /* has put */
+        uint64_t before = reads->taken;
+        read_all(&deaths);
+        CHECK_IS(reads->taken - before, sent + 1);
+        CHECK(deaths <= 1); /* the one that was killed in its close */
+        deaths = 0;
+        kill_and_wait(opening);
+        close_consumer(open_consumer("c", "victim", RIP_OLDEST));
+        read_all(&deaths);
+        CHECK_IS(deaths, 1); /* now it is dead, and not before */
+        close_producer(stays);
+        close_consumer(reads);
+    }
+}
+
+/* Nobody is killed here: a newcomer makes the channel anew while the last one of before still removes it. */
+static void made_anew_while_removed(void) {
+    play = &(struct play){"c", messages_wait, reads_and_removes_channel, newcomers_meet};
+    struct moment moments[MAX_MOMENTS];
+    unsigned count = find_moments(moments);
+    for (unsigned i = 0; i < count; i++) {
+        pid_t child = begin();
+        int more = run_to(child, moments[i]);
+        /* where it has the lock, we would wait for it */
+        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+        int fd = open(path_of("c", "control"), O_RDWR | O_CLOEXEC);
+        int is_locked = fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+        if (fd >= 0) {
+            close(fd);
+        }
+        struct rip_producer *p = is_locked ? NULL : open_producer("c", RIP_PAGE, 8);
+        CHECK(!more || run_on(child)); /* removes what it still finds */
+        if (p) {
+            struct rip_consumer *c = open_consumer("c", "victim", RIP_OLDEST);
+            CHECK_IS(put_number(p, 5, 0), 0);
+            CHECK_IS(get_number(c, 0), 5);
+            close_producer(p);
+            close_consumer(c);
+        }
+        kill_and_wait(child);
+    }
+}
+
+int main(void) {
+    if (!can_step()) {
+        printf("  left out: no process may be stepped here\n");
+        return 0;
+    }
+    run("whoever is killed, and whenever, the others of its channel go on", killed_among_others);
+    run("whoever is killed alone in a channel, the next ones can meet there, and leave nothing behind", killed_alone);
+    run("no message is lost with a first consumer that is killed while it attaches", killed_while_attaching);
+    run("a newcomer in the place of a killed one is not taken for dead", place_is_taken_over);
+    run("a channel made anew while the one before is being removed stays", made_anew_while_removed);
+    return 0;
+}

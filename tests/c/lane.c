@@ -1,0 +1,858 @@
+/* One process, both ends: what producers and consumers do with a lane, call by call, and against a model. */
+#include "check.h"
+
+#include <sys/resource.h>
+
+/* ---- lengths, slots, order ---- */
+
+static void every_length(void) {
+    const uint64_t capacity = 2 * RIP_PAGE;
+    static unsigned char data[2 * RIP_PAGE];
+    struct rip_producer *p = open_producer("c", capacity, 4);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    struct rip_message message;
+    for (uint64_t length = 0; length <= capacity; length++) {
+        fill(data, length, 0, length);
+        CHECK_IS(rip_put(p, data, length, (uint32_t)length, (uint8_t)(length % 256), 0), 0);
+        CHECK_IS(rip_get(c, &message, 0), 1);
+        CHECK_IS(message.length, length);
+        CHECK_IS(message.seq, length);
+        CHECK_IS(message.type, length);
+        CHECK_IS(message.kind, length % 256);
+        CHECK_IS(rip_message_pid(&message), getpid());
+        CHECK_IS((uintptr_t)message.data % RIP_LINE, 0);
+        CHECK(is_filled(message.data, length, 0, length));
+        rip_release(c, &message);
+    }
+    close_producer(p);
+    close_consumer(c);
+}
+
+static void too_long(void) {
+    static unsigned char data[RIP_PAGE + 1];
+    unsigned char *payload;
+    struct rip_producer *p = open_producer("c", RIP_PAGE - 5, 4); /* the capacity is rounded up to a page */
+    CHECK_IS(rip_put(p, data, RIP_PAGE + 1, 0, RIP_BYTES, RIP_FOREVER), -EMSGSIZE);
+    CHECK_IS(rip_reserve(p, RIP_PAGE + 1, &payload), -EMSGSIZE);
+    CHECK_IS(rip_reserve(p, UINT64_MAX, &payload), -EMSGSIZE);
+    CHECK_IS(rip_reserve(p, UINT64_MAX - 62, &payload), -EMSGSIZE);
+    CHECK_IS(rip_reserve(p, RIP_PAGE, &payload), 0);
+    close_producer(p);
+}
+
+static void slots_limit(void) {
+    unsigned char *payload;
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 5); /* rounded up to 8 */
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    for (uint64_t n = 0; n < 1000; n++) {
+        while (rip_put(p, &n, sizeof n, 0, RIP_BYTES, 0) == -ETIMEDOUT) {
+            CHECK_IS(rip_producer_backlog(p), 8);
+            CHECK_IS(rip_reserve(p, 0, &payload), -EAGAIN);
+            CHECK_IS(get_number(c, 0), n - 8);
+        }
+        CHECK(n < 8 || rip_producer_backlog(p) == 8);
+    }
+    close_producer(p);
+    for (uint64_t n = 992; n < 1000; n++) {
+        CHECK_IS(get_number(c, 0), n);
+    }
+    CHECK_IS(get_nothing(c, 0), -ENODATA);
+    close_consumer(c);
+}
+
+static void producer_order(void) {
+    struct rip_producer *p[3];
+    struct rip_consumer *c[2];
+    for (unsigned i = 0; i < 3; i++) {
+        p[i] = open_producer("c", RIP_PAGE, 16);
+    }
+    c[0] = open_consumer("c", "a", RIP_OLDEST);
+    c[1] = open_consumer("c", "b", RIP_OLDEST);
+    struct random r = {3};
+    uint64_t sent[3] = {0}, got[2][3] = {{0}};
+    for (unsigned i = 0; i < 100000; i++) {
+        uint64_t which = random_below(&r, 5);
+        if (which < 3) {
+            uint64_t number = which << 32 | sent[which];
+            sent[which] += rip_put(p[which], &number, sizeof number, 0, RIP_BYTES, 0) == 0;
+            continue;
+        }
+        struct rip_message message;
+        uint64_t *seen = got[which - 3], number;
+        int rc = rip_peek(c[which - 3], &message);
+        if (rc != 1) {
+            CHECK_IS(rc, -EAGAIN);
+            CHECK(seen[0] == sent[0] && seen[1] == sent[1] && seen[2] == sent[2]);
+            continue;
+        }
+        memcpy(&number, message.data, sizeof number);
+        CHECK_IS(number & UINT32_MAX, seen[number >> 32]);
+        seen[number >> 32]++;
+        rip_take(c[which - 3], &message);
+        rip_release(c[which - 3], &message);
+    }
+    CHECK(sent[0] > 1000 && sent[1] > 1000 && sent[2] > 1000);
+    for (unsigned i = 0; i < 3; i++) {
+        close_producer(p[i]);
+    }
+    close_consumer(c[0]);
+    close_consumer(c[1]);
+}
+
+static void takes_turns(void) {
+    struct rip_producer *busy = open_producer("c", RIP_PAGE, 4), *rare = open_producer("c", RIP_PAGE, 4);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    for (unsigned round = 0; round < 100; round++) {
+        int seen = 0;
+        CHECK_IS(put_number(rare, 1, 0), 0);
+        for (unsigned i = 0; i < 5 && !seen; i++) { /* the busy one is never empty */
+            while (put_number(busy, 0, 0) == 0) {
+            }
+            seen = get_number(c, 0) == 1;
+        }
+        CHECK(seen);
+    }
+    close_producer(busy);
+    close_producer(rare);
+    close_consumer(c);
+}
+
+/* ---- reserve, publish ---- */
+
+static void reserve_again(void) {
+    unsigned char *payload;
+    struct rip_message message;
+    struct rip_producer *p = open_producer("c", 16 * RIP_PAGE, 4);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    struct random r = {7};
+    for (uint64_t n = 0; n < 1000; n++) {
+        for (uint64_t dropped = random_below(&r, 3); dropped > 0; dropped--) {
+            uint64_t length = random_below(&r, 16 * RIP_PAGE + 1);
+            CHECK_IS(rip_reserve(p, length, &payload), 0);
+            memset(payload, 0xee, length);
+        }
+        CHECK_IS(rip_peek(c, &message), -EAGAIN);
+        uint64_t room = random_below(&r, 16 * RIP_PAGE + 1), length = random_below(&r, room + 1);
+        CHECK_IS(rip_reserve(p, room, &payload), 0);
+        fill(payload, length, 1, n);
+        CHECK_IS(rip_publish(p, length, 0, RIP_BYTES), 0);
+        CHECK_IS(rip_get(c, &message, 0), 1);
+        CHECK_IS(message.length, length);
+        CHECK(is_filled(message.data, length, 1, n));
+        rip_release(c, &message);
+    }
+    close_producer(p);
+    close_consumer(c);
+}
+
+static void looking_moves_nothing(void) {
+    unsigned char *payload;
+    struct rip_message message;
+    struct rip_gate gate;
+    struct rip_producer *p = open_producer("c", 16 * RIP_PAGE, 4);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    for (uint64_t n = 0; n < 10; n++) {
+        CHECK_IS(put_number(p, n, 0), 0); /* so that the next one does not lie at 0 */
+        CHECK_IS(rip_reserve(p, 100, &payload), 0);
+        CHECK_IS(get_number(c, 0), n); /* now nothing is live */
+        fill(payload, 100, 0, n);
+        CHECK_IS(rip_producer_backlog(p), 0);
+        rip_producer_gate(p, &gate);
+        CHECK_IS(rip_publish(p, 100, 0, RIP_BYTES), 0);
+        CHECK_IS(rip_get(c, &message, 0), 1);
+        CHECK(is_filled(message.data, 100, 0, n));
+        rip_release(c, &message);
+    }
+    close_producer(p);
+    close_consumer(c);
+}
+
+/* ---- peek, take, release ---- */
+
+static void peek_takes_nothing(void) {
+    struct rip_message message, again;
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    CHECK_IS(put_number(p, 1, 0), 0);
+    CHECK_IS(put_number(p, 2, 0), 0);
+    CHECK_IS(rip_peek(c, &message), 1);
+    CHECK_IS(rip_peek(c, &again), 1);
+    CHECK(again.seq == 0 && again.data == message.data);
+    CHECK_IS(rip_producer_backlog(p), 2);
+    rip_take(c, &message);
+    CHECK_IS(rip_producer_backlog(p), 2); /* taken, held */
+    CHECK_IS(get_number(c, 0), 2);
+    CHECK_IS(rip_producer_backlog(p), 2); /* the older one is held still */
+    rip_release(c, &message);
+    CHECK_IS(rip_producer_backlog(p), 0);
+    close_producer(p);
+    close_consumer(c);
+}
+
+/* ---- the model: a queue per lane and group ---- */
+
+#define LANES 3u
+#define GROUPS 4u
+#define SLOTS 32u
+
+struct seen { /* a lane by a group */
+    uint64_t next;
+    uint64_t oldest; /* that is held, or next */
+    struct rip_message held[SLOTS];
+    uint8_t is_held[SLOTS];
+};
+
+struct model {
+    struct rip_producer *producers[LANES];
+    uint64_t tail[LANES];
+    uint64_t floor[LANES]; /* what the last group to leave had let go */
+    struct rip_consumer *groups[GROUPS];
+    struct seen seen[GROUPS][LANES];
+};
+
+static uint64_t oldest_of(const struct model *m, unsigned lane) {
+    uint64_t oldest = UINT64_MAX;
+    for (unsigned g = 0; g < GROUPS; g++) {
+        if (m->groups[g] && m->seen[g][lane].oldest < oldest) {
+            oldest = m->seen[g][lane].oldest;
+        }
+    }
+    return oldest == UINT64_MAX ? m->floor[lane] : oldest;
+}
+
+static void model_join(struct model *m, unsigned g, enum rip_start start) {
+    char name[8];
+    snprintf(name, sizeof name, "g%u", g);
+    for (unsigned lane = 0; lane < LANES; lane++) {
+        struct seen *s = &m->seen[g][lane];
+        s->next = s->oldest = start == RIP_NEWEST ? m->tail[lane] : oldest_of(m, lane);
+    }
+    m->groups[g] = open_consumer("c", name, start);
+}
+
+static void model_leave(struct model *m, unsigned g) {
+    int last = 1;
+    for (unsigned other = 0; other < GROUPS; other++) {
+        last = last && (other == g || !m->groups[other]);
+    }
+    for (unsigned lane = 0; lane < LANES; lane++) {
+        m->floor[lane] = last ? m->seen[g][lane].oldest : m->floor[lane];
+        memset(m->seen[g][lane].is_held, 0, SLOTS);
+    }
+    close_consumer(m->groups[g]);
+    m->groups[g] = NULL;
+}
+
+static void model_put(struct model *m, unsigned lane, struct random *r) {
+    static unsigned char data[4 * RIP_PAGE];
+    uint64_t length = random_below(r, 3) ? random_below(r, 200) : random_below(r, sizeof data + 1);
+    fill(data, length, lane, m->tail[lane]);
+    int rc = rip_put(m->producers[lane], data, length, (uint32_t)m->tail[lane], RIP_BYTES, 0);
+    uint64_t backlog = m->tail[lane] - oldest_of(m, lane);
+    CHECK(rc == 0 || rc == -ETIMEDOUT);
+    CHECK(rc == 0 ? backlog < SLOTS : backlog > 0);
+    m->tail[lane] += rc == 0;
+}
+
+static unsigned lane_of(const struct model *m, const struct rip_message *message) {
+    for (unsigned lane = 0; lane < LANES; lane++) {
+        if (m->producers[lane]->index == message->lane->index) {
+            return lane;
+        }
+    }
+    CHECK(!"a lane that is none");
+    return 0;
+}
+
+static void model_took(struct model *m, unsigned g, const struct rip_message *message) {
+    unsigned lane = lane_of(m, message);
+    struct seen *s = &m->seen[g][lane];
+    CHECK_IS(message->seq, s->next);
+    CHECK_IS(message->type, (uint32_t)s->next);
+    CHECK(is_filled(message->data, message->length, lane, message->seq));
+    s->held[s->next % SLOTS] = *message;
+    s->is_held[s->next % SLOTS] = 1;
+    s->next++;
+}
+
+static void model_let_go(struct model *m, unsigned g, unsigned lane, uint64_t seq) {
+    struct seen *s = &m->seen[g][lane];
+    struct rip_message *message = &s->held[seq % SLOTS];
+    CHECK(is_filled(message->data, message->length, lane, seq)); /* nobody has written over it */
+    rip_release(m->groups[g], message);
+    s->is_held[seq % SLOTS] = 0;
+    while (s->oldest != s->next && !s->is_held[s->oldest % SLOTS]) {
+        s->oldest++;
+    }
+}
+
+static void model_get(struct model *m, unsigned g) {
+    struct rip_message message;
+    int rc = rip_get(m->groups[g], &message, 0);
+    if (rc == 1) {
+        model_took(m, g, &message);
+        return;
+    }
+    CHECK_IS(rc, -ETIMEDOUT);
+    for (unsigned lane = 0; lane < LANES; lane++) {
+        CHECK_IS(m->seen[g][lane].next, m->tail[lane]);
+    }
+}
+
+static void model_get_latest(struct model *m, unsigned g) {
+    struct rip_message message;
+    int rc = rip_get_latest(m->groups[g], &message, 0), left = 0;
+    for (unsigned lane = 0; lane < LANES; lane++) {
+        struct seen *s = &m->seen[g][lane];
+        left |= s->next != m->tail[lane];
+        if (rc == 1 && lane_of(m, &message) == lane) {
+            CHECK_IS(message.seq, m->tail[lane] - 1);
+            s->next = message.seq;
+            while (s->oldest != s->next && !s->is_held[s->oldest % SLOTS]) {
+                s->oldest++;
+            }
+            model_took(m, g, &message);
+        } else {
+            s->next = m->tail[lane];
+            while (s->oldest != s->next && !s->is_held[s->oldest % SLOTS]) {
+                s->oldest++;
+            }
+        }
+    }
+    CHECK_IS(rc, left ? 1 : -ETIMEDOUT);
+}
+
+static void against_a_model(void) {
+    static struct model m;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct random r = {seed};
+        memset(&m, 0, sizeof m);
+        for (unsigned lane = 0; lane < LANES; lane++) {
+            m.producers[lane] = open_producer("c", 4 * RIP_PAGE << lane, SLOTS);
+        }
+        for (unsigned step = 0; step < 20000; step++) {
+            unsigned lane = (unsigned)random_below(&r, LANES), g = (unsigned)random_below(&r, GROUPS);
+            uint64_t what = random_below(&r, 1000);
+            if (what < 400) {
+                model_put(&m, lane, &r);
+            } else if (!m.groups[g]) {
+                if (what > 960) {
+                    model_join(&m, g, what % 2 ? RIP_OLDEST : RIP_NEWEST);
+                }
+            } else if (what < 700) {
+                model_get(&m, g);
+            } else if (what < 985) {
+                struct seen *s = &m.seen[g][lane];
+                for (unsigned tries = 0; tries < 8 && s->oldest != s->next; tries++) {
+                    uint64_t seq = s->oldest + (tries < 2 ? random_below(&r, s->next - s->oldest) : 0);
+                    if (s->is_held[seq % SLOTS]) {
+                        model_let_go(&m, g, lane, seq);
+                    }
+                }
+            } else if (what < 990) {
+                model_get_latest(&m, g);
+            } else if (what < 992) {
+                model_leave(&m, g);
+            }
+            CHECK_IS(rip_producer_backlog(m.producers[lane]), m.tail[lane] - oldest_of(&m, lane));
+        }
+        CHECK(m.tail[0] > 100 && m.tail[1] > 100 && m.tail[2] > 100);
+        for (unsigned lane = 0; lane < LANES; lane++) {
+            close_producer(m.producers[lane]);
+        }
+        for (unsigned g = 0; g < GROUPS; g++) {
+            if (m.groups[g]) {
+                model_leave(&m, g);
+            }
+        }
+    }
+}
+
+/* ---- latest ---- */
+
+static void latest(void) {
+    struct rip_message message, held;
+    struct rip_producer *a = open_producer("c", RIP_PAGE, 8), *b = open_producer("c", RIP_PAGE, 8);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    CHECK_IS(rip_get_latest(c, &message, 0), -ETIMEDOUT);
+    CHECK_IS(put_number(a, 0, 0), 0);
+    CHECK_IS(rip_get(c, &held, 0), 1);
+    for (uint64_t n = 1; n < 4; n++) {
+        CHECK_IS(put_number(b, n, 0), 0);
+    }
+    nap(MS); /* time stamps tell which lane's is the newest */
+    for (uint64_t n = 4; n < 7; n++) {
+        CHECK_IS(put_number(a, n, 0), 0);
+    }
+    CHECK_IS(rip_get_latest(c, &message, 0), 1);
+    CHECK_IS(*(const uint64_t *)(const void *)message.data, 6);
+    CHECK_IS(rip_producer_backlog(b), 0);
+    CHECK_IS(rip_producer_backlog(a), 4); /* all behind the one that is held */
+    rip_release(c, &held);
+    CHECK_IS(rip_producer_backlog(a), 1);
+    rip_release(c, &message);
+    CHECK_IS(rip_producer_backlog(a), 0);
+    CHECK_IS(rip_get_latest(c, &message, 0), -ETIMEDOUT);
+    close_producer(a);
+    close_producer(b);
+    CHECK_IS(rip_get_latest(c, &message, 0), -ENODATA);
+    close_consumer(c);
+}
+
+/* ---- groups ---- */
+
+static void waits_for_a_first_group(void) {
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
+    struct rip_gate gate;
+    for (uint64_t n = 0; n < 4; n++) {
+        CHECK_IS(put_number(p, n, 0), 0);
+    }
+    CHECK_IS(put_number(p, 4, 0), -ETIMEDOUT);
+    rip_producer_gate(p, &gate);
+    CHECK(gate.pid == 0 && gate.group[0] == '\0' && gate.messages == 4 && gate.bytes == 4 * RIP_LINE);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    for (uint64_t n = 0; n < 4; n++) {
+        CHECK_IS(get_number(c, 0), n);
+    }
+    CHECK_IS(put_number(p, 4, 0), 0);
+    close_consumer(c);
+    c = open_consumer("c", "another", RIP_OLDEST); /* what the last one to leave had not let go */
+    CHECK_IS(get_number(c, 0), 4);
+    close_producer(p);
+    close_consumer(c);
+}
+
+static void outlives_its_producer(void) {
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
+    CHECK_IS(put_number(p, 7, 0), 0);
+    close_producer(p);
+    CHECK(exists("c", "control") && exists("c", "lane-0"));
+    p = open_producer("c", RIP_PAGE, 4); /* another producer joins what is there */
+    CHECK_IS(put_number(p, 8, 0), 0);
+    close_producer(p);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    uint64_t first = get_number(c, 0), second = get_number(c, 0);
+    CHECK(first + second == 15);
+    CHECK_IS(get_nothing(c, 0), -ENODATA);
+    close_consumer(c);
+    CHECK(!exists("c", NULL));
+    p = open_producer("c", RIP_PAGE, 4); /* nobody has put: nothing to wait for */
+    close_producer(p);
+    CHECK(!exists("c", NULL));
+}
+
+static void joins_at_oldest_or_newest(void) {
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 8);
+    CHECK_IS(put_number(p, 0, 0), 0);
+    CHECK_IS(put_number(p, 1, 0), 0);
+    struct rip_consumer *newest = open_consumer("c", "newest", RIP_NEWEST);
+    struct rip_consumer *oldest = open_consumer("c", "oldest", RIP_OLDEST); /* the first group began behind those two */
+    CHECK_IS(get_nothing(newest, 0), -ETIMEDOUT);
+    CHECK_IS(get_nothing(oldest, 0), -ETIMEDOUT);
+    CHECK_IS(put_number(p, 2, 0), 0);
+    CHECK_IS(put_number(p, 3, 0), 0);
+    CHECK_IS(get_number(newest, 0), 2);
+    CHECK_IS(get_number(oldest, 0), 2);
+    CHECK_IS(get_number(oldest, 0), 3);
+    struct rip_consumer *late = open_consumer("c", "late", RIP_OLDEST), *now = open_consumer("c", "now", RIP_NEWEST);
+    CHECK_IS(put_number(p, 4, 0), 0);
+    CHECK_IS(get_number(late, 0), 3); /* the oldest that some group has not let go */
+    CHECK_IS(get_number(late, 0), 4);
+    CHECK_IS(get_number(now, 0), 4);
+    close_producer(p);
+    CHECK_IS(get_nothing(late, 0), -ENODATA);
+    CHECK_IS(get_number(newest, 0), 3);
+    close_consumer(late);
+    close_consumer(now);
+    close_consumer(oldest);
+    CHECK_IS(get_number(newest, 0), 4);
+    CHECK_IS(get_nothing(newest, 0), -ENODATA);
+    close_consumer(newest);
+}
+
+static void group_has_one_member(void) {
+    int32_t holder = -1;
+    struct rip_consumer *other = NULL;
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    CHECK_IS(rip_consumer_open("c", "g", RIP_OLDEST, RIP_WAIT_BLOCK, &other, &holder), -EBUSY);
+    CHECK_IS(holder, getpid());
+    CHECK(!other);
+    CHECK_IS(put_number(p, 1, 0), 0);
+    CHECK_IS(get_number(c, 0), 1); /* the one that was there has not noticed */
+    close_consumer(c);
+    c = open_consumer("c", "g", RIP_OLDEST);
+    close_consumer(c);
+    close_producer(p);
+}
+
+static void tells_who_gates(void) {
+    struct rip_gate gate;
+    struct rip_message held;
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
+    struct rip_consumer *quick = open_consumer("c", "quick", RIP_OLDEST);
+    char name[RIP_MAX_GROUP_NAME + 1];
+    memset(name, 's', RIP_MAX_GROUP_NAME);
+    name[RIP_MAX_GROUP_NAME] = '\0';
+    struct rip_consumer *slow = open_consumer("c", name, RIP_OLDEST);
+    for (uint64_t n = 0; n < 4; n++) {
+        CHECK_IS(put(p, "0123456789012345678901234567890123456789012345678901234567890123456789", 70, 0), 0);
+        CHECK_IS(rip_get(quick, &held, 0), 1);
+        rip_release(quick, &held);
+    }
+    CHECK_IS(rip_get(slow, &held, 0), 1);
+    CHECK_IS(put_number(p, 4, 0), -ETIMEDOUT);
+    rip_producer_gate(p, &gate);
+    CHECK(strcmp(gate.group, name) == 0);
+    CHECK_IS(gate.pid, getpid());
+    CHECK_IS(gate.messages, 4);
+    CHECK_IS(gate.bytes, 4 * 128);
+    rip_release(slow, &held);
+    CHECK_IS(put_number(p, 4, 0), 0);
+    close_consumer(slow);
+    close_consumer(quick);
+    close_producer(p);
+}
+
+/* ---- ends ---- */
+
+static void ends(void) {
+    struct rip_producer *a = open_producer("c", RIP_PAGE, 4), *b = open_producer("c", RIP_PAGE, 4);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    CHECK_IS(put_number(a, 1, 0), 0);
+    close_producer(a);
+    CHECK_IS(get_number(c, 0), 1);
+    CHECK_IS(get_nothing(c, 0), -ETIMEDOUT); /* b may still put */
+    close_producer(b);
+    CHECK_IS(get_nothing(c, 0), -ENODATA);
+    CHECK_IS(get_nothing(c, RIP_FOREVER), -ENODATA);
+    a = open_producer("c", RIP_PAGE, 4); /* the stream goes on */
+    CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
+    CHECK_IS(put_number(a, 2, 0), 0);
+    CHECK_IS(get_number(c, 0), 2);
+    close_producer(a);
+    CHECK_IS(get_nothing(c, 0), -ENODATA);
+    close_consumer(c);
+}
+
+static void removes_what_is_read(void) {
+    struct rip_message held;
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 4), *stays = open_producer("c", RIP_PAGE, 4);
+    struct rip_consumer *a = open_consumer("c", "a", RIP_OLDEST), *b = open_consumer("c", "b", RIP_OLDEST);
+    CHECK_IS(put_number(p, 1, 0), 0);
+    close_producer(p);
+    CHECK_IS(get_number(a, 0), 1);
+    CHECK_IS(get_nothing(a, 0), -ETIMEDOUT);
+    CHECK(exists("c", "lane-0"));
+    CHECK_IS(rip_get(b, &held, 0), 1);
+    CHECK_IS(get_nothing(b, 0), -ETIMEDOUT);
+    CHECK(exists("c", "lane-0"));
+    CHECK_IS(*(const uint64_t *)(const void *)held.data, 1);
+    rip_release(b, &held);
+    CHECK_IS(get_nothing(b, 0), -ETIMEDOUT);
+    CHECK(!exists("c", "lane-0") && exists("c", "lane-1"));
+    close_producer(stays);
+    close_consumer(a);
+    close_consumer(b);
+}
+
+static void many_producers_in_turn(void) {
+    struct rip_producer *keeps = open_producer("c", RIP_PAGE, 4);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    for (uint64_t n = 0; n < 500; n++) {
+        struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
+        CHECK_IS(put_number(p, n, 0), 0);
+        close_producer(p);
+        CHECK_IS(get_number(c, 0), n);
+    }
+    CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
+    CHECK_IS(c->count, 1);
+    close_producer(keeps);
+    close_consumer(c);
+}
+
+static void closed_handles(void) {
+    struct rip_message message;
+    unsigned char *payload;
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    CHECK_IS(put_number(p, 1, 0), 0);
+    CHECK_IS(rip_get(c, &message, 0), 1);
+    CHECK_IS(rip_consumer_close(c), 0);
+    CHECK_IS(rip_consumer_close(c), 0);
+    CHECK_IS(*(const uint64_t *)(const void *)message.data, 1); /* mapped until rip_consumer_free */
+    rip_release(c, &message);
+    CHECK_IS(rip_peek(c, &message), -ESHUTDOWN);
+    CHECK_IS(rip_get(c, &message, RIP_FOREVER), -ESHUTDOWN);
+    CHECK_IS(rip_get_latest(c, &message, RIP_FOREVER), -ESHUTDOWN);
+    CHECK_IS(rip_wait_message(c, RIP_FOREVER), -ESHUTDOWN);
+    rip_consumer_free(c);
+    CHECK_IS(rip_producer_close(p), 0);
+    CHECK_IS(rip_producer_close(p), 0);
+    CHECK_IS(put_number(p, 1, RIP_FOREVER), -ESHUTDOWN);
+    CHECK_IS(rip_reserve(p, 1, &payload), -ESHUTDOWN);
+    CHECK_IS(rip_publish(p, 1, 0, RIP_BYTES), -ESHUTDOWN);
+    CHECK_IS(rip_wait_room(p, 0, rip_now() + 100 * MS), -ESHUTDOWN);
+    rip_producer_free(p);
+}
+
+static void closed_producer_has_no_backlog(void) {
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 4), *stays = open_producer("c", RIP_PAGE, 4);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    CHECK_IS(put_number(p, 0, 0), 0);
+    CHECK_IS(get_number(c, 0), 0);
+    CHECK_IS(rip_producer_close(p), 0);
+    struct rip_producer *next = open_producer("c", RIP_PAGE, 4); /* has the closed one's entry in the table */
+    CHECK_IS(next->index, p->index);
+    for (uint64_t n = 0; n < 10; n++) {
+        CHECK_IS(put_number(next, n, 0), 0);
+        CHECK_IS(get_number(c, 0), n);
+    }
+    CHECK_IS(rip_producer_backlog(p), 0);
+    close_consumer(c);
+    CHECK_IS(rip_producer_backlog(p), 0);
+    rip_producer_free(p);
+    close_producer(next);
+    close_producer(stays);
+}
+
+/* ---- time ---- */
+
+static void time_stamps(void) {
+    struct rip_message message;
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 64);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    uint64_t last_ticks = 0;
+    for (unsigned i = 0; i < 2000; i++) {
+        uint64_t before = rip_now();
+        CHECK_IS(put_number(p, i, 0), 0);
+        uint64_t after = rip_now();
+        nap(i % 20 == 0 ? MS : 0);
+        CHECK_IS(rip_get(c, &message, 0), 1);
+        CHECK(message.ticks >= last_ticks);
+        last_ticks = message.ticks;
+        /* made of two looks at two clocks: being put aside between them moves it, so the best of some tries counts */
+        uint64_t off = UINT64_MAX;
+        for (unsigned tries = 0; tries < 20 && off > 50000; tries++) {
+            uint64_t time = rip_message_time(message.lane, message.ticks);
+            uint64_t this_off = time < before ? before - time : time > after ? time - after : 0;
+            off = this_off < off ? this_off : off;
+        }
+        CHECK(off <= 50000);
+        rip_release(c, &message);
+    }
+    close_producer(p);
+    close_consumer(c);
+}
+
+static void timeouts(void) {
+    static const enum rip_wait modes[] = {RIP_WAIT_SPIN, RIP_WAIT_ADAPTIVE, RIP_WAIT_BLOCK};
+    static const uint64_t timeouts[] = {0, 1, 20, 50, 75};
+    struct rip_message message;
+    unsigned late = 0;
+    for (unsigned m = 0; m < 3; m++) {
+        struct rip_producer *p = NULL;
+        struct rip_consumer *c = NULL;
+        int32_t holder;
+        CHECK_IS(rip_producer_open("c", RIP_PAGE, 1, modes[m], 0600, &p), 0);
+        CHECK_IS(rip_consumer_open("c", "g", RIP_OLDEST, modes[m], &c, &holder), 0);
+        for (unsigned t = 0; t < sizeof timeouts / sizeof *timeouts; t++) {
+            uint64_t start = rip_now(), end = start + timeouts[t] * MS;
+            CHECK_IS(get(c, &message, timeouts[t] ? end : 0), -ETIMEDOUT);
+            CHECK(rip_now() >= end);
+            late += rip_now() > end + 10 * MS;
+            CHECK_IS(put_number(p, 0, 0), 0);
+            start = rip_now(), end = start + timeouts[t] * MS;
+            CHECK_IS(put_number(p, 1, timeouts[t] ? end : 0), -ETIMEDOUT);
+            CHECK(rip_now() >= end);
+            late += rip_now() > end + 10 * MS;
+            CHECK_IS(get_number(c, 0), 0);
+        }
+        close_producer(p);
+        close_consumer(c);
+    }
+    CHECK(late < 10); /* of 30: the machine may have other work, but not each time */
+}
+
+static void waits_for_bytes(void) {
+    unsigned char *payload;
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 64);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    CHECK_IS(rip_reserve(p, RIP_PAGE, &payload), 0);
+    CHECK_IS(rip_publish(p, RIP_PAGE, 0, RIP_BYTES), 0);
+    uint64_t end = rip_now() + 30 * MS;
+    unsigned looks = 0;
+    while (rip_reserve(p, RIP_PAGE, &payload) == -EAGAIN && rip_now() < end) {
+        rip_wait_room(p, RIP_PAGE, end);
+        looks++;
+    }
+    CHECK(rip_now() >= end);
+    CHECK(looks < 10); /* asleep, not spinning: there are slots, but no bytes */
+    close_producer(p);
+    close_consumer(c);
+}
+
+/* ---- refusals ---- */
+
+static void bad_names(void) {
+    static char long_name[RIP_MAX_CHANNEL_NAME + 2];
+    static const char *const names[] = {"", ".", "..", ".hidden", "a/b", "/a", "a/"};
+    struct rip_producer *p = NULL;
+    struct rip_consumer *c = NULL;
+    int32_t holder;
+    for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
+        CHECK_IS(rip_producer_open(names[i], RIP_PAGE, 4, RIP_WAIT_BLOCK, 0600, &p), -EINVAL);
+        CHECK_IS(rip_consumer_open(names[i], "g", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -EINVAL);
+    }
+    memset(long_name, 'n', RIP_MAX_CHANNEL_NAME + 1);
+    CHECK_IS(rip_producer_open(long_name, RIP_PAGE, 4, RIP_WAIT_BLOCK, 0600, &p), -ENAMETOOLONG);
+    CHECK_IS(rip_consumer_open(long_name, "g", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -ENAMETOOLONG);
+    long_name[RIP_MAX_CHANNEL_NAME] = '\0';
+    CHECK_IS(rip_consumer_open(long_name, "g", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -ENOENT);
+    p = open_producer(long_name, RIP_PAGE, 4);
+    CHECK_IS(rip_consumer_open(long_name, "", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -EINVAL);
+    long_name[RIP_MAX_GROUP_NAME + 1] = '\0';
+    CHECK_IS(rip_consumer_open("x", long_name, RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -EINVAL);
+    CHECK_IS(rip_consumer_open("x", "g", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -ENOENT);
+    close_producer(p);
+}
+
+static void bad_sizes(void) {
+    struct rip_producer *p = NULL;
+    CHECK_IS(rip_producer_open("c", 0, 4, RIP_WAIT_BLOCK, 0600, &p), -EINVAL);
+    CHECK_IS(rip_producer_open("c", UINT64_MAX, 4, RIP_WAIT_BLOCK, 0600, &p), -EINVAL);
+    CHECK_IS(rip_producer_open("c", RIP_PAGE, 0, RIP_WAIT_BLOCK, 0600, &p), -EINVAL);
+    CHECK_IS(rip_producer_open("c", RIP_PAGE, RIP_MAX_SLOTS + 1, RIP_WAIT_BLOCK, 0600, &p), -EINVAL);
+    int rc = rip_producer_open("c", RIP_MAX_CAPACITY, 4, RIP_WAIT_BLOCK, 0600, &p);
+    CHECK(rc == -ENOSPC || rc == -EFBIG || rc == -ENOMEM);
+    CHECK(!exists("c", NULL));
+}
+
+static void full_tables(void) {
+    struct rip_producer *p[RIP_MAX_LANES + 1] = {NULL};
+    struct rip_consumer *c[RIP_MAX_GROUPS + 1] = {NULL};
+    int32_t holder;
+    char name[8];
+    for (unsigned i = 0; i < RIP_MAX_LANES; i++) {
+        p[i] = open_producer("c", RIP_PAGE, 4);
+    }
+    CHECK_IS(rip_producer_open("c", RIP_PAGE, 4, RIP_WAIT_BLOCK, 0600, &p[RIP_MAX_LANES]), -EUSERS);
+    for (unsigned g = 0; g < RIP_MAX_GROUPS; g++) {
+        snprintf(name, sizeof name, "%u", g);
+        c[g] = open_consumer("c", name, RIP_OLDEST);
+    }
+    CHECK_IS(rip_consumer_open("c", "more", RIP_OLDEST, RIP_WAIT_BLOCK, &c[RIP_MAX_GROUPS], &holder), -EUSERS);
+    for (uint64_t i = 0; i < RIP_MAX_LANES; i++) {
+        CHECK_IS(put_number(p[i], i, 0), 0);
+    }
+    for (unsigned g = 0; g < RIP_MAX_GROUPS; g++) {
+        uint64_t sum = 0;
+        for (unsigned i = 0; i < RIP_MAX_LANES; i++) {
+            sum += get_number(c[g], 0);
+        }
+        CHECK_IS(sum, RIP_MAX_LANES * (RIP_MAX_LANES - 1) / 2);
+        CHECK_IS(get_nothing(c[g], 0), -ETIMEDOUT);
+    }
+    for (unsigned i = 0; i < RIP_MAX_LANES; i++) {
+        close_producer(p[i]);
+    }
+    for (unsigned g = 0; g < RIP_MAX_GROUPS; g++) {
+        CHECK_IS(get_nothing(c[g], 0), -ENODATA);
+        close_consumer(c[g]);
+    }
+}
+
+/* Lets this process open only a few more files; -1: as many as before. */
+static void allow_files(int more) {
+    static struct rlimit before;
+    struct rlimit limit = before;
+    if (more >= 0) {
+        CHECK_IS(getrlimit(RLIMIT_NOFILE, &before), 0);
+        int lowest = dup(0);
+        CHECK(lowest >= 0);
+        close(lowest);
+        limit = (struct rlimit){(rlim_t)(lowest + more), before.rlim_max};
+    }
+    CHECK_IS(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static void closes_without_descriptors(void) {
+    struct rip_message message;
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 4), *stays = open_producer("c", RIP_PAGE, 4);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    CHECK_IS(put_number(p, 1, 0), 0);
+    CHECK_IS(put_number(p, 2, 0), 0);
+    CHECK_IS(rip_get(c, &message, 0), 1);
+    allow_files(0);
+    close_producer(p);
+    CHECK_IS(get_number(c, 0), 2);
+    CHECK_IS(get_nothing(c, 0), -ETIMEDOUT); /* looks at the table anew */
+    allow_files(-1);
+    CHECK_IS(*(const uint64_t *)(const void *)message.data, 1);
+    rip_release(c, &message);
+    CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
+    close_producer(stays);
+    CHECK_IS(get_nothing(c, 0), -ENODATA);
+    close_consumer(c);
+
+    p = open_producer("c", RIP_PAGE, 4);
+    CHECK_IS(put_number(p, 3, 0), 0);
+    allow_files(0);
+    close_producer(p);
+    allow_files(-1);
+    c = open_consumer("c", "g", RIP_OLDEST);
+    CHECK_IS(get_number(c, 0), 3);
+    close_consumer(c);
+}
+
+static void fails_to_attach_without_descriptors(void) {
+    struct rip_consumer *c = NULL;
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
+    int32_t holder;
+    CHECK_IS(put_number(p, 1, 0), 0);
+    close_producer(p);
+    for (int files = 0; files < 3; files++) {
+        for (enum rip_start start = RIP_OLDEST; start <= RIP_NEWEST; start++) {
+            allow_files(files);
+            int rc = rip_consumer_open("c", "g", start, RIP_WAIT_BLOCK, &c, &holder);
+            allow_files(-1);
+            CHECK_IS(rc, -EMFILE);
+        }
+    }
+    c = open_consumer("c", "g", RIP_OLDEST);
+    CHECK_IS(get_number(c, 0), 1);
+    close_consumer(c);
+}
+
+int main(void) {
+    run("messages of every length up to the capacity arrive as they were put", every_length);
+    run("a message longer than the capacity is refused at once", too_long);
+    run("a lane holds as many messages as it has slots", slots_limit);
+    run("each group sees every message of each producer in order", producer_order);
+    run("a busy producer does not starve another", takes_turns);
+    run("a reservation that is not published is nobody's", reserve_again);
+    run("asking for the backlog does not move a reservation", looking_moves_nothing);
+    run("peek takes nothing, and what is taken is held until it is let go", peek_takes_nothing);
+    run("lanes and groups do as a model of queues does, and no held message is written over", against_a_model);
+    run("the latest message lets the older ones go, but for those that are held", latest);
+    run("messages wait for a first group", waits_for_a_first_group);
+    run("a channel with messages for a first group outlives its producer", outlives_its_producer);
+    run("a group begins at the oldest message still there, or behind the newest", joins_at_oldest_or_newest);
+    run("a group has one member", group_has_one_member);
+    run("a full producer can tell which group keeps it from going on", tells_who_gates);
+    run("the stream ends when every producer has closed and all is read, and goes on with the next producer", ends);
+    run("a lane is removed when every group has let all of it go", removes_what_is_read);
+    run("producers that come and go leave nothing behind", many_producers_in_turn);
+    run("a closed handle says so, and its messages stay readable until it is freed", closed_handles);
+    run("a closed producer has no backlog, whoever has its place in the table now", closed_producer_has_no_backlog);
+    run("time stamps rise, and lie between the moments before and after the put", time_stamps);
+    run("a wait ends at its deadline", timeouts);
+    run("waiting for room sleeps when slots are free but bytes are not", waits_for_bytes);
+    run("a name is one plain part of a path", bad_names);
+    run("sizes that cannot be are refused, and leave nothing behind", bad_sizes);
+    run("full tables refuse, and hold what they hold", full_tables);
+    run("a producer out of descriptors closes and loses no message", closes_without_descriptors);
+    run("a consumer that cannot attach for want of descriptors takes no message with it",
+        fails_to_attach_without_descriptors);
+    return 0;
+}

@@ -1,0 +1,514 @@
+/* The files of a channel: what lies where, and what happens when something else lies there. Whatever is in them is input: it may be
+ * refused, but it must not crash anybody. */
+#include "check.h"
+
+#define SLOTS 8u
+#define CAPACITY (2 * RIP_PAGE)
+
+static uint64_t lane_size(void) { return rip_lane_size(SLOTS, CAPACITY); }
+
+/* ---- files as bytes ---- */
+
+static void copy_file(const char *from, const char *to, const char *file) {
+    char path[512];
+    static char data[1 << 18];
+    strcpy(path, path_of(from, file));
+    int in = open(path, O_RDONLY | O_CLOEXEC);
+    int out = open(path_of(to, file), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    CHECK(in >= 0 && out >= 0);
+    ssize_t size = read(in, data, sizeof data);
+    CHECK(size > 0 && size < (ssize_t)sizeof data);
+    CHECK_IS(write(out, data, (size_t)size), size);
+    close(in);
+    close(out);
+}
+
+/* A copy of channel "good": nobody has its locks, so its members are dead. */
+static void make_bad(void) {
+    CHECK_IS(mkdir(path_of("bad", NULL), 0700), 0);
+    copy_file("good", "bad", "control");
+    copy_file("good", "bad", "lane-0");
+}
+
+static void remove_bad(void) {
+    nftw(path_of("bad", NULL), remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    CHECK(!exists("bad", NULL));
+}
+
+static void patch(const char *file, uint64_t offset, const void *bytes, size_t size) {
+    int fd = open(path_of("bad", file), O_WRONLY | O_CLOEXEC);
+    CHECK(fd >= 0);
+    CHECK_IS(pwrite(fd, bytes, size, (off_t)offset), size);
+    close(fd);
+}
+
+static void patch64(const char *file, uint64_t offset, uint64_t value) { patch(file, offset, &value, sizeof value); }
+
+static void patch32(const char *file, uint64_t offset, uint32_t value) { patch(file, offset, &value, sizeof value); }
+
+static void resize(const char *file, uint64_t size) { CHECK_IS(truncate(path_of("bad", file), (off_t)size), 0); }
+
+static int try_producer(void) {
+    struct rip_producer *p = NULL;
+    int rc = rip_producer_open("bad", RIP_PAGE, 4, RIP_WAIT_BLOCK, 0600, &p);
+    if (rc == 0) {
+        close_producer(p);
+    }
+    return rc;
+}
+
+static int try_consumer_at(enum rip_start start) {
+    struct rip_consumer *c = NULL;
+    int32_t holder;
+    int rc = rip_consumer_open("bad", "g", start, RIP_WAIT_BLOCK, &c, &holder);
+    if (rc == 0) {
+        close_consumer(c);
+    }
+    return rc;
+}
+
+static int try_consumer(void) { return try_consumer_at(RIP_OLDEST); }
+
+/* What the consumer of a damaged lane gets, up to the first thing that is no message. */
+static int read_bad(uint64_t *messages) {
+    struct rip_consumer *c = open_consumer("bad", "g", RIP_OLDEST);
+    struct rip_message message;
+    int rc;
+    *messages = 0;
+    while ((rc = rip_get(c, &message, 0)) == 1) {
+        CHECK(message.data >= message.lane->payloads);
+        CHECK(message.length <= CAPACITY);
+        CHECK((uint64_t)(message.data - message.lane->payloads) <= CAPACITY - message.length);
+        rip_message_time(message.lane, message.ticks);
+        rip_release(c, &message);
+        ++*messages;
+    }
+    close_consumer(c);
+    return rc;
+}
+
+static struct rip_producer *good;
+
+static void begin(void) {
+    good = open_producer("good", CAPACITY - 100, SLOTS - 1);
+    for (uint64_t n = 0; n < 3; n++) {
+        CHECK_IS(put_number(good, n, 0), 0);
+    }
+}
+
+static void end(void) {
+    close_producer(good);
+    close_consumer(open_consumer("good", "g", RIP_OLDEST));
+}
+
+/* ---- what lies where ---- */
+
+static uint64_t at64(const char *file, uint64_t offset) {
+    uint64_t value;
+    int fd = open(path_of("good", file), O_RDONLY | O_CLOEXEC);
+    CHECK(fd >= 0);
+    CHECK_IS(pread(fd, &value, sizeof value, (off_t)offset), sizeof value);
+    close(fd);
+    return value;
+}
+
+static void stat_of(const char *file, uint64_t size, mode_t mode) {
+    struct stat st;
+    CHECK_IS(stat(path_of("good", file), &st), 0);
+    CHECK_IS(st.st_mode & 07777, mode);
+    if (size) {
+        CHECK_IS(st.st_size, size);
+        CHECK(st.st_blocks * 512 >= st.st_size); /* allocated, all of it */
+    }
+}
+
+static void layout(void) {
+    mode_t before = umask(027); /* must not matter */
+    begin();
+    umask(before);
+    stat_of("..", 0, 0700);
+    stat_of(NULL, 0, 0700);
+    stat_of("control", 151552, 0600);
+    stat_of("lane-0", 4096 + 4096 + CAPACITY, 0600);
+    CHECK_IS(lane_size(), 4096 + 4096 + CAPACITY);
+    for (unsigned i = 0; i < 2; i++) {
+        const char *file = i ? "lane-0" : "control";
+        CHECK_IS(at64(file, 0), RIP_MAGIC);
+        CHECK_IS(at64(file, 8), (uint64_t)(i ? RIP_FILE_LANE : RIP_FILE_CONTROL) << 32 | RIP_ABI);
+        CHECK_IS(at64(file, 16), i ? lane_size() : 151552);
+    }
+    CHECK_IS(at64("lane-0", 24), SLOTS);
+    CHECK_IS(at64("lane-0", 32), CAPACITY);
+    CHECK_IS(at64("lane-0", 40), 8192);
+    CHECK_IS(at64("lane-0", 128), 3); /* tail */
+    CHECK_IS(at64("lane-0", 256), 0); /* head */
+    for (uint64_t n = 0; n < 3; n++) {
+        CHECK_IS(at64("lane-0", 4096 + 32 * n), 64 * n);
+        CHECK_IS(at64("lane-0", 4096 + 32 * n + 8), 8);
+        CHECK_IS(at64("lane-0", 8192 + 64 * n), n);
+    }
+    CHECK_IS(at64("control", 8192) & UINT32_MAX, RIP_LANE_LIVE);
+    CHECK_IS(at64("control", 8200), 0); /* the lane's id */
+    CHECK_IS(at64("control", 136), 1);  /* the next one's */
+    end();
+}
+
+static void modes(void) {
+    CHECK_IS(rip_producer_open("good", CAPACITY, SLOTS, RIP_WAIT_BLOCK, 0660, &good), 0);
+    stat_of("control", 0, 0660);
+    stat_of("lane-0", 0, 0660);
+    close_producer(good);
+}
+
+static void copies_can_be_read(void) { /* else the tests below would pass for the wrong reason */
+    uint64_t messages;
+    begin();
+    make_bad();
+    CHECK_IS(read_bad(&messages), -EOWNERDEAD);
+    CHECK_IS(messages, 3);
+    CHECK(!exists("bad", NULL));
+    end();
+}
+
+/* ---- damage ---- */
+
+static void damaged_control(void) {
+    static const struct {
+        uint64_t offset, value;
+        int rc;
+    } damages[] = {
+        {0, 0, -EBADMSG},
+        {0, RIP_MAGIC ^ 1, -EBADMSG},
+        {8, (uint64_t)RIP_FILE_CONTROL << 32 | (RIP_ABI + 1), -EPROTONOSUPPORT},
+        {8, (uint64_t)RIP_FILE_CONTROL << 32, -EPROTONOSUPPORT},
+        {8, (uint64_t)RIP_FILE_LANE << 32 | RIP_ABI, -EBADMSG},
+        {16, 0, -EBADMSG},
+        {16, 151552 + RIP_PAGE, -EBADMSG},
+        {16, UINT64_MAX, -EBADMSG},
+    };
+    static const uint64_t sizes[] = {0, 1, 23, 24, 4096, 151551, 151553};
+    begin();
+    make_bad();
+    for (unsigned i = 0; i < sizeof damages / sizeof *damages; i++) {
+        patch64("control", damages[i].offset, damages[i].value);
+        CHECK_IS(try_producer(), damages[i].rc);
+        CHECK_IS(try_consumer(), damages[i].rc);
+        copy_file("good", "bad", "control");
+    }
+    for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        resize("control", sizes[i]);
+        CHECK_IS(try_producer(), -EBADMSG);
+        CHECK_IS(try_consumer(), -EBADMSG);
+        if (sizes[i] >= 24) { /* and if it says so itself */
+            patch64("control", 16, sizes[i]);
+            CHECK_IS(try_producer(), -EBADMSG);
+            CHECK_IS(try_consumer(), -EBADMSG);
+        }
+        copy_file("good", "bad", "control");
+    }
+    CHECK(exists("bad", "control") && exists("bad", "lane-0")); /* it is not ours to remove */
+    remove_bad();
+    end();
+}
+
+static void damaged_lane(void) {
+    const uint64_t size = lane_size();
+    const struct {
+        uint64_t offset, value;
+        int rc;
+    } damages[] = {
+        {0, RIP_MAGIC + 1, -EBADMSG},
+        {8, (uint64_t)RIP_FILE_LANE << 32 | (RIP_ABI + 1), -EPROTONOSUPPORT},
+        {8, (uint64_t)RIP_FILE_CONTROL << 32 | RIP_ABI, -EBADMSG},
+        {16, size - 1, -EBADMSG},
+        {16, size + RIP_PAGE, -EBADMSG},
+        {16, UINT64_MAX, -EBADMSG},
+        {24, 0, -EBADMSG},
+        {24, 7, -EBADMSG},
+        {24, 2 * SLOTS * 128, -EBADMSG},
+        {24, 2 * RIP_MAX_SLOTS, -EBADMSG},
+        {24, UINT64_C(1) << 63, -EBADMSG},
+        {24, UINT64_MAX, -EBADMSG},
+        {32, 0, -EBADMSG},
+        {32, CAPACITY + 1, -EBADMSG},
+        {32, CAPACITY + RIP_PAGE, -EBADMSG},
+        {32, RIP_MAX_CAPACITY + RIP_PAGE, -EBADMSG},
+        {32, UINT64_MAX - RIP_PAGE + 1, -EBADMSG},
+        {40, 0, -EBADMSG},
+        {40, 8192 + 64, -EBADMSG},
+        {40, UINT64_MAX, -EBADMSG},
+    };
+    const uint64_t sizes[] = {0, 1, 23, 24, 100, 4095, 4096, 8192, size - RIP_PAGE, size - 1, size + 1};
+    begin();
+    for (unsigned i = 0; i < sizeof damages / sizeof *damages; i++) {
+        make_bad();
+        patch64("lane-0", damages[i].offset, damages[i].value);
+        CHECK_IS(try_consumer(), damages[i].rc);
+        remove_bad();
+    }
+    for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        /* too short for a tail, it counts as empty: then it is removed when its producer is found dead */
+        int rc = sizes[i] < offsetof(struct rip_lane, tail) + 8 ? 0 : -EBADMSG;
+        make_bad();
+        resize("lane-0", sizes[i]);
+        CHECK_IS(try_consumer(), rc);
+        remove_bad();
+        make_bad(); /* and if it says so itself */
+        resize("lane-0", sizes[i]);
+        if (sizes[i] >= 24) {
+            patch64("lane-0", 16, sizes[i]);
+        }
+        CHECK_IS(try_consumer(), rc);
+        remove_bad();
+    }
+    end();
+}
+
+static void fails_to_attach(void) {
+    uint64_t messages;
+    begin();
+    for (enum rip_start start = RIP_OLDEST; start <= RIP_NEWEST; start++) {
+        make_bad();
+        patch64("lane-0", 24, 7);
+        CHECK_IS(try_consumer_at(start), -EBADMSG);
+        CHECK_IS(try_consumer_at(start), -EBADMSG); /* it has left, so that the group is free */
+        patch64("lane-0", 24, SLOTS);
+        CHECK_IS(read_bad(&messages), -EOWNERDEAD);
+        CHECK_IS(messages, 3);
+    }
+    end();
+}
+
+static void damaged_numbers(void) {
+    const struct {
+        uint64_t offset, value;
+        int rc;
+        uint64_t messages;
+    } damages[] = {
+        {128, SLOTS + 1, -EBADMSG, 0}, /* tail */
+        {128, UINT64_MAX, -EBADMSG, 0},
+        {128, 2, -EOWNERDEAD, 2},
+        {128, SLOTS, -EOWNERDEAD, SLOTS}, /* the others are empty, as the file was */
+        {256, UINT64_MAX, -EBADMSG, 0},   /* head: we begin there */
+        {256, 2, -EOWNERDEAD, 1},
+        {4096, 1, -EBADMSG, 0}, /* the first message's offset */
+        {4096, 63, -EBADMSG, 0},
+        {4096, CAPACITY, -EBADMSG, 0},
+        {4096, CAPACITY + 64, -EBADMSG, 0},
+        {4096, UINT64_MAX - 63, -EBADMSG, 0},
+        {4096, CAPACITY - 64, -EOWNERDEAD, 3},
+        {4104, CAPACITY, -EOWNERDEAD, 3}, /* its length */
+        {4104, CAPACITY + 1, -EBADMSG, 0},
+        {4104, UINT64_MAX, -EBADMSG, 0},
+        {4096 + 32 + 8, CAPACITY - 64, -EOWNERDEAD, 3}, /* the second one's */
+        {4096 + 32 + 8, CAPACITY - 63, -EBADMSG, 1},
+        {4112, UINT64_MAX, -EOWNERDEAD, 3}, /* ticks */
+        {4112, 0, -EOWNERDEAD, 3},
+        {48, UINT64_MAX, -EOWNERDEAD, 3}, /* clock and pid */
+        {48, 0, -EOWNERDEAD, 3},
+        {56, UINT64_MAX, -EOWNERDEAD, 3}, /* the moment on both clocks */
+        {56, 0, -EOWNERDEAD, 3},
+        {64, UINT64_MAX, -EOWNERDEAD, 3},
+        {64, 0, -EOWNERDEAD, 3},
+    };
+    begin();
+    for (unsigned i = 0; i < sizeof damages / sizeof *damages; i++) {
+        uint64_t messages;
+        make_bad();
+        patch64("lane-0", damages[i].offset, damages[i].value);
+        CHECK_IS(read_bad(&messages), damages[i].rc);
+        CHECK_IS(messages, damages[i].messages);
+        CHECK(!exists("bad", NULL));
+    }
+    end();
+}
+
+static void tail_goes_back(void) {
+    for (uint64_t tail = 0; tail < 4; tail++) {
+        for (int latest = 0; latest < 2; latest++) {
+            struct rip_message message;
+            begin();
+            CHECK_IS(put_number(good, 3, 0), 0);
+            struct rip_consumer *c = open_consumer("good", "g", RIP_OLDEST);
+            CHECK_IS(get_number(c, 0), 0); /* it has seen a tail of 4 */
+            atomic_store_explicit(&good->lane->tail, tail, memory_order_relaxed);
+            int rc = latest ? rip_get_latest(c, &message, 0) : rip_get(c, &message, 0);
+            CHECK(rc == 1 || rc == -EBADMSG);
+            if (rc == 1) {
+                rip_release(c, &message);
+            }
+            atomic_store_explicit(&good->lane->tail, 4, memory_order_relaxed);
+            close_producer(good);
+            close_consumer(c);
+        }
+    }
+}
+
+static void damaged_cursor(void) {
+    unsigned char *payload;
+    begin();
+    struct rip_consumer *c = open_consumer("good", "g", RIP_OLDEST);
+    _Atomic uint64_t *held = &good->ch.control->cursors[c->group][good->index].held;
+    atomic_store_explicit(held, 4, memory_order_relaxed); /* three are there */
+    CHECK_IS(rip_reserve(good, CAPACITY, &payload), -EBADMSG);
+    atomic_store_explicit(held, UINT64_MAX, memory_order_relaxed);
+    CHECK_IS(rip_reserve(good, CAPACITY, &payload), -EBADMSG);
+    CHECK(rip_producer_backlog(good) <= SLOTS);
+    atomic_store_explicit(held, 0, memory_order_relaxed);
+    CHECK_IS(rip_reserve(good, CAPACITY, &payload), -EAGAIN);
+    close_consumer(c);
+    atomic_store_explicit(&good->entry->floor, UINT64_MAX, memory_order_relaxed);
+    CHECK_IS(rip_reserve(good, CAPACITY, &payload), -EBADMSG);
+    close_producer(good);
+}
+
+/* The producer reads offsets back when it reclaims. */
+static void damaged_offsets(void) {
+    struct random r = {3};
+    begin();
+    struct rip_consumer *c = open_consumer("good", "g", RIP_OLDEST);
+    for (unsigned i = 0; i < 20000; i++) {
+        uint64_t length = random_below(&r, random_below(&r, 2) ? 200 : 3000);
+        unsigned char *payload;
+        int rc = rip_reserve(good, length, &payload);
+        if (rc == 0) {
+            CHECK(payload >= good->payloads && payload + length <= good->payloads + CAPACITY);
+            CHECK_IS(rip_publish(good, length, 0, RIP_BYTES), 0);
+        }
+        struct rip_desc *desc = &good->lane->desc[random_below(&r, SLOTS)];
+        uint64_t how = random_below(&r, 4);
+        desc->offset = how == 0   ? random_next(&r)
+                       : how == 1 ? random_below(&r, 2 * CAPACITY)
+                       : how == 2 ? desc->offset
+                                  : desc->offset + random_below(&r, 64);
+        if (rc != 0 || random_below(&r, 3) == 0) { /* the cursor, as the consumer would move it */
+            _Atomic uint64_t *held = &good->ch.control->cursors[c->group][good->index].held;
+            uint64_t now = atomic_load_explicit(held, memory_order_relaxed);
+            now += random_below(&r, good->tail - now + 1);
+            atomic_store_explicit(held, now, memory_order_relaxed);
+        }
+    }
+    close_consumer(c);
+    close_producer(good);
+}
+
+enum impostor { A_DIRECTORY, A_LINK, A_PIPE };
+
+static void no_files(void) {
+    begin();
+    for (unsigned i = 0; i < 2; i++) {
+        const char *file = i ? "lane-0" : "control";
+        for (enum impostor what = A_DIRECTORY; what <= A_PIPE; what++) {
+            char target[512];
+            strcpy(target, path_of("good", file)); /* what would be right, if it lay here */
+            make_bad();
+            const char *path = path_of("bad", file);
+            CHECK_IS(unlink(path), 0);
+            CHECK_IS(what == A_DIRECTORY ? mkdir(path, 0700)
+                     : what == A_LINK    ? symlink(target, path)
+                                         : mkfifo(path, 0600),
+                     0);
+            alarm(5); /* opening a pipe waits for its other end, if nobody thought of it */
+            int rc = try_consumer();
+            alarm(0);
+            CHECK(i ? rc == 0 : rc < 0); /* a lane that cannot be read counts as empty, and its producer is dead */
+            CHECK(exists("good", file));
+            remove_bad();
+        }
+    }
+    end();
+}
+
+/* Its producer was killed before its file had a name, or whoever removed it was killed before it said so. */
+static void lane_without_a_file(void) {
+    static const uint32_t states[] = {RIP_LANE_LIVE, RIP_LANE_ENDED, RIP_LANE_DEAD};
+    uint64_t messages;
+    begin();
+    for (unsigned i = 0; i < 3; i++) {
+        make_bad();
+        CHECK_IS(unlink(path_of("bad", "lane-0")), 0);
+        patch32("control", offsetof(struct rip_control, lanes), states[i]);
+        CHECK_IS(read_bad(&messages), -ENODATA);
+        CHECK_IS(messages, 0);
+        CHECK(!exists("bad", NULL));
+    }
+    make_bad(); /* and nobody is there to be found dead */
+    CHECK_IS(unlink(path_of("bad", "lane-0")), 0);
+    patch32("control", offsetof(struct rip_control, members), RIP_NOBODY);
+    patch32("control", offsetof(struct rip_control, lanes), RIP_LANE_ENDED);
+    CHECK_IS(read_bad(&messages), -ENODATA);
+    CHECK(!exists("bad", NULL));
+    end();
+}
+
+static void random_damage(void) {
+    begin();
+    for (uint64_t seed = 1; seed <= 1500; seed++) {
+        struct random r = {seed};
+        struct rip_consumer *c = NULL;
+        struct rip_producer *p = NULL;
+        struct rip_message message;
+        int32_t holder;
+        make_bad();
+        for (uint64_t n = 1 + random_below(&r, 8); n > 0; n--) {
+            static const uint64_t values[] = {0, 1, 2, 63, 64, UINT32_MAX, UINT64_MAX, UINT64_C(1) << 63};
+            uint64_t value = random_below(&r, 2) ? values[random_below(&r, 8)] : random_next(&r);
+            size_t size = 1u << random_below(&r, 4);
+            uint64_t what = random_below(&r, 8);
+            /* the control's first page, its tables, the lane's header, its descriptors; never the sizes that rule the mapping */
+            uint64_t offset = what == 0   ? 128 + random_below(&r, 400)
+                              : what == 1 ? 4096 + random_below(&r, 4096)
+                              : what == 2 ? 8192 + random_below(&r, 512)
+                              : what == 3 ? 16384 + random_below(&r, 1024)
+                              : what == 4 ? 20480 + random_below(&r, 8192)
+                              : what == 5 ? 24 + random_below(&r, 250)
+                                          : 4096 + random_below(&r, 256);
+            patch(what < 5 ? "control" : "lane-0", offset, &value, size);
+        }
+        alarm(5);
+        if (rip_consumer_open("bad", "g", seed % 2 ? RIP_OLDEST : RIP_NEWEST, RIP_WAIT_BLOCK, &c, &holder) == 0) {
+            for (unsigned i = 0; i < 10 && rip_get(c, &message, 0) == 1; i++) {
+                CHECK((uint64_t)(message.data - message.lane->payloads) <= CAPACITY - message.length);
+                rip_release(c, &message);
+            }
+        }
+        if (rip_producer_open("bad", CAPACITY, SLOTS, RIP_WAIT_BLOCK, 0600, &p) == 0) {
+            struct rip_gate gate;
+            for (uint64_t i = 0; i < 20; i++) {
+                rip_put(p, &i, sizeof i, 0, RIP_BYTES, 0);
+            }
+            rip_producer_gate(p, &gate);
+        }
+        if (c && rip_get_latest(c, &message, 0) == 1) {
+            rip_release(c, &message);
+        }
+        if (p) {
+            rip_producer_close(p);
+            rip_producer_free(p);
+        }
+        if (c) {
+            rip_consumer_close(c);
+            rip_consumer_free(c);
+        }
+        alarm(0);
+        nftw(path_of("bad", NULL), remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    }
+    end();
+}
+
+int main(void) {
+    run("a channel is a directory with a file for the tables and one for each lane, as layout.h says", layout);
+    run("the files have the mode asked for", modes);
+    run("the copy of a channel can be read, and its producer counts as dead", copies_can_be_read);
+    run("a control file that is none is refused and left alone", damaged_control);
+    run("a lane file that is none is refused", damaged_lane);
+    run("a first consumer that fails to attach takes no message with it", fails_to_attach);
+    run("damaged numbers of a lane lead to no byte outside of it", damaged_numbers);
+    run("a tail that goes back is damage", tail_goes_back);
+    run("a cursor that runs ahead is damage", damaged_cursor);
+    run("a producer trusts no offset that it reads back", damaged_offsets);
+    run("directories, links and pipes are no files of a channel", no_files);
+    run("a lane whose file is gone holds nothing", lane_without_a_file);
+    run("no damage crashes or hangs anybody", random_damage);
+    return 0;
+}

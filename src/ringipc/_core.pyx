@@ -74,12 +74,13 @@ cdef int deadline_of(object timeout, uint64_t *deadline) except -1:
     return 0
 
 
-cdef void park() noexcept:
-    """For a daemon thread that still waits when the interpreter ends: it shall neither raise nor run again."""
+cdef void park_after(unsigned long exiting) noexcept:
+    """A daemon thread that is still here when another one ends the interpreter shall neither raise nor run again."""
     cdef rip_word never = 0
-    with nogil:
-        while True:
-            rip_sleep(&never, 0, RIP_FOREVER)
+    if exiting and exiting != PyThread_get_thread_ident():
+        with nogil:
+            while True:
+                rip_sleep(&never, 0, RIP_FOREVER)
 
 
 cdef double seconds_until(uint64_t deadline) noexcept:
@@ -107,7 +108,7 @@ cdef class BaseProducer:
     cdef int queue  # threads that wait for it
     cdef uint64_t waits
     cdef uint64_t waited  # nanoseconds
-    cdef bint exiting
+    cdef unsigned long exiting  # the thread that ends the interpreter
 
     def __dealloc__(self):
         if self.p is not NULL:
@@ -150,7 +151,8 @@ cdef class BaseProducer:
         cdef int rc
         if self.busy == COPYING and self.owner != PyThread_get_thread_ident():
             self.await_turn(RIP_FOREVER)
-        self.exiting |= exiting
+        if exiting:
+            self.exiting = PyThread_get_thread_ident()
         with nogil:
             rc = rip_producer_close(self.p)
         return rc
@@ -163,8 +165,7 @@ cdef class BaseProducer:
     @cython.final
     cdef int look_around(self) except -1:
         """After each piece of a wait."""
-        if self.exiting:
-            park()
+        park_after(self.exiting)
         PyErr_CheckSignals()
         rip_look_around(&self.p.ch)
         return 0
@@ -215,6 +216,7 @@ cdef class BaseProducer:
         while True:
             if self.busy and self.await_turn(deadline):
                 return 1
+            park_after(self.exiting)
             rc = rip_check(&self.p.ch)
             if rc == 0:
                 rip_room_watch(self.p, &watch)
@@ -540,7 +542,7 @@ cdef class BaseConsumer:
     cdef bint leaving  # closed, but views are still alive
     cdef uint64_t waits
     cdef uint64_t waited  # nanoseconds
-    cdef bint exiting
+    cdef unsigned long exiting  # the thread that ends the interpreter
 
     def __cinit__(self, *args, **kwargs):
         self.dtypes = {}
@@ -585,7 +587,8 @@ cdef class BaseConsumer:
         if self.c is NULL:
             return 0
         cdef int rc
-        self.exiting |= exiting
+        if exiting:
+            self.exiting = PyThread_get_thread_ident()
         self.leaving = True
         if self.holds and not exiting:
             return 0
@@ -609,8 +612,7 @@ cdef class BaseConsumer:
     @cython.final
     cdef int look_around(self) except -1:
         """After each piece of a wait."""
-        if self.exiting:
-            park()
+        park_after(self.exiting)
         PyErr_CheckSignals()
         rip_look_around(&self.c.ch)
         return 0
@@ -634,6 +636,7 @@ cdef class BaseConsumer:
         cdef int waited = 0
         deadline_of(timeout, &deadline)
         while True:
+            park_after(self.exiting)
             if rc == 0:  # else what the first look brought, which may be told only once
                 rc = -ESHUTDOWN if self.c is NULL or self.leaving else rip_check(&self.c.ch)
             if rc == 0:

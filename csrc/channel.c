@@ -7,10 +7,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-int rip_check(const struct rip_channel *ch) {
-    return ch->state == RIP_OPEN ? 0 : ch->state == RIP_FORKED ? -ECHILD : -ESHUTDOWN;
-}
-
 static int make_control(int dir, uint32_t mode) {
     struct rip_segment made;
     int rc = rip_segment_make(dir, sizeof(struct rip_control), mode, &made);

@@ -5,6 +5,8 @@
 #include "segment.h"
 #include "wait.h"
 
+#include <errno.h>
+
 #define RIP_NO_MEMBER UINT32_MAX
 #define RIP_NO_LANE UINT32_MAX
 
@@ -24,7 +26,9 @@ struct rip_channel {
 };
 
 /* 0 if a handle may be used, else -ESHUTDOWN or -ECHILD. */
-int rip_check(const struct rip_channel *ch);
+static inline int rip_check(const struct rip_channel *ch) {
+    return ch->state == RIP_OPEN ? 0 : ch->state == RIP_FORKED ? -ECHILD : -ESHUTDOWN;
+}
 
 /* Opens the control file, and makes it if make. On success the table lock is held. */
 int rip_channel_enter(struct rip_channel *ch, const char *name, int make, uint32_t mode);

@@ -27,8 +27,8 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
         rx->segment.size != rip_lane_size(slots, capacity)) {
         rc = -EBADMSG;
     } else {
-        rx->released = calloc(slots, 1);
-        rc = rx->released ? 0 : -ENOMEM;
+        rx->marks = calloc(slots, 1);
+        rc = rx->marks ? 0 : -ENOMEM;
     }
     if (rc != 0) {
         rip_segment_close(&rx->segment);
@@ -52,7 +52,7 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
 
 static void unmap_lane(struct rip_rx *rx) {
     rip_segment_close(&rx->segment);
-    free(rx->released);
+    free(rx->marks);
     free(rx);
 }
 
@@ -128,15 +128,19 @@ static int rescan(struct rip_consumer *c) {
 }
 
 static void try_retire(struct rip_consumer *c, struct rip_rx *rx) {
-    if (!rx->tried && rx->held == rx->next && rip_try_lock(&c->ch) == 0) {
+    if (!rx->tried && rx->held == rx->tail && rip_try_lock(&c->ch) == 0) {
         rx->tried = 1;
         rip_lanes_retire(&c->ch);
         rip_unlock(&c->ch);
     }
 }
 
-/* Nothing to read anywhere: is it the end? */
-static int at_end(struct rip_consumer *c) {
+/* Have we the table as it is? Else it is too early to speak of an end. */
+static int is_up_to_date(const struct rip_consumer *c) {
+    return atomic_load_explicit(&c->ch.control->lanes_changed, memory_order_relaxed) == c->lanes_changed;
+}
+
+int rip_at_end(struct rip_consumer *c) {
     int live = 0;
     for (uint32_t i = 0; i < c->count; i++) {
         if (c->lanes[i]->state == RIP_LANE_LIVE) {
@@ -145,33 +149,47 @@ static int at_end(struct rip_consumer *c) {
             try_retire(c, c->lanes[i]);
         }
     }
-    return !live && c->had_lanes ? -ENODATA : 0;
+    return !live && c->had_lanes && is_up_to_date(c) ? -ENODATA : 0;
 }
 
-__attribute__((noinline)) int rip_advance(struct rip_consumer *c) {
+int rip_look_at_lanes(struct rip_consumer *c) {
     uint64_t changed = atomic_load_explicit(&c->ch.control->lanes_changed, memory_order_relaxed); /* rescan acquires */
     if (RIP_UNLIKELY(changed != c->lanes_changed) && rip_try_lock(&c->ch) == 0) {
         int rc = rescan(c);
         rip_unlock(&c->ch);
-        if (rc != 0) {
-            return rc;
-        }
+        return rc;
+    }
+    return 0;
+}
+
+int rip_tell_death(struct rip_consumer *c, struct rip_rx *rx) {
+    if (RIP_LIKELY(rx->state != RIP_LANE_DEAD || rx->told)) {
+        return 0;
+    }
+    rx->told = 1;
+    c->died = rx->pid;
+    return -EOWNERDEAD;
+}
+
+__attribute__((noinline)) int rip_advance(struct rip_consumer *c) {
+    int rc = rip_look_at_lanes(c);
+    if (rc != 0) {
+        return rc;
     }
     for (uint32_t i = 0; i < c->count; i++) {
         c->turn = c->turn + 1 < c->count ? c->turn + 1 : 0; /* each lane in its turn gives what it has now */
         struct rip_rx *rx = c->lanes[c->turn];
-        int rc = rip_rx_refresh(rx);
+        rc = rip_rx_refresh(rx);
         if (rc != 0) {
             c->current = rx;
             return rc;
         }
-        if (RIP_UNLIKELY(rx->state == RIP_LANE_DEAD && !rx->told)) {
-            rx->told = 1;
-            c->died = rx->pid;
-            return -EOWNERDEAD;
+        rc = rip_tell_death(c, rx);
+        if (rc != 0) {
+            return rc;
         }
     }
-    return changed == c->lanes_changed ? at_end(c) : 0;
+    return rip_at_end(c);
 }
 
 /* Lets go all that can be read of a lane but its newest message, and takes that: 1, or 0 if there is none. */
@@ -180,16 +198,22 @@ static int take_newest(struct rip_consumer *c, struct rip_rx *rx, struct rip_mes
     if (rc != 1) {
         return rc;
     }
-    uint64_t skipped = rx->next, tail = rx->tail;
-    rx->next = tail - 1;
-    if (rx->held == skipped) {
-        rx->held = tail - 1;
+    uint64_t mask = rx->slots - 1, newest = rx->tail - 1;
+    while (rx->marks[newest & mask] & RIP_TAKEN) { /* not all are: refresh has passed over those at next */
+        newest--;
     }
-    for (; skipped > rx->held && skipped < tail - 1; skipped++) { /* behind one that is held */
-        rx->released[skipped & (rx->slots - 1)] = 1;
+    for (; rx->next != newest; rx->next++) {
+        uint8_t *mark = &rx->marks[rx->next & mask];
+        if (*mark & RIP_TAKEN) {
+            *mark &= (uint8_t)~RIP_TAKEN;
+            rx->ahead--;
+        } else {
+            *mark |= RIP_RELEASED;
+        }
     }
+    rip_rx_drop_marked(rx);
     rip_rx_tell(rx);
-    rc = rip_rx_read(rx, message);
+    rc = rip_rx_read(rx, newest, message);
     if (rc == 1) {
         rip_rx_take(c, message);
     }
@@ -235,10 +259,10 @@ uint64_t rip_rx_backlog(const struct rip_consumer *c) {
     return backlog;
 }
 
-void rip_message_watch(struct rip_consumer *c, struct rip_watch *watch) {
+void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, struct rip_watch *watch) {
     for (uint32_t i = 0; i < c->count; i++) {
         watch->words[i] = &c->lanes[i]->lane->tail;
-        watch->seen[i] = c->lanes[i]->next;
+        watch->seen[i] = filter ? c->lanes[i]->tail : c->lanes[i]->next; /* what is not wanted may stay */
     }
     watch->words[c->count] = &c->ch.control->lanes_changed;
     watch->seen[c->count] = c->lanes_changed;
@@ -303,6 +327,10 @@ static int join(struct rip_consumer *c, const char *name, enum rip_start start, 
         return rc;
     }
     control->groups_ever = 1;
+    if (c->ch.spin.mode == RIP_WAIT_BLOCK) {
+        atomic_fetch_or_explicit(&control->groups_asleep, RIP_FENCE_GROUPS, memory_order_seq_cst);
+        rip_fence_heavy(); /* every publish from now on sees it */
+    }
     for (uint32_t i = 0; i < c->count; i++) {
         struct rip_rx *rx = c->lanes[i];
         uint64_t head = atomic_load_explicit(&rx->lane->head, memory_order_relaxed);
@@ -389,33 +417,37 @@ void rip_release(struct rip_consumer *c, const struct rip_message *message) {
     }
 }
 
-int rip_wait_message(struct rip_consumer *c, uint64_t deadline) {
+static int wait_message(struct rip_consumer *c, const struct rip_filter *filter, uint64_t deadline) {
     int rc = rip_check(&c->ch);
     if (rc != 0) {
         return rc;
     }
     struct rip_watch watch;
-    rip_message_watch(c, &watch);
+    rip_message_watch(c, filter, &watch);
     rc = rip_watch_wait(&watch, deadline);
     rip_look_around(&c->ch);
     return rc < 0 ? rc : 0;
 }
 
-typedef int look(struct rip_consumer *c, struct rip_message *message);
+int rip_wait_message(struct rip_consumer *c, uint64_t deadline) { return wait_message(c, NULL, deadline); }
 
-static int get(struct rip_consumer *c, struct rip_message *message, uint64_t deadline, look *look) {
+typedef int look(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message);
+
+static int get(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message, uint64_t deadline,
+               look *look) {
     int rc;
-    while ((rc = look(c, message)) == -EAGAIN) {
-        int waited = rip_wait_message(c, deadline);
+    while ((rc = look(c, filter, message)) == -EAGAIN) {
+        int waited = wait_message(c, filter, deadline);
         if (waited < 0) {
-            rc = look(c, message);
+            rc = look(c, filter, message);
             return rc == -EAGAIN ? waited : rc;
         }
     }
     return rc;
 }
 
-static int take_next(struct rip_consumer *c, struct rip_message *message) {
+static int take_next(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
+    (void)filter;
     int rc = rip_peek(c, message);
     if (rc == 1) {
         rip_take(c, message);
@@ -423,16 +455,22 @@ static int take_next(struct rip_consumer *c, struct rip_message *message) {
     return rc;
 }
 
-static int take_latest(struct rip_consumer *c, struct rip_message *message) {
+static int take_latest(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
+    (void)filter;
     int rc = rip_check(&c->ch);
     rc = rc ? rc : rip_rx_latest(c, message);
     return rc == 0 ? -EAGAIN : rc;
 }
 
 int rip_get(struct rip_consumer *c, struct rip_message *message, uint64_t deadline) {
-    return get(c, message, deadline, take_next);
+    return get(c, NULL, message, deadline, take_next);
 }
 
 int rip_get_latest(struct rip_consumer *c, struct rip_message *message, uint64_t deadline) {
-    return get(c, message, deadline, take_latest);
+    return get(c, NULL, message, deadline, take_latest);
+}
+
+int rip_get_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message, uint64_t deadline) {
+    rip_search(c, filter);
+    return get(c, filter, message, deadline, rip_match);
 }

@@ -21,24 +21,31 @@ struct rip_producer {
     uint64_t published; /* what lane->tail is */
     uint64_t limit;     /* the smallest cursor when last looked */
     uint64_t bytes;     /* put so far */
+    uint64_t ticks;     /* the time stamp of what is committed */
     struct rip_arena arena;
     uint32_t index; /* of the lane */
     enum rip_clock clock;
     struct rip_segment segment;
 };
 
+/* Taken before an older one; let go before an older one was. */
+enum rip_mark { RIP_TAKEN = 1, RIP_RELEASED = 2 };
+
 /* One lane as one consumer sees it. */
 struct rip_rx {
-    uint64_t next; /* the first seq not taken */
-    uint64_t tail; /* lane->tail when last looked */
-    uint64_t held; /* the oldest seq not let go; cursor->held says so to the producer */
+    uint64_t next;  /* the first seq not taken */
+    uint64_t tail;  /* lane->tail when last looked */
+    uint64_t held;  /* the oldest seq not let go; cursor->held says so to the producer */
+    uint64_t guess; /* where in the arena the next message probably lies: behind the last one read */
     uint64_t slots;
     uint64_t capacity;
     const struct rip_desc *desc;
     const unsigned char *payloads;
     struct rip_cursor *cursor;
     struct rip_lane_entry *entry;
-    uint8_t *released; /* [slots]: let go before an older one was */
+    uint8_t *marks;          /* [slots], enum rip_mark: what has happened out of turn */
+    uint64_t ahead;          /* messages taken that lie at or after next */
+    uint64_t search, sought; /* a search that has been here, and how far it has come */
     const struct rip_lane *lane;
     struct rip_segment segment;
     uint64_t id;
@@ -63,6 +70,7 @@ struct rip_consumer {
     uint64_t lanes_changed;
     uint64_t taken;
     uint64_t bytes;
+    uint64_t searches;
 };
 
 /* ---- producer ---- */
@@ -86,12 +94,15 @@ static inline int rip_tx_reserve(struct rip_producer *p, uint64_t length, unsign
     return 0;
 }
 
+/* Notes the moment for the messages that are committed from now on: once for a batch, as it costs as much as the rest. */
+static inline void rip_tx_stamp(struct rip_producer *p) { p->ticks = rip_ticks(p->clock); }
+
 /* The reserved message is complete, but nobody sees it before rip_tx_publish. */
 static inline void rip_tx_commit(struct rip_producer *p, uint64_t length, uint32_t type, uint8_t kind) {
     struct rip_desc *desc = &p->lane->desc[p->tail & (p->slots - 1)];
     desc->offset = p->arena.at;
     desc->length = length;
-    desc->ticks = rip_ticks(p->clock);
+    desc->ticks = p->ticks;
     desc->type = type;
     desc->kind = kind;
     desc->flags = 0;
@@ -117,22 +128,33 @@ static inline void rip_tx_publish(struct rip_producer *p) {
 uint64_t rip_rx_backlog(const struct rip_consumer *c);
 /* Finds a lane with something to read: 1 with c->current on it, else 0, -ENODATA, -EOWNERDEAD, -EBADMSG. */
 int rip_advance(struct rip_consumer *c);
-void rip_message_watch(struct rip_consumer *c, struct rip_watch *watch);
+/* filter: what the wait is for, or NULL for any message. */
+void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, struct rip_watch *watch);
+/* Looks at the table of lanes if that has changed: 0, or a negative errno. */
+int rip_look_at_lanes(struct rip_consumer *c);
+/* Of a lane with nothing to read: -EOWNERDEAD if its producer has died and that has not been told, else 0. */
+int rip_tell_death(struct rip_consumer *c, struct rip_rx *rx);
+/* Nothing to read anywhere: is it the end? 0 or -ENODATA. */
+int rip_at_end(struct rip_consumer *c);
+/* Takes a message that the filter lets through: 1, else as rip_advance. */
+int rip_rx_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message);
+void rip_rx_give_back(struct rip_consumer *c, const struct rip_message *message);
 
 /* Takes the newest message of all lanes and lets the older go: 1, else as rip_advance. */
 int rip_rx_latest(struct rip_consumer *c, struct rip_message *message);
 
-/* The message at rx->next: 1 or -EBADMSG. */
-static inline int rip_rx_read(struct rip_rx *rx, struct rip_message *message) {
+/* Message seq: 1 or -EBADMSG. */
+static inline int rip_rx_read(struct rip_rx *rx, uint64_t seq, struct rip_message *message) {
     /* volatile: read once, so that what is checked is what is used */
-    const volatile struct rip_desc *desc = &rx->desc[rx->next & (rx->slots - 1)];
+    const volatile struct rip_desc *desc = &rx->desc[seq & (rx->slots - 1)];
     uint64_t offset = desc->offset, length = desc->length;
     if (RIP_UNLIKELY(offset > rx->capacity || length > rx->capacity - offset || offset % RIP_LINE)) {
         return -EBADMSG;
     }
+    rx->guess = offset + rip_round_up(length, RIP_LINE);
     *message = (struct rip_message){.data = rx->payloads + offset,
                                     .length = length,
-                                    .seq = rx->next,
+                                    .seq = seq,
                                     .ticks = desc->ticks,
                                     .lane = rx,
                                     .type = desc->type,
@@ -141,8 +163,18 @@ static inline int rip_rx_read(struct rip_rx *rx, struct rip_message *message) {
     return 1;
 }
 
+/* Passes over what has been taken out of its turn. */
+static inline void rip_rx_skip(struct rip_rx *rx) {
+    while (RIP_UNLIKELY(rx->ahead) && rx->next != rx->tail && rx->marks[rx->next & (rx->slots - 1)] & RIP_TAKEN) {
+        rx->marks[rx->next & (rx->slots - 1)] &= (uint8_t)~RIP_TAKEN;
+        rx->ahead--;
+        rx->next++;
+    }
+}
+
 /* Looks at a lane's tail: 1 if there is something to read, 0, or -EBADMSG. */
 static inline int rip_rx_refresh(struct rip_rx *rx) {
+    rip_rx_skip(rx);
     /* acquire: pairs with the release in rip_tx_publish; the tail, then descriptor and payload */
     uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire);
     if (tail == rx->next) {
@@ -152,20 +184,47 @@ static inline int rip_rx_refresh(struct rip_rx *rx) {
         return -EBADMSG;
     }
     rx->tail = tail;
+    /* The payload's line travels together with the descriptor's, which says where it is, and not after it. */
+    __builtin_prefetch(&rx->desc[rx->next & (rx->slots - 1)]);
+    __builtin_prefetch(rx->payloads + rx->guess);
     return 1;
+}
+
+/* Is c->current the only lane? Then it need not wait for its turn. */
+static inline int rip_rx_only(const struct rip_consumer *c) {
+    /* relaxed: another count than ours only sends us the long way, which acquires */
+    return c->current && c->count == 1 &&
+           atomic_load_explicit(&c->ch.control->lanes_changed, memory_order_relaxed) == c->lanes_changed;
+}
+
+/* Looks for something to read up to tries times, as fast as can be; 1 if it is worth a rip_rx_peek. */
+static inline int rip_rx_spin(const struct rip_consumer *c, unsigned tries) {
+    if (!rip_rx_only(c)) {
+        return 0;
+    }
+    const struct rip_rx *rx = c->current;
+    for (unsigned i = 0; i < tries; i++) {
+        /* relaxed: rip_rx_refresh loads it again */
+        if (atomic_load_explicit(&rx->lane->tail, memory_order_relaxed) != rx->next) {
+            return 1;
+        }
+        rip_pause();
+    }
+    return 0;
 }
 
 /* 1 and the next message, else as rip_advance. */
 static inline int rip_rx_peek(struct rip_consumer *c, struct rip_message *message) {
     struct rip_rx *rx = c->current;
-    if (RIP_UNLIKELY(!rx || rx->next == rx->tail)) {
-        int rc = rip_advance(c);
+    if (RIP_UNLIKELY(!rx || rx->next == rx->tail || rx->ahead)) {
+        int rc = rip_rx_only(c) ? rip_rx_refresh(rx) : 0;
+        rc = rc ? rc : rip_advance(c);
         if (rc != 1) {
             return rc;
         }
         rx = c->current;
     }
-    return rip_rx_read(rx, message);
+    return rip_rx_read(rx, rx->next, message);
 }
 
 /* The same for one that follows: 1 and the next message of the lane that the last one came from, or 0; it has no end to tell. */
@@ -174,10 +233,10 @@ static inline int rip_rx_ready(struct rip_consumer *c, struct rip_message *messa
     if (!rx) {
         return 0;
     }
-    if (rx->next == rx->tail && rip_rx_refresh(rx) != 1) {
+    if ((rx->next == rx->tail || rx->ahead) && rip_rx_refresh(rx) != 1) {
         return 0;
     }
-    return rip_rx_read(rx, message) == 1;
+    return rip_rx_read(rx, rx->next, message) == 1;
 }
 
 static inline void rip_rx_take(struct rip_consumer *c, const struct rip_message *message) {
@@ -186,18 +245,23 @@ static inline void rip_rx_take(struct rip_consumer *c, const struct rip_message 
     c->bytes += message->length;
 }
 
+/* Moves rx->held over what has been released out of turn. */
+static inline void rip_rx_drop_marked(struct rip_rx *rx) {
+    while (RIP_UNLIKELY(rx->held != rx->next && rx->marks[rx->held & (rx->slots - 1)] & RIP_RELEASED)) {
+        rx->marks[rx->held & (rx->slots - 1)] &= (uint8_t)~RIP_RELEASED;
+        rx->held++;
+    }
+}
+
 /* Lets a taken message go; the lane's cursor moves up to the oldest one still held. */
 static inline void rip_rx_drop(struct rip_rx *rx, uint64_t seq) {
-    if (RIP_UNLIKELY(seq != rx->held)) {
-        rx->released[seq & (rx->slots - 1)] = 1;
+    rip_rx_skip(rx);
+    if (RIP_UNLIKELY(seq != rx->held || seq >= rx->next)) {
+        rx->marks[seq & (rx->slots - 1)] |= RIP_RELEASED;
         return;
     }
-    uint64_t held = seq + 1;
-    while (RIP_UNLIKELY(held != rx->next && rx->released[held & (rx->slots - 1)])) {
-        rx->released[held & (rx->slots - 1)] = 0;
-        held++;
-    }
-    rx->held = held;
+    rx->held = seq + 1;
+    rip_rx_drop_marked(rx);
 }
 
 static inline void rip_rx_tell(struct rip_rx *rx) {

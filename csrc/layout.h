@@ -79,7 +79,7 @@ struct rip_cursor { /* written by the group only */
 };
 
 #define RIP_ASLEEP 1u
-/* Set where some member cannot issue membarrier(2): whoever publishes or releases fences for itself then. */
+/* Set where a member sleeps so often that publishers had better fence for themselves, or cannot issue membarrier(2). */
 #define RIP_FENCE_LANE (1u << 31)
 #define RIP_FENCE_GROUPS (UINT64_C(1) << 63)
 

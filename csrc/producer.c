@@ -48,7 +48,9 @@ static int join(struct rip_producer *p) {
     entry->pid = p->lane->pid;
     atomic_store_explicit(&entry->floor, 0,
                           memory_order_relaxed); /* relaxed, as below: the store of state publishes it */
-    atomic_fetch_and_explicit(&entry->asleep, RIP_FENCE_LANE, memory_order_relaxed);
+    uint32_t fence = atomic_load_explicit(&entry->asleep, memory_order_relaxed) & RIP_FENCE_LANE;
+    fence |= p->ch.spin.mode == RIP_WAIT_BLOCK ? RIP_FENCE_LANE : 0;
+    atomic_store_explicit(&entry->asleep, fence, memory_order_relaxed);
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         atomic_store_explicit(&control->cursors[g][i].held, 0, memory_order_relaxed);
     }
@@ -248,6 +250,7 @@ int rip_reserve(struct rip_producer *p, uint64_t length, unsigned char **payload
 int rip_publish(struct rip_producer *p, uint64_t length, uint32_t type, uint8_t kind) {
     int rc = rip_check(&p->ch);
     if (rc == 0) {
+        rip_tx_stamp(p);
         rip_tx_commit(p, length, type, kind);
         rip_tx_publish(p);
     }

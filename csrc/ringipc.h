@@ -47,6 +47,14 @@ struct rip_message {
     uint8_t flags;
 };
 
+/* Which messages a consumer wants. */
+struct rip_filter {
+    const uint32_t *types; /* one of these */
+    uint32_t count;        /* 0: any */
+    uint32_t lowest;       /* of those that are there, one of the lowest type */
+    uint64_t search;       /* set by rip_search; what it has been offered and given back is not offered again */
+};
+
 /* Who keeps a producer's lane from moving on. */
 struct rip_gate {
     char group[RIP_MAX_GROUP_NAME + 1];
@@ -88,9 +96,18 @@ int rip_peek(struct rip_consumer *c, struct rip_message *message);       /* 1, o
 void rip_take(struct rip_consumer *c, const struct rip_message *peeked); /* it is held from now until rip_release */
 void rip_release(struct rip_consumer *c, const struct rip_message *message); /* in any order */
 
+/* Begins a search: to be called once before the first rip_match. */
+void rip_search(struct rip_consumer *c, struct rip_filter *filter);
+/* Takes a message that the filter lets through, out of its turn; the others stay in order. 1, or as rip_peek. */
+int rip_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message);
+/* Gives a message that is taken and not released back to its place. */
+void rip_give_back(struct rip_consumer *c, const struct rip_message *message);
+
 /* Peek and take, waiting until deadline. */
 int rip_get(struct rip_consumer *c, struct rip_message *message, uint64_t deadline);
 
+/* A message that the filter lets through, waiting until deadline. */
+int rip_get_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message, uint64_t deadline);
 /* The newest message, letting go the older ones that are not taken. */
 int rip_get_latest(struct rip_consumer *c, struct rip_message *message, uint64_t deadline);
 

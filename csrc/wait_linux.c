@@ -117,12 +117,16 @@ int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline) {
         return 1;
     }
     uint32_t word = atomic_load_explicit(watch->bell, memory_order_acquire); /* pairs with the release in rip_wake */
-    if (watch->asleep64) {
-        atomic_fetch_or_explicit(watch->asleep64, watch->bit, memory_order_seq_cst);
+    int fenced =
+        watch->asleep64
+            ? (atomic_fetch_or_explicit(watch->asleep64, watch->bit, memory_order_seq_cst) & RIP_FENCE_GROUPS) != 0
+            : (atomic_fetch_or_explicit(watch->asleep32, (uint32_t)watch->bit, memory_order_seq_cst) &
+               RIP_FENCE_LANE) != 0;
+    if (fenced) {
+        atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence in rip_ring_groups or rip_ring_lane */
     } else {
-        atomic_fetch_or_explicit(watch->asleep32, (uint32_t)watch->bit, memory_order_seq_cst);
+        rip_fence_heavy(); /* either a publisher sees our bit, or we see what it has published */
     }
-    rip_fence_heavy(); /* either a publisher sees our bit, or we see what it has published */
     if (is_ready(watch)) {
         return 1; /* the bit stays: another thread of ours may count on it, and it costs one wake-up at most */
     }

@@ -27,6 +27,10 @@ cdef extern from "ringipc.h" nogil:
         rip_rx *lane
         uint32_t type
         uint8_t kind
+    struct rip_filter:
+        const uint32_t *types
+        uint32_t count
+        uint32_t lowest
     struct rip_array:
         const char *dtype
         uint32_t dtype_length
@@ -40,6 +44,7 @@ cdef extern from "ringipc.h" nogil:
     uint64_t rip_producer_backlog(rip_producer *)
     void rip_producer_gate(rip_producer *, rip_gate *)
     int rip_consumer_open(const char *, const char *, rip_start, rip_wait, rip_consumer **, int32_t *)
+    void rip_search(rip_consumer *, rip_filter *)
     int rip_consumer_close(rip_consumer *)
     void rip_consumer_free(rip_consumer *)
     uint64_t rip_message_time(const rip_rx *, uint64_t)
@@ -59,7 +64,6 @@ cdef extern from "wait.h" nogil:
         rip_wait mode
     int rip_sleep(rip_word *, uint32_t, uint64_t)
     void rip_wake(rip_word *)
-    int rip_watch_spin(const rip_watch *, uint64_t)
     int rip_watch_wait(const rip_watch *, uint64_t)
 
 
@@ -98,15 +102,19 @@ cdef extern from "lane.h" nogil:
         uint64_t taken
         uint64_t bytes
     int rip_tx_reserve(rip_producer *, uint64_t, unsigned char **)
+    void rip_tx_stamp(rip_producer *)
     void rip_tx_commit(rip_producer *, uint64_t, uint32_t, uint8_t)
     void rip_tx_publish(rip_producer *)
     void rip_room_watch(rip_producer *, rip_watch *)
     int rip_rx_peek(rip_consumer *, rip_message *)
+    int rip_rx_spin(const rip_consumer *, unsigned)
     int rip_rx_ready(rip_consumer *, rip_message *)
+    int rip_rx_match(rip_consumer *, rip_filter *, rip_message *)
+    void rip_rx_give_back(rip_consumer *, const rip_message *)
     int rip_rx_latest(rip_consumer *, rip_message *)
     void rip_rx_take(rip_consumer *, const rip_message *)
     void rip_rx_drop(rip_rx *, uint64_t)
     void rip_rx_tell(rip_rx *)
     void rip_rx_release(rip_rx *, uint64_t)
     uint64_t rip_rx_backlog(const rip_consumer *)
-    void rip_message_watch(rip_consumer *, rip_watch *)
+    void rip_message_watch(rip_consumer *, const rip_filter *, rip_watch *)

@@ -5,6 +5,9 @@ The classes here are finished in Python: a subclass says what an error code mean
 plain (_prepare, _encode_dtype, _decode_dtype), so that nothing here imports anything of the package.
 """
 
+import array
+from collections.abc import Iterable
+
 cimport cython
 cimport numpy as cnp
 from cpython.buffer cimport (
@@ -42,7 +45,7 @@ cdef enum:
     LARGE = 65536  # bytes from which a copy lets the GIL go
 
 cdef enum:
-    SPIN_NS = 1000  # a look this long before the GIL is let go: a prompt peer answers within it
+    TRIES = 50  # looks before the GIL is let go, a microsecond or two: a prompt peer answers within them
 
 cdef enum:  # who has a producer's turn
     NOBODY
@@ -54,7 +57,15 @@ cdef enum:  # a consumer's copy option
     COPY_ALWAYS
     COPY_NEVER
 
-ctypedef int (*look_for)(rip_consumer *, rip_message *) noexcept nogil
+ctypedef int (*look_for)(rip_consumer *, rip_filter *, rip_message *) noexcept nogil
+
+
+cdef inline int look_next(rip_consumer *c, rip_filter *filter, rip_message *message) noexcept nogil:
+    return rip_rx_peek(c, message)
+
+
+cdef int look_latest(rip_consumer *c, rip_filter *filter, rip_message *message) noexcept nogil:
+    return rip_rx_latest(c, message)
 
 
 cdef int deadline_of(object timeout, uint64_t *deadline) except -1:
@@ -94,6 +105,23 @@ cdef inline cnp.ndarray array_at(
     """An array over memory that somebody else keeps alive."""
     Py_INCREF(dtype)  # the call below steals one
     return PyArray_NewFromDescr(&PyArray_Type, dtype, ndim, <cnp.npy_intp *>shape, NULL, elements, flags, None)
+
+
+cdef bytes types_of(object type, rip_filter *filter):
+    """Fills filter in from what a user may give as type; it points into the result."""
+    filter.lowest = type == "lowest"
+    filter.count = 0
+    if type is None or filter.lowest:
+        return b""
+    if isinstance(type, str):
+        raise ValueError(f'type must be an int, several ints, or "lowest", not {type!r}')
+    types = array.array("I", type if isinstance(type, Iterable) else (type,))
+    if not types:
+        raise ValueError("type names no type: give an int, or several")
+    cdef bytes code = types.tobytes()
+    filter.count = <uint32_t>len(types)
+    filter.types = <const uint32_t *>PyBytes_AS_STRING(code)
+    return code
 
 
 cdef class BaseProducer:
@@ -224,6 +252,7 @@ cdef class BaseProducer:
             if rc == 0 or waited == -ETIMEDOUT:
                 if start:
                     self.waited += rip_now() - start
+                    rip_tx_stamp(self.p)
                 return 1 if rc == -EAGAIN else self.checked(rc, length)
             if rc != -EAGAIN:
                 self._fail(rc, length)
@@ -382,6 +411,8 @@ cdef class BaseProducer:
         Closed
             The producer is closed, or belongs to the parent process.
         """
+        if self.p is not NULL:
+            rip_tx_stamp(self.p)
         if self.write(message, timeout, type):
             self._fail(-ETIMEDOUT, timeout)
         rip_tx_publish(self.p)
@@ -389,6 +420,8 @@ cdef class BaseProducer:
     @cython.critical_section
     def put_nowait(self, message, *, uint32_t type=0):
         """`put` with timeout=0."""
+        if self.p is not NULL:
+            rip_tx_stamp(self.p)
         if self.write(message, 0, type):
             self._fail(-EAGAIN, 0)
         rip_tx_publish(self.p)
@@ -423,6 +456,8 @@ cdef class BaseProducer:
             raise TypeError(f"put_many takes a list of messages, not one message of type {messages.__class__.__name__}")
         if not isinstance(messages, (list, tuple)):
             messages = list(messages)
+        if self.p is not NULL:
+            rip_tx_stamp(self.p)
         try:
             for message in messages:
                 left = timeout if deadline == 0 or deadline == RIP_FOREVER else seconds_until(deadline)
@@ -462,6 +497,7 @@ cdef class BaseProducer:
         cdef int rc = rip_check(&self.p.ch)
         if rc != 0:
             self._fail(rc, length)
+        rip_tx_stamp(self.p)
         rip_tx_commit(self.p, length, type, RIP_ARRAY)
         rip_tx_publish(self.p)
 
@@ -620,27 +656,33 @@ cdef class BaseConsumer:
     # ---- getting ----
 
     @cython.final
-    cdef inline int peek(self, rip_message *message, object timeout, look_for look) except -1:
-        """0 and a message, or 1 when the time is up."""
+    cdef inline int peek(self, rip_message *message, object timeout) except -1:
+        """0 and the next message, not yet taken, or 1 when the time is up."""
         cdef int rc = 0
         if cython.likely(self.c is not NULL and not self.leaving and rip_check(&self.c.ch) == 0):
-            rc = look(self.c, message)
+            rc = rip_rx_peek(self.c, message)
             if cython.likely(rc == 1):
                 return 0
-        return self.peek_slow(rc, message, timeout, look)
+        return self.look_for_long(rc, message, timeout, look_next, NULL)
 
     @cython.final
-    cdef int peek_slow(self, int rc, rip_message *message, object timeout, look_for look) except -1:
+    cdef int look_for_long(
+        self, int rc, rip_message *message, object timeout, look_for look, rip_filter *filter
+    ) except -1:
+        """0 and a message, or 1 when the time is up; rc is what a first look has brought, or 0."""
         cdef uint64_t deadline, start = 0
         cdef rip_watch watch
         cdef int waited = 0
         deadline_of(timeout, &deadline)
+        if rc == 0 and deadline and not self.closed and self.c.ch.spin.mode != RIP_WAIT_BLOCK:
+            if rip_rx_spin(self.c, TRIES):
+                rc = look(self.c, filter, message)
         while True:
             park_after(self.exiting)
             if rc == 0:  # else what the first look brought, which may be told only once
                 rc = -ESHUTDOWN if self.c is NULL or self.leaving else rip_check(&self.c.ch)
             if rc == 0:
-                rc = look(self.c, message)
+                rc = look(self.c, filter, message)
             if rc != 0 or waited == -ETIMEDOUT:
                 if start:
                     self.waited += rip_now() - start
@@ -649,12 +691,10 @@ cdef class BaseConsumer:
                 return rc != 1
             if deadline == 0:
                 return 1
-            rip_message_watch(self.c, &watch)
             if not start:
                 self.waits += 1
                 start = rip_now()
-                if self.c.ch.spin.mode != RIP_WAIT_BLOCK and rip_watch_spin(&watch, SPIN_NS):
-                    continue
+            rip_message_watch(self.c, filter, &watch)
             self.c.watches += 1
             with nogil:
                 waited = rip_watch_wait(&watch, deadline)
@@ -766,21 +806,85 @@ cdef class BaseConsumer:
             rip_rx_take(self.c, message)
         return self.payload_of(self.hold(message), message.kind)
 
+    @cython.final
+    cdef int match(self, rip_message *message, object timeout, object type) except -1:
+        """0 and a message of this type, taken, or 1 when the time is up."""
+        cdef rip_filter filter
+        cdef bytes types = types_of(type, &filter)  # filter points into it
+        if self.c is not NULL:
+            rip_search(self.c, &filter)
+        return self.look_for_long(0, message, timeout, rip_rx_match, &filter)
+
+    @cython.final
+    cdef Message match_where(self, object timeout, object type, object where):
+        """A message of this type that where likes, or None when the time is up."""
+        cdef rip_message message
+        cdef rip_filter filter
+        cdef uint64_t deadline
+        cdef Message candidate
+        cdef bytes types = types_of(type, &filter)
+        if filter.lowest:
+            raise ValueError('type="lowest" cannot be had together with where')
+        deadline_of(timeout, &deadline)
+        if self.c is not NULL:
+            rip_search(self.c, &filter)
+        while True:
+            left = timeout if deadline == 0 or deadline == RIP_FOREVER else seconds_until(deadline)
+            if self.look_for_long(0, &message, left, rip_rx_match, &filter):
+                return None
+            candidate = self.wrap(&message)
+            if self.likes(where, candidate, &message):
+                return candidate
+
+    @cython.final
+    cdef bint likes(self, object where, Message candidate, const rip_message *message) except -1:
+        """Gives the message back if the answer is no, or an exception."""
+        cdef bint yes = False
+        try:
+            yes = bool(where(candidate))
+        finally:
+            if not yes:
+                candidate.content = None
+                candidate.hold.lane = NULL  # there is nothing left for it to let go
+                candidate.hold = None
+                self.holds -= 1
+                if rip_check(&self.c.ch) == 0:
+                    rip_rx_give_back(self.c, message)
+        return yes
+
+    @cython.final
+    cdef Message wrap(self, const rip_message *raw):
+        cdef Message message = Message.__new__(Message)
+        message.consumer = self
+        message.hold = self.hold(raw)
+        message.type = raw.type
+        message.kind = raw.kind
+        message.seq = raw.seq
+        message.timestamp = rip_message_time(raw.lane, raw.ticks)
+        message.producer = raw.lane.pid
+        message.lane = raw.lane.id
+        return message
+
     @cython.critical_section
-    def get(self, timeout=None):
+    def get(self, timeout=None, *, type=None, where=None):
         """The next message: bytes, or an array.
 
         Parameters
         ----------
         timeout
             Seconds to wait for one; None waits for ever, 0 not at all.
+        type
+            Only a message of this type, of one of these (a set, or another iterable of ints), or, with "lowest", one of the
+            lowest type that is there. The others stay, in their order.
+        where
+            Only a message for which this function, called with the `Message`, is true. It must not keep the payload.
 
         Raises
         ------
         Empty
             There was none within timeout seconds.
         EndOfStream
-            Every producer has closed, and all is read.
+            Every producer has closed, and all is read, or nothing is left of what was asked for.
         ProducerDied
             A producer's process ended without closing; told once, when all that it had put is read.
         Corrupt
@@ -789,15 +893,24 @@ cdef class BaseConsumer:
             The consumer is closed, or belongs to the parent process.
         """
         cdef rip_message message
-        if self.peek(&message, timeout, rip_rx_peek):
+        if cython.likely(type is None and where is None):
+            if self.peek(&message, timeout):
+                self._fail(-ETIMEDOUT, timeout)
+            return self.receive(&message, False)
+        if where is None:
+            if self.match(&message, timeout, type):
+                self._fail(-ETIMEDOUT, timeout)
+            return self.receive(&message, True)
+        found = self.match_where(timeout, type, where)
+        if found is None:
             self._fail(-ETIMEDOUT, timeout)
-        return self.receive(&message, False)
+        return found.payload
 
     @cython.critical_section
     def get_nowait(self):
         """`get` with timeout=0."""
         cdef rip_message message
-        if self.peek(&message, 0, rip_rx_peek):
+        if self.peek(&message, 0):
             self._fail(-EAGAIN, 0)
         return self.receive(&message, False)
 
@@ -805,7 +918,7 @@ cdef class BaseConsumer:
     def latest(self, timeout=None):
         """The newest message; the older ones that were not got are let go. Otherwise as `get`."""
         cdef rip_message message
-        if self.peek(&message, timeout, rip_rx_latest):
+        if self.look_for_long(0, &message, timeout, look_latest, NULL):
             self._fail(-ETIMEDOUT, timeout)
         return self.receive(&message, True)
 
@@ -817,7 +930,7 @@ cdef class BaseConsumer:
         cdef list got = []
         if max < 1:
             raise ValueError(f"max must be at least 1, not {max}")
-        if self.peek(&message, timeout, rip_rx_peek):
+        if self.peek(&message, timeout):
             self._fail(-ETIMEDOUT, timeout)
         got.append(self.receive(&message, False))
         while len(got) < max and not self.leaving and rip_check(&self.c.ch) == 0:
@@ -839,22 +952,22 @@ cdef class BaseConsumer:
         return got
 
     @cython.critical_section
-    def message(self, timeout=None):
+    def message(self, timeout=None, *, type=None, where=None):
         """The next message with what is known about it, a `Message`. Otherwise as `get`."""
         cdef rip_message raw
-        if self.peek(&raw, timeout, rip_rx_peek):
-            self._fail(-ETIMEDOUT, timeout)
-        rip_rx_take(self.c, &raw)
-        cdef Message message = Message.__new__(Message)
-        message.consumer = self
-        message.hold = self.hold(&raw)
-        message.type = raw.type
-        message.kind = raw.kind
-        message.seq = raw.seq
-        message.timestamp = rip_message_time(raw.lane, raw.ticks)
-        message.producer = raw.lane.pid
-        message.lane = raw.lane.id
-        return message
+        if type is None and where is None:
+            if self.peek(&raw, timeout):
+                self._fail(-ETIMEDOUT, timeout)
+            rip_rx_take(self.c, &raw)
+        elif where is None:
+            if self.match(&raw, timeout, type):
+                self._fail(-ETIMEDOUT, timeout)
+        else:
+            found = self.match_where(timeout, type, where)
+            if found is None:
+                self._fail(-ETIMEDOUT, timeout)
+            return found
+        return self.wrap(&raw)
 
     def __iter__(self):
         return self
@@ -863,7 +976,7 @@ cdef class BaseConsumer:
     def __next__(self):
         cdef rip_message message
         try:
-            self.peek(&message, None, rip_rx_peek)
+            self.peek(&message, None)
         except EOFError:
             raise StopIteration from None
         return self.receive(&message, False)

@@ -1,0 +1,1 @@
+"""How fast ringipc is, and against what: `python -m benchmarks`, one module a question."""

@@ -1,0 +1,75 @@
+"""Asks the questions that are named on the command line, or all of them, and prints the answers."""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from . import call, large, roundtrip, small, waiting
+from ._harness import ROUNDS, Answer, Cores, choose_cores, print_answer, sweep
+
+QUESTIONS: dict[str, Callable[[Cores], Answer]] = {
+    "small": small.ask,
+    "call": call.ask,
+    "large": large.ask,
+    "roundtrip": roundtrip.ask,
+    "waiting": waiting.ask,
+}
+COMPARED = ("ringipc", "numpy", "pyzmq", "faster-fifo", "iceoryx2")
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _print_machine(cores: Cores) -> None:
+    used = f"core {cores.first}, the only one" if cores.other is None else f"cores {cores.first} and {cores.other}"
+    print(f"{_processor()}, {used}; {platform.system()} {platform.release()}; Python {platform.python_version()}")
+    print(", ".join(f"{package} {_version(package)}" for package in COMPARED))
+    load = os.getloadavg()[0]
+    print(f"Load average {load:.2f}" + (": others use the cores too, so the numbers say little" if load > 0.5 else ""))
+    print(f"Medians of {ROUNDS} rounds, in which all take turns; a ratio is formed within each round.", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("question", nargs="*", default=list(QUESTIONS), help=", ".join(QUESTIONS))
+    asked = parser.parse_args().question
+    if unknown := [question for question in asked if question not in QUESTIONS]:
+        parser.error(f"no such question: {', '.join(unknown)} (there are {', '.join(QUESTIONS)})")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the children are ended
+    cores = choose_cores()
+    _print_machine(cores)
+    started = time.monotonic()
+    try:
+        for question in asked:
+            print_answer(QUESTIONS[question](cores))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    finally:
+        left = sweep()
+    for path in left:
+        print(f"left behind: {path}", file=sys.stderr)
+    print(f"\n{time.monotonic() - started:.0f} s")
+    return 1 if left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,363 @@
+"""Pinned processes, taking turns, and what is printed of it.
+
+Nothing here knows what is measured. A contender starts, measures so many messages whenever it is told to, and ends;
+`compare` lets all contenders of a question take turns, so that whatever else the machine does hits each of them alike.
+"""
+
+import ctypes
+import itertools
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from statistics import median
+from typing import Any, Protocol, Self
+
+ROUNDS = 5
+PATIENCE = 60.0  # seconds until a contender counts as stuck
+ONE_CORE = "left out: it takes two cores, and we may use only one"
+SPAWN = multiprocessing.get_context("spawn")
+
+_numbers = itertools.count()
+
+
+def unique(stem: str) -> str:
+    """A name for something outside this process: nobody else's, and recognisable for `sweep`."""
+    return f"{_prefix()}{stem}-{next(_numbers)}"
+
+
+def _prefix() -> str:
+    return f"bench-{os.getpid()}-"
+
+
+def sweep() -> list[Path]:
+    """Removes what this run has left outside, and says what of it ringipc should have removed."""
+    base = Path(os.environ.get("RINGIPC_DIR", "/dev/shm"))
+    channels = sorted(base.glob(f"ringipc-*/{_prefix()}*"))
+    # iceoryx2 leaves an empty directory and the file of its node's shared memory, however it ends
+    others = [path for place in ("/dev/shm", tempfile.gettempdir()) for path in Path(place).glob(f"{_prefix()}*")]
+    for path in (*channels, *others):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return channels
+
+
+# ---- cores ----
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Where the two sides run; other is None where there is only one core."""
+
+    first: int
+    other: int | None
+
+    @property
+    def pair(self) -> tuple[int, int] | None:
+        return None if self.other is None else (self.first, self.other)
+
+
+def choose_cores() -> Cores:
+    """The first core that we may use, and the next that is not the same core's other thread."""
+    cpus = sorted(os.sched_getaffinity(0))
+    threads = _threads_of_core(cpus[0])
+    others = [cpu for cpu in cpus[1:] if cpu not in threads]
+    return Cores(cpus[0], others[0] if others else None)
+
+
+def _threads_of_core(cpu: int) -> set[int]:
+    try:
+        text = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text()
+    except OSError:
+        return {cpu}
+    spans = [[int(n) for n in span.split("-")] for span in text.strip().split(",")]
+    return {n for span in spans for n in range(span[0], span[-1] + 1)}
+
+
+# ---- child processes ----
+
+# What opens one end of something in a child, and what then moves so many messages through it. The end that has the
+# clock returns seconds a message, the other None.
+Opener = Callable[[], AbstractContextManager[Any]]
+Loop = Callable[[Any, int], float | None]
+
+
+def _settle(cpu: int) -> None:
+    os.sched_setaffinity(0, {cpu})
+    # 1 is PR_SET_PDEATHSIG: a spinning child must not outlive a parent that was killed
+    ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)
+
+
+def _serve(connection: Connection, cpu: int, opener: Opener, loop: Loop) -> None:
+    _settle(cpu)
+    with opener() as end:
+        connection.send("open")
+        while count := connection.recv():
+            connection.send("starting")
+            connection.send(loop(end, count))
+
+
+def _run(connection: Connection, cpu: int, task: Callable[[], Any]) -> None:
+    _settle(cpu)
+    connection.send(task())
+
+
+class Child:
+    """A pinned process and the line to it."""
+
+    def __init__(self, name: str, target: Callable[..., None], cpu: int, *args: Any) -> None:
+        self.name = name
+        self.line, far = SPAWN.Pipe()
+        self._process: BaseProcess = SPAWN.Process(target=target, args=(far, cpu, *args))
+        interrupt = signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # inherited: the parent hears Ctrl-C, and ends the child
+        self._process.start()
+        signal.signal(signal.SIGINT, interrupt)
+        far.close()  # so that the line ends with the child
+
+    def read(self) -> Any:
+        if not self.line.poll(PATIENCE):
+            raise TimeoutError(f"{self.name}: nothing happened for {PATIENCE:g} s")
+        try:
+            return self.line.recv()
+        except EOFError:
+            raise RuntimeError(f"{self.name}: a process ended early, and has said why") from None
+
+    def end(self, *, failed: bool) -> None:
+        """Lets an idle child end by itself, and makes a busy one: by its pid."""
+        if failed:
+            self._process.terminate()
+        else:
+            with suppress(OSError):  # it may have ended already
+                self.line.send(0)
+        self._process.join(5)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self.line.close()
+
+    def check(self) -> None:
+        """To be called when it has ended by itself."""
+        if self._process.exitcode != 0:
+            raise RuntimeError(f"{self.name}: a process ended with status {self._process.exitcode}")
+
+
+def _end_all(children: list[Child], *, failed: bool) -> None:
+    for child in children:
+        child.end(failed=failed)
+    if not failed:
+        for child in children:
+            child.check()
+
+
+class Pair:
+    """A contender: two processes, each pinned to its core, that open their ends once and then take messages in turns.
+
+    The first process runs on the first core. The second one stands ready before the first begins.
+    """
+
+    def __init__(
+        self, name: str, pair: tuple[int, int], first: tuple[Opener, Loop], second: tuple[Opener, Loop]
+    ) -> None:
+        self.name = name
+        self._pair = pair
+        self._sides = (first, second)
+        self._children: list[Child] = []
+
+    def __enter__(self) -> Self:
+        for cpu, (opener, loop) in zip(self._pair, self._sides, strict=True):
+            self._children.append(Child(self.name, _serve, cpu, opener, loop))
+        return self
+
+    def settle(self) -> None:
+        for child in self._children:
+            child.read()
+
+    def measure(self, count: int) -> float:
+        first, second = self._children
+        for child in (second, first):
+            child.line.send(count)
+            child.read()
+        waiting: list[Child] = [first, second]
+        seconds = None
+        while waiting:  # whichever speaks first: if one fails, the other says nothing
+            ready = wait([child.line for child in waiting], PATIENCE)
+            if not ready:
+                raise TimeoutError(f"{self.name}: {count} messages did not get through in {PATIENCE:g} s")
+            for child in [child for child in waiting if child.line in ready]:
+                said = child.read()
+                waiting.remove(child)
+                seconds = seconds if said is None else said
+        assert isinstance(seconds, float)
+        return seconds
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        _end_all(self._children, failed=kind is not None)
+
+
+def together(tasks: Sequence[tuple[int, Callable[[], Any]]]) -> list[Any]:
+    """Runs tasks at the same time, each in a process of its own on the core that is named with it."""
+    children: list[Child] = []
+    failed = True
+    try:
+        children += [Child(str(task), _run, cpu, task) for cpu, task in tasks]
+        results = [child.read() for child in children]
+        failed = False
+        return results
+    finally:
+        _end_all(children, failed=failed)
+
+
+# ---- taking turns ----
+
+
+class Contender(AbstractContextManager[Any], Protocol):
+    name: str
+
+    def settle(self) -> None:
+        """Returns when it is ready to measure."""
+
+    def measure(self, count: int, /) -> float:
+        """Seconds a message, over count messages."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A contender that cannot take part."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Series:
+    """What a contender needed in each round: seconds a message, unless the question says otherwise."""
+
+    name: str
+    values: tuple[float, ...]
+    missing: str = ""
+
+    def __truediv__(self, other: "Series") -> tuple[float, ...]:
+        """How many times as fast it is, round by round."""
+        return tuple(theirs / ours for ours, theirs in zip(self.values, other.values, strict=False))
+
+
+def _count_for(contender: Contender, seconds: float) -> int:
+    """Warms a contender up, and finds out how many messages take about so long."""
+    count = 10
+    while True:
+        each = contender.measure(count)
+        if each * count > seconds / 5:
+            return max(10, int(seconds / each))
+        count = min(count * 10, max(count * 2, int(seconds / 4 / each)))
+
+
+def compare(contenders: Sequence[Contender | Missing], *, seconds: float = 0.25) -> dict[str, Series]:
+    """Lets contenders take turns, ROUNDS times round, each for about so many seconds."""
+    values: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    with ExitStack() as stack:
+        present = [contender for contender in contenders if not isinstance(contender, Missing)]
+        for contender in present:
+            stack.enter_context(contender)
+        for contender in present:
+            contender.settle()
+        counts = [_count_for(contender, seconds) for contender in present]
+        for _ in range(ROUNDS):
+            for contender, count in zip(present, counts, strict=True):
+                values[contender.name].append(contender.measure(count))
+    return {c.name: Series(c.name, tuple(values[c.name]), c.why if isinstance(c, Missing) else "") for c in contenders}
+
+
+# ---- what is printed ----
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A ratio, and the bound that it is to keep; without a bound it is only told."""
+
+    what: str
+    values: tuple[float, ...]
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def is_met(self) -> bool:
+        middle = median(self.values)
+        return (self.at_least is None or middle >= self.at_least) and (self.at_most is None or middle <= self.at_most)
+
+
+Row = tuple[Series, Callable[[float], float], str]  # with how its values are shown, and in which unit
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a question's module returns."""
+
+    title: str
+    rows: Sequence[Row] = ()
+    goals: Sequence[Goal] = ()
+    notes: Sequence[str] = ()
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{_number(min(values))} .. {_number(max(values))}"
+
+
+def _print_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(line[i]) for line in (head, *lines)) for i in range(len(head))]
+    for line in (head, *lines):
+        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _row_line(row: Row) -> tuple[str, str, str, str]:
+    series, shown, unit = row
+    if series.missing:
+        return series.name, series.missing, "", ""
+    values = [shown(value) for value in series.values]
+    return series.name, _number(median(values)), unit, _spread(values)
+
+
+def _goal_line(goal: Goal) -> tuple[str, str, str, str, str]:
+    if not goal.values:
+        return goal.what, "-", "", "", ""
+    target = met = ""
+    if goal.at_least is not None or goal.at_most is not None:
+        target = f">= {goal.at_least:.3g}" if goal.at_least is not None else f"<= {goal.at_most:.3g}"
+        met = "yes" if goal.is_met else "NO"
+    return goal.what, _number(median(goal.values)), _spread(goal.values), target, met
+
+
+def print_answer(answer: Answer) -> None:
+    print(f"\n{answer.title}")
+    if answer.rows:
+        _print_table(("measured", "median", "", "spread"), [_row_line(row) for row in answer.rows])
+        print()
+    if answer.goals:
+        _print_table(("compared", "median", "spread", "target", "met"), [_goal_line(goal) for goal in answer.goals])
+    for note in answer.notes:
+        print(f"  {note}")
+    sys.stdout.flush()
+
+
+def per_second(scale: float) -> Callable[[float], float]:
+    """Shows seconds a message as messages, or bytes, a second."""
+    return lambda seconds: scale / seconds
+
+
+def scaled(scale: float) -> Callable[[float], float]:
+    return lambda value: value * scale

@@ -1,0 +1,122 @@
+/* Messages out of their turn: by type, the lowest type first, or one after the other until the caller likes one. */
+#include "lane.h"
+
+static int wants(const struct rip_filter *filter, uint32_t type) {
+    if (filter->count == 0) {
+        return 1;
+    }
+    for (uint32_t i = 0; i < filter->count; i++) {
+        if (filter->types[i] == type) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int take(struct rip_consumer *c, struct rip_rx *rx, uint64_t seq, struct rip_message *message) {
+    int rc = rip_rx_read(rx, seq, message);
+    if (rc != 1) {
+        return rc;
+    }
+    if (seq == rx->next) {
+        rip_rx_take(c, message);
+        return 1;
+    }
+    rx->marks[seq & (rx->slots - 1)] |= RIP_TAKEN;
+    rx->ahead++;
+    c->taken++;
+    c->bytes += message->length;
+    return 1;
+}
+
+/* The first message of a lane from seq on that the filter wants, of a type below *type if the lowest is asked for; else the tail. */
+static uint64_t find(const struct rip_rx *rx, const struct rip_filter *filter, uint64_t seq, uint32_t *type) {
+    uint64_t mask = rx->slots - 1, found = rx->tail;
+    for (; seq != rx->tail; seq++) {
+        uint32_t its = ((const volatile struct rip_desc *)rx->desc)[seq & mask].type; /* volatile: read once */
+        if (rx->marks[seq & mask] & RIP_TAKEN || !wants(filter, its)) {
+            continue;
+        }
+        if (!filter->lowest) {
+            return seq;
+        }
+        if (found == rx->tail || its < *type) {
+            found = seq;
+            *type = its;
+        }
+    }
+    return found;
+}
+
+int rip_rx_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
+    int rc = rip_look_at_lanes(c);
+    if (rc != 0) {
+        return rc;
+    }
+    struct rip_rx *best = NULL;
+    uint64_t best_seq = 0;
+    uint32_t best_type = UINT32_MAX;
+    for (uint32_t i = 0; i < c->count; i++) {
+        c->turn = c->turn + 1 < c->count ? c->turn + 1 : 0; /* as in rip_advance */
+        struct rip_rx *rx = c->lanes[c->turn];
+        rc = rip_rx_refresh(rx);
+        if (rc < 0) {
+            return rc;
+        }
+        if (rx->search != filter->search) {
+            rx->search = filter->search;
+            rx->sought = 0;
+        }
+        uint32_t type = UINT32_MAX;
+        uint64_t seq = find(rx, filter, rx->sought > rx->next ? rx->sought : rx->next, &type);
+        if (seq == rx->tail) {
+            rx->sought = seq;
+            rc = best ? 0 : rip_tell_death(c, rx);
+            if (rc != 0) {
+                return rc;
+            }
+        } else if (!filter->lowest) {
+            rx->sought = seq + 1;
+            return take(c, rx, seq, message);
+        } else if (!best || type < best_type) {
+            best = rx;
+            best_seq = seq;
+            best_type = type;
+        }
+    }
+    return best ? take(c, best, best_seq, message) : rip_at_end(c);
+}
+
+void rip_rx_give_back(struct rip_consumer *c, const struct rip_message *message) {
+    struct rip_rx *rx = message->lane;
+    uint64_t mask = rx->slots - 1;
+    if (message->seq >= rx->next) {
+        rx->marks[message->seq & mask] &= (uint8_t)~RIP_TAKEN;
+        rx->ahead--;
+    } else { /* those behind it were taken in their turn: now they are ahead */
+        while (rx->next != message->seq + 1) {
+            rx->next--;
+            rx->marks[rx->next & mask] |= RIP_TAKEN;
+            rx->ahead++;
+        }
+        rx->next--;
+    }
+    c->taken--;
+    c->bytes -= message->length;
+}
+
+/* ---- the same for C programs ---- */
+
+void rip_search(struct rip_consumer *c, struct rip_filter *filter) { filter->search = ++c->searches; }
+
+int rip_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
+    int rc = rip_check(&c->ch);
+    rc = rc ? rc : rip_rx_match(c, filter, message);
+    return rc == 0 ? -EAGAIN : rc;
+}
+
+void rip_give_back(struct rip_consumer *c, const struct rip_message *message) {
+    if (rip_check(&c->ch) == 0) {
+        rip_rx_give_back(c, message);
+    }
+}

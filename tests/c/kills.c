@@ -58,9 +58,10 @@ static int look_into_files(struct view *view) {
 
 struct play {
     const char *channel;
-    void (*prepare)(void); /* the world before */
-    int (*victim)(void);   /* stops itself once, where it may be killed from */
-    void (*check)(void);   /* the world afterwards, and its end */
+    void (*prepare)(void);   /* the world before */
+    int (*victim)(void);     /* stops itself once, where it may be killed from */
+    void (*check)(void);     /* the world afterwards, and its end */
+    void (*meanwhile)(void); /* may be NULL; what comes before a second stop, where it may be killed from then */
 };
 
 static const struct play *play;
@@ -75,6 +76,10 @@ static pid_t begin(void) {
     play->prepare();
     pid_t child = spawn(victim, NULL);
     CHECK(await_stop(child));
+    if (play->meanwhile) {
+        play->meanwhile();
+        CHECK(run_on(child));
+    }
     return child;
 }
 
@@ -120,9 +125,10 @@ static void kill_at_every_moment(const struct play *of) {
 static struct rip_producer *stays;
 static struct rip_consumer *reads;
 static uint64_t sent, got;
+static unsigned dead_before; /* producers, of which the victim is none */
 
 static void others(void) {
-    sent = got = 0;
+    sent = got = dead_before = 0;
     stays = open_producer("c", RIP_PAGE, 8);
     reads = open_consumer("c", "reads", RIP_OLDEST);
     for (; sent < 2; sent++) {
@@ -156,16 +162,16 @@ static void read_all(unsigned *deaths) {
 
 static void others_go_on(void) {
     unsigned deaths = 0;
-    close_consumer(
-        open_consumer("c", "victim", RIP_OLDEST)); /* whoever comes finds the dead, and their group is free */
+    struct rip_consumer *newcomer = open_consumer("c", "victim", RIP_OLDEST); /* finds the dead; their group is free */
+    close_consumer(newcomer);
     read_all(&deaths);
-    CHECK(deaths <= 1);
+    CHECK(deaths <= dead_before + 1);
     CHECK_IS(put_number(stays, sent++, 0), 0);
     struct rip_producer *p = open_producer("c", RIP_PAGE, 8);
     CHECK_IS(put_number(p, 100, 0), 0);
     close_producer(p);
     read_all(&deaths);
-    CHECK(deaths <= 1);
+    CHECK(deaths >= dead_before && deaths <= dead_before + 1);
     for (unsigned i = 0; i < 20; i++) { /* no dead group keeps the lane from moving on */
         CHECK_IS(put_number(stays, sent++, 0), 0);
         read_all(&deaths);
@@ -239,11 +245,75 @@ static int closes_consumer(void) {
     return 0;
 }
 
+/* ---- others that have died before ---- */
+
+static int dies_as_producer(void *argument) {
+    (void)argument;
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 8);
+    CHECK_IS(put_number(p, 100, 0), 0);
+    return 0; /* without closing */
+}
+
+static int dies_as_consumer(void *argument) {
+    (void)argument;
+    open_consumer("c", "victim", RIP_OLDEST);
+    return 0;
+}
+
+static void others_and_dead(void) {
+    others();
+    expect_success(spawn(dies_as_producer, NULL));
+    expect_success(spawn(dies_as_consumer, NULL));
+    dead_before = 1;
+}
+
+static int reaps_producer(void) {
+    stop_here();
+    open_producer("c", RIP_PAGE, 8);
+    stop_here();
+    return 0;
+}
+
+static int reaps_consumer(void) {
+    stop_here();
+    open_consumer("c", "another", RIP_OLDEST);
+    stop_here();
+    return 0;
+}
+
+/* The last one to read a lane that has ended removes it. */
+static int removes_lane(void) {
+    struct rip_consumer *c = open_consumer("c", "victim", RIP_OLDEST);
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 8);
+    CHECK_IS(put_number(p, 100, 0), 0);
+    close_producer(p);
+    stop_here(); /* the others read it */
+    for (unsigned i = 0; i < 3; i++) {
+        get_number(c, 0);
+    }
+    stop_here();
+    CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
+    stop_here();
+    return 0;
+}
+
+static void others_read(void) {
+    unsigned deaths = 0;
+    read_all(&deaths);
+    CHECK_IS(deaths, 0);
+}
+
+static void killed_with_work_of_the_dead(void) {
+    kill_at_every_moment(&(struct play){"c", others_and_dead, reaps_producer, others_go_on, NULL});
+    kill_at_every_moment(&(struct play){"c", others_and_dead, reaps_consumer, others_go_on, NULL});
+    kill_at_every_moment(&(struct play){"c", others, removes_lane, others_go_on, others_read});
+}
+
 static void killed_among_others(void) {
     static int (*const victims[])(void) = {opens_producer, puts_two, closes_producer,
                                            opens_consumer, gets,     closes_consumer};
     for (unsigned i = 0; i < sizeof victims / sizeof *victims; i++) {
-        kill_at_every_moment(&(struct play){"c", others, victims[i], others_go_on});
+        kill_at_every_moment(&(struct play){"c", others, victims[i], others_go_on, NULL});
     }
 }
 
@@ -311,9 +381,9 @@ static int reads_and_removes_channel(void) {
 }
 
 static void killed_alone(void) {
-    kill_at_every_moment(&(struct play){"c", nothing, makes_channel, newcomers_meet});
-    kill_at_every_moment(&(struct play){"c", nothing, removes_empty_channel, newcomers_meet});
-    kill_at_every_moment(&(struct play){"c", messages_wait, reads_and_removes_channel, newcomers_meet});
+    kill_at_every_moment(&(struct play){"c", nothing, makes_channel, newcomers_meet, NULL});
+    kill_at_every_moment(&(struct play){"c", nothing, removes_empty_channel, newcomers_meet, NULL});
+    kill_at_every_moment(&(struct play){"c", messages_wait, reads_and_removes_channel, newcomers_meet, NULL});
 }
 
 /* A message that was published before is there, whenever the one who came for it is killed. */
@@ -330,7 +400,7 @@ static void message_is_there(void) {
 }
 
 static void killed_while_attaching(void) {
-    kill_at_every_moment(&(struct play){"c", messages_wait, opens_consumer, message_is_there});
+    kill_at_every_moment(&(struct play){"c", messages_wait, opens_consumer, message_is_there, NULL});
 }
 
 /* ---- two at once ---- */
@@ -346,9 +416,10 @@ static int opens_second(void) {
 
 /* The place that a killed one leaves in the table is another's before anybody has noticed. */
 static void place_is_taken_over(void) {
-    const struct play first = {"c", others, closes_empty_producer, NULL}, second = {"c", nothing, opens_second, NULL};
+    const struct play first = {"c", others, closes_empty_producer, NULL, NULL},
+                      second = {"c", nothing, opens_second, NULL, NULL};
     struct moment moments[MAX_MOMENTS];
-    play = &(struct play){"c", others, closes_empty_producer, others_go_on};
+    play = &(struct play){"c", others, closes_empty_producer, others_go_on, NULL};
     unsigned count = find_moments(moments);
     for (unsigned i = 0; i < count; i++) {
         unsigned deaths = 0;
@@ -384,7 +455,7 @@ static void place_is_taken_over(void) {
 
 /* Nobody is killed here: a newcomer makes the channel anew while the last one of before still removes it. */
 static void made_anew_while_removed(void) {
-    play = &(struct play){"c", messages_wait, reads_and_removes_channel, newcomers_meet};
+    play = &(struct play){"c", messages_wait, reads_and_removes_channel, newcomers_meet, NULL};
     struct moment moments[MAX_MOMENTS];
     unsigned count = find_moments(moments);
     for (unsigned i = 0; i < count; i++) {
@@ -416,6 +487,8 @@ int main(void) {
         return 0;
     }
     run("whoever is killed, and whenever, the others of its channel go on", killed_among_others);
+    run("whoever is killed while it does what the dead have left undone, the others go on",
+        killed_with_work_of_the_dead);
     run("whoever is killed alone in a channel, the next ones can meet there, and leave nothing behind", killed_alone);
     run("no message is lost with a first consumer that is killed while it attaches", killed_while_attaching);
     run("a newcomer in the place of a killed one is not taken for dead", place_is_taken_over);

@@ -372,6 +372,7 @@ static int forks_and_hangs(void *argument) {
     pid_t child = fork();
     if (child == 0) {
         prctl(PR_SET_PDEATHSIG, 0);
+        alarm(30); /* should the test fail, and nobody be left to kill us */
         hang();
     }
     *grandchild = child;

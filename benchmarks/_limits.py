@@ -90,7 +90,7 @@ class Program:
 
     def measure(self, count: int) -> float:
         arguments = [str(argument) for argument in (*self._before, count, *self._cores)]
-        done = subprocess.run([self._path, *arguments], check=True, capture_output=True, text=True, timeout=PATIENCE)
+        done = subprocess.run([self._path, *arguments], check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE)
         return float(json.loads(done.stdout)["seconds"]) / count
 
     def __exit__(self, *_: object) -> None:

@@ -180,7 +180,7 @@ static inline int rip_rx_refresh(struct rip_rx *rx) {
     if (tail == rx->next) {
         return 0;
     }
-    if (RIP_UNLIKELY(tail < rx->next || tail - rx->held > rx->slots)) {
+    if (RIP_UNLIKELY(tail < rx->tail || tail - rx->held > rx->slots)) {
         return -EBADMSG;
     }
     rx->tail = tail;

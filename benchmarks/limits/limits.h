@@ -66,6 +66,8 @@ static inline void *shared_memory(size_t bytes) {
 
 /* fork, each side pinned: true in the child, which does not outlive its parent. */
 static inline int in_second_process(uint64_t cpu, uint64_t child_cpu, pid_t *child) {
+    pin(child_cpu); /* so that a wrong number fails here, where nobody waits for a child that has failed */
+    pin(cpu);
     fflush(NULL);
     *child = fork();
     if (*child < 0) {
@@ -73,8 +75,8 @@ static inline int in_second_process(uint64_t cpu, uint64_t child_cpu, pid_t *chi
     }
     if (*child == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        pin(child_cpu);
     }
-    pin(*child == 0 ? child_cpu : cpu);
     return *child == 0;
 }
 

@@ -5,7 +5,7 @@ The classes here are finished in Python: a subclass says what an error code mean
 plain (_prepare, _encode_dtype, _decode_dtype), so that nothing here imports anything of the package.
 """
 
-import array
+from array import array as packed
 from collections.abc import Iterable
 
 cimport cython
@@ -115,7 +115,7 @@ cdef bytes types_of(object type, rip_filter *filter):
         return b""
     if isinstance(type, str):
         raise ValueError(f'type must be an int, several ints, or "lowest", not {type!r}')
-    types = array.array("I", type if isinstance(type, Iterable) else (type,))
+    types = packed("I", type if isinstance(type, Iterable) else (type,))
     if not types:
         raise ValueError("type names no type: give an int, or several")
     cdef bytes code = types.tobytes()
@@ -810,7 +810,7 @@ cdef class BaseConsumer:
     cdef int match(self, rip_message *message, object timeout, object type) except -1:
         """0 and a message of this type, taken, or 1 when the time is up."""
         cdef rip_filter filter
-        cdef bytes types = types_of(type, &filter)  # filter points into it
+        cdef bytes _types = types_of(type, &filter)  # filter points into it
         if self.c is not NULL:
             rip_search(self.c, &filter)
         return self.look_for_long(0, message, timeout, rip_rx_match, &filter)
@@ -822,7 +822,7 @@ cdef class BaseConsumer:
         cdef rip_filter filter
         cdef uint64_t deadline
         cdef Message candidate
-        cdef bytes types = types_of(type, &filter)
+        cdef bytes _types = types_of(type, &filter)
         if filter.lowest:
             raise ValueError('type="lowest" cannot be had together with where')
         deadline_of(timeout, &deadline)
@@ -874,8 +874,8 @@ cdef class BaseConsumer:
         timeout
             Seconds to wait for one; None waits for ever, 0 not at all.
         type
-            Only a message of this type, of one of these (a set, or another iterable of ints), or, with "lowest", one of the
-            lowest type that is there. The others stay, in their order.
+            Only a message of this type, of one of these (a set, or another iterable of ints), or, with "lowest", one of
+            the lowest type that is there. The others stay, in their order.
         where
             Only a message for which this function, called with the `Message`, is true. It must not keep the payload.
 

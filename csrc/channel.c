@@ -1,4 +1,4 @@
-#include "channel.h"
+#include "claims.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -51,6 +51,7 @@ static int open_for_locks(struct rip_channel *ch) {
     }
     rip_segment_close_fd(&ch->segment);
     ch->segment.fd = fd;
+    ch->mode = (uint32_t)mapped.st_mode & 0777u;
     return 0;
 }
 
@@ -230,12 +231,35 @@ void rip_group_leave(struct rip_channel *ch, uint32_t group) {
     }
     /* release: pairs with the acquire in rip_reclaim; who finds no group sees the floor, and our reads are over */
     atomic_fetch_and_explicit(&control->groups_active, ~bit, memory_order_acq_rel);
+    for (uint32_t i = 0; i < RIP_MAX_LANES && control->groups[group].flags & RIP_SHARED; i++) {
+        if (atomic_load_explicit(&control->lanes[i].state, memory_order_relaxed) != RIP_LANE_FREE) {
+            rip_claims_remove(ch, control->groups[group].id, control->lanes[i].id);
+        }
+    }
+    control->groups[group].flags = 0;
     control->groups[group].name[0] = '\0';
     control->groups[group].pid = 0;
     rip_lanes_retire(ch);
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         rip_ring_lane(&control->lanes[i]);
     }
+}
+
+void rip_member_leave(struct rip_channel *ch, uint32_t member) {
+    uint32_t group = ch->control->members[member].index;
+    if (group >= RIP_MAX_GROUPS) {
+        return;
+    }
+    if (ch->control->groups[group].flags & RIP_SHARED) {
+        for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
+            const struct rip_member *other = &ch->control->members[i];
+            if (i != member && other->role == RIP_A_CONSUMER && other->index == group) {
+                rip_claims_return(ch, group, member);
+                return;
+            }
+        }
+    }
+    rip_group_leave(ch, group);
 }
 
 void rip_lanes_retire(struct rip_channel *ch) {
@@ -259,6 +283,11 @@ void rip_lanes_retire(struct rip_channel *ch) {
             char name[32];
             rip_lane_name(lane->id, name);
             unlinkat(ch->dir, name, 0);
+            for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+                if (control->groups[g].flags & RIP_SHARED) {
+                    rip_claims_remove(ch, control->groups[g].id, lane->id);
+                }
+            }
             atomic_store_explicit(&lane->state, RIP_LANE_FREE, memory_order_relaxed);
             retired = 1;
         }

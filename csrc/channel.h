@@ -17,6 +17,7 @@ struct rip_channel {
     int dir;
     struct rip_segment segment; /* control; its descriptor is the one that holds our locks */
     struct rip_control *control;
+    uint32_t mode;   /* of its files */
     uint32_t member; /* our entry, or RIP_NO_MEMBER */
     uint64_t looked; /* when rip_reap last ran for us, nanoseconds */
     struct rip_spin spin;
@@ -53,6 +54,8 @@ void rip_lane_name(uint64_t id, char out[32]);
 void rip_lanes_retire(struct rip_channel *ch);
 /* A group goes: its cursors gate no more; the lock must be held. */
 void rip_group_leave(struct rip_channel *ch, uint32_t group);
+/* What a member of a group held goes back to the others; the last one's group goes with it. The lock must be held. */
+void rip_member_leave(struct rip_channel *ch, uint32_t member);
 
 /* Wakes the groups that sleep. Out of line: a publish calls it only when somebody does. */
 void rip_ring_groups(struct rip_control *control);

@@ -4,6 +4,13 @@
 #include <string.h>
 #include <unistd.h>
 
+static void unmap_lane(struct rip_rx *rx) {
+    rip_segment_close(&rx->segment);
+    rip_segment_close(&rx->claims_segment);
+    free(rx->marks);
+    free(rx);
+}
+
 /* A lane's header is anybody's writing: every number in it is checked before it is used. */
 static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out) {
     struct rip_lane_entry *entry = &c->ch.control->lanes[index];
@@ -14,6 +21,7 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
         return -ENOMEM;
     }
     memset(rx, 0, sizeof *rx);
+    rx->claims_segment.fd = -1;
     int rc = rip_segment_open(c->ch.dir, name, RIP_FILE_LANE, 0, &rx->segment);
     if (rc != 0) {
         free(rx);
@@ -45,15 +53,17 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
     rx->id = entry->id;
     rx->pid = entry->pid;
     rx->index = index;
-    rx->next = rx->held = rx->tail = atomic_load_explicit(&rx->cursor->held, memory_order_relaxed); /* ours */
+    rx->next = rx->held = rx->tail = atomic_load_explicit(&rx->cursor->held, memory_order_relaxed); /* our group's */
+    if (c->shared) {
+        rc = rip_claims_open(&c->ch, c->ch.control->groups[c->group].id, entry->id, slots, &rx->claims_segment);
+        if (rc != 0) {
+            unmap_lane(rx);
+            return rc;
+        }
+        rx->claims = rx->claims_segment.at;
+    }
     *out = rx;
     return 0;
-}
-
-static void unmap_lane(struct rip_rx *rx) {
-    rip_segment_close(&rx->segment);
-    free(rx->marks);
-    free(rx);
 }
 
 static struct rip_rx *find(struct rip_consumer *c, uint64_t id) {
@@ -119,6 +129,7 @@ static int rescan(struct rip_consumer *c) {
             c->lanes[kept++] = rx;
         } else { /* a lane leaves the table when every group has let all of it go */
             c->current = c->current == rx ? NULL : c->current;
+            c->claimed = c->claimed == rx ? NULL : c->claimed;
             unmap_lane(rx);
         }
     }
@@ -141,20 +152,22 @@ static int is_up_to_date(const struct rip_consumer *c) {
 }
 
 int rip_at_end(struct rip_consumer *c) {
-    int live = 0;
+    int more = 0;
     for (uint32_t i = 0; i < c->count; i++) {
-        if (c->lanes[i]->state == RIP_LANE_LIVE) {
-            live = 1;
-        } else {
-            try_retire(c, c->lanes[i]);
+        struct rip_rx *rx = c->lanes[i];
+        if (rx->state == RIP_LANE_LIVE ||
+            (rx->claims && rx->held != rx->tail)) { /* what others hold may come back to us */
+            more = 1;
+        }
+        if (rx->state != RIP_LANE_LIVE) {
+            try_retire(c, rx);
         }
     }
-    return !live && c->had_lanes && is_up_to_date(c) ? -ENODATA : 0;
+    return !more && c->had_lanes && is_up_to_date(c) ? -ENODATA : 0;
 }
 
 int rip_look_at_lanes(struct rip_consumer *c) {
-    uint64_t changed = atomic_load_explicit(&c->ch.control->lanes_changed, memory_order_relaxed); /* rescan acquires */
-    if (RIP_UNLIKELY(changed != c->lanes_changed) && rip_try_lock(&c->ch) == 0) {
+    if (RIP_UNLIKELY(!is_up_to_date(c)) && rip_try_lock(&c->ch) == 0) {
         int rc = rescan(c);
         rip_unlock(&c->ch);
         return rc;
@@ -171,7 +184,49 @@ int rip_tell_death(struct rip_consumer *c, struct rip_rx *rx) {
     return -EOWNERDEAD;
 }
 
-__attribute__((noinline)) int rip_advance(struct rip_consumer *c) {
+int rip_rx_look(struct rip_rx *rx) {
+    if (!rx->claims) {
+        return rip_rx_refresh(rx);
+    }
+    /* acquire: pairs with the release of whoever gives a message back */
+    uint64_t returned = atomic_load_explicit(&rx->claims->returned, memory_order_acquire);
+    /* acquire: pairs with rip_tx_publish; before the cursor, so that they cannot lie more than the slots apart */
+    uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire);
+    uint64_t held = atomic_load_explicit(&rx->cursor->held, memory_order_acquire); /* pairs with move_cursor */
+    if (held > tail) {                                                             /* it has moved on since */
+        tail = held;
+    }
+    if (tail - held > rx->slots || tail < rx->tail) {
+        return -EBADMSG;
+    }
+    if (returned != rx->returned || rx->next < held) {
+        rx->returned = returned;
+        rx->next = held;
+    }
+    rx->held = held;
+    rx->tail = tail;
+    return rx->next != tail;
+}
+
+int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message) {
+    int rc = rip_rx_look(rx);
+    while (rc == 1 && rx->next != rx->tail) {
+        int redelivered = 0;
+        uint64_t seq = rx->next++;
+        if (!rip_claim(rx->claims, rx->slots, seq, c->ch.member, &redelivered)) {
+            continue;
+        }
+        rc = rip_rx_read(rx, seq, message);
+        if (rc == 1) {
+            message->flags = redelivered ? RIP_REDELIVERED : 0;
+            return 1;
+        }
+        rip_claim_end(rx->claims, rx->slots, rx->cursor, seq); /* nobody could read it */
+    }
+    return rc < 0 ? rc : 0;
+}
+
+__attribute__((noinline)) int rip_advance(struct rip_consumer *c, struct rip_message *message) {
     int rc = rip_look_at_lanes(c);
     if (rc != 0) {
         return rc;
@@ -179,10 +234,11 @@ __attribute__((noinline)) int rip_advance(struct rip_consumer *c) {
     for (uint32_t i = 0; i < c->count; i++) {
         c->turn = c->turn + 1 < c->count ? c->turn + 1 : 0; /* each lane in its turn gives what it has now */
         struct rip_rx *rx = c->lanes[c->turn];
-        rc = rip_rx_refresh(rx);
+        c->current = rx->claims ? NULL : rx;
+        c->claimed = rx->claims ? rx : NULL;
+        rc = rx->claims ? rip_rx_claim(c, rx, message) : rip_rx_refresh(rx);
         if (rc != 0) {
-            c->current = rx;
-            return rc;
+            return rc == 1 && !rx->claims ? rip_rx_read(rx, rx->next, message) : rc;
         }
         rc = rip_tell_death(c, rx);
         if (rc != 0) {
@@ -192,8 +248,28 @@ __attribute__((noinline)) int rip_advance(struct rip_consumer *c) {
     return rip_at_end(c);
 }
 
+/* The same where members compete: each message goes by us only if nobody has it. */
+static int claim_newest(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message) {
+    struct rip_message next;
+    int rc, found = 0;
+    while ((rc = rip_rx_claim(c, rx, &next)) == 1) {
+        if (found) {
+            rip_rx_release(rx, message->seq);
+        }
+        *message = next;
+        found = 1;
+    }
+    if (found) {
+        rip_rx_take(c, message);
+    }
+    return found ? 1 : rc;
+}
+
 /* Lets go all that can be read of a lane but its newest message, and takes that: 1, or 0 if there is none. */
 static int take_newest(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message) {
+    if (rx->claims) {
+        return claim_newest(c, rx, message);
+    }
     int rc = rip_rx_refresh(rx);
     if (rc != 1) {
         return rc;
@@ -225,7 +301,11 @@ int rip_rx_latest(struct rip_consumer *c, struct rip_message *message) {
     if (rc != 1) {
         return rc;
     }
-    message->lane = NULL;
+    if (c->claimed) { /* members compete for that lane: it is ours already */
+        rip_rx_take(c, message);
+    } else {
+        message->lane = NULL;
+    }
     for (uint32_t i = 0; i < c->count; i++) {
         struct rip_message other;
         rc = take_newest(c, c->lanes[i], &other);
@@ -239,7 +319,8 @@ int rip_rx_latest(struct rip_consumer *c, struct rip_message *message) {
             continue;
         }
         if (message->lane) { /* of several lanes, the one put last */
-            int newer = rip_message_time(other.lane, other.ticks) >= rip_message_time(message->lane, message->ticks);
+            /* Raw ticks compare: every lane of a machine has the same clock. */
+            int newer = other.lane == message->lane || other.ticks >= message->ticks;
             struct rip_message *older = newer ? message : &other;
             rip_rx_release(older->lane, older->seq);
             *message = newer ? other : *message;
@@ -260,13 +341,19 @@ uint64_t rip_rx_backlog(const struct rip_consumer *c) {
 }
 
 void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, struct rip_watch *watch) {
+    unsigned n = 0;
     for (uint32_t i = 0; i < c->count; i++) {
-        watch->words[i] = &c->lanes[i]->lane->tail;
-        watch->seen[i] = filter ? c->lanes[i]->tail : c->lanes[i]->next; /* what is not wanted may stay */
+        struct rip_rx *rx = c->lanes[i];
+        watch->words[n] = &rx->lane->tail;
+        watch->seen[n++] = filter || rx->claims ? rx->tail : rx->next; /* what is not for us may stay */
+        if (rx->claims) {
+            watch->words[n] = &rx->claims->returned;
+            watch->seen[n++] = rx->returned;
+        }
     }
-    watch->words[c->count] = &c->ch.control->lanes_changed;
-    watch->seen[c->count] = c->lanes_changed;
-    watch->count = c->count + 1;
+    watch->words[n] = &c->ch.control->lanes_changed;
+    watch->seen[n++] = c->lanes_changed;
+    watch->count = n;
     watch->bell = &c->ch.control->groups[c->group].bell;
     watch->asleep32 = NULL;
     watch->asleep64 = &c->ch.control->groups_asleep;
@@ -275,7 +362,7 @@ void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, 
 }
 
 /* The cursors of a new group; the lock is held. */
-static void set_cursors(struct rip_consumer *c, enum rip_start start) {
+static void set_cursors(struct rip_consumer *c, enum rip_how start) {
     struct rip_control *control = c->ch.control;
     uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed);
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
@@ -295,27 +382,48 @@ static void set_cursors(struct rip_consumer *c, enum rip_start start) {
     }
 }
 
-/* Enters the group in the table; the lock is held. A kill between any two steps leaves what rip_reap can end. */
-static int join(struct rip_consumer *c, const char *name, enum rip_start start, int32_t *holder) {
-    struct rip_control *control = c->ch.control;
-    uint32_t free_entry = RIP_MAX_GROUPS;
-    for (uint32_t g = RIP_MAX_GROUPS; g-- > 0;) {
-        if (strncmp(control->groups[g].name, name, sizeof control->groups[g].name) == 0) {
-            *holder = control->groups[g].pid;
-            return -EBUSY;
-        }
-        free_entry = control->groups[g].name[0] == '\0' ? g : free_entry;
+static uint32_t find_group(const struct rip_control *control, const char *name) {
+    uint32_t g = 0;
+    while (g < RIP_MAX_GROUPS && strncmp(control->groups[g].name, name, sizeof control->groups[g].name) != 0) {
+        g++;
     }
-    if (free_entry == RIP_MAX_GROUPS) {
+    return g;
+}
+
+/* Enters a group that is there: only one whose members compete takes another. */
+static int join_members(struct rip_consumer *c, uint32_t g, int32_t *holder) {
+    struct rip_group_entry *group = &c->ch.control->groups[g];
+    if ((group->flags & RIP_SHARED) != (c->shared ? RIP_SHARED : 0u)) {
+        return -EEXIST;
+    }
+    if (!c->shared) {
+        *holder = group->pid;
+        return -EBUSY;
+    }
+    c->group = g;
+    int rc = rip_member_join(&c->ch, RIP_A_CONSUMER, g);
+    if (rc == 0) {
+        group->pid = (int32_t)getpid();
+        rc = rescan(c);
+    }
+    return rc;
+}
+
+/* Makes a new entry of the table. A kill between any two steps leaves what rip_reap can end. */
+static int join_first(struct rip_consumer *c, const char *name, enum rip_how start) {
+    struct rip_control *control = c->ch.control;
+    c->group = find_group(control, "");
+    if (c->group == RIP_MAX_GROUPS) {
         return -EUSERS;
     }
-    struct rip_group_entry *group = &control->groups[free_entry];
-    c->group = free_entry;
+    struct rip_group_entry *group = &control->groups[c->group];
     int rc = rip_member_join(&c->ch, RIP_A_CONSUMER, c->group);
     if (rc != 0) {
         return rc;
     }
-    group->member = c->ch.member;
+    group->id = control->groups_named + 1;
+    control->groups_named = group->id;
+    group->flags = c->shared ? RIP_SHARED : 0;
     group->pid = (int32_t)getpid();
     strncpy(group->name, name, RIP_MAX_GROUP_NAME);
     set_cursors(c, start);
@@ -327,10 +435,6 @@ static int join(struct rip_consumer *c, const char *name, enum rip_start start, 
         return rc;
     }
     control->groups_ever = 1;
-    if (c->ch.spin.mode == RIP_WAIT_BLOCK) {
-        atomic_fetch_or_explicit(&control->groups_asleep, RIP_FENCE_GROUPS, memory_order_seq_cst);
-        rip_fence_heavy(); /* every publish from now on sees it */
-    }
     for (uint32_t i = 0; i < c->count; i++) {
         struct rip_rx *rx = c->lanes[i];
         uint64_t head = atomic_load_explicit(&rx->lane->head, memory_order_relaxed);
@@ -342,7 +446,17 @@ static int join(struct rip_consumer *c, const char *name, enum rip_start start, 
     return 0;
 }
 
-int rip_consumer_open(const char *channel, const char *group, enum rip_start start, enum rip_wait wait,
+static int join(struct rip_consumer *c, const char *name, enum rip_how start, int32_t *holder) {
+    uint32_t g = find_group(c->ch.control, name);
+    int rc = g < RIP_MAX_GROUPS ? join_members(c, g, holder) : join_first(c, name, start);
+    if (rc == 0 && c->ch.spin.mode == RIP_WAIT_BLOCK) {
+        atomic_fetch_or_explicit(&c->ch.control->groups_asleep, RIP_FENCE_GROUPS, memory_order_seq_cst);
+        rip_fence_heavy(); /* every publish from now on sees it */
+    }
+    return rc;
+}
+
+int rip_consumer_open(const char *channel, const char *group, uint32_t how, enum rip_wait wait,
                       struct rip_consumer **out, int32_t *holder) {
     *holder = 0;
     if (group[0] == '\0' || strlen(group) > RIP_MAX_GROUP_NAME) {
@@ -354,15 +468,16 @@ int rip_consumer_open(const char *channel, const char *group, enum rip_start sta
     }
     memset(c, 0, sizeof *c);
     rip_spin_init(&c->ch.spin, wait);
+    c->shared = (how & RIP_SHARED) != 0;
     int rc = rip_channel_enter(&c->ch, channel, 0, 0);
     if (rc != 0) {
         free(c);
         return rc;
     }
-    rc = join(c, group, start, holder);
+    rc = join(c, group, how & RIP_NEWEST ? RIP_NEWEST : RIP_OLDEST, holder);
     if (rc != 0) {
         if (c->ch.member != RIP_NO_MEMBER) {
-            rip_group_leave(&c->ch, c->group);
+            rip_member_leave(&c->ch, c->ch.member);
         }
         rip_channel_leave(&c->ch);
         rip_consumer_free(c);
@@ -384,7 +499,7 @@ int rip_consumer_close(struct rip_consumer *c) {
         rip_channel_abandon(&c->ch);
         return rc;
     }
-    rip_group_leave(&c->ch, c->group);
+    rip_member_leave(&c->ch, c->ch.member);
     rip_channel_leave(&c->ch);
     return 0;
 }

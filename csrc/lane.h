@@ -4,6 +4,7 @@
 
 #include "arena.h"
 #include "channel.h"
+#include "claims.h"
 #include "ticks.h"
 
 #include <errno.h>
@@ -48,6 +49,9 @@ struct rip_rx {
     uint64_t search, sought; /* a search that has been here, and how far it has come */
     const struct rip_lane *lane;
     struct rip_segment segment;
+    struct rip_claims *claims; /* where members compete, else NULL */
+    struct rip_segment claims_segment;
+    uint64_t returned; /* claims->returned when last looked */
     uint64_t id;
     int32_t pid;
     uint32_t index;
@@ -58,12 +62,14 @@ struct rip_rx {
 };
 
 struct rip_consumer {
-    struct rip_channel ch; /* first */
-    struct rip_rx *current;
+    struct rip_channel ch;  /* first */
+    struct rip_rx *current; /* the lane read last; NULL if members compete for it */
+    struct rip_rx *claimed; /* that lane then */
     struct rip_rx *lanes[RIP_RX_LANES];
     uint32_t count;
     uint32_t turn; /* the lane looked at last */
     uint32_t group;
+    uint32_t shared;  /* its members compete */
     uint32_t watches; /* waits under way: they look at mapped lanes, so none is unmapped meanwhile */
     uint32_t had_lanes;
     int32_t died; /* the producer of which -EOWNERDEAD spoke */
@@ -126,8 +132,12 @@ static inline void rip_tx_publish(struct rip_producer *p) {
 
 /* How many messages of all lanes are published and not taken. */
 uint64_t rip_rx_backlog(const struct rip_consumer *c);
-/* Finds a lane with something to read: 1 with c->current on it, else 0, -ENODATA, -EOWNERDEAD, -EBADMSG. */
-int rip_advance(struct rip_consumer *c);
+/* The next message of the next lane that has one: 1, else 0, -ENODATA, -EOWNERDEAD, -EBADMSG. Where members compete it is ours. */
+int rip_advance(struct rip_consumer *c, struct rip_message *message);
+/* Claims the next message of a lane that members compete for: 1, 0, or -EBADMSG. */
+int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message);
+/* Looks at the tail, and at what has been given back, of such a lane: 1 if there may be something, 0, or -EBADMSG. */
+int rip_rx_look(struct rip_rx *rx);
 /* filter: what the wait is for, or NULL for any message. */
 void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, struct rip_watch *watch);
 /* Looks at the table of lanes if that has changed: 0, or a negative errno. */
@@ -136,6 +146,12 @@ int rip_look_at_lanes(struct rip_consumer *c);
 int rip_tell_death(struct rip_consumer *c, struct rip_rx *rx);
 /* Nothing to read anywhere: is it the end? 0 or -ENODATA. */
 int rip_at_end(struct rip_consumer *c);
+/* Finds a message that the filter lets through, and leaves it there: 1, else as rip_advance. Where members compete, what is found
+ * may go to another meanwhile, and be written over; then rip_rx_try fails. */
+int rip_rx_find(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message);
+/* Takes what has been found: 1, or 0 if somebody else has it. */
+int rip_rx_try(struct rip_consumer *c, struct rip_message *message);
+int rip_rx_is_there(const struct rip_message *found);
 /* Takes a message that the filter lets through: 1, else as rip_advance. */
 int rip_rx_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message);
 void rip_rx_give_back(struct rip_consumer *c, const struct rip_message *message);
@@ -217,12 +233,9 @@ static inline int rip_rx_spin(const struct rip_consumer *c, unsigned tries) {
 static inline int rip_rx_peek(struct rip_consumer *c, struct rip_message *message) {
     struct rip_rx *rx = c->current;
     if (RIP_UNLIKELY(!rx || rx->next == rx->tail || rx->ahead)) {
-        int rc = rip_rx_only(c) ? rip_rx_refresh(rx) : 0;
-        rc = rc ? rc : rip_advance(c);
-        if (rc != 1) {
-            return rc;
+        if (!rip_rx_only(c) || rip_rx_refresh(rx) != 1) {
+            return rip_advance(c, message);
         }
-        rx = c->current;
     }
     return rip_rx_read(rx, rx->next, message);
 }
@@ -231,7 +244,7 @@ static inline int rip_rx_peek(struct rip_consumer *c, struct rip_message *messag
 static inline int rip_rx_ready(struct rip_consumer *c, struct rip_message *message) {
     struct rip_rx *rx = c->current;
     if (!rx) {
-        return 0;
+        return c->claimed ? rip_rx_claim(c, c->claimed, message) == 1 : 0;
     }
     if ((rx->next == rx->tail || rx->ahead) && rip_rx_refresh(rx) != 1) {
         return 0;
@@ -240,7 +253,9 @@ static inline int rip_rx_ready(struct rip_consumer *c, struct rip_message *messa
 }
 
 static inline void rip_rx_take(struct rip_consumer *c, const struct rip_message *message) {
-    message->lane->next = message->seq + 1;
+    if (RIP_LIKELY(!message->lane->claims)) {
+        message->lane->next = message->seq + 1;
+    }
     c->taken++;
     c->bytes += message->length;
 }
@@ -255,6 +270,10 @@ static inline void rip_rx_drop_marked(struct rip_rx *rx) {
 
 /* Lets a taken message go; the lane's cursor moves up to the oldest one still held. */
 static inline void rip_rx_drop(struct rip_rx *rx, uint64_t seq) {
+    if (RIP_UNLIKELY(rx->claims)) {
+        rip_claim_end(rx->claims, rx->slots, rx->cursor, seq);
+        return;
+    }
     rip_rx_skip(rx);
     if (RIP_UNLIKELY(seq != rx->held || seq >= rx->next)) {
         rx->marks[seq & (rx->slots - 1)] |= RIP_RELEASED;
@@ -265,8 +284,10 @@ static inline void rip_rx_drop(struct rip_rx *rx, uint64_t seq) {
 }
 
 static inline void rip_rx_tell(struct rip_rx *rx) {
-    /* release: pairs with the acquire in rip_reclaim; our reads of the payload before its reuse */
-    atomic_store_explicit(&rx->cursor->held, rx->held, memory_order_release);
+    if (RIP_LIKELY(!rx->claims)) {
+        /* release: pairs with the acquire in rip_reclaim; our reads of the payload before its reuse */
+        atomic_store_explicit(&rx->cursor->held, rx->held, memory_order_release);
+    }
     atomic_signal_fence(memory_order_seq_cst); /* as in rip_tx_publish */
     if (RIP_UNLIKELY(atomic_load_explicit(&rx->entry->asleep, memory_order_relaxed))) {
         rip_ring_lane(rx->entry);

@@ -34,7 +34,7 @@
 #define RIP_MAX_SLOTS (UINT64_C(1) << 26)
 #define RIP_MAX_CAPACITY (UINT64_C(1) << 46)
 
-enum rip_file { RIP_FILE_CONTROL = 1, RIP_FILE_LANE = 2 };
+enum rip_file { RIP_FILE_CONTROL = 1, RIP_FILE_LANE = 2, RIP_FILE_CLAIMS = 3 };
 
 struct rip_identity {
     uint64_t magic;
@@ -67,13 +67,14 @@ struct rip_lane_entry {
 };
 
 struct rip_group_entry {
-    alignas(RIP_LINE) uint32_t member; /* this line is written under the table lock */
-    int32_t pid;
+    alignas(RIP_LINE) uint32_t flags; /* RIP_SHARED; this line is written under the table lock */
+    int32_t pid;                      /* of the last member to come */
+    uint32_t id;                      /* names its files; never used twice in a channel */
     char name[RIP_MAX_GROUP_NAME + 1];
     alignas(RIP_LINE) _Atomic uint32_t bell; /* the word that its members sleep on */
 };
 
-struct rip_cursor { /* written by the group only */
+struct rip_cursor { /* written by the group only; where members compete, by compare-and-swap */
     alignas(RIP_LINE) _Atomic uint64_t
         held; /* the oldest seq that the group has not let go; the rest of the line is spare */
 };
@@ -88,6 +89,7 @@ struct rip_control {
     alignas(128) _Atomic uint32_t removed;       /* this line is written under the table lock */
     uint32_t groups_ever;                        /* a group has been here */
     uint64_t lanes_ever;                         /* the next lane's id */
+    uint32_t groups_named;                       /* the newest group's id */
     alignas(128) _Atomic uint64_t lanes_changed; /* counts changes of the lane table; written under the table lock */
     _Atomic uint64_t groups_active;              /* a bit for each group that gates; written under the table lock */
     alignas(128) _Atomic uint64_t
@@ -127,6 +129,16 @@ struct rip_lane {
     alignas(RIP_PAGE) struct rip_desc desc[];
 };
 
+/* ---- claims: a file for a group whose members compete, and a lane ---- */
+
+struct rip_claims {
+    struct rip_identity identity;
+    uint64_t slots;
+    alignas(128) _Atomic uint64_t returned; /* counts the times that messages have been given back */
+    alignas(128) _Atomic uint64_t words[];  /* [slots]; claims.h says what is in one */
+};
+
+static_assert(offsetof(struct rip_claims, returned) == 128 && offsetof(struct rip_claims, words) == 256, "ABI");
 static_assert(sizeof(struct rip_identity) == 24, "ABI");
 static_assert(sizeof(struct rip_member) == 16, "ABI");
 static_assert(sizeof(struct rip_lane_entry) == 128 && offsetof(struct rip_lane_entry, asleep) == 64, "ABI");

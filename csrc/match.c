@@ -13,19 +13,31 @@ static int wants(const struct rip_filter *filter, uint32_t type) {
     return 0;
 }
 
-static int take(struct rip_consumer *c, struct rip_rx *rx, uint64_t seq, struct rip_message *message) {
-    int rc = rip_rx_read(rx, seq, message);
-    if (rc != 1) {
-        return rc;
-    }
-    if (seq == rx->next) {
-        rip_rx_take(c, message);
+static int is_free(const struct rip_rx *rx, uint64_t seq) {
+    return rx->claims ? rip_claim_is_free(rx->claims, rx->slots, seq)
+                      : seq >= rx->next && !(rx->marks[seq & (rx->slots - 1)] & RIP_TAKEN);
+}
+
+int rip_rx_is_there(const struct rip_message *message) { return is_free(message->lane, message->seq); }
+
+int rip_rx_try(struct rip_consumer *c, struct rip_message *message) {
+    struct rip_rx *rx = message->lane;
+    int redelivered = 0;
+    if (rx->claims) {
+        if (!rip_claim(rx->claims, rx->slots, message->seq, c->ch.member, &redelivered)) {
+            return 0;
+        }
+        message->flags = redelivered ? RIP_REDELIVERED : 0;
+    } else if (!is_free(rx, message->seq)) {
+        return 0;
+    } else if (message->seq != rx->next) {
+        rx->marks[message->seq & (rx->slots - 1)] |= RIP_TAKEN;
+        rx->ahead++;
+        c->taken++;
+        c->bytes += message->length;
         return 1;
     }
-    rx->marks[seq & (rx->slots - 1)] |= RIP_TAKEN;
-    rx->ahead++;
-    c->taken++;
-    c->bytes += message->length;
+    rip_rx_take(c, message);
     return 1;
 }
 
@@ -34,7 +46,7 @@ static uint64_t find(const struct rip_rx *rx, const struct rip_filter *filter, u
     uint64_t mask = rx->slots - 1, found = rx->tail;
     for (; seq != rx->tail; seq++) {
         uint32_t its = ((const volatile struct rip_desc *)rx->desc)[seq & mask].type; /* volatile: read once */
-        if (rx->marks[seq & mask] & RIP_TAKEN || !wants(filter, its)) {
+        if (!wants(filter, its) || !is_free(rx, seq)) {
             continue;
         }
         if (!filter->lowest) {
@@ -48,7 +60,7 @@ static uint64_t find(const struct rip_rx *rx, const struct rip_filter *filter, u
     return found;
 }
 
-int rip_rx_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
+int rip_rx_find(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
     int rc = rip_look_at_lanes(c);
     if (rc != 0) {
         return rc;
@@ -59,7 +71,7 @@ int rip_rx_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_m
     for (uint32_t i = 0; i < c->count; i++) {
         c->turn = c->turn + 1 < c->count ? c->turn + 1 : 0; /* as in rip_advance */
         struct rip_rx *rx = c->lanes[c->turn];
-        rc = rip_rx_refresh(rx);
+        rc = rip_rx_look(rx);
         if (rc < 0) {
             return rc;
         }
@@ -77,20 +89,30 @@ int rip_rx_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_m
             }
         } else if (!filter->lowest) {
             rx->sought = seq + 1;
-            return take(c, rx, seq, message);
+            return rip_rx_read(rx, seq, message);
         } else if (!best || type < best_type) {
             best = rx;
             best_seq = seq;
             best_type = type;
         }
     }
-    return best ? take(c, best, best_seq, message) : rip_at_end(c);
+    return best ? rip_rx_read(best, best_seq, message) : rip_at_end(c);
+}
+
+int rip_rx_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
+    int rc;
+    while ((rc = rip_rx_find(c, filter, message)) == 1 && !rip_rx_try(c, message)) { /* another member was quicker */
+    }
+    return rc;
 }
 
 void rip_rx_give_back(struct rip_consumer *c, const struct rip_message *message) {
     struct rip_rx *rx = message->lane;
     uint64_t mask = rx->slots - 1;
-    if (message->seq >= rx->next) {
+    if (rx->claims) {
+        rip_claim_free(rx->claims, rx->slots, message->seq);
+        rip_wake(&c->ch.control->groups[c->group].bell);
+    } else if (message->seq >= rx->next) {
         rx->marks[message->seq & mask] &= (uint8_t)~RIP_TAKEN;
         rx->ahead--;
     } else { /* those behind it were taken in their turn: now they are ahead */

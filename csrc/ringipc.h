@@ -9,6 +9,7 @@
  *   -EMSGSIZE         longer than the lane's capacity
  *   -ESHUTDOWN        this handle is closed             -ECHILD   this handle belongs to the parent process
  *   -ENOENT           no such channel                   -EBUSY    the group has a live member
+ *   -EEXIST           the group is there, but of the other kind
  *   -EINVAL, -ENAMETOOLONG   a name that is none        -EUSERS   a table is full: lanes, groups or members
  *   -EBADMSG          damaged, or not a channel         -EPROTONOSUPPORT   another ABI version
  * A handle is used by one thread at a time; the rip_*_watch calls are the part of a wait that needs no such care.
@@ -29,7 +30,8 @@ extern "C" {
 
 enum rip_wait { RIP_WAIT_SPIN, RIP_WAIT_ADAPTIVE, RIP_WAIT_BLOCK };
 enum rip_kind { RIP_BYTES = 1, RIP_ARRAY = 2 };
-enum rip_start { RIP_OLDEST, RIP_NEWEST };
+enum rip_how { RIP_OLDEST = 0, RIP_NEWEST = 1, RIP_SHARED = 2 };
+enum rip_message_flag { RIP_REDELIVERED = 1 };
 
 struct rip_producer;
 struct rip_consumer;
@@ -44,7 +46,7 @@ struct rip_message {
     struct rip_rx *lane;
     uint32_t type; /* chosen by the sender */
     uint8_t kind;  /* enum rip_kind */
-    uint8_t flags;
+    uint8_t flags; /* enum rip_message_flag */
 };
 
 /* Which messages a consumer wants. */
@@ -86,10 +88,12 @@ void rip_producer_gate(struct rip_producer *p, struct rip_gate *gate);
 int rip_producer_close(struct rip_producer *p); /* end of stream; the mapping stays until rip_producer_free */
 void rip_producer_free(struct rip_producer *p);
 
-/* ---- consumer: the one member of an exclusive group ---- */
+/* ---- consumer: a member of a group ---- */
 
-/* -ENOENT where the channel is not there; -EBUSY with *holder the pid of the live member of this group (0: no group is free). */
-int rip_consumer_open(const char *channel, const char *group, enum rip_start start, enum rip_wait wait,
+/* how: where a new group begins, RIP_OLDEST or RIP_NEWEST, and RIP_SHARED if several members compete for its messages, each of which
+ * goes to one. -ENOENT where the channel is not there; -EBUSY with *holder the pid of the live member of this group (0: no group is
+ * free). */
+int rip_consumer_open(const char *channel, const char *group, uint32_t how, enum rip_wait wait,
                       struct rip_consumer **out, int32_t *holder);
 
 int rip_peek(struct rip_consumer *c, struct rip_message *message);       /* 1, or -EAGAIN, -ENODATA, -EOWNERDEAD, ... */

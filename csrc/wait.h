@@ -18,8 +18,8 @@ void rip_wake(_Atomic uint32_t *word);
 
 /* What a wait looks at. It is filled in by a handle and then stands alone, so that other threads can use the handle meanwhile. */
 struct rip_watch {
-    const _Atomic uint64_t *words[RIP_RX_LANES + 1]; /* ready when one of them */
-    uint64_t seen[RIP_RX_LANES + 1];                 /* is not what it was */
+    const _Atomic uint64_t *words[2 * RIP_RX_LANES + 1]; /* ready when one of them */
+    uint64_t seen[2 * RIP_RX_LANES + 1];                 /* is not what it was */
     unsigned count;
     _Atomic uint32_t *bell;
     _Atomic uint32_t *asleep32; /* the announcement: one of these two */

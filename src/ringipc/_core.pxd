@@ -11,9 +11,7 @@ cdef extern from "ringipc.h" nogil:
         RIP_WAIT_SPIN
         RIP_WAIT_ADAPTIVE
         RIP_WAIT_BLOCK
-    enum rip_start:
-        RIP_OLDEST
-        RIP_NEWEST
+    enum: RIP_NEWEST, RIP_SHARED, RIP_REDELIVERED
     struct rip_gate:
         char group[48]
         int32_t pid
@@ -27,6 +25,7 @@ cdef extern from "ringipc.h" nogil:
         rip_rx *lane
         uint32_t type
         uint8_t kind
+        uint8_t flags
     struct rip_filter:
         const uint32_t *types
         uint32_t count
@@ -43,7 +42,7 @@ cdef extern from "ringipc.h" nogil:
     void rip_producer_free(rip_producer *)
     uint64_t rip_producer_backlog(rip_producer *)
     void rip_producer_gate(rip_producer *, rip_gate *)
-    int rip_consumer_open(const char *, const char *, rip_start, rip_wait, rip_consumer **, int32_t *)
+    int rip_consumer_open(const char *, const char *, uint32_t, rip_wait, rip_consumer **, int32_t *)
     void rip_search(rip_consumer *, rip_filter *)
     int rip_consumer_close(rip_consumer *)
     void rip_consumer_free(rip_consumer *)
@@ -91,6 +90,7 @@ cdef extern from "lane.h" nogil:
     struct rip_rx:
         uint64_t next
         uint64_t held
+        void *claims
         uint64_t id
         int32_t pid
     struct rip_consumer:
@@ -110,6 +110,9 @@ cdef extern from "lane.h" nogil:
     int rip_rx_spin(const rip_consumer *, unsigned)
     int rip_rx_ready(rip_consumer *, rip_message *)
     int rip_rx_match(rip_consumer *, rip_filter *, rip_message *)
+    int rip_rx_find(rip_consumer *, rip_filter *, rip_message *)
+    int rip_rx_try(rip_consumer *, rip_message *)
+    bint rip_rx_is_there(const rip_message *)
     void rip_rx_give_back(rip_consumer *, const rip_message *)
     int rip_rx_latest(rip_consumer *, rip_message *)
     void rip_rx_take(rip_consumer *, const rip_message *)

@@ -38,6 +38,8 @@ cdef extern from "numpy/arrayobject.h":
 cnp.import_array()
 
 ABI = RIP_ABI
+NEWEST = RIP_NEWEST
+SHARED = RIP_SHARED
 MAX_CHANNEL_NAME = RIP_MAX_CHANNEL_NAME
 MAX_GROUP_NAME = RIP_MAX_GROUP_NAME
 
@@ -567,7 +569,7 @@ cdef class Hold:
 
 
 cdef class BaseConsumer:
-    """The reading end of a channel: the one member of an exclusive group."""
+    """The reading end of a channel: a member of a group."""
 
     cdef rip_consumer *c
     cdef int copy
@@ -602,7 +604,7 @@ cdef class BaseConsumer:
 
     # ---- opening and closing ----
 
-    def _open(self, bytes channel, bytes group, int start, int wait, copy):
+    def _open(self, bytes channel, bytes group, uint32_t how, int wait, copy):
         """0 and 0, or an error code and the pid of the group's live member."""
         if self.c is not NULL:
             raise RuntimeError("this Consumer is open already")
@@ -612,7 +614,7 @@ cdef class BaseConsumer:
         cdef int32_t holder = 0
         cdef int rc
         with nogil:
-            rc = rip_consumer_open(name, group_name, <rip_start>start, <rip_wait>wait, &c, &holder)
+            rc = rip_consumer_open(name, group_name, how, <rip_wait>wait, &c, &holder)
         self.c = c
         self.copy = COPY_DEFAULT if copy is None else COPY_ALWAYS if copy else COPY_NEVER
         return rc, holder
@@ -704,13 +706,19 @@ cdef class BaseConsumer:
     @cython.final
     cdef Hold hold(self, const rip_message *message):
         """Takes charge of a message that is taken."""
+        cdef Hold hold = self.pointer(message)
+        hold.lane = message.lane
+        self.holds += 1
+        return hold
+
+    @cython.final
+    cdef Hold pointer(self, const rip_message *message):
+        """Points at a message without keeping it there."""
         cdef Hold hold = Hold.__new__(Hold)
         hold.consumer = self
-        hold.lane = message.lane
         hold.seq = message.seq
         hold.data = message.data
         hold.length = message.length
-        self.holds += 1
         return hold
 
     @cython.final
@@ -830,34 +838,30 @@ cdef class BaseConsumer:
             rip_search(self.c, &filter)
         while True:
             left = timeout if deadline == 0 or deadline == RIP_FOREVER else seconds_until(deadline)
-            if self.look_for_long(0, &message, left, rip_rx_match, &filter):
+            if self.look_for_long(0, &message, left, rip_rx_find, &filter):
                 return None
+            # It is looked at where it lies, and taken afterwards: if that succeeds, nobody has changed it meanwhile.
             candidate = self.wrap(&message)
-            if self.likes(where, candidate, &message):
+            try:
+                liked = where(candidate)
+            except Exception:
+                if rip_check(&self.c.ch) != 0 or rip_rx_is_there(&message):
+                    raise
+                continue  # what where was shown had gone to another member, and may have been anything
+            if liked and rip_check(&self.c.ch) == 0 and rip_rx_try(self.c, &message):
+                candidate.redelivered = message.flags & RIP_REDELIVERED
+                candidate.hold.lane = message.lane
+                self.holds += 1
                 return candidate
-
-    @cython.final
-    cdef bint likes(self, object where, Message candidate, const rip_message *message) except -1:
-        """Gives the message back if the answer is no, or an exception."""
-        cdef bint yes = False
-        try:
-            yes = bool(where(candidate))
-        finally:
-            if not yes:
-                candidate.content = None
-                candidate.hold.lane = NULL  # there is nothing left for it to let go
-                candidate.hold = None
-                self.holds -= 1
-                if rip_check(&self.c.ch) == 0:
-                    rip_rx_give_back(self.c, message)
-        return yes
+            candidate.release()
 
     @cython.final
     cdef Message wrap(self, const rip_message *raw):
         cdef Message message = Message.__new__(Message)
         message.consumer = self
-        message.hold = self.hold(raw)
+        message.hold = self.pointer(raw)
         message.type = raw.type
+        message.redelivered = raw.flags & RIP_REDELIVERED
         message.kind = raw.kind
         message.seq = raw.seq
         message.timestamp = rip_message_time(raw.lane, raw.ticks)
@@ -935,7 +939,11 @@ cdef class BaseConsumer:
         got.append(self.receive(&message, False))
         while len(got) < max and not self.leaving and rip_check(&self.c.ch) == 0:
             # Something that may raise waits for the next call, where nothing is got before it.
-            if rip_rx_ready(self.c, &message) != 1 or not self.is_plain(&message):
+            if rip_rx_ready(self.c, &message) != 1:
+                break
+            if not self.is_plain(&message):
+                if message.lane.claims is not NULL:
+                    rip_rx_give_back(self.c, &message)
                 break
             if message.kind == RIP_BYTES and self.copy != COPY_NEVER and message.length < LARGE:
                 data = PyBytes_FromStringAndSize(<const char *>message.data, <Py_ssize_t>message.length)
@@ -967,7 +975,10 @@ cdef class BaseConsumer:
             if found is None:
                 self._fail(-ETIMEDOUT, timeout)
             return found
-        return self.wrap(&raw)
+        cdef Message message = self.wrap(&raw)
+        message.hold.lane = raw.lane
+        self.holds += 1
+        return message
 
     def __iter__(self):
         return self
@@ -1012,6 +1023,8 @@ cdef class Message:
         The pid of its producer.
     lane : int
         Tells the producers of a channel apart; never used twice in it.
+    redelivered : bool
+        Another member of a shared group had it, and died, or left, without letting it go.
     """
 
     cdef BaseConsumer consumer
@@ -1023,6 +1036,7 @@ cdef class Message:
     cdef readonly uint64_t timestamp
     cdef readonly int32_t producer
     cdef readonly uint64_t lane
+    cdef readonly bint redelivered
 
     @property
     def payload(self):

@@ -10,10 +10,10 @@ import numpy as np
 
 from . import channel as _channel
 from . import codec, errors, exits
-from ._core import BaseConsumer
+from ._core import NEWEST, SHARED, BaseConsumer
 from .producer import WAITS, Wait
 
-STARTS: dict[str, int] = {"oldest": 0, "newest": 1}
+STARTS: dict[str, int] = {"oldest": 0, "newest": NEWEST}
 _LOOK_EVERY = 0.01  # seconds, for a channel that is not there yet
 
 
@@ -45,7 +45,7 @@ class ConsumerStats:
 
 
 class Consumer(BaseConsumer):
-    """The one member of a group, which sees every message of every producer of a channel, each producer's in order.
+    """A member of a group; every group sees every message of every producer of a channel, each producer's in order.
 
     Threads may share it: each message goes to one of them.
 
@@ -55,6 +55,9 @@ class Consumer(BaseConsumer):
         Its name. A producer makes it.
     group
         At most 47 bytes. Every group sees every message.
+    shared
+        False: the group is exclusive, this consumer its one member. True: its members compete, and each message goes to
+        one of them, a work queue. What a member holds when it dies, or leaves, goes to the others.
     start
         Where a group begins: at the "oldest" message still there, or after the "newest".
     copy
@@ -70,7 +73,7 @@ class Consumer(BaseConsumer):
     ChannelNotFound
         There was no such channel within timeout seconds.
     GroupBusy
-        The group has a member that lives.
+        The group is exclusive and has a member that lives.
     Incompatible, Corrupt, SystemRefused
         As for `Producer`.
 
@@ -92,6 +95,7 @@ class Consumer(BaseConsumer):
         channel: str,
         *,
         group: str = "default",
+        shared: bool = False,
         start: Literal["oldest", "newest"] = "oldest",
         copy: bool | None = None,
         wait: Wait = "adaptive",
@@ -106,9 +110,10 @@ class Consumer(BaseConsumer):
         _channel.check_base()
         self.channel = channel
         self.group = group
+        how = STARTS[start] | (SHARED if shared else 0)
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            code, holder = self._open(name, group_name, STARTS[start], WAITS[wait], copy)
+            code, holder = self._open(name, group_name, how, WAITS[wait], copy)
             if code != -errno.ENOENT or (deadline is not None and time.monotonic() >= deadline):
                 break
             time.sleep(_LOOK_EVERY if deadline is None else min(_LOOK_EVERY, max(0.0, deadline - time.monotonic())))
@@ -116,6 +121,12 @@ class Consumer(BaseConsumer):
             raise errors.GroupBusy(
                 f"channel {channel!r}: group {group!r} is exclusive, and pid {holder} is its member; "
                 "give this consumer another group"
+            )
+        if code == -errno.EEXIST:
+            kind = "exclusive" if shared else "shared"
+            raise errors.Incompatible(
+                f"channel {channel!r}: group {group!r} is {kind}; say shared={not shared}, "
+                "or give this consumer another group"
             )
         if code < 0:
             _channel.fail(code, channel)

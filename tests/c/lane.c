@@ -220,7 +220,7 @@ static uint64_t oldest_of(const struct model *m, unsigned lane) {
     return oldest == UINT64_MAX ? m->floor[lane] : oldest;
 }
 
-static void model_join(struct model *m, unsigned g, enum rip_start start) {
+static void model_join(struct model *m, unsigned g, uint32_t start) {
     char name[8];
     snprintf(name, sizeof name, "g%u", g);
     for (unsigned lane = 0; lane < LANES; lane++) {
@@ -812,7 +812,7 @@ static void fails_to_attach_without_descriptors(void) {
     CHECK_IS(put_number(p, 1, 0), 0);
     close_producer(p);
     for (int files = 0; files < 3; files++) {
-        for (enum rip_start start = RIP_OLDEST; start <= RIP_NEWEST; start++) {
+        for (uint32_t start = RIP_OLDEST; start <= RIP_NEWEST; start++) {
             allow_files(files);
             int rc = rip_consumer_open("c", "g", start, RIP_WAIT_BLOCK, &c, &holder);
             allow_files(-1);

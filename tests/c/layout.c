@@ -57,7 +57,7 @@ static int try_producer(void) {
     return rc;
 }
 
-static int try_consumer_at(enum rip_start start) {
+static int try_consumer_at(uint32_t start) {
     struct rip_consumer *c = NULL;
     int32_t holder;
     int rc = rip_consumer_open("bad", "g", start, RIP_WAIT_BLOCK, &c, &holder);
@@ -267,7 +267,7 @@ static void damaged_lane(void) {
 static void fails_to_attach(void) {
     uint64_t messages;
     begin();
-    for (enum rip_start start = RIP_OLDEST; start <= RIP_NEWEST; start++) {
+    for (uint32_t start = RIP_OLDEST; start <= RIP_NEWEST; start++) {
         make_bad();
         patch64("lane-0", 24, 7);
         CHECK_IS(try_consumer_at(start), -EBADMSG);

@@ -1,0 +1,162 @@
+#include "claims.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static void name_of(uint64_t group, uint64_t lane, char out[64]) {
+    snprintf(out, 64, "claims-%llu-%llu", (unsigned long long)group, (unsigned long long)lane);
+}
+
+static uint64_t size_of(uint64_t slots) {
+    return rip_round_up(sizeof(struct rip_claims) + slots * sizeof(uint64_t), RIP_PAGE);
+}
+
+static int make(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t slots, struct rip_segment *out) {
+    char name[64];
+    name_of(group, lane, name);
+    int rc = rip_segment_make(ch->dir, size_of(slots), ch->mode, out);
+    if (rc != 0) {
+        return rc;
+    }
+    struct rip_claims *claims = out->at; /* all zero: free */
+    claims->identity = (struct rip_identity){RIP_MAGIC, RIP_ABI, RIP_FILE_CLAIMS, out->size};
+    claims->slots = slots;
+    rc = rip_segment_name(ch->dir, out, name);
+    if (rc != 0) {
+        rip_segment_close(out);
+        return rc;
+    }
+    rip_segment_close_fd(out);
+    return 0;
+}
+
+int rip_claims_find(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t *slots, struct rip_segment *out) {
+    char name[64];
+    name_of(group, lane, name);
+    int rc = rip_segment_open(ch->dir, name, RIP_FILE_CLAIMS, 1, out);
+    if (rc != 0) {
+        return rc;
+    }
+    const volatile struct rip_claims *claims = out->at; /* volatile: read once */
+    *slots = out->size < sizeof *claims ? 0 : claims->slots;
+    if (*slots == 0 || *slots > RIP_MAX_SLOTS || (*slots & (*slots - 1)) || out->size != size_of(*slots)) {
+        rip_segment_close(out);
+        return -EBADMSG;
+    }
+    rip_segment_close_fd(out); /* the mapping is enough */
+    return 0;
+}
+
+int rip_claims_open(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t slots, struct rip_segment *out) {
+    uint64_t has;
+    int rc = rip_claims_find(ch, group, lane, &has, out);
+    if (rc == -ENOENT) {
+        return make(ch, group, lane, slots, out);
+    }
+    if (rc == 0 && has != slots) {
+        rip_segment_close(out);
+        return -EBADMSG;
+    }
+    return rc;
+}
+
+void rip_claims_remove(struct rip_channel *ch, uint64_t group, uint64_t lane) {
+    char name[64];
+    name_of(group, lane, name);
+    unlinkat(ch->dir, name, 0); /* not there: a group that does not compete */
+}
+
+static uint64_t seq_of(uint64_t word) { return word >> RIP_CLAIM_SEQ_SHIFT; }
+
+static int is_free(uint64_t word, uint64_t seq) {
+    return seq_of(word) < seq || (seq_of(word) == seq && (word & RIP_CLAIM_STATE) == RIP_FREE);
+}
+
+int rip_claim_is_free(const struct rip_claims *claims, uint64_t slots, uint64_t seq) {
+    /* acquire: pairs with the compare-and-swap of whoever ended the message of the lap before */
+    return is_free(atomic_load_explicit(&claims->words[seq & (slots - 1)], memory_order_acquire), seq);
+}
+
+int rip_claim(struct rip_claims *claims, uint64_t slots, uint64_t seq, uint32_t member, int *redelivered) {
+    _Atomic uint64_t *place = &claims->words[seq & (slots - 1)];
+    uint64_t word = atomic_load_explicit(place, memory_order_relaxed); /* relaxed: the compare-and-swap decides */
+    while (is_free(word, seq)) {
+        uint64_t again = seq_of(word) == seq ? word & RIP_CLAIM_REDELIVERED : 0;
+        uint64_t ours = seq << RIP_CLAIM_SEQ_SHIFT | (uint64_t)member << RIP_CLAIM_MEMBER_SHIFT | again | RIP_CLAIMED;
+        /* acq_rel: pairs with itself in other members; nobody has ended the message, so the producer cannot have reused it */
+        if (atomic_compare_exchange_weak_explicit(place, &word, ours, memory_order_acq_rel, memory_order_relaxed)) {
+            *redelivered = again != 0;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Two members that end neighbouring messages at once: each stores its word, then looks at the other's. seq_cst, so that one of
+ * them at least sees both and moves on. */
+static void move_cursor(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor) {
+    uint64_t held = atomic_load_explicit(&cursor->held, memory_order_seq_cst);
+    for (;;) {
+        uint64_t word = atomic_load_explicit(&claims->words[held & (slots - 1)], memory_order_seq_cst);
+        if (seq_of(word) != held || (word & RIP_CLAIM_STATE) != RIP_DONE) {
+            return;
+        }
+        /* release: pairs with the acquire in rip_reclaim; on failure another has moved it, and we go on from there */
+        if (atomic_compare_exchange_strong_explicit(&cursor->held, &held, held + 1, memory_order_seq_cst,
+                                                    memory_order_seq_cst)) {
+            held++;
+        }
+    }
+}
+
+void rip_claim_end(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t seq) {
+    atomic_store_explicit(&claims->words[seq & (slots - 1)], seq << RIP_CLAIM_SEQ_SHIFT | RIP_DONE,
+                          memory_order_seq_cst);
+    move_cursor(claims, slots, cursor);
+}
+
+void rip_claim_free(struct rip_claims *claims, uint64_t slots, uint64_t seq) {
+    _Atomic uint64_t *place = &claims->words[seq & (slots - 1)];
+    uint64_t again = atomic_load_explicit(place, memory_order_relaxed) & RIP_CLAIM_REDELIVERED; /* relaxed: ours */
+    atomic_store_explicit(place, seq << RIP_CLAIM_SEQ_SHIFT | again | RIP_FREE, memory_order_release);
+    atomic_fetch_add_explicit(&claims->returned, 1, memory_order_release); /* pairs with the acquire in rip_rx_look */
+}
+
+/* Frees a member's claims in one lane: how many. */
+static uint64_t return_lane(struct rip_claims *claims, uint64_t slots, uint32_t member) {
+    uint64_t returned = 0;
+    for (uint64_t i = 0; i < slots; i++) {
+        uint64_t word = atomic_load_explicit(&claims->words[i], memory_order_acquire);
+        uint64_t its = word >> RIP_CLAIM_MEMBER_SHIFT & (RIP_MAX_MEMBERS - 1);
+        if ((word & RIP_CLAIM_STATE) == RIP_CLAIMED && its == member) {
+            word = seq_of(word) << RIP_CLAIM_SEQ_SHIFT | RIP_CLAIM_REDELIVERED | RIP_FREE;
+            atomic_store_explicit(&claims->words[i], word,
+                                  memory_order_release); /* nobody else changes a dead member's claim */
+            returned++;
+        }
+    }
+    return returned;
+}
+
+void rip_claims_return(struct rip_channel *ch, uint32_t group, uint32_t member) {
+    struct rip_control *control = ch->control;
+    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+        struct rip_lane_entry *lane = &control->lanes[i];
+        struct rip_segment segment;
+        uint64_t slots;
+        if (atomic_load_explicit(&lane->state, memory_order_relaxed) == RIP_LANE_FREE ||
+            rip_claims_find(ch, control->groups[group].id, lane->id, &slots, &segment) != 0) {
+            continue; /* no member has come across this lane, or nobody could read what is there */
+        }
+        struct rip_claims *claims = segment.at;
+        if (return_lane(claims, slots, member)) {
+            /* release: pairs with the acquire in rip_rx_look */
+            atomic_fetch_add_explicit(&claims->returned, 1, memory_order_release);
+        }
+        move_cursor(claims, slots, &control->cursors[group][i]);
+        rip_segment_close(&segment);
+        rip_ring_lane(lane);
+    }
+    rip_wake(&control->groups[group].bell);
+}

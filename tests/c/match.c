@@ -1,0 +1,190 @@
+/* Messages taken out of their turn, and given back, against a model that remembers what has become of each. */
+#include "check.h"
+
+#define SLOTS 32u
+#define MANY 40000u
+
+enum fate { WAITS, TAKEN, RELEASED };
+
+struct model {
+    struct rip_producer *p;
+    struct rip_consumer *c;
+    uint64_t tail, oldest; /* of those that are not released */
+    uint8_t fate[MANY];
+    uint32_t type[MANY];
+    struct rip_message message[SLOTS];
+};
+
+static struct model m;
+
+static void model_put(struct random *r) {
+    unsigned char data[200];
+    uint64_t length = random_below(r, sizeof data);
+    uint32_t type = (uint32_t)random_below(r, 5);
+    fill(data, length, 0, m.tail);
+    int rc = rip_put(m.p, data, length, type, RIP_BYTES, 0);
+    CHECK_IS(rc, m.tail - m.oldest < SLOTS ? 0 : -ETIMEDOUT);
+    if (rc == 0) {
+        m.type[m.tail] = type;
+        m.fate[m.tail++] = WAITS;
+    }
+}
+
+static void took(const struct rip_message *message, uint64_t seq) {
+    CHECK_IS(message->seq, seq);
+    CHECK_IS(message->type, m.type[seq]);
+    CHECK(is_filled(message->data, message->length, 0, seq));
+    m.fate[seq] = TAKEN;
+    m.message[seq % SLOTS] = *message;
+}
+
+/* The one that a search finds from seq on, or the tail. */
+static uint64_t wanted(const struct rip_filter *filter, uint64_t seq) {
+    uint64_t found = m.tail;
+    for (; seq < m.tail; seq++) {
+        int wants = filter->count == 0;
+        for (uint32_t i = 0; i < filter->count; i++) {
+            wants |= filter->types[i] == m.type[seq];
+        }
+        if (wants && m.fate[seq] == WAITS && (found == m.tail || (filter->lowest && m.type[seq] < m.type[found]))) {
+            found = seq;
+        }
+    }
+    return found;
+}
+
+static void model_get(struct random *r) {
+    uint32_t types[3];
+    struct rip_filter filter = {.types = types, .count = (uint32_t)random_below(r, 4)};
+    filter.lowest = random_below(r, 2) == 0;
+    for (unsigned i = 0; i < 3; i++) {
+        types[i] = (uint32_t)random_below(r, 6); /* one type is never sent */
+    }
+    uint64_t seq = wanted(&filter, m.oldest);
+    struct rip_message message;
+    int rc = filter.count == 0 && !filter.lowest ? rip_get(m.c, &message, 0) : rip_get_match(m.c, &filter, &message, 0);
+    CHECK_IS(rc, seq == m.tail ? -ETIMEDOUT : 1);
+    if (rc == 1) {
+        took(&message, seq);
+    }
+}
+
+static void let_go(uint64_t seq) {
+    m.fate[seq] = RELEASED;
+    while (m.oldest < m.tail && m.fate[m.oldest] == RELEASED) {
+        m.oldest++;
+    }
+}
+
+static void model_latest(void) {
+    struct rip_message message;
+    uint64_t newest = m.tail;
+    for (uint64_t seq = m.oldest; seq < m.tail; seq++) {
+        newest = m.fate[seq] == WAITS ? seq : newest;
+    }
+    int rc = rip_get_latest(m.c, &message, 0);
+    CHECK_IS(rc, newest == m.tail ? -ETIMEDOUT : 1);
+    for (uint64_t seq = m.oldest; rc == 1 && seq < newest; seq++) {
+        if (m.fate[seq] == WAITS) {
+            let_go(seq);
+        }
+    }
+    if (rc == 1) {
+        took(&message, newest);
+    }
+}
+
+/* One that is taken, or the tail. */
+static uint64_t any_taken(struct random *r) {
+    for (unsigned tries = 0; tries < 8 && m.oldest < m.tail; tries++) {
+        uint64_t seq = m.oldest + random_below(r, m.tail - m.oldest);
+        if (m.fate[seq] == TAKEN) {
+            return seq;
+        }
+    }
+    return m.tail;
+}
+
+/* Looks at what is there, one after the other, and keeps one or none; each is offered once. */
+static void model_browse(struct random *r) {
+    struct rip_filter filter = {.count = 0};
+    struct rip_message message;
+    int rc;
+    rip_search(m.c, &filter);
+    for (uint64_t seq = wanted(&filter, m.oldest); seq < m.tail; seq = wanted(&filter, seq + 1)) {
+        CHECK_IS(rip_match(m.c, &filter, &message), 1);
+        took(&message, seq);
+        if (random_below(r, 8) == 0) {
+            return;
+        }
+        rip_give_back(m.c, &message);
+        m.fate[seq] = WAITS;
+    }
+    rc = rip_match(m.c, &filter, &message);
+    CHECK_IS(rc, -EAGAIN);
+}
+
+static void against_a_model(void) {
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct random r = {seed};
+        memset(&m, 0, sizeof m);
+        m.p = open_producer("c", 2 * RIP_PAGE, SLOTS);
+        m.c = open_consumer("c", "g", RIP_OLDEST);
+        for (unsigned step = 0; step < MANY - 1; step++) {
+            uint64_t what = random_below(&r, 1000), seq = any_taken(&r);
+            if (what < 350) {
+                model_put(&r);
+            } else if (what < 600) {
+                model_get(&r);
+            } else if (what < 900) {
+                if (seq < m.tail) {
+                    CHECK(is_filled(m.message[seq % SLOTS].data, m.message[seq % SLOTS].length, 0, seq));
+                    rip_release(m.c, &m.message[seq % SLOTS]);
+                    let_go(seq);
+                }
+            } else if (what < 970) {
+                if (seq < m.tail) {
+                    rip_give_back(m.c, &m.message[seq % SLOTS]);
+                    m.fate[seq] = WAITS;
+                }
+            } else if (what < 990) {
+                model_browse(&r);
+            } else if (what < 993) {
+                model_latest();
+            }
+            CHECK_IS(rip_producer_backlog(m.p), m.tail - m.oldest);
+        }
+        CHECK(m.tail > 1000);
+        close_producer(m.p);
+        close_consumer(m.c);
+    }
+}
+
+static void tail_goes_back(void) {
+    for (uint64_t tail = 0; tail < 4; tail++) {
+        static const uint32_t never = 9;
+        struct rip_filter filter = {.types = &never, .count = 1};
+        struct rip_message message;
+        struct rip_producer *p = open_producer("c", RIP_PAGE, 8);
+        struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+        for (uint64_t n = 0; n < 4; n++) {
+            CHECK_IS(put_number(p, n, 0), 0);
+        }
+        CHECK_IS(get_number(c, 0), 0);
+        rip_search(c, &filter);
+        CHECK_IS(rip_match(c, &filter, &message), -EAGAIN);
+        atomic_store_explicit(&p->lane->tail, tail, memory_order_relaxed);
+        alarm(5);
+        CHECK(rip_match(c, &filter, &message) < 0);
+        alarm(0);
+        atomic_store_explicit(&p->lane->tail, 4, memory_order_relaxed);
+        close_producer(p);
+        close_consumer(c);
+    }
+}
+
+int main(void) {
+    run("what is taken out of turn, given back and let go is what a model says", against_a_model);
+    run("a search ends where a tail goes back", tail_goes_back);
+    return 0;
+}

@@ -1,0 +1,210 @@
+"""Shared groups: members compete, each message goes to one of them, and none is lost when a member dies."""
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+
+import numpy as np
+import pytest
+
+from ringipc import ChannelNotFound, Consumer, Empty, EndOfStream, GroupBusy, Incompatible, Producer, ProducerDied
+
+Start = Callable[..., BaseProcess]
+
+
+def test_each_message_goes_to_one_member(producer: Producer) -> None:
+    with Consumer("c", shared=True) as one, Consumer("c", shared=True) as two:
+        producer.put_many([b"%d" % k for k in range(10)])
+        assert [one.get(), two.get(), two.get(), one.get()] == [b"0", b"1", b"2", b"3"]
+        assert two.get_many(3) == [b"4", b"5", b"6"]
+        assert one.get_many(10) == [b"7", b"8", b"9"]
+        for consumer in (one, two):
+            with pytest.raises(Empty):
+                consumer.get_nowait()
+        assert producer.stats.backlog == 0
+
+
+def test_shared_and_exclusive_groups_stand_beside_each_other(producer: Producer) -> None:
+    with (
+        Consumer("c", group="work", shared=True) as one,
+        Consumer("c", group="work", shared=True) as two,
+        Consumer("c", group="log") as log,
+    ):
+        producer.put_many([b"a", b"b"])
+        assert {one.get(), two.get()} == {b"a", b"b"}
+        assert log.get_many(9) == [b"a", b"b"]
+
+
+def test_a_group_is_of_one_kind(producer: Producer) -> None:
+    with Consumer("c", shared=True):
+        with pytest.raises(Incompatible, match="group 'default' is shared; say shared=True"):
+            Consumer("c")
+    with Consumer("c"):
+        with pytest.raises(Incompatible, match="group 'default' is exclusive; say shared=False"):
+            Consumer("c", shared=True)
+        with pytest.raises(GroupBusy):
+            Consumer("c")
+
+
+def test_what_a_member_holds_when_it_leaves_goes_to_the_others(producer: Producer) -> None:
+    with Consumer("c", shared=True) as stays:
+        leaves = Consumer("c", shared=True)
+        producer.put_many([b"%d" % k for k in range(4)])
+        first, second = leaves.message(), leaves.message()
+        assert not first.redelivered
+        second.release()
+        leaves._end(exiting=True)
+        again = stays.message()
+        assert (again.payload, again.redelivered) == (b"0", True)
+        assert stays.get_many(9) == [b"2", b"3"]
+        del again
+        assert producer.stats.backlog == 0
+        first.release()
+
+
+def test_views_and_messages_are_let_go_in_any_order() -> None:
+    rng = random.Random(5)
+    with Producer("c", capacity=1 << 16, slots=16) as producer:
+        members = [Consumer("c", shared=True, copy=False) for _ in range(3)]
+        held = {}
+        put = taken = 0
+        for _ in range(20_000):
+            choice = rng.random()
+            if choice < 0.4:
+                put += producer.put_many([np.full(rng.randrange(50), put)], timeout=0)
+            elif choice < 0.7:
+                try:
+                    held[taken] = members[rng.randrange(3)].get_nowait()
+                    taken += 1
+                except Empty:
+                    assert taken == put
+            elif held:
+                seq = rng.choice(list(held))
+                assert (held.pop(seq) == seq).all()
+            assert producer.stats.backlog == put - min(held, default=taken)
+        held.clear()
+        for member in members:
+            member.close()
+
+
+def test_types_and_conditions_work_in_a_shared_group(producer: Producer) -> None:
+    with Consumer("c", shared=True) as one, Consumer("c", shared=True) as two:
+        for k in range(8):
+            producer.put(b"%d" % k, type=k % 4)
+        assert one.get(type=2) == b"2"
+        assert two.get(type={2, 3}) == b"3"
+        assert two.get(where=lambda m: m.payload == b"5") == b"5"
+        assert one.get(type="lowest") == b"0"
+        with pytest.raises(ZeroDivisionError):
+            one.get(where=lambda m: 1 // 0)
+        assert [two.get(timeout=0), one.get(timeout=0)] == [b"1", b"4"]
+        assert one.get_many(9) == [b"6", b"7"]
+        assert producer.stats.backlog == 0
+
+
+def test_latest_in_a_shared_group(producer: Producer) -> None:
+    with Consumer("c", shared=True) as one, Consumer("c", shared=True) as two:
+        producer.put_many([b"%d" % k for k in range(5)])
+        held = one.message()
+        assert two.latest() == b"4"
+        assert held.payload == b"0"
+        with pytest.raises(Empty):
+            one.get_nowait()
+        held.release()
+        assert producer.stats.backlog == 0
+
+
+def test_the_stream_ends_only_when_no_member_holds_anything() -> None:
+    with Producer("c", capacity=4096) as producer:
+        one, two = Consumer("c", shared=True), Consumer("c", shared=True)
+        producer.put(b"a")
+    held = one.message()
+    with pytest.raises(Empty):
+        two.get(timeout=0.1)
+    held.release()
+    for member in (one, two):
+        with pytest.raises(EndOfStream):
+            member.get(timeout=5)
+        member.close()
+
+
+def work(channel: str, results: str, crash: float, seed: int) -> None:
+    """Handles messages, and is killed by itself at a random moment while it holds some."""
+    rng = random.Random(seed)
+    try:
+        consumer = Consumer(channel, shared=True, timeout=0)
+    except ChannelNotFound:  # a successor that came when all was done
+        return
+    with consumer, Producer(results, capacity="1 MiB") as done:
+        while True:
+            try:
+                message = consumer.message(timeout=30)
+            except EndOfStream:
+                return
+            except ProducerDied:
+                continue
+            if rng.random() < crash:
+                os.kill(os.getpid(), signal.SIGKILL)
+            number = int(message.payload[0])
+            done.put(b"%d %d %d" % (message.lane, number, message.redelivered))
+            message.release()
+
+
+def produce(channel: str, first: int, count: int) -> None:
+    with Producer(channel, capacity="1 MiB", slots=64) as producer:
+        for k in range(count):
+            producer.put(np.full(20, first + k), timeout=30)
+
+
+def test_members_killed_at_random_lose_nothing(start: Start) -> None:
+    """Every message is handled at least once, and only those marked as redelivered twice."""
+    producers, count, members = 4, 1500, 6
+    keeper = Producer("work", capacity=4096)
+    member = Consumer("work", shared=True)  # takes nothing; a group whose last member dies is forgotten
+    with Producer("results", capacity=4096) as own, Consumer("results") as results:
+        workers = [start(work, "work", "results", 0.004, seed) for seed in range(members)]
+        for k in range(producers):
+            start(produce, "work", k * count, count)
+        handled: Counter[int] = Counter()
+        again: Counter[int] = Counter()
+        seed = members
+        deadline = time.monotonic() + 45
+        while len(handled) < producers * count:
+            assert time.monotonic() < deadline, f"{len(handled)} of {producers * count} handled"
+            try:
+                _, number, redelivered = results.get(timeout=0.2).split()
+                handled[int(number)] += 1
+                again[int(number)] += int(redelivered)
+            except Empty:
+                pass
+            except ProducerDied:
+                seed += 1
+                workers.append(start(work, "work", "results", 0.004 if seed < 20 else 0.0, seed))
+        keeper.close()
+        member.close()
+        own.close()
+        for message in results_to_the_end(results):
+            _, number, redelivered = message.split()
+            handled[int(number)] += 1
+            again[int(number)] += int(redelivered)
+    for worker in workers:
+        worker.join(20)
+    assert sorted(handled) == list(range(producers * count))
+    for number, times in handled.items():
+        assert times == 1 or again[number] >= times - 1, number
+    assert sum(worker.exitcode == -9 for worker in workers) >= 5
+
+
+def results_to_the_end(results: Consumer) -> list[bytes]:
+    got = []
+    while True:
+        try:
+            got.append(results.get(timeout=20))
+        except EndOfStream:
+            return got
+        except ProducerDied:
+            continue

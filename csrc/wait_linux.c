@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SPIN_MAX_NS 40000u /* about what a sleep and a wake-up cost */
+#define SPIN_MAX_NS 60000u /* a little more than a sleep and a wake-up cost */
 #define SPIN_MIN_NS 1000u
 #define PROBE_EVERY 16u /* now and then spin long again: the peer may have become prompt */
 

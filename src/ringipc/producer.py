@@ -63,7 +63,7 @@ class Producer(BaseProducer):
         Messages in flight; rounded up to a power of two.
     wait
         How `put` waits for room: "spin" burns a core for the lowest latency, "block" sleeps at once, "adaptive" spins
-        for as long as has paid lately, at most 40 microseconds, then sleeps.
+        for as long as has paid lately, at most 60 microseconds, then sleeps.
     mode
         The permissions of the files.
 

@@ -114,7 +114,7 @@ static void small_messages(void) {
 
 static void large_messages(void) {
     for (enum rip_wait wait = RIP_WAIT_SPIN; wait <= RIP_WAIT_BLOCK; wait++) {
-        run_stream((struct stream){wait, 600, 1 << 20, 64, 4 << 20, 0, 1, 1});
+        run_stream((struct stream){wait, 300, 1 << 20, 64, 4 << 20, 0, 1, 1});
     }
 }
 
@@ -431,7 +431,7 @@ static void forks_while_attaching(void) {
 
 static int opens_and_looks(void *argument) {
     (void)argument;
-    for (unsigned i = 0; i < 1000; i++) {
+    for (unsigned i = 0; i < 500; i++) {
         struct rip_producer *p = open_producer("c", RIP_PAGE << (i % 8), 4);
         struct stat file, ours;
         CHECK_IS(stat(path_of("c", "control"), &file) ? errno : 0, 0);

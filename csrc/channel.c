@@ -154,7 +154,7 @@ int rip_read_tail(struct rip_channel *ch, uint64_t id, uint64_t *tail) {
     rip_lane_name(id, name);
     int fd = openat(ch->dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) {
-        return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -errno : 0;
+        return rip_is_short(-errno) ? -errno : 0;
     }
     if (pread(fd, tail, sizeof *tail, offsetof(struct rip_lane, tail)) != sizeof *tail) {
         *tail = 0;
@@ -245,21 +245,21 @@ void rip_group_leave(struct rip_channel *ch, uint32_t group) {
     }
 }
 
-void rip_member_leave(struct rip_channel *ch, uint32_t member) {
+int rip_member_leave(struct rip_channel *ch, uint32_t member) {
     uint32_t group = ch->control->members[member].index;
     if (group >= RIP_MAX_GROUPS) {
-        return;
+        return 0;
     }
     if (ch->control->groups[group].flags & RIP_SHARED) {
         for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
             const struct rip_member *other = &ch->control->members[i];
             if (i != member && other->role == RIP_A_CONSUMER && other->index == group) {
-                rip_claims_return(ch, group, member);
-                return;
+                return rip_claims_return(ch, group, member);
             }
         }
     }
     rip_group_leave(ch, group);
+    return 0;
 }
 
 void rip_lanes_retire(struct rip_channel *ch) {

@@ -26,6 +26,9 @@ struct rip_channel {
     char name[RIP_MAX_CHANNEL_NAME + 1];
 };
 
+/* An error that says nothing about what is there: this process cannot look at it now. */
+static inline int rip_is_short(int rc) { return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM; }
+
 /* 0 if a handle may be used, else -ESHUTDOWN or -ECHILD. */
 static inline int rip_check(const struct rip_channel *ch) {
     return ch->state == RIP_OPEN ? 0 : ch->state == RIP_FORKED ? -ECHILD : -ESHUTDOWN;
@@ -54,8 +57,9 @@ void rip_lane_name(uint64_t id, char out[32]);
 void rip_lanes_retire(struct rip_channel *ch);
 /* A group goes: its cursors gate no more; the lock must be held. */
 void rip_group_leave(struct rip_channel *ch, uint32_t group);
-/* What a member of a group held goes back to the others; the last one's group goes with it. The lock must be held. */
-void rip_member_leave(struct rip_channel *ch, uint32_t member);
+/* What a member of a group held goes back to the others; the last one's group goes with it. 0, or -EMFILE and
+ * the like: then it is to be called again. The lock must be held. */
+int rip_member_leave(struct rip_channel *ch, uint32_t member);
 
 /* Wakes the groups that sleep. Out of line: a publish calls it only when somebody does. */
 void rip_ring_groups(struct rip_control *control);

@@ -139,15 +139,20 @@ static uint64_t return_lane(struct rip_claims *claims, uint64_t slots, uint32_t 
     return returned;
 }
 
-void rip_claims_return(struct rip_channel *ch, uint32_t group, uint32_t member) {
+int rip_claims_return(struct rip_channel *ch, uint32_t group, uint32_t member) {
     struct rip_control *control = ch->control;
+    int result = 0;
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         struct rip_lane_entry *lane = &control->lanes[i];
         struct rip_segment segment;
         uint64_t slots;
-        if (atomic_load_explicit(&lane->state, memory_order_relaxed) == RIP_LANE_FREE ||
-            rip_claims_find(ch, control->groups[group].id, lane->id, &slots, &segment) != 0) {
-            continue; /* no member has come across this lane, or nobody could read what is there */
+        if (atomic_load_explicit(&lane->state, memory_order_relaxed) == RIP_LANE_FREE) {
+            continue;
+        }
+        int rc = rip_claims_find(ch, control->groups[group].id, lane->id, &slots, &segment);
+        if (rc != 0) { /* no member has come across this lane, or nobody could read what is there; or we cannot look now */
+            result = rip_is_short(rc) ? rc : result;
+            continue;
         }
         struct rip_claims *claims = segment.at;
         if (return_lane(claims, slots, member)) {
@@ -159,4 +164,5 @@ void rip_claims_return(struct rip_channel *ch, uint32_t group, uint32_t member) 
         rip_ring_lane(lane);
     }
     rip_wake(&control->groups[group].bell);
+    return result;
 }

@@ -36,7 +36,8 @@ void rip_claim_end(struct rip_claims *claims, uint64_t slots, struct rip_cursor 
 /* Frees a claim of ours again, for anybody. */
 void rip_claim_free(struct rip_claims *claims, uint64_t slots, uint64_t seq);
 
-/* Frees what a member of this entry of the group table holds, in all lanes, and wakes the others; the lock must be held. */
-void rip_claims_return(struct rip_channel *ch, uint32_t group, uint32_t member);
+/* Frees what a member of this entry of the group table holds, in all lanes, and wakes the others: 0, or -EMFILE and the like where
+ * it could not look. The lock must be held. */
+int rip_claims_return(struct rip_channel *ch, uint32_t group, uint32_t member);
 
 #endif

@@ -499,7 +499,10 @@ int rip_consumer_close(struct rip_consumer *c) {
         rip_channel_abandon(&c->ch);
         return rc;
     }
-    rip_member_leave(&c->ch, c->ch.member);
+    if (rip_member_leave(&c->ch, c->ch.member) != 0) {
+        rip_channel_abandon(&c->ch); /* others find us dead, and what we hold */
+        return 0;
+    }
     rip_channel_leave(&c->ch);
     return 0;
 }

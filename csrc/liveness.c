@@ -54,7 +54,9 @@ void rip_reap(struct rip_channel *ch) {
             atomic_store_explicit(&control->lanes[index].state, RIP_LANE_DEAD, memory_order_release);
             lanes_died = 1;
         } else if (role == RIP_A_CONSUMER && index < RIP_MAX_GROUPS) {
-            rip_member_leave(ch, i);
+            if (rip_member_leave(ch, i) != 0) {
+                continue; /* it stays dead: another will find it, or we later */
+            }
         }
         member->role = RIP_NOBODY; /* one store: see rip_member_join */
     }

@@ -41,7 +41,8 @@ int rip_rx_try(struct rip_consumer *c, struct rip_message *message) {
     return 1;
 }
 
-/* The first message of a lane from seq on that the filter wants, of a type below *type if the lowest is asked for; else the tail. */
+/* The first message of a lane from seq on that the filter wants; with type, the first of the lowest type, which goes to *type. The tail
+ * if there is none. */
 static uint64_t find(const struct rip_rx *rx, const struct rip_filter *filter, uint64_t seq, uint32_t *type) {
     uint64_t mask = rx->slots - 1, found = rx->tail;
     for (; seq != rx->tail; seq++) {
@@ -49,7 +50,7 @@ static uint64_t find(const struct rip_rx *rx, const struct rip_filter *filter, u
         if (!wants(filter, its) || !is_free(rx, seq)) {
             continue;
         }
-        if (!filter->lowest) {
+        if (!type) {
             return seq;
         }
         if (found == rx->tail || its < *type) {
@@ -60,43 +61,75 @@ static uint64_t find(const struct rip_rx *rx, const struct rip_filter *filter, u
     return found;
 }
 
+/* Where members compete, another may have taken and ended what we look at, and the producer written over it. */
+static int read_found(struct rip_rx *rx, uint64_t seq, struct rip_message *message) {
+    int rc = rip_rx_read(rx, seq, message);
+    return rc == -EBADMSG && !is_free(rx, seq) ? 0 : rc;
+}
+
+/* The first that the filter wants: 1, 0, or -EBADMSG. */
+static int find_first(struct rip_rx *rx, const struct rip_filter *filter, struct rip_message *message) {
+    uint64_t seq = rx->sought > rx->next ? rx->sought : rx->next;
+    int rc = 0;
+    while (rc == 0 && (seq = find(rx, filter, seq, NULL)) != rx->tail) {
+        rc = read_found(rx, seq++, message);
+    }
+    rx->sought = seq;
+    return rc;
+}
+
+/* Of all lanes, the first of the lowest type: 1, 0, or a negative errno. */
+static int find_lowest(struct rip_consumer *c, const struct rip_filter *filter, struct rip_message *message) {
+    for (;;) {
+        struct rip_rx *best = NULL;
+        uint64_t best_seq = 0;
+        uint32_t best_type = UINT32_MAX;
+        for (uint32_t i = 0; i < c->count; i++) {
+            struct rip_rx *rx = c->lanes[i];
+            uint32_t type = UINT32_MAX;
+            int rc = rip_rx_look(rx);
+            if (rc < 0) {
+                return rc;
+            }
+            uint64_t seq = find(rx, filter, rx->next, &type);
+            if (seq != rx->tail && (!best || type < best_type)) {
+                best = rx;
+                best_seq = seq;
+                best_type = type;
+            }
+        }
+        int rc = best ? read_found(best, best_seq, message) : 0;
+        if (rc != 0 || !best) {
+            return rc;
+        }
+    }
+}
+
 int rip_rx_find(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
     int rc = rip_look_at_lanes(c);
+    if (rc == 0 && filter->lowest) {
+        rc = find_lowest(c, filter, message);
+    }
     if (rc != 0) {
         return rc;
     }
-    struct rip_rx *best = NULL;
-    uint64_t best_seq = 0;
-    uint32_t best_type = UINT32_MAX;
     for (uint32_t i = 0; i < c->count; i++) {
         c->turn = c->turn + 1 < c->count ? c->turn + 1 : 0; /* as in rip_advance */
         struct rip_rx *rx = c->lanes[c->turn];
-        rc = rip_rx_look(rx);
-        if (rc < 0) {
-            return rc;
-        }
         if (rx->search != filter->search) {
             rx->search = filter->search;
             rx->sought = 0;
         }
-        uint32_t type = UINT32_MAX;
-        uint64_t seq = find(rx, filter, rx->sought > rx->next ? rx->sought : rx->next, &type);
-        if (seq == rx->tail) {
-            rx->sought = seq;
-            rc = best ? 0 : rip_tell_death(c, rx);
-            if (rc != 0) {
-                return rc;
-            }
-        } else if (!filter->lowest) {
-            rx->sought = seq + 1;
-            return rip_rx_read(rx, seq, message);
-        } else if (!best || type < best_type) {
-            best = rx;
-            best_seq = seq;
-            best_type = type;
+        rc = rip_rx_look(rx);
+        if (rc >= 0 && !filter->lowest) {
+            rc = find_first(rx, filter, message);
+        }
+        rc = rc == 0 || (rc == 1 && filter->lowest) ? rip_tell_death(c, rx) : rc;
+        if (rc != 0) {
+            return rc;
         }
     }
-    return best ? rip_rx_read(best, best_seq, message) : rip_at_end(c);
+    return rip_at_end(c);
 }
 
 int rip_rx_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {

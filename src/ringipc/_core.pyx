@@ -111,12 +111,12 @@ cdef inline cnp.ndarray array_at(
 
 cdef bytes types_of(object type, rip_filter *filter):
     """Fills filter in from what a user may give as type; it points into the result."""
-    filter.lowest = type == "lowest"
+    filter.lowest = isinstance(type, str)
     filter.count = 0
+    if filter.lowest and type != "lowest":
+        raise ValueError(f'type must be an int, several ints, or "lowest", not {type!r}')
     if type is None or filter.lowest:
         return b""
-    if isinstance(type, str):
-        raise ValueError(f'type must be an int, several ints, or "lowest", not {type!r}')
     types = packed("I", type if isinstance(type, Iterable) else (type,))
     if not types:
         raise ValueError("type names no type: give an int, or several")
@@ -178,14 +178,11 @@ cdef class BaseProducer:
         """Ends the stream; waits for another thread's copy, ends a reservation."""
         if self.p is NULL:
             return 0
-        cdef int rc
         if self.busy == COPYING and self.owner != PyThread_get_thread_ident():
             self.await_turn(RIP_FOREVER)
         if exiting:
             self.exiting = PyThread_get_thread_ident()
-        with nogil:
-            rc = rip_producer_close(self.p)
-        return rc
+        return rip_producer_close(self.p)  # with the GIL: other threads may be about to look around with this handle
 
     @property
     def closed(self):
@@ -624,15 +621,12 @@ cdef class BaseConsumer:
         """Leaves the group; not before the last view is gone, unless the interpreter is exiting."""
         if self.c is NULL:
             return 0
-        cdef int rc
         if exiting:
             self.exiting = PyThread_get_thread_ident()
         self.leaving = True
         if self.holds and not exiting:
             return 0
-        with nogil:
-            rc = rip_consumer_close(self.c)
-        return rc
+        return rip_consumer_close(self.c)  # with the GIL, as in BaseProducer
 
     @property
     def closed(self):

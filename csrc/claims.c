@@ -150,7 +150,7 @@ int rip_claims_return(struct rip_channel *ch, uint32_t group, uint32_t member) {
             continue;
         }
         int rc = rip_claims_find(ch, control->groups[group].id, lane->id, &slots, &segment);
-        if (rc != 0) { /* no member has come across this lane, or nobody could read what is there; or we cannot look now */
+        if (rc != 0) { /* no member has come across this lane, nobody could read what is there, or we cannot look now */
             result = rip_is_short(rc) ? rc : result;
             continue;
         }

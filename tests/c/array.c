@@ -115,6 +115,9 @@ static void sizes(void) {
     array.shape[0] = UINT64_C(1) << 63;
     array.shape[1] = 2;
     CHECK_IS(rip_array_check(&array, 8, 64), -EBADMSG);
+    array.shape[0] = UINT64_C(1) << 33;
+    array.shape[1] = (UINT64_C(1) << 31) + 1; /* wraps to what the message has */
+    CHECK_IS(rip_array_check(&array, 1, 64 + (UINT64_C(1) << 33)), -EBADMSG);
     array.ndim = 0; /* one element */
     CHECK_IS(rip_array_check(&array, 8, 64 + 8), 0);
     CHECK_IS(rip_array_check(&array, UINT64_MAX, 64 + 8), -EBADMSG);

@@ -6,7 +6,7 @@
 
 /* ---- what others see ---- */
 
-#define FILES 5u
+#define FILES 6u
 
 struct view {
     const void *mapped[FILES]; /* control, lane-0, ...; NULL: not there */
@@ -16,7 +16,7 @@ struct view {
 };
 
 static const char *file_name(unsigned i) {
-    static const char *const names[FILES] = {"control", "lane-0", "lane-1", "lane-2", "lane-3"};
+    static const char *const names[FILES] = {"control", "lane-0", "lane-1", "lane-2", "lane-3", "claims-2-0"};
     return names[i];
 }
 
@@ -317,6 +317,90 @@ static void killed_among_others(void) {
     }
 }
 
+/* ---- a group whose members compete ---- */
+
+static struct rip_consumer *survivor;
+
+static void others_and_survivor(void) {
+    others();
+    survivor = open_consumer("c", "work", RIP_OLDEST | RIP_SHARED);
+    CHECK(exists("c", "claims-2-0")); /* or we would not see what changes in it */
+    for (; sent < 6; sent++) {
+        CHECK_IS(put_number(stays, sent, 0), 0);
+    }
+}
+
+static int joins(void) {
+    stop_here();
+    open_consumer("c", "work", RIP_OLDEST | RIP_SHARED);
+    stop_here();
+    return 0;
+}
+
+static int works(void) {
+    struct rip_consumer *c = open_consumer("c", "work", RIP_OLDEST | RIP_SHARED);
+    struct rip_message messages[2];
+    stop_here();
+    CHECK_IS(rip_get(c, &messages[0], 0), 1);
+    CHECK_IS(rip_get(c, &messages[1], 0), 1);
+    rip_release(c, &messages[0]);
+    stop_here();
+    return 0;
+}
+
+static int leaves(void) {
+    struct rip_consumer *c = open_consumer("c", "work", RIP_OLDEST | RIP_SHARED);
+    struct rip_message messages[2];
+    CHECK_IS(rip_get(c, &messages[0], 0), 1);
+    CHECK_IS(rip_get(c, &messages[1], 0), 1);
+    rip_release(c, &messages[0]);
+    stop_here();
+    close_consumer(c);
+    stop_here();
+    return 0;
+}
+
+/* Each message once, but for the first one, which the victim may have let go; it has never let go the second one. */
+static void survivor_gets_the_rest(void) {
+    struct rip_message message;
+    uint64_t seen = 0;
+    unsigned deaths = 0;
+    int rc;
+    struct rip_consumer *newcomer = open_consumer("c", "another", RIP_OLDEST);
+    close_consumer(newcomer);
+    while ((rc = get(survivor, &message, 0)) == 1) {
+        uint64_t number;
+        memcpy(&number, message.data, sizeof number);
+        CHECK(number < 6);
+        CHECK(!(seen >> number & 1));
+        CHECK(number < 2 || !(message.flags & RIP_REDELIVERED));
+        seen |= UINT64_C(1) << number;
+        rip_release(survivor, &message);
+    }
+    CHECK_IS(rc, -ETIMEDOUT);
+    CHECK_IS(seen | 1, 0x3f);
+    read_all(&deaths);
+    CHECK_IS(deaths, 0);
+    CHECK_IS(rip_producer_backlog(stays), 0);
+    for (unsigned i = 0; i < 20; i++) { /* every slot is free for the next lap */
+        CHECK_IS(put_number(stays, sent, 0), 0);
+        CHECK_IS(get_number(survivor, 0), sent++);
+        read_all(&deaths);
+    }
+    close_producer(stays);
+    CHECK_IS(get_nothing(survivor, 0), -ENODATA);
+    close_consumer(survivor);
+    close_consumer(reads);
+    CHECK(!exists("c", NULL));
+}
+
+static void killed_while_competing(void) {
+    static int (*const victims[])(void) = {joins, works, leaves};
+    for (unsigned i = 0; i < sizeof victims / sizeof *victims; i++) {
+        kill_at_every_moment(&(struct play){"c", others_and_survivor, victims[i], survivor_gets_the_rest, NULL});
+    }
+}
+
 /* ---- a channel of its own ---- */
 
 static void nothing(void) {}
@@ -489,6 +573,7 @@ int main(void) {
     run("whoever is killed, and whenever, the others of its channel go on", killed_among_others);
     run("whoever is killed while it does what the dead have left undone, the others go on",
         killed_with_work_of_the_dead);
+    run("what a killed member of a group has not let go comes to another one, once", killed_while_competing);
     run("whoever is killed alone in a channel, the next ones can meet there, and leave nothing behind", killed_alone);
     run("no message is lost with a first consumer that is killed while it attaches", killed_while_attaching);
     run("a newcomer in the place of a killed one is not taken for dead", place_is_taken_over);

@@ -1,8 +1,6 @@
 /* One process, both ends: what producers and consumers do with a lane, call by call, and against a model. */
 #include "check.h"
 
-#include <sys/resource.h>
-
 /* ---- lengths, slots, order ---- */
 
 static void every_length(void) {
@@ -760,20 +758,6 @@ static void full_tables(void) {
         CHECK_IS(get_nothing(c[g], 0), -ENODATA);
         close_consumer(c[g]);
     }
-}
-
-/* Lets this process open only a few more files; -1: as many as before. */
-static void allow_files(int more) {
-    static struct rlimit before;
-    struct rlimit limit = before;
-    if (more >= 0) {
-        CHECK_IS(getrlimit(RLIMIT_NOFILE, &before), 0);
-        int lowest = dup(0);
-        CHECK(lowest >= 0);
-        close(lowest);
-        limit = (struct rlimit){(rlim_t)(lowest + more), before.rlim_max};
-    }
-    CHECK_IS(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
 static void closes_without_descriptors(void) {

@@ -419,6 +419,20 @@ static void no_files(void) {
     end();
 }
 
+/* Under the eyes of its producer, so that nobody removes it first. */
+static void pipe_for_a_lane(void) {
+    struct rip_consumer *c = NULL;
+    int32_t holder;
+    begin();
+    CHECK_IS(unlink(path_of("good", "lane-0")), 0);
+    CHECK_IS(mkfifo(path_of("good", "lane-0"), 0600), 0);
+    alarm(5);
+    CHECK_IS(rip_consumer_open("good", "g", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -EBADMSG);
+    alarm(0);
+    close_producer(good);
+    CHECK(!exists("good", NULL));
+}
+
 /* Its producer was killed before its file had a name, or whoever removed it was killed before it said so. */
 static void lane_without_a_file(void) {
     static const uint32_t states[] = {RIP_LANE_LIVE, RIP_LANE_ENDED, RIP_LANE_DEAD};
@@ -508,6 +522,7 @@ int main(void) {
     run("a cursor that runs ahead is damage", damaged_cursor);
     run("a producer trusts no offset that it reads back", damaged_offsets);
     run("directories, links and pipes are no files of a channel", no_files);
+    run("a pipe in the place of a lane keeps nobody waiting", pipe_for_a_lane);
     run("a lane whose file is gone holds nothing", lane_without_a_file);
     run("no damage crashes or hangs anybody", random_damage);
     return 0;

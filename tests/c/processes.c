@@ -317,6 +317,36 @@ static void killed_last(void) {
     CHECK(!exists("c", NULL));
 }
 
+static int competes_and_hangs(void *argument) {
+    (void)argument;
+    struct rip_message message;
+    struct rip_consumer *c = open_consumer("c", "work", RIP_OLDEST | RIP_SHARED);
+    CHECK_IS(get(c, &message, RIP_FOREVER), 1);
+    reached(1);
+    hang();
+}
+
+static void survivor_without_descriptors(void) {
+    struct rip_message message;
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
+    struct rip_consumer *c = open_consumer("c", "work", RIP_OLDEST | RIP_SHARED);
+    CHECK_IS(put_number(p, 0, 0), 0);
+    reached(0);
+    pid_t child = spawn(competes_and_hangs, NULL);
+    await(1);
+    kill_and_wait(child);
+    allow_files(0);
+    CHECK_IS(get(c, &message, rip_now() + 600 * MS),
+             -ETIMEDOUT); /* it has found the death, but cannot see what was held */
+    allow_files(-1);
+    CHECK_IS(get(c, &message, rip_now() + 1000 * MS), 1);
+    CHECK(message.flags & RIP_REDELIVERED);
+    rip_release(c, &message);
+    CHECK_IS(rip_producer_backlog(p), 0);
+    close_producer(p);
+    close_consumer(c);
+}
+
 /* ---- forked ---- */
 
 static struct rip_producer *inherited_producer;
@@ -584,6 +614,7 @@ int main(void) {
     run("each group is told of a producer's death when it has read all of its messages", killed_producer_told_to_each);
     run("a producer that waits for a killed consumer goes on within a second", killed_consumer);
     run("what the last member left behind when it was killed goes with the next one", killed_last);
+    run("what a killed member held is not lost to one that is short of descriptors", survivor_without_descriptors);
     run("a handle inherited through fork says so, and cannot harm the parent's", inherited_handles);
     run("a forked child does not keep its killed parent alive", child_outlives_parent);
     run("a child forked while another thread attaches inherits none of its locks", forks_while_attaching);

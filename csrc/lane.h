@@ -140,6 +140,10 @@ int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *
 int rip_rx_look(struct rip_rx *rx);
 /* filter: what the wait is for, or NULL for any message. */
 void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, struct rip_watch *watch);
+/* Enters the group of this name; the lock must be held. */
+int rip_group_join(struct rip_consumer *c, const char *name, enum rip_how start, int32_t *holder);
+/* Takes the lane table over: new lanes, ended lanes, lanes that are gone; the lock must be held. */
+int rip_rescan(struct rip_consumer *c);
 /* Looks at the table of lanes if that has changed: 0, or a negative errno. */
 int rip_look_at_lanes(struct rip_consumer *c);
 /* Of a lane with nothing to read: -EOWNERDEAD if its producer has died and that has not been told, else 0. */

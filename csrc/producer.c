@@ -63,7 +63,8 @@ static int join(struct rip_producer *p) {
     }
     p->index = i;
     p->entry = entry;
-    atomic_store_explicit(&entry->state, RIP_LANE_LIVE, memory_order_release); /* pairs with the acquire in rescan */
+    atomic_store_explicit(&entry->state, RIP_LANE_LIVE,
+                          memory_order_release); /* pairs with the acquire in rip_rescan */
     rip_lanes_changed(&p->ch);
     return 0;
 }
@@ -223,9 +224,9 @@ int rip_producer_close(struct rip_producer *p) {
         rip_channel_abandon(&p->ch);
         return rc;
     }
-    atomic_store_explicit(&p->lane->closed, 1, memory_order_release); /* pairs with the acquire in rescan */
+    atomic_store_explicit(&p->lane->closed, 1, memory_order_release); /* pairs with the acquire in rip_rescan */
     atomic_store_explicit(&p->entry->state, RIP_LANE_ENDED,
-                          memory_order_release); /* pairs with the acquire in rescan */
+                          memory_order_release); /* pairs with the acquire in rip_rescan */
     rip_lanes_retire(&p->ch);
     rip_lanes_changed(&p->ch);
     rip_channel_leave(&p->ch);

@@ -3,6 +3,7 @@
 #include "steps.h"
 
 #define MAX_MOMENTS 1000u
+#define MAX_CALLS 10000u
 
 /* ---- what others see ---- */
 
@@ -83,22 +84,53 @@ static pid_t begin(void) {
     return child;
 }
 
-/* Steps the victim through once, and notes where others see something new. */
+static int see(struct view *view) {
+    int files = look_at_files(view, play->channel);
+    return look_into_files(view) || files;
+}
+
+/* Runs the victim from one system call to the next, and notes behind which of them others see something new before the next one. */
+static void find_busy(unsigned char busy[MAX_CALLS]) {
+    static struct view view;
+    pid_t child = begin();
+    see(&view);
+    for (unsigned calls = 0; resume(child, PTRACE_SYSCALL); calls++) { /* before it */
+        CHECK(calls < MAX_CALLS);
+        busy[calls] = (unsigned char)see(&view);
+        if (!resume(child, PTRACE_SYSCALL)) { /* behind it */
+            break;
+        }
+        see(&view);
+    }
+    kill_and_wait(child);
+    play->check();
+}
+
+/* Then steps through what is busy, and notes where exactly they do. */
 static unsigned find_moments(struct moment moments[MAX_MOMENTS]) {
     static struct view view;
+    unsigned char busy[MAX_CALLS] = {0};
     unsigned count = 0;
     struct moment now = {0, 0};
     pid_t child = begin();
     kill_and_wait(child);
     play->check(); /* once for nothing: now the functions of libc are bound, and each child takes the same steps */
+    find_busy(busy);
     child = begin();
-    look_at_files(&view, play->channel);
-    look_into_files(&view);
-    while (step_counting(child, &now)) {
-        int changed =
-            now.steps == 0 && look_at_files(&view, play->channel); /* only a system call makes or removes one */
-        if (look_into_files(&view) || changed) {
-            CHECK(count < MAX_MOMENTS);
+    see(&view);
+    for (int more = 1; more;) {
+        int changed;
+        if (busy[now.calls]) {
+            more = step_counting(child, &now);
+            changed =
+                now.steps == 0 ? see(&view) : look_into_files(&view); /* only a system call makes or removes a file */
+        } else {
+            more = resume(child, PTRACE_SYSCALL) && resume(child, PTRACE_SYSCALL);
+            now.calls++;
+            changed = see(&view);
+        }
+        if (more && changed) {
+            CHECK(count < MAX_MOMENTS && now.calls < MAX_CALLS);
             moments[count++] = now;
         }
     }
@@ -514,7 +546,7 @@ static void place_is_taken_over(void) {
         /* it is a member, the third, and makes its lane without the lock */
         struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
         while (stays->ch.control->members[3].role == RIP_NOBODY || lock.l_type != F_UNLCK) {
-            CHECK(step(opening));
+            CHECK(resume(opening, PTRACE_SYSCALL));
             lock = (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
             CHECK_IS(fcntl(stays->ch.segment.fd, F_OFD_GETLK, &lock), 0);
         }

@@ -464,7 +464,7 @@ static void forks_while_attaching(void) {
     _Atomic int stop = 0;
     pthread_t thread;
     CHECK_IS(pthread_create(&thread, NULL, attaches_for_ever, &stop), 0);
-    for (unsigned i = 0; i < 300; i++) {
+    for (unsigned i = 0; i < 150; i++) {
         expect_success(spawn(has_none, NULL));
     }
     atomic_store_explicit(&stop, 1, memory_order_relaxed);

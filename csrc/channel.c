@@ -224,6 +224,7 @@ void rip_group_leave(struct rip_channel *ch, uint32_t group) {
     uint64_t bit = UINT64_C(1) << group;
     int last = atomic_load_explicit(&control->groups_active, memory_order_relaxed) == bit;
     for (uint32_t i = 0; last && i < RIP_MAX_LANES; i++) {
+        /* acquire: pairs with the release in rip_rx_tell, or the compare-and-swap in move_cursor */
         uint64_t held = atomic_load_explicit(&control->cursors[group][i].held, memory_order_acquire);
         if (held > atomic_load_explicit(&control->lanes[i].floor, memory_order_relaxed)) {
             atomic_store_explicit(&control->lanes[i].floor, held, memory_order_relaxed);
@@ -268,6 +269,8 @@ void rip_lanes_retire(struct rip_channel *ch) {
     int retired = 0;
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         struct rip_lane_entry *lane = &control->lanes[i];
+        /* acquire: pairs with the release in rip_producer_close and rip_reap; the tail read below is the last one. The cursors pair
+         * with rip_rx_tell: the group's reads before the file goes */
         uint32_t state = atomic_load_explicit(&lane->state, memory_order_acquire);
         if (state != RIP_LANE_ENDED && state != RIP_LANE_DEAD) {
             continue;

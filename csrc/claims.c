@@ -127,6 +127,7 @@ void rip_claim_free(struct rip_claims *claims, uint64_t slots, uint64_t seq) {
 static uint64_t return_lane(struct rip_claims *claims, uint64_t slots, uint32_t member) {
     uint64_t returned = 0;
     for (uint64_t i = 0; i < slots; i++) {
+        /* acquire: pairs with the compare-and-swap in rip_claim of the member that is dead */
         uint64_t word = atomic_load_explicit(&claims->words[i], memory_order_acquire);
         uint64_t its = word >> RIP_CLAIM_MEMBER_SHIFT & (RIP_MAX_MEMBERS - 1);
         if ((word & RIP_CLAIM_STATE) == RIP_CLAIMED && its == member) {

@@ -169,6 +169,7 @@ void rip_room_watch(struct rip_producer *p, struct rip_watch *watch) {
         }
     }
     for (unsigned i = 0; i < n; i++) {
+        /* acquire: pairs with rip_rx_tell and rip_group_leave; the look that follows sees no less than this */
         watch->seen[i] = atomic_load_explicit(watch->words[i], memory_order_acquire);
     }
     watch->count = n;

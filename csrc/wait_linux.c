@@ -117,6 +117,7 @@ int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline) {
         return 1;
     }
     uint32_t word = atomic_load_explicit(watch->bell, memory_order_acquire); /* pairs with the release in rip_wake */
+    /* seq_cst: our bit before the look below; pairs with the fetch_and of whoever wakes us, which clears it */
     int fenced =
         watch->asleep64
             ? (atomic_fetch_or_explicit(watch->asleep64, watch->bit, memory_order_seq_cst) & RIP_FENCE_GROUPS) != 0

@@ -148,35 +148,45 @@ int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index) 
     return -EUSERS;
 }
 
-int rip_read_tail(struct rip_channel *ch, uint64_t id, uint64_t *tail) {
+int rip_read_word(struct rip_channel *ch, uint64_t id, size_t offset, uint64_t *word) {
     char name[32];
-    *tail = 0;
+    *word = 0;
     rip_lane_name(id, name);
     int fd = openat(ch->dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) {
         return rip_is_short(-errno) ? -errno : 0;
     }
-    if (pread(fd, tail, sizeof *tail, offsetof(struct rip_lane, tail)) != sizeof *tail) {
-        *tail = 0;
+    if (pread(fd, word, sizeof *word, (off_t)offset) != sizeof *word) {
+        *word = 0;
     }
     close(fd);
     return 0;
 }
 
-/* Messages wait for a first consumer: the only reason to outlive the last member. */
+/* Reasons to outlive the last member: a durable group, or messages that wait for a first consumer. */
 static int is_wanted(struct rip_channel *ch) {
-    if (ch->control->groups_ever) {
-        return 0;
+    uint64_t active = atomic_load_explicit(&ch->control->groups_active, memory_order_relaxed); /* under the lock */
+    uint32_t flags = ch->control->groups_ever ? 0 : RIP_AWAITED;
+    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+        flags |= active >> g & 1 ? ch->control->groups[g].flags : 0;
+    }
+    if (!(flags & RIP_AWAITED)) {
+        return (flags & RIP_DURABLE) != 0;
     }
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         struct rip_lane_entry *lane = &ch->control->lanes[i];
         uint64_t tail;
         if (atomic_load_explicit(&lane->state, memory_order_relaxed) != RIP_LANE_FREE &&
-            (rip_read_tail(ch, lane->id, &tail) != 0 || tail > 0)) {
+            (rip_read_word(ch, lane->id, offsetof(struct rip_lane, tail), &tail) != 0 || tail > 0)) {
             return 1;
         }
     }
-    return 0;
+    return (flags & RIP_DURABLE) != 0;
+}
+
+void rip_channel_remove(struct rip_channel *ch) {
+    atomic_store_explicit(&ch->control->removed, 1, memory_order_relaxed); /* under the lock */
+    rip_dir_remove(ch->dir, ch->name);
 }
 
 void rip_channel_leave(struct rip_channel *ch) {
@@ -191,8 +201,7 @@ void rip_channel_leave(struct rip_channel *ch) {
         alone = alone && ch->control->members[i].role == RIP_NOBODY;
     }
     if (alone && !is_wanted(ch)) {
-        atomic_store_explicit(&ch->control->removed, 1, memory_order_relaxed); /* under the lock */
-        rip_dir_remove(ch->dir, ch->name);
+        rip_channel_remove(ch);
     }
     rip_unlock(ch);
     close_fds(ch);
@@ -232,7 +241,7 @@ void rip_group_leave(struct rip_channel *ch, uint32_t group) {
     }
     /* release: pairs with the acquire in rip_reclaim; who finds no group sees the floor, and our reads are over */
     atomic_fetch_and_explicit(&control->groups_active, ~bit, memory_order_acq_rel);
-    for (uint32_t i = 0; i < RIP_MAX_LANES && control->groups[group].flags & RIP_SHARED; i++) {
+    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         if (atomic_load_explicit(&control->lanes[i].state, memory_order_relaxed) != RIP_LANE_FREE) {
             rip_claims_remove(ch, control->groups[group].id, control->lanes[i].id);
         }
@@ -246,21 +255,30 @@ void rip_group_leave(struct rip_channel *ch, uint32_t group) {
     }
 }
 
+int rip_has_members(struct rip_channel *ch, uint32_t group, uint32_t other_than) {
+    for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
+        const struct rip_member *member = &ch->control->members[i];
+        if (i != other_than && member->role == RIP_A_CONSUMER && member->index == group) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 int rip_member_leave(struct rip_channel *ch, uint32_t member) {
-    uint32_t group = ch->control->members[member].index;
+    struct rip_control *control = ch->control;
+    uint32_t group = control->members[member].index;
     if (group >= RIP_MAX_GROUPS) {
         return 0;
     }
-    if (ch->control->groups[group].flags & RIP_SHARED) {
-        for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
-            const struct rip_member *other = &ch->control->members[i];
-            if (i != member && other->role == RIP_A_CONSUMER && other->index == group) {
-                return rip_claims_return(ch, group, member);
-            }
-        }
+    int last = !rip_has_members(ch, group, member);
+    int active = atomic_load_explicit(&control->groups_active, memory_order_relaxed) >> group & 1; /* under the lock */
+    if (last && !(active && control->groups[group].flags & (RIP_DURABLE | RIP_AWAITED))) {
+        rip_group_leave(ch, group);
+        return 0;
     }
-    rip_group_leave(ch, group);
-    return 0;
+    control->groups[group].pid = last ? 0 : control->groups[group].pid;
+    return rip_claims_return(ch, group, member);
 }
 
 void rip_lanes_retire(struct rip_channel *ch) {
@@ -276,7 +294,7 @@ void rip_lanes_retire(struct rip_channel *ch) {
             continue;
         }
         uint64_t tail;
-        int rc = rip_read_tail(ch, lane->id, &tail);
+        int rc = rip_read_word(ch, lane->id, offsetof(struct rip_lane, tail), &tail);
         int needed = rc != 0 || (!active && atomic_load_explicit(&lane->floor, memory_order_relaxed) < tail);
         for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
             needed |=
@@ -287,7 +305,7 @@ void rip_lanes_retire(struct rip_channel *ch) {
             rip_lane_name(lane->id, name);
             unlinkat(ch->dir, name, 0);
             for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-                if (control->groups[g].flags & RIP_SHARED) {
+                if (active >> g & 1) {
                     rip_claims_remove(ch, control->groups[g].id, lane->id);
                 }
             }

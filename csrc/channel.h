@@ -40,6 +40,8 @@ int rip_channel_enter(struct rip_channel *ch, const char *name, int make, uint32
 int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index);
 /* Gives it back if we have one, removes the channel if nobody is left in it, lets the lock and all descriptors go. */
 void rip_channel_leave(struct rip_channel *ch);
+/* Removes the channel from the file system; the lock must be held. */
+void rip_channel_remove(struct rip_channel *ch);
 /* Lets the descriptors go and says nothing: others find us dead. */
 void rip_channel_abandon(struct rip_channel *ch);
 void rip_channel_unmap(struct rip_channel *ch);
@@ -50,16 +52,26 @@ void rip_unlock(struct rip_channel *ch);
 
 /* Tells every consumer that the lane table has changed; the lock must be held. */
 void rip_lanes_changed(struct rip_channel *ch);
-/* The tail of a lane that need not be mapped here, 0 if it has none; -EMFILE and the like: it may have one. */
-int rip_read_tail(struct rip_channel *ch, uint64_t id, uint64_t *tail);
+/* A word of the header of a lane that need not be mapped here, 0 if there is no such file; -EMFILE and the like: there may be one. */
+int rip_read_word(struct rip_channel *ch, uint64_t id, size_t offset, uint64_t *word);
 void rip_lane_name(uint64_t id, char out[32]);
 /* Removes ended lanes that every group has read to their end; the lock must be held. */
 void rip_lanes_retire(struct rip_channel *ch);
 /* A group goes: its cursors gate no more; the lock must be held. */
 void rip_group_leave(struct rip_channel *ch, uint32_t group);
-/* What a member of a group held goes back to the others; the last one's group goes with it. 0, or -EMFILE and
+/* What a member of a group held goes back to the others; the last one's group goes with it, unless it is durable. 0, or -EMFILE and
  * the like: then it is to be called again. The lock must be held. */
 int rip_member_leave(struct rip_channel *ch, uint32_t member);
+/* Has a group members, other than this one? The lock must be held, and the dead be reaped. */
+int rip_has_members(struct rip_channel *ch, uint32_t group, uint32_t other_than);
+
+/* ---- group.c; the lock must be held ---- */
+
+int rip_is_group_name(const char *name);
+/* Makes a group that waits for its first member, if there is none of this name. */
+int rip_group_declare(struct rip_channel *ch, const char *name);
+/* -ENOENT, or -EBUSY with *holder the pid of a member. */
+int rip_group_remove(struct rip_channel *ch, const char *name, int32_t *holder);
 
 /* Wakes the groups that sleep. Out of line: a publish calls it only when somebody does. */
 void rip_ring_groups(struct rip_control *control);

@@ -54,7 +54,7 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
     rx->pid = entry->pid;
     rx->index = index;
     rx->next = rx->held = rx->tail = atomic_load_explicit(&rx->cursor->held, memory_order_relaxed); /* our group's */
-    if (c->shared) {
+    if (c->claims) {
         rc = rip_claims_open(&c->ch, c->ch.control->groups[c->group].id, entry->id, slots, &rx->claims_segment);
         if (rc != 0) {
             unmap_lane(rx);
@@ -155,7 +155,7 @@ int rip_at_end(struct rip_consumer *c) {
     for (uint32_t i = 0; i < c->count; i++) {
         struct rip_rx *rx = c->lanes[i];
         if (rx->state == RIP_LANE_LIVE ||
-            (rx->claims && rx->held != rx->tail)) { /* what others hold may come back to us */
+            (c->shared && rx->held != rx->tail)) { /* what others hold may come back to us */
             more = 1;
         }
         if (rx->state != RIP_LANE_LIVE) {
@@ -363,7 +363,7 @@ void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, 
 int rip_consumer_open(const char *channel, const char *group, uint32_t how, enum rip_wait wait,
                       struct rip_consumer **out, int32_t *holder) {
     *holder = 0;
-    if (group[0] == '\0' || strlen(group) > RIP_MAX_GROUP_NAME) {
+    if (!rip_is_group_name(group)) {
         return -EINVAL;
     }
     struct rip_consumer *c = NULL;
@@ -378,7 +378,7 @@ int rip_consumer_open(const char *channel, const char *group, uint32_t how, enum
         free(c);
         return rc;
     }
-    rc = rip_group_join(c, group, how & RIP_NEWEST ? RIP_NEWEST : RIP_OLDEST, holder);
+    rc = rip_group_join(c, group, how, holder);
     if (rc != 0) {
         if (c->ch.member != RIP_NO_MEMBER) {
             rip_member_leave(&c->ch, c->ch.member);

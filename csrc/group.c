@@ -1,12 +1,37 @@
-/* Entering a group: making one, or joining those who compete. What a consumer does afterwards is in consumer.c. */
+/* Entering a group: making one, taking over one that waits for members, or joining those who compete; and making one that waits. What
+ * a consumer does afterwards is in consumer.c. */
 #include "lane.h"
 
 #include <string.h>
 #include <unistd.h>
 
+static int is_active(const struct rip_control *control, uint32_t g) {
+    return atomic_load_explicit(&control->groups_active, memory_order_relaxed) >> g & 1; /* under the lock */
+}
+
+int rip_is_group_name(const char *name) { return name[0] != '\0' && strlen(name) <= RIP_MAX_GROUP_NAME; }
+
+/* RIP_MAX_GROUPS if there is none. */
+static uint32_t find_group(const struct rip_control *control, const char *name) {
+    uint32_t g = 0;
+    while (g < RIP_MAX_GROUPS &&
+           !(is_active(control, g) && strncmp(control->groups[g].name, name, sizeof control->groups[g].name) == 0)) {
+        g++;
+    }
+    return g;
+}
+
+static uint32_t find_free(const struct rip_control *control) {
+    uint32_t g = 0;
+    while (g < RIP_MAX_GROUPS && is_active(control, g)) {
+        g++;
+    }
+    return g;
+}
+
 /* The cursors of a new group; the lock is held. */
-static void set_cursors(struct rip_consumer *c, enum rip_how start) {
-    struct rip_control *control = c->ch.control;
+static void set_cursors(struct rip_channel *ch, uint32_t group, enum rip_how start) {
+    struct rip_control *control = ch->control;
     uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed);
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         struct rip_lane_entry *lane = &control->lanes[i];
@@ -17,84 +42,140 @@ static void set_cursors(struct rip_consumer *c, enum rip_how start) {
                 uint64_t held = atomic_load_explicit(&control->cursors[g][i].held, memory_order_relaxed);
                 oldest = (active >> g & 1) && held < oldest ? held : oldest;
             }
-            if (start != RIP_NEWEST || rip_read_tail(&c->ch, lane->id, &seq) != 0) {
+            if (start != RIP_NEWEST || rip_read_word(ch, lane->id, offsetof(struct rip_lane, tail), &seq) != 0) {
                 seq = oldest;
             }
         }
-        atomic_store_explicit(&control->cursors[c->group][i].held, seq, memory_order_relaxed);
+        atomic_store_explicit(&control->cursors[group][i].held, seq, memory_order_relaxed);
     }
 }
 
-static uint32_t find_group(const struct rip_control *control, const char *name) {
-    uint32_t g = 0;
-    while (g < RIP_MAX_GROUPS && strncmp(control->groups[g].name, name, sizeof control->groups[g].name) != 0) {
-        g++;
-    }
-    return g;
-}
-
-/* Enters a group that is there: only one whose members compete takes another. */
-static int join_members(struct rip_consumer *c, uint32_t g, int32_t *holder) {
-    struct rip_group_entry *group = &c->ch.control->groups[g];
-    if ((group->flags & RIP_SHARED) != (c->shared ? RIP_SHARED : 0u)) {
-        return -EEXIST;
-    }
-    if (!c->shared) {
-        *holder = group->pid;
-        return -EBUSY;
-    }
-    c->group = g;
-    int rc = rip_member_join(&c->ch, RIP_A_CONSUMER, g);
-    if (rc == 0) {
-        group->pid = (int32_t)getpid();
-        rc = rip_rescan(c);
-    }
-    return rc;
-}
-
-/* Makes a new entry of the table. A kill between any two steps leaves what rip_reap can end. */
-static int join_first(struct rip_consumer *c, const char *name, enum rip_how start) {
-    struct rip_control *control = c->ch.control;
-    c->group = find_group(control, "");
-    if (c->group == RIP_MAX_GROUPS) {
-        return -EUSERS;
-    }
-    struct rip_group_entry *group = &control->groups[c->group];
-    int rc = rip_member_join(&c->ch, RIP_A_CONSUMER, c->group);
-    if (rc != 0) {
-        return rc;
-    }
-    group->id = control->groups_named + 1;
-    control->groups_named = group->id;
-    group->flags = c->shared ? RIP_SHARED : 0;
-    group->pid = (int32_t)getpid();
-    strncpy(group->name, name, RIP_MAX_GROUP_NAME);
-    set_cursors(c, start);
-    atomic_fetch_or_explicit(&control->groups_active, UINT64_C(1) << c->group, memory_order_seq_cst);
-    atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence in rip_reclaim: our bit, then its head */
-    rc = rip_rescan(c);
-    if (rc != 0) { /* as if it had never been: what waits for a first group goes on waiting */
-        atomic_fetch_and_explicit(&control->groups_active, ~(UINT64_C(1) << c->group), memory_order_acq_rel);
-        return rc;
-    }
-    control->groups_ever = 1;
-    for (uint32_t i = 0; i < c->count; i++) {
-        struct rip_rx *rx = c->lanes[i];
-        uint64_t head = atomic_load_explicit(&rx->lane->head, memory_order_relaxed);
-        if (head > rx->held) { /* reclaimed while we came */
-            rx->next = rx->held = rx->tail = head;
-            atomic_store_explicit(&rx->cursor->held, head, memory_order_release);
+/* Moves the cursors of a new group over what has been reclaimed while it came: 0, or -EMFILE and the like. */
+static int pass_reclaimed(struct rip_channel *ch, uint32_t group) {
+    struct rip_control *control = ch->control;
+    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+        struct rip_lane_entry *lane = &control->lanes[i];
+        _Atomic uint64_t *held = &control->cursors[group][i].held;
+        uint64_t head;
+        if (atomic_load_explicit(&lane->state, memory_order_relaxed) == RIP_LANE_FREE) {
+            continue;
+        }
+        int rc = rip_read_word(ch, lane->id, offsetof(struct rip_lane, head), &head);
+        if (rc != 0) {
+            return rc;
+        }
+        if (head > atomic_load_explicit(held, memory_order_relaxed)) {
+            atomic_store_explicit(held, head, memory_order_release); /* pairs with the acquire in rip_reclaim */
         }
     }
     return 0;
 }
 
-int rip_group_join(struct rip_consumer *c, const char *name, enum rip_how start, int32_t *holder) {
+static void end_group(struct rip_control *control, uint32_t g) {
+    atomic_fetch_and_explicit(&control->groups_active, ~(UINT64_C(1) << g), memory_order_acq_rel);
+}
+
+/* Makes a new entry of the table. A kill between any two steps leaves a free one, or a group that waits. */
+static int begin_group(struct rip_channel *ch, uint32_t g, const char *name, uint32_t flags, enum rip_how start) {
+    struct rip_control *control = ch->control;
+    struct rip_group_entry *group = &control->groups[g];
+    control->groups_named++;
+    group->id = control->groups_named;
+    group->flags = flags;
+    group->pid = 0;
+    strncpy(group->name, name, RIP_MAX_GROUP_NAME);
+    set_cursors(ch, g, start);
+    atomic_fetch_or_explicit(&control->groups_active, UINT64_C(1) << g, memory_order_seq_cst);
+    atomic_fetch_add_explicit(&control->groups_begun, 1, memory_order_seq_cst);
+    atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence in rip_reclaim: our bit, then its head */
+    int rc = pass_reclaimed(ch, g);
+    if (rc != 0) {
+        end_group(control, g);
+    }
+    return rc;
+}
+
+/* Enters a group that is there: one without a member, or one whose members compete. */
+static int join_group(struct rip_consumer *c, uint32_t g, uint32_t how, int32_t *holder) {
+    struct rip_group_entry *group = &c->ch.control->groups[g];
+    uint32_t kind = how & RIP_SHARED, durable = how & RIP_DURABLE;
+    if (!(group->flags & RIP_AWAITED) && (group->flags & RIP_SHARED) != kind) {
+        return -EEXIST;
+    }
+    if (!kind && rip_has_members(&c->ch, g, RIP_NO_MEMBER)) {
+        *holder = group->pid;
+        return -EBUSY;
+    }
+    c->group = g;
+    c->claims = kind || durable || (group->flags & RIP_DURABLE);
+    int rc = rip_member_join(&c->ch, RIP_A_CONSUMER, g);
+    rc = rc ? rc : rip_rescan(c);
+    if (rc == 0) { /* from here on it goes with its last member, if it is not durable */
+        group->pid = (int32_t)getpid();
+        group->flags = kind | durable | (group->flags & RIP_DURABLE);
+    }
+    return rc;
+}
+
+static int join_new_group(struct rip_consumer *c, const char *name, uint32_t how) {
+    struct rip_control *control = c->ch.control;
+    c->group = find_free(control);
+    if (c->group == RIP_MAX_GROUPS) {
+        return -EUSERS;
+    }
+    int rc = rip_member_join(&c->ch, RIP_A_CONSUMER, c->group);
+    if (rc != 0) {
+        return rc;
+    }
+    uint32_t flags = how & (RIP_SHARED | RIP_DURABLE);
+    c->claims = flags != 0;
+    rc = begin_group(&c->ch, c->group, name, flags, how & RIP_NEWEST ? RIP_NEWEST : RIP_OLDEST);
+    if (rc != 0) {
+        return rc;
+    }
+    control->groups[c->group].pid = (int32_t)getpid();
+    rc = rip_rescan(c);
+    if (rc != 0) { /* as if it had never been: what waits for a first group goes on waiting */
+        end_group(control, c->group);
+        return rc;
+    }
+    control->groups_ever = 1;
+    return 0;
+}
+
+int rip_group_join(struct rip_consumer *c, const char *name, uint32_t how, int32_t *holder) {
     uint32_t g = find_group(c->ch.control, name);
-    int rc = g < RIP_MAX_GROUPS ? join_members(c, g, holder) : join_first(c, name, start);
+    int rc = g < RIP_MAX_GROUPS ? join_group(c, g, how, holder) : join_new_group(c, name, how);
     if (rc == 0 && c->ch.spin.mode == RIP_WAIT_BLOCK) {
         atomic_fetch_or_explicit(&c->ch.control->groups_asleep, RIP_FENCE_GROUPS, memory_order_seq_cst);
         rip_fence_heavy(); /* every publish from now on sees it */
     }
     return rc;
+}
+
+int rip_group_declare(struct rip_channel *ch, const char *name) {
+    struct rip_control *control = ch->control;
+    if (find_group(control, name) < RIP_MAX_GROUPS) {
+        return 0;
+    }
+    uint32_t g = find_free(control);
+    if (g == RIP_MAX_GROUPS) {
+        return -EUSERS;
+    }
+    int rc = begin_group(ch, g, name, RIP_AWAITED, RIP_OLDEST);
+    control->groups_ever |= rc == 0;
+    return rc;
+}
+
+int rip_group_remove(struct rip_channel *ch, const char *name, int32_t *holder) {
+    uint32_t g = find_group(ch->control, name);
+    if (g == RIP_MAX_GROUPS) {
+        return -ENOENT;
+    }
+    if (rip_has_members(ch, g, RIP_NO_MEMBER)) {
+        *holder = ch->control->groups[g].pid;
+        return -EBUSY;
+    }
+    rip_group_leave(ch, g);
+    return 0;
 }

@@ -70,6 +70,7 @@ struct rip_consumer {
     uint32_t turn; /* the lane looked at last */
     uint32_t group;
     uint32_t shared;  /* its members compete */
+    uint32_t claims;  /* it keeps claims: its members compete, or what they hold is to outlive them */
     uint32_t watches; /* waits under way: they look at mapped lanes, so none is unmapped meanwhile */
     uint32_t had_lanes;
     int32_t died; /* the producer of which -EOWNERDEAD spoke */
@@ -140,8 +141,8 @@ int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *
 int rip_rx_look(struct rip_rx *rx);
 /* filter: what the wait is for, or NULL for any message. */
 void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, struct rip_watch *watch);
-/* Enters the group of this name; the lock must be held. */
-int rip_group_join(struct rip_consumer *c, const char *name, enum rip_how start, int32_t *holder);
+/* Enters the group of this name; the lock must be held. how: as in rip_consumer_open. */
+int rip_group_join(struct rip_consumer *c, const char *name, uint32_t how, int32_t *holder);
 /* Takes the lane table over: new lanes, ended lanes, lanes that are gone; the lock must be held. */
 int rip_rescan(struct rip_consumer *c);
 /* Looks at the table of lanes if that has changed: 0, or a negative errno. */

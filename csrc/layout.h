@@ -67,7 +67,7 @@ struct rip_lane_entry {
 };
 
 struct rip_group_entry {
-    alignas(RIP_LINE) uint32_t flags; /* RIP_SHARED; this line is written under the table lock */
+    alignas(RIP_LINE) uint32_t flags; /* RIP_SHARED, RIP_DURABLE, RIP_AWAITED; this line: under the table lock */
     int32_t pid;                      /* of the last member to come */
     uint32_t id;                      /* names its files; never used twice in a channel */
     char name[RIP_MAX_GROUP_NAME + 1];
@@ -78,6 +78,8 @@ struct rip_cursor { /* written by the group only; where members compete, by comp
     alignas(RIP_LINE) _Atomic uint64_t
         held; /* the oldest seq that the group has not let go; the rest of the line is spare */
 };
+
+#define RIP_AWAITED 0x100u /* declared by a producer, and nobody has joined it yet */
 
 #define RIP_ASLEEP 1u
 /* Set where a member sleeps so often that publishers had better fence for themselves, or cannot issue membarrier(2). */
@@ -92,6 +94,7 @@ struct rip_control {
     uint32_t groups_named;                       /* the newest group's id */
     alignas(128) _Atomic uint64_t lanes_changed; /* counts changes of the lane table; written under the table lock */
     _Atomic uint64_t groups_active;              /* a bit for each group that gates; written under the table lock */
+    _Atomic uint64_t groups_begun;               /* counts them; written under the table lock */
     alignas(128) _Atomic uint64_t
         groups_asleep; /* a bit for each group with a sleeper: set by it, cleared by who wakes it */
     alignas(RIP_PAGE) struct rip_member members[RIP_MAX_MEMBERS];
@@ -148,6 +151,7 @@ static_assert(sizeof(struct rip_cursor) == 64, "ABI");
 static_assert(offsetof(struct rip_control, removed) == 128, "ABI");
 static_assert(offsetof(struct rip_control, lanes_changed) == 256, "ABI");
 static_assert(offsetof(struct rip_control, groups_active) == 264, "ABI");
+static_assert(offsetof(struct rip_control, groups_begun) == 272, "ABI");
 static_assert(offsetof(struct rip_control, groups_asleep) == 384, "ABI");
 static_assert(offsetof(struct rip_control, members) == 4096, "ABI");
 static_assert(offsetof(struct rip_control, lanes) == 8192, "ABI");

@@ -111,6 +111,8 @@ int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, en
 int rip_reclaim(struct rip_producer *p) {
     struct rip_control *control = p->ch.control;
     for (;;) {
+        /* acquire: pairs with begin_group; who sees its count sees its bit */
+        uint64_t begun = atomic_load_explicit(&control->groups_begun, memory_order_acquire);
         uint64_t active =
             atomic_load_explicit(&control->groups_active, memory_order_acquire); /* pairs with rip_group_leave */
         uint64_t limit = active ? p->published : atomic_load_explicit(&p->entry->floor, memory_order_relaxed);
@@ -130,11 +132,11 @@ int rip_reclaim(struct rip_producer *p) {
         if (limit <= p->limit) { /* smaller only while a group is just joining: it moves up by itself */
             return 0;
         }
-        /* A joining group sets its cursors, then its bit, then reads head; we store head, then read the bits: one of us sees the
-         * other. Pairs with the fence in rip_consumer_open. */
+        /* A new group sets its cursors, then its bit, counts itself, then reads head; we store head, then read the count: one of us
+         * sees the other. Pairs with the fence in begin_group. */
         atomic_store_explicit(&p->lane->head, limit, memory_order_relaxed);
         atomic_thread_fence(memory_order_seq_cst);
-        if ((atomic_load_explicit(&control->groups_active, memory_order_relaxed) & ~active) == 0) {
+        if (atomic_load_explicit(&control->groups_begun, memory_order_relaxed) == begun) {
             p->limit = limit;
             uint64_t offset = p->lane->desc[limit & (p->slots - 1)].offset;
             rip_arena_reclaim(&p->arena, limit, offset, p->tail);
@@ -212,6 +214,20 @@ uint64_t rip_producer_backlog(struct rip_producer *p) {
     struct rip_gate gate;
     rip_producer_gate(p, &gate);
     return gate.messages;
+}
+
+int rip_declare(struct rip_producer *p, const char *group) {
+    if (!rip_is_group_name(group)) {
+        return -EINVAL;
+    }
+    int rc = rip_check(&p->ch);
+    rc = rc ? rc : rip_lock(&p->ch);
+    if (rc == 0) {
+        rip_reap(&p->ch);
+        rc = rip_group_declare(&p->ch, group);
+        rip_unlock(&p->ch);
+    }
+    return rc;
 }
 
 int rip_producer_close(struct rip_producer *p) {

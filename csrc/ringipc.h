@@ -23,14 +23,14 @@
 extern "C" {
 #endif
 
-#define RIP_ABI 1u
+#define RIP_ABI 2u
 #define RIP_FOREVER UINT64_MAX /* a deadline that never comes */
 #define RIP_MAX_CHANNEL_NAME 200
 #define RIP_MAX_GROUP_NAME 47
 
 enum rip_wait { RIP_WAIT_SPIN, RIP_WAIT_ADAPTIVE, RIP_WAIT_BLOCK };
 enum rip_kind { RIP_BYTES = 1, RIP_ARRAY = 2 };
-enum rip_how { RIP_OLDEST = 0, RIP_NEWEST = 1, RIP_SHARED = 2 };
+enum rip_how { RIP_OLDEST = 0, RIP_NEWEST = 1, RIP_SHARED = 2, RIP_DURABLE = 4 };
 enum rip_message_flag { RIP_REDELIVERED = 1 };
 
 struct rip_producer;
@@ -72,6 +72,9 @@ struct rip_gate {
 int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, enum rip_wait wait, uint32_t mode,
                       struct rip_producer **out);
 
+/* Makes a group that waits for its first member, so that it misses nothing that is put from now on; does nothing if it is there. */
+int rip_declare(struct rip_producer *p, const char *group);
+
 /* Room for length bytes at *payload, 64-byte aligned; it is nobody's until rip_publish. Calling again instead aborts. */
 int rip_reserve(struct rip_producer *p, uint64_t length, unsigned char **payload);
 
@@ -90,9 +93,9 @@ void rip_producer_free(struct rip_producer *p);
 
 /* ---- consumer: a member of a group ---- */
 
-/* how: where a new group begins, RIP_OLDEST or RIP_NEWEST, and RIP_SHARED if several members compete for its messages, each of which
- * goes to one. -ENOENT where the channel is not there; -EBUSY with *holder the pid of the live member of this group (0: no group is
- * free). */
+/* how: where a new group begins, RIP_OLDEST or RIP_NEWEST; with RIP_SHARED several members compete for its messages, each of which
+ * goes to one; with RIP_DURABLE the group stays when its last member goes. -ENOENT where the channel is not there; -EBUSY with
+ * *holder the pid of the live member of this group. */
 int rip_consumer_open(const char *channel, const char *group, uint32_t how, enum rip_wait wait,
                       struct rip_consumer **out, int32_t *holder);
 
@@ -120,6 +123,41 @@ int32_t rip_message_pid(const struct rip_message *message);           /* of its 
 uint64_t rip_message_time(const struct rip_rx *lane, uint64_t ticks); /* nanoseconds, CLOCK_MONOTONIC */
 int rip_consumer_close(struct rip_consumer *c); /* leaves the group; the mapping stays until rip_consumer_free */
 void rip_consumer_free(struct rip_consumer *c);
+
+/* ---- looking at a channel without taking part ---- */
+
+enum rip_lane_is { RIP_LIVE = 1, RIP_ENDED = 2, RIP_DEAD = 3 }; /* a lane that is not live is still to be read */
+
+struct rip_lane_info {
+    uint64_t id; /* as rip_message's lane; never used twice in a channel */
+    int32_t pid;
+    uint32_t is;       /* enum rip_lane_is */
+    uint64_t messages; /* put so far */
+};
+
+struct rip_group_info {
+    char name[RIP_MAX_GROUP_NAME + 1];
+    uint32_t how; /* RIP_SHARED, RIP_DURABLE */
+    uint32_t members;
+    uint64_t backlog; /* messages not yet let go */
+};
+
+struct rip_member_info {
+    int32_t pid;
+    int32_t group; /* its place in groups; -1: a producer */
+};
+
+struct rip_look {
+    uint32_t lanes, groups, members; /* how many there are */
+    struct rip_lane_info lane[64];
+    struct rip_group_info group[32];
+    struct rip_member_info member[256];
+};
+
+int rip_look(const char *channel, struct rip_look *look);
+/* Removes the channel with all that is in it, or a group. -EBUSY with *holder the pid of somebody who takes part. */
+int rip_remove(const char *channel, int32_t *holder);
+int rip_remove_group(const char *channel, const char *group, int32_t *holder);
 
 uint64_t rip_now(void); /* nanoseconds, CLOCK_MONOTONIC */
 

@@ -3,6 +3,7 @@
 from ._core import Message
 from .consumer import Consumer, ConsumerStats
 from .errors import (
+    ChannelBusy,
     ChannelNotFound,
     Closed,
     Corrupt,
@@ -17,11 +18,14 @@ from .errors import (
     SystemRefused,
     UnsafeMessage,
 )
+from .look import Channel, Group, Lane, open
 from .producer import Producer, ProducerStats, Reservation
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Channel",
+    "ChannelBusy",
     "ChannelNotFound",
     "Closed",
     "Consumer",
@@ -30,8 +34,10 @@ __all__ = [
     "Empty",
     "EndOfStream",
     "Full",
+    "Group",
     "GroupBusy",
     "Incompatible",
+    "Lane",
     "Message",
     "MessageTooLarge",
     "Producer",
@@ -41,4 +47,5 @@ __all__ = [
     "RingError",
     "SystemRefused",
     "UnsafeMessage",
+    "open",
 ]

@@ -11,7 +11,7 @@ cdef extern from "ringipc.h" nogil:
         RIP_WAIT_SPIN
         RIP_WAIT_ADAPTIVE
         RIP_WAIT_BLOCK
-    enum: RIP_NEWEST, RIP_SHARED, RIP_REDELIVERED
+    enum: RIP_NEWEST, RIP_SHARED, RIP_DURABLE, RIP_REDELIVERED
     struct rip_gate:
         char group[48]
         int32_t pid
@@ -51,6 +51,29 @@ cdef extern from "ringipc.h" nogil:
     void rip_array_write(const rip_array *, unsigned char *)
     int rip_array_read(rip_array *, const unsigned char *, uint64_t)
     int rip_array_check(const rip_array *, uint64_t, uint64_t)
+    int rip_declare(rip_producer *, const char *)
+    struct rip_lane_info:
+        uint64_t id
+        int32_t pid
+        uint32_t state "is"
+        uint64_t messages
+    struct rip_group_info:
+        char name[48]
+        uint32_t how
+        uint64_t backlog
+    struct rip_member_info:
+        int32_t pid
+        int32_t group
+    struct rip_look_at "rip_look":
+        uint32_t lanes
+        uint32_t groups
+        uint32_t members
+        rip_lane_info lane[64]
+        rip_group_info group[32]
+        rip_member_info member[256]
+    int rip_look(const char *, rip_look_at *)
+    int rip_remove(const char *, int32_t *)
+    int rip_remove_group(const char *, const char *, int32_t *)
     uint64_t rip_now()
 
 

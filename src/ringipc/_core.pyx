@@ -40,6 +40,7 @@ cnp.import_array()
 ABI = RIP_ABI
 NEWEST = RIP_NEWEST
 SHARED = RIP_SHARED
+DURABLE = RIP_DURABLE
 MAX_CHANNEL_NAME = RIP_MAX_CHANNEL_NAME
 MAX_GROUP_NAME = RIP_MAX_GROUP_NAME
 
@@ -126,6 +127,40 @@ cdef bytes types_of(object type, rip_filter *filter):
     return code
 
 
+def look(bytes channel):
+    """0 or an error code; lanes: id, pid, state, messages; groups: name, how, backlog; members: pid, group or -1."""
+    cdef rip_look_at there
+    cdef const char *name = channel
+    cdef int rc
+    with nogil:
+        rc = rip_look(name, &there)
+    lanes = [(lane.id, lane.pid, lane.state, lane.messages) for lane in there.lane[:there.lanes]]
+    groups = [(<bytes>group.name, group.how, group.backlog) for group in there.group[:there.groups]]
+    members = [(member.pid, member.group) for member in there.member[:there.members]]
+    return rc, lanes, groups, members
+
+
+def remove(bytes channel):
+    """0, or an error code and the pid of somebody who takes part."""
+    cdef const char *name = channel
+    cdef int32_t holder = 0
+    cdef int rc
+    with nogil:
+        rc = rip_remove(name, &holder)
+    return rc, holder
+
+
+def remove_group(bytes channel, bytes group):
+    """0, or an error code and the pid of a member."""
+    cdef const char *name = channel
+    cdef const char *group_name = group
+    cdef int32_t holder = 0
+    cdef int rc
+    with nogil:
+        rc = rip_remove_group(name, group_name, &holder)
+    return rc, holder
+
+
 cdef class BaseProducer:
     """The writing end of one lane."""
 
@@ -172,6 +207,10 @@ cdef class BaseProducer:
             rc = rip_producer_open(name, capacity, slots, <rip_wait>wait, mode, &p)
         self.p = p
         return rc
+
+    @cython.critical_section
+    def _declare(self, bytes group):
+        return rip_declare(self.p, group)
 
     @cython.critical_section
     def _close(self, bint exiting):

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import channel as _channel
 from . import codec, errors, exits
-from ._core import NEWEST, SHARED, BaseConsumer
+from ._core import DURABLE, NEWEST, SHARED, BaseConsumer
 from .producer import WAITS, Wait
 
 STARTS: dict[str, int] = {"oldest": 0, "newest": NEWEST}
@@ -58,8 +58,12 @@ class Consumer(BaseConsumer):
     shared
         False: the group is exclusive, this consumer its one member. True: its members compete, and each message goes to
         one of them, a work queue. What a member holds when it dies, or leaves, goes to the others.
+    durable
+        True: the group stays when its last member has gone, and all that is put waits for the next one, which goes on
+        where the group stood; what was held comes again, marked as redelivered. A durable group ends with
+        ``ringipc.open(channel).remove_group(group)``. Taking a message costs a compare-and-swap more.
     start
-        Where a group begins: at the "oldest" message still there, or after the "newest".
+        Where a new group begins: at the "oldest" message still there, or after the "newest".
     copy
         None: bytes are copied out, arrays are views. True: all are copied. False: all are views, bytes as a memoryview.
         A view is read-only, and keeps its message in the ring until the last reference to it is gone, slices included.
@@ -96,6 +100,7 @@ class Consumer(BaseConsumer):
         *,
         group: str = "default",
         shared: bool = False,
+        durable: bool = False,
         start: Literal["oldest", "newest"] = "oldest",
         copy: bool | None = None,
         wait: Wait = "adaptive",
@@ -110,7 +115,7 @@ class Consumer(BaseConsumer):
         _channel.check_base()
         self.channel = channel
         self.group = group
-        how = STARTS[start] | (SHARED if shared else 0)
+        how = STARTS[start] | (SHARED if shared else 0) | (DURABLE if durable else 0)
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             code, holder = self._open(name, group_name, how, WAITS[wait], copy)

@@ -27,6 +27,10 @@ class ProducerDied(RingError, EOFError):
     """A producer's process ended without closing; all that it had put is read. Told once for each."""
 
 
+class ChannelBusy(RingError):
+    """Somebody takes part in the channel that is to be removed."""
+
+
 class GroupBusy(RingError):
     """The group is exclusive and has a member that lives."""
 

@@ -2,6 +2,7 @@
 
 import errno
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, NoReturn, Self
@@ -61,6 +62,8 @@ class Producer(BaseProducer):
         allocated at once.
     slots
         Messages in flight; rounded up to a power of two.
+    groups
+        Names of groups that are to miss nothing, though none of their members is there yet: what is put waits for them.
     wait
         How `put` waits for room: "spin" burns a core for the lowest latency, "block" sleeps at once, "adaptive" spins
         for as long as has paid lately, at most 60 microseconds, then sleeps.
@@ -89,10 +92,14 @@ class Producer(BaseProducer):
         *,
         capacity: int | str = "64 MiB",
         slots: int = 1024,
+        groups: Iterable[str] = (),
         wait: Wait = "adaptive",
         mode: int = 0o600,
     ) -> None:
         name = _channel.checked_name(channel)
+        if isinstance(groups, str):
+            raise TypeError(f"groups must be a list of names, not the str {groups!r}")
+        declared = [_channel.checked_name(group, "group") for group in groups]
         size = _channel.size_in_bytes(capacity)
         if not isinstance(slots, int) or not 1 <= slots <= 1 << 26:
             raise ValueError(f"slots must be a number of messages from 1 to {1 << 26}, not {slots!r}")
@@ -104,6 +111,11 @@ class Producer(BaseProducer):
         if code < 0:
             _channel.fail(code, channel, f"a lane of {size} bytes" if code == -errno.ENOSPC else "")
         exits.close_at_exit(self)
+        for group in declared:
+            code = self._declare(group)
+            if code < 0:
+                self.close()
+                _channel.fail(code, channel)
 
     def _fail(self, code: int, detail: object) -> NoReturn:
         match -code:
@@ -125,7 +137,7 @@ class Producer(BaseProducer):
         have = f"{messages} messages ({size} bytes)"
         if not group:
             return f"{have} wait for a first consumer"
-        return f"group {group!r} (pid {pid}) has not let go of {have}"
+        return f"group {group!r} ({f'pid {pid}' if pid else 'without a member now'}) has not let go of {have}"
 
     def _prepare(self, message: object) -> codec.Plain:
         return codec.plain(message)

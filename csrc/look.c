@@ -1,0 +1,102 @@
+/* Looking at a channel, and removing it, without taking part. */
+#include "channel.h"
+
+#include <string.h>
+
+static void look_at_lanes(struct rip_channel *ch, struct rip_look *look, uint64_t tails[RIP_MAX_LANES]) {
+    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+        struct rip_lane_entry *lane = &ch->control->lanes[i];
+        uint32_t state = atomic_load_explicit(&lane->state, memory_order_relaxed); /* under the lock */
+        tails[i] = 0;
+        if (state != RIP_LANE_FREE && rip_read_word(ch, lane->id, offsetof(struct rip_lane, tail), &tails[i]) == 0) {
+            look->lane[look->lanes++] =
+                (struct rip_lane_info){.id = lane->id, .pid = lane->pid, .is = state, .messages = tails[i]};
+        }
+    }
+}
+
+static void look_at_groups(struct rip_channel *ch, struct rip_look *look, const uint64_t tails[RIP_MAX_LANES],
+                           int32_t places[RIP_MAX_GROUPS]) {
+    struct rip_control *control = ch->control;
+    uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed); /* under the lock */
+    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+        places[g] = -1;
+        if (!(active >> g & 1)) {
+            continue;
+        }
+        places[g] = (int32_t)look->groups;
+        struct rip_group_info *info = &look->group[look->groups++];
+        *info = (struct rip_group_info){.how = control->groups[g].flags & (RIP_SHARED | RIP_DURABLE)};
+        memcpy(info->name, control->groups[g].name, sizeof info->name - 1);
+        for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+            /* relaxed: only to be shown */
+            uint64_t held = atomic_load_explicit(&control->cursors[g][i].held, memory_order_relaxed);
+            info->backlog += held < tails[i] ? tails[i] - held : 0;
+        }
+    }
+}
+
+static void look_at_members(struct rip_channel *ch, struct rip_look *look, const int32_t places[RIP_MAX_GROUPS]) {
+    for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
+        const struct rip_member *member = &ch->control->members[i];
+        int32_t place = -1;
+        if (member->role == RIP_NOBODY) {
+            continue;
+        }
+        if (member->role == RIP_A_CONSUMER) {
+            place = member->index < RIP_MAX_GROUPS ? places[member->index] : -1;
+            if (place < 0) {
+                continue;
+            }
+            look->group[place].members++;
+        }
+        look->member[look->members++] = (struct rip_member_info){.pid = member->pid, .group = place};
+    }
+}
+
+int rip_look(const char *channel, struct rip_look *look) {
+    struct rip_channel ch = {.state = RIP_OPEN};
+    uint64_t tails[RIP_MAX_LANES];
+    int32_t places[RIP_MAX_GROUPS];
+    memset(look, 0, sizeof *look);
+    int rc = rip_channel_enter(&ch, channel, 0, 0);
+    if (rc == 0) {
+        look_at_lanes(&ch, look, tails);
+        look_at_groups(&ch, look, tails, places);
+        look_at_members(&ch, look, places);
+        rip_channel_unmap(&ch); /* the lock goes with its descriptor */
+    }
+    return rc;
+}
+
+int rip_remove(const char *channel, int32_t *holder) {
+    struct rip_channel ch = {.state = RIP_OPEN};
+    *holder = 0;
+    int rc = rip_channel_enter(&ch, channel, 0, 0);
+    if (rc != 0) {
+        return rc;
+    }
+    for (uint32_t i = 0; i < RIP_MAX_MEMBERS && rc == 0; i++) {
+        if (ch.control->members[i].role != RIP_NOBODY) {
+            *holder = ch.control->members[i].pid;
+            rc = -EBUSY;
+        }
+    }
+    if (rc == 0) {
+        rip_channel_remove(&ch);
+    }
+    rip_channel_unmap(&ch);
+    return rc;
+}
+
+int rip_remove_group(const char *channel, const char *group, int32_t *holder) {
+    struct rip_channel ch = {.state = RIP_OPEN};
+    *holder = 0;
+    int rc = rip_channel_enter(&ch, channel, 0, 0);
+    if (rc == 0) {
+        rc = rip_group_remove(&ch, group, holder);
+        rip_channel_leave(&ch); /* it may have been all that kept the channel */
+        rip_channel_unmap(&ch);
+    }
+    return rc;
+}

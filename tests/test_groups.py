@@ -1,0 +1,226 @@
+"""Groups that are there before their members, or stay after them; looking at a channel, and removing it."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from conftest import Start
+
+import ringipc
+from ringipc import (
+    ChannelBusy,
+    ChannelNotFound,
+    Consumer,
+    Empty,
+    EndOfStream,
+    Full,
+    GroupBusy,
+    Incompatible,
+    Producer,
+    ProducerDied,
+)
+
+
+def test_a_declared_group_misses_nothing() -> None:
+    with Producer("c", capacity=4096, groups=["late", "later"]) as producer:
+        with Consumer("c") as early:
+            for k in range(50):
+                producer.put(b"%d" % k)
+                assert early.get(timeout=1) == b"%d" % k
+        assert producer.stats.backlog == 50
+        with Consumer("c", group="late", start="newest") as late:
+            assert late.get_many(99) == [b"%d" % k for k in range(50)]
+        with Consumer("c", group="later", shared=True) as one, Consumer("c", group="later", shared=True) as two:
+            assert one.get() == b"0"
+            assert two.get_many(99) == [b"%d" % k for k in range(1, 50)]
+        assert producer.stats.backlog == 0
+
+
+def test_a_declared_group_that_nobody_joined_gates_and_is_named() -> None:
+    with Producer("c", capacity=4096, slots=2, groups=["late"]) as producer:
+        with Consumer("c"):
+            producer.put_many([b"", b""])
+            with pytest.raises(Full, match=r"group 'late' \(without a member now\) has not let go of 2 messages"):
+                producer.put(b"", timeout=0)
+        with Consumer("c", group="late") as late:
+            assert len(late.get_many(9)) == 2
+        assert [group.name for group in ringipc.open("c").groups] == []  # it was declared, not durable
+
+
+def test_messages_for_a_declared_group_outlive_the_producer() -> None:
+    with Producer("c", capacity=4096, groups=["late"]) as producer, Consumer("c") as other:
+        producer.put(b"kept")
+        assert other.get() == b"kept"
+    with Consumer("c", group="late", timeout=0) as late:
+        assert list(late) == [b"kept"]
+
+
+def test_declaring_again_changes_nothing() -> None:
+    with Producer("c", capacity=4096, groups=["g"]) as first, Consumer("c", group="g") as consumer:
+        first.put(b"a")
+        with Producer("c", capacity=4096, groups=["g"]) as second:
+            second.put(b"b")
+            assert {consumer.get(), consumer.get()} == {b"a", b"b"}
+    with pytest.raises(TypeError, match="list of names"):
+        Producer("c", groups="g")
+    with pytest.raises(ValueError, match="group's name"):
+        Producer("c", groups=[""])
+
+
+def test_too_many_declared_groups_leave_nothing_behind() -> None:
+    with pytest.raises(ringipc.SystemRefused, match="32 groups"):
+        Producer("c", capacity=4096, groups=[f"g{k}" for k in range(33)])
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_durable_group_goes_on_where_it_stood(shared: bool) -> None:
+    with Producer("c", capacity=1 << 16) as producer:
+        with Consumer("c", shared=shared, durable=True) as first:
+            producer.put_many([b"%d" % k for k in range(10)])
+            assert first.get_many(3) == [b"0", b"1", b"2"]
+            assert first.get(where=lambda m: m.seq == 7) == b"7"
+        producer.put(b"10")
+        with pytest.raises(Incompatible):
+            Consumer("c", shared=not shared)
+        with Consumer("c", shared=shared) as second:  # it stays durable
+            assert second.get_many(4) == [b"3", b"4", b"5", b"6"]
+        with Consumer("c", shared=shared) as third:
+            assert third.get_many(9) == [b"8", b"9", b"10"]
+            assert producer.stats.backlog == 0
+    ringipc.open("c").remove()
+
+
+def test_a_durable_group_outlives_everybody() -> None:
+    with Producer("c", capacity=4096) as producer, Consumer("c", group="g", durable=True):
+        producer.put(b"kept")
+    with Producer("c", capacity=4096) as producer:
+        producer.put(b"too")
+    with Consumer("c", group="g", timeout=0) as consumer:
+        assert {consumer.get(timeout=0), consumer.get(timeout=0)} == {b"kept", b"too"}
+        with pytest.raises(EndOfStream):
+            consumer.get(timeout=5)
+    ringipc.open("c").remove_group("g")
+    with pytest.raises(ChannelNotFound):  # nothing kept it any more
+        ringipc.open("c")
+
+
+def test_an_exclusive_durable_group_has_one_member(producer: Producer) -> None:
+    with Consumer("c", durable=True):
+        with pytest.raises(GroupBusy, match=f"pid {os.getpid()}"):
+            Consumer("c", durable=True)
+        with pytest.raises(GroupBusy, match=f"pid {os.getpid()}"):
+            ringipc.open("c").remove_group("default")
+    ringipc.open("c").remove_group("default")
+    with pytest.raises(KeyError):
+        ringipc.open("c").remove_group("default")
+
+
+def take_and_die(shared: bool) -> None:
+    consumer = Consumer("c", shared=shared, durable=True)
+    held = [consumer.message(), consumer.message(), consumer.message()]
+    held[1].release()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_the_last_member_held_when_it_was_killed_is_marked(start: Start, producer: Producer, shared: bool) -> None:
+    with Consumer("c", shared=shared, durable=True):
+        producer.put_many([b"%d" % k for k in range(5)])
+    start(take_and_die, shared).join(20)
+    with Consumer("c", shared=shared) as consumer:
+        messages = [consumer.message(timeout=5) for _ in range(4)]
+        assert [(m.payload, m.redelivered) for m in messages] == [
+            (b"0", True),
+            (b"2", True),
+            (b"3", False),
+            (b"4", False),
+        ]
+        del messages
+    ringipc.open("c").remove_group("default")
+
+
+def test_many_lives_of_one_durable_group_read_the_stream_once(start: Start) -> None:
+    """Members come, read some, and are killed; what was let go never comes again, what was held is marked."""
+    rounds, count = 8, 2000
+    keeper = Producer("c", capacity=4096, groups=["g"])
+    feeder = start(feed, count)
+    results = Consumer("done", group="r", timeout=30)
+    seen: list[tuple[int, bool]] = []
+    for life in range(rounds):
+        reader = start(live, life, life == rounds - 1)
+        while True:
+            try:
+                number, redelivered = results.get(timeout=30)
+            except (ProducerDied, EndOfStream):
+                break
+            seen.append((int(number), bool(redelivered)))
+        reader.join(20)
+        assert reader.exitcode == (-9 if life < rounds - 1 else 0)
+    feeder.join(20)
+    results.close()
+    keeper.close()
+    numbers = [number for number, _ in seen]
+    assert sorted(set(numbers)) == list(range(count))
+    twice = [k for k, (number, _) in enumerate(seen) if number in numbers[:k]]
+    assert all(seen[k][1] for k in twice)
+    assert len(twice) <= rounds
+    ringipc.open("c").remove()
+
+
+def feed(count: int) -> None:
+    with Producer("done", capacity=4096, groups=["r"]), Producer("c", capacity=1 << 16, slots=32) as producer:
+        for k in range(count):
+            producer.put(np.array([k]), timeout=30)
+        producer.flush(timeout=30)
+
+
+def live(life: int, last: bool) -> None:
+    rng = np.random.default_rng(life)
+    left = int(rng.integers(1, 100))
+    with Producer("done", capacity=1 << 16) as done, Consumer("c", group="g", durable=True) as consumer:
+        while True:
+            try:
+                message = consumer.message(timeout=0.2 if last else 30)
+            except Empty:
+                return
+            done.put(np.array([message.payload[0], message.redelivered]), timeout=30)
+            left -= 1
+            if left == 0 and not last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            message.release()
+
+
+def test_a_channel_as_it_looks_from_outside(producer: Producer) -> None:
+    channel = ringipc.open("c")
+    with Consumer("c", group="work", shared=True), Consumer("c", group="work", shared=True, durable=True):
+        producer.put_many([b"a", b"b"])
+        (lane,) = channel.lanes
+        assert (lane.pid, lane.state, lane.messages) == (os.getpid(), "live", 2)
+        (group,) = channel.groups
+        assert (group.name, group.shared, group.durable, group.backlog) == ("work", True, True, 2)
+        assert group.pids == [os.getpid()] * 2
+        assert channel.pids == [os.getpid()] * 3
+        with pytest.raises(ChannelBusy, match=f"pid {os.getpid()} takes part"):
+            channel.remove()
+    producer.close()
+    assert [lane.state for lane in channel.lanes] == ["ended"]
+    assert channel.groups[0].pids == []
+    channel.remove()
+    for what in (lambda: channel.lanes, channel.remove, lambda: channel.remove_group("work")):
+        with pytest.raises(ChannelNotFound):
+            what()
+    assert repr(channel) == "<Channel 'c'>"
+
+
+def die() -> None:
+    producer = Producer("c", capacity=4096)
+    producer.put(b"left behind")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_the_dead_left_behind_can_be_looked_at_and_removed(start: Start) -> None:
+    start(die).join(20)
+    channel = ringipc.open("c")
+    assert [lane.state for lane in channel.lanes] == ["dead"]
+    channel.remove()

@@ -15,12 +15,46 @@ uint64_t rip_arena_live(const struct rip_arena *arena) {
     return live;
 }
 
+/* Run i, or pin i - count. */
+static const struct rip_run *live_range(const struct rip_arena *arena, unsigned i) {
+    return i < arena->count ? &arena->runs[i] : &arena->pins[i - arena->count];
+}
+
+/* The lowest place with need free bytes, or UINT64_MAX. */
+static uint64_t lowest_gap(const struct rip_arena *arena, uint64_t need) {
+    uint64_t place = 0;
+    for (int moved = 1; moved;) {
+        moved = 0;
+        for (unsigned i = 0; i < arena->count + arena->pinned; i++) {
+            const struct rip_run *run = live_range(arena, i);
+            if (run->lo < run->hi && place < run->hi && run->lo < place + need) {
+                place = run->hi;
+                moved = 1;
+            }
+        }
+    }
+    return place <= arena->capacity && need <= arena->capacity - place ? place : UINT64_MAX;
+}
+
+static uint64_t next_live_byte(const struct rip_arena *arena, uint64_t place) {
+    uint64_t end = arena->capacity;
+    for (unsigned i = 0; i < arena->count + arena->pinned; i++) {
+        const struct rip_run *run = live_range(arena, i);
+        if (run->lo < run->hi && run->lo >= place && run->lo < end) {
+            end = run->lo;
+        }
+    }
+    return end;
+}
+
 void rip_arena_reclaim(struct rip_arena *arena, uint64_t seq, uint64_t offset, uint64_t next) {
     struct rip_run *runs = arena->runs;
     runs[arena->count - 1].hi = arena->at;
     if (seq == next) { /* nothing is live */
-        rip_arena_init(arena, arena->capacity);
-        runs[0].seq = next;
+        runs[0] = (struct rip_run){.seq = next};
+        arena->count = 1;
+        arena->at = 0;
+        arena->gap_end = next_live_byte(arena, 0);
         return;
     }
     unsigned dead = 0;
@@ -33,33 +67,6 @@ void rip_arena_reclaim(struct rip_arena *arena, uint64_t seq, uint64_t offset, u
     if (seq >= runs[0].seq && offset > runs[0].lo && offset <= runs[0].hi && offset % RIP_LINE == 0) {
         runs[0].lo = offset;
     }
-}
-
-/* The lowest place with need free bytes, or UINT64_MAX. */
-static uint64_t lowest_gap(const struct rip_arena *arena, uint64_t need) {
-    uint64_t place = 0;
-    for (int moved = 1; moved;) {
-        moved = 0;
-        for (unsigned i = 0; i < arena->count; i++) {
-            const struct rip_run *run = &arena->runs[i];
-            if (run->lo < run->hi && place < run->hi && run->lo < place + need) {
-                place = run->hi;
-                moved = 1;
-            }
-        }
-    }
-    return place <= arena->capacity && need <= arena->capacity - place ? place : UINT64_MAX;
-}
-
-static uint64_t next_live_byte(const struct rip_arena *arena, uint64_t place) {
-    uint64_t end = arena->capacity;
-    for (unsigned i = 0; i < arena->count; i++) {
-        const struct rip_run *run = &arena->runs[i];
-        if (run->lo < run->hi && run->lo >= place && run->lo < end) {
-            end = run->lo;
-        }
-    }
-    return end;
 }
 
 int rip_arena_place(struct rip_arena *arena, uint64_t need, uint64_t next) {

@@ -12,6 +12,7 @@
 #include "layout.h"
 
 #define RIP_MAX_RUNS 8u
+#define RIP_MAX_PINS 16u
 #define RIP_LARGE 4096u /* bytes from which a message is worth a look at the cursors */
 
 struct rip_run {
@@ -24,7 +25,9 @@ struct rip_arena {
     uint64_t gap_end; /* the next live byte above it, or the capacity */
     uint64_t capacity;
     unsigned count; /* runs; at least 1 */
+    unsigned pinned;
     struct rip_run runs[RIP_MAX_RUNS];
+    struct rip_run pins[RIP_MAX_PINS]; /* messages before the oldest live one that must stay; drop.c keeps them */
 };
 
 void rip_arena_init(struct rip_arena *arena, uint64_t capacity);

@@ -243,7 +243,7 @@ void rip_group_leave(struct rip_channel *ch, uint32_t group) {
     atomic_fetch_and_explicit(&control->groups_active, ~bit, memory_order_acq_rel);
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         if (atomic_load_explicit(&control->lanes[i].state, memory_order_relaxed) != RIP_LANE_FREE) {
-            rip_claims_remove(ch, control->groups[group].id, control->lanes[i].id);
+            rip_claims_remove(ch, rip_group_id(control, group), control->lanes[i].id);
         }
     }
     control->groups[group].flags = 0;
@@ -306,7 +306,7 @@ void rip_lanes_retire(struct rip_channel *ch) {
             unlinkat(ch->dir, name, 0);
             for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
                 if (active >> g & 1) {
-                    rip_claims_remove(ch, control->groups[g].id, lane->id);
+                    rip_claims_remove(ch, rip_group_id(control, g), lane->id);
                 }
             }
             atomic_store_explicit(&lane->state, RIP_LANE_FREE, memory_order_relaxed);

@@ -40,6 +40,11 @@ int rip_channel_enter(struct rip_channel *ch, const char *name, int make, uint32
 int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index);
 /* Gives it back if we have one, removes the channel if nobody is left in it, lets the lock and all descriptors go. */
 void rip_channel_leave(struct rip_channel *ch);
+/* Names a group's files. */
+static inline uint32_t rip_group_id(const struct rip_control *control, uint32_t group) {
+    return atomic_load_explicit(&control->groups[group].id, memory_order_relaxed); /* who sees its bit sees it */
+}
+
 /* Removes the channel from the file system; the lock must be held. */
 void rip_channel_remove(struct rip_channel *ch);
 /* Lets the descriptors go and says nothing: others find us dead. */

@@ -69,19 +69,25 @@ void rip_claims_remove(struct rip_channel *ch, uint64_t group, uint64_t lane) {
 
 static uint64_t seq_of(uint64_t word) { return word >> RIP_CLAIM_SEQ_SHIFT; }
 
-static int is_free(uint64_t word, uint64_t seq) {
-    return seq_of(word) < seq || (seq_of(word) == seq && (word & RIP_CLAIM_STATE) == RIP_FREE);
+/* Of message seq; a later one in its place means that everybody has done with it. */
+static enum rip_claim state_of(uint64_t word, uint64_t seq) {
+    if (seq_of(word) != seq) {
+        return seq_of(word) < seq ? RIP_FREE : RIP_DONE;
+    }
+    return (enum rip_claim)(word & RIP_CLAIM_STATE);
 }
+
+static int is_done(uint64_t word, uint64_t seq) { return state_of(word, seq) >= RIP_DONE; }
 
 int rip_claim_is_free(const struct rip_claims *claims, uint64_t slots, uint64_t seq) {
     /* acquire: pairs with the compare-and-swap of whoever ended the message of the lap before */
-    return is_free(atomic_load_explicit(&claims->words[seq & (slots - 1)], memory_order_acquire), seq);
+    return state_of(atomic_load_explicit(&claims->words[seq & (slots - 1)], memory_order_acquire), seq) == RIP_FREE;
 }
 
 int rip_claim(struct rip_claims *claims, uint64_t slots, uint64_t seq, uint32_t member, int *redelivered) {
     _Atomic uint64_t *place = &claims->words[seq & (slots - 1)];
     uint64_t word = atomic_load_explicit(place, memory_order_relaxed); /* relaxed: the compare-and-swap decides */
-    while (is_free(word, seq)) {
+    while (state_of(word, seq) == RIP_FREE) {
         uint64_t again = seq_of(word) == seq ? word & RIP_CLAIM_REDELIVERED : 0;
         uint64_t ours = seq << RIP_CLAIM_SEQ_SHIFT | (uint64_t)member << RIP_CLAIM_MEMBER_SHIFT | again | RIP_CLAIMED;
         /* acq_rel: pairs with itself in other members; nobody has ended the message, so the producer cannot have reused it */
@@ -95,12 +101,12 @@ int rip_claim(struct rip_claims *claims, uint64_t slots, uint64_t seq, uint32_t 
 
 /* Two members that end neighbouring messages at once: each stores its word, then looks at the other's. seq_cst, so that one of
  * them at least sees both and moves on. */
-static void move_cursor(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor) {
+static uint64_t move_cursor(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor) {
     uint64_t held = atomic_load_explicit(&cursor->held, memory_order_seq_cst);
     for (;;) {
         uint64_t word = atomic_load_explicit(&claims->words[held & (slots - 1)], memory_order_seq_cst);
-        if (seq_of(word) != held || (word & RIP_CLAIM_STATE) != RIP_DONE) {
-            return;
+        if (!is_done(word, held)) {
+            return held;
         }
         /* release: pairs with the acquire in rip_reclaim; on failure another has moved it, and we go on from there */
         if (atomic_compare_exchange_strong_explicit(&cursor->held, &held, held + 1, memory_order_seq_cst,
@@ -108,6 +114,52 @@ static void move_cursor(struct rip_claims *claims, uint64_t slots, struct rip_cu
             held++;
         }
     }
+}
+
+uint64_t rip_claims_pass(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t seq) {
+    uint64_t held = atomic_load_explicit(&cursor->held, memory_order_relaxed);
+    while (held < seq && !atomic_compare_exchange_weak_explicit(&cursor->held, &held, seq, memory_order_seq_cst,
+                                                                memory_order_relaxed)) {
+    }
+    return move_cursor(claims, slots, cursor);
+}
+
+enum rip_claim rip_claim_drop(struct rip_claims *claims, uint64_t slots, uint64_t seq) {
+    _Atomic uint64_t *place = &claims->words[seq & (slots - 1)];
+    /* acquire: pairs with rip_claim_end; the reads of whoever has done with it before our writes */
+    uint64_t word = atomic_load_explicit(place, memory_order_acquire);
+    enum rip_claim state;
+    while ((state = state_of(word, seq)) == RIP_FREE) {
+        /* acq_rel: pairs with rip_claim; one of us gets it */
+        if (atomic_compare_exchange_weak_explicit(place, &word, seq << RIP_CLAIM_SEQ_SHIFT | RIP_DROPPED,
+                                                  memory_order_acq_rel, memory_order_acquire)) {
+            /* relaxed: a number to show, of which we are the only writer */
+            uint64_t dropped = atomic_load_explicit(&claims->dropped, memory_order_relaxed);
+            atomic_store_explicit(&claims->dropped, dropped + 1, memory_order_relaxed);
+            break;
+        }
+    }
+    return state;
+}
+
+int rip_claim_is_got(const struct rip_claims *claims, uint64_t slots, uint64_t seq) {
+    uint64_t word = atomic_load_explicit(&claims->words[seq & (slots - 1)], memory_order_relaxed);
+    return state_of(word, seq) == RIP_DONE;
+}
+
+uint64_t rip_claims_tell(struct rip_claims *claims) {
+    /* relaxed: a number to show */
+    uint64_t dropped = atomic_load_explicit(&claims->dropped, memory_order_relaxed);
+    uint64_t told = atomic_load_explicit(&claims->told, memory_order_relaxed);
+    while (told < dropped && !atomic_compare_exchange_weak_explicit(&claims->told, &told, dropped, memory_order_relaxed,
+                                                                    memory_order_relaxed)) {
+    }
+    return told < dropped ? dropped - told : 0;
+}
+
+int rip_claim_is_done(const struct rip_claims *claims, uint64_t slots, uint64_t seq) {
+    /* acquire: as in rip_claim_drop */
+    return is_done(atomic_load_explicit(&claims->words[seq & (slots - 1)], memory_order_acquire), seq);
 }
 
 void rip_claim_end(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t seq) {
@@ -150,7 +202,7 @@ int rip_claims_return(struct rip_channel *ch, uint32_t group, uint32_t member) {
         if (atomic_load_explicit(&lane->state, memory_order_relaxed) == RIP_LANE_FREE) {
             continue;
         }
-        int rc = rip_claims_find(ch, control->groups[group].id, lane->id, &slots, &segment);
+        int rc = rip_claims_find(ch, rip_group_id(control, group), lane->id, &slots, &segment);
         if (rc != 0) { /* no member has come across this lane, nobody could read what is there, or we cannot look now */
             result = rip_is_short(rc) ? rc : result;
             continue;

@@ -1,4 +1,5 @@
-/* Who has which message of a lane, where a group's members compete: a word for each slot, changed by compare-and-swap.
+/* Who has which message of a lane, where several hands are after it (members that compete, one that takes over from a dead one, a
+ * producer that drops): a word for each slot, changed by compare-and-swap.
  *
  *   63                      11 10         3   2            1   0
  *   | seq                     | member     | redelivered | state |
@@ -12,7 +13,7 @@
 
 #include "channel.h"
 
-enum rip_claim { RIP_FREE, RIP_CLAIMED, RIP_DONE };
+enum rip_claim { RIP_FREE, RIP_CLAIMED, RIP_DONE, RIP_DROPPED };
 
 #define RIP_CLAIM_STATE UINT64_C(3)
 #define RIP_CLAIM_REDELIVERED UINT64_C(4)
@@ -35,6 +36,17 @@ int rip_claim_is_free(const struct rip_claims *claims, uint64_t slots, uint64_t 
 void rip_claim_end(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t seq);
 /* Frees a claim of ours again, for anybody. */
 void rip_claim_free(struct rip_claims *claims, uint64_t slots, uint64_t seq);
+
+/* For the producer of a lane that drops: message seq if nobody has it, counted. What it was before. */
+enum rip_claim rip_claim_drop(struct rip_claims *claims, uint64_t slots, uint64_t seq);
+/* Has a member let message seq go? */
+int rip_claim_is_got(const struct rip_claims *claims, uint64_t slots, uint64_t seq);
+/* How many messages the group has lost that no member has been told of. */
+uint64_t rip_claims_tell(struct rip_claims *claims);
+/* Has the group done with message seq, or lost it? */
+int rip_claim_is_done(const struct rip_claims *claims, uint64_t slots, uint64_t seq);
+/* Moves the cursor to seq at least, then over what is done: where it is. */
+uint64_t rip_claims_pass(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t seq);
 
 /* Frees what a member of this entry of the group table holds, in all lanes, and wakes the others: 0, or -EMFILE and the like where
  * it could not look. The lock must be held. */

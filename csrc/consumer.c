@@ -11,6 +11,46 @@ static void unmap_lane(struct rip_rx *rx) {
     free(rx);
 }
 
+/* How many messages the group has missed since we came. */
+static uint64_t missed_of(const struct rip_rx *rx) {
+    /* relaxed: numbers to show */
+    uint64_t missed = atomic_load_explicit(&rx->lane->refused, memory_order_relaxed) - rx->refused;
+    return rx->claims ? missed + atomic_load_explicit(&rx->claims->dropped, memory_order_relaxed) - rx->dropped
+                      : missed;
+}
+
+/* What a member before us has let go out of turn is not missed. */
+static void start_counting(struct rip_consumer *c, struct rip_rx *rx) {
+    rx->counted = rx->next;
+    rx->dropped = c->joined ? 0 : atomic_load_explicit(&rx->claims->dropped, memory_order_relaxed); /* to be shown */
+    uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire); /* pairs with rip_tx_publish */
+    for (uint64_t seq = rx->next; !c->shared && seq != tail && tail - rx->next <= rx->slots; seq++) {
+        if (rip_claim_is_got(rx->claims, rx->slots, seq)) {
+            rip_rx_note(rx, seq);
+        }
+    }
+}
+
+/* Messages missed between the last one claimed in its turn and this one. */
+static uint64_t gap_before(const struct rip_consumer *c, struct rip_rx *rx, uint64_t seq) {
+    if (c->shared) { /* whoever comes next is told, for all of the group */
+        return rip_claims_tell(rx->claims);
+    }
+    if (seq < rx->counted) { /* it had been given back */
+        return 0;
+    }
+    uint64_t gap = seq - rx->counted;
+    uint64_t first = gap > rx->slots ? seq - rx->slots : rx->counted;
+    for (; rx->ahead && first != seq; first++) {
+        uint8_t *mark = &rx->marks[first & (rx->slots - 1)];
+        gap -= *mark & RIP_TAKEN ? 1 : 0;
+        rx->ahead -= *mark & RIP_TAKEN ? 1 : 0;
+        *mark = 0;
+    }
+    rx->counted = seq + 1;
+    return gap;
+}
+
 /* A lane's header is anybody's writing: every number in it is checked before it is used. */
 static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out) {
     struct rip_lane_entry *entry = &c->ch.control->lanes[index];
@@ -30,9 +70,10 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
     rip_segment_close_fd(&rx->segment);
     const volatile struct rip_lane *lane = rx->segment.at; /* volatile: read once */
     uint64_t slots = lane->slots, capacity = lane->capacity;
+    uint32_t overflow = lane->overflow;
     if (rx->segment.size < sizeof *lane || slots == 0 || slots > RIP_MAX_SLOTS || (slots & (slots - 1)) ||
-        capacity == 0 || capacity > RIP_MAX_CAPACITY || capacity % RIP_PAGE || lane->arena != rip_arena_offset(slots) ||
-        rx->segment.size != rip_lane_size(slots, capacity)) {
+        overflow > RIP_DROP_OLD || capacity == 0 || capacity > RIP_MAX_CAPACITY || capacity % RIP_PAGE ||
+        lane->arena != rip_arena_offset(slots) || rx->segment.size != rip_lane_size(slots, capacity)) {
         rc = -EBADMSG;
     } else {
         rx->marks = calloc(slots, 1);
@@ -54,13 +95,16 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
     rx->pid = entry->pid;
     rx->index = index;
     rx->next = rx->held = rx->tail = atomic_load_explicit(&rx->cursor->held, memory_order_relaxed); /* our group's */
-    if (c->claims) {
-        rc = rip_claims_open(&c->ch, c->ch.control->groups[c->group].id, entry->id, slots, &rx->claims_segment);
+    rx->drops = overflow == RIP_DROP_OLD;
+    rx->refused = c->joined ? 0 : atomic_load_explicit(&rx->lane->refused, memory_order_relaxed); /* to be shown */
+    if (c->claims || rx->drops) {
+        rc = rip_claims_open(&c->ch, rip_group_id(c->ch.control, c->group), entry->id, slots, &rx->claims_segment);
         if (rc != 0) {
             unmap_lane(rx);
             return rc;
         }
         rx->claims = rx->claims_segment.at;
+        start_counting(c, rx);
     }
     *out = rx;
     return 0;
@@ -129,6 +173,7 @@ int rip_rescan(struct rip_consumer *c) {
         } else { /* a lane leaves the table when every group has let all of it go */
             c->current = c->current == rx ? NULL : c->current;
             c->claimed = c->claimed == rx ? NULL : c->claimed;
+            c->missed += missed_of(rx);
             unmap_lane(rx);
         }
     }
@@ -192,7 +237,12 @@ int rip_rx_look(struct rip_rx *rx) {
     /* acquire: pairs with rip_tx_publish; before the cursor, so that they cannot lie more than the slots apart */
     uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire);
     uint64_t held = atomic_load_explicit(&rx->cursor->held, memory_order_acquire); /* pairs with move_cursor */
-    if (held > tail) {                                                             /* it has moved on since */
+    if (rx->drops) {
+        /* acquire: pairs with rip_drops_make_room; after the tail, which can be no more than the slots ahead of it */
+        uint64_t head = atomic_load_explicit(&rx->lane->head, memory_order_acquire);
+        held = held < head ? rip_claims_pass(rx->claims, rx->slots, rx->cursor, head) : held;
+    }
+    if (held > tail) { /* it has moved on since */
         tail = held;
     }
     if (tail - held > rx->slots || tail < rx->tail) {
@@ -215,9 +265,13 @@ int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *
         if (!rip_claim(rx->claims, rx->slots, seq, c->ch.member, &redelivered)) {
             continue;
         }
+        rx->gap += gap_before(c, rx, seq);
         rc = rip_rx_read(rx, seq, message);
         if (rc == 1) {
             message->flags = redelivered ? RIP_REDELIVERED : 0;
+            message->missed += rx->gap;
+            rx->last_gap = rx->gap;
+            rx->gap = 0;
             return 1;
         }
         rip_claim_end(rx->claims, rx->slots, rx->cursor, seq); /* nobody could read it */
@@ -333,10 +387,26 @@ int rip_rx_latest(struct rip_consumer *c, struct rip_message *message) {
 uint64_t rip_rx_backlog(const struct rip_consumer *c) {
     uint64_t backlog = 0;
     for (uint32_t i = 0; i < c->count; i++) {
+        const struct rip_rx *rx = c->lanes[i];
         /* relaxed: only a number to show */
-        backlog += atomic_load_explicit(&c->lanes[i]->lane->tail, memory_order_relaxed) - c->lanes[i]->next;
+        uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_relaxed), seq = rx->next;
+        if (!rx->claims) {
+            backlog += tail - seq;
+            continue;
+        }
+        for (seq = tail - seq > rx->slots ? tail - rx->slots : seq; seq != tail; seq++) {
+            backlog += (uint64_t)rip_claim_is_free(rx->claims, rx->slots, seq);
+        }
     }
     return backlog;
+}
+
+uint64_t rip_rx_missed(const struct rip_consumer *c) {
+    uint64_t missed = c->missed;
+    for (uint32_t i = 0; i < c->count; i++) {
+        missed += missed_of(c->lanes[i]);
+    }
+    return missed;
 }
 
 void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, struct rip_watch *watch) {
@@ -388,6 +458,7 @@ int rip_consumer_open(const char *channel, const char *group, uint32_t how, enum
         return rc;
     }
     rip_unlock(&c->ch);
+    c->joined = 1;
     *out = c;
     return 0;
 }

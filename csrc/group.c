@@ -56,14 +56,16 @@ static int pass_reclaimed(struct rip_channel *ch, uint32_t group) {
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         struct rip_lane_entry *lane = &control->lanes[i];
         _Atomic uint64_t *held = &control->cursors[group][i].held;
-        uint64_t head;
+        uint64_t head, from;
         if (atomic_load_explicit(&lane->state, memory_order_relaxed) == RIP_LANE_FREE) {
             continue;
         }
         int rc = rip_read_word(ch, lane->id, offsetof(struct rip_lane, head), &head);
+        rc = rc ? rc : rip_read_word(ch, lane->id, offsetof(struct rip_lane, from), &from);
         if (rc != 0) {
             return rc;
         }
+        head = from > head ? from : head;
         if (head > atomic_load_explicit(held, memory_order_relaxed)) {
             atomic_store_explicit(held, head, memory_order_release); /* pairs with the acquire in rip_reclaim */
         }
@@ -80,7 +82,7 @@ static int begin_group(struct rip_channel *ch, uint32_t g, const char *name, uin
     struct rip_control *control = ch->control;
     struct rip_group_entry *group = &control->groups[g];
     control->groups_named++;
-    group->id = control->groups_named;
+    atomic_store_explicit(&group->id, control->groups_named, memory_order_relaxed); /* the bit below publishes it */
     group->flags = flags;
     group->pid = 0;
     strncpy(group->name, name, RIP_MAX_GROUP_NAME);

@@ -20,11 +20,18 @@ struct rip_producer {
     uint64_t slots;
     uint64_t tail;      /* the next seq to be written; lane->tail follows at rip_publish_all */
     uint64_t published; /* what lane->tail is */
-    uint64_t limit;     /* the smallest cursor when last looked */
-    uint64_t bytes;     /* put so far */
-    uint64_t ticks;     /* the time stamp of what is committed */
+    uint64_t
+        limit; /* the smallest cursor when last looked; where messages are dropped, what a group may still look at */
+    uint64_t until; /* the tail at which to look again */
+    uint64_t keep;  /* messages that may wait; fewer than the slots where messages are dropped */
+    uint64_t bytes; /* put so far */
+    uint64_t ticks; /* the time stamp of what is committed */
     struct rip_arena arena;
+    struct rip_drops *drops; /* if the lane drops old messages */
+    uint64_t dropped, refused;
+    uint16_t lost;  /* messages refused since the last one that went in */
     uint32_t index; /* of the lane */
+    enum rip_overflow overflow;
     enum rip_clock clock;
     struct rip_segment segment;
 };
@@ -49,9 +56,13 @@ struct rip_rx {
     uint64_t search, sought; /* a search that has been here, and how far it has come */
     const struct rip_lane *lane;
     struct rip_segment segment;
-    struct rip_claims *claims; /* where members compete, else NULL */
+    struct rip_claims *claims; /* where several hands are after a message, else NULL */
     struct rip_segment claims_segment;
-    uint64_t returned; /* claims->returned when last looked */
+    uint64_t returned;         /* claims->returned when last looked */
+    uint64_t counted;          /* with claims: messages before it have been got, or missed */
+    uint64_t gap, last_gap;    /* messages missed that have not been told; told with the last one claimed */
+    uint64_t dropped, refused; /* what claims and lane said when we came */
+    uint32_t drops;            /* its producer drops old messages */
     uint64_t id;
     int32_t pid;
     uint32_t index;
@@ -73,25 +84,38 @@ struct rip_consumer {
     uint32_t claims;  /* it keeps claims: its members compete, or what they hold is to outlive them */
     uint32_t watches; /* waits under way: they look at mapped lanes, so none is unmapped meanwhile */
     uint32_t had_lanes;
-    int32_t died; /* the producer of which -EOWNERDEAD spoke */
+    uint32_t joined; /* lanes that we see from now on are new */
+    int32_t died;    /* the producer of which -EOWNERDEAD spoke */
     uint64_t lanes_changed;
     uint64_t taken;
     uint64_t bytes;
+    uint64_t missed; /* in lanes that are gone */
     uint64_t searches;
 };
 
 /* ---- producer ---- */
 
-/* Looks at the cursors, and finds a place in the arena: 0, -EAGAIN, -EMSGSIZE, -EBADMSG. */
+/* Looks at the cursors, and finds a place in the arena: 0, -EAGAIN, -EMSGSIZE, -EBADMSG, or -ENOBUFS where the lane drops what finds
+ * no place. */
 int rip_make_room(struct rip_producer *p, uint64_t length);
+/* Counts a message that found no place and is not to wait. */
+void rip_tx_refuse(struct rip_producer *p);
 /* Moves p->limit up to the smallest cursor: 0 or -EBADMSG. */
 int rip_reclaim(struct rip_producer *p);
+
+/* ---- drop.c ---- */
+
+int rip_drops_make(struct rip_producer *p);
+void rip_drops_free(struct rip_producer *p);
+/* rip_make_room where old messages are dropped. */
+int rip_drops_make_room(struct rip_producer *p, uint64_t length);
+uint64_t rip_drops_from(const struct rip_producer *p); /* the first message not given up */
+
 /* To be filled in before the look that finds no room; then that look and the wait cannot miss a release between them. */
 void rip_room_watch(struct rip_producer *p, struct rip_watch *watch);
 
 static inline int rip_tx_reserve(struct rip_producer *p, uint64_t length, unsigned char **payload) {
-    if (RIP_UNLIKELY(p->tail - p->limit >= p->slots || length >= RIP_LARGE ||
-                     length > p->arena.gap_end - p->arena.at)) {
+    if (RIP_UNLIKELY(p->tail >= p->until || length >= RIP_LARGE || length > p->arena.gap_end - p->arena.at)) {
         int rc = rip_make_room(p, length);
         if (RIP_UNLIKELY(rc != 0)) {
             return rc;
@@ -113,6 +137,8 @@ static inline void rip_tx_commit(struct rip_producer *p, uint64_t length, uint32
     desc->type = type;
     desc->kind = kind;
     desc->flags = 0;
+    desc->lost = p->lost;
+    p->lost = 0;
     p->arena.at += rip_round_up(length, RIP_LINE);
     p->bytes += length;
     p->tail++;
@@ -133,6 +159,8 @@ static inline void rip_tx_publish(struct rip_producer *p) {
 
 /* How many messages of all lanes are published and not taken. */
 uint64_t rip_rx_backlog(const struct rip_consumer *c);
+/* How many the group has missed since we came. */
+uint64_t rip_rx_missed(const struct rip_consumer *c);
 /* The next message of the next lane that has one: 1, else 0, -ENODATA, -EOWNERDEAD, -EBADMSG. Where members compete it is ours. */
 int rip_advance(struct rip_consumer *c, struct rip_message *message);
 /* Claims the next message of a lane that members compete for: 1, 0, or -EBADMSG. */
@@ -178,6 +206,7 @@ static inline int rip_rx_read(struct rip_rx *rx, uint64_t seq, struct rip_messag
                                     .seq = seq,
                                     .ticks = desc->ticks,
                                     .lane = rx,
+                                    .missed = desc->lost,
                                     .type = desc->type,
                                     .kind = desc->kind,
                                     .flags = desc->flags};
@@ -263,6 +292,12 @@ static inline void rip_rx_take(struct rip_consumer *c, const struct rip_message 
     }
     c->taken++;
     c->bytes += message->length;
+}
+
+/* Where claims are kept: message seq is not one that an exclusive group has missed, when its turn comes. */
+static inline void rip_rx_note(struct rip_rx *rx, uint64_t seq) {
+    rx->marks[seq & (rx->slots - 1)] |= RIP_TAKEN;
+    rx->ahead++;
 }
 
 /* Moves rx->held over what has been released out of turn. */

@@ -69,7 +69,7 @@ struct rip_lane_entry {
 struct rip_group_entry {
     alignas(RIP_LINE) uint32_t flags; /* RIP_SHARED, RIP_DURABLE, RIP_AWAITED; this line: under the table lock */
     int32_t pid;                      /* of the last member to come */
-    uint32_t id;                      /* names its files; never used twice in a channel */
+    _Atomic uint32_t id;              /* names its files; never used twice in a channel */
     char name[RIP_MAX_GROUP_NAME + 1];
     alignas(RIP_LINE) _Atomic uint32_t bell; /* the word that its members sleep on */
 };
@@ -112,7 +112,7 @@ struct rip_desc {
     uint32_t type;
     uint8_t kind;
     uint8_t flags;
-    uint16_t reserved;
+    uint16_t lost; /* messages refused just before this one; 65535: that many or more */
 };
 
 enum rip_clock { RIP_CLOCK_NS, RIP_CLOCK_COUNTER };
@@ -126,9 +126,13 @@ struct rip_lane {
     int32_t pid;
     uint64_t ticks0; /* a moment on both clocks */
     uint64_t ns0;
+    uint32_t overflow; /* enum rip_overflow */
+    uint32_t reserved;
     alignas(128) _Atomic uint64_t tail; /* the first seq not published */
     _Atomic uint32_t closed;            /* no more will come: the producer says so itself, so it has not died */
     alignas(128) _Atomic uint64_t head; /* the first seq not reclaimed */
+    _Atomic uint64_t from;              /* where messages are dropped: the first seq not given up */
+    _Atomic uint64_t refused;           /* messages that found no room */
     alignas(RIP_PAGE) struct rip_desc desc[];
 };
 
@@ -137,11 +141,15 @@ struct rip_lane {
 struct rip_claims {
     struct rip_identity identity;
     uint64_t slots;
-    alignas(128) _Atomic uint64_t returned; /* counts the times that messages have been given back */
-    alignas(128) _Atomic uint64_t words[];  /* [slots]; claims.h says what is in one */
+    alignas(128) _Atomic uint64_t returned;     /* counts the times that messages have been given back */
+    _Atomic uint64_t told;                      /* how many of dropped the members have been told of */
+    alignas(RIP_LINE) _Atomic uint64_t dropped; /* messages that the group lost; written by the producer */
+    alignas(128) _Atomic uint64_t words[];      /* [slots]; claims.h says what is in one */
 };
 
-static_assert(offsetof(struct rip_claims, returned) == 128 && offsetof(struct rip_claims, words) == 256, "ABI");
+static_assert(offsetof(struct rip_claims, returned) == 128 && offsetof(struct rip_claims, dropped) == 192 &&
+                  offsetof(struct rip_claims, words) == 256,
+              "ABI");
 static_assert(sizeof(struct rip_identity) == 24, "ABI");
 static_assert(sizeof(struct rip_member) == 16, "ABI");
 static_assert(sizeof(struct rip_lane_entry) == 128 && offsetof(struct rip_lane_entry, asleep) == 64, "ABI");
@@ -161,7 +169,8 @@ static_assert(sizeof(struct rip_control) == 151552 && sizeof(struct rip_control)
 static_assert(sizeof(struct rip_desc) == 32, "ABI");
 static_assert(offsetof(struct rip_lane, slots) == 24 && offsetof(struct rip_lane, ticks0) == 56, "ABI");
 static_assert(offsetof(struct rip_lane, tail) == 128 && offsetof(struct rip_lane, closed) == 136 &&
-                  offsetof(struct rip_lane, head) == 256,
+                  offsetof(struct rip_lane, overflow) == 72 && offsetof(struct rip_lane, head) == 256 &&
+                  offsetof(struct rip_lane, refused) == 272,
               "ABI");
 static_assert(offsetof(struct rip_lane, desc) == 4096, "ABI");
 static_assert(RIP_MAX_GROUPS < 63, "the top bit of groups_asleep is RIP_FENCE_GROUPS");

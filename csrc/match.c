@@ -28,6 +28,11 @@ int rip_rx_try(struct rip_consumer *c, struct rip_message *message) {
             return 0;
         }
         message->flags = redelivered ? RIP_REDELIVERED : 0;
+        if (c->shared) {
+            message->missed += rip_claims_tell(rx->claims);
+        } else {
+            rip_rx_note(rx, message->seq);
+        }
     } else if (!is_free(rx, message->seq)) {
         return 0;
     } else if (message->seq != rx->next) {
@@ -143,6 +148,14 @@ void rip_rx_give_back(struct rip_consumer *c, const struct rip_message *message)
     struct rip_rx *rx = message->lane;
     uint64_t mask = rx->slots - 1;
     if (rx->claims) {
+        uint8_t *mark = &rx->marks[message->seq & mask];
+        if (*mark & RIP_TAKEN) {
+            *mark &= (uint8_t)~RIP_TAKEN;
+            rx->ahead--;
+        } else {
+            rx->gap += rx->last_gap;
+            rx->last_gap = 0;
+        }
         rip_claim_free(rx->claims, rx->slots, message->seq);
         rip_wake(&c->ch.control->groups[c->group].bell);
     } else if (message->seq >= rx->next) {

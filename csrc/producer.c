@@ -24,6 +24,7 @@ static int make_lane(struct rip_producer *p, uint64_t capacity, uint32_t mode) {
     p->lane->capacity = capacity;
     p->lane->arena = rip_arena_offset(p->slots);
     p->lane->clock = p->clock;
+    p->lane->overflow = (uint32_t)p->overflow;
     p->lane->pid = (int32_t)getpid();
     p->lane->ns0 = rip_now();
     p->lane->ticks0 = rip_ticks(p->clock);
@@ -69,8 +70,18 @@ static int join(struct rip_producer *p) {
     return 0;
 }
 
-int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, enum rip_wait wait, uint32_t mode,
-                      struct rip_producer **out) {
+/* Old messages are dropped while somebody looks at one of them: the slots behind that one are not free yet, so there are more of
+ * them than messages that may wait. */
+static uint64_t slots_for(uint64_t keep, enum rip_overflow overflow) {
+    uint64_t slots = overflow == RIP_DROP_OLD ? 4 * keep : keep;
+    if (overflow == RIP_DROP_OLD && slots < 1024) {
+        slots = 1024;
+    }
+    return power_of_two(slots < RIP_MAX_SLOTS ? slots : RIP_MAX_SLOTS);
+}
+
+int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, enum rip_overflow overflow,
+                      enum rip_wait wait, uint32_t mode, struct rip_producer **out) {
     if (capacity == 0 || capacity > RIP_MAX_CAPACITY || slots == 0 || slots > RIP_MAX_SLOTS) {
         return -EINVAL;
     }
@@ -79,10 +90,15 @@ int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, en
         return -ENOMEM;
     }
     memset(p, 0, sizeof *p);
-    p->slots = power_of_two(slots);
+    p->overflow = overflow;
+    p->slots = slots_for(slots, overflow);
+    p->keep = overflow == RIP_DROP_OLD ? slots : p->slots;
+    p->until = p->keep;
     rip_spin_init(&p->ch.spin, wait);
-    int rc = rip_channel_enter(&p->ch, channel, 1, mode);
+    int rc = overflow == RIP_DROP_OLD ? rip_drops_make(p) : 0;
+    rc = rc ? rc : rip_channel_enter(&p->ch, channel, 1, mode);
     if (rc != 0) {
+        rip_drops_free(p);
         free(p);
         return rc;
     }
@@ -138,6 +154,7 @@ int rip_reclaim(struct rip_producer *p) {
         atomic_thread_fence(memory_order_seq_cst);
         if (atomic_load_explicit(&control->groups_begun, memory_order_relaxed) == begun) {
             p->limit = limit;
+            p->until = limit + p->slots;
             uint64_t offset = p->lane->desc[limit & (p->slots - 1)].offset;
             rip_arena_reclaim(&p->arena, limit, offset, p->tail);
             return 0;
@@ -149,14 +166,23 @@ __attribute__((noinline)) int rip_make_room(struct rip_producer *p, uint64_t len
     if (length > p->arena.capacity) {
         return -EMSGSIZE;
     }
+    if (p->drops) {
+        return rip_drops_make_room(p, length);
+    }
     int rc = rip_reclaim(p);
     if (rc != 0) {
         return rc;
     }
-    if (p->tail - p->limit >= p->slots) {
-        return -EAGAIN;
-    }
-    return rip_arena_place(&p->arena, rip_round_up(length, RIP_LINE), p->tail);
+    rc = p->tail >= p->until ? -EAGAIN : rip_arena_place(&p->arena, rip_round_up(length, RIP_LINE), p->tail);
+    return rc == -EAGAIN && p->overflow == RIP_DROP_NEW ? -ENOBUFS : rc;
+}
+
+void rip_tx_refuse(struct rip_producer *p) {
+    p->refused++;
+    p->lost = (uint16_t)(p->lost + (p->lost < UINT16_MAX));
+    /* relaxed: a number to show, of which we are the only writer */
+    atomic_store_explicit(&p->lane->refused, p->refused, memory_order_relaxed);
+    rip_look_around(&p->ch); /* it may be a dead one that leaves no room */
 }
 
 void rip_room_watch(struct rip_producer *p, struct rip_watch *watch) {
@@ -198,8 +224,9 @@ void rip_producer_gate(struct rip_producer *p, struct rip_gate *gate) {
             memcpy(gate->group, control->groups[g].name, sizeof gate->group - 1);
         }
     }
-    if (least < p->limit) { /* a group is just joining */
-        least = p->limit;
+    uint64_t given_up = p->drops ? rip_drops_from(p) : p->limit;
+    if (least < given_up) { /* a group is just joining, or has not noticed what it lost */
+        least = given_up;
     }
     if (least > p->published) { /* damaged, or we have closed and another lane has our entry */
         least = p->published;
@@ -254,6 +281,7 @@ void rip_producer_free(struct rip_producer *p) {
     if (p->lane) {
         rip_segment_close(&p->segment);
     }
+    rip_drops_free(p);
     rip_channel_unmap(&p->ch);
     free(p);
 }
@@ -262,7 +290,11 @@ void rip_producer_free(struct rip_producer *p) {
 
 int rip_reserve(struct rip_producer *p, uint64_t length, unsigned char **payload) {
     int rc = rip_check(&p->ch);
-    return rc ? rc : rip_tx_reserve(p, length, payload);
+    rc = rc ? rc : rip_tx_reserve(p, length, payload);
+    if (rc == -ENOBUFS) {
+        rip_tx_refuse(p);
+    }
+    return rc;
 }
 
 int rip_publish(struct rip_producer *p, uint64_t length, uint32_t type, uint8_t kind) {
@@ -283,7 +315,7 @@ int rip_wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline) {
     }
     rip_room_watch(p, &watch);
     rc = rip_make_room(p, length);
-    if (rc != -EAGAIN) {
+    if (rc != -EAGAIN && rc != -ENOBUFS) {
         return rc;
     }
     rc = rip_watch_wait(&watch, deadline);

@@ -6,6 +6,7 @@
  *   -EINTR            a signal came, or RIP_SLICE_NS passed: look around, then call again
  *   -ENODATA          end of stream: every producer has closed and all is read
  *   -EOWNERDEAD       a producer died; all that it had published is read (told once)
+ *   -ENOBUFS          no room in a lane that drops what finds none: the message is counted as refused
  *   -EMSGSIZE         longer than the lane's capacity
  *   -ESHUTDOWN        this handle is closed             -ECHILD   this handle belongs to the parent process
  *   -ENOENT           no such channel                   -EBUSY    the group has a live member
@@ -29,6 +30,8 @@ extern "C" {
 #define RIP_MAX_GROUP_NAME 47
 
 enum rip_wait { RIP_WAIT_SPIN, RIP_WAIT_ADAPTIVE, RIP_WAIT_BLOCK };
+/* What a full lane does: waits for room, drops the new message, or drops the oldest that nobody looks at. */
+enum rip_overflow { RIP_BLOCK, RIP_DROP_NEW, RIP_DROP_OLD };
 enum rip_kind { RIP_BYTES = 1, RIP_ARRAY = 2 };
 enum rip_how { RIP_OLDEST = 0, RIP_NEWEST = 1, RIP_SHARED = 2, RIP_DURABLE = 4 };
 enum rip_message_flag { RIP_REDELIVERED = 1 };
@@ -44,9 +47,10 @@ struct rip_message {
     uint64_t seq;              /* counts the messages of its lane from 0 */
     uint64_t ticks;            /* when it was put; rip_message_time makes nanoseconds of it */
     struct rip_rx *lane;
-    uint32_t type; /* chosen by the sender */
-    uint8_t kind;  /* enum rip_kind */
-    uint8_t flags; /* enum rip_message_flag */
+    uint64_t missed; /* messages of its lane that this group has lost since the one before */
+    uint32_t type;   /* chosen by the sender */
+    uint8_t kind;    /* enum rip_kind */
+    uint8_t flags;   /* enum rip_message_flag */
 };
 
 /* Which messages a consumer wants. */
@@ -69,8 +73,8 @@ struct rip_gate {
 
 /* Attaches to the channel, and makes it if it is not there. capacity (bytes) is rounded up to a page, slots (messages) to a power
  * of two; all of it is allocated here (-ENOSPC) and never later. */
-int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, enum rip_wait wait, uint32_t mode,
-                      struct rip_producer **out);
+int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, enum rip_overflow overflow,
+                      enum rip_wait wait, uint32_t mode, struct rip_producer **out);
 
 /* Makes a group that waits for its first member, so that it misses nothing that is put from now on; does nothing if it is there. */
 int rip_declare(struct rip_producer *p, const char *group);

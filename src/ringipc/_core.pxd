@@ -23,6 +23,7 @@ cdef extern from "ringipc.h" nogil:
         uint64_t seq
         uint64_t ticks
         rip_rx *lane
+        uint64_t missed
         uint32_t type
         uint8_t kind
         uint8_t flags
@@ -37,7 +38,9 @@ cdef extern from "ringipc.h" nogil:
         uint8_t fortran
         uint64_t shape[RIP_MAX_NDIM]
         uint64_t header
-    int rip_producer_open(const char *, uint64_t, uint64_t, rip_wait, uint32_t, rip_producer **)
+    enum rip_overflow:
+        pass
+    int rip_producer_open(const char *, uint64_t, uint64_t, rip_overflow, rip_wait, uint32_t, rip_producer **)
     int rip_producer_close(rip_producer *)
     void rip_producer_free(rip_producer *)
     uint64_t rip_producer_backlog(rip_producer *)
@@ -109,6 +112,9 @@ cdef extern from "lane.h" nogil:
         uint64_t tail
         uint64_t published
         uint64_t bytes
+        uint64_t keep
+        uint64_t dropped
+        uint64_t refused
         rip_arena arena
     struct rip_rx:
         uint64_t next
@@ -125,6 +131,7 @@ cdef extern from "lane.h" nogil:
         uint64_t taken
         uint64_t bytes
     int rip_tx_reserve(rip_producer *, uint64_t, unsigned char **)
+    void rip_tx_refuse(rip_producer *)
     void rip_tx_stamp(rip_producer *)
     void rip_tx_commit(rip_producer *, uint64_t, uint32_t, uint8_t)
     void rip_tx_publish(rip_producer *)
@@ -143,4 +150,5 @@ cdef extern from "lane.h" nogil:
     void rip_rx_tell(rip_rx *)
     void rip_rx_release(rip_rx *, uint64_t)
     uint64_t rip_rx_backlog(const rip_consumer *)
+    uint64_t rip_rx_missed(const rip_consumer *)
     void rip_message_watch(rip_consumer *, const rip_filter *, rip_watch *)

@@ -20,7 +20,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.pythread cimport PyThread_get_thread_ident
 from cpython.ref cimport Py_INCREF
-from libc.errno cimport EAGAIN, EBADMSG, ESHUTDOWN, ETIMEDOUT
+from libc.errno cimport EAGAIN, EBADMSG, ENOBUFS, ESHUTDOWN, ETIMEDOUT
 from libc.string cimport memcmp, memcpy
 
 cdef extern from "numpy/arrayobject.h":
@@ -49,6 +49,11 @@ cdef enum:
 
 cdef enum:
     TRIES = 50  # looks before the GIL is let go, a microsecond or two: a prompt peer answers within them
+
+cdef enum:  # how a put ends
+    WRITTEN
+    TIMED_OUT
+    REFUSED  # by a full lane that drops what finds no room; that has been counted
 
 cdef enum:  # who has a producer's turn
     NOBODY
@@ -105,7 +110,7 @@ cdef double seconds_until(uint64_t deadline) noexcept:
 cdef inline cnp.ndarray array_at(
     void *elements, cnp.dtype dtype, int ndim, const cnp.npy_intp *shape, int flags
 ):
-    """An array over memory that somebody else keeps alive."""
+    """An array over memory that somebody else keeps alive; elements NULL: one with its own."""
     Py_INCREF(dtype)  # the call below steals one
     return PyArray_NewFromDescr(&PyArray_Type, dtype, ndim, <cnp.npy_intp *>shape, NULL, elements, flags, None)
 
@@ -197,14 +202,14 @@ cdef class BaseProducer:
 
     # ---- opening and closing ----
 
-    def _open(self, bytes channel, uint64_t capacity, uint64_t slots, int wait, uint32_t mode):
+    def _open(self, bytes channel, uint64_t capacity, uint64_t slots, int overflow, int wait, uint32_t mode):
         if self.p is not NULL:
             raise RuntimeError("this Producer is open already")
         cdef const char *name = channel
         cdef rip_producer *p = NULL
         cdef int rc
         with nogil:
-            rc = rip_producer_open(name, capacity, slots, <rip_wait>wait, mode, &p)
+            rc = rip_producer_open(name, capacity, slots, <rip_overflow>overflow, <rip_wait>wait, mode, &p)
         self.p = p
         return rc
 
@@ -272,7 +277,7 @@ cdef class BaseProducer:
 
     @cython.final
     cdef int reserve_slow(self, uint64_t length, object timeout, unsigned char **payload) except -1:
-        """Waits for the turn and for room: 0, or 1 when the time is up."""
+        """Waits for the turn and for room: WRITTEN, TIMED_OUT or REFUSED."""
         cdef uint64_t deadline, start = 0
         cdef rip_watch watch
         cdef int rc, waited = 0
@@ -281,21 +286,24 @@ cdef class BaseProducer:
         deadline_of(timeout, &deadline)
         while True:
             if self.busy and self.await_turn(deadline):
-                return 1
+                return TIMED_OUT
             park_after(self.exiting)
             rc = rip_check(&self.p.ch)
             if rc == 0:
                 rip_room_watch(self.p, &watch)
                 rc = rip_tx_reserve(self.p, length, payload)
+            if rc == -ENOBUFS:
+                rip_tx_refuse(self.p)
+                return REFUSED
             if rc == 0 or waited == -ETIMEDOUT:
                 if start:
                     self.waited += rip_now() - start
                     rip_tx_stamp(self.p)
-                return 1 if rc == -EAGAIN else self.checked(rc, length)
+                return TIMED_OUT if rc == -EAGAIN else self.checked(rc, length)
             if rc != -EAGAIN:
                 self._fail(rc, length)
             if deadline == 0:
-                return 1
+                return TIMED_OUT
             if not start:
                 self.waits += 1
                 start = rip_now()
@@ -333,11 +341,11 @@ cdef class BaseProducer:
         self, const unsigned char *data, uint64_t length, object timeout, uint32_t type
     ) except -1:
         cdef unsigned char *payload
-        if self.reserve_room(length, timeout, &payload):
-            return 1
-        self.copy(payload, data, length)
-        rip_tx_commit(self.p, length, type, RIP_BYTES)
-        return 0
+        cdef int how = self.reserve_room(length, timeout, &payload)
+        if how == WRITTEN:
+            self.copy(payload, data, length)
+            rip_tx_commit(self.p, length, type, RIP_BYTES)
+        return how
 
     @cython.final
     cdef int begin_array(
@@ -361,11 +369,11 @@ cdef class BaseProducer:
         if header.header == 0:
             raise ValueError("the description of this dtype takes more than 4 MB")
         length[0] = header.header + size
-        if self.reserve_room(length[0], timeout, elements):
-            return 1
-        rip_array_write(&header, elements[0])
-        elements[0] += header.header
-        return 0
+        cdef int how = self.reserve_room(length[0], timeout, elements)
+        if how == WRITTEN:
+            rip_array_write(&header, elements[0])
+            elements[0] += header.header
+        return how
 
     @cython.final
     cdef int write_array(self, cnp.ndarray array, object timeout, uint32_t type) except -1:
@@ -375,9 +383,10 @@ cdef class BaseProducer:
         cdef bint plain = cnp.PyArray_IS_C_CONTIGUOUS(array)
         cdef bint fortran = not plain and cnp.PyArray_IS_F_CONTIGUOUS(array)
         cdef cnp.dtype dtype = <cnp.dtype>cnp.PyArray_DESCR(array)
-        if self.begin_array(dtype, cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array), fortran, size, timeout,
-                            &elements, &length):
-            return 1
+        cdef int how = self.begin_array(dtype, cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array), fortran, size, timeout,
+                                        &elements, &length)
+        if how != WRITTEN:
+            return how
         if plain or fortran:
             self.copy(elements, <const unsigned char *>cnp.PyArray_DATA(array), size)
         else:
@@ -394,21 +403,22 @@ cdef class BaseProducer:
     cdef int write_buffer(self, object message, object timeout, uint32_t type) except -1:
         cdef Py_buffer view
         cdef unsigned char *payload
+        cdef int how
         PyObject_GetBuffer(message, &view, PyBUF_FULL_RO)
         try:
             if PyBuffer_IsContiguous(&view, b"C"):
                 return self.write_bytes(<const unsigned char *>view.buf, <uint64_t>view.len, timeout, type)
-            if self.reserve_room(<uint64_t>view.len, timeout, &payload):
-                return 1
-            PyBuffer_ToContiguous(payload, &view, view.len, b"C")
-            rip_tx_commit(self.p, <uint64_t>view.len, type, RIP_BYTES)
-            return 0
+            how = self.reserve_room(<uint64_t>view.len, timeout, &payload)
+            if how == WRITTEN:
+                PyBuffer_ToContiguous(payload, &view, view.len, b"C")
+                rip_tx_commit(self.p, <uint64_t>view.len, type, RIP_BYTES)
+            return how
         finally:
             PyBuffer_Release(&view)
 
     @cython.final
     cdef inline int write(self, object message, object timeout, uint32_t type) except -1:
-        """Writes a message, not yet published: 0, or 1 when the time is up."""
+        """Writes a message, not yet published: WRITTEN, TIMED_OUT or REFUSED."""
         if PyBytes_CheckExact(message):
             return self.write_bytes(<const unsigned char *>PyBytes_AS_STRING(message),
                                     <uint64_t>PyBytes_GET_SIZE(message), timeout, type)
@@ -451,7 +461,7 @@ cdef class BaseProducer:
         """
         if self.p is not NULL:
             rip_tx_stamp(self.p)
-        if self.write(message, timeout, type):
+        if self.write(message, timeout, type) == TIMED_OUT:
             self._fail(-ETIMEDOUT, timeout)
         rip_tx_publish(self.p)
 
@@ -460,7 +470,7 @@ cdef class BaseProducer:
         """`put` with timeout=0."""
         if self.p is not NULL:
             rip_tx_stamp(self.p)
-        if self.write(message, 0, type):
+        if self.write(message, 0, type) == TIMED_OUT:
             self._fail(-EAGAIN, 0)
         rip_tx_publish(self.p)
 
@@ -489,6 +499,7 @@ cdef class BaseProducer:
         """
         cdef uint64_t deadline
         cdef Py_ssize_t done = 0
+        cdef int how
         deadline_of(timeout, &deadline)
         if isinstance(messages, (bytes, bytearray, memoryview, str)):
             raise TypeError(f"put_many takes a list of messages, not one message of type {messages.__class__.__name__}")
@@ -499,9 +510,10 @@ cdef class BaseProducer:
         try:
             for message in messages:
                 left = timeout if deadline == 0 or deadline == RIP_FOREVER else seconds_until(deadline)
-                if self.write(message, left, type):
+                how = self.write(message, left, type)
+                if how == TIMED_OUT:
                     break
-                done += 1
+                done += how == WRITTEN
         except BaseException as error:
             error.add_note(f"put_many: {done} of the messages went in before this")
             raise
@@ -512,7 +524,10 @@ cdef class BaseProducer:
 
     @cython.critical_section
     def _begin(self, dtype, tuple shape, uint64_t size, timeout):
-        """Room for an array of size bytes, for the caller to fill: it is this thread's turn until _commit or _abort."""
+        """Room for an array of size bytes, for the caller to fill: it is this thread's turn until _commit or _abort.
+
+        The array and the message's length; where the message is refused, a private array and None.
+        """
         cdef cnp.npy_intp dims[RIP_MAX_NDIM]
         cdef unsigned char *elements
         cdef uint64_t length
@@ -521,8 +536,11 @@ cdef class BaseProducer:
             raise ValueError(f"an array has at most {RIP_MAX_NDIM} dimensions, not {ndim}")
         for i in range(ndim):
             dims[i] = shape[i]
-        if self.begin_array(dtype, ndim, dims, False, size, timeout, &elements, &length):
+        cdef int how = self.begin_array(dtype, ndim, dims, False, size, timeout, &elements, &length)
+        if how == TIMED_OUT:
             self._fail(-ETIMEDOUT, timeout)
+        if how == REFUSED:
+            return array_at(NULL, dtype, ndim, dims, 0), None
         array = array_at(elements, dtype, ndim, dims, cnp.NPY_ARRAY_WRITEABLE)
         Py_INCREF(self)
         PyArray_SetBaseObject(array, self)
@@ -574,13 +592,13 @@ cdef class BaseProducer:
 
     @cython.critical_section
     def _counts(self):
-        """Messages put, bytes put, backlog, bytes of it, slots, capacity, waits, seconds waited."""
+        """Messages put, bytes put, dropped, refused, backlog, bytes of it, slots, capacity, waits, seconds waited."""
         cdef rip_gate gate
         if self.p is NULL:
             self._fail(-ESHUTDOWN, None)
         rip_producer_gate(self.p, &gate)
-        return (self.p.tail, self.p.bytes, gate.messages, gate.bytes, self.p.slots, self.p.arena.capacity, self.waits,
-                self.waited * 1e-9)
+        return (self.p.tail, self.p.bytes, self.p.dropped, self.p.refused, gate.messages, gate.bytes, self.p.keep,
+                self.p.arena.capacity, self.waits, self.waited * 1e-9)
 
 
 @cython.final
@@ -883,6 +901,7 @@ cdef class BaseConsumer:
                 continue  # what where was shown had gone to another member, and may have been anything
             if liked and rip_check(&self.c.ch) == 0 and rip_rx_try(self.c, &message):
                 candidate.redelivered = message.flags & RIP_REDELIVERED
+                candidate.missed = message.missed
                 candidate.hold.lane = message.lane
                 self.holds += 1
                 return candidate
@@ -895,6 +914,7 @@ cdef class BaseConsumer:
         message.hold = self.pointer(raw)
         message.type = raw.type
         message.redelivered = raw.flags & RIP_REDELIVERED
+        message.missed = raw.missed
         message.kind = raw.kind
         message.seq = raw.seq
         message.timestamp = rip_message_time(raw.lane, raw.ticks)
@@ -1029,10 +1049,10 @@ cdef class BaseConsumer:
 
     @cython.critical_section
     def _counts(self):
-        """Messages got, bytes got, backlog, messages held, lanes, waits, seconds waited."""
+        """Messages got, bytes got, missed, backlog, messages held, lanes, waits, seconds waited."""
         if self.c is NULL:
             self._fail(-ESHUTDOWN, None)
-        return (self.c.taken, self.c.bytes, rip_rx_backlog(self.c), self.holds, self.c.count, self.waits,
+        return (self.c.taken, self.c.bytes, rip_rx_missed(self.c), rip_rx_backlog(self.c), self.holds, self.c.count, self.waits,
                 self.waited * 1e-9)
 
 
@@ -1057,7 +1077,10 @@ cdef class Message:
     lane : int
         Tells the producers of a channel apart; never used twice in it.
     redelivered : bool
-        Another member of a shared group had it, and died, or left, without letting it go.
+        Another member of the group had it, and died, or left, without letting it go.
+    missed : int
+        Messages of this producer that the group has lost since the one before, because the lane was full. What is lost
+        before a message that is taken out of its turn may be told with the next one that is not.
     """
 
     cdef BaseConsumer consumer
@@ -1070,6 +1093,7 @@ cdef class Message:
     cdef readonly int32_t producer
     cdef readonly uint64_t lane
     cdef readonly bint redelivered
+    cdef readonly uint64_t missed
 
     @property
     def payload(self):

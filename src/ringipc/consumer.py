@@ -25,6 +25,8 @@ class ConsumerStats:
     ----------
     messages, bytes
         Got so far; bytes counts the headers of arrays too.
+    missed
+        Messages that the group has lost since this consumer came, because a lane was full and drops messages.
     backlog
         Messages put and not yet got.
     held
@@ -37,6 +39,7 @@ class ConsumerStats:
 
     messages: int
     bytes: int
+    missed: int
     backlog: int
     held: int
     lanes: int

@@ -15,6 +15,8 @@ from . import codec, errors, exits
 from ._core import BaseProducer
 
 Wait = Literal["spin", "adaptive", "block"]
+Overflow = Literal["block", "drop-new", "drop-old"]
+OVERFLOWS: dict[str, int] = {"block": 0, "drop-new": 1, "drop-old": 2}
 WAITS: dict[str, int] = {"spin": 0, "adaptive": 1, "block": 2}
 
 
@@ -30,6 +32,11 @@ class ProducerStats:
     ----------
     messages, bytes
         Put so far; bytes counts the headers of arrays too.
+    dropped
+        Of those, how many were dropped to make room, once for each group that had not got them; with
+        overflow="drop-old" only.
+    refused
+        Messages that were not put, because the lane was full; not with overflow="block".
     backlog, backlog_bytes
         What some group has not let go: messages, and bytes of the ring.
     slots, capacity
@@ -40,6 +47,8 @@ class ProducerStats:
 
     messages: int
     bytes: int
+    dropped: int
+    refused: int
     backlog: int
     backlog_bytes: int
     slots: int
@@ -61,7 +70,11 @@ class Producer(BaseProducer):
         Bytes for messages in flight, as a number or as text ("64 MiB"); the longest message is this long. All of it is
         allocated at once.
     slots
-        Messages in flight; rounded up to a power of two.
+        Messages in flight; rounded up to a power of two unless old ones are dropped.
+    overflow
+        What a full lane does. "block" makes `put` wait. "drop-new" refuses what is put. "drop-old" drops the oldest
+        messages that nobody looks at; only where the consumers' views leave no room is a new one refused. With these
+        two `put` never waits, and returns as if the message had gone in; `stats` counts what was lost, on both sides.
     groups
         Names of groups that are to miss nothing, though none of their members is there yet: what is put waits for them.
     wait
@@ -92,6 +105,7 @@ class Producer(BaseProducer):
         *,
         capacity: int | str = "64 MiB",
         slots: int = 1024,
+        overflow: Overflow = "block",
         groups: Iterable[str] = (),
         wait: Wait = "adaptive",
         mode: int = 0o600,
@@ -103,11 +117,13 @@ class Producer(BaseProducer):
         size = _channel.size_in_bytes(capacity)
         if not isinstance(slots, int) or not 1 <= slots <= 1 << 26:
             raise ValueError(f"slots must be a number of messages from 1 to {1 << 26}, not {slots!r}")
+        if overflow not in OVERFLOWS:
+            raise ValueError(f'overflow must be "block", "drop-new" or "drop-old", not {overflow!r}')
         if wait not in WAITS:
             raise ValueError(f'wait must be "spin", "adaptive" or "block", not {wait!r}')
         _channel.check_base()
         self.channel = channel
-        code = self._open(name, size, slots, WAITS[wait], mode)
+        code = self._open(name, size, slots, OVERFLOWS[overflow], WAITS[wait], mode)
         if code < 0:
             _channel.fail(code, channel, f"a lane of {size} bytes" if code == -errno.ENOSPC else "")
         exits.close_at_exit(self)
@@ -150,8 +166,8 @@ class Producer(BaseProducer):
     ) -> "Reservation":
         """An array in its place in the ring, to be filled there: nothing is copied when it is put.
 
-        It is put when the with block is left, and dropped if that is by an exception. Until then other threads wait
-        with their puts.
+        It is put when the with block is left, and dropped if that is by an exception. Until then other threads wait with
+        their puts. Where a full lane refuses messages (see overflow) it is an array outside of the ring, and dropped.
 
         Parameters
         ----------
@@ -245,6 +261,8 @@ class Reservation:
         array = self._array
         del self._array
         array.flags.writeable = False  # it belongs to the readers from here on
+        if self._length is None:  # refused; this array was never in the ring
+            return
         if kind is None:
             self._producer._commit(self._length, self._type)
         else:

@@ -7,7 +7,7 @@
 
 /* ---- what others see ---- */
 
-#define FILES 6u
+#define FILES 8u
 
 struct view {
     const void *mapped[FILES]; /* control, lane-0, ...; NULL: not there */
@@ -17,7 +17,8 @@ struct view {
 };
 
 static const char *file_name(unsigned i) {
-    static const char *const names[FILES] = {"control", "lane-0", "lane-1", "lane-2", "lane-3", "claims-2-0"};
+    static const char *const names[FILES] = {"control", "lane-0",     "lane-1",     "lane-2",
+                                             "lane-3",  "claims-2-0", "claims-1-1", "claims-2-1"};
     return names[i];
 }
 
@@ -393,7 +394,7 @@ static int leaves(void) {
 }
 
 /* Each message once, but for the first one, which the victim may have let go; it has never let go the second one. */
-static void survivor_gets_the_rest(void) {
+static void get_the_rest(void) {
     struct rip_message message;
     uint64_t seen = 0;
     unsigned deaths = 0;
@@ -423,6 +424,10 @@ static void survivor_gets_the_rest(void) {
     CHECK_IS(get_nothing(survivor, 0), -ENODATA);
     close_consumer(survivor);
     close_consumer(reads);
+}
+
+static void survivor_gets_the_rest(void) {
+    get_the_rest();
     CHECK(!exists("c", NULL));
 }
 
@@ -431,6 +436,143 @@ static void killed_while_competing(void) {
     for (unsigned i = 0; i < sizeof victims / sizeof *victims; i++) {
         kill_at_every_moment(&(struct play){"c", others_and_survivor, victims[i], survivor_gets_the_rest, NULL});
     }
+}
+
+/* ---- groups that outlive their members, or are there before them ---- */
+
+static void others_put_six(void) {
+    others();
+    for (; sent < 6; sent++) {
+        CHECK_IS(put_number(stays, sent, 0), 0);
+    }
+}
+
+static int leaves_durable_group(void) {
+    struct rip_consumer *c = open_consumer("c", "work", RIP_OLDEST | RIP_DURABLE);
+    struct rip_message messages[2];
+    CHECK_IS(rip_get(c, &messages[0], 0), 1);
+    CHECK_IS(rip_get(c, &messages[1], 0), 1);
+    stop_here();
+    rip_release(c, &messages[0]);
+    close_consumer(c);
+    stop_here();
+    return 0;
+}
+
+static void successor_gets_the_rest(void) {
+    int32_t holder;
+    survivor = open_consumer("c", "work", RIP_NEWEST); /* it is there: it does not begin anew */
+    get_the_rest();
+    CHECK(exists("c", NULL));
+    CHECK_IS(rip_remove("c", &holder), 0);
+    CHECK(!exists("c", NULL));
+}
+
+static int declares(void) {
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 8);
+    stop_here();
+    CHECK_IS(rip_declare(p, "work"), 0);
+    stop_here();
+    return 0;
+}
+
+/* Declared or not: a member can join, and when it has gone nothing gates. */
+static void declared_or_not(void) {
+    struct rip_message message;
+    uint64_t next = 0;
+    int rc;
+    survivor = open_consumer("c", "work", RIP_OLDEST);
+    while ((rc = get(survivor, &message, 0)) == 1 || rc == -EOWNERDEAD) {
+        if (rc == 1) {
+            uint64_t number;
+            memcpy(&number, message.data, sizeof number);
+            CHECK_IS(number, next++);
+            rip_release(survivor, &message);
+        }
+    }
+    CHECK_IS(next, sent);
+    close_consumer(survivor);
+    others_go_on();
+}
+
+static void killed_around_a_group(void) {
+    kill_at_every_moment(&(struct play){"c", others_put_six, leaves_durable_group, successor_gets_the_rest, NULL});
+    kill_at_every_moment(&(struct play){"c", others, declares, declared_or_not, NULL});
+}
+
+/* ---- a lane that drops ---- */
+
+#define LARGE 1000u /* four go into a page */
+
+static struct rip_message looked_at;
+
+static void others_and_slow_one(void) {
+    others();
+    survivor = open_consumer("c", "slow", RIP_NEWEST);
+}
+
+static void put_large(struct rip_producer *p, uint64_t n) {
+    unsigned char payload[LARGE];
+    fill(payload, LARGE, 1, n);
+    CHECK_IS(put(p, payload, LARGE, 0), 0);
+}
+
+static int drops(void) {
+    struct rip_producer *p;
+    CHECK_IS(rip_producer_open("c", RIP_PAGE, 8, RIP_DROP_OLD, RIP_WAIT_BLOCK, 0600, &p), 0);
+    for (uint64_t n = 0; n < 4; n++) {
+        put_large(p, n);
+    }
+    stop_here();
+    stop_here();
+    for (uint64_t n = 4; n < 9; n++) {
+        put_large(p, n);
+    }
+    stop_here();
+    return 0;
+}
+
+static void slow_one_looks(void) {
+    CHECK_IS(get(survivor, &looked_at, 0), 1);
+    CHECK_IS(looked_at.seq, 0);
+}
+
+/* What is looked at is as it was; of the rest, all that is there is whole, in order, and what is missing is counted. */
+static void slow_one_goes_on(void) {
+    struct rip_message message;
+    uint64_t next = 1;
+    int rc;
+    CHECK(is_filled(looked_at.data, LARGE, 1, 0));
+    struct rip_producer *newcomer = open_producer("c", RIP_PAGE, 8); /* finds the dead */
+    close_producer(newcomer);
+    while ((rc = get(survivor, &message, 0)) == 1) {
+        CHECK_IS(message.missed, message.seq - next);
+        next = message.seq + 1;
+        CHECK_IS(message.length, LARGE);
+        CHECK(is_filled(message.data, LARGE, 1, message.seq));
+        rip_release(survivor, &message);
+    }
+    CHECK_IS(rc, -EOWNERDEAD);
+    CHECK(next >= 4 && next <= 9);
+    CHECK(is_filled(looked_at.data, LARGE, 1, 0));
+    rip_release(survivor, &looked_at);
+    CHECK_IS(get_nothing(survivor, 0), -ETIMEDOUT);
+    while ((rc = get(reads, &message, 0)) == 1) {
+        CHECK(message.lane->id == 0 ? message.seq == got++ : is_filled(message.data, LARGE, 1, message.seq));
+        rip_release(reads, &message);
+    }
+    CHECK_IS(rc, -EOWNERDEAD);
+    CHECK_IS(got, sent);
+    close_producer(stays);
+    CHECK_IS(get_nothing(survivor, 0), -ENODATA);
+    CHECK_IS(get_nothing(reads, 0), -ENODATA);
+    close_consumer(survivor);
+    close_consumer(reads);
+    CHECK(!exists("c", NULL));
+}
+
+static void killed_while_dropping(void) {
+    kill_at_every_moment(&(struct play){"c", others_and_slow_one, drops, slow_one_goes_on, slow_one_looks});
 }
 
 /* ---- a channel of its own ---- */
@@ -606,6 +748,8 @@ int main(void) {
     run("whoever is killed while it does what the dead have left undone, the others go on",
         killed_with_work_of_the_dead);
     run("what a killed member of a group has not let go comes to another one, once", killed_while_competing);
+    run("a durable group and a declared one are whole, whoever is killed around them", killed_around_a_group);
+    run("a producer killed while it drops messages leaves whole ones, and what is looked at", killed_while_dropping);
     run("whoever is killed alone in a channel, the next ones can meet there, and leave nothing behind", killed_alone);
     run("no message is lost with a first consumer that is killed while it attaches", killed_while_attaching);
     run("a newcomer in the place of a killed one is not taken for dead", place_is_taken_over);

@@ -50,7 +50,7 @@ static enum rip_wait opened_as;
 
 static struct rip_producer *open_sleepy_producer(uint64_t slots) {
     struct rip_producer *p = NULL;
-    CHECK_IS(rip_producer_open("c", RIP_PAGE, slots, opened_as, 0600, &p), 0);
+    CHECK_IS(rip_producer_open("c", RIP_PAGE, slots, RIP_BLOCK, opened_as, 0600, &p), 0);
     p->ch.spin.mode = RIP_WAIT_BLOCK;
     return p;
 }

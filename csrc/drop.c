@@ -1,0 +1,232 @@
+/* A lane that drops its oldest messages to make room for new ones.
+ *
+ * On such a lane every group keeps claims, so the producer takes part in them: it claims an unread message as dropped by the same
+ * compare-and-swap by which a member claims it to read, and what somebody looks at is never written over. Everything before `from`
+ * is given up: done, dropped, or pinned, which means that some group's member still looks at it. The room of what is given up is
+ * used again, around the pins. So a consumer that keeps one message for long costs the room of that one.
+ */
+#include "lane.h"
+
+#include <stdlib.h>
+
+struct group {
+    uint64_t id; /* 0: none */
+    struct rip_claims *claims;
+    struct rip_segment segment;
+};
+
+struct rip_drops {
+    uint64_t from;
+    struct group groups[RIP_MAX_GROUPS];
+};
+
+int rip_drops_make(struct rip_producer *p) {
+    p->drops = calloc(1, sizeof *p->drops);
+    for (uint32_t g = 0; p->drops && g < RIP_MAX_GROUPS; g++) {
+        p->drops->groups[g].segment.fd = -1;
+    }
+    return p->drops ? 0 : -ENOMEM;
+}
+
+void rip_drops_free(struct rip_producer *p) {
+    for (uint32_t g = 0; p->drops && g < RIP_MAX_GROUPS; g++) {
+        rip_segment_close(&p->drops->groups[g].segment);
+    }
+    free(p->drops);
+    p->drops = NULL;
+}
+
+uint64_t rip_drops_from(const struct rip_producer *p) { return p->drops->from; }
+
+/* Is it pinned already? */
+static int is_pinned(const struct rip_arena *arena, uint64_t seq) {
+    for (unsigned i = 0; i < arena->pinned; i++) {
+        if (arena->pins[i].seq == seq) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Gives message seq up for one group: 0, or -EAGAIN if somebody looks at it and no pin is left. */
+static int give_up_for(struct rip_producer *p, const struct group *group, uint64_t seq) {
+    enum rip_claim state = rip_claim_drop(group->claims, p->slots, seq);
+    if (state == RIP_FREE) {
+        p->dropped++;
+        return 0;
+    }
+    if (state != RIP_CLAIMED || is_pinned(&p->arena, seq)) {
+        return 0;
+    }
+    if (p->arena.pinned == RIP_MAX_PINS) {
+        return -EAGAIN;
+    }
+    const struct rip_desc *desc = &p->lane->desc[seq & (p->slots - 1)];
+    p->arena.pins[p->arena.pinned++] =
+        (struct rip_run){.seq = seq, .lo = desc->offset, .hi = desc->offset + rip_round_up(desc->length, RIP_LINE)};
+    return 0;
+}
+
+static int give_up(struct rip_producer *p, uint64_t seq, uint64_t active) {
+    if (!active) { /* nobody will ever read it */
+        p->dropped++;
+    }
+    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+        if (active >> g & 1) {
+            int rc = give_up_for(p, &p->drops->groups[g], seq);
+            if (rc != 0) {
+                return rc;
+            }
+        }
+    }
+    return 0;
+}
+
+/* Opens the claims of a group. Where no member has made them yet, we do, under the lock, if the group is still there. */
+static int open_claims(struct rip_producer *p, uint32_t g, uint64_t id, struct rip_segment *out) {
+    struct rip_control *control = p->ch.control;
+    uint64_t slots;
+    int rc = rip_claims_find(&p->ch, id, p->entry->id, &slots, out);
+    if (rc == -ENOENT) {
+        rc = rip_lock(&p->ch);
+        if (rc != 0) {
+            return rc;
+        }
+        slots = p->slots;
+        int there = atomic_load_explicit(&control->groups_active, memory_order_relaxed) >> g & 1;
+        rc = there && rip_group_id(control, g) == id ? rip_claims_open(&p->ch, id, p->entry->id, slots, out) : -ENOENT;
+        rip_unlock(&p->ch);
+    }
+    if (rc == 0 && slots != p->slots) {
+        rip_segment_close(out);
+        return -EBADMSG;
+    }
+    return rc;
+}
+
+/* A group that we meet for the first time may have been given a cursor before what we have given up since. */
+static int bring_up(struct rip_producer *p, const struct group *group, uint32_t g) {
+    /* acquire: pairs with move_cursor */
+    uint64_t seq = atomic_load_explicit(&p->ch.control->cursors[g][p->index].held, memory_order_acquire);
+    int rc = 0;
+    for (seq = seq < p->limit ? p->limit : seq; rc == 0 && seq < p->drops->from; seq++) {
+        rc = give_up_for(p, group, seq);
+    }
+    return rc;
+}
+
+/* Makes sure that we have the claims of all groups that are there: their bits, or a negative errno. */
+static int meet(struct rip_producer *p, uint64_t *active) {
+    struct rip_control *control = p->ch.control;
+    /* acquire: pairs with begin_group: its id; and with rip_group_leave */
+    *active = atomic_load_explicit(&control->groups_active, memory_order_acquire);
+    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+        struct group *group = &p->drops->groups[g];
+        uint64_t id = rip_group_id(control, g);
+        if (!(*active >> g & 1) || group->id == id) {
+            continue;
+        }
+        struct group met = {.id = id};
+        int rc = open_claims(p, g, id, &met.segment);
+        if (rc == -ENOENT) { /* it has left meanwhile */
+            *active &= ~(UINT64_C(1) << g);
+            continue;
+        }
+        if (rc == 0) {
+            met.claims = met.segment.at;
+            rc = bring_up(p, &met, g);
+            if (rc != 0) {
+                rip_segment_close(&met.segment);
+            }
+        }
+        if (rc != 0) {
+            return rc;
+        }
+        rip_segment_close(&group->segment);
+        *group = met;
+    }
+    return 0;
+}
+
+/* Is nobody to read message seq any more? */
+static int is_done(const struct rip_producer *p, uint64_t seq, uint64_t active) {
+    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+        if (active >> g & 1 && !rip_claim_is_done(p->drops->groups[g].claims, p->slots, seq)) {
+            return 0;
+        }
+    }
+    return active != 0;
+}
+
+/* Takes note of what has been let go. */
+static void settle(struct rip_producer *p, uint64_t active) {
+    struct rip_arena *arena = &p->arena;
+    unsigned kept = 0;
+    for (unsigned i = 0; i < arena->pinned; i++) {
+        /* a group that has left looks at nothing */
+        if (active && !is_done(p, arena->pins[i].seq, active)) {
+            arena->pins[kept++] = arena->pins[i];
+        }
+    }
+    arena->pinned = kept;
+    while (p->drops->from != p->published && is_done(p, p->drops->from, active)) {
+        p->drops->from++;
+    }
+}
+
+static uint64_t limit_of(const struct rip_producer *p) {
+    uint64_t limit = p->drops->from;
+    for (unsigned i = 0; i < p->arena.pinned; i++) {
+        limit = p->arena.pins[i].seq < limit ? p->arena.pins[i].seq : limit;
+    }
+    return limit;
+}
+
+/* Gives up as many messages as must be for one of length bytes: 0, or -ENOBUFS where what is looked at leaves no room. */
+static int find_room(struct rip_producer *p, uint64_t length, uint64_t active) {
+    struct rip_drops *drops = p->drops;
+    for (;;) {
+        uint64_t offset = p->lane->desc[drops->from & (p->slots - 1)].offset;
+        rip_arena_reclaim(&p->arena, drops->from, offset, p->tail);
+        if (p->tail - limit_of(p) >= p->slots) {
+            return -ENOBUFS;
+        }
+        if (p->tail - drops->from < p->keep &&
+            rip_arena_place(&p->arena, rip_round_up(length, RIP_LINE), p->tail) == 0) {
+            return 0;
+        }
+        if (drops->from == p->published && p->published != p->tail) {
+            rip_tx_publish(p); /* what a batch has written: it is the oldest now */
+        }
+        if (drops->from == p->published || give_up(p, drops->from, active) != 0) {
+            return -ENOBUFS;
+        }
+        drops->from++;
+    }
+}
+
+int rip_drops_make_room(struct rip_producer *p, uint64_t length) {
+    struct rip_control *control = p->ch.control;
+    for (;;) {
+        uint64_t active;
+        /* acquire: pairs with begin_group; who sees its count sees its bit */
+        uint64_t begun = atomic_load_explicit(&control->groups_begun, memory_order_acquire);
+        int rc = meet(p, &active);
+        if (rc == 0) {
+            settle(p, active);
+            rc = find_room(p, length, active);
+        } else if (rc == -EAGAIN) {
+            rc = -ENOBUFS;
+        }
+        /* As in rip_reclaim: a new group begins behind what we have given up, or we see it and go round again. Release: pairs with the
+         * acquire in rip_rx_look. */
+        p->limit = limit_of(p);
+        p->until = p->limit + p->slots < p->drops->from + p->keep ? p->limit + p->slots : p->drops->from + p->keep;
+        atomic_store_explicit(&p->lane->from, p->drops->from, memory_order_relaxed);
+        atomic_store_explicit(&p->lane->head, p->limit, memory_order_release);
+        atomic_thread_fence(memory_order_seq_cst);
+        if (atomic_load_explicit(&control->groups_begun, memory_order_relaxed) == begun) {
+            return rc;
+        }
+    }
+}

@@ -1,0 +1,284 @@
+"""What a full lane drops, that all of it is counted, and that nothing that somebody looks at changes."""
+
+import random
+import time
+
+import numpy as np
+import pytest
+from conftest import Start
+
+from ringipc import Consumer, Empty, EndOfStream, Full, Message, Producer
+
+
+def numbers(consumer: Consumer) -> list[int]:
+    got = []
+    while True:
+        try:
+            got.append(int(consumer.get_nowait()))
+        except Empty:
+            return got
+
+
+def put_numbers(producer: Producer, *numbers: int) -> None:
+    for k in numbers:
+        producer.put(b"%d" % k)
+
+
+def test_a_full_lane_refuses_what_is_new() -> None:
+    with Producer("c", capacity=4096, slots=4, overflow="drop-new") as producer, Consumer("c") as consumer:
+        put_numbers(producer, *range(10))
+        assert (producer.stats.messages, producer.stats.refused, producer.stats.dropped) == (4, 6, 0)
+        assert numbers(consumer) == [0, 1, 2, 3]
+        put_numbers(producer, 10)
+        message = consumer.message()
+        assert (message.payload, message.missed) == (b"10", 6)
+        assert consumer.stats.missed == 6
+        assert producer.put_many([b""] * 9) == 3
+        assert producer.stats.refused == 12
+        message.release()
+
+
+def test_a_full_lane_drops_what_is_old() -> None:
+    with Producer("c", capacity=4096, slots=4, overflow="drop-old") as producer, Consumer("c") as consumer:
+        put_numbers(producer, *range(10_000))
+        assert (producer.stats.messages, producer.stats.refused, producer.stats.dropped) == (10_000, 0, 9996)
+        assert (producer.stats.slots, producer.stats.backlog, consumer.stats.backlog) == (4, 4, 4)
+        assert consumer.stats.missed == 9996
+        first = consumer.message()
+        assert (first.payload, first.seq, first.missed) == (b"9996", 9996, 9996)
+        assert numbers(consumer) == [9997, 9998, 9999]
+        first.release()
+        assert producer.stats.backlog == 0
+        producer.flush(timeout=0)
+
+
+def test_without_a_group_the_newest_messages_wait_for_one() -> None:
+    with Producer("c", capacity=4096, slots=3, overflow="drop-old") as producer:
+        put_numbers(producer, *range(5000))
+        with Consumer("c") as consumer:
+            assert consumer.stats.missed == 0  # it was not there
+            assert numbers(consumer) == [4997, 4998, 4999]
+
+
+def test_only_the_group_that_is_slow_loses_messages() -> None:
+    with (
+        Producer("c", capacity=4096, slots=8, overflow="drop-old", groups=["late"]) as producer,
+        Consumer("c", group="fast") as fast,
+        Consumer("c", group="slow") as slow,
+    ):
+        for k in range(5000):
+            put_numbers(producer, k)
+            assert fast.get_nowait() == b"%d" % k
+        assert (fast.stats.missed, slow.stats.missed) == (0, 4992)
+        assert producer.stats.dropped == 2 * 4992
+        assert numbers(slow) == list(range(4992, 5000))
+        with Consumer("c", group="late") as late:
+            assert late.message().missed == 4992
+            assert numbers(late) == list(range(4993, 5000))
+
+
+def test_what_a_view_looks_at_stays_while_newer_messages_come() -> None:
+    """A ring of ten frames, of which a consumer keeps two: the newest go round through the rest of it."""
+    with (
+        Producer("c", capacity=10 * 65536 + 640, slots=64, overflow="drop-old") as producer,
+        Consumer("c") as consumer,
+    ):
+        frame = np.empty(8192, "u8")
+        kept = {}
+        for k in range(900):
+            frame[:] = k
+            producer.put(frame)
+            if k in (100, 101, 400):
+                kept[k] = consumer.latest()
+        assert {k: set(view.tolist()) for k, view in kept.items()} == {100: {100}, 101: {101}, 400: {400}}
+        assert producer.stats.refused == 0
+        view = consumer.get()
+        assert 890 < view[0] < 900
+        assert (consumer.latest() == 899).all()
+        del view
+        kept.clear()
+
+
+def test_views_that_leave_no_room_make_it_refuse() -> None:
+    with Producer("c", capacity=4 * 4096, slots=64, overflow="drop-old") as producer, Consumer("c") as consumer:
+        held = []
+        for k in range(3):
+            producer.put(np.full(440, k))
+            held.append(consumer.get())
+        producer.put(np.full(440, 3))
+        for k in range(4, 9):
+            producer.put(np.full(440, k))  # the newest takes the one place that is left
+        assert (producer.stats.refused, producer.stats.dropped) == (0, 5)
+        held.append(consumer.get())
+        producer.put(np.full(440, 9))
+        assert producer.stats.refused == 1
+        assert [view[0] for view in held] == [0, 1, 2, 8]
+        held.clear()
+        producer.put(np.full(440, 10))
+        with consumer.message() as last:
+            assert (last.payload[0], last.missed) == (10, 1)
+        assert consumer.stats.missed == 6
+
+
+def test_a_message_held_for_very_long_makes_it_refuse() -> None:
+    """There are no slots without end behind it."""
+    with Producer("c", capacity="1 MiB", slots=2, overflow="drop-old") as producer, Consumer("c") as consumer:
+        put_numbers(producer, 0)
+        held = consumer.message()
+        put_numbers(producer, *range(1, 3000))
+        assert producer.stats.refused > 0
+        assert producer.stats.messages + producer.stats.refused == 3000
+        assert held.payload == b"0"
+        held.release()
+        put_numbers(producer, 3000)
+        rest = [consumer.message() for _ in range(2)]
+        assert rest[-1].payload == b"3000"
+        assert sum(m.missed for m in rest) == consumer.stats.missed == 3001 - 3
+        del rest
+
+
+def test_a_reservation_that_finds_no_room_is_dropped() -> None:
+    with Producer("c", capacity=4096, slots=1, overflow="drop-new") as producer, Consumer("c") as consumer:
+        for k in range(3):
+            with producer.reserve((4,), "i4") as array:
+                array[:] = k
+        assert consumer.get().tolist() == [0] * 4
+        with producer.reserve((4,), "i4") as array:
+            array[:] = 7
+        with consumer.message() as message:
+            assert (message.payload.tolist(), message.missed) == ([7] * 4, 2)
+
+
+def test_a_batch_larger_than_the_lane_leaves_its_end() -> None:
+    with Producer("c", capacity=4096, slots=4, overflow="drop-old") as producer, Consumer("c") as consumer:
+        assert producer.put_many([b"%d" % k for k in range(3000)]) == 3000
+        assert numbers(consumer) == [2996, 2997, 2998, 2999]
+
+
+def test_types_and_conditions_and_the_latest_on_a_lane_that_drops() -> None:
+    with Producer("c", capacity=4096, slots=8, overflow="drop-old") as producer, Consumer("c") as consumer:
+        for k in range(100):
+            producer.put(b"%d" % k, type=k % 3)
+        assert consumer.get(type=2) == b"92"
+        assert consumer.get(where=lambda m: m.seq == 97) == b"97"
+        assert consumer.get(type="lowest") == b"93"
+        in_turn = consumer.message()
+        assert (in_turn.payload, in_turn.missed) == (b"94", 92)
+        in_turn.release()
+        assert consumer.latest() == b"99"
+        with pytest.raises(Empty):
+            consumer.get_nowait()
+        assert consumer.stats.missed == 92
+
+
+def test_dropping_takes_no_time_out_into_account() -> None:
+    with Producer("c", capacity=4096, slots=1, overflow="drop-new") as producer:
+        start = time.monotonic()
+        for _ in range(10):
+            producer.put(b"", timeout=10)
+        assert time.monotonic() - start < 5
+        with pytest.raises(Full):
+            producer.flush(timeout=0)
+    with Consumer("c") as consumer:
+        consumer.get()
+    with pytest.raises(ValueError, match="overflow must be"):
+        Producer("c", overflow="drop")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("overflow", ["drop-new", "drop-old"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_any_order_of_taking_adds_up(overflow: str, shared: bool) -> None:
+    """One process, at random: every payload is right, and put = got + missed."""
+    rng = random.Random(int(shared))
+    capacity = 1 << 15
+    with Producer("c", capacity=capacity, slots=16, overflow=overflow) as producer:  # type: ignore[arg-type]
+        consumers = [Consumer("c", shared=shared, copy=False) for _ in range(2 if shared else 1)]
+        held: list[Message] = []
+        got = asked = told = 0
+        for _ in range(30_000):
+            choice = rng.random()
+            consumer = rng.choice(consumers)
+            if choice < 0.5:
+                producer.put(np.full(rng.choice((1, 10, 300)), asked), type=asked % 5)
+                asked += 1
+            elif choice < 0.8:
+                kind = rng.choice([None, None, None, rng.randrange(5)])
+                try:
+                    message = consumer.message(0, type=kind)
+                except Empty:
+                    continue
+                got += 1
+                told += message.missed
+                held.append(message)
+            elif held:
+                message = held.pop(rng.randrange(len(held)))
+                assert len(set(message.payload.tolist())) == 1
+                assert message.payload[0] % 5 == message.type
+                message.release()
+        while True:
+            try:
+                last = consumers[0].message(0)
+            except Empty:
+                break
+            got += 1
+            told += last.missed
+            held.append(last)
+        stats = producer.stats
+        assert stats.messages + stats.refused == asked
+        assert stats.messages == got + stats.dropped
+        assert asked == got + consumers[0].stats.missed
+        assert stats.refused + stats.dropped > 1000
+        assert told <= asked - got
+        held.clear()
+        for consumer in consumers:
+            consumer.close()
+
+
+def run_ahead(overflow: str, count: int) -> None:
+    with Producer("c", capacity=1 << 16, slots=32, overflow=overflow) as producer:  # type: ignore[arg-type]
+        rng = random.Random(1)
+        for k in range(count):
+            producer.put(np.full(rng.choice((1, 10, 700)), k))
+            if k % 64 == 0:
+                time.sleep(rng.random() * 1e-3)
+        producer.flush(timeout=30)
+        stats = producer.stats
+        with Producer("done", capacity=4096) as done:
+            done.put(np.array([stats.messages, stats.refused, stats.dropped]))
+
+
+@pytest.mark.parametrize("overflow", ["drop-new", "drop-old"])
+@pytest.mark.parametrize("copy", [True, False])
+def test_put_is_got_plus_dropped(start: Start, overflow: str, copy: bool) -> None:
+    count = 60_000
+    keeper = Producer("c", capacity=4096)
+    consumer = Consumer("c", copy=copy)
+    start(run_ahead, overflow, count)
+    rng = random.Random(2)
+    got = missed = 0
+    number = -1
+    while True:
+        try:
+            message = consumer.message(timeout=30)
+        except EndOfStream:
+            break
+        payload = message.payload
+        keeper.close()
+        before, number = number, int(payload[0])
+        assert (payload == number).all()
+        assert message.missed == number - before - 1  # exactly where they are missing
+        got += 1
+        missed += message.missed
+        if rng.random() < 0.01:
+            time.sleep(rng.random() * 1e-3)
+        assert (payload == number).all()
+        del payload
+        message.release()
+    with Consumer("done", timeout=30) as done:
+        messages, refused, dropped = done.get(timeout=30).tolist()
+    assert messages + refused == count
+    assert messages == got + dropped
+    assert consumer.stats.missed == refused + dropped
+    assert missed <= consumer.stats.missed  # what was refused last has no message after it
+    assert refused + dropped > 1000
+    consumer.close()

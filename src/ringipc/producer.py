@@ -166,8 +166,8 @@ class Producer(BaseProducer):
     ) -> "Reservation":
         """An array in its place in the ring, to be filled there: nothing is copied when it is put.
 
-        It is put when the with block is left, and dropped if that is by an exception. Until then other threads wait with
-        their puts. Where a full lane refuses messages (see overflow) it is an array outside of the ring, and dropped.
+        It is put when the with block is left, and dropped if that is by an exception. Until then other threads wait
+        with their puts. Where a full lane refuses messages (see overflow) the array is outside of the ring, and dropped.
 
         Parameters
         ----------

@@ -167,7 +167,7 @@ class Producer(BaseProducer):
         """An array in its place in the ring, to be filled there: nothing is copied when it is put.
 
         It is put when the with block is left, and dropped if that is by an exception. Until then other threads wait
-        with their puts. Where a full lane refuses messages (see overflow) the array is outside of the ring, and dropped.
+        with their puts. Where a full lane refuses messages (see overflow) the array lies elsewhere, and is dropped.
 
         Parameters
         ----------

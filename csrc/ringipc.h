@@ -32,7 +32,7 @@ extern "C" {
 enum rip_wait { RIP_WAIT_SPIN, RIP_WAIT_ADAPTIVE, RIP_WAIT_BLOCK };
 /* What a full lane does: waits for room, drops the new message, or drops the oldest that nobody looks at. */
 enum rip_overflow { RIP_BLOCK, RIP_DROP_NEW, RIP_DROP_OLD };
-enum rip_kind { RIP_BYTES = 1, RIP_ARRAY = 2 };
+enum rip_kind { RIP_BYTES = 1, RIP_ARRAY = 2, RIP_RECORD = 3, RIP_OBJECT = 4 }; /* the last two are for Python */
 enum rip_how { RIP_OLDEST = 0, RIP_NEWEST = 1, RIP_SHARED = 2, RIP_DURABLE = 4 };
 enum rip_message_flag { RIP_REDELIVERED = 1 };
 

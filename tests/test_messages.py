@@ -136,10 +136,10 @@ class Opaque:
 @pytest.mark.parametrize(
     ("message", "hint"),
     [
-        ({}, "dict"),
-        ("text", "encode"),
-        (None, "NoneType"),
-        (3, "int"),
+        ({"a": {1, 2}}, "set"),
+        ([1, Opaque()], "Opaque"),
+        (1 << 64, "64"),
+        ({(1, 2): 3}, "key"),
         (Opaque(), "Opaque"),
         (np.array([None, 1]), "Python objects"),
         (np.array([(1, None)], dtype=[("a", "i4"), ("b", "O")]), "Python objects"),

@@ -88,12 +88,12 @@ def test_put_many_says_how_many_went_in() -> None:
         assert producer.put_many(iter([b"x"])) == 1
         assert consumer.get() == b"x"
         with pytest.raises(TypeError, match="put_many takes a list"):
-            producer.put_many(b"bytes")  # type: ignore[arg-type]
+            producer.put_many(b"bytes")
 
 
 def test_put_many_stops_at_a_bad_message_and_says_where(producer: Producer, consumer: Consumer) -> None:
     with pytest.raises(TypeError) as caught:
-        producer.put_many([b"a", b"b", {}, b"c"])  # type: ignore[list-item]
+        producer.put_many([b"a", b"b", object(), b"c"])
     assert caught.value.__notes__ == ["put_many: 2 of the messages went in before this"]
     assert consumer.get_many(9) == [b"a", b"b"]
 
@@ -108,9 +108,7 @@ def test_get_many_takes_what_is_there(producer: Producer, consumer: Consumer) ->
         consumer.get_many(0)
     a = np.arange(4.0)
     producer.put_many([a, a.astype("i2"), b"x", a, a.astype(">f4")])
-    got = consumer.get_many(5) + consumer.get_many(5)
-    while len(got) < 5:
-        got += consumer.get_many(5, timeout=0)
+    got = consumer.get_many(9)
     assert [getattr(m, "dtype", None) for m in got] == [a.dtype, np.dtype("i2"), None, a.dtype, np.dtype(">f4")]
 
 

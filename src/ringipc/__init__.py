@@ -1,4 +1,4 @@
-"""Move NumPy arrays and bytes between processes through a ring in shared memory."""
+"""Move NumPy arrays, bytes and records between processes through a ring in shared memory."""
 
 from ._core import Message
 from .consumer import Consumer, ConsumerStats
@@ -13,6 +13,7 @@ from .errors import (
     GroupBusy,
     Incompatible,
     MessageTooLarge,
+    MissingExtra,
     ProducerDied,
     RingError,
     SystemRefused,
@@ -40,6 +41,7 @@ __all__ = [
     "Lane",
     "Message",
     "MessageTooLarge",
+    "MissingExtra",
     "Producer",
     "ProducerDied",
     "ProducerStats",

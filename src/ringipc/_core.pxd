@@ -6,7 +6,7 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 cdef extern from "ringipc.h" nogil:
     const uint64_t RIP_FOREVER
     enum: RIP_ABI
-    enum: RIP_BYTES, RIP_ARRAY, RIP_MAX_NDIM, RIP_MAX_CHANNEL_NAME, RIP_MAX_GROUP_NAME
+    enum: RIP_BYTES, RIP_ARRAY, RIP_RECORD, RIP_OBJECT, RIP_MAX_NDIM, RIP_MAX_CHANNEL_NAME, RIP_MAX_GROUP_NAME
     enum rip_wait:
         RIP_WAIT_SPIN
         RIP_WAIT_ADAPTIVE

@@ -2,7 +2,7 @@
 """The skin over the C core: types in, errors out, the GIL off while waiting and while copying much.
 
 The classes here are finished in Python: a subclass says what an error code means (_fail) and how to encode what is not
-plain (_prepare, _encode_dtype, _decode_dtype), so that nothing here imports anything of the package.
+plain (_prepare, _encode_dtype, _decode_dtype, _decode), so that nothing here imports anything of the package.
 """
 
 from array import array as packed
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 cimport cython
 cimport numpy as cnp
 from cpython.buffer cimport (
-    PyBUF_FULL_RO, PyBuffer_FillInfo, PyBuffer_IsContiguous, PyBuffer_Release, PyBuffer_ToContiguous,
+    PyBUF_FULL_RO, PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_IsContiguous, PyBuffer_Release, PyBuffer_ToContiguous,
     PyObject_GetBuffer,
 )
 from cpython.bytearray cimport PyByteArray_CheckExact
@@ -31,6 +31,7 @@ cdef extern from "numpy/arrayobject.h":
     int PyArray_CopyInto(cnp.ndarray, cnp.ndarray) except -1
     int PyArray_SetBaseObject(cnp.ndarray, object) except -1
     bint PyArray_CheckExact(object)
+    bint PyDataType_REFCHK(cnp.dtype)
     ctypedef struct PyTypeObject:
         pass
     PyTypeObject PyArray_Type
@@ -38,6 +39,8 @@ cdef extern from "numpy/arrayobject.h":
 cnp.import_array()
 
 ABI = RIP_ABI
+RECORD = RIP_RECORD
+OBJECT = RIP_OBJECT
 NEWEST = RIP_NEWEST
 SHARED = RIP_SHARED
 DURABLE = RIP_DURABLE
@@ -113,6 +116,31 @@ cdef inline cnp.ndarray array_at(
     """An array over memory that somebody else keeps alive; elements NULL: one with its own."""
     Py_INCREF(dtype)  # the call below steals one
     return PyArray_NewFromDescr(&PyArray_Type, dtype, ndim, <cnp.npy_intp *>shape, NULL, elements, flags, None)
+
+
+cdef uint64_t copy_block(unsigned char *to, object block) except? 0:
+    """Copies the memory of an array or a buffer, contiguous in either order: how many bytes."""
+    cdef Py_buffer view
+    cdef const unsigned char *source
+    cdef uint64_t length
+    if PyArray_CheckExact(block):  # not all of them have a buffer: dates have none
+        source = <const unsigned char *>cnp.PyArray_DATA(block)
+        length = <uint64_t>cnp.PyArray_NBYTES(block)
+        copy_memory(to, source, length)
+        return length
+    PyObject_GetBuffer(block, &view, PyBUF_SIMPLE)
+    copy_memory(to, <const unsigned char *>view.buf, <uint64_t>view.len)
+    length = <uint64_t>view.len
+    PyBuffer_Release(&view)
+    return length
+
+
+cdef inline void copy_memory(unsigned char *to, const unsigned char *source, uint64_t length) noexcept:
+    if length < LARGE:
+        memcpy(to, source, length)
+    else:
+        with nogil:
+            memcpy(to, source, length)
 
 
 cdef bytes types_of(object type, rip_filter *filter):
@@ -422,7 +450,10 @@ cdef class BaseProducer:
         if PyBytes_CheckExact(message):
             return self.write_bytes(<const unsigned char *>PyBytes_AS_STRING(message),
                                     <uint64_t>PyBytes_GET_SIZE(message), timeout, type)
-        if PyArray_CheckExact(message):
+        if PyArray_CheckExact(message) and (
+            <void *>cnp.PyArray_DESCR(message) == <void *>self.dtype
+            or not PyDataType_REFCHK(<cnp.dtype>cnp.PyArray_DESCR(message))
+        ):
             return self.write_array(message, timeout, type)
         return self.write_other(message, timeout, type)
 
@@ -432,7 +463,33 @@ cdef class BaseProducer:
             message = self._prepare(message)
         if PyArray_CheckExact(message):
             return self.write_array(message, timeout, type)
+        if isinstance(message, tuple):
+            kind, head, blocks = message
+            return self.write_parts(kind, head, list(blocks), timeout, type)
         return self.write_buffer(message, timeout, type)
+
+    @cython.final
+    cdef int write_parts(self, uint8_t kind, bytes head, list blocks, object timeout, uint32_t type) except -1:
+        """A head, then blocks of memory, each at a multiple of 64 bytes."""
+        cdef unsigned char *payload
+        cdef uint64_t length = <uint64_t>PyBytes_GET_SIZE(head), at
+        cdef int how
+        for block in blocks:
+            length = ((length + 63) & ~<uint64_t>63) + <uint64_t>block.nbytes
+        how = self.reserve_room(length, timeout, &payload)
+        if how != WRITTEN:
+            return how
+        self.take_turn(COPYING)
+        try:
+            at = <uint64_t>PyBytes_GET_SIZE(head)
+            memcpy(payload, PyBytes_AS_STRING(head), at)
+            for block in blocks:
+                at = (at + 63) & ~<uint64_t>63
+                at += copy_block(payload + at, block)
+        finally:
+            self.give_turn()
+        rip_tx_commit(self.p, length, type, kind)
+        return WRITTEN
 
     @cython.critical_section
     def put(self, message, timeout=None, *, uint32_t type=0):
@@ -441,8 +498,14 @@ cdef class BaseProducer:
         Parameters
         ----------
         message
-            An array of any shape, strides and dtype without objects; or anything with a buffer (bytes, bytearray,
-            memoryview, array.array, mmap), which comes out as bytes. It is copied into the ring.
+            What it is decides how it crosses and what comes out. It is copied into the ring.
+
+            * an array of any shape, strides and dtype without objects, or what DLPack makes one of (a tensor in CPU
+              memory): comes out as an array;
+            * anything else with a buffer (bytes, bytearray, memoryview, array.array, mmap): as bytes;
+            * a record, that is None, a bool, an int, a float, a str, or a dict, list or tuple of those and of bytes and
+              arrays, nested as you like: as the same, its arrays as arrays (needs the extra ``records``);
+            * any other object, where both sides say pickle=True: what pickle makes of it.
         timeout
             Seconds to wait for room; None waits for ever, 0 not at all.
         type
@@ -455,7 +518,9 @@ cdef class BaseProducer:
         MessageTooLarge
             The message is longer than the lane's capacity.
         UnsafeMessage
-            It is an object, or an array of objects.
+            It is an object, or holds some, and pickle=True was not said.
+        MissingExtra
+            It is a record, and msgspec is not installed.
         Closed
             The producer is closed, or belongs to the parent process.
         """
@@ -656,6 +721,9 @@ cdef class BaseConsumer:
     def _decode_dtype(self, bytes code):
         raise NotImplementedError
 
+    def _decode(self, kind, message, copy):
+        raise NotImplementedError
+
     # ---- opening and closing ----
 
     def _open(self, bytes channel, bytes group, uint32_t how, int wait, copy):
@@ -795,17 +863,6 @@ cdef class BaseConsumer:
         return dtype
 
     @cython.final
-    cdef bint is_plain(self, const rip_message *message) except -1:
-        """Nothing can go wrong with it, and no Python code is needed to read it."""
-        cdef rip_array array
-        if message.kind == RIP_BYTES:
-            return True
-        if message.kind != RIP_ARRAY or rip_array_read(&array, message.data, message.length) != 0:
-            return False
-        dtype = self.known_dtype(&array)
-        return dtype is not None and rip_array_check(&array, (<cnp.dtype>dtype).itemsize, message.length) == 0
-
-    @cython.final
     cdef object view_array(self, Hold hold):
         cdef rip_array array
         cdef cnp.npy_intp dims[RIP_MAX_NDIM]
@@ -850,6 +907,8 @@ cdef class BaseConsumer:
     cdef object payload_of(self, Hold hold, uint8_t kind):
         if kind == RIP_ARRAY:
             return self.view_array(hold)
+        if kind == RIP_RECORD or kind == RIP_OBJECT:
+            return self._decode(kind, PyMemoryView_FromObject(hold), self.copy == COPY_ALWAYS)
         if kind != RIP_BYTES:
             self._fail(-EBADMSG, f"a message of unknown kind {kind}")
         if self.copy != COPY_NEVER:
@@ -864,6 +923,22 @@ cdef class BaseConsumer:
         if not taken:
             rip_rx_take(self.c, message)
         return self.payload_of(self.hold(message), message.kind)
+
+    @cython.final
+    cdef bint receive_more(self, rip_message *message, list got) except -1:
+        """Receives one that follows. What cannot be read waits for the next call, where nothing is got before it."""
+        rip_rx_take(self.c, message)
+        cdef Hold hold = self.hold(message)
+        try:
+            got.append(self.payload_of(hold, message.kind))
+        except Exception:
+            if self.leaving or rip_check(&self.c.ch) != 0:
+                raise
+            hold.lane = NULL
+            self.holds -= 1
+            rip_rx_give_back(self.c, message)
+            return False
+        return True
 
     @cython.final
     cdef int match(self, rip_message *message, object timeout, object type) except -1:
@@ -924,7 +999,7 @@ cdef class BaseConsumer:
 
     @cython.critical_section
     def get(self, timeout=None, *, type=None, where=None):
-        """The next message: bytes, or an array.
+        """The next message, as `BaseProducer.put` says.
 
         Parameters
         ----------
@@ -946,6 +1021,8 @@ cdef class BaseConsumer:
             A producer's process ended without closing; told once, when all that it had put is read.
         Corrupt
             The message cannot be what a producer wrote; it is skipped.
+        UnsafeMessage
+            It is an object, and this consumer did not say pickle=True; it is skipped.
         Closed
             The consumer is closed, or belongs to the parent process.
         """
@@ -991,12 +1068,7 @@ cdef class BaseConsumer:
             self._fail(-ETIMEDOUT, timeout)
         got.append(self.receive(&message, False))
         while len(got) < max and not self.leaving and rip_check(&self.c.ch) == 0:
-            # Something that may raise waits for the next call, where nothing is got before it.
             if rip_rx_ready(self.c, &message) != 1:
-                break
-            if not self.is_plain(&message):
-                if message.lane.claims is not NULL:
-                    rip_rx_give_back(self.c, &message)
                 break
             if message.kind == RIP_BYTES and self.copy != COPY_NEVER and message.length < LARGE:
                 data = PyBytes_FromStringAndSize(<const char *>message.data, <Py_ssize_t>message.length)
@@ -1006,8 +1078,8 @@ cdef class BaseConsumer:
                 rip_rx_take(self.c, &message)
                 rip_rx_drop(lane, message.seq)
                 got.append(data)
-            else:
-                got.append(self.receive(&message, False))
+            elif not self.receive_more(&message, got):
+                break
         if lane is not NULL and rip_check(&self.c.ch) == 0:
             rip_rx_tell(lane)
         return got
@@ -1052,8 +1124,8 @@ cdef class BaseConsumer:
         """Messages got, bytes got, missed, backlog, messages held, lanes, waits, seconds waited."""
         if self.c is NULL:
             self._fail(-ESHUTDOWN, None)
-        return (self.c.taken, self.c.bytes, rip_rx_missed(self.c), rip_rx_backlog(self.c), self.holds, self.c.count, self.waits,
-                self.waited * 1e-9)
+        return (self.c.taken, self.c.bytes, rip_rx_missed(self.c), rip_rx_backlog(self.c), self.holds, self.c.count,
+                self.waits, self.waited * 1e-9)
 
 
 cdef class Message:
@@ -1064,7 +1136,7 @@ cdef class Message:
 
     Attributes
     ----------
-    payload : bytes or numpy.ndarray or memoryview
+    payload : bytes, numpy.ndarray, memoryview, or what a record or an object is
         As `Consumer.get` gives it.
     type : int
         What its producer put with it.

@@ -73,6 +73,7 @@ def encode_dtype(dtype: np.dtype[Any]) -> bytes:
     return code
 
 
+@lru_cache(maxsize=1000)
 def decode_dtype(code: bytes) -> np.dtype[Any]:
     """The dtype that `encode_dtype` wrote.
 
@@ -91,6 +92,18 @@ def decode_dtype(code: bytes) -> np.dtype[Any]:
     return dtype
 
 
+def _from_dlpack(message: object) -> np.ndarray[Any, np.dtype[Any]]:
+    kind = type(message).__name__
+    if not hasattr(message, "__dlpack__"):
+        raise UnsafeMessage(
+            f"a {kind} is neither bytes-like, nor an array, nor a record, and cannot cross without pickle=True"
+        )
+    try:
+        return np.from_dlpack(message)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        raise UnsafeMessage(f"a {kind} that DLPack does not make an array in CPU memory of: {error}") from error
+
+
 def plain(message: object) -> Plain:
     """An ndarray, or a memoryview of bytes, that holds the whole of message.
 
@@ -102,14 +115,13 @@ def plain(message: object) -> Plain:
     if isinstance(message, np.ma.MaskedArray):
         raise UnsafeMessage("the mask of a masked array would be lost: put its .filled(), or .data and .mask")
     if isinstance(message, (np.ndarray, np.generic)):
-        return np.asarray(message)
-    if isinstance(message, str):
-        raise UnsafeMessage("a str has no bytes of its own: put message.encode()")
+        array = np.asarray(message)
+        encode_dtype(array.dtype)  # raises where it cannot
+        return array
     try:
         view = memoryview(message)  # type: ignore[arg-type]  # whatever has a buffer
     except TypeError:
-        kind = type(message).__name__
-        raise UnsafeMessage(f"a {kind} is neither bytes-like nor an array, and cannot cross without pickle") from None
+        return _from_dlpack(message)
     if "O" in view.format or "&" in view.format or "P" in view.format:
         raise UnsafeMessage(f"a buffer of format {view.format!r} holds pointers, which mean nothing in other processes")
     return view

@@ -9,8 +9,8 @@ from typing import Any, Literal, NoReturn, Self
 import numpy as np
 
 from . import channel as _channel
-from . import codec, errors, exits
-from ._core import DURABLE, NEWEST, SHARED, BaseConsumer
+from . import codec, errors, exits, pickled, record
+from ._core import DURABLE, NEWEST, OBJECT, SHARED, BaseConsumer
 from .producer import WAITS, Wait
 
 STARTS: dict[str, int] = {"oldest": 0, "newest": NEWEST}
@@ -70,6 +70,8 @@ class Consumer(BaseConsumer):
     copy
         None: bytes are copied out, arrays are views. True: all are copied. False: all are views, bytes as a memoryview.
         A view is read-only, and keeps its message in the ring until the last reference to it is gone, slices included.
+    pickle
+        True: objects are unpickled. Only for channels whose every producer you trust: a pickle can run any code.
     wait
         How `get` waits; see `Producer`.
     timeout
@@ -106,6 +108,7 @@ class Consumer(BaseConsumer):
         durable: bool = False,
         start: Literal["oldest", "newest"] = "oldest",
         copy: bool | None = None,
+        pickle: bool = False,
         wait: Wait = "adaptive",
         timeout: float | None = None,
     ) -> None:
@@ -118,6 +121,7 @@ class Consumer(BaseConsumer):
         _channel.check_base()
         self.channel = channel
         self.group = group
+        self._pickle = pickle
         how = STARTS[start] | (SHARED if shared else 0) | (DURABLE if durable else 0)
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -159,6 +163,16 @@ class Consumer(BaseConsumer):
 
     def _decode_dtype(self, code: bytes) -> np.dtype[Any]:
         return codec.decode_dtype(code)
+
+    def _decode(self, kind: int, message: memoryview, copy: bool) -> object:
+        if kind != OBJECT:
+            return record.decode(message, copy)
+        if not self._pickle:
+            raise errors.UnsafeMessage(
+                f"channel {self.channel!r}: the message is an object, which is read with pickle; make the consumer "
+                "with pickle=True if you trust every producer"
+            )
+        return pickled.decode(message, copy)
 
     @property
     def stats(self) -> ConsumerStats:

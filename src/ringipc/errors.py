@@ -52,7 +52,11 @@ class Corrupt(RingError):
 
 
 class UnsafeMessage(RingError, TypeError):
-    """The message is an object, or holds some: it could cross only as a pickle."""
+    """The message is an object, or holds some, and could cross only as a pickle, which one side does not allow."""
+
+
+class MissingExtra(RingError, ImportError):
+    """What was asked for needs a package that is not installed; the text says which."""
 
 
 class SystemRefused(RingError, OSError):

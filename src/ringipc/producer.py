@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import channel as _channel
-from . import codec, errors, exits
+from . import codec, errors, exits, parts, pickled, record
 from ._core import BaseProducer
 
 Wait = Literal["spin", "adaptive", "block"]
@@ -77,6 +77,9 @@ class Producer(BaseProducer):
         two `put` never waits, and returns as if the message had gone in; `stats` counts what was lost, on both sides.
     groups
         Names of groups that are to miss nothing, though none of their members is there yet: what is put waits for them.
+    pickle
+        True: `put` takes any object that pickle takes; what needs no pickle still crosses without. A consumer gets it
+        only if it says pickle=True too: a pickle can make its reader run any code.
     wait
         How `put` waits for room: "spin" burns a core for the lowest latency, "block" sleeps at once, "adaptive" spins
         for as long as has paid lately, at most 60 microseconds, then sleeps.
@@ -107,6 +110,7 @@ class Producer(BaseProducer):
         slots: int = 1024,
         overflow: Overflow = "block",
         groups: Iterable[str] = (),
+        pickle: bool = False,
         wait: Wait = "adaptive",
         mode: int = 0o600,
     ) -> None:
@@ -123,6 +127,7 @@ class Producer(BaseProducer):
             raise ValueError(f'wait must be "spin", "adaptive" or "block", not {wait!r}')
         _channel.check_base()
         self.channel = channel
+        self._pickle = pickle
         code = self._open(name, size, slots, OVERFLOWS[overflow], WAITS[wait], mode)
         if code < 0:
             _channel.fail(code, channel, f"a lane of {size} bytes" if code == -errno.ENOSPC else "")
@@ -155,8 +160,13 @@ class Producer(BaseProducer):
             return f"{have} wait for a first consumer"
         return f"group {group!r} ({f'pid {pid}' if pid else 'without a member now'}) has not let go of {have}"
 
-    def _prepare(self, message: object) -> codec.Plain:
-        return codec.plain(message)
+    def _prepare(self, message: object) -> codec.Plain | parts.Parts:
+        try:
+            return record.encode(message) if type(message) in record.TYPES else codec.plain(message)
+        except (errors.UnsafeMessage, errors.MissingExtra):
+            if not self._pickle:
+                raise
+        return pickled.encode(message)
 
     def _encode_dtype(self, dtype: np.dtype[Any]) -> bytes:
         return codec.encode_dtype(dtype)

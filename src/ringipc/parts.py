@@ -1,0 +1,67 @@
+"""How a message that is not one plain block lies in the ring: a small part that says what it is, and blocks of memory.
+
+::
+
+    uint64 length of the small part, uint64 number of blocks, uint64 length of each block    little-endian
+    the small part
+    each block, at the next multiple of 64 bytes from the message's start
+"""
+
+import struct
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .errors import Corrupt
+
+_ALIGN = 64
+_COUNTS = struct.Struct("<QQ")
+
+Block = np.ndarray[Any, np.dtype[Any]] | memoryview
+
+
+class Parts(NamedTuple):
+    """A message for `BaseProducer.put`: its kind, all that comes before the first block, and the blocks.
+
+    A block is an array that is contiguous in C or Fortran order, or a memoryview of bytes.
+    """
+
+    kind: int
+    head: bytes
+    blocks: Sequence[Block]
+
+
+def join(kind: int, small: bytes, blocks: Sequence[Block]) -> Parts:
+    head = _COUNTS.pack(len(small), len(blocks))
+    if blocks:
+        head += struct.pack(f"<{len(blocks)}Q", *[block.nbytes for block in blocks])
+    return Parts(kind, head + small, blocks)
+
+
+def split(message: memoryview) -> tuple[memoryview, list[memoryview]]:
+    """The small part and the blocks of a message that `join` made.
+
+    Raises
+    ------
+    Corrupt
+        It is none.
+    """
+    if len(message) < _COUNTS.size:
+        raise Corrupt(f"a message of {len(message)} bytes is too short to have parts")
+    small, count = _COUNTS.unpack_from(message)
+    at = _COUNTS.size + 8 * count
+    if at > len(message) or small > len(message) - at:
+        raise Corrupt(f"a message of {len(message)} bytes claims {count} blocks and {small} bytes that describe them")
+    described = message[at : at + small]
+    at += small
+    blocks = []
+    for size in struct.unpack_from(f"<{count}Q", message, _COUNTS.size) if count else ():
+        at += -at % _ALIGN
+        if size > len(message) - at:
+            raise Corrupt(f"a message of {len(message)} bytes claims a block of {size} at {at}")
+        blocks.append(message[at : at + size])
+        at += size
+    if at != len(message):
+        raise Corrupt(f"a message of {len(message)} bytes has only {at} in its parts")
+    return described, blocks

@@ -1,0 +1,376 @@
+"""Records and objects: what goes in comes out, arrays as views, and pickle only where both sides allow it."""
+
+import array
+import collections
+import contextlib
+import datetime
+import enum
+import fractions
+import struct
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import hypothesis.extra.numpy as hnp
+import numpy as np
+import pytest
+from conftest import Start
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ringipc import Consumer, Corrupt, Message, MissingExtra, Producer, UnsafeMessage
+from ringipc._core import RECORD
+
+SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary()
+KEYS = st.text() | st.integers(-(2**63), 2**64 - 1) | st.booleans() | st.none() | st.binary()
+ARRAYS = hnp.arrays(hnp.scalar_dtypes() | hnp.array_dtypes(), hnp.array_shapes(min_dims=0, min_side=0, max_side=4))
+RECORDS = st.recursive(
+    SCALARS | ARRAYS,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.lists(inner, max_size=4).map(tuple) | st.dictionaries(KEYS, inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal, and of the same types, with nan equal to itself."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, np.ndarray):
+        return a.dtype == b.dtype and a.shape == b.shape and bool(a.tobytes() == b.tobytes())
+    if isinstance(a, dict):
+        return list(map(type, a)) == list(map(type, b)) and list(a) == list(b) and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return struct.pack("<d", a) == struct.pack("<d", b) if isinstance(a, float) else bool(a == b)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(record=RECORDS.filter(lambda r: not isinstance(r, (np.ndarray, bytes))))
+def test_any_record_comes_out_as_it_went_in(producer: Producer, consumer: Consumer, record: Any) -> None:
+    producer.put(record)
+    assert same(consumer.get(timeout=0), record)
+
+
+def test_the_arrays_of_a_record_are_aligned_views_that_keep_it_there(producer: Producer, consumer: Consumer) -> None:
+    record: dict[str, Any] = {
+        "frame": np.arange(12, dtype="u1").reshape(3, 4),
+        "points": [np.ones((5, 3), "f4"), (np.float64(2.5), np.datetime64("2026-01-02"))],
+        "columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        "every second": np.arange(10)[::2],
+        "swapped": np.arange(3, dtype=">i2"),
+        "many": np.zeros((100_000,), "u1"),
+    }
+    producer.put(record)
+    got = consumer.get()
+    assert same(got["frame"], record["frame"])
+    assert got["points"][1] == record["points"][1]
+    assert type(got["points"][1][0]) is np.float64
+    assert got["columns"].flags.f_contiguous
+    for name in ("frame", "columns", "every second", "swapped", "many"):
+        view = got[name]
+        assert np.array_equal(view, record[name])
+        assert view.__array_interface__["data"][0] % 64 == 0
+        assert not view.flags.writeable
+    del view, got["frame"], got["points"], got["columns"], got["every second"], got["swapped"]
+    assert consumer.stats.held == 1
+    assert producer.stats.backlog == 1
+    got.clear()
+    assert producer.stats.backlog == 0
+
+
+def test_a_record_without_arrays_is_let_go_at_once(producer: Producer, consumer: Consumer) -> None:
+    producer.put({"a": 1})
+    assert consumer.get() == {"a": 1}
+    assert producer.stats.backlog == 0
+
+
+def test_copies_are_asked_for_as_with_arrays(producer: Producer) -> None:
+    with Consumer("c", copy=True) as consumer:
+        producer.put([np.arange(3)])
+        (copied,) = consumer.get()
+        assert copied.flags.writeable
+        assert producer.stats.backlog == 0
+
+
+def test_buffers_in_a_record_come_out_as_bytes(producer: Producer, consumer: Consumer) -> None:
+    producer.put([bytearray(b"ab"), memoryview(b"abcd")[::2], array.array("B", [1, 2])])
+    assert consumer.get() == [b"ab", b"ac", b"\1\2"]
+
+
+Point = collections.namedtuple("Point", "x y")
+
+
+class Colour(enum.IntEnum):
+    RED = 1
+
+
+def cycle() -> list[Any]:
+    inner: list[Any] = []
+    inner.append(inner)
+    return inner
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        [Point(1, 2)],
+        {"a": collections.OrderedDict()},
+        [Colour.RED],
+        [datetime.datetime(2026, 1, 1)],
+        [{1}],
+        [fractions.Fraction(1, 2)],
+        {(1, 2): 3},
+        [1 << 64],
+        [np.array([None])],
+        [np.ma.masked_array([1], [True])],
+        cycle(),
+    ],
+    ids=lambda r: repr(r)[:30],
+)
+def test_what_would_change_on_the_way_is_refused(producer: Producer, consumer: Consumer, record: Any) -> None:
+    with pytest.raises(UnsafeMessage):
+        producer.put(record)
+    producer.put(b"next")
+    assert consumer.get(timeout=0) == b"next"
+
+
+def test_records_work_with_everything_else(producer: Producer, consumer: Consumer) -> None:
+    producer.put_many([{"k": k, "a": np.full(3, k)} for k in range(6)], type=4)
+    assert consumer.get(type=4)["k"] == 0
+    assert consumer.get(where=lambda m: m.payload["k"] == 3)["a"].tolist() == [3, 3, 3]
+    with consumer.message() as message:
+        assert message.payload["k"] == 1
+    assert [record["k"] for record in consumer.get_many(9)] == [2, 4, 5]
+    producer.put("text")
+    assert consumer.latest() == "text"
+    assert producer.stats.backlog == 0
+
+
+def test_without_msgspec_a_record_says_what_to_install(
+    producer: Producer, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ringipc import record
+
+    producer.put([1])
+    record._msgspec.cache_clear()
+    monkeypatch.setitem(sys.modules, "msgspec", None)
+    with pytest.raises(MissingExtra, match=r"ringipc\[records\]"):
+        producer.put([1])
+    with pytest.raises(MissingExtra, match=r"ringipc\[records\]"):
+        consumer.get()
+    record._msgspec.cache_clear()
+
+
+# ---- objects ----
+
+
+@pytest.fixture
+def picklers() -> Iterator[tuple[Producer, Consumer]]:
+    with Producer("p", capacity="1 MiB", pickle=True) as producer, Consumer("p", pickle=True) as consumer:
+        yield producer, consumer
+
+
+class Frame:
+    def __init__(self, image: np.ndarray[Any, Any], name: str) -> None:
+        self.image = image
+        self.name = name
+
+
+def test_objects_cross_with_their_arrays_on_the_ring(picklers: tuple[Producer, Consumer]) -> None:
+    producer, consumer = picklers
+    producer.put(Frame(np.arange(1000.0), "a"))
+    frame = consumer.get()
+    assert frame.name == "a"
+    assert np.array_equal(frame.image, np.arange(1000.0))
+    assert not frame.image.flags.writeable
+    assert frame.image.__array_interface__["data"][0] % 64 == 0
+    assert producer.stats.backlog == 1
+    del frame
+    assert producer.stats.backlog == 0
+    values: list[Any] = [
+        Point(1, 2),
+        {1, 2},
+        [1 << 70],
+        np.array([None, 1], dtype=object),
+        Colour.RED,
+        datetime.date(2026, 1, 2),
+    ]
+    for value in values:
+        producer.put(value)
+        got = consumer.get(timeout=0)
+        assert type(got) is type(value)
+        assert np.array_equal(got, value) if isinstance(value, np.ndarray) else got == value
+    producer.put(np.ma.masked_array([1, 2], [True, False]))
+    assert consumer.get(timeout=0).mask.tolist() == [True, False]
+    producer.put({"a": np.arange(3)})  # still a record
+    assert consumer.message(timeout=0).payload["a"].tolist() == [0, 1, 2]
+    with pytest.raises(UnsafeMessage, match="cannot be pickled"):
+        producer.put(lambda: None)
+
+
+def test_copied_objects_can_be_written_to(picklers: tuple[Producer, Consumer]) -> None:
+    producer, _ = picklers
+    with Consumer("p", group="copies", pickle=True, copy=True) as consumer:
+        producer.put(Frame(np.zeros(3), ""))
+        consumer.get().image[:] = 1
+
+
+def test_an_object_needs_the_consent_of_both_sides() -> None:
+    with Producer("c", capacity="1 MiB", pickle=True) as producer, Consumer("c") as consumer:
+        producer.put_many([b"before", Frame(np.zeros(1), ""), b"after"])
+        assert consumer.get_many(9) == [b"before"]
+        with pytest.raises(UnsafeMessage, match="pickle=True if you trust"):
+            consumer.get(timeout=0)
+        assert consumer.get(timeout=0) == b"after"  # it was skipped
+    with Producer("c", capacity="1 MiB") as producer, Consumer("c", pickle=True):
+        with pytest.raises(UnsafeMessage, match="pickle=True"):
+            producer.put(Frame(np.zeros(1), ""))
+
+
+# ---- damage ----
+
+
+class Parts:
+    """A producer that writes what it is told."""
+
+    def __init__(self, producer: Producer) -> None:
+        self.producer = producer
+
+    def put(self, kind: int, data: bytes) -> None:
+        from ringipc.parts import Parts
+
+        self.producer._prepare = lambda message: Parts(kind, data, [])  # type: ignore[method-assign]
+        self.producer.put(object())
+        del self.producer._prepare
+
+
+HEAD = struct.pack("<QQQ", 1, 1, 8)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"short",
+        struct.pack("<QQ", 9, 0),
+        struct.pack("<QQ", 0, 1 << 61),
+        struct.pack("<QQQ", 0, 1, 1 << 60),
+        HEAD + b"\xc0",
+        struct.pack("<QQ", 1, 0) + b"\xc0" + b"more",
+        struct.pack("<QQ", 1, 0) + b"\xc1",
+        struct.pack("<QQ", 3, 0) + b"\xd4\x09\x00",
+        struct.pack("<QQ", 3, 0) + b"\xd4\x01\x00",
+        struct.pack("<QQ", 3, 0) + b"\xd4\x03\x00",
+    ],
+    ids=lambda d: d.hex()[:40],
+)
+def test_a_record_that_no_producer_wrote_is_damage(producer: Producer, consumer: Consumer, data: bytes) -> None:
+    Parts(producer).put(RECORD, data)
+    with pytest.raises(Corrupt):
+        consumer.get(timeout=0)
+    producer.put([1])
+    assert consumer.get(timeout=0) == [1]
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_damage_to_a_record_does_more_than_an_error(producer: Producer, consumer: Consumer, data: Any) -> None:
+    from ringipc.record import encode
+
+    parts = encode([{"a": (1, "text", b"bytes")}, np.arange(4), np.float32(1), (np.zeros((2, 2)),)])
+    raw = bytearray(parts.head)
+    for block in parts.blocks:
+        raw += bytes(-len(raw) % 64) + block.tobytes()
+    for _ in range(data.draw(st.integers(1, 4))):
+        raw[data.draw(st.integers(0, len(parts.head) - 1))] = data.draw(st.integers(0, 255))
+    Parts(producer).put(RECORD, bytes(raw))
+    with contextlib.suppress(Corrupt):
+        consumer.get(timeout=0)
+    assert consumer.stats.held == 0
+
+
+# ---- DLPack ----
+
+
+class Tensor:
+    """What a tensor of another library shows of itself."""
+
+    def __init__(self, array: np.ndarray[Any, Any], device: tuple[int, int] = (1, 0)) -> None:
+        self.array = array
+        self.device = device
+
+    def __dlpack__(self, **options: Any) -> Any:
+        if self.device[0] != 1:
+            raise BufferError("not in CPU memory")
+        return self.array.__dlpack__()
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.device
+
+
+def test_a_tensor_is_put_as_an_array(producer: Producer, consumer: Consumer) -> None:
+    producer.put(Tensor(np.arange(6.0).reshape(2, 3)))
+    assert consumer.get().tolist() == [[0, 1, 2], [3, 4, 5]]
+    producer.put({"weights": Tensor(np.arange(6)[::2])})
+    assert consumer.get()["weights"].tolist() == [0, 2, 4]
+    with pytest.raises(UnsafeMessage, match="CPU memory"):
+        producer.put(Tensor(np.zeros(1), device=(2, 0)))
+
+
+def test_a_view_goes_on_to_other_libraries_without_a_copy(producer: Producer, consumer: Consumer) -> None:
+    producer.put(np.arange(6.0))
+    view = consumer.get()
+    assert memoryview(view).readonly
+    if np.lib.NumpyVersion(np.__version__) >= "2.1.0":  # before, NumPy exports nothing that is read-only
+        again = np.from_dlpack(view)
+        assert again.__array_interface__["data"] == view.__array_interface__["data"]
+        del view
+        assert producer.stats.backlog == 1
+        del again
+    else:
+        del view
+    assert producer.stats.backlog == 0
+
+
+@pytest.mark.parametrize("package", ["torch", "pyarrow"])
+def test_other_libraries_put_and_get(producer: Producer, consumer: Consumer, package: str) -> None:
+    library = pytest.importorskip(package)
+    if package == "torch":
+        producer.put(library.arange(6).reshape(2, 3))
+        tensor = library.from_numpy(consumer.get().copy())
+        assert tensor.tolist() == [[0, 1, 2], [3, 4, 5]]
+    else:
+        producer.put(library.py_buffer(b"arrow"))
+        assert consumer.get() == b"arrow"
+        producer.put(library.array([1, 2, 3]))
+        assert library.array(consumer.get()).to_pylist() == [1, 2, 3]
+
+
+def send(count: int) -> None:
+    with Producer("r", capacity="1 MiB", slots=16, pickle=True) as producer:
+        for k in range(count):
+            producer.put({"k": k, "a": np.full(k % 50, k), "t": (k, str(k))}, timeout=30)
+            producer.put(Frame(np.full(10, k), str(k)), timeout=30)
+
+
+def test_records_and_objects_between_processes(start: Start) -> None:
+    start(send, 500)
+    with Consumer("r", pickle=True, timeout=30) as consumer:
+        for k in range(500):
+            record: Any = consumer.get(timeout=30)
+            assert record["k"] == k
+            assert record["t"] == (k, str(k))
+            assert record["a"].tolist() == [k] * (k % 50)
+            frame: Any = consumer.get(timeout=30)
+            assert (frame.name, frame.image.tolist()) == (str(k), [k] * 10)
+        del record, frame
+
+
+def test_a_message_of_unknown_kind_is_damage(producer: Producer, consumer: Consumer) -> None:
+    Parts(producer).put(9, b"data")
+    message: Message = consumer.message()
+    with pytest.raises(Corrupt, match="unknown kind 9"):
+        message.payload  # noqa: B018
+    message.release()

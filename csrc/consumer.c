@@ -4,6 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define TURN 16u /* messages of one lane before the next is looked at */
+
 static void unmap_lane(struct rip_rx *rx) {
     rip_segment_close(&rx->segment);
     rip_segment_close(&rx->claims_segment);
@@ -279,19 +281,29 @@ int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *
     return rc < 0 ? rc : 0;
 }
 
+/* The next message of a lane whose turn it is. Where there are others it gives way after a few, or after a large one. */
+static int read_turn(const struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message) {
+    int rc = rip_rx_read(rx, rx->next, message);
+    uint64_t most = rc == 1 && message->length >= RIP_LARGE ? 1 : TURN;
+    if (c->count > 1 && rx->tail - rx->next > most) {
+        rx->tail = rx->next + most;
+    }
+    return rc;
+}
+
 __attribute__((noinline)) int rip_advance(struct rip_consumer *c, struct rip_message *message) {
     int rc = rip_look_at_lanes(c);
     if (rc != 0) {
         return rc;
     }
     for (uint32_t i = 0; i < c->count; i++) {
-        c->turn = c->turn + 1 < c->count ? c->turn + 1 : 0; /* each lane in its turn gives what it has now */
+        c->turn = c->turn + 1 < c->count ? c->turn + 1 : 0;
         struct rip_rx *rx = c->lanes[c->turn];
         c->current = rx->claims ? NULL : rx;
         c->claimed = rx->claims ? rx : NULL;
         rc = rx->claims ? rip_rx_claim(c, rx, message) : rip_rx_refresh(rx);
         if (rc != 0) {
-            return rc == 1 && !rx->claims ? rip_rx_read(rx, rx->next, message) : rc;
+            return rc == 1 && !rx->claims ? read_turn(c, rx, message) : rc;
         }
         rc = rip_tell_death(c, rx);
         if (rc != 0) {

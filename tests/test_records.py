@@ -334,18 +334,37 @@ def test_a_view_goes_on_to_other_libraries_without_a_copy(producer: Producer, co
     assert producer.stats.backlog == 0
 
 
-@pytest.mark.parametrize("package", ["torch", "pyarrow"])
-def test_other_libraries_put_and_get(producer: Producer, consumer: Consumer, package: str) -> None:
-    library = pytest.importorskip(package)
-    if package == "torch":
-        producer.put(library.arange(6).reshape(2, 3))
-        tensor = library.from_numpy(consumer.get().copy())
-        assert tensor.tolist() == [[0, 1, 2], [3, 4, 5]]
-    else:
-        producer.put(library.py_buffer(b"arrow"))
-        assert consumer.get() == b"arrow"
-        producer.put(library.array([1, 2, 3]))
-        assert library.array(consumer.get()).to_pylist() == [1, 2, 3]
+class TensorWithBuffer(Tensor):
+    def __buffer__(self, flags: int) -> memoryview:
+        array: Any = self.array
+        return memoryview(array)
+
+
+def test_a_tensor_with_a_buffer_keeps_its_shape(producer: Producer, consumer: Consumer) -> None:
+    producer.put(TensorWithBuffer(np.arange(6.0).reshape(2, 3)))
+    assert consumer.get().shape == (2, 3)
+
+
+def test_torch_tensors(producer: Producer, consumer: Consumer) -> None:
+    torch = pytest.importorskip("torch")
+    producer.put(torch.arange(6).reshape(2, 3))
+    assert torch.from_numpy(consumer.get().copy()).tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_jax_arrays(producer: Producer, consumer: Consumer) -> None:
+    jnp = pytest.importorskip("jax.numpy")
+    producer.put({"weights": jnp.arange(6.0).reshape(2, 3)})
+    producer.put(jnp.arange(3))
+    assert jnp.asarray(consumer.get()["weights"]).sum() == 15
+    assert jnp.asarray(consumer.get()).tolist() == [0, 1, 2]
+
+
+def test_arrow_buffers_and_arrays(producer: Producer, consumer: Consumer) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    producer.put(pyarrow.py_buffer(b"arrow"))
+    assert consumer.get() == b"arrow"
+    producer.put(pyarrow.array([1, 2, 3]))
+    assert pyarrow.array(consumer.get()).to_pylist() == [1, 2, 3]
 
 
 def send(count: int) -> None:

@@ -92,15 +92,11 @@ def decode_dtype(code: bytes) -> np.dtype[Any]:
     return dtype
 
 
-def _from_dlpack(message: object) -> np.ndarray[Any, np.dtype[Any]]:
-    kind = type(message).__name__
-    if not hasattr(message, "__dlpack__"):
-        raise UnsafeMessage(
-            f"a {kind} is neither bytes-like, nor an array, nor a record, and cannot cross without pickle=True"
-        )
+def _from_dlpack(tensor: Any) -> np.ndarray[Any, np.dtype[Any]]:
     try:
-        return np.from_dlpack(message)
+        return np.from_dlpack(tensor)
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        kind = type(tensor).__name__
         raise UnsafeMessage(f"a {kind} that DLPack does not make an array in CPU memory of: {error}") from error
 
 
@@ -110,7 +106,7 @@ def plain(message: object) -> Plain:
     Raises
     ------
     UnsafeMessage
-        message has neither a buffer nor is an array, or something of it would be lost on the way.
+        message is no array, has neither DLPack nor a buffer, or something of it would be lost on the way.
     """
     if isinstance(message, np.ma.MaskedArray):
         raise UnsafeMessage("the mask of a masked array would be lost: put its .filled(), or .data and .mask")
@@ -118,10 +114,15 @@ def plain(message: object) -> Plain:
         array = np.asarray(message)
         encode_dtype(array.dtype)  # raises where it cannot
         return array
+    if hasattr(message, "__dlpack__"):  # before its buffer, if it has one too: that says nothing about the shape
+        return _from_dlpack(message)
     try:
         view = memoryview(message)  # type: ignore[arg-type]  # whatever has a buffer
     except TypeError:
-        return _from_dlpack(message)
+        kind = type(message).__name__
+        raise UnsafeMessage(
+            f"a {kind} is neither bytes-like, nor an array, nor a record, and cannot cross without pickle=True"
+        ) from None
     if "O" in view.format or "&" in view.format or "P" in view.format:
         raise UnsafeMessage(f"a buffer of format {view.format!r} holds pointers, which mean nothing in other processes")
     return view

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import call, large, roundtrip, small, waiting
+from . import call, large, many, roundtrip, small, waiting
 from ._harness import ROUNDS, Answer, Cores, choose_cores, print_answer, sweep
 
 QUESTIONS: dict[str, Callable[[Cores], Answer]] = {
     "small": small.ask,
     "call": call.ask,
     "large": large.ask,
+    "many": many.ask,
     "roundtrip": roundtrip.ask,
     "waiting": waiting.ask,
 }

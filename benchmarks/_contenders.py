@@ -8,8 +8,8 @@ import ctypes
 import importlib
 import importlib.util
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ import ringipc
 from ringipc.producer import Wait
 
 from . import _harness
-from ._harness import Contender, Loop, Missing, Opener, Pair
+from ._harness import Contender, Crowd, Loop, Missing, Opener
 
 DEPTH = 1024
 FRAMES = 4
@@ -47,13 +47,15 @@ class Ring:
     wait: Wait = "adaptive"
     capacity: int = 64 << 20
     slots: int = 1024
+    group: str = "default"
+    shared: bool = False
     channel: str = field(default_factory=lambda: _harness.unique("ring"))
 
     def sender(self) -> ringipc.Producer:
         return ringipc.Producer(self.channel, capacity=self.capacity, slots=self.slots, wait=self.wait)
 
     def receiver(self) -> ringipc.Consumer:
-        return ringipc.Consumer(self.channel, wait=self.wait)
+        return ringipc.Consumer(self.channel, group=self.group, shared=self.shared, wait=self.wait)
 
 
 class StandardQueue:
@@ -86,19 +88,26 @@ class StandardPipe:
 
 @dataclass(frozen=True)
 class ZeroMQ:
-    """pyzmq, PUSH to PULL over ipc (an abstract Unix socket). Arrays like frame go without a copy by pyzmq itself."""
+    """pyzmq, PUSH to PULL over ipc (an abstract Unix socket). Arrays like frame go without a copy by pyzmq itself.
+
+    With broadcast it is PUB to SUB, nothing dropped (XPUB_NODROP); several senders connect to a receiver that binds.
+    """
 
     depth: int  # of each side's queue; ZeroMQ's own default is 1000
     frame: Frame | None = None
+    broadcast: bool = False
+    receiver_binds: bool = False
     address: str = field(default_factory=lambda: f"ipc://@{_harness.unique('zmq')}")
 
     @contextmanager
     def sender(self) -> Iterator[Any]:
         import zmq
 
-        with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
+        with zmq.Context() as context, context.socket(zmq.XPUB if self.broadcast else zmq.PUSH) as socket:
             socket.sndhwm = self.depth
-            socket.bind(self.address)
+            if self.broadcast:
+                socket.xpub_nodrop = True
+            (socket.connect if self.receiver_binds else socket.bind)(self.address)
             if self.frame is None:
                 yield SimpleNamespace(put=socket.send)
             else:
@@ -111,9 +120,11 @@ class ZeroMQ:
         def get_frame() -> Frame:
             return np.frombuffer(socket.recv(copy=False).buffer, dtype).reshape(shape)
 
-        with zmq.Context() as context, context.socket(zmq.PULL) as socket:
+        with zmq.Context() as context, context.socket(zmq.SUB if self.broadcast else zmq.PULL) as socket:
             socket.rcvhwm = self.depth
-            socket.connect(self.address)
+            if self.broadcast:
+                socket.subscribe(b"")
+            (socket.bind if self.receiver_binds else socket.connect)(self.address)
             if self.frame is None:
                 yield SimpleNamespace(get=socket.recv)
             else:
@@ -232,9 +243,27 @@ class Iceoryx2:
                 yield SimpleNamespace(get=get_frame)
 
 
+class Copies:
+    """A queue for each receiver: the sender puts every message into all of them."""
+
+    def __init__(self, queues: Sequence[Transport]) -> None:
+        self.queues = queues
+
+    @contextmanager
+    def sender(self) -> Iterator[Any]:
+        with ExitStack() as stack:
+            puts = [stack.enter_context(queue.sender()).put for queue in self.queues]
+
+            def put(message: Any) -> None:
+                for put_one in puts:
+                    put_one(message)
+
+            yield SimpleNamespace(put=put)
+
+
 def if_installed(module: str, name: str, make: Callable[[], Contender]) -> Contender | Missing:
     return make() if importlib.util.find_spec(module) else Missing(name, "not installed")
 
 
-def between(name: str, pair: tuple[int, int], transport: Transport, send: Loop, receive: Loop) -> Pair:
-    return Pair(name, pair, (transport.sender, send), (transport.receiver, receive))
+def between(name: str, pair: tuple[int, int], transport: Transport, send: Loop, receive: Loop) -> Crowd:
+    return Crowd(name, [(pair[0], transport.sender, send), (pair[1], transport.receiver, receive)])

@@ -20,7 +20,7 @@ from ._contenders import (
     between,
     if_installed,
 )
-from ._harness import ONE_CORE, Answer, Contender, Cores, Goal, Missing, Pair, Row, Series, compare, per_second, scaled
+from ._harness import ONE_CORE, Answer, Contender, Cores, Crowd, Goal, Missing, Row, Series, compare, per_second, scaled
 from ._limits import program
 
 TITLE = "large: arrays copied in and viewed in another process, which touches the first and the last element"
@@ -71,7 +71,7 @@ def get_frames(keep: bool, end: Any, count: int) -> float:
 def _compare_frames(size: str, pair: tuple[int, int]) -> tuple[list[Series], list[Goal]]:
     frame = _frame(size)
 
-    def frames(name: str, transport: Transport, *, keep: bool = False) -> Pair:
+    def frames(name: str, transport: Transport, *, keep: bool = False) -> Crowd:
         return between(f"{size} {name}", pair, transport, partial(put_frames, size), partial(get_frames, keep))
 
     def optional(module: str, name: str, make: Callable[[], Transport]) -> Contender | Missing:

@@ -11,7 +11,7 @@ from typing import Any
 from ringipc.producer import Wait
 
 from ._contenders import Ring, StandardPipe, between
-from ._harness import ONE_CORE, Answer, Contender, Cores, Goal, Missing, Pair, compare, scaled
+from ._harness import ONE_CORE, Answer, Contender, Cores, Crowd, Goal, Missing, compare, scaled
 from ._limits import program
 
 TITLE = "roundtrip: 64 bytes there and back through two channels"
@@ -67,7 +67,7 @@ def ask(cores: Cores) -> Answer:
         return Answer(TITLE, notes=[ONE_CORE])
     pair = cores.pair
 
-    def rings(wait: Wait) -> Pair:
+    def rings(wait: Wait) -> Crowd:
         return between(f'ringipc, wait="{wait}"', pair, TwoRings(wait), call, answer)
 
     contenders: list[Contender | Missing] = [

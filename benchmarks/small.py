@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ._contenders import DEPTH, FasterFifo, Iceoryx2, Ring, StandardQueue, Transport, ZeroMQ, between, if_installed
-from ._harness import ONE_CORE, Answer, Contender, Cores, Goal, Missing, Pair, compare, per_second, unique
+from ._harness import ONE_CORE, Answer, Contender, Cores, Crowd, Goal, Missing, compare, per_second, unique
 from ._limits import program
 
 TITLE = "small: messages of 64 bytes from one process to another"
@@ -72,13 +72,13 @@ def ask(cores: Cores) -> Answer:
         return Answer(TITLE, notes=[ONE_CORE])
     pair = cores.pair
 
-    def each(name: str, transport: Transport) -> Pair:
+    def each(name: str, transport: Transport) -> Crowd:
         return between(name, pair, transport, partial(put_each, MESSAGE, LAST), partial(get_each, LAST))
 
-    def many(name: str, transport: Transport) -> Pair:
+    def many(name: str, transport: Transport) -> Crowd:
         return between(name, pair, transport, put_hundreds, get_hundreds)
 
-    def one_of_faster_fifo(name: str, kind: Callable[[str, Transport], Pair]) -> Contender | Missing:
+    def one_of_faster_fifo(name: str, kind: Callable[[str, Transport], Crowd]) -> Contender | Missing:
         return if_installed("faster_fifo", name, lambda: kind(name, FasterFifo(DEPTH * IN_FIFO)))
 
     array_loops = partial(put_each, ARRAY, LAST_ARRAY), partial(get_each, LAST_ARRAY)

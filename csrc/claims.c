@@ -162,7 +162,15 @@ int rip_claim_is_done(const struct rip_claims *claims, uint64_t slots, uint64_t 
     return is_done(atomic_load_explicit(&claims->words[seq & (slots - 1)], memory_order_acquire), seq);
 }
 
-void rip_claim_end(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t seq) {
+void rip_claim_end(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t seq, uint32_t drops) {
+    uint64_t oldest = seq;
+    /* The oldest one ends by the cursor's moving on. What stays in its word claims a message that is behind the cursor: nothing.
+     * seq_cst: as in move_cursor, between the cursor and the words of those that follow. */
+    if (!drops && atomic_compare_exchange_strong_explicit(&cursor->held, &oldest, seq + 1, memory_order_seq_cst,
+                                                          memory_order_relaxed)) {
+        move_cursor(claims, slots, cursor);
+        return;
+    }
     atomic_store_explicit(&claims->words[seq & (slots - 1)], seq << RIP_CLAIM_SEQ_SHIFT | RIP_DONE,
                           memory_order_seq_cst);
     move_cursor(claims, slots, cursor);

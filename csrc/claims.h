@@ -32,8 +32,8 @@ void rip_claims_remove(struct rip_channel *ch, uint64_t group, uint64_t lane);
 int rip_claim(struct rip_claims *claims, uint64_t slots, uint64_t seq, uint32_t member, int *redelivered);
 /* Is message seq still there for somebody to claim? */
 int rip_claim_is_free(const struct rip_claims *claims, uint64_t slots, uint64_t seq);
-/* Ends a claim of ours, and moves the cursor over what is done. */
-void rip_claim_end(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t seq);
+/* Ends a claim of ours, and moves the cursor over what is done. drops: the producer looks at the words, and not at the cursor. */
+void rip_claim_end(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t seq, uint32_t drops);
 /* Frees a claim of ours again, for anybody. */
 void rip_claim_free(struct rip_claims *claims, uint64_t slots, uint64_t seq);
 

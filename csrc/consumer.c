@@ -260,9 +260,16 @@ int rip_rx_look(struct rip_rx *rx) {
 }
 
 int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message) {
-    int rc = rip_rx_look(rx);
-    while (rc == 1 && rx->next != rx->tail) {
+    int rc = 1;
+    while (rc == 1) {
         int redelivered = 0;
+        /* The tail travels to us at each look, so we look only when we have come to where it was. Relaxed: the look acquires. */
+        if (rx->next == rx->tail || atomic_load_explicit(&rx->claims->returned, memory_order_relaxed) != rx->returned) {
+            rc = rip_rx_look(rx);
+            if (rc != 1) {
+                return rc;
+            }
+        }
         uint64_t seq = rx->next++;
         if (!rip_claim(rx->claims, rx->slots, seq, c->ch.member, &redelivered)) {
             continue;
@@ -276,9 +283,9 @@ int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *
             rx->gap = 0;
             return 1;
         }
-        rip_claim_end(rx->claims, rx->slots, rx->cursor, seq); /* nobody could read it */
+        rip_rx_drop(rx, seq); /* nobody could read it */
     }
-    return rc < 0 ? rc : 0;
+    return rc;
 }
 
 /* The next message of a lane whose turn it is. Where there are others it gives way after a few, or after a large one. */

@@ -311,7 +311,7 @@ static inline void rip_rx_drop_marked(struct rip_rx *rx) {
 /* Lets a taken message go; the lane's cursor moves up to the oldest one still held. */
 static inline void rip_rx_drop(struct rip_rx *rx, uint64_t seq) {
     if (RIP_UNLIKELY(rx->claims)) {
-        rip_claim_end(rx->claims, rx->slots, rx->cursor, seq);
+        rip_claim_end(rx->claims, rx->slots, rx->cursor, seq, rx->drops);
         return;
     }
     rip_rx_skip(rx);

@@ -11,6 +11,7 @@
 
 #define SPIN_MAX_NS 60000u /* a little more than a sleep and a wake-up cost */
 #define SPIN_MIN_NS 1000u
+#define YIELD_AFTER_NS 4000u
 #define PROBE_EVERY 16u /* now and then spin long again: the peer may have become prompt */
 
 uint64_t rip_now(void) {
@@ -72,7 +73,7 @@ static int is_ready(const struct rip_watch *watch) {
 }
 
 int rip_watch_spin(const struct rip_watch *watch, uint64_t ns) {
-    uint64_t end = 0;
+    uint64_t end = 0, yield = 0;
     for (unsigned i = 0;; i++) {
         if (is_ready(watch)) {
             return 1;
@@ -81,8 +82,12 @@ int rip_watch_spin(const struct rip_watch *watch, uint64_t ns) {
         if (i % 16 == 15) { /* the clock costs more than a look */
             uint64_t now = rip_now();
             end = end ? end : now + ns;
+            yield = yield ? yield : now + YIELD_AFTER_NS;
             if (now >= end) {
                 return 0;
+            }
+            if (now >= yield && watch->spin->mode != RIP_WAIT_SPIN) {
+                sched_yield(); /* whom we wait for may want this core */
             }
         }
     }

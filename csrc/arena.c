@@ -84,10 +84,11 @@ int rip_arena_place(struct rip_arena *arena, uint64_t need, uint64_t next) {
     if (fits && place >= arena->at) {
         return 0;
     }
-    if (place == UINT64_MAX || (arena->count == RIP_MAX_RUNS && last->lo < last->hi)) {
+    int begins = last->lo < last->hi; /* a run; else the last one is empty, and moves */
+    if (place == UINT64_MAX || (begins && arena->count == RIP_MAX_RUNS)) {
         return fits ? 0 : -EAGAIN;
     }
-    if (last->lo < last->hi) {
+    if (begins) {
         last++;
         arena->count++;
     }

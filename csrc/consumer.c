@@ -327,6 +327,7 @@ static int claim_newest(struct rip_consumer *c, struct rip_rx *rx, struct rip_me
     while ((rc = rip_rx_claim(c, rx, &next)) == 1) {
         if (found) {
             rip_rx_release(rx, message->seq);
+            next.missed += message->missed;
         }
         *message = next;
         found = 1;
@@ -379,7 +380,7 @@ int rip_rx_latest(struct rip_consumer *c, struct rip_message *message) {
         message->lane = NULL;
     }
     for (uint32_t i = 0; i < c->count; i++) {
-        struct rip_message other;
+        struct rip_message other = {.lane = NULL};
         rc = take_newest(c, c->lanes[i], &other);
         if (rc < 0) {
             if (message->lane) {

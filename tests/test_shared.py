@@ -208,3 +208,17 @@ def results_to_the_end(results: Consumer) -> list[bytes]:
             return got
         except ProducerDied:
             continue
+
+
+def test_sixty_four_members_share_the_work() -> None:
+    with Producer("c", capacity=1 << 16, slots=256) as producer:
+        members = [Consumer("c", shared=True) for _ in range(64)]
+        producer.put_many([b"%d" % k for k in range(200)])
+        held = [member.message(timeout=0) for member in members]
+        assert sorted(int(message.payload) for message in held) == list(range(64))
+        got = [int(members[k % 64].get(timeout=0)) for k in range(136)]
+        assert sorted(got) == list(range(64, 200))
+        held.clear()
+        assert producer.stats.backlog == 0
+        for member in members:
+            member.close()

@@ -23,6 +23,7 @@ static int make_control(int dir, uint32_t mode) {
 static void close_fds(struct rip_channel *ch) {
     rip_fork_hold();
     rip_handle_remove(ch);
+    rip_bell_close(ch);
     rip_segment_close_fd(&ch->segment); /* the last descriptor of its description: every lock of ours goes with it */
     if (ch->dir >= 0) {
         close(ch->dir);
@@ -138,6 +139,7 @@ int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index) 
         struct rip_member *member = &ch->control->members[i];
         if (member->role == RIP_NOBODY && rip_member_lock(ch, i) == 0) {
             member->index = index;
+            atomic_store_explicit(&member->bell, 0, memory_order_relaxed); /* the lock is held; nobody knows us yet */
             member->pid = (int32_t)getpid();
             atomic_signal_fence(memory_order_seq_cst); /* a kill in between leaves no role with another's index */
             member->role = (uint32_t)role;
@@ -189,9 +191,19 @@ void rip_channel_remove(struct rip_channel *ch) {
     rip_dir_remove(ch->dir, ch->name);
 }
 
+void rip_member_end(struct rip_channel *ch, uint32_t i) {
+    struct rip_member *member = &ch->control->members[i];
+    if (atomic_load_explicit(&member->bell, memory_order_relaxed) & RIP_BELL_IS) {
+        char name[32];
+        rip_bell_name(i, name);
+        unlinkat(ch->dir, name, 0);
+    }
+    member->role = RIP_NOBODY; /* one store: see rip_member_join */
+}
+
 void rip_channel_leave(struct rip_channel *ch) {
     if (ch->member != RIP_NO_MEMBER) {
-        ch->control->members[ch->member].role = RIP_NOBODY; /* one store: see rip_member_join */
+        rip_member_end(ch, ch->member);
         rip_member_unlock(ch, ch->member);
         ch->member = RIP_NO_MEMBER;
     }
@@ -224,7 +236,7 @@ void rip_lanes_changed(struct rip_channel *ch) {
     atomic_fetch_add_explicit(&ch->control->lanes_changed, 1, memory_order_release);
     atomic_thread_fence(memory_order_seq_cst); /* pairs with rip_fence_heavy of whoever goes to sleep */
     if (atomic_load_explicit(&ch->control->groups_asleep, memory_order_relaxed)) {
-        rip_ring_groups(ch->control);
+        rip_ring_groups(ch);
     }
 }
 
@@ -251,7 +263,7 @@ void rip_group_leave(struct rip_channel *ch, uint32_t group) {
     control->groups[group].pid = 0;
     rip_lanes_retire(ch);
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
-        rip_ring_lane(&control->lanes[i]);
+        rip_ring_lane(ch, &control->lanes[i]);
     }
 }
 
@@ -318,7 +330,22 @@ void rip_lanes_retire(struct rip_channel *ch) {
     }
 }
 
-__attribute__((cold, noinline)) void rip_ring_groups(struct rip_control *control) {
+__attribute__((cold, noinline)) void rip_ring_group(struct rip_channel *ch, uint32_t group) {
+    struct rip_group_entry *entry = &ch->control->groups[group];
+    rip_wake(&entry->bell);
+    /* relaxed: whoever has a bell has said so before it announced itself */
+    if (atomic_load_explicit(&entry->bells, memory_order_relaxed)) {
+        for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
+            const struct rip_member *member = &ch->control->members[i];
+            if (member->role == RIP_A_CONSUMER && member->index == group) {
+                rip_bell_ring(ch, i);
+            }
+        }
+    }
+}
+
+__attribute__((cold, noinline)) void rip_ring_groups(struct rip_channel *ch) {
+    struct rip_control *control = ch->control;
     if (atomic_load_explicit(&control->groups_asleep, memory_order_relaxed) & RIP_FENCE_GROUPS) {
         atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence of a sleeper that has no membarrier */
     }
@@ -328,17 +355,21 @@ __attribute__((cold, noinline)) void rip_ring_groups(struct rip_control *control
     }
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         if (mask >> g & 1) {
-            rip_wake(&control->groups[g].bell);
+            rip_ring_group(ch, g);
         }
     }
 }
 
-__attribute__((cold, noinline)) void rip_ring_lane(struct rip_lane_entry *lane) {
+__attribute__((cold, noinline)) void rip_ring_lane(struct rip_channel *ch, struct rip_lane_entry *lane) {
     if (atomic_load_explicit(&lane->asleep, memory_order_relaxed) & RIP_FENCE_LANE) {
         atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence of a sleeper that has no membarrier */
     }
     if (atomic_load_explicit(&lane->asleep, memory_order_relaxed) & RIP_ASLEEP &&
         atomic_fetch_and_explicit(&lane->asleep, RIP_FENCE_LANE, memory_order_acq_rel) & RIP_ASLEEP) {
         rip_wake(&lane->bell);
+        uint32_t member = atomic_load_explicit(&lane->bell_of, memory_order_relaxed); /* as in rip_ring_group */
+        if (member > 0 && member <= RIP_MAX_MEMBERS) {
+            rip_bell_ring(ch, member - 1);
+        }
     }
 }

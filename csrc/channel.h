@@ -21,6 +21,7 @@ struct rip_channel {
     uint32_t member; /* our entry, or RIP_NO_MEMBER */
     uint64_t looked; /* when rip_reap last ran for us, nanoseconds */
     struct rip_spin spin;
+    struct rip_bell *bell;           /* if there is a descriptor to wait on */
     struct rip_channel *prev, *next; /* all handles of this process, for the fork handler */
     uint32_t listed;                 /* among them */
     char name[RIP_MAX_CHANNEL_NAME + 1];
@@ -38,6 +39,8 @@ static inline int rip_check(const struct rip_channel *ch) {
 int rip_channel_enter(struct rip_channel *ch, const char *name, int make, uint32_t mode);
 /* Takes a member entry; the lock must be held. index: of its group, or RIP_NO_LANE while a producer has no lane yet. */
 int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index);
+/* A member is none any more; the lock must be held. */
+void rip_member_end(struct rip_channel *ch, uint32_t member);
 /* Gives it back if we have one, removes the channel if nobody is left in it, lets the lock and all descriptors go. */
 void rip_channel_leave(struct rip_channel *ch);
 /* Names a group's files. */
@@ -79,8 +82,16 @@ int rip_group_declare(struct rip_channel *ch, const char *name);
 int rip_group_remove(struct rip_channel *ch, const char *name, int32_t *holder);
 
 /* Wakes the groups that sleep. Out of line: a publish calls it only when somebody does. */
-void rip_ring_groups(struct rip_control *control);
-void rip_ring_lane(struct rip_lane_entry *lane);
+void rip_ring_groups(struct rip_channel *ch);
+void rip_ring_group(struct rip_channel *ch, uint32_t group); /* one of them, whether it sleeps or not */
+void rip_ring_lane(struct rip_channel *ch, struct rip_lane_entry *lane);
+
+/* ---- bell.c ---- */
+
+void rip_bell_name(uint32_t member, char out[32]);
+/* Makes a member's descriptor readable, if it wants that. */
+void rip_bell_ring(struct rip_channel *ch, uint32_t member);
+void rip_bell_close(struct rip_channel *ch);
 
 /* ---- liveness.c ---- */
 

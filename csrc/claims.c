@@ -222,8 +222,8 @@ int rip_claims_return(struct rip_channel *ch, uint32_t group, uint32_t member) {
         }
         move_cursor(claims, slots, &control->cursors[group][i]);
         rip_segment_close(&segment);
-        rip_ring_lane(lane);
+        rip_ring_lane(ch, lane);
     }
-    rip_wake(&control->groups[group].bell);
+    rip_ring_group(ch, group);
     return result;
 }

@@ -93,6 +93,7 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
     rx->payloads = (const unsigned char *)rx->segment.at + rip_arena_offset(slots);
     rx->cursor = &c->ch.control->cursors[c->group][index];
     rx->entry = entry;
+    rx->ch = &c->ch;
     rx->id = entry->id;
     rx->pid = entry->pid;
     rx->index = index;
@@ -210,6 +211,32 @@ int rip_at_end(struct rip_consumer *c) {
         }
     }
     return !more && c->had_lanes && is_up_to_date(c) ? -ENODATA : 0;
+}
+
+/* Where members compete: is there one that nobody has? */
+static int has_free(const struct rip_rx *rx) {
+    for (uint64_t seq = rx->next; seq != rx->tail; seq++) {
+        if (rip_claim_is_free(rx->claims, rx->slots, seq)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+int rip_rx_pending(struct rip_consumer *c) {
+    int more = 0;
+    if (rip_look_at_lanes(c) != 0 || !is_up_to_date(c)) {
+        return 1;
+    }
+    for (uint32_t i = 0; i < c->count; i++) {
+        struct rip_rx *rx = c->lanes[i];
+        int rc = rip_rx_look(rx);
+        if (rc < 0 || (rc == 1 && (!rx->claims || has_free(rx))) || (rx->state == RIP_LANE_DEAD && !rx->told)) {
+            return 1;
+        }
+        more |= rx->state == RIP_LANE_LIVE || (c->shared && rx->held != rx->tail);
+    }
+    return !more && c->had_lanes;
 }
 
 int rip_look_at_lanes(struct rip_consumer *c) {

@@ -22,10 +22,11 @@ struct rip_producer {
     uint64_t published; /* what lane->tail is */
     uint64_t
         limit; /* the smallest cursor when last looked; where messages are dropped, what a group may still look at */
-    uint64_t until; /* the tail at which to look again */
-    uint64_t keep;  /* messages that may wait; fewer than the slots where messages are dropped */
-    uint64_t bytes; /* put so far */
-    uint64_t ticks; /* the time stamp of what is committed */
+    uint64_t until;  /* the tail at which to look again */
+    uint64_t keep;   /* messages that may wait; fewer than the slots where messages are dropped */
+    uint64_t bytes;  /* put so far */
+    uint64_t wanted; /* bytes for which there is to be room when the descriptor is readable */
+    uint64_t ticks;  /* the time stamp of what is committed */
     struct rip_arena arena;
     struct rip_drops *drops; /* if the lane drops old messages */
     uint64_t dropped, refused;
@@ -51,6 +52,7 @@ struct rip_rx {
     const unsigned char *payloads;
     struct rip_cursor *cursor;
     struct rip_lane_entry *entry;
+    struct rip_channel *ch;
     uint8_t *marks;          /* [slots], enum rip_mark: what has happened out of turn */
     uint64_t ahead;          /* messages taken that lie at or after next */
     uint64_t search, sought; /* a search that has been here, and how far it has come */
@@ -151,7 +153,7 @@ static inline void rip_tx_publish(struct rip_producer *p) {
     /* The compiler keeps the order; a sleeper's rip_fence_heavy makes the processor keep it. */
     atomic_signal_fence(memory_order_seq_cst);
     if (RIP_UNLIKELY(atomic_load_explicit(&p->ch.control->groups_asleep, memory_order_relaxed))) {
-        rip_ring_groups(p->ch.control);
+        rip_ring_groups(&p->ch);
     }
 }
 
@@ -167,6 +169,8 @@ int rip_advance(struct rip_consumer *c, struct rip_message *message);
 int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message);
 /* Looks at the tail, and at what has been given back, of such a lane: 1 if there may be something, 0, or -EBADMSG. */
 int rip_rx_look(struct rip_rx *rx);
+/* Has the next look something to tell, a message, an end, or a death? */
+int rip_rx_pending(struct rip_consumer *c);
 /* filter: what the wait is for, or NULL for any message. */
 void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, struct rip_watch *watch);
 /* Enters the group of this name; the lock must be held. how: as in rip_consumer_open. */
@@ -330,7 +334,7 @@ static inline void rip_rx_tell(struct rip_rx *rx) {
     }
     atomic_signal_fence(memory_order_seq_cst); /* as in rip_tx_publish */
     if (RIP_UNLIKELY(atomic_load_explicit(&rx->entry->asleep, memory_order_relaxed))) {
-        rip_ring_lane(rx->entry);
+        rip_ring_lane(rx->ch, rx->entry);
     }
 }
 

@@ -47,11 +47,11 @@ struct rip_identity {
 
 enum rip_role { RIP_NOBODY, RIP_A_PRODUCER, RIP_A_CONSUMER };
 
-struct rip_member { /* written under the table lock */
-    uint32_t role;  /* enum rip_role */
-    uint32_t index; /* of its lane or group */
-    int32_t pid;    /* to be shown to people; liveness is the lock */
-    uint32_t reserved;
+struct rip_member {        /* written under the table lock */
+    uint32_t role;         /* enum rip_role */
+    uint32_t index;        /* of its lane or group */
+    int32_t pid;           /* to be shown to people; liveness is the lock */
+    _Atomic uint32_t bell; /* RIP_BELL_IS: it has a descriptor; RIP_BELL_WANTED: set by it, cleared by who rings it */
 };
 
 enum rip_lane_state { RIP_LANE_FREE, RIP_LANE_LIVE, RIP_LANE_ENDED, RIP_LANE_DEAD };
@@ -62,8 +62,9 @@ struct rip_lane_entry {
     uint64_t id;            /* names the file; never used twice in a channel */
     _Atomic uint64_t floor; /* where the last group to leave stood: the limit while no group is there */
     alignas(RIP_LINE) _Atomic uint32_t
-        asleep;            /* RIP_ASLEEP: the producer waits for room; set by it, cleared by who wakes it */
-    _Atomic uint32_t bell; /* the word that it sleeps on */
+        asleep;               /* RIP_ASLEEP: the producer waits for room; set by it, cleared by who wakes it */
+    _Atomic uint32_t bell;    /* the word that it sleeps on */
+    _Atomic uint32_t bell_of; /* 1 + the member whose descriptor is to be rung, or 0 */
 };
 
 struct rip_group_entry {
@@ -72,6 +73,7 @@ struct rip_group_entry {
     _Atomic uint32_t id;              /* names its files; never used twice in a channel */
     char name[RIP_MAX_GROUP_NAME + 1];
     alignas(RIP_LINE) _Atomic uint32_t bell; /* the word that its members sleep on */
+    _Atomic uint32_t bells;                  /* some of them have a descriptor to be rung */
 };
 
 struct rip_cursor { /* written by the group only; where members compete, by compare-and-swap */
@@ -82,6 +84,8 @@ struct rip_cursor { /* written by the group only; where members compete, by comp
 #define RIP_AWAITED 0x100u /* declared by a producer, and nobody has joined it yet */
 
 #define RIP_ASLEEP 1u
+#define RIP_BELL_WANTED 1u
+#define RIP_BELL_IS 2u
 /* Set where a member sleeps so often that publishers had better fence for themselves, or cannot issue membarrier(2). */
 #define RIP_FENCE_LANE (1u << 31)
 #define RIP_FENCE_GROUPS (UINT64_C(1) << 63)

@@ -58,7 +58,7 @@ void rip_reap(struct rip_channel *ch) {
                 continue; /* it stays dead: another will find it, or we later */
             }
         }
-        member->role = RIP_NOBODY; /* one store: see rip_member_join */
+        rip_member_end(ch, i);
     }
     if (lanes_died) {
         rip_lanes_retire(ch);
@@ -88,6 +88,7 @@ static void in_child(void) {
     for (struct rip_channel *ch = handles; ch; ch = ch->next) {
         ch->state = RIP_FORKED;
         ch->listed = 0;
+        rip_bell_close(ch);
         rip_segment_close_fd(&ch->segment);
         if (ch->dir >= 0) {
             close(ch->dir);

@@ -157,7 +157,7 @@ void rip_rx_give_back(struct rip_consumer *c, const struct rip_message *message)
             rx->last_gap = 0;
         }
         rip_claim_free(rx->claims, rx->slots, message->seq);
-        rip_wake(&c->ch.control->groups[c->group].bell);
+        rip_ring_group(&c->ch, c->group);
     } else if (message->seq >= rx->next) {
         rx->marks[message->seq & mask] &= (uint8_t)~RIP_TAKEN;
         rx->ahead--;

@@ -55,6 +55,7 @@ static int join(struct rip_producer *p) {
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         atomic_store_explicit(&control->cursors[g][i].held, 0, memory_order_relaxed);
     }
+    atomic_store_explicit(&entry->bell_of, 0, memory_order_relaxed);
     control->members[p->ch.member].index = i;
     char name[32];
     rip_lane_name(entry->id, name);

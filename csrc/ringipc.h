@@ -128,6 +128,18 @@ uint64_t rip_message_time(const struct rip_rx *lane, uint64_t ticks); /* nanosec
 int rip_consumer_close(struct rip_consumer *c); /* leaves the group; the mapping stays until rip_consumer_free */
 void rip_consumer_free(struct rip_consumer *c);
 
+/* ---- for programs that wait in poll or an event loop ----
+ *
+ * A descriptor (or -EMFILE and the like) that is readable while the next rip_peek would not say -EAGAIN, or while there is room for the
+ * message that rip_reserve has refused last. It stays the same, and is closed with the handle. The program looks, and says with
+ * rip_*_settle that it has: then the descriptor is what it is to be. Only one that has been asked for costs anything. */
+int rip_consumer_fd(struct rip_consumer *c);
+void rip_consumer_settle(struct rip_consumer *c);
+/* The same, but the descriptor is readable only for what comes from now on; for one who has left something there. */
+void rip_consumer_arm(struct rip_consumer *c);
+int rip_producer_fd(struct rip_producer *p);
+void rip_producer_settle(struct rip_producer *p); /* like rip_reserve, it aborts what is reserved */
+
 /* ---- looking at a channel without taking part ---- */
 
 enum rip_lane_is { RIP_LIVE = 1, RIP_ENDED = 2, RIP_DEAD = 3 }; /* a lane that is not live is still to be read */

@@ -76,7 +76,8 @@ void rip_dir_remove(int dir, const char *channel) {
         return;
     }
     for (struct dirent *entry; (entry = readdir(entries));) {
-        if (strncmp(entry->d_name, "lane-", 5) == 0 || strncmp(entry->d_name, "claims-", 7) == 0) {
+        if (strncmp(entry->d_name, "lane-", 5) == 0 || strncmp(entry->d_name, "claims-", 7) == 0 ||
+            strncmp(entry->d_name, "bell-", 5) == 0) {
             unlinkat(dir, entry->d_name, 0);
         }
     }

@@ -37,6 +37,8 @@ struct rip_spin {
 
 void rip_spin_init(struct rip_spin *spin, enum rip_wait mode);
 
+/* Says that we are about to sleep: whoever makes the watch ready from now on wakes us, or it is ready already. */
+void rip_watch_announce(const struct rip_watch *watch);
 /* Spins for at most ns nanoseconds: 1 when ready, else 0. */
 int rip_watch_spin(const struct rip_watch *watch, uint64_t ns);
 /* Spins and sleeps as the mode says: 1 when ready, -ETIMEDOUT, or -EINTR after a signal or RIP_SLICE_NS. */

@@ -122,6 +122,18 @@ int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline) {
         return 1;
     }
     uint32_t word = atomic_load_explicit(watch->bell, memory_order_acquire); /* pairs with the release in rip_wake */
+    rip_watch_announce(watch);
+    if (is_ready(watch)) {
+        return 1; /* the bit stays: another thread of ours may count on it, and it costs one wake-up at most */
+    }
+    int rc = rip_sleep(watch->bell, word, slice);
+    if (is_ready(watch)) {
+        return 1;
+    }
+    return rc == -ETIMEDOUT && slice == deadline ? -ETIMEDOUT : -EINTR;
+}
+
+void rip_watch_announce(const struct rip_watch *watch) {
     /* seq_cst: our bit before the look below; pairs with the fetch_and of whoever wakes us, which clears it */
     int fenced =
         watch->asleep64
@@ -133,12 +145,4 @@ int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline) {
     } else {
         rip_fence_heavy(); /* either a publisher sees our bit, or we see what it has published */
     }
-    if (is_ready(watch)) {
-        return 1; /* the bit stays: another thread of ours may count on it, and it costs one wake-up at most */
-    }
-    int rc = rip_sleep(watch->bell, word, slice);
-    if (is_ready(watch)) {
-        return 1;
-    }
-    return rc == -ETIMEDOUT && slice == deadline ? -ETIMEDOUT : -EINTR;
 }

@@ -54,6 +54,11 @@ cdef extern from "ringipc.h" nogil:
     void rip_array_write(const rip_array *, unsigned char *)
     int rip_array_read(rip_array *, const unsigned char *, uint64_t)
     int rip_array_check(const rip_array *, uint64_t, uint64_t)
+    int rip_consumer_fd(rip_consumer *)
+    void rip_consumer_settle(rip_consumer *)
+    void rip_consumer_arm(rip_consumer *)
+    int rip_producer_fd(rip_producer *)
+    void rip_producer_settle(rip_producer *)
     int rip_declare(rip_producer *, const char *)
     struct rip_lane_info:
         uint64_t id
@@ -96,6 +101,7 @@ cdef extern from "channel.h" nogil:
     struct rip_channel:
         uint32_t state
         rip_spin spin
+        void *bell
     int rip_check(const rip_channel *)
     void rip_look_around(rip_channel *)
 
@@ -112,6 +118,7 @@ cdef extern from "lane.h" nogil:
         uint64_t tail
         uint64_t published
         uint64_t bytes
+        uint64_t wanted
         uint64_t keep
         uint64_t dropped
         uint64_t refused
@@ -137,6 +144,7 @@ cdef extern from "lane.h" nogil:
     void rip_tx_publish(rip_producer *)
     void rip_room_watch(rip_producer *, rip_watch *)
     int rip_rx_peek(rip_consumer *, rip_message *)
+    int rip_rx_pending(rip_consumer *)
     int rip_rx_spin(const rip_consumer *, unsigned)
     int rip_rx_ready(rip_consumer *, rip_message *)
     int rip_rx_match(rip_consumer *, rip_filter *, rip_message *)

@@ -301,6 +301,34 @@ cdef class BaseProducer:
         if self.queue:
             rip_wake(&self.turn)
 
+    # ---- a descriptor to wait on ----
+
+    @cython.critical_section
+    def fileno(self):
+        """A descriptor that is readable while there is room for a message, or for the one that was refused last.
+
+        For select, poll, epoll, and event loops. It is the producer's, and closed with it.
+
+        Raises
+        ------
+        Closed, SystemRefused
+            As when opening.
+        """
+        cdef int fd = -ESHUTDOWN
+        if self.p is not NULL:
+            if self.busy:
+                self.await_turn(RIP_FOREVER)
+            fd = rip_producer_fd(self.p)
+        if fd < 0:
+            self._fail(fd, "descriptor")
+        return fd
+
+    @cython.final
+    cdef inline void settle(self) noexcept:
+        """Makes the descriptor, if there is one, say what is so."""
+        if self.p is not NULL and self.p.ch.bell is not NULL and self.busy == NOBODY:
+            rip_producer_settle(self.p)
+
     # ---- putting ----
 
     @cython.final
@@ -309,6 +337,7 @@ cdef class BaseProducer:
         cdef uint64_t deadline, start = 0
         cdef rip_watch watch
         cdef int rc, waited = 0
+        cdef bint settled = False
         if self.p is NULL:
             self._fail(-ESHUTDOWN, length)
         deadline_of(timeout, &deadline)
@@ -330,8 +359,13 @@ cdef class BaseProducer:
                 return TIMED_OUT if rc == -EAGAIN else self.checked(rc, length)
             if rc != -EAGAIN:
                 self._fail(rc, length)
+            self.p.wanted = length
             if deadline == 0:
-                return TIMED_OUT
+                if self.p.ch.bell is NULL or settled:
+                    return TIMED_OUT
+                self.settle()  # clears away a consumer that has died
+                settled = True
+                continue
             if not start:
                 self.waits += 1
                 start = rip_now()
@@ -527,8 +561,10 @@ cdef class BaseProducer:
         if self.p is not NULL:
             rip_tx_stamp(self.p)
         if self.write(message, timeout, type) == TIMED_OUT:
+            self.settle()
             self._fail(-ETIMEDOUT, timeout)
         rip_tx_publish(self.p)
+        self.settle()
 
     @cython.critical_section
     def put_nowait(self, message, *, uint32_t type=0):
@@ -536,8 +572,10 @@ cdef class BaseProducer:
         if self.p is not NULL:
             rip_tx_stamp(self.p)
         if self.write(message, 0, type) == TIMED_OUT:
+            self.settle()
             self._fail(-EAGAIN, 0)
         rip_tx_publish(self.p)
+        self.settle()
 
     @cython.critical_section
     def put_many(self, messages, timeout=None, *, uint32_t type=0):
@@ -585,6 +623,7 @@ cdef class BaseProducer:
         finally:
             if self.p is not NULL and rip_check(&self.p.ch) == 0:
                 rip_tx_publish(self.p)
+                self.settle()
         return done
 
     @cython.critical_section
@@ -603,6 +642,7 @@ cdef class BaseProducer:
             dims[i] = shape[i]
         cdef int how = self.begin_array(dtype, ndim, dims, False, size, timeout, &elements, &length)
         if how == TIMED_OUT:
+            self.settle()
             self._fail(-ETIMEDOUT, timeout)
         if how == REFUSED:
             return array_at(NULL, dtype, ndim, dims, 0), None
@@ -621,10 +661,12 @@ cdef class BaseProducer:
         rip_tx_stamp(self.p)
         rip_tx_commit(self.p, length, type, RIP_ARRAY)
         rip_tx_publish(self.p)
+        self.settle()
 
     @cython.critical_section
     def _abort(self):
         self.give_turn()
+        self.settle()
 
     # ---- looking ----
 
@@ -697,6 +739,7 @@ cdef class BaseConsumer:
     cdef bytes dtype_code
     cdef uint64_t holds  # messages in the hands of Hold objects
     cdef bint leaving  # closed, but views are still alive
+    cdef bint picking  # the descriptor is to say nothing of what is left
     cdef uint64_t waits
     cdef uint64_t waited  # nanoseconds
     cdef unsigned long exiting  # the thread that ends the interpreter
@@ -758,11 +801,49 @@ cdef class BaseConsumer:
         """True after `close`, and in a forked child."""
         return self.leaving or self.c is NULL or rip_check(&self.c.ch) != 0
 
+    @cython.critical_section
+    def fileno(self):
+        """A descriptor that is readable while there is something to get: a message, the end of the stream, a death.
+
+        For select, poll, epoll, and event loops. It is the consumer's, and closed with it. In a shared group it may be
+        readable for a message that another member was quicker to get. What `get` leaves out because of type or where
+        keeps it readable.
+
+        Raises
+        ------
+        Closed, SystemRefused
+            As when opening.
+        """
+        cdef int fd = -ESHUTDOWN
+        if self.c is not NULL and not self.leaving:
+            fd = rip_consumer_fd(self.c)
+        if fd < 0:
+            self._fail(fd, "descriptor")
+        return fd
+
+    @cython.critical_section
+    def _pick(self, type, where):
+        """`message` for one that will wait for what comes from now on: there may be others, but they make nothing readable."""
+        if self.c is not NULL and not self.leaving:
+            rip_consumer_arm(self.c)
+        self.picking = True
+        try:
+            return self.message(0, type=type, where=where)
+        finally:
+            self.picking = False
+
+    @cython.final
+    cdef inline void settle(self) noexcept:
+        """Makes the descriptor, if there is one, say what is so."""
+        if self.c is not NULL and self.c.ch.bell is not NULL and not self.picking:
+            rip_consumer_settle(self.c)
+
     @cython.final
     cdef void let_go(self, rip_rx *lane, uint64_t seq) noexcept:
         self.holds -= 1
         if rip_check(&self.c.ch) == 0:
             rip_rx_release(lane, seq)
+            self.settle()  # the end of a stream waits for what is held
             if self.leaving and self.holds == 0:
                 rip_consumer_close(self.c)
 
@@ -794,6 +875,7 @@ cdef class BaseConsumer:
         cdef uint64_t deadline, start = 0
         cdef rip_watch watch
         cdef int waited = 0
+        cdef bint settled = False
         deadline_of(timeout, &deadline)
         if rc == 0 and deadline and not self.closed and self.c.ch.spin.mode != RIP_WAIT_BLOCK:
             if rip_rx_spin(self.c, TRIES):
@@ -807,11 +889,17 @@ cdef class BaseConsumer:
             if rc != 0 or waited == -ETIMEDOUT:
                 if start:
                     self.waited += rip_now() - start
+                if rc != 1:
+                    self.settle()
                 if rc < 0:
                     self._fail(rc, self.c.died if self.c is not NULL else None)
                 return rc != 1
             if deadline == 0:
-                return 1
+                if self.c.ch.bell is NULL or settled:
+                    return 1
+                self.settle()  # clears away a producer that has died
+                settled = True
+                continue
             if not start:
                 self.waits += 1
                 start = rip_now()
@@ -828,6 +916,7 @@ cdef class BaseConsumer:
         cdef Hold hold = self.pointer(message)
         hold.lane = message.lane
         self.holds += 1
+        self.settle()
         return hold
 
     @cython.final
@@ -893,6 +982,7 @@ cdef class BaseConsumer:
             if not taken:
                 rip_rx_take(self.c, message)
             rip_rx_release(message.lane, message.seq)
+            self.settle()
             return data
         data = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>length)  # before it is taken: without memory nothing is lost
         if not taken:
@@ -979,6 +1069,7 @@ cdef class BaseConsumer:
                 candidate.missed = message.missed
                 candidate.hold.lane = message.lane
                 self.holds += 1
+                self.settle()
                 return candidate
             candidate.release()
 
@@ -1082,6 +1173,7 @@ cdef class BaseConsumer:
                 break
         if lane is not NULL and rip_check(&self.c.ch) == 0:
             rip_rx_tell(lane)
+            self.settle()
         return got
 
     @cython.critical_section
@@ -1103,6 +1195,7 @@ cdef class BaseConsumer:
         cdef Message message = self.wrap(&raw)
         message.hold.lane = raw.lane
         self.holds += 1
+        self.settle()
         return message
 
     def __iter__(self):

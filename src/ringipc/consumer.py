@@ -4,14 +4,17 @@ import errno
 import time
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 import numpy as np
 
+from . import aio, codec, errors, exits, pickled, record
 from . import channel as _channel
-from . import codec, errors, exits, pickled, record
 from ._core import DURABLE, NEWEST, OBJECT, SHARED, BaseConsumer
 from .producer import WAITS, Wait
+
+if TYPE_CHECKING:
+    from ._core import Payload, Types, Where
 
 STARTS: dict[str, int] = {"oldest": 0, "newest": NEWEST}
 _LOOK_EVERY = 0.01  # seconds, for a channel that is not there yet
@@ -122,6 +125,7 @@ class Consumer(BaseConsumer):
         self.channel = channel
         self.group = group
         self._pickle = pickle
+        self._readiness = aio.Readiness()
         how = STARTS[start] | (SHARED if shared else 0) | (DURABLE if durable else 0)
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -161,6 +165,45 @@ class Consumer(BaseConsumer):
                 _channel.fail(code, self.channel, detail if isinstance(detail, str) else "a lane")
         _channel.fail(code, self.channel, "consumer" if -code in (errno.ESHUTDOWN, errno.ECHILD) else "")
 
+    async def aget(self, *, type: "Types" = None, where: "Where" = None) -> "Payload":
+        """`get` for a task of an event loop: asyncio, uvloop, trio, anyio. Other tasks go on while it waits.
+
+        A task that is cancelled has taken nothing. Use the event loop's own timeouts.
+
+        Parameters
+        ----------
+        type, where
+            As in `get`.
+
+        Raises
+        ------
+        EndOfStream, ProducerDied, Corrupt, UnsafeMessage, Closed
+            As in `get`.
+        """
+        if type is None and where is None:
+            while True:
+                try:
+                    return self.get_nowait()
+                except errors.Empty:
+                    await self._readiness.wait(self.fileno())
+        fd = self.fileno()
+        while True:
+            try:
+                with self._pick(type, where) as message:
+                    return message.payload
+            except errors.Empty:
+                self._readiness.wake_one()  # we have silenced the descriptor: others are to look for themselves
+                await self._readiness.wait(fd, picky=True)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> "Payload":
+        try:
+            return await self.aget()
+        except errors.EndOfStream:
+            raise StopAsyncIteration from None
+
     def _decode_dtype(self, code: bytes) -> np.dtype[Any]:
         return codec.decode_dtype(code)
 
@@ -184,6 +227,7 @@ class Consumer(BaseConsumer):
         self._end(exiting=False)
 
     def _end(self, *, exiting: bool) -> None:
+        self._readiness.closing()
         code = self._close(exiting)
         if code < 0 and code != -errno.ECHILD:
             _channel.fail(code, self.channel)

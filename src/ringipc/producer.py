@@ -10,8 +10,8 @@ from typing import Any, Literal, NoReturn, Self
 import numpy as np
 import numpy.typing as npt
 
+from . import aio, codec, errors, exits, parts, pickled, record
 from . import channel as _channel
-from . import codec, errors, exits, parts, pickled, record
 from ._core import BaseProducer
 
 Wait = Literal["spin", "adaptive", "block"]
@@ -128,6 +128,7 @@ class Producer(BaseProducer):
         _channel.check_base()
         self.channel = channel
         self._pickle = pickle
+        self._readiness = aio.Readiness()
         code = self._open(name, size, slots, OVERFLOWS[overflow], WAITS[wait], mode)
         if code < 0:
             _channel.fail(code, channel, f"a lane of {size} bytes" if code == -errno.ENOSPC else "")
@@ -170,6 +171,22 @@ class Producer(BaseProducer):
 
     def _encode_dtype(self, dtype: np.dtype[Any]) -> bytes:
         return codec.encode_dtype(dtype)
+
+    async def aput(self, message: object, *, type: int = 0) -> None:
+        """`put` for a task of an event loop: asyncio, uvloop, trio, anyio. Other tasks go on while it waits for room.
+
+        A task that is cancelled has put nothing. Use the event loop's own timeouts.
+
+        Raises
+        ------
+        MessageTooLarge, UnsafeMessage, MissingExtra, Closed
+            As in `put`.
+        """
+        while True:
+            try:
+                return self.put_nowait(message, type=type)
+            except errors.Full:
+                await self._readiness.wait(self.fileno())
 
     def reserve(
         self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = "u1", timeout: float | None = None, *, type: int = 0
@@ -226,6 +243,7 @@ class Producer(BaseProducer):
         self._end(exiting=False)
 
     def _end(self, *, exiting: bool) -> None:
+        self._readiness.closing()
         code = self._close(exiting)
         if code < 0 and code != -errno.ECHILD:
             _channel.fail(code, self.channel)

@@ -1,0 +1,250 @@
+"""Producers and consumers in event loops."""
+
+import asyncio
+import random
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Start
+
+from ringipc import Closed, Consumer, EndOfStream, Producer
+
+anyio = pytest.importorskip("anyio")
+
+
+def run_asyncio(main: Callable[[], Awaitable[None]]) -> None:
+    async def limited() -> None:
+        async with asyncio.timeout(40):
+            await main()
+
+    asyncio.run(limited())
+
+
+def run_uvloop(main: Callable[[], Awaitable[None]]) -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def limited() -> None:
+        async with asyncio.timeout(40):
+            await main()
+
+    uvloop.run(limited())
+
+
+def run_trio(main: Callable[[], Awaitable[None]]) -> None:
+    trio = pytest.importorskip("trio")
+
+    async def limited() -> None:
+        with trio.fail_after(40):
+            await main()
+
+    trio.run(limited)
+
+
+Run = Callable[[Callable[[], Awaitable[None]]], None]
+LOOPS = pytest.mark.parametrize("run", [run_asyncio, run_uvloop, run_trio])
+
+
+@LOOPS
+def test_messages_and_the_end(run: Run) -> None:
+    async def main() -> None:
+        with Producer("c", capacity=1 << 16) as producer, Consumer("c") as consumer:
+            got: list[Any] = []
+
+            async def read() -> None:
+                async for message in consumer:
+                    got.append(message if isinstance(message, bytes) else message.tolist())
+                with pytest.raises(EndOfStream):
+                    await consumer.aget()
+
+            async def write() -> None:
+                await producer.aput(b"a")
+                await anyio.sleep(0.01)
+                await producer.aput(np.arange(3), type=4)
+                await anyio.sleep(0.01)
+                producer.close()
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(read)
+                tasks.start_soon(write)
+            assert got == [b"a", [0, 1, 2]]
+
+    run(main)
+
+
+@LOOPS
+def test_a_producer_waits_for_room_and_others_go_on(run: Run) -> None:
+    async def main() -> None:
+        with Producer("c", capacity=4096, slots=2) as producer, Consumer("c") as consumer:
+            ticks = 0
+
+            async def write() -> None:
+                for k in range(50):
+                    await producer.aput(b"%d" % k)
+
+            async def tick() -> None:
+                nonlocal ticks
+                while True:
+                    ticks += 1
+                    await anyio.sleep(0.001)
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(write)
+                tasks.start_soon(tick)
+                await anyio.sleep(0.05)
+                assert producer.stats.messages == 2
+                for k in range(50):
+                    assert await consumer.aget() == b"%d" % k
+                tasks.cancel_scope.cancel()
+            assert ticks > 5
+
+    run(main)
+
+
+@LOOPS
+def test_a_cancelled_get_loses_nothing(run: Run) -> None:
+    async def main() -> None:
+        rng = random.Random(1)
+        with Producer("c", capacity=1 << 16) as producer, Consumer("c") as consumer:
+            got: list[int] = []
+
+            async def read() -> None:
+                while len(got) < 300:
+                    with anyio.move_on_after(rng.random() * 0.002):
+                        got.append(int(await consumer.aget()))
+
+            async with anyio.create_task_group() as tasks:
+                for _ in range(5):
+                    tasks.start_soon(read)
+                for k in range(305):
+                    await producer.aput(b"%d" % k)
+                    if rng.random() < 0.5:
+                        await anyio.sleep(rng.random() * 0.002)
+            rest = [int(m) for m in consumer.get_many(9)] if producer.stats.backlog else []
+            assert sorted(got + rest) == list(range(305))
+
+    run(main)
+
+
+@LOOPS
+def test_a_thousand_tasks_wait_on_one_consumer(run: Run) -> None:
+    async def main() -> None:
+        with Producer("c", capacity=1 << 16) as producer, Consumer("c") as consumer:
+            got: list[int] = []
+
+            async def read() -> None:
+                got.append(int(await consumer.aget()))
+
+            async with anyio.create_task_group() as tasks:
+                for _ in range(1000):
+                    tasks.start_soon(read)
+                await anyio.sleep(0.01)
+                for k in range(1000):
+                    await producer.aput(b"%d" % k)
+            assert sorted(got) == list(range(1000))
+
+    run(main)
+
+
+@LOOPS
+def test_tasks_that_want_a_type_stand_beside_others(run: Run) -> None:
+    async def main() -> None:
+        with Producer("c", capacity=1 << 16) as producer, Consumer("c") as consumer:
+            got: dict[str, bytes] = {}
+
+            async def read(name: str, **wanted: Any) -> None:
+                got[name] = await consumer.aget(**wanted)
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(lambda: read("three", type=3))
+                tasks.start_soon(lambda: read("four", where=lambda m: m.type == 4))
+                await anyio.sleep(0.01)
+                producer.put(b"0", type=0)
+                await anyio.sleep(0.05)
+                assert got == {}
+                producer.put(b"4", type=4)
+                producer.put(b"3", type=3)
+                await anyio.sleep(0.05)
+                assert got == {"three": b"3", "four": b"4"}
+                tasks.start_soon(lambda: read("any"))
+            assert got["any"] == b"0"
+
+    run(main)
+
+
+@LOOPS
+def test_closing_ends_the_waits(run: Run) -> None:
+    async def main() -> None:
+        with Producer("c", capacity=4096, slots=1) as producer:
+            consumer = Consumer("c")
+            ended = 0
+
+            async def wait_on(waiting: Awaitable[Any]) -> None:
+                nonlocal ended
+                with pytest.raises(Closed):
+                    await waiting
+                ended += 1
+
+            async with anyio.create_task_group() as tasks:
+                for _ in range(3):
+                    tasks.start_soon(wait_on, consumer.aget())
+                await anyio.sleep(0.01)
+                consumer.close()
+            consumer = Consumer("c")
+            producer.put(b"")
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(wait_on, producer.aput(b""))
+                await anyio.sleep(0.01)
+                producer.close()
+            consumer.close()
+            assert ended == 4
+
+    run(main)
+
+
+def test_closing_in_another_thread_ends_the_wait(producer: Producer) -> None:
+    consumer = Consumer("c")
+
+    async def main() -> None:
+        threading.Timer(0.05, consumer.close).start()
+        with pytest.raises(Closed):
+            await consumer.aget()
+
+    run_asyncio(main)
+
+
+def echo(count: int) -> None:
+    async def main() -> None:
+        with Consumer("there", timeout=20) as consumer, Producer("back", capacity=4096, slots=8) as producer:
+            async for message in consumer:
+                await producer.aput(message)
+
+    asyncio.run(main())
+
+
+@LOOPS
+def test_no_wake_up_is_lost_between_loops_of_two_processes(run: Run, start: Start) -> None:
+    count = 2000
+    with Producer("there", capacity=4096, slots=8, groups=["default"]) as there, Producer("back", capacity=4096) as own:
+        with Consumer("back") as back:
+            start(echo, count)
+
+            async def main() -> None:
+                async def write() -> None:
+                    for k in range(count):
+                        await there.aput(b"%d" % k)
+                        if k % 100 == 0:
+                            await anyio.sleep(0.001)
+                    there.close()
+
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(write)
+                    for k in range(count):
+                        assert await back.aget() == b"%d" % k
+                    own.close()
+                with pytest.raises(EndOfStream):
+                    await back.aget()
+
+            run(main)

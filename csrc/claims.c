@@ -101,12 +101,16 @@ int rip_claim(struct rip_claims *claims, uint64_t slots, uint64_t seq, uint32_t 
 
 /* Two members that end neighbouring messages at once: each stores its word, then looks at the other's. seq_cst, so that one of
  * them at least sees both and moves on. */
-static uint64_t move_cursor(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor) {
+static void move_cursor(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t was) {
     uint64_t held = atomic_load_explicit(&cursor->held, memory_order_seq_cst);
-    for (;;) {
+    for (uint64_t steps = 0; steps < slots; steps++) { /* no more are there, if nothing is damaged */
+        if (held < was) { /* everything was done: the lane has left the table, and the place is another lane's */
+            return;
+        }
+        was = held;
         uint64_t word = atomic_load_explicit(&claims->words[held & (slots - 1)], memory_order_seq_cst);
         if (!is_done(word, held)) {
-            return held;
+            return;
         }
         /* release: pairs with the acquire in rip_reclaim; on failure another has moved it, and we go on from there */
         if (atomic_compare_exchange_strong_explicit(&cursor->held, &held, held + 1, memory_order_seq_cst,
@@ -116,12 +120,13 @@ static uint64_t move_cursor(struct rip_claims *claims, uint64_t slots, struct ri
     }
 }
 
-uint64_t rip_claims_pass(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t seq) {
-    uint64_t held = atomic_load_explicit(&cursor->held, memory_order_relaxed);
-    while (held < seq && !atomic_compare_exchange_weak_explicit(&cursor->held, &held, seq, memory_order_seq_cst,
-                                                                memory_order_relaxed)) {
+void rip_claims_pass(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t held,
+                     uint64_t seq) {
+    uint64_t was = held;
+    if (held < seq) { /* once: if another was quicker, it has seen no less */
+        atomic_compare_exchange_strong_explicit(&cursor->held, &held, seq, memory_order_seq_cst, memory_order_relaxed);
     }
-    return move_cursor(claims, slots, cursor);
+    move_cursor(claims, slots, cursor, was);
 }
 
 enum rip_claim rip_claim_drop(struct rip_claims *claims, uint64_t slots, uint64_t seq) {
@@ -168,12 +173,12 @@ void rip_claim_end(struct rip_claims *claims, uint64_t slots, struct rip_cursor 
      * seq_cst: as in move_cursor, between the cursor and the words of those that follow. */
     if (!drops && atomic_compare_exchange_strong_explicit(&cursor->held, &oldest, seq + 1, memory_order_seq_cst,
                                                           memory_order_relaxed)) {
-        move_cursor(claims, slots, cursor);
+        move_cursor(claims, slots, cursor, seq + 1);
         return;
     }
     atomic_store_explicit(&claims->words[seq & (slots - 1)], seq << RIP_CLAIM_SEQ_SHIFT | RIP_DONE,
                           memory_order_seq_cst);
-    move_cursor(claims, slots, cursor);
+    move_cursor(claims, slots, cursor, drops ? 0 : oldest);
 }
 
 void rip_claim_free(struct rip_claims *claims, uint64_t slots, uint64_t seq) {
@@ -183,18 +188,19 @@ void rip_claim_free(struct rip_claims *claims, uint64_t slots, uint64_t seq) {
     atomic_fetch_add_explicit(&claims->returned, 1, memory_order_release); /* pairs with the acquire in rip_rx_look */
 }
 
-/* Frees a member's claims in one lane: how many. */
-static uint64_t return_lane(struct rip_claims *claims, uint64_t slots, uint32_t member) {
+/* Frees a member's claims in one lane: how many. What lies before the cursor was ended by moving it. */
+static uint64_t return_lane(struct rip_claims *claims, uint64_t slots, uint32_t member, uint64_t held) {
     uint64_t returned = 0;
     for (uint64_t i = 0; i < slots; i++) {
         /* acquire: pairs with the compare-and-swap in rip_claim of the member that is dead */
         uint64_t word = atomic_load_explicit(&claims->words[i], memory_order_acquire);
         uint64_t its = word >> RIP_CLAIM_MEMBER_SHIFT & (RIP_MAX_MEMBERS - 1);
-        if ((word & RIP_CLAIM_STATE) == RIP_CLAIMED && its == member) {
-            word = seq_of(word) << RIP_CLAIM_SEQ_SHIFT | RIP_CLAIM_REDELIVERED | RIP_FREE;
-            atomic_store_explicit(&claims->words[i], word,
-                                  memory_order_release); /* nobody else changes a dead member's claim */
-            returned++;
+        uint64_t seq = seq_of(word);
+        if ((word & RIP_CLAIM_STATE) == RIP_CLAIMED && its == member && seq >= held) {
+            /* release: pairs with the acquire in rip_claim; it fails only where damage makes another change a dead member's claim */
+            returned += atomic_compare_exchange_strong_explicit(
+                &claims->words[i], &word, seq << RIP_CLAIM_SEQ_SHIFT | RIP_CLAIM_REDELIVERED | RIP_FREE,
+                memory_order_release, memory_order_relaxed);
         }
     }
     return returned;
@@ -216,11 +222,13 @@ int rip_claims_return(struct rip_channel *ch, uint32_t group, uint32_t member) {
             continue;
         }
         struct rip_claims *claims = segment.at;
-        if (return_lane(claims, slots, member)) {
+        /* acquire: pairs with move_cursor */
+        uint64_t held = atomic_load_explicit(&control->cursors[group][i].held, memory_order_acquire);
+        if (return_lane(claims, slots, member, held)) {
             /* release: pairs with the acquire in rip_rx_look */
             atomic_fetch_add_explicit(&claims->returned, 1, memory_order_release);
         }
-        move_cursor(claims, slots, &control->cursors[group][i]);
+        move_cursor(claims, slots, &control->cursors[group][i], held);
         rip_segment_close(&segment);
         rip_ring_lane(ch, lane);
     }

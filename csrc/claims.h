@@ -45,8 +45,8 @@ int rip_claim_is_got(const struct rip_claims *claims, uint64_t slots, uint64_t s
 uint64_t rip_claims_tell(struct rip_claims *claims);
 /* Has the group done with message seq, or lost it? */
 int rip_claim_is_done(const struct rip_claims *claims, uint64_t slots, uint64_t seq);
-/* Moves the cursor to seq at least, then over what is done: where it is. */
-uint64_t rip_claims_pass(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t seq);
+/* Moves the cursor, which was at held, to seq at least, then over what is done. */
+void rip_claims_pass(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t held, uint64_t seq);
 
 /* Frees what a member of this entry of the group table holds, in all lanes, and wakes the others: 0, or -EMFILE and the like where
  * it could not look. The lock must be held. */

@@ -26,19 +26,17 @@ static void start_counting(struct rip_consumer *c, struct rip_rx *rx) {
     rx->counted = rx->next;
     rx->dropped = c->joined ? 0 : atomic_load_explicit(&rx->claims->dropped, memory_order_relaxed); /* to be shown */
     uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire); /* pairs with rip_tx_publish */
-    for (uint64_t seq = rx->next; !c->shared && seq != tail && tail - rx->next <= rx->slots; seq++) {
+    rx->counts = rx->drops && !c->shared;
+    for (uint64_t seq = rx->next; rx->counts && seq != tail && tail - rx->next <= rx->slots; seq++) {
         if (rip_claim_is_got(rx->claims, rx->slots, seq)) {
             rip_rx_note(rx, seq);
         }
     }
 }
 
-/* Messages missed between the last one claimed in its turn and this one. */
-static uint64_t gap_before(const struct rip_consumer *c, struct rip_rx *rx, uint64_t seq) {
-    if (c->shared) { /* whoever comes next is told, for all of the group */
-        return rip_claims_tell(rx->claims);
-    }
-    if (seq < rx->counted) { /* it had been given back */
+/* Where an exclusive group loses messages: those before seq that have not been got, or counted. */
+static uint64_t count_to(struct rip_rx *rx, uint64_t seq) {
+    if (!rx->counts || seq < rx->counted) { /* or it had been given back */
         return 0;
     }
     uint64_t gap = seq - rx->counted;
@@ -49,7 +47,17 @@ static uint64_t gap_before(const struct rip_consumer *c, struct rip_rx *rx, uint
         rx->ahead -= *mark & RIP_TAKEN ? 1 : 0;
         *mark = 0;
     }
-    rx->counted = seq + 1;
+    rx->counted = seq;
+    return gap;
+}
+
+/* Messages missed between the last one claimed in its turn and this one. */
+static uint64_t gap_before(const struct rip_consumer *c, struct rip_rx *rx, uint64_t seq) {
+    if (c->shared) { /* whoever comes next is told, for all of the group */
+        return rip_claims_tell(rx->claims);
+    }
+    uint64_t gap = count_to(rx, seq);
+    rx->counted = seq < rx->counted ? rx->counted : seq + 1;
     return gap;
 }
 
@@ -94,7 +102,7 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
     rx->cursor = &c->ch.control->cursors[c->group][index];
     rx->entry = entry;
     rx->ch = &c->ch;
-    rx->id = entry->id;
+    rx->id = atomic_load_explicit(&entry->id, memory_order_relaxed); /* under the lock */
     rx->pid = entry->pid;
     rx->index = index;
     rx->next = rx->held = rx->tail = atomic_load_explicit(&rx->cursor->held, memory_order_relaxed); /* our group's */
@@ -266,10 +274,19 @@ int rip_rx_look(struct rip_rx *rx) {
     /* acquire: pairs with rip_tx_publish; before the cursor, so that they cannot lie more than the slots apart */
     uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire);
     uint64_t held = atomic_load_explicit(&rx->cursor->held, memory_order_acquire); /* pairs with move_cursor */
+    /* Its id changes before its cursors do. Relaxed: the load of the cursor comes before. */
+    if (atomic_load_explicit(&rx->entry->id, memory_order_relaxed) != rx->id) { /* all is read, and the place taken */
+        rx->held = rx->next = rx->tail = tail;
+        return 0;
+    }
     if (rx->drops) {
         /* acquire: pairs with rip_drops_make_room; after the tail, which can be no more than the slots ahead of it */
         uint64_t head = atomic_load_explicit(&rx->lane->head, memory_order_acquire);
-        held = held < head ? rip_claims_pass(rx->claims, rx->slots, rx->cursor, head) : held;
+        if (head > tail && head > atomic_load_explicit(&rx->lane->tail, memory_order_acquire)) {
+            return -EBADMSG;
+        }
+        rip_claims_pass(rx->claims, rx->slots, rx->cursor, held, head);
+        held = held < head ? head : held;
     }
     if (held > tail) { /* it has moved on since */
         tail = held;
@@ -278,9 +295,11 @@ int rip_rx_look(struct rip_rx *rx) {
         return -EBADMSG;
     }
     if (returned != rx->returned || rx->next < held) {
+        rx->sought = returned != rx->returned ? 0 : rx->sought; /* a search may want what has come back */
         rx->returned = returned;
         rx->next = held;
     }
+    rx->gap += count_to(rx, held);
     rx->held = held;
     rx->tail = tail;
     return rx->next != tail;
@@ -374,7 +393,7 @@ static int take_newest(struct rip_consumer *c, struct rip_rx *rx, struct rip_mes
     if (rc != 1) {
         return rc;
     }
-    uint64_t mask = rx->slots - 1, newest = rx->tail - 1;
+    uint64_t mask = rx->slots - 1, newest = rx->tail - 1, missed = 0;
     while (rx->marks[newest & mask] & RIP_TAKEN) { /* not all are: refresh has passed over those at next */
         newest--;
     }
@@ -385,12 +404,14 @@ static int take_newest(struct rip_consumer *c, struct rip_rx *rx, struct rip_mes
             rx->ahead--;
         } else {
             *mark |= RIP_RELEASED;
+            missed += rx->desc[rx->next & mask].lost;
         }
     }
     rip_rx_drop_marked(rx);
     rip_rx_tell(rx);
     rc = rip_rx_read(rx, newest, message);
     if (rc == 1) {
+        message->missed += missed;
         rip_rx_take(c, message);
     }
     return rc;
@@ -422,6 +443,7 @@ int rip_rx_latest(struct rip_consumer *c, struct rip_message *message) {
             /* Raw ticks compare: every lane of a machine has the same clock. */
             int newer = other.lane == message->lane || other.ticks >= message->ticks;
             struct rip_message *older = newer ? message : &other;
+            other.missed += other.lane == message->lane ? message->missed : 0;
             rip_rx_release(older->lane, older->seq);
             *message = newer ? other : *message;
         } else {

@@ -48,8 +48,17 @@ static int is_pinned(const struct rip_arena *arena, uint64_t seq) {
     return 0;
 }
 
-/* Gives message seq up for one group: 0, or -EAGAIN if somebody looks at it and no pin is left. */
-static int give_up_for(struct rip_producer *p, const struct group *group, uint64_t seq) {
+/* Has a group begun behind message seq, or moved its cursor over it? */
+static int is_behind(const struct rip_producer *p, uint32_t g, uint64_t seq) {
+    /* acquire: pairs with move_cursor; the group's reads before our writes */
+    return seq < atomic_load_explicit(&p->ch.control->cursors[g][p->index].held, memory_order_acquire);
+}
+
+/* Gives message seq up for group g: 0, or -EAGAIN if somebody looks at it and no pin is left. */
+static int give_up_for(struct rip_producer *p, const struct group *group, uint32_t g, uint64_t seq) {
+    if (is_behind(p, g, seq)) {
+        return 0;
+    }
     enum rip_claim state = rip_claim_drop(group->claims, p->slots, seq);
     if (state == RIP_FREE) {
         p->dropped++;
@@ -68,12 +77,12 @@ static int give_up_for(struct rip_producer *p, const struct group *group, uint64
 }
 
 static int give_up(struct rip_producer *p, uint64_t seq, uint64_t active) {
-    if (!active) { /* nobody will ever read it */
-        p->dropped++;
+    if (!active && seq >= atomic_load_explicit(&p->entry->floor, memory_order_relaxed)) {
+        p->dropped++; /* nobody will ever read it */
     }
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         if (active >> g & 1) {
-            int rc = give_up_for(p, &p->drops->groups[g], seq);
+            int rc = give_up_for(p, &p->drops->groups[g], g, seq);
             if (rc != 0) {
                 return rc;
             }
@@ -106,11 +115,9 @@ static int open_claims(struct rip_producer *p, uint32_t g, uint64_t id, struct r
 
 /* A group that we meet for the first time may have been given a cursor before what we have given up since. */
 static int bring_up(struct rip_producer *p, const struct group *group, uint32_t g) {
-    /* acquire: pairs with move_cursor */
-    uint64_t seq = atomic_load_explicit(&p->ch.control->cursors[g][p->index].held, memory_order_acquire);
     int rc = 0;
-    for (seq = seq < p->limit ? p->limit : seq; rc == 0 && seq < p->drops->from; seq++) {
-        rc = give_up_for(p, group, seq);
+    for (uint64_t seq = p->limit; rc == 0 && seq < p->drops->from; seq++) {
+        rc = give_up_for(p, group, g, seq);
     }
     return rc;
 }
@@ -151,7 +158,7 @@ static int meet(struct rip_producer *p, uint64_t *active) {
 /* Is nobody to read message seq any more? */
 static int is_done(const struct rip_producer *p, uint64_t seq, uint64_t active) {
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        if (active >> g & 1 && !rip_claim_is_done(p->drops->groups[g].claims, p->slots, seq)) {
+        if (active >> g & 1 && !is_behind(p, g, seq) && !rip_claim_is_done(p->drops->groups[g].claims, p->slots, seq)) {
             return 0;
         }
     }
@@ -174,6 +181,16 @@ static void settle(struct rip_producer *p, uint64_t active) {
     }
 }
 
+/* What was looked at and then given back is pinned too; where no other room is left it is dropped like the rest. */
+static int drop_pins(struct rip_producer *p, uint64_t active) {
+    unsigned before = p->arena.pinned;
+    for (unsigned i = 0; i < before; i++) {
+        give_up(p, p->arena.pins[i].seq, active); /* pins nothing anew, as it is pinned */
+    }
+    settle(p, active);
+    return p->arena.pinned < before;
+}
+
 static uint64_t limit_of(const struct rip_producer *p) {
     uint64_t limit = p->drops->from;
     for (unsigned i = 0; i < p->arena.pinned; i++) {
@@ -186,9 +203,12 @@ static uint64_t limit_of(const struct rip_producer *p) {
 static int find_room(struct rip_producer *p, uint64_t length, uint64_t active) {
     struct rip_drops *drops = p->drops;
     for (;;) {
-        uint64_t offset = p->lane->desc[drops->from & (p->slots - 1)].offset;
+        uint64_t offset = p->lane->desc[drops->from & (p->slots - 1)].offset, limit = limit_of(p);
         rip_arena_reclaim(&p->arena, drops->from, offset, p->tail);
-        if (p->tail - limit_of(p) >= p->slots) {
+        if (limit < drops->from && p->tail - limit >= p->slots) { /* a pin is the oldest */
+            if (drop_pins(p, active)) {
+                continue;
+            }
             return -ENOBUFS;
         }
         if (p->tail - drops->from < p->keep &&
@@ -199,6 +219,9 @@ static int find_room(struct rip_producer *p, uint64_t length, uint64_t active) {
             rip_tx_publish(p); /* what a batch has written: it is the oldest now */
         }
         if (drops->from == p->published || give_up(p, drops->from, active) != 0) {
+            if (drop_pins(p, active)) {
+                continue;
+            }
             return -ENOBUFS;
         }
         drops->from++;
@@ -220,12 +243,14 @@ int rip_drops_make_room(struct rip_producer *p, uint64_t length) {
         }
         /* As in rip_reclaim: a new group begins behind what we have given up, or we see it and go round again. Release: pairs with the
          * acquire in rip_rx_look. */
-        p->limit = limit_of(p);
-        p->until = p->limit + p->slots < p->drops->from + p->keep ? p->limit + p->slots : p->drops->from + p->keep;
         atomic_store_explicit(&p->lane->from, p->drops->from, memory_order_relaxed);
-        atomic_store_explicit(&p->lane->head, p->limit, memory_order_release);
         atomic_thread_fence(memory_order_seq_cst);
         if (atomic_load_explicit(&control->groups_begun, memory_order_relaxed) == begun) {
+            uint64_t from = p->drops->from;
+            p->limit = limit_of(p);
+            p->until = p->limit + p->slots < from + p->keep ? p->limit + p->slots : from + p->keep;
+            p->until = rc == 0 ? p->until : p->tail; /* we come here again */
+            atomic_store_explicit(&p->lane->head, p->limit, memory_order_release);
             return rc;
         }
     }

@@ -83,7 +83,7 @@ static int begin_group(struct rip_channel *ch, uint32_t g, const char *name, uin
     struct rip_group_entry *group = &control->groups[g];
     control->groups_named++;
     atomic_store_explicit(&group->id, control->groups_named, memory_order_relaxed); /* the bit below publishes it */
-    group->flags = flags;
+    group->flags = flags | RIP_BEGINNING;
     group->pid = 0;
     strncpy(group->name, name, RIP_MAX_GROUP_NAME);
     atomic_store_explicit(&group->bells, 0, memory_order_relaxed);
@@ -95,6 +95,7 @@ static int begin_group(struct rip_channel *ch, uint32_t g, const char *name, uin
     if (rc != 0) {
         end_group(control, g);
     }
+    group->flags = flags;
     return rc;
 }
 

@@ -65,6 +65,7 @@ struct rip_rx {
     uint64_t gap, last_gap;    /* messages missed that have not been told; told with the last one claimed */
     uint64_t dropped, refused; /* what claims and lane said when we came */
     uint32_t drops;            /* its producer drops old messages */
+    uint32_t counts;           /* and we are the only one to miss them */
     uint64_t id;
     int32_t pid;
     uint32_t index;
@@ -300,8 +301,12 @@ static inline void rip_rx_take(struct rip_consumer *c, const struct rip_message 
 
 /* Where claims are kept: message seq is not one that an exclusive group has missed, when its turn comes. */
 static inline void rip_rx_note(struct rip_rx *rx, uint64_t seq) {
-    rx->marks[seq & (rx->slots - 1)] |= RIP_TAKEN;
-    rx->ahead++;
+    uint8_t *mark = &rx->marks[seq & (rx->slots - 1)];
+    rx->ahead += *mark & RIP_TAKEN ? 0 : 1;
+    *mark |= RIP_TAKEN;
+    for (; rx->marks[rx->counted & (rx->slots - 1)] & RIP_TAKEN && rx->ahead; rx->counted++, rx->ahead--) {
+        rx->marks[rx->counted & (rx->slots - 1)] = 0;
+    }
 }
 
 /* Moves rx->held over what has been released out of turn. */

@@ -59,7 +59,7 @@ enum rip_lane_state { RIP_LANE_FREE, RIP_LANE_LIVE, RIP_LANE_ENDED, RIP_LANE_DEA
 struct rip_lane_entry {
     alignas(RIP_LINE) _Atomic uint32_t state; /* this line is written under the table lock */
     int32_t pid;
-    uint64_t id;            /* names the file; never used twice in a channel */
+    _Atomic uint64_t id;    /* names the file; never used twice in a channel */
     _Atomic uint64_t floor; /* where the last group to leave stood: the limit while no group is there */
     alignas(RIP_LINE) _Atomic uint32_t
         asleep;               /* RIP_ASLEEP: the producer waits for room; set by it, cleared by who wakes it */
@@ -81,7 +81,8 @@ struct rip_cursor { /* written by the group only; where members compete, by comp
         held; /* the oldest seq that the group has not let go; the rest of the line is spare */
 };
 
-#define RIP_AWAITED 0x100u /* declared by a producer, and nobody has joined it yet */
+#define RIP_BEGINNING 0x200u /* not all of it is there yet: whoever finds it so under the lock ends it */
+#define RIP_AWAITED 0x100u   /* declared by a producer, and nobody has joined it yet */
 
 #define RIP_ASLEEP 1u
 #define RIP_BELL_WANTED 1u

@@ -60,6 +60,12 @@ void rip_reap(struct rip_channel *ch) {
         }
         rip_member_end(ch, i);
     }
+    uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed); /* under the lock */
+    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+        if (active >> g & 1 && control->groups[g].flags & RIP_BEGINNING) { /* who made it was killed */
+            rip_group_leave(ch, g);
+        }
+    }
     if (lanes_died) {
         rip_lanes_retire(ch);
         rip_lanes_changed(ch);

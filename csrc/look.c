@@ -3,12 +3,14 @@
 
 #include <string.h>
 
-static void look_at_lanes(struct rip_channel *ch, struct rip_look *look, uint64_t tails[RIP_MAX_LANES]) {
+static void look_at_lanes(struct rip_channel *ch, struct rip_look *look, uint64_t tails[RIP_MAX_LANES],
+                          uint64_t froms[RIP_MAX_LANES]) {
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         struct rip_lane_entry *lane = &ch->control->lanes[i];
         uint32_t state = atomic_load_explicit(&lane->state, memory_order_relaxed); /* under the lock */
-        tails[i] = 0;
-        if (state != RIP_LANE_FREE && rip_read_word(ch, lane->id, offsetof(struct rip_lane, tail), &tails[i]) == 0) {
+        tails[i] = froms[i] = 0;
+        if (state != RIP_LANE_FREE && rip_read_word(ch, lane->id, offsetof(struct rip_lane, tail), &tails[i]) == 0 &&
+            rip_read_word(ch, lane->id, offsetof(struct rip_lane, from), &froms[i]) == 0) {
             look->lane[look->lanes++] =
                 (struct rip_lane_info){.id = lane->id, .pid = lane->pid, .is = state, .messages = tails[i]};
         }
@@ -16,7 +18,7 @@ static void look_at_lanes(struct rip_channel *ch, struct rip_look *look, uint64_
 }
 
 static void look_at_groups(struct rip_channel *ch, struct rip_look *look, const uint64_t tails[RIP_MAX_LANES],
-                           int32_t places[RIP_MAX_GROUPS]) {
+                           const uint64_t froms[RIP_MAX_LANES], int32_t places[RIP_MAX_GROUPS]) {
     struct rip_control *control = ch->control;
     uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed); /* under the lock */
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
@@ -31,6 +33,7 @@ static void look_at_groups(struct rip_channel *ch, struct rip_look *look, const 
         for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
             /* relaxed: only to be shown */
             uint64_t held = atomic_load_explicit(&control->cursors[g][i].held, memory_order_relaxed);
+            held = held < froms[i] ? froms[i] : held;
             info->backlog += held < tails[i] ? tails[i] - held : 0;
         }
     }
@@ -56,13 +59,13 @@ static void look_at_members(struct rip_channel *ch, struct rip_look *look, const
 
 int rip_look(const char *channel, struct rip_look *look) {
     struct rip_channel ch = {.state = RIP_OPEN};
-    uint64_t tails[RIP_MAX_LANES];
+    uint64_t tails[RIP_MAX_LANES], froms[RIP_MAX_LANES];
     int32_t places[RIP_MAX_GROUPS];
     memset(look, 0, sizeof *look);
     int rc = rip_channel_enter(&ch, channel, 0, 0);
     if (rc == 0) {
-        look_at_lanes(&ch, look, tails);
-        look_at_groups(&ch, look, tails, places);
+        look_at_lanes(&ch, look, tails, froms);
+        look_at_groups(&ch, look, tails, froms, places);
         look_at_members(&ch, look, places);
         rip_channel_unmap(&ch); /* the lock goes with its descriptor */
     }

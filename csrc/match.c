@@ -28,9 +28,9 @@ int rip_rx_try(struct rip_consumer *c, struct rip_message *message) {
             return 0;
         }
         message->flags = redelivered ? RIP_REDELIVERED : 0;
-        if (c->shared) {
-            message->missed += rip_claims_tell(rx->claims);
-        } else {
+        rx->last_gap = c->shared ? rip_claims_tell(rx->claims) : 0;
+        message->missed += rx->last_gap;
+        if (rx->counts && message->seq >= rx->counted) {
             rip_rx_note(rx, message->seq);
         }
     } else if (!is_free(rx, message->seq)) {

@@ -45,7 +45,7 @@ static int join(struct rip_producer *p) {
         return -EUSERS;
     }
     struct rip_lane_entry *entry = &control->lanes[i];
-    entry->id = control->lanes_ever++;
+    atomic_store_explicit(&entry->id, control->lanes_ever++, memory_order_relaxed); /* the cursors below publish it */
     entry->pid = p->lane->pid;
     atomic_store_explicit(&entry->floor, 0,
                           memory_order_relaxed); /* relaxed, as below: the store of state publishes it */
@@ -53,7 +53,7 @@ static int join(struct rip_producer *p) {
     fence |= p->ch.spin.mode == RIP_WAIT_BLOCK ? RIP_FENCE_LANE : 0;
     atomic_store_explicit(&entry->asleep, fence, memory_order_relaxed);
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        atomic_store_explicit(&control->cursors[g][i].held, 0, memory_order_relaxed);
+        atomic_store_explicit(&control->cursors[g][i].held, 0, memory_order_release); /* pairs with rip_rx_look */
     }
     atomic_store_explicit(&entry->bell_of, 0, memory_order_relaxed);
     control->members[p->ch.member].index = i;

@@ -122,7 +122,7 @@ int rip_segment_make(int dir, uint64_t size, uint32_t mode, struct rip_segment *
         rc = map(out, 1);
     }
     if (rc != 0) {
-        close(fd);
+        rip_segment_close_fd(out);
     }
     return rc;
 }

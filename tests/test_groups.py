@@ -224,3 +224,15 @@ def test_what_the_dead_left_behind_can_be_looked_at_and_removed(start: Start) ->
     channel = ringipc.open("c")
     assert [lane.state for lane in channel.lanes] == ["dead"]
     channel.remove()
+
+
+def test_taking_by_type_is_not_missing(producer: Producer) -> None:
+    with Consumer("c", durable=True) as consumer:
+        for k in range(3000):
+            producer.put(b"%d" % k, type=k % 2)
+            if k % 2:
+                assert consumer.get(type=1) == b"%d" % k
+            elif k > 100:
+                with consumer.message() as message:
+                    assert message.missed == 0
+    ringipc.open("c").remove_group("default")

@@ -1,13 +1,16 @@
 """What a full lane drops, that all of it is counted, and that nothing that somebody looks at changes."""
 
+import os
 import random
+import signal
 import time
 
 import numpy as np
 import pytest
 from conftest import Start
 
-from ringipc import Consumer, Empty, EndOfStream, Full, Message, Producer
+import ringipc
+from ringipc import Consumer, Empty, EndOfStream, Full, Message, Producer, ProducerDied
 
 
 def numbers(consumer: Consumer) -> list[int]:
@@ -282,3 +285,85 @@ def test_put_is_got_plus_dropped(start: Start, overflow: str, copy: bool) -> Non
     assert missed <= consumer.stats.missed  # what was refused last has no message after it
     assert refused + dropped > 1000
     consumer.close()
+
+
+def put_and_die(count: int) -> None:
+    producer = Producer("c", capacity=1 << 16, overflow="drop-old")
+    producer.put_many([b"%d" % k for k in range(count)])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_new_lane_in_the_place_of_a_dead_one_is_not_taken_for_it(start: Start, shared: bool) -> None:
+    with Producer("c", capacity=4096, overflow="drop-old"), Consumer("c", shared=shared) as consumer:
+        start(put_and_die, 100).join(20)
+        assert [consumer.get(timeout=5) for _ in range(100)] == [b"%d" % k for k in range(100)]
+        with Producer("c", capacity=4096, overflow="drop-old") as successor:
+            told = 0
+            for k in range(200):
+                successor.put(b"%d" % k)
+                try:
+                    assert consumer.get(timeout=5) == b"%d" % k
+                except ProducerDied:
+                    told += 1
+                    assert consumer.get(timeout=5) == b"%d" % k
+            assert told == 1
+            assert consumer.stats.missed == 0
+
+
+def test_a_group_that_joins_while_another_looks_leaves_no_room_taken() -> None:
+    with Producer("c", capacity=4096, slots=8, overflow="drop-old") as producer, Consumer("c", group="a") as one:
+        put_numbers(producer, *range(20))
+        held = one.message()
+        put_numbers(producer, *range(20, 40))
+        with Consumer("c", group="b") as two:
+            held.release()
+            put_numbers(producer, *range(40, 6000))
+            assert producer.stats.refused == 0
+            assert numbers(two)[-1] == 5999
+
+
+def test_what_is_given_back_makes_room_in_the_end() -> None:
+    with Producer("c", capacity=4096, slots=8, overflow="drop-old") as producer:
+        first = Consumer("c", durable=True)
+        put_numbers(producer, *range(8))
+        held = first.message()
+        put_numbers(producer, *range(8, 40))
+        first._end(exiting=True)
+        put_numbers(producer, *range(40, 6000))
+        assert producer.stats.refused == 0
+        with Consumer("c") as second:
+            assert numbers(second) == list(range(5992, 6000))
+        held.release()
+        producer.close()
+    ringipc.open("c").remove()
+
+
+def test_the_stream_ends_for_a_shared_group_that_lost_the_rest() -> None:
+    with Producer("c", capacity=4096, slots=8, overflow="drop-old") as producer:
+        one, two = Consumer("c", group="a", shared=True), Consumer("c", group="b", shared=True)
+        producer.put(bytes(2000))
+        held = one.message()
+        put_numbers(producer, *range(4))
+        producer.put(bytes(4000))  # drops what there is, and still finds no room
+        assert producer.stats.refused == 1
+    held.release()
+    for consumer in (one, two):
+        with pytest.raises(EndOfStream):
+            for _ in range(9):
+                consumer.get(timeout=5)
+        consumer.close()
+
+
+def test_a_group_has_missed_nothing_that_lay_before_its_beginning() -> None:
+    with (
+        Producer("c", capacity=4096, slots=8, overflow="drop-old") as producer,
+        Consumer("c", group="old"),
+        Consumer("c", group="exclusive", start="newest") as exclusive,
+    ):
+        put_numbers(producer, *range(8))
+        with Consumer("c", group="shared", shared=True, start="newest") as shared:
+            put_numbers(producer, *range(8, 14))
+            assert shared.message().missed == 0
+            assert shared.stats.missed == 0
+        assert exclusive.stats.missed == 6

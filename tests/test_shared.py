@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -11,7 +12,17 @@ from multiprocessing.process import BaseProcess
 import numpy as np
 import pytest
 
-from ringipc import ChannelNotFound, Consumer, Empty, EndOfStream, GroupBusy, Incompatible, Producer, ProducerDied
+from ringipc import (
+    ChannelNotFound,
+    Consumer,
+    Empty,
+    EndOfStream,
+    GroupBusy,
+    Incompatible,
+    Message,
+    Producer,
+    ProducerDied,
+)
 
 Start = Callable[..., BaseProcess]
 
@@ -222,3 +233,32 @@ def test_sixty_four_members_share_the_work() -> None:
         assert producer.stats.backlog == 0
         for member in members:
             member.close()
+
+
+def test_what_a_member_ended_does_not_come_back_when_it_leaves(producer: Producer) -> None:
+    with Consumer("c", shared=True) as stays, Consumer("c", shared=True) as looks:
+        leaves = Consumer("c", shared=True)
+        producer.put_many([b"0", b"1"])
+        asked = []
+
+        def where(message: Message) -> bool:
+            asked.append(message.payload)
+            if len(asked) == 1:  # meanwhile another member takes it, ends it, and goes
+                assert leaves.get() == b"0"
+                leaves.close()
+            return True
+
+        assert looks.get(where=where) == b"1"
+        with pytest.raises(Empty):
+            stays.get(timeout=0)
+
+
+def test_a_search_under_way_sees_what_comes_back(producer: Producer) -> None:
+    with Consumer("c", shared=True) as waits:
+        leaves = Consumer("c", shared=True)
+        producer.put(b"wanted", type=1)
+        held = leaves.message()
+        threading.Timer(0.2, lambda: leaves._end(exiting=True)).start()
+        with waits.message(timeout=10, type=1) as message:
+            assert (message.payload, message.redelivered) == (b"wanted", True)
+        held.release()

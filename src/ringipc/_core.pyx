@@ -823,7 +823,7 @@ cdef class BaseConsumer:
 
     @cython.critical_section
     def _pick(self, type, where):
-        """`message` for one that will wait for what comes from now on: there may be others, but they make nothing readable."""
+        """`message`, then the descriptor says only what comes from now on, whatever else is there."""
         if self.c is not NULL and not self.leaving:
             rip_consumer_arm(self.c)
         self.picking = True
@@ -1058,19 +1058,22 @@ cdef class BaseConsumer:
                 return None
             # It is looked at where it lies, and taken afterwards: if that succeeds, nobody has changed it meanwhile.
             candidate = self.wrap(&message)
+            self.c.watches += 1  # its lane stays mapped, whoever else uses this consumer meanwhile
             try:
                 liked = where(candidate)
+                if liked and rip_check(&self.c.ch) == 0 and rip_rx_try(self.c, &message):
+                    candidate.redelivered = message.flags & RIP_REDELIVERED
+                    candidate.missed = message.missed
+                    candidate.hold.lane = message.lane
+                    self.holds += 1
+                    self.settle()
+                    return candidate
             except Exception:
                 if rip_check(&self.c.ch) != 0 or rip_rx_is_there(&message):
                     raise
                 continue  # what where was shown had gone to another member, and may have been anything
-            if liked and rip_check(&self.c.ch) == 0 and rip_rx_try(self.c, &message):
-                candidate.redelivered = message.flags & RIP_REDELIVERED
-                candidate.missed = message.missed
-                candidate.hold.lane = message.lane
-                self.holds += 1
-                self.settle()
-                return candidate
+            finally:
+                self.c.watches -= 1
             candidate.release()
 
     @cython.final

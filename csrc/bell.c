@@ -1,4 +1,4 @@
-/* A descriptor that is readable when there is something to do: for programs that wait in poll, epoll or an event loop.
+/* A descriptor that is readable when there is something to do, for programs that wait in poll, epoll or an event loop; and a signal.
  *
  * Each member that has asked for one has a pipe of its own in the channel's directory, bell-<member>, and an epoll descriptor over the
  * pipe's end. It announces itself as a sleeper does, with the same bit, and notes in its entry that it wants to be rung. Whoever
@@ -9,6 +9,7 @@
 #include "lane.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -87,10 +88,11 @@ static int make_bell(struct rip_channel *ch) {
 static void watch_members(struct rip_channel *ch) {
     struct rip_bell *bell = ch->bell;
     int32_t ours = (int32_t)getpid();
+    uint32_t namespace = ch->control->members[ch->member].pids;
     for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
         const volatile struct rip_member *member = &ch->control->members[i]; /* volatile: read once */
         int32_t pid = member->role == RIP_NOBODY ? 0 : member->pid;
-        pid = pid == ours || pid < 0 ? 0 : pid;
+        pid = pid == ours || pid < 0 || member->pids != namespace ? 0 : pid;
         if (pid == bell->pids[i]) {
             continue;
         }
@@ -169,7 +171,31 @@ static void settle(struct rip_channel *ch, ready *ready, void *handle, const str
     ring_ourselves(ch->bell);
 }
 
-void rip_bell_ring(struct rip_channel *ch, uint32_t member) {
+/* The process that holds the member's lock after we have got hold of one with its pid is that one: a pid is not given away as long as
+ * its process lives. */
+static void send_signal(struct rip_channel *ch, uint32_t member, uint32_t wanted) {
+    const struct rip_member *entry = &ch->control->members[member];
+    int number = (int)(wanted & 0xffu);
+    if (entry->pid <= 0 || entry->pids != rip_pid_namespace()) {
+        return;
+    }
+    rip_fork_hold();
+    int fd = (int)syscall(SYS_pidfd_open, entry->pid, 0);
+    if (fd >= 0) {
+        siginfo_t info = {.si_signo = number, .si_code = SI_QUEUE};
+        info.si_pid = getpid();
+        info.si_uid = getuid();
+        info.si_value.sival_int =
+            wanted & RIP_VALUE_IS_LANE ? (int)ch->lane : atomic_load_explicit(&entry->value, memory_order_relaxed);
+        if (!rip_is_dead(ch, member)) {
+            syscall(SYS_pidfd_send_signal, fd, number, &info, 0);
+        }
+        close(fd);
+    }
+    rip_fork_allow();
+}
+
+static void ring_pipe(struct rip_channel *ch, uint32_t member) {
     _Atomic uint32_t *bell = &ch->control->members[member].bell;
     if (!(atomic_load_explicit(bell, memory_order_relaxed) & RIP_BELL_WANTED) ||
         !(atomic_fetch_and_explicit(bell, ~RIP_BELL_WANTED, memory_order_acq_rel) & RIP_BELL_WANTED)) {
@@ -185,6 +211,35 @@ void rip_bell_ring(struct rip_channel *ch, uint32_t member) {
         close(fd);
     }
     rip_fork_allow();
+}
+
+void rip_bell_ring(struct rip_channel *ch, uint32_t member) {
+    _Atomic uint32_t *signal = &ch->control->members[member].signal;
+    ring_pipe(ch, member);
+    /* acq_rel: pairs with the release in rip_consumer_notify; one of us sends it */
+    uint32_t wanted = atomic_load_explicit(signal, memory_order_relaxed)
+                          ? atomic_exchange_explicit(signal, 0, memory_order_acq_rel)
+                          : 0;
+    if (wanted) {
+        send_signal(ch, member, wanted);
+    }
+}
+
+int rip_consumer_notify(struct rip_consumer *c, int number, const int32_t *value) {
+    int rc = rip_check(&c->ch);
+    if (rc != 0 || number < 0 || number > SIGRTMAX) {
+        return rc ? rc : -EINVAL;
+    }
+    struct rip_member *member = &c->ch.control->members[c->ch.member];
+    atomic_store_explicit(&member->value, value ? *value : 0, memory_order_relaxed);
+    atomic_store_explicit(&c->ch.control->groups[c->group].bells, 1, memory_order_relaxed);
+    /* release: pairs with the exchange of whoever sends it */
+    atomic_store_explicit(&member->signal, number && !value ? (uint32_t)number | RIP_VALUE_IS_LANE : (uint32_t)number,
+                          memory_order_release);
+    struct rip_watch watch;
+    rip_message_watch(c, NULL, &watch);
+    rip_watch_announce(&watch);
+    return 0;
 }
 
 static int has_message(void *handle) { return rip_rx_pending(handle); }

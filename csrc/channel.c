@@ -141,6 +141,8 @@ int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index) 
             member->index = index;
             atomic_store_explicit(&member->bell, 0, memory_order_relaxed); /* the lock is held; nobody knows us yet */
             member->pid = (int32_t)getpid();
+            member->pids = rip_pid_namespace();
+            atomic_store_explicit(&member->signal, 0, memory_order_relaxed);
             atomic_signal_fence(memory_order_seq_cst); /* a kill in between leaves no role with another's index */
             member->role = (uint32_t)role;
             ch->member = i;

@@ -19,6 +19,7 @@ struct rip_channel {
     struct rip_control *control;
     uint32_t mode;   /* of its files */
     uint32_t member; /* our entry, or RIP_NO_MEMBER */
+    uint32_t lane;   /* a producer's, as a signal's value says it */
     uint64_t looked; /* when rip_reap last ran for us, nanoseconds */
     struct rip_spin spin;
     struct rip_bell *bell;           /* if there is a descriptor to wait on */
@@ -89,12 +90,14 @@ void rip_ring_lane(struct rip_channel *ch, struct rip_lane_entry *lane);
 /* ---- bell.c ---- */
 
 void rip_bell_name(uint32_t member, char out[32]);
-/* Makes a member's descriptor readable, if it wants that. */
+/* Makes a member's descriptor readable, and sends it a signal, if it wants that. */
 void rip_bell_ring(struct rip_channel *ch, uint32_t member);
 void rip_bell_close(struct rip_channel *ch);
 
 /* ---- liveness.c ---- */
 
+uint32_t rip_pid_namespace(void); /* of this process */
+int rip_is_dead(struct rip_channel *ch, uint32_t member);
 int rip_member_lock(struct rip_channel *ch, uint32_t member); /* -EAGAIN if a live member has it */
 void rip_member_unlock(struct rip_channel *ch, uint32_t member);
 /* Finds members whose process has died, and does for them what they would have done at close; the lock must be held. */

@@ -47,11 +47,15 @@ struct rip_identity {
 
 enum rip_role { RIP_NOBODY, RIP_A_PRODUCER, RIP_A_CONSUMER };
 
-struct rip_member {        /* written under the table lock */
-    uint32_t role;         /* enum rip_role */
-    uint32_t index;        /* of its lane or group */
-    int32_t pid;           /* to be shown to people; liveness is the lock */
-    _Atomic uint32_t bell; /* RIP_BELL_IS: it has a descriptor; RIP_BELL_WANTED: set by it, cleared by who rings it */
+struct rip_member {          /* this line is written under the table lock, but for bell and signal */
+    uint32_t role;           /* enum rip_role */
+    uint32_t index;          /* of its lane or group */
+    int32_t pid;             /* to be shown to people; liveness is the lock */
+    uint32_t pids;           /* in which namespace the pid means something: the inode of /proc/self/ns/pid */
+    _Atomic uint32_t bell;   /* RIP_BELL_IS: it has a descriptor; RIP_BELL_WANTED: set by it, cleared by who rings it */
+    _Atomic uint32_t signal; /* that it wants to get next, or 0; set by it, cleared by who sends it */
+    _Atomic int32_t value;   /* that the signal carries; RIP_VALUE_IS_LANE in signal: the lane's id instead */
+    uint32_t reserved;
 };
 
 enum rip_lane_state { RIP_LANE_FREE, RIP_LANE_LIVE, RIP_LANE_ENDED, RIP_LANE_DEAD };
@@ -87,6 +91,7 @@ struct rip_cursor { /* written by the group only; where members compete, by comp
 #define RIP_ASLEEP 1u
 #define RIP_BELL_WANTED 1u
 #define RIP_BELL_IS 2u
+#define RIP_VALUE_IS_LANE 0x100u
 /* Set where a member sleeps so often that publishers had better fence for themselves, or cannot issue membarrier(2). */
 #define RIP_FENCE_LANE (1u << 31)
 #define RIP_FENCE_GROUPS (UINT64_C(1) << 63)
@@ -156,7 +161,7 @@ static_assert(offsetof(struct rip_claims, returned) == 128 && offsetof(struct ri
                   offsetof(struct rip_claims, words) == 256,
               "ABI");
 static_assert(sizeof(struct rip_identity) == 24, "ABI");
-static_assert(sizeof(struct rip_member) == 16, "ABI");
+static_assert(sizeof(struct rip_member) == 32, "ABI");
 static_assert(sizeof(struct rip_lane_entry) == 128 && offsetof(struct rip_lane_entry, asleep) == 64, "ABI");
 static_assert(offsetof(struct rip_lane_entry, floor) == 16 && offsetof(struct rip_lane_entry, bell) == 68, "ABI");
 static_assert(sizeof(struct rip_group_entry) == 128 && offsetof(struct rip_group_entry, bell) == 64, "ABI");
@@ -167,10 +172,10 @@ static_assert(offsetof(struct rip_control, groups_active) == 264, "ABI");
 static_assert(offsetof(struct rip_control, groups_begun) == 272, "ABI");
 static_assert(offsetof(struct rip_control, groups_asleep) == 384, "ABI");
 static_assert(offsetof(struct rip_control, members) == 4096, "ABI");
-static_assert(offsetof(struct rip_control, lanes) == 8192, "ABI");
-static_assert(offsetof(struct rip_control, groups) == 16384, "ABI");
-static_assert(offsetof(struct rip_control, cursors) == 20480, "ABI");
-static_assert(sizeof(struct rip_control) == 151552 && sizeof(struct rip_control) % RIP_PAGE == 0, "ABI");
+static_assert(offsetof(struct rip_control, lanes) == 12288, "ABI");
+static_assert(offsetof(struct rip_control, groups) == 20480, "ABI");
+static_assert(offsetof(struct rip_control, cursors) == 24576, "ABI");
+static_assert(sizeof(struct rip_control) == 155648 && sizeof(struct rip_control) % RIP_PAGE == 0, "ABI");
 static_assert(sizeof(struct rip_desc) == 32, "ABI");
 static_assert(offsetof(struct rip_lane, slots) == 24 && offsetof(struct rip_lane, ticks0) == 56, "ABI");
 static_assert(offsetof(struct rip_lane, tail) == 128 && offsetof(struct rip_lane, closed) == 136 &&

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define LOOK_EVERY_NS UINT64_C(500000000)
@@ -34,7 +35,12 @@ void rip_member_unlock(struct rip_channel *ch, uint32_t member) {
     lock_byte(ch->segment.fd, F_OFD_SETLK, F_UNLCK, 1 + (off_t)member);
 }
 
-static int is_dead(struct rip_channel *ch, uint32_t member) {
+uint32_t rip_pid_namespace(void) {
+    struct stat st;
+    return stat("/proc/self/ns/pid", &st) == 0 ? (uint32_t)st.st_ino : 0;
+}
+
+int rip_is_dead(struct rip_channel *ch, uint32_t member) {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 1 + (off_t)member, .l_len = 1};
     return fcntl(ch->segment.fd, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_UNLCK;
 }
@@ -46,7 +52,7 @@ void rip_reap(struct rip_channel *ch) {
     for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
         struct rip_member *member = &control->members[i];
         uint32_t role = member->role, index = member->index;
-        if (role == RIP_NOBODY || i == ch->member || !is_dead(ch, i)) {
+        if (role == RIP_NOBODY || i == ch->member || !rip_is_dead(ch, i)) {
             continue;
         }
         if (role == RIP_A_PRODUCER && index < RIP_MAX_LANES) {

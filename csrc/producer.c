@@ -65,6 +65,7 @@ static int join(struct rip_producer *p) {
     }
     p->index = i;
     p->entry = entry;
+    p->ch.lane = (uint32_t)atomic_load_explicit(&entry->id, memory_order_relaxed);
     atomic_store_explicit(&entry->state, RIP_LANE_LIVE,
                           memory_order_release); /* pairs with the acquire in rip_rescan */
     rip_lanes_changed(&p->ch);

@@ -137,6 +137,9 @@ int rip_consumer_fd(struct rip_consumer *c);
 void rip_consumer_settle(struct rip_consumer *c);
 /* The same, but the descriptor is readable only for what comes from now on; for one who has left something there. */
 void rip_consumer_arm(struct rip_consumer *c);
+/* Once, when the next message comes (or an end, or a new producer), this process gets the signal; with *value, or, where value is NULL,
+ * with the id of the producer's lane. 0: not any more. What is there already sends none: call it, then look until -EAGAIN. */
+int rip_consumer_notify(struct rip_consumer *c, int number, const int32_t *value);
 int rip_producer_fd(struct rip_producer *p);
 void rip_producer_settle(struct rip_producer *p); /* like rip_reserve, it aborts what is reserved */
 

@@ -15,14 +15,20 @@ import ringipc
 SHM = "/dev/shm"
 
 
+def files_in(path: str) -> list[str]:
+    return [os.path.join(where, name) for where, _, names in os.walk(path) for name in names]
+
+
 @pytest.fixture(autouse=True)
 def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The directory that channels are made in."""
     path = tempfile.mkdtemp(prefix="test-ringipc-", dir=SHM if os.access(SHM, os.W_OK) else None)
     monkeypatch.setenv("RINGIPC_DIR", path)
     yield path
-    gc.collect()  # a failed assertion, or a caught one, keeps the views of its frames in a cycle
-    left = [os.path.join(where, name) for where, _, names in os.walk(path) for name in names]
+    left = files_in(path)
+    if left:  # a failed assertion, or a caught one, keeps the views of its frames in a cycle
+        gc.collect()
+        left = files_in(path)
     for name in left:
         os.unlink(name)
     for where, _, _ in os.walk(path, topdown=False):

@@ -822,6 +822,12 @@ cdef class BaseConsumer:
         return fd
 
     @cython.critical_section
+    def _notify(self, int number, value):
+        cdef int32_t code = 0 if value is None else value
+        return -ESHUTDOWN if self.c is NULL or self.leaving else rip_consumer_notify(
+            self.c, number, NULL if value is None else &code)
+
+    @cython.critical_section
     def _pick(self, type, where):
         """`message`, then the descriptor says only what comes from now on, whatever else is there."""
         if self.c is not NULL and not self.leaving:

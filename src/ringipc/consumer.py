@@ -165,6 +165,38 @@ class Consumer(BaseConsumer):
                 _channel.fail(code, self.channel, detail if isinstance(detail, str) else "a lane")
         _channel.fail(code, self.channel, "consumer" if -code in (errno.ESHUTDOWN, errno.ECHILD) else "")
 
+    def notify(self, signum: int | None, *, value: int | None = None) -> None:
+        """Asks for a signal to this process when the next message comes: once, until asked again, as mq_notify(3) does.
+
+        What is there already sends none. So ask first, then get until `Empty`, then wait. The end of the stream, and a
+        producer that comes, send it too. A descriptor (`fileno`) is usually better: it cannot arrive in the middle of
+        something else, it says what is so and not what was, and it tells of deaths; and of a sender that is killed just
+        before it sends, the signal is lost.
+
+        Parameters
+        ----------
+        signum
+            For example ``signal.SIGUSR1``, or a real-time signal, ``signal.SIGRTMIN``, which queues. None takes the
+            request back.
+        value
+            Comes with the signal (``si_value``) to handlers that see it; a C int. None: the sending producer's lane, as
+            in `Message.lane`.
+
+        Raises
+        ------
+        ValueError
+            There is no such signal.
+        Closed
+            The consumer is closed, or belongs to the parent process.
+        """
+        if value is not None and not -(1 << 31) <= value < 1 << 31:
+            raise ValueError(f"the value of a signal is a C int, not {value}")
+        code = self._notify(0 if signum is None else signum, value)
+        if code == -errno.EINVAL:
+            raise ValueError(f"there is no signal {signum}")
+        if code < 0:
+            self._fail(code, None)
+
     async def aget(self, *, type: "Types" = None, where: "Where" = None) -> "Payload":
         """`get` for a task of an event loop: asyncio, uvloop, trio, anyio. Other tasks go on while it waits.
 

@@ -128,14 +128,14 @@ static void layout(void) {
     umask(before);
     stat_of("..", 0, 0700);
     stat_of(NULL, 0, 0700);
-    stat_of("control", 151552, 0600);
+    stat_of("control", 155648, 0600);
     stat_of("lane-0", 4096 + 4096 + CAPACITY, 0600);
     CHECK_IS(lane_size(), 4096 + 4096 + CAPACITY);
     for (unsigned i = 0; i < 2; i++) {
         const char *file = i ? "lane-0" : "control";
         CHECK_IS(at64(file, 0), RIP_MAGIC);
         CHECK_IS(at64(file, 8), (uint64_t)(i ? RIP_FILE_LANE : RIP_FILE_CONTROL) << 32 | RIP_ABI);
-        CHECK_IS(at64(file, 16), i ? lane_size() : 151552);
+        CHECK_IS(at64(file, 16), i ? lane_size() : 155648);
     }
     CHECK_IS(at64("lane-0", 24), SLOTS);
     CHECK_IS(at64("lane-0", 32), CAPACITY);
@@ -147,7 +147,7 @@ static void layout(void) {
         CHECK_IS(at64("lane-0", 4096 + 32 * n + 8), 8);
         CHECK_IS(at64("lane-0", 8192 + 64 * n), n);
     }
-    CHECK_IS(at64("control", 8192) & UINT32_MAX, RIP_LANE_LIVE);
+    CHECK_IS(at64("control", 12288) & UINT32_MAX, RIP_LANE_LIVE);
     CHECK_IS(at64("control", 8200), 0); /* the lane's id */
     CHECK_IS(at64("control", 136), 1);  /* the next one's */
     end();
@@ -183,10 +183,10 @@ static void damaged_control(void) {
         {8, (uint64_t)RIP_FILE_CONTROL << 32, -EPROTONOSUPPORT},
         {8, (uint64_t)RIP_FILE_LANE << 32 | RIP_ABI, -EBADMSG},
         {16, 0, -EBADMSG},
-        {16, 151552 + RIP_PAGE, -EBADMSG},
+        {16, 155648 + RIP_PAGE, -EBADMSG},
         {16, UINT64_MAX, -EBADMSG},
     };
-    static const uint64_t sizes[] = {0, 1, 23, 24, 4096, 151551, 151553};
+    static const uint64_t sizes[] = {0, 1, 23, 24, 4096, 155647, 155649};
     begin();
     make_bad();
     for (unsigned i = 0; i < sizeof damages / sizeof *damages; i++) {
@@ -472,7 +472,7 @@ static void random_damage(void) {
             /* the control's first page, its tables, the lane's header, its descriptors; never the sizes that rule the mapping */
             uint64_t offset = what == 0   ? 128 + random_below(&r, 400)
                               : what == 1 ? 4096 + random_below(&r, 4096)
-                              : what == 2 ? 8192 + random_below(&r, 512)
+                              : what == 2 ? 12288 + random_below(&r, 512)
                               : what == 3 ? 16384 + random_below(&r, 1024)
                               : what == 4 ? 20480 + random_below(&r, 8192)
                               : what == 5 ? 24 + random_below(&r, 250)

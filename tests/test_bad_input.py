@@ -170,7 +170,7 @@ def test_a_symbolic_link_in_place_of_a_channel_is_refused(base: str, tmp_path: P
 
 
 def test_a_damaged_lane_is_refused_field_by_field(base: str) -> None:
-    for at, value in ((0, 0), (16, 0), (24, 3), (24, 0), (32, 1), (32, 1 << 60), (40, 64)):
+    for at, value in ((0, 0), (16, 0), (24, 3), (24, 0), (32, 1), (32, 1 << 60), (40, 64), (72, 3)):
         with Producer("c", capacity=4096, slots=4):
             lane = control_of(base, "c").with_name("lane-0")
             with lane.open("r+b") as file:
@@ -203,6 +203,7 @@ HEADERS = [
     struct.pack("<HBBI", 1, 2, 0, 3) + struct.pack("<QQ", 0, 2**63) + b"<f4",
     struct.pack("<HBBI", 1, 1, 0, 2) + struct.pack("<Q", 2) + b"|O",
     struct.pack("<HBBI", 1, 1, 0, 3) + struct.pack("<Q", 4) + b"wat",
+    struct.pack("<HBBI", 1, 1, 0, 3) + struct.pack("<Q", 1) + b"|a4",  # NumPy takes it, and warns
     struct.pack("<HBBI", 1, 1, 0, 3) + struct.pack("<Q", 4) + b"\xff\xfe\xfd",
     struct.pack("<HBBI", 1, 0, 0, 14) + b'["<f4",[2,2]]'.ljust(14),
     struct.pack("<HBBI", 1, 0, 0, 16) + b'{"names":["a"]}'.ljust(16),

@@ -1,12 +1,15 @@
 """What a message is made of: dtypes as bytes and back, and what `put` makes of things that are no plain arrays."""
 
 import json
+import re
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from .errors import Corrupt, UnsafeMessage
+
+_SIMPLE = re.compile(r"[<>|][biufcSUVmM]\d+(\[\w+\])?", re.ASCII)  # what dtype.str says of types without objects
 
 Plain = np.ndarray[Any, np.dtype[Any]] | memoryview
 
@@ -31,7 +34,7 @@ def _describe(dtype: np.dtype[Any]) -> Any:
 
 def _build(description: Any) -> Any:
     match description:
-        case str():
+        case str() if _SIMPLE.fullmatch(description):
             return np.dtype(description)
         case [base, list(shape)]:
             return np.dtype((_build(base), tuple(shape)))

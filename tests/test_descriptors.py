@@ -153,7 +153,7 @@ def echo(count: int, seed: int) -> None:
             for _ in range(rng.integers(1, 4)):
                 try:
                     message = consumer.get_nowait()
-                except Empty:
+                except (Empty, EndOfStream):
                     break
                 while True:
                     try:

@@ -197,6 +197,7 @@ static void send_signal(struct rip_channel *ch, uint32_t member, uint32_t wanted
 
 static void ring_pipe(struct rip_channel *ch, uint32_t member) {
     _Atomic uint32_t *bell = &ch->control->members[member].bell;
+    /* acq_rel: pairs with the release in arm; one of us rings it */
     if (!(atomic_load_explicit(bell, memory_order_relaxed) & RIP_BELL_WANTED) ||
         !(atomic_fetch_and_explicit(bell, ~RIP_BELL_WANTED, memory_order_acq_rel) & RIP_BELL_WANTED)) {
         return; /* rung by somebody else */
@@ -204,7 +205,8 @@ static void ring_pipe(struct rip_channel *ch, uint32_t member) {
     char name[32];
     rip_bell_name(member, name);
     rip_fork_hold();
-    int fd = openat(ch->dir, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    /* Both ends: or a member that dies before the write would have us killed by SIGPIPE. */
+    int fd = openat(ch->dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd >= 0) {
         ssize_t written = write(fd, "", 1); /* fails where it is full: then it is readable already */
         (void)written;

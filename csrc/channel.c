@@ -181,7 +181,7 @@ static int is_wanted(struct rip_channel *ch) {
         struct rip_lane_entry *lane = &ch->control->lanes[i];
         uint64_t tail;
         if (atomic_load_explicit(&lane->state, memory_order_relaxed) != RIP_LANE_FREE &&
-            (rip_read_word(ch, lane->id, offsetof(struct rip_lane, tail), &tail) != 0 || tail > 0)) {
+            (rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, tail), &tail) != 0 || tail > 0)) {
             return 1;
         }
     }
@@ -257,7 +257,7 @@ void rip_group_leave(struct rip_channel *ch, uint32_t group) {
     atomic_fetch_and_explicit(&control->groups_active, ~bit, memory_order_acq_rel);
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         if (atomic_load_explicit(&control->lanes[i].state, memory_order_relaxed) != RIP_LANE_FREE) {
-            rip_claims_remove(ch, rip_group_id(control, group), control->lanes[i].id);
+            rip_claims_remove(ch, rip_group_id(control, group), rip_lane_id(&control->lanes[i]));
         }
     }
     control->groups[group].flags = 0;
@@ -308,7 +308,7 @@ void rip_lanes_retire(struct rip_channel *ch) {
             continue;
         }
         uint64_t tail;
-        int rc = rip_read_word(ch, lane->id, offsetof(struct rip_lane, tail), &tail);
+        int rc = rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, tail), &tail);
         int needed = rc != 0 || (!active && atomic_load_explicit(&lane->floor, memory_order_relaxed) < tail);
         for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
             needed |=
@@ -316,11 +316,11 @@ void rip_lanes_retire(struct rip_channel *ch) {
         }
         if (!needed) {
             char name[32];
-            rip_lane_name(lane->id, name);
+            rip_lane_name(rip_lane_id(lane), name);
             unlinkat(ch->dir, name, 0);
             for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
                 if (active >> g & 1) {
-                    rip_claims_remove(ch, rip_group_id(control, g), lane->id);
+                    rip_claims_remove(ch, rip_group_id(control, g), rip_lane_id(lane));
                 }
             }
             atomic_store_explicit(&lane->state, RIP_LANE_FREE, memory_order_relaxed);

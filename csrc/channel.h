@@ -44,6 +44,11 @@ int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index);
 void rip_member_end(struct rip_channel *ch, uint32_t member);
 /* Gives it back if we have one, removes the channel if nobody is left in it, lets the lock and all descriptors go. */
 void rip_channel_leave(struct rip_channel *ch);
+/* Names a lane's file. */
+static inline uint64_t rip_lane_id(const struct rip_lane_entry *lane) {
+    return atomic_load_explicit(&lane->id, memory_order_relaxed); /* who finds it in the table under the lock sees it */
+}
+
 /* Names a group's files. */
 static inline uint32_t rip_group_id(const struct rip_control *control, uint32_t group) {
     return atomic_load_explicit(&control->groups[group].id, memory_order_relaxed); /* who sees its bit sees it */

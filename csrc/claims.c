@@ -216,7 +216,7 @@ int rip_claims_return(struct rip_channel *ch, uint32_t group, uint32_t member) {
         if (atomic_load_explicit(&lane->state, memory_order_relaxed) == RIP_LANE_FREE) {
             continue;
         }
-        int rc = rip_claims_find(ch, rip_group_id(control, group), lane->id, &slots, &segment);
+        int rc = rip_claims_find(ch, rip_group_id(control, group), rip_lane_id(lane), &slots, &segment);
         if (rc != 0) { /* no member has come across this lane, nobody could read what is there, or we cannot look now */
             result = rip_is_short(rc) ? rc : result;
             continue;

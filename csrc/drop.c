@@ -95,7 +95,7 @@ static int give_up(struct rip_producer *p, uint64_t seq, uint64_t active) {
 static int open_claims(struct rip_producer *p, uint32_t g, uint64_t id, struct rip_segment *out) {
     struct rip_control *control = p->ch.control;
     uint64_t slots;
-    int rc = rip_claims_find(&p->ch, id, p->entry->id, &slots, out);
+    int rc = rip_claims_find(&p->ch, id, rip_lane_id(p->entry), &slots, out);
     if (rc == -ENOENT) {
         rc = rip_lock(&p->ch);
         if (rc != 0) {
@@ -103,7 +103,8 @@ static int open_claims(struct rip_producer *p, uint32_t g, uint64_t id, struct r
         }
         slots = p->slots;
         int there = atomic_load_explicit(&control->groups_active, memory_order_relaxed) >> g & 1;
-        rc = there && rip_group_id(control, g) == id ? rip_claims_open(&p->ch, id, p->entry->id, slots, out) : -ENOENT;
+        rc = there && rip_group_id(control, g) == id ? rip_claims_open(&p->ch, id, rip_lane_id(p->entry), slots, out)
+                                                     : -ENOENT;
         rip_unlock(&p->ch);
     }
     if (rc == 0 && slots != p->slots) {

@@ -42,7 +42,8 @@ static void set_cursors(struct rip_channel *ch, uint32_t group, enum rip_how sta
                 uint64_t held = atomic_load_explicit(&control->cursors[g][i].held, memory_order_relaxed);
                 oldest = (active >> g & 1) && held < oldest ? held : oldest;
             }
-            if (start != RIP_NEWEST || rip_read_word(ch, lane->id, offsetof(struct rip_lane, tail), &seq) != 0) {
+            if (start != RIP_NEWEST ||
+                rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, tail), &seq) != 0) {
                 seq = oldest;
             }
         }
@@ -60,8 +61,8 @@ static int pass_reclaimed(struct rip_channel *ch, uint32_t group) {
         if (atomic_load_explicit(&lane->state, memory_order_relaxed) == RIP_LANE_FREE) {
             continue;
         }
-        int rc = rip_read_word(ch, lane->id, offsetof(struct rip_lane, head), &head);
-        rc = rc ? rc : rip_read_word(ch, lane->id, offsetof(struct rip_lane, from), &from);
+        int rc = rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, head), &head);
+        rc = rc ? rc : rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, from), &from);
         if (rc != 0) {
             return rc;
         }

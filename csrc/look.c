@@ -9,10 +9,11 @@ static void look_at_lanes(struct rip_channel *ch, struct rip_look *look, uint64_
         struct rip_lane_entry *lane = &ch->control->lanes[i];
         uint32_t state = atomic_load_explicit(&lane->state, memory_order_relaxed); /* under the lock */
         tails[i] = froms[i] = 0;
-        if (state != RIP_LANE_FREE && rip_read_word(ch, lane->id, offsetof(struct rip_lane, tail), &tails[i]) == 0 &&
-            rip_read_word(ch, lane->id, offsetof(struct rip_lane, from), &froms[i]) == 0) {
+        if (state != RIP_LANE_FREE &&
+            rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, tail), &tails[i]) == 0 &&
+            rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, from), &froms[i]) == 0) {
             look->lane[look->lanes++] =
-                (struct rip_lane_info){.id = lane->id, .pid = lane->pid, .is = state, .messages = tails[i]};
+                (struct rip_lane_info){.id = rip_lane_id(lane), .pid = lane->pid, .is = state, .messages = tails[i]};
         }
     }
 }

@@ -58,14 +58,14 @@ static int join(struct rip_producer *p) {
     atomic_store_explicit(&entry->bell_of, 0, memory_order_relaxed);
     control->members[p->ch.member].index = i;
     char name[32];
-    rip_lane_name(entry->id, name);
+    rip_lane_name(rip_lane_id(entry), name);
     int rc = rip_segment_name(p->ch.dir, &p->segment, name);
     if (rc != 0) {
         return rc;
     }
     p->index = i;
     p->entry = entry;
-    p->ch.lane = (uint32_t)atomic_load_explicit(&entry->id, memory_order_relaxed);
+    p->ch.lane = (uint32_t)rip_lane_id(entry);
     atomic_store_explicit(&entry->state, RIP_LANE_LIVE,
                           memory_order_release); /* pairs with the acquire in rip_rescan */
     rip_lanes_changed(&p->ch);

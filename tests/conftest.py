@@ -70,3 +70,13 @@ def start() -> Iterator[Start]:
             process.join()
             pytest.fail(f"{process} had to be killed")
         assert process.exitcode in (0, -9), process
+
+
+def rest(consumer: ringipc.Consumer) -> list[int]:
+    """The numbers that are there to be got, as text."""
+    got = []
+    while True:
+        try:
+            got.append(int(consumer.get_nowait()))
+        except ringipc.Empty:
+            return got

@@ -15,32 +15,21 @@ from ringipc import Closed, Consumer, EndOfStream, Producer
 anyio = pytest.importorskip("anyio")
 
 
-def run_asyncio(main: Callable[[], Awaitable[None]]) -> None:
-    async def limited() -> None:
-        async with asyncio.timeout(40):
-            await main()
+async def limited(main: Callable[[], Awaitable[None]]) -> None:
+    with anyio.fail_after(40):
+        await main()
 
-    asyncio.run(limited())
+
+def run_asyncio(main: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(limited(main))
 
 
 def run_uvloop(main: Callable[[], Awaitable[None]]) -> None:
-    uvloop = pytest.importorskip("uvloop")
-
-    async def limited() -> None:
-        async with asyncio.timeout(40):
-            await main()
-
-    uvloop.run(limited())
+    pytest.importorskip("uvloop").run(limited(main))
 
 
 def run_trio(main: Callable[[], Awaitable[None]]) -> None:
-    trio = pytest.importorskip("trio")
-
-    async def limited() -> None:
-        with trio.fail_after(40):
-            await main()
-
-    trio.run(limited)
+    pytest.importorskip("trio").run(limited, main)
 
 
 Run = Callable[[Callable[[], Awaitable[None]]], None]

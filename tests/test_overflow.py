@@ -7,19 +7,10 @@ import time
 
 import numpy as np
 import pytest
-from conftest import Start
+from conftest import Start, rest
 
 import ringipc
 from ringipc import Consumer, Empty, EndOfStream, Full, Message, Producer, ProducerDied
-
-
-def numbers(consumer: Consumer) -> list[int]:
-    got = []
-    while True:
-        try:
-            got.append(int(consumer.get_nowait()))
-        except Empty:
-            return got
 
 
 def put_numbers(producer: Producer, *numbers: int) -> None:
@@ -31,7 +22,7 @@ def test_a_full_lane_refuses_what_is_new() -> None:
     with Producer("c", capacity=4096, slots=4, overflow="drop-new") as producer, Consumer("c") as consumer:
         put_numbers(producer, *range(10))
         assert (producer.stats.messages, producer.stats.refused, producer.stats.dropped) == (4, 6, 0)
-        assert numbers(consumer) == [0, 1, 2, 3]
+        assert rest(consumer) == [0, 1, 2, 3]
         put_numbers(producer, 10)
         message = consumer.message()
         assert (message.payload, message.missed) == (b"10", 6)
@@ -49,7 +40,7 @@ def test_a_full_lane_drops_what_is_old() -> None:
         assert consumer.stats.missed == 9996
         first = consumer.message()
         assert (first.payload, first.seq, first.missed) == (b"9996", 9996, 9996)
-        assert numbers(consumer) == [9997, 9998, 9999]
+        assert rest(consumer) == [9997, 9998, 9999]
         first.release()
         assert producer.stats.backlog == 0
         producer.flush(timeout=0)
@@ -60,7 +51,7 @@ def test_without_a_group_the_newest_messages_wait_for_one() -> None:
         put_numbers(producer, *range(5000))
         with Consumer("c") as consumer:
             assert consumer.stats.missed == 0  # it was not there
-            assert numbers(consumer) == [4997, 4998, 4999]
+            assert rest(consumer) == [4997, 4998, 4999]
 
 
 def test_only_the_group_that_is_slow_loses_messages() -> None:
@@ -74,10 +65,10 @@ def test_only_the_group_that_is_slow_loses_messages() -> None:
             assert fast.get_nowait() == b"%d" % k
         assert (fast.stats.missed, slow.stats.missed) == (0, 4992)
         assert producer.stats.dropped == 2 * 4992
-        assert numbers(slow) == list(range(4992, 5000))
+        assert rest(slow) == list(range(4992, 5000))
         with Consumer("c", group="late") as late:
             assert late.message().missed == 4992
-            assert numbers(late) == list(range(4993, 5000))
+            assert rest(late) == list(range(4993, 5000))
 
 
 def test_what_a_view_looks_at_stays_while_newer_messages_come() -> None:
@@ -155,7 +146,7 @@ def test_a_reservation_that_finds_no_room_is_dropped() -> None:
 def test_a_batch_larger_than_the_lane_leaves_its_end() -> None:
     with Producer("c", capacity=4096, slots=4, overflow="drop-old") as producer, Consumer("c") as consumer:
         assert producer.put_many([b"%d" % k for k in range(3000)]) == 3000
-        assert numbers(consumer) == [2996, 2997, 2998, 2999]
+        assert rest(consumer) == [2996, 2997, 2998, 2999]
 
 
 def test_types_and_conditions_and_the_latest_on_a_lane_that_drops() -> None:
@@ -320,7 +311,7 @@ def test_a_group_that_joins_while_another_looks_leaves_no_room_taken() -> None:
             held.release()
             put_numbers(producer, *range(40, 6000))
             assert producer.stats.refused == 0
-            assert numbers(two)[-1] == 5999
+            assert rest(two)[-1] == 5999
 
 
 def test_what_is_given_back_makes_room_in_the_end() -> None:
@@ -333,7 +324,7 @@ def test_what_is_given_back_makes_room_in_the_end() -> None:
         put_numbers(producer, *range(40, 6000))
         assert producer.stats.refused == 0
         with Consumer("c") as second:
-            assert numbers(second) == list(range(5992, 6000))
+            assert rest(second) == list(range(5992, 6000))
         held.release()
         producer.close()
     ringipc.open("c").remove()

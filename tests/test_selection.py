@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import rest
 
 from ringipc import Consumer, Empty, EndOfStream, Message, Producer
 
@@ -14,15 +15,6 @@ from ringipc import Consumer, Empty, EndOfStream, Message, Producer
 def put_all(producer: Producer, *types: int) -> None:
     for k, type in enumerate(types):
         producer.put(b"%d" % k, type=type)
-
-
-def rest(consumer: Consumer) -> list[int]:
-    got = []
-    while True:
-        try:
-            got.append(int(consumer.get_nowait()))
-        except Empty:
-            return got
 
 
 def test_a_type_is_taken_and_the_rest_stays_in_order(producer: Producer, consumer: Consumer) -> None:

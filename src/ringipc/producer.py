@@ -148,9 +148,8 @@ class Producer(BaseProducer):
                 )
             case errno.ETIMEDOUT | errno.EAGAIN:
                 raise errors.Full(f"channel {self.channel!r}: no room {_within(detail)}: {self._why_full()}")
-        _channel.fail(
-            code, self.channel, "producer" if -code in (errno.ESHUTDOWN, errno.ECHILD) else "a group's cursor"
-        )
+        details = {errno.ESHUTDOWN: "producer", errno.ECHILD: "producer", errno.EBADMSG: "a group's cursor"}
+        _channel.fail(code, self.channel, details.get(-code, ""))
 
     def _why_full(self) -> str:
         group, pid, messages, size = self._gate()

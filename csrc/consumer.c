@@ -1,38 +1,10 @@
+/* A consumer: what it reads next, what it has missed, its opening and closing. Which lanes it has is in lanes.c. */
 #include "lane.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define TURN 16u /* messages of one lane before the next is looked at */
-
-static void unmap_lane(struct rip_rx *rx) {
-    rip_segment_close(&rx->segment);
-    rip_segment_close(&rx->claims_segment);
-    free(rx->marks);
-    free(rx);
-}
-
-/* How many messages the group has missed since we came. */
-static uint64_t missed_of(const struct rip_rx *rx) {
-    /* relaxed: numbers to show */
-    uint64_t missed = atomic_load_explicit(&rx->lane->refused, memory_order_relaxed) - rx->refused;
-    return rx->claims ? missed + atomic_load_explicit(&rx->claims->dropped, memory_order_relaxed) - rx->dropped
-                      : missed;
-}
-
-/* What a member before us has let go out of turn is not missed. */
-static void start_counting(struct rip_consumer *c, struct rip_rx *rx) {
-    rx->counted = rx->next;
-    rx->dropped = c->joined ? 0 : atomic_load_explicit(&rx->claims->dropped, memory_order_relaxed); /* to be shown */
-    uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire); /* pairs with rip_tx_publish */
-    rx->counts = rx->drops && !c->shared;
-    for (uint64_t seq = rx->next; rx->counts && seq != tail && tail - rx->next <= rx->slots; seq++) {
-        if (rip_claim_is_got(rx->claims, rx->slots, seq)) {
-            rip_rx_note(rx, seq);
-        }
-    }
-}
 
 /* Where an exclusive group loses messages: those before seq that have not been got, or counted. */
 static uint64_t count_to(struct rip_rx *rx, uint64_t seq) {
@@ -61,210 +33,6 @@ static uint64_t gap_before(const struct rip_consumer *c, struct rip_rx *rx, uint
     return gap;
 }
 
-/* A lane's header is anybody's writing: every number in it is checked before it is used. */
-static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out) {
-    struct rip_lane_entry *entry = &c->ch.control->lanes[index];
-    char name[32];
-    rip_lane_name(entry->id, name);
-    struct rip_rx *rx = NULL;
-    if (posix_memalign((void **)&rx, 128, sizeof *rx) != 0) {
-        return -ENOMEM;
-    }
-    memset(rx, 0, sizeof *rx);
-    rx->claims_segment.fd = -1;
-    int rc = rip_segment_open(c->ch.dir, name, RIP_FILE_LANE, 0, &rx->segment);
-    if (rc != 0) {
-        free(rx);
-        return rc;
-    }
-    rip_segment_close_fd(&rx->segment);
-    const volatile struct rip_lane *lane = rx->segment.at; /* volatile: read once */
-    uint64_t slots = lane->slots, capacity = lane->capacity;
-    uint32_t overflow = lane->overflow;
-    if (rx->segment.size < sizeof *lane || slots == 0 || slots > RIP_MAX_SLOTS || (slots & (slots - 1)) ||
-        overflow > RIP_DROP_OLD || capacity == 0 || capacity > RIP_MAX_CAPACITY || capacity % RIP_PAGE ||
-        lane->arena != rip_arena_offset(slots) || rx->segment.size != rip_lane_size(slots, capacity)) {
-        rc = -EBADMSG;
-    } else {
-        rx->marks = calloc(slots, 1);
-        rc = rx->marks ? 0 : -ENOMEM;
-    }
-    if (rc != 0) {
-        rip_segment_close(&rx->segment);
-        free(rx);
-        return rc;
-    }
-    rx->lane = rx->segment.at;
-    rx->slots = slots;
-    rx->capacity = capacity;
-    rx->desc = rx->lane->desc;
-    rx->payloads = (const unsigned char *)rx->segment.at + rip_arena_offset(slots);
-    rx->cursor = &c->ch.control->cursors[c->group][index];
-    rx->entry = entry;
-    rx->ch = &c->ch;
-    rx->id = atomic_load_explicit(&entry->id, memory_order_relaxed); /* under the lock */
-    rx->pid = entry->pid;
-    rx->index = index;
-    rx->next = rx->held = rx->tail = atomic_load_explicit(&rx->cursor->held, memory_order_relaxed); /* our group's */
-    rx->drops = overflow == RIP_DROP_OLD;
-    rx->refused = c->joined ? 0 : atomic_load_explicit(&rx->lane->refused, memory_order_relaxed); /* to be shown */
-    if (c->claims || rx->drops) {
-        rc = rip_claims_open(&c->ch, rip_group_id(c->ch.control, c->group), entry->id, slots, &rx->claims_segment);
-        if (rc != 0) {
-            unmap_lane(rx);
-            return rc;
-        }
-        rx->claims = rx->claims_segment.at;
-        start_counting(c, rx);
-    }
-    *out = rx;
-    return 0;
-}
-
-static struct rip_rx *find(struct rip_consumer *c, uint64_t id) {
-    for (uint32_t i = 0; i < c->count; i++) {
-        if (c->lanes[i]->id == id) {
-            return c->lanes[i];
-        }
-    }
-    return NULL;
-}
-
-/* Brings in the lanes of the table that are new: 1, or 0 where there was no place for one. */
-static int map_new_lanes(struct rip_consumer *c) {
-    struct rip_control *control = c->ch.control;
-    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
-        /* acquire: pairs with the release where a lane is ended; the tail that we load afterwards is its last */
-        uint32_t state = atomic_load_explicit(&control->lanes[i].state, memory_order_acquire);
-        if (state == RIP_LANE_FREE) {
-            continue;
-        }
-        struct rip_rx *rx = find(c, control->lanes[i].id);
-        if (!rx) {
-            if (c->count == RIP_RX_LANES) {
-                return 0;
-            }
-            int rc = map_lane(c, i, &rx);
-            if (rc == -ENOENT) { /* a kill came before its file had a name, or after it had lost it */
-                continue;
-            }
-            if (rc != 0) {
-                return rc;
-            }
-            c->lanes[c->count++] = rx;
-        }
-        rx->state = state;
-        rx->present = 1;
-    }
-    return 1;
-}
-
-int rip_rescan(struct rip_consumer *c) {
-    struct rip_control *control = c->ch.control;
-    uint64_t changed =
-        atomic_load_explicit(&control->lanes_changed, memory_order_acquire); /* pairs with rip_lanes_changed */
-    c->had_lanes |= control->lanes_ever > 0;
-    for (uint32_t k = 0; k < c->count; k++) {
-        c->lanes[k]->present = 0;
-    }
-    int rc = map_new_lanes(c);
-    if (rc < 0) {
-        return rc;
-    }
-    uint32_t kept = 0;
-    for (uint32_t k = 0; k < c->count; k++) {
-        struct rip_rx *rx = c->lanes[k];
-        if (!rx->present && rx->state == RIP_LANE_LIVE) { /* gone since we last looked */
-            /* acquire: pairs with the release in rip_producer_close */
-            int closed = atomic_load_explicit(&rx->lane->closed, memory_order_acquire) != 0;
-            rx->state = closed ? RIP_LANE_ENDED : RIP_LANE_DEAD;
-        }
-        if (rx->present || c->watches || (rx->state == RIP_LANE_DEAD && !rx->told)) {
-            c->lanes[kept++] = rx;
-        } else { /* a lane leaves the table when every group has let all of it go */
-            c->current = c->current == rx ? NULL : c->current;
-            c->claimed = c->claimed == rx ? NULL : c->claimed;
-            c->missed += missed_of(rx);
-            unmap_lane(rx);
-        }
-    }
-    c->count = kept;
-    c->lanes_changed = rc == 1 ? changed : changed - 1; /* no place: once more next time */
-    return 0;
-}
-
-static void try_retire(struct rip_consumer *c, struct rip_rx *rx) {
-    if (!rx->tried && rx->held == rx->tail && rip_try_lock(&c->ch) == 0) {
-        rx->tried = 1;
-        rip_lanes_retire(&c->ch);
-        rip_unlock(&c->ch);
-    }
-}
-
-/* Have we the table as it is? Else it is too early to speak of an end. */
-static int is_up_to_date(const struct rip_consumer *c) {
-    return atomic_load_explicit(&c->ch.control->lanes_changed, memory_order_relaxed) == c->lanes_changed;
-}
-
-int rip_at_end(struct rip_consumer *c) {
-    int more = 0;
-    for (uint32_t i = 0; i < c->count; i++) {
-        struct rip_rx *rx = c->lanes[i];
-        if (rx->state == RIP_LANE_LIVE ||
-            (c->shared && rx->held != rx->tail)) { /* what others hold may come back to us */
-            more = 1;
-        }
-        if (rx->state != RIP_LANE_LIVE) {
-            try_retire(c, rx);
-        }
-    }
-    return !more && c->had_lanes && is_up_to_date(c) ? -ENODATA : 0;
-}
-
-/* Where members compete: is there one that nobody has? */
-static int has_free(const struct rip_rx *rx) {
-    for (uint64_t seq = rx->next; seq != rx->tail; seq++) {
-        if (rip_claim_is_free(rx->claims, rx->slots, seq)) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
-int rip_rx_pending(struct rip_consumer *c) {
-    int more = 0;
-    if (rip_look_at_lanes(c) != 0 || !is_up_to_date(c)) {
-        return 1;
-    }
-    for (uint32_t i = 0; i < c->count; i++) {
-        struct rip_rx *rx = c->lanes[i];
-        int rc = rip_rx_look(rx);
-        if (rc < 0 || (rc == 1 && (!rx->claims || has_free(rx))) || (rx->state == RIP_LANE_DEAD && !rx->told)) {
-            return 1;
-        }
-        more |= rx->state == RIP_LANE_LIVE || (c->shared && rx->held != rx->tail);
-    }
-    return !more && c->had_lanes;
-}
-
-int rip_look_at_lanes(struct rip_consumer *c) {
-    if (RIP_UNLIKELY(!is_up_to_date(c)) && rip_try_lock(&c->ch) == 0) {
-        int rc = rip_rescan(c);
-        rip_unlock(&c->ch);
-        return rc;
-    }
-    return 0;
-}
-
-int rip_tell_death(struct rip_consumer *c, struct rip_rx *rx) {
-    if (RIP_LIKELY(rx->state != RIP_LANE_DEAD || rx->told)) {
-        return 0;
-    }
-    rx->told = 1;
-    c->died = rx->pid;
-    return -EOWNERDEAD;
-}
-
 int rip_rx_look(struct rip_rx *rx) {
     if (!rx->claims) {
         return rip_rx_refresh(rx);
@@ -275,7 +43,7 @@ int rip_rx_look(struct rip_rx *rx) {
     uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire);
     uint64_t held = atomic_load_explicit(&rx->cursor->held, memory_order_acquire); /* pairs with move_cursor */
     /* Its id changes before its cursors do. Relaxed: the load of the cursor comes before. */
-    if (atomic_load_explicit(&rx->entry->id, memory_order_relaxed) != rx->id) { /* all is read, and the place taken */
+    if (rip_lane_id(rx->entry) != rx->id) { /* all is read, and the place taken */
         rx->held = rx->next = rx->tail = tail;
         return 0;
     }
@@ -470,14 +238,6 @@ uint64_t rip_rx_backlog(const struct rip_consumer *c) {
     return backlog;
 }
 
-uint64_t rip_rx_missed(const struct rip_consumer *c) {
-    uint64_t missed = c->missed;
-    for (uint32_t i = 0; i < c->count; i++) {
-        missed += missed_of(c->lanes[i]);
-    }
-    return missed;
-}
-
 void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, struct rip_watch *watch) {
     unsigned n = 0;
     for (uint32_t i = 0; i < c->count; i++) {
@@ -553,7 +313,7 @@ int rip_consumer_close(struct rip_consumer *c) {
 
 void rip_consumer_free(struct rip_consumer *c) {
     for (uint32_t i = 0; i < c->count; i++) {
-        unmap_lane(c->lanes[i]);
+        rip_rx_unmap(c->lanes[i]);
     }
     rip_channel_unmap(&c->ch);
     free(c);

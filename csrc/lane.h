@@ -176,6 +176,7 @@ int rip_rx_pending(struct rip_consumer *c);
 void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, struct rip_watch *watch);
 /* Enters the group of this name; the lock must be held. how: as in rip_consumer_open. */
 int rip_group_join(struct rip_consumer *c, const char *name, uint32_t how, int32_t *holder);
+void rip_rx_unmap(struct rip_rx *rx);
 /* Takes the lane table over: new lanes, ended lanes, lanes that are gone; the lock must be held. */
 int rip_rescan(struct rip_consumer *c);
 /* Looks at the table of lanes if that has changed: 0, or a negative errno. */

@@ -58,12 +58,12 @@ static int watch(struct rip_bell *bell, int fd, uint32_t what) {
 
 static int open_pipe(struct rip_channel *ch, struct rip_bell *bell) {
     char name[32];
-    rip_bell_name(ch->member, name);
-    unlinkat(ch->dir, name, 0); /* of a dead member in whose place we are */
-    if (mkfifoat(ch->dir, name, ch->mode) != 0) {
+    rip_bell_name(ch->place.member, name);
+    unlinkat(ch->place.dir, name, 0); /* of a dead member in whose place we are */
+    if (mkfifoat(ch->place.dir, name, ch->place.mode) != 0) {
         return -errno;
     }
-    bell->pipe = openat(ch->dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC); /* both ends: no hang-up */
+    bell->pipe = openat(ch->place.dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC); /* both ends: no hang-up */
     return bell->pipe < 0 ? -errno : watch(bell, bell->pipe, RIP_MAX_MEMBERS);
 }
 
@@ -88,7 +88,7 @@ static int make_bell(struct rip_channel *ch) {
 static void watch_members(struct rip_channel *ch) {
     struct rip_bell *bell = ch->bell;
     int32_t ours = (int32_t)getpid();
-    uint32_t namespace = ch->control->members[ch->member].pids;
+    uint32_t namespace = ch->control->members[ch->place.member].pids;
     for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
         const volatile struct rip_member *member = &ch->control->members[i]; /* volatile: read once */
         int32_t pid = member->role == RIP_NOBODY ? 0 : member->pid;
@@ -119,11 +119,11 @@ static int see_to_the_dead(struct rip_channel *ch) {
     if (!ended) {
         return 0;
     }
-    if (rip_try_lock(ch) != 0) {
+    if (rip_try_lock(&ch->place) != 0) {
         return 1;
     }
     rip_reap(ch);
-    rip_unlock(ch);
+    rip_unlock(&ch->place);
     for (int i = 0; i < count; i++) {
         uint32_t member = events[i].data.u32;
         if (member < RIP_MAX_MEMBERS && ch->control->members[member].role == RIP_NOBODY) {
@@ -155,7 +155,7 @@ static void arm(struct rip_channel *ch, const struct rip_watch *watch) {
     silence(ch->bell);
     watch_members(ch);
     /* release: pairs with the fetch_and of whoever rings; before the announcement, which sends them to look */
-    atomic_fetch_or_explicit(&ch->control->members[ch->member].bell, RIP_BELL_WANTED, memory_order_release);
+    atomic_fetch_or_explicit(&ch->control->members[ch->place.member].bell, RIP_BELL_WANTED, memory_order_release);
     rip_watch_announce(watch);
 }
 
@@ -187,7 +187,7 @@ static void send_signal(struct rip_channel *ch, uint32_t member, uint32_t wanted
         info.si_uid = getuid();
         info.si_value.sival_int =
             wanted & RIP_VALUE_IS_LANE ? (int)ch->lane : atomic_load_explicit(&entry->value, memory_order_relaxed);
-        if (!rip_is_dead(ch, member)) {
+        if (!rip_is_dead(&ch->place, member)) {
             syscall(SYS_pidfd_send_signal, fd, number, &info, 0);
         }
         close(fd);
@@ -206,7 +206,7 @@ static void ring_pipe(struct rip_channel *ch, uint32_t member) {
     rip_bell_name(member, name);
     rip_fork_hold();
     /* Both ends: or a member that dies before the write would have us killed by SIGPIPE. */
-    int fd = openat(ch->dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    int fd = openat(ch->place.dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd >= 0) {
         ssize_t written = write(fd, "", 1); /* fails where it is full: then it is readable already */
         (void)written;
@@ -228,11 +228,11 @@ void rip_bell_ring(struct rip_channel *ch, uint32_t member) {
 }
 
 int rip_consumer_notify(struct rip_consumer *c, int number, const int32_t *value) {
-    int rc = rip_check(&c->ch);
+    int rc = rip_check(&c->ch.place);
     if (rc != 0 || number < 0 || number > SIGRTMAX) {
         return rc ? rc : -EINVAL;
     }
-    struct rip_member *member = &c->ch.control->members[c->ch.member];
+    struct rip_member *member = &c->ch.control->members[c->ch.place.member];
     atomic_store_explicit(&member->value, value ? *value : 0, memory_order_relaxed);
     atomic_store_explicit(&c->ch.control->groups[c->group].bells, 1, memory_order_relaxed);
     /* release: pairs with the exchange of whoever sends it */
@@ -253,13 +253,13 @@ static int has_room(void *handle) {
 
 /* Opens the descriptor, and says in the table that there is one: *rung is where those look who would wake us. */
 static int open_bell(struct rip_channel *ch, _Atomic uint32_t *rung, uint32_t value) {
-    int rc = rip_check(ch);
+    int rc = rip_check(&ch->place);
     if (rc != 0 || ch->bell) {
         return rc ? rc : ch->bell->epoll;
     }
     rc = make_bell(ch);
     if (rc >= 0) { /* relaxed: our announcement comes after it */
-        atomic_store_explicit(&ch->control->members[ch->member].bell, RIP_BELL_IS, memory_order_relaxed);
+        atomic_store_explicit(&ch->control->members[ch->place.member].bell, RIP_BELL_IS, memory_order_relaxed);
         atomic_store_explicit(rung, value, memory_order_relaxed);
     }
     return rc;
@@ -274,7 +274,7 @@ int rip_consumer_fd(struct rip_consumer *c) {
 }
 
 void rip_consumer_settle(struct rip_consumer *c) {
-    if (c->ch.bell && c->ch.state == RIP_OPEN) {
+    if (c->ch.bell && c->ch.place.state == RIP_OPEN) {
         struct rip_watch watch;
         rip_message_watch(c, NULL, &watch);
         settle(&c->ch, has_message, c, &watch);
@@ -282,7 +282,7 @@ void rip_consumer_settle(struct rip_consumer *c) {
 }
 
 void rip_consumer_arm(struct rip_consumer *c) {
-    if (c->ch.bell && c->ch.state == RIP_OPEN) {
+    if (c->ch.bell && c->ch.place.state == RIP_OPEN) {
         struct rip_watch watch;
         rip_message_watch(c, NULL, &watch);
         arm(&c->ch, &watch);
@@ -293,7 +293,7 @@ void rip_consumer_arm(struct rip_consumer *c) {
 }
 
 int rip_producer_fd(struct rip_producer *p) {
-    int fd = open_bell(&p->ch, p->entry ? &p->entry->bell_of : NULL, p->ch.member + 1);
+    int fd = open_bell(&p->ch, p->entry ? &p->entry->bell_of : NULL, p->ch.place.member + 1);
     if (fd >= 0) {
         rip_producer_settle(p);
     }
@@ -301,7 +301,7 @@ int rip_producer_fd(struct rip_producer *p) {
 }
 
 void rip_producer_settle(struct rip_producer *p) {
-    if (p->ch.bell && p->ch.state == RIP_OPEN) {
+    if (p->ch.bell && p->ch.place.state == RIP_OPEN) {
         struct rip_watch watch;
         rip_room_watch(p, &watch);
         settle(&p->ch, has_room, p, &watch);

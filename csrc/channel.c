@@ -7,123 +7,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int make_control(int dir, uint32_t mode) {
-    struct rip_segment made;
-    int rc = rip_segment_make(dir, sizeof(struct rip_control), mode, &made);
-    if (rc != 0) {
-        return rc;
-    }
-    struct rip_control *control = made.at; /* all zero */
-    control->identity = (struct rip_identity){RIP_MAGIC, RIP_ABI, RIP_FILE_CONTROL, sizeof *control};
-    rc = rip_segment_name(dir, &made, "control");
-    rip_segment_close(&made);
-    return rc == -EEXIST ? 0 : rc; /* another process was quicker: its control is as good */
-}
-
-static void close_fds(struct rip_channel *ch) {
-    rip_fork_hold();
-    rip_handle_remove(ch);
-    rip_bell_close(ch);
-    rip_segment_close_fd(&ch->segment); /* the last descriptor of its description: every lock of ours goes with it */
-    if (ch->dir >= 0) {
-        close(ch->dir);
-        ch->dir = -1;
-    }
-    rip_fork_allow();
-}
-
-static void let_go(struct rip_channel *ch) {
-    close_fds(ch);
-    rip_segment_close(&ch->segment);
-}
-
-/* Locks live as long as their open file description, and a mapping keeps that too: one that a forked child inherits would keep our
- * locks after our death. So the description that locks is another one than the one that is mapped. */
-static int open_for_locks(struct rip_channel *ch) {
-    int fd = openat(ch->dir, "control", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0) {
-        return -errno;
-    }
-    struct stat mapped, opened;
-    if (fstat(ch->segment.fd, &mapped) != 0 || fstat(fd, &opened) != 0 || mapped.st_ino != opened.st_ino ||
-        mapped.st_dev != opened.st_dev) {
-        close(fd);
-        return -ENOENT; /* removed between the two, and made anew */
-    }
-    rip_segment_close_fd(&ch->segment);
-    ch->segment.fd = fd;
-    ch->mode = (uint32_t)mapped.st_mode & 0777u;
-    return 0;
-}
-
-static int open_fds(struct rip_channel *ch, int make, uint32_t mode) {
-    ch->segment = (struct rip_segment){.fd = -1};
-    ch->dir = rip_dir_open(ch->name, make);
-    if (ch->dir < 0) {
-        return ch->dir;
-    }
-    int rc = rip_segment_open(ch->dir, "control", RIP_FILE_CONTROL, 1, &ch->segment);
-    if (rc == -ENOENT && make) {
-        rc = make_control(ch->dir, mode);
-        if (rc == 0) {
-            rc = rip_segment_open(ch->dir, "control", RIP_FILE_CONTROL, 1, &ch->segment);
-        }
-    }
-    if (rc == 0 && ch->segment.size != sizeof(struct rip_control)) {
-        rc = -EBADMSG;
-    }
-    return rc ? rc : open_for_locks(ch);
-}
-
-static int enter_once(struct rip_channel *ch, int make, uint32_t mode) {
-    rip_fork_hold();
-    int rc = open_fds(ch, make, mode);
-    rip_handle_add(ch);
-    rip_fork_allow();
-    if (rc == 0) {
-        rc = rip_lock(ch);
-    }
-    if (rc != 0) {
-        let_go(ch);
-        return rc;
-    }
-    ch->control = ch->segment.at;
-    if (atomic_load_explicit(&ch->control->removed, memory_order_relaxed)) { /* under the lock */
-        struct stat st;
-        if (fstat(ch->segment.fd, &st) == 0 && st.st_nlink > 0) { /* who removed it was killed on the way */
-            rip_dir_remove(ch->dir, ch->name);
-        }
-        let_go(ch);
-        return -ENOENT;
-    }
-    return 0;
-}
-
-/* A name is one plain part of a path. */
-static int check_name(const char *name) {
-    if (strlen(name) > RIP_MAX_CHANNEL_NAME) {
-        return -ENAMETOOLONG;
-    }
-    return name[0] == '\0' || name[0] == '.' || strchr(name, '/') ? -EINVAL : 0;
+static void in_child(struct rip_place *place) {
+    rip_bell_close((struct rip_channel *)(void *)((char *)place - offsetof(struct rip_channel, place)));
+    rip_place_shut(place);
 }
 
 int rip_channel_enter(struct rip_channel *ch, const char *name, int make, uint32_t mode) {
-    int bad = check_name(name);
-    if (bad) {
-        return bad;
-    }
-    strcpy(ch->name, name);
-    ch->member = RIP_NO_MEMBER;
-    int rc = -ENOENT;
-    for (int tries = 0; tries < 100; tries++) {
-        rc = enter_once(ch, make, mode);
-        if (rc != -ENOENT || !make) { /* making: the last member may have removed it under us; then make it anew */
-            break;
-        }
-    }
+    ch->place.forked = in_child;
+    int rc = rip_place_enter(&ch->place, name, RIP_FILE_CONTROL, sizeof(struct rip_control), make, mode);
     if (rc != 0) {
         return rc;
     }
+    ch->control = ch->place.segment.at;
     rip_reap(ch);
     if (!rip_fence_setup()) { /* a publish that is under way now may miss these bits; a sleeper looks again within RIP_SLICE_NS */
         atomic_fetch_or_explicit(&ch->control->groups_asleep, RIP_FENCE_GROUPS, memory_order_seq_cst);
@@ -137,7 +32,7 @@ int rip_channel_enter(struct rip_channel *ch, const char *name, int make, uint32
 int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index) {
     for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
         struct rip_member *member = &ch->control->members[i];
-        if (member->role == RIP_NOBODY && rip_member_lock(ch, i) == 0) {
+        if (member->role == RIP_NOBODY && rip_member_lock(&ch->place, i) == 0) {
             member->index = index;
             atomic_store_explicit(&member->bell, 0, memory_order_relaxed); /* the lock is held; nobody knows us yet */
             member->pid = (int32_t)getpid();
@@ -145,7 +40,7 @@ int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index) 
             atomic_store_explicit(&member->signal, 0, memory_order_relaxed);
             atomic_signal_fence(memory_order_seq_cst); /* a kill in between leaves no role with another's index */
             member->role = (uint32_t)role;
-            ch->member = i;
+            ch->place.member = i;
             return 0;
         }
     }
@@ -156,7 +51,7 @@ int rip_read_word(struct rip_channel *ch, uint64_t id, size_t offset, uint64_t *
     char name[32];
     *word = 0;
     rip_lane_name(id, name);
-    int fd = openat(ch->dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    int fd = openat(ch->place.dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) {
         return rip_is_short(-errno) ? -errno : 0;
     }
@@ -188,26 +83,28 @@ static int is_wanted(struct rip_channel *ch) {
     return (flags & RIP_DURABLE) != 0;
 }
 
-void rip_channel_remove(struct rip_channel *ch) {
-    atomic_store_explicit(&ch->control->removed, 1, memory_order_relaxed); /* under the lock */
-    rip_dir_remove(ch->dir, ch->name);
-}
-
 void rip_member_end(struct rip_channel *ch, uint32_t i) {
     struct rip_member *member = &ch->control->members[i];
     if (atomic_load_explicit(&member->bell, memory_order_relaxed) & RIP_BELL_IS) {
         char name[32];
         rip_bell_name(i, name);
-        unlinkat(ch->dir, name, 0);
+        unlinkat(ch->place.dir, name, 0);
     }
     member->role = RIP_NOBODY; /* one store: see rip_member_join */
 }
 
+static void let_go(struct rip_channel *ch) {
+    rip_fork_hold();
+    rip_bell_close(ch);
+    rip_fork_allow();
+    rip_place_let_go(&ch->place);
+}
+
 void rip_channel_leave(struct rip_channel *ch) {
-    if (ch->member != RIP_NO_MEMBER) {
-        rip_member_end(ch, ch->member);
-        rip_member_unlock(ch, ch->member);
-        ch->member = RIP_NO_MEMBER;
+    if (ch->place.member != RIP_NO_MEMBER) {
+        rip_member_end(ch, ch->place.member);
+        rip_member_unlock(&ch->place, ch->place.member);
+        ch->place.member = RIP_NO_MEMBER;
     }
     rip_reap(ch);
     int alone = 1;
@@ -215,19 +112,20 @@ void rip_channel_leave(struct rip_channel *ch) {
         alone = alone && ch->control->members[i].role == RIP_NOBODY;
     }
     if (alone && !is_wanted(ch)) {
-        rip_channel_remove(ch);
+        rip_place_remove(&ch->place);
     }
-    rip_unlock(ch);
-    close_fds(ch);
+    rip_unlock(&ch->place);
+    let_go(ch);
 }
 
 void rip_channel_abandon(struct rip_channel *ch) {
-    ch->member = RIP_NO_MEMBER;
-    close_fds(ch);
+    ch->place.member = RIP_NO_MEMBER;
+    let_go(ch);
 }
 
 void rip_channel_unmap(struct rip_channel *ch) {
     let_go(ch);
+    rip_place_unmap(&ch->place);
     ch->control = NULL;
 }
 
@@ -317,7 +215,7 @@ void rip_lanes_retire(struct rip_channel *ch) {
         if (!needed) {
             char name[32];
             rip_lane_name(rip_lane_id(lane), name);
-            unlinkat(ch->dir, name, 0);
+            unlinkat(ch->place.dir, name, 0);
             for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
                 if (active >> g & 1) {
                     rip_claims_remove(ch, rip_group_id(control, g), rip_lane_id(lane));

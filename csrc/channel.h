@@ -1,40 +1,24 @@
-/* A handle's hold on a channel: its directory, the control file, the table lock, its own member entry. */
+/* A handle's hold on a channel: its place in it, the tables, its own member entry. */
 #ifndef RIP_CHANNEL_H
 #define RIP_CHANNEL_H
 
-#include "segment.h"
+#include "place.h"
 #include "wait.h"
 
 #include <errno.h>
 
-#define RIP_NO_MEMBER UINT32_MAX
 #define RIP_NO_LANE UINT32_MAX
 
-enum rip_handle_state { RIP_OPEN, RIP_CLOSED, RIP_FORKED };
-
 struct rip_channel {
-    uint32_t state; /* enum rip_handle_state; RIP_FORKED is set in a forked child, from its fork handler */
-    int dir;
-    struct rip_segment segment; /* control; its descriptor is the one that holds our locks */
+    struct rip_place place;
     struct rip_control *control;
-    uint32_t mode;   /* of its files */
-    uint32_t member; /* our entry, or RIP_NO_MEMBER */
-    uint32_t lane;   /* a producer's, as a signal's value says it */
-    uint64_t looked; /* when rip_reap last ran for us, nanoseconds */
+    uint32_t lane; /* a producer's, as a signal's value says it */
     struct rip_spin spin;
-    struct rip_bell *bell;           /* if there is a descriptor to wait on */
-    struct rip_channel *prev, *next; /* all handles of this process, for the fork handler */
-    uint32_t listed;                 /* among them */
-    char name[RIP_MAX_CHANNEL_NAME + 1];
+    struct rip_bell *bell; /* if there is a descriptor to wait on */
 };
 
 /* An error that says nothing about what is there: this process cannot look at it now. */
 static inline int rip_is_short(int rc) { return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM; }
-
-/* 0 if a handle may be used, else -ESHUTDOWN or -ECHILD. */
-static inline int rip_check(const struct rip_channel *ch) {
-    return ch->state == RIP_OPEN ? 0 : ch->state == RIP_FORKED ? -ECHILD : -ESHUTDOWN;
-}
 
 /* Opens the control file, and makes it if make. On success the table lock is held. */
 int rip_channel_enter(struct rip_channel *ch, const char *name, int make, uint32_t mode);
@@ -54,15 +38,9 @@ static inline uint32_t rip_group_id(const struct rip_control *control, uint32_t 
     return atomic_load_explicit(&control->groups[group].id, memory_order_relaxed); /* who sees its bit sees it */
 }
 
-/* Removes the channel from the file system; the lock must be held. */
-void rip_channel_remove(struct rip_channel *ch);
 /* Lets the descriptors go and says nothing: others find us dead. */
 void rip_channel_abandon(struct rip_channel *ch);
 void rip_channel_unmap(struct rip_channel *ch);
-
-int rip_lock(struct rip_channel *ch);     /* waits */
-int rip_try_lock(struct rip_channel *ch); /* -EAGAIN if another member has it */
-void rip_unlock(struct rip_channel *ch);
 
 /* Tells every consumer that the lane table has changed; the lock must be held. */
 void rip_lanes_changed(struct rip_channel *ch);
@@ -101,19 +79,9 @@ void rip_bell_close(struct rip_channel *ch);
 
 /* ---- liveness.c ---- */
 
-uint32_t rip_pid_namespace(void); /* of this process */
-int rip_is_dead(struct rip_channel *ch, uint32_t member);
-int rip_member_lock(struct rip_channel *ch, uint32_t member); /* -EAGAIN if a live member has it */
-void rip_member_unlock(struct rip_channel *ch, uint32_t member);
 /* Finds members whose process has died, and does for them what they would have done at close; the lock must be held. */
 void rip_reap(struct rip_channel *ch);
 /* The same, at most every half second, and not at all while another member has the lock. For whoever waits for long. */
 void rip_look_around(struct rip_channel *ch);
-/* Handles of a forked child let go of what belongs to the parent. No fork comes between hold and allow: a child would inherit
- * descriptors that no handle in the list has; adding and removing are done there. */
-void rip_fork_hold(void);
-void rip_fork_allow(void);
-void rip_handle_add(struct rip_channel *ch);
-void rip_handle_remove(struct rip_channel *ch); /* does nothing if it is not in the list */
 
 #endif

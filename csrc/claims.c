@@ -15,14 +15,14 @@ static uint64_t size_of(uint64_t slots) {
 static int make(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t slots, struct rip_segment *out) {
     char name[64];
     name_of(group, lane, name);
-    int rc = rip_segment_make(ch->dir, size_of(slots), ch->mode, out);
+    int rc = rip_segment_make(ch->place.dir, size_of(slots), ch->place.mode, out);
     if (rc != 0) {
         return rc;
     }
     struct rip_claims *claims = out->at; /* all zero: free */
     claims->identity = (struct rip_identity){RIP_MAGIC, RIP_ABI, RIP_FILE_CLAIMS, out->size};
     claims->slots = slots;
-    rc = rip_segment_name(ch->dir, out, name);
+    rc = rip_segment_name(ch->place.dir, out, name);
     if (rc != 0) {
         rip_segment_close(out);
         return rc;
@@ -34,7 +34,7 @@ static int make(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t 
 int rip_claims_find(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t *slots, struct rip_segment *out) {
     char name[64];
     name_of(group, lane, name);
-    int rc = rip_segment_open(ch->dir, name, RIP_FILE_CLAIMS, 1, out);
+    int rc = rip_segment_open(ch->place.dir, name, RIP_FILE_CLAIMS, 1, out);
     if (rc != 0) {
         return rc;
     }
@@ -64,7 +64,7 @@ int rip_claims_open(struct rip_channel *ch, uint64_t group, uint64_t lane, uint6
 void rip_claims_remove(struct rip_channel *ch, uint64_t group, uint64_t lane) {
     char name[64];
     name_of(group, lane, name);
-    unlinkat(ch->dir, name, 0); /* not there: a group that does not compete */
+    unlinkat(ch->place.dir, name, 0); /* not there: a group that does not compete */
 }
 
 static uint64_t seq_of(uint64_t word) { return word >> RIP_CLAIM_SEQ_SHIFT; }

@@ -85,7 +85,7 @@ int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *
             }
         }
         uint64_t seq = rx->next++;
-        if (!rip_claim(rx->claims, rx->slots, seq, c->ch.member, &redelivered)) {
+        if (!rip_claim(rx->claims, rx->slots, seq, c->ch.place.member, &redelivered)) {
             continue;
         }
         rx->gap += gap_before(c, rx, seq);
@@ -279,31 +279,31 @@ int rip_consumer_open(const char *channel, const char *group, uint32_t how, enum
     }
     rc = rip_group_join(c, group, how, holder);
     if (rc != 0) {
-        if (c->ch.member != RIP_NO_MEMBER) {
-            rip_member_leave(&c->ch, c->ch.member);
+        if (c->ch.place.member != RIP_NO_MEMBER) {
+            rip_member_leave(&c->ch, c->ch.place.member);
         }
         rip_channel_leave(&c->ch);
         rip_consumer_free(c);
         return rc;
     }
-    rip_unlock(&c->ch);
+    rip_unlock(&c->ch.place);
     c->joined = 1;
     *out = c;
     return 0;
 }
 
 int rip_consumer_close(struct rip_consumer *c) {
-    int rc = rip_check(&c->ch);
+    int rc = rip_check(&c->ch.place);
     if (rc != 0) {
         return rc == -ESHUTDOWN ? 0 : rc;
     }
-    c->ch.state = RIP_CLOSED;
-    rc = rip_lock(&c->ch);
+    c->ch.place.state = RIP_CLOSED;
+    rc = rip_lock(&c->ch.place);
     if (rc != 0) { /* as in rip_producer_close */
         rip_channel_abandon(&c->ch);
         return rc;
     }
-    if (rip_member_leave(&c->ch, c->ch.member) != 0) {
+    if (rip_member_leave(&c->ch, c->ch.place.member) != 0) {
         rip_channel_abandon(&c->ch); /* others find us dead, and what we hold */
         return 0;
     }
@@ -326,7 +326,7 @@ uint64_t rip_message_time(const struct rip_rx *lane, uint64_t ticks) { return ri
 /* ---- the same for C programs, where a wait may keep the handle to itself ---- */
 
 int rip_peek(struct rip_consumer *c, struct rip_message *message) {
-    int rc = rip_check(&c->ch);
+    int rc = rip_check(&c->ch.place);
     rc = rc ? rc : rip_rx_peek(c, message);
     return rc == 0 ? -EAGAIN : rc;
 }
@@ -334,13 +334,13 @@ int rip_peek(struct rip_consumer *c, struct rip_message *message) {
 void rip_take(struct rip_consumer *c, const struct rip_message *message) { rip_rx_take(c, message); }
 
 void rip_release(struct rip_consumer *c, const struct rip_message *message) {
-    if (c->ch.state == RIP_OPEN) {
+    if (c->ch.place.state == RIP_OPEN) {
         rip_rx_release(message->lane, message->seq);
     }
 }
 
 static int wait_message(struct rip_consumer *c, const struct rip_filter *filter, uint64_t deadline) {
-    int rc = rip_check(&c->ch);
+    int rc = rip_check(&c->ch.place);
     if (rc != 0) {
         return rc;
     }
@@ -379,7 +379,7 @@ static int take_next(struct rip_consumer *c, struct rip_filter *filter, struct r
 
 static int take_latest(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
     (void)filter;
-    int rc = rip_check(&c->ch);
+    int rc = rip_check(&c->ch.place);
     rc = rc ? rc : rip_rx_latest(c, message);
     return rc == 0 ? -EAGAIN : rc;
 }

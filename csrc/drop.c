@@ -97,7 +97,7 @@ static int open_claims(struct rip_producer *p, uint32_t g, uint64_t id, struct r
     uint64_t slots;
     int rc = rip_claims_find(&p->ch, id, rip_lane_id(p->entry), &slots, out);
     if (rc == -ENOENT) {
-        rc = rip_lock(&p->ch);
+        rc = rip_lock(&p->ch.place);
         if (rc != 0) {
             return rc;
         }
@@ -105,7 +105,7 @@ static int open_claims(struct rip_producer *p, uint32_t g, uint64_t id, struct r
         int there = atomic_load_explicit(&control->groups_active, memory_order_relaxed) >> g & 1;
         rc = there && rip_group_id(control, g) == id ? rip_claims_open(&p->ch, id, rip_lane_id(p->entry), slots, out)
                                                      : -ENOENT;
-        rip_unlock(&p->ch);
+        rip_unlock(&p->ch.place);
     }
     if (rc == 0 && slots != p->slots) {
         rip_segment_close(out);

@@ -43,7 +43,7 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
     }
     memset(rx, 0, sizeof *rx);
     rx->claims_segment.fd = -1;
-    int rc = rip_segment_open(c->ch.dir, name, RIP_FILE_LANE, 0, &rx->segment);
+    int rc = rip_segment_open(c->ch.place.dir, name, RIP_FILE_LANE, 0, &rx->segment);
     if (rc != 0) {
         free(rx);
         return rc;
@@ -166,10 +166,10 @@ int rip_rescan(struct rip_consumer *c) {
 }
 
 static void try_retire(struct rip_consumer *c, struct rip_rx *rx) {
-    if (!rx->tried && rx->held == rx->tail && rip_try_lock(&c->ch) == 0) {
+    if (!rx->tried && rx->held == rx->tail && rip_try_lock(&c->ch.place) == 0) {
         rx->tried = 1;
         rip_lanes_retire(&c->ch);
-        rip_unlock(&c->ch);
+        rip_unlock(&c->ch.place);
     }
 }
 
@@ -220,9 +220,9 @@ int rip_rx_pending(struct rip_consumer *c) {
 }
 
 int rip_look_at_lanes(struct rip_consumer *c) {
-    if (RIP_UNLIKELY(!is_up_to_date(c)) && rip_try_lock(&c->ch) == 0) {
+    if (RIP_UNLIKELY(!is_up_to_date(c)) && rip_try_lock(&c->ch.place) == 0) {
         int rc = rip_rescan(c);
-        rip_unlock(&c->ch);
+        rip_unlock(&c->ch.place);
         return rc;
     }
     return 0;

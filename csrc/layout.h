@@ -96,6 +96,12 @@ struct rip_cursor { /* written by the group only; where members compete, by comp
 #define RIP_FENCE_LANE (1u << 31)
 #define RIP_FENCE_GROUPS (UINT64_C(1) << 63)
 
+/* How every file that is called control begins. */
+struct rip_common {
+    struct rip_identity identity;
+    alignas(128) _Atomic uint32_t removed; /* written under the table lock */
+};
+
 struct rip_control {
     struct rip_identity identity;
     alignas(128) _Atomic uint32_t removed;       /* this line is written under the table lock */
@@ -166,7 +172,7 @@ static_assert(sizeof(struct rip_lane_entry) == 128 && offsetof(struct rip_lane_e
 static_assert(offsetof(struct rip_lane_entry, floor) == 16 && offsetof(struct rip_lane_entry, bell) == 68, "ABI");
 static_assert(sizeof(struct rip_group_entry) == 128 && offsetof(struct rip_group_entry, bell) == 64, "ABI");
 static_assert(sizeof(struct rip_cursor) == 64, "ABI");
-static_assert(offsetof(struct rip_control, removed) == 128, "ABI");
+static_assert(offsetof(struct rip_common, removed) == 128 && offsetof(struct rip_control, removed) == 128, "ABI");
 static_assert(offsetof(struct rip_control, lanes_changed) == 256, "ABI");
 static_assert(offsetof(struct rip_control, groups_active) == 264, "ABI");
 static_assert(offsetof(struct rip_control, groups_begun) == 272, "ABI");

@@ -59,7 +59,7 @@ static void look_at_members(struct rip_channel *ch, struct rip_look *look, const
 }
 
 int rip_look(const char *channel, struct rip_look *look) {
-    struct rip_channel ch = {.state = RIP_OPEN};
+    struct rip_channel ch = {.place.state = RIP_OPEN};
     uint64_t tails[RIP_MAX_LANES], froms[RIP_MAX_LANES];
     int32_t places[RIP_MAX_GROUPS];
     memset(look, 0, sizeof *look);
@@ -74,7 +74,7 @@ int rip_look(const char *channel, struct rip_look *look) {
 }
 
 int rip_remove(const char *channel, int32_t *holder) {
-    struct rip_channel ch = {.state = RIP_OPEN};
+    struct rip_channel ch = {.place.state = RIP_OPEN};
     *holder = 0;
     int rc = rip_channel_enter(&ch, channel, 0, 0);
     if (rc != 0) {
@@ -87,14 +87,14 @@ int rip_remove(const char *channel, int32_t *holder) {
         }
     }
     if (rc == 0) {
-        rip_channel_remove(&ch);
+        rip_place_remove(&ch.place);
     }
     rip_channel_unmap(&ch);
     return rc;
 }
 
 int rip_remove_group(const char *channel, const char *group, int32_t *holder) {
-    struct rip_channel ch = {.state = RIP_OPEN};
+    struct rip_channel ch = {.place.state = RIP_OPEN};
     *holder = 0;
     int rc = rip_channel_enter(&ch, channel, 0, 0);
     if (rc == 0) {

@@ -24,7 +24,7 @@ int rip_rx_try(struct rip_consumer *c, struct rip_message *message) {
     struct rip_rx *rx = message->lane;
     int redelivered = 0;
     if (rx->claims) {
-        if (!rip_claim(rx->claims, rx->slots, message->seq, c->ch.member, &redelivered)) {
+        if (!rip_claim(rx->claims, rx->slots, message->seq, c->ch.place.member, &redelivered)) {
             return 0;
         }
         message->flags = redelivered ? RIP_REDELIVERED : 0;
@@ -178,13 +178,13 @@ void rip_rx_give_back(struct rip_consumer *c, const struct rip_message *message)
 void rip_search(struct rip_consumer *c, struct rip_filter *filter) { filter->search = ++c->searches; }
 
 int rip_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
-    int rc = rip_check(&c->ch);
+    int rc = rip_check(&c->ch.place);
     rc = rc ? rc : rip_rx_match(c, filter, message);
     return rc == 0 ? -EAGAIN : rc;
 }
 
 void rip_give_back(struct rip_consumer *c, const struct rip_message *message) {
-    if (rip_check(&c->ch) == 0) {
+    if (rip_check(&c->ch.place) == 0) {
         rip_rx_give_back(c, message);
     }
 }

@@ -13,7 +13,7 @@ static uint64_t power_of_two(uint64_t n) {
 }
 
 static int make_lane(struct rip_producer *p, uint64_t capacity, uint32_t mode) {
-    int rc = rip_segment_make(p->ch.dir, rip_lane_size(p->slots, capacity), mode, &p->segment);
+    int rc = rip_segment_make(p->ch.place.dir, rip_lane_size(p->slots, capacity), mode, &p->segment);
     if (rc != 0) {
         return rc;
     }
@@ -56,10 +56,10 @@ static int join(struct rip_producer *p) {
         atomic_store_explicit(&control->cursors[g][i].held, 0, memory_order_release); /* pairs with rip_rx_look */
     }
     atomic_store_explicit(&entry->bell_of, 0, memory_order_relaxed);
-    control->members[p->ch.member].index = i;
+    control->members[p->ch.place.member].index = i;
     char name[32];
     rip_lane_name(rip_lane_id(entry), name);
-    int rc = rip_segment_name(p->ch.dir, &p->segment, name);
+    int rc = rip_segment_name(p->ch.place.dir, &p->segment, name);
     if (rc != 0) {
         return rc;
     }
@@ -106,9 +106,9 @@ int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, en
     }
     rc = rip_member_join(&p->ch, RIP_A_PRODUCER, RIP_NO_LANE);
     if (rc == 0) {
-        rip_unlock(&p->ch); /* allocating can take long; our membership keeps the channel */
+        rip_unlock(&p->ch.place); /* allocating can take long; our membership keeps the channel */
         rc = make_lane(p, rip_round_up(capacity, RIP_PAGE), mode);
-        int locked = rip_lock(&p->ch);
+        int locked = rip_lock(&p->ch.place);
         rc = rc ? rc : locked;
     }
     if (rc == 0) {
@@ -121,7 +121,7 @@ int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, en
         rip_producer_free(p);
         return rc;
     }
-    rip_unlock(&p->ch);
+    rip_unlock(&p->ch.place);
     *out = p;
     return 0;
 }
@@ -249,23 +249,23 @@ int rip_declare(struct rip_producer *p, const char *group) {
     if (!rip_is_group_name(group)) {
         return -EINVAL;
     }
-    int rc = rip_check(&p->ch);
-    rc = rc ? rc : rip_lock(&p->ch);
+    int rc = rip_check(&p->ch.place);
+    rc = rc ? rc : rip_lock(&p->ch.place);
     if (rc == 0) {
         rip_reap(&p->ch);
         rc = rip_group_declare(&p->ch, group);
-        rip_unlock(&p->ch);
+        rip_unlock(&p->ch.place);
     }
     return rc;
 }
 
 int rip_producer_close(struct rip_producer *p) {
-    int rc = rip_check(&p->ch);
+    int rc = rip_check(&p->ch.place);
     if (rc != 0) {
         return rc == -ESHUTDOWN ? 0 : rc;
     }
-    p->ch.state = RIP_CLOSED;
-    rc = rip_lock(&p->ch);
+    p->ch.place.state = RIP_CLOSED;
+    rc = rip_lock(&p->ch.place);
     if (rc != 0) { /* our membership ends with our descriptors, and the next member to look reaps it */
         rip_channel_abandon(&p->ch);
         return rc;
@@ -291,7 +291,7 @@ void rip_producer_free(struct rip_producer *p) {
 /* ---- the same for C programs, where a wait may keep the handle to itself ---- */
 
 int rip_reserve(struct rip_producer *p, uint64_t length, unsigned char **payload) {
-    int rc = rip_check(&p->ch);
+    int rc = rip_check(&p->ch.place);
     rc = rc ? rc : rip_tx_reserve(p, length, payload);
     if (rc == -ENOBUFS) {
         rip_tx_refuse(p);
@@ -300,7 +300,7 @@ int rip_reserve(struct rip_producer *p, uint64_t length, unsigned char **payload
 }
 
 int rip_publish(struct rip_producer *p, uint64_t length, uint32_t type, uint8_t kind) {
-    int rc = rip_check(&p->ch);
+    int rc = rip_check(&p->ch.place);
     if (rc == 0) {
         rip_tx_stamp(p);
         rip_tx_commit(p, length, type, kind);
@@ -311,7 +311,7 @@ int rip_publish(struct rip_producer *p, uint64_t length, uint32_t type, uint8_t 
 
 int rip_wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline) {
     struct rip_watch watch;
-    int rc = rip_check(&p->ch);
+    int rc = rip_check(&p->ch.place);
     if (rc != 0) {
         return rc;
     }

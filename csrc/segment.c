@@ -139,6 +139,14 @@ int rip_segment_open(int dir, const char *name, enum rip_file file, int write, s
     if (fd < 0) {
         return -errno;
     }
+    int rc = rip_segment_take(fd, file, write, out);
+    if (rc != 0) {
+        rip_segment_close_fd(out);
+    }
+    return rc;
+}
+
+int rip_segment_take(int fd, enum rip_file file, int write, struct rip_segment *out) {
     struct stat st;
     struct rip_identity identity = {0};
     int rc = 0;
@@ -153,13 +161,7 @@ int rip_segment_open(int dir, const char *name, enum rip_file file, int write, s
         rc = -EBADMSG;
     }
     *out = (struct rip_segment){.size = identity.size, .fd = fd};
-    if (rc == 0) {
-        rc = map(out, write);
-    }
-    if (rc != 0) {
-        rip_segment_close_fd(out);
-    }
-    return rc;
+    return rc ? rc : map(out, write);
 }
 
 void rip_segment_close_fd(struct rip_segment *segment) {

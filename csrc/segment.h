@@ -19,7 +19,9 @@ void rip_dir_remove(int dir, const char *channel);
 int rip_segment_make(int dir, uint64_t size, uint32_t mode, struct rip_segment *out);
 /* Gives it its name, whole: -EEXIST if the name is taken. */
 int rip_segment_name(int dir, const struct rip_segment *segment, const char *name);
-/* Opens and checks identity and size. write: 1 maps it for writing too. */
+/* Checks identity and size, and maps it. write: 1 for writing too. */
+int rip_segment_take(int fd, enum rip_file file, int write, struct rip_segment *out);
+/* The same for a file that has a name. */
 int rip_segment_open(int dir, const char *name, enum rip_file file, int write, struct rip_segment *out);
 void rip_segment_close_fd(struct rip_segment *segment); /* the mapping is enough from here on */
 void rip_segment_close(struct rip_segment *segment);

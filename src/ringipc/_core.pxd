@@ -98,12 +98,17 @@ cdef extern from "wait.h" nogil:
     int rip_watch_wait(const rip_watch *, uint64_t)
 
 
+cdef extern from "place.h" nogil:
+    struct rip_place:
+        pass
+    int rip_check(const rip_place *)
+
+
 cdef extern from "channel.h" nogil:
     struct rip_channel:
-        uint32_t state
+        rip_place place
         rip_spin spin
         void *bell
-    int rip_check(const rip_channel *)
     void rip_look_around(rip_channel *)
 
 

@@ -259,7 +259,7 @@ cdef class BaseProducer:
     @property
     def closed(self):
         """True after `close`, and in a forked child."""
-        return self.p is NULL or rip_check(&self.p.ch) != 0
+        return self.p is NULL or rip_check(&self.p.ch.place) != 0
 
     @cython.final
     cdef int look_around(self) except -1:
@@ -345,7 +345,7 @@ cdef class BaseProducer:
             if self.busy and self.await_turn(deadline):
                 return TIMED_OUT
             park_after(self.exiting)
-            rc = rip_check(&self.p.ch)
+            rc = rip_check(&self.p.ch.place)
             if rc == 0:
                 rip_room_watch(self.p, &watch)
                 rc = rip_tx_reserve(self.p, length, payload)
@@ -383,7 +383,7 @@ cdef class BaseProducer:
 
     @cython.final
     cdef inline int reserve_room(self, uint64_t length, object timeout, unsigned char **payload) except -1:
-        if cython.likely(self.p is not NULL and self.busy == NOBODY and rip_check(&self.p.ch) == 0):
+        if cython.likely(self.p is not NULL and self.busy == NOBODY and rip_check(&self.p.ch.place) == 0):
             if cython.likely(rip_tx_reserve(self.p, length, payload) == 0):
                 return 0
         return self.reserve_slow(length, timeout, payload)
@@ -621,7 +621,7 @@ cdef class BaseProducer:
             error.add_note(f"put_many: {done} of the messages went in before this")
             raise
         finally:
-            if self.p is not NULL and rip_check(&self.p.ch) == 0:
+            if self.p is not NULL and rip_check(&self.p.ch.place) == 0:
                 rip_tx_publish(self.p)
                 self.settle()
         return done
@@ -655,7 +655,7 @@ cdef class BaseProducer:
     @cython.critical_section
     def _commit(self, uint64_t length, uint32_t type):
         self.give_turn()
-        cdef int rc = rip_check(&self.p.ch)
+        cdef int rc = rip_check(&self.p.ch.place)
         if rc != 0:
             self._fail(rc, length)
         rip_tx_stamp(self.p)
@@ -678,7 +678,7 @@ cdef class BaseProducer:
         cdef int rc, waited = 0
         deadline_of(timeout, &deadline)
         while True:
-            rc = -ESHUTDOWN if self.p is NULL else rip_check(&self.p.ch)
+            rc = -ESHUTDOWN if self.p is NULL else rip_check(&self.p.ch.place)
             if rc != 0:
                 self._fail(rc, None)
             rip_room_watch(self.p, &watch)
@@ -799,7 +799,7 @@ cdef class BaseConsumer:
     @property
     def closed(self):
         """True after `close`, and in a forked child."""
-        return self.leaving or self.c is NULL or rip_check(&self.c.ch) != 0
+        return self.leaving or self.c is NULL or rip_check(&self.c.ch.place) != 0
 
     @cython.critical_section
     def fileno(self):
@@ -847,7 +847,7 @@ cdef class BaseConsumer:
     @cython.final
     cdef void let_go(self, rip_rx *lane, uint64_t seq) noexcept:
         self.holds -= 1
-        if rip_check(&self.c.ch) == 0:
+        if rip_check(&self.c.ch.place) == 0:
             rip_rx_release(lane, seq)
             self.settle()  # the end of a stream waits for what is held
             if self.leaving and self.holds == 0:
@@ -867,7 +867,7 @@ cdef class BaseConsumer:
     cdef inline int peek(self, rip_message *message, object timeout) except -1:
         """0 and the next message, not yet taken, or 1 when the time is up."""
         cdef int rc = 0
-        if cython.likely(self.c is not NULL and not self.leaving and rip_check(&self.c.ch) == 0):
+        if cython.likely(self.c is not NULL and not self.leaving and rip_check(&self.c.ch.place) == 0):
             rc = rip_rx_peek(self.c, message)
             if cython.likely(rc == 1):
                 return 0
@@ -889,7 +889,7 @@ cdef class BaseConsumer:
         while True:
             park_after(self.exiting)
             if rc == 0:  # else what the first look brought, which may be told only once
-                rc = -ESHUTDOWN if self.c is NULL or self.leaving else rip_check(&self.c.ch)
+                rc = -ESHUTDOWN if self.c is NULL or self.leaving else rip_check(&self.c.ch.place)
             if rc == 0:
                 rc = look(self.c, filter, message)
             if rc != 0 or waited == -ETIMEDOUT:
@@ -1028,7 +1028,7 @@ cdef class BaseConsumer:
         try:
             got.append(self.payload_of(hold, message.kind))
         except Exception:
-            if self.leaving or rip_check(&self.c.ch) != 0:
+            if self.leaving or rip_check(&self.c.ch.place) != 0:
                 raise
             hold.lane = NULL
             self.holds -= 1
@@ -1067,7 +1067,7 @@ cdef class BaseConsumer:
             self.c.watches += 1  # its lane stays mapped, whoever else uses this consumer meanwhile
             try:
                 liked = where(candidate)
-                if liked and rip_check(&self.c.ch) == 0 and rip_rx_try(self.c, &message):
+                if liked and rip_check(&self.c.ch.place) == 0 and rip_rx_try(self.c, &message):
                     candidate.redelivered = message.flags & RIP_REDELIVERED
                     candidate.missed = message.missed
                     candidate.hold.lane = message.lane
@@ -1075,7 +1075,7 @@ cdef class BaseConsumer:
                     self.settle()
                     return candidate
             except Exception:
-                if rip_check(&self.c.ch) != 0 or rip_rx_is_there(&message):
+                if rip_check(&self.c.ch.place) != 0 or rip_rx_is_there(&message):
                     raise
                 continue  # what where was shown had gone to another member, and may have been anything
             finally:
@@ -1167,7 +1167,7 @@ cdef class BaseConsumer:
         if self.peek(&message, timeout):
             self._fail(-ETIMEDOUT, timeout)
         got.append(self.receive(&message, False))
-        while len(got) < max and not self.leaving and rip_check(&self.c.ch) == 0:
+        while len(got) < max and not self.leaving and rip_check(&self.c.ch.place) == 0:
             if rip_rx_ready(self.c, &message) != 1:
                 break
             if message.kind == RIP_BYTES and self.copy != COPY_NEVER and message.length < LARGE:
@@ -1180,7 +1180,7 @@ cdef class BaseConsumer:
                 got.append(data)
             elif not self.receive_more(&message, got):
                 break
-        if lane is not NULL and rip_check(&self.c.ch) == 0:
+        if lane is not NULL and rip_check(&self.c.ch.place) == 0:
             rip_rx_tell(lane)
             self.settle()
         return got

@@ -690,7 +690,7 @@ static void place_is_taken_over(void) {
         while (stays->ch.control->members[3].role == RIP_NOBODY || lock.l_type != F_UNLCK) {
             CHECK(resume(opening, PTRACE_SYSCALL));
             lock = (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
-            CHECK_IS(fcntl(stays->ch.segment.fd, F_OFD_GETLK, &lock), 0);
+            CHECK_IS(fcntl(stays->ch.place.segment.fd, F_OFD_GETLK, &lock), 0);
         }
         run_to(closing, moments[i]);
         kill_and_wait(closing);

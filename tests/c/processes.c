@@ -187,7 +187,7 @@ static void waits_across_processes(void) {
 /* ---- killed ---- */
 
 /* A member looks for the dead every half second; these tests need not wait for that each time. */
-static void look_soon(struct rip_channel *ch) { ch->looked = 0; }
+static void look_soon(struct rip_channel *ch) { ch->place.looked = 0; }
 
 static _Noreturn void hang(void) {
     for (;;) {
@@ -477,7 +477,7 @@ static int opens_and_looks(void *argument) {
         struct rip_producer *p = open_producer("c", RIP_PAGE << (i % 8), 4);
         struct stat file, ours;
         CHECK_IS(stat(path_of("c", "control"), &file) ? errno : 0, 0);
-        CHECK_IS(fstat(p->ch.segment.fd, &ours), 0);
+        CHECK_IS(fstat(p->ch.place.segment.fd, &ours), 0);
         CHECK_IS(file.st_ino, ours.st_ino); /* or nobody would find us */
         close_producer(p);
     }

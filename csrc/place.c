@@ -1,0 +1,303 @@
+#include "place.h"
+#include "wait.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOOK_EVERY_NS UINT64_C(500000000)
+
+__attribute__((cold)) int rip_refuse(const struct rip_place *place) {
+    return place->state == RIP_FORKED ? -ECHILD : -ESHUTDOWN;
+}
+
+/* ---- all handles of this process ---- */
+
+static pthread_mutex_t handles_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct rip_place *handles;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void list(struct rip_place *place) {
+    place->listed = 1;
+    place->prev = NULL;
+    place->next = handles;
+    if (handles) {
+        handles->prev = place;
+    }
+    handles = place;
+}
+
+static void unlist(struct rip_place *place) {
+    if (!place->listed) {
+        return;
+    }
+    place->listed = 0;
+    if (place->prev) {
+        place->prev->next = place->next;
+    } else {
+        handles = place->next;
+    }
+    if (place->next) {
+        place->next->prev = place->prev;
+    }
+}
+
+static void before_fork(void) { pthread_mutex_lock(&handles_lock); }
+
+static void in_parent(void) { pthread_mutex_unlock(&handles_lock); }
+
+/* An inherited descriptor would keep the parent's locks after its death. */
+static void in_child(void) {
+    struct rip_place *place = handles;
+    handles = NULL;
+    while (place) {
+        struct rip_place *next = place->next;
+        place->listed = 0;
+        place->state = RIP_FORKED;
+        place->forked(place);
+        place = next;
+    }
+    rip_fence_forget();
+    pthread_mutex_unlock(&handles_lock);
+}
+
+static void install(void) { pthread_atfork(before_fork, in_parent, in_child); }
+
+void rip_fork_hold(void) {
+    pthread_once(&once, install);
+    pthread_mutex_lock(&handles_lock);
+}
+
+void rip_fork_allow(void) { pthread_mutex_unlock(&handles_lock); }
+
+static void close_fds(struct rip_place *place) {
+    rip_segment_close_fd(&place->segment); /* the last descriptor of its description: every lock of ours goes with it */
+    if (place->dir >= 0) {
+        close(place->dir);
+        place->dir = -1;
+    }
+}
+
+void rip_place_shut(struct rip_place *place) { close_fds(place); }
+
+void rip_place_let_go(struct rip_place *place) {
+    rip_fork_hold();
+    unlist(place);
+    close_fds(place);
+    rip_fork_allow();
+}
+
+void rip_place_unmap(struct rip_place *place) {
+    rip_place_let_go(place);
+    rip_segment_close(&place->segment);
+}
+
+/* Locks live as long as their open file description, and a mapping keeps that too: one that a forked child inherits would keep our
+ * locks after our death. So the description that locks is another one than the one that is mapped. */
+static int open_anew(int fd) {
+    char path[48];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int anew = open(path, O_RDWR | O_CLOEXEC);
+    return anew < 0 ? -errno : anew;
+}
+
+void rip_place_reopen(struct rip_place *place) {
+    int anew = open_anew(place->segment.fd);
+    rip_segment_close_fd(&place->segment);
+    place->segment.fd = anew < 0 ? -1 : anew;
+    place->member = RIP_NO_MEMBER;
+    list(place);
+}
+
+/* ---- opening ---- */
+
+static int make_control(int dir, enum rip_file file, uint64_t size, uint32_t mode) {
+    struct rip_segment made;
+    int rc = rip_segment_make(dir, size, mode, &made);
+    if (rc != 0) {
+        return rc;
+    }
+    *(struct rip_identity *)made.at = (struct rip_identity){RIP_MAGIC, RIP_ABI, (uint32_t)file, size};
+    rc = rip_segment_name(dir, &made, "control");
+    rip_segment_close(&made);
+    return rc == -EEXIST ? 0 : rc; /* another process was quicker: its control is as good */
+}
+
+static int open_for_locks(struct rip_place *place) {
+    int fd = openat(place->dir, "control", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
+    }
+    struct stat mapped, opened;
+    if (fstat(place->segment.fd, &mapped) != 0 || fstat(fd, &opened) != 0 || mapped.st_ino != opened.st_ino ||
+        mapped.st_dev != opened.st_dev) {
+        close(fd);
+        return -ENOENT; /* removed between the two, and made anew */
+    }
+    rip_segment_close_fd(&place->segment);
+    place->segment.fd = fd;
+    place->mode = (uint32_t)mapped.st_mode & 0777u;
+    return 0;
+}
+
+static int open_fds(struct rip_place *place, enum rip_file file, uint64_t size, int make, uint32_t mode) {
+    place->segment = (struct rip_segment){.fd = -1};
+    place->dir = rip_dir_open(place->name, make);
+    if (place->dir < 0) {
+        return place->dir;
+    }
+    int rc = rip_segment_open(place->dir, "control", file, 1, &place->segment);
+    if (rc == -ENOENT && make) {
+        rc = make_control(place->dir, file, size, mode);
+        if (rc == 0) {
+            rc = rip_segment_open(place->dir, "control", file, 1, &place->segment);
+        }
+    }
+    if (rc == 0 && place->segment.size != size) {
+        rc = -EBADMSG;
+    }
+    return rc ? rc : open_for_locks(place);
+}
+
+static _Atomic uint32_t *removed(struct rip_place *place) {
+    return &((struct rip_common *)place->segment.at)->removed; /* relaxed everywhere: under the lock */
+}
+
+static int enter_once(struct rip_place *place, enum rip_file file, uint64_t size, int make, uint32_t mode) {
+    rip_fork_hold();
+    int rc = open_fds(place, file, size, make, mode);
+    list(place);
+    rip_fork_allow();
+    if (rc == 0) {
+        rc = rip_lock(place);
+    }
+    if (rc == 0 && atomic_load_explicit(removed(place), memory_order_relaxed)) {
+        struct stat st;
+        if (fstat(place->segment.fd, &st) == 0 && st.st_nlink > 0) { /* who removed it was killed on the way */
+            rip_dir_remove(place->dir, place->name);
+        }
+        rc = -ENOENT;
+    }
+    if (rc != 0) {
+        rip_place_unmap(place);
+    }
+    return rc;
+}
+
+/* A name is one plain part of a path. */
+static int check_name(const char *name) {
+    if (strlen(name) > RIP_MAX_CHANNEL_NAME) {
+        return -ENAMETOOLONG;
+    }
+    return name[0] == '\0' || name[0] == '.' || strchr(name, '/') ? -EINVAL : 0;
+}
+
+int rip_place_enter(struct rip_place *place, const char *name, enum rip_file file, uint64_t size, int make,
+                    uint32_t mode) {
+    int bad = check_name(name);
+    if (bad) {
+        return bad;
+    }
+    strcpy(place->name, name);
+    place->member = RIP_NO_MEMBER;
+    int rc = -ENOENT;
+    for (int tries = 0; tries < 100; tries++) {
+        rc = enter_once(place, file, size, make, mode);
+        if (rc != -ENOENT || !make) { /* making: the last member may have removed it under us; then make it anew */
+            break;
+        }
+    }
+    return rc;
+}
+
+int rip_place_adopt(struct rip_place *place, int fd, enum rip_file file, uint64_t size) {
+    place->name[0] = '\0';
+    place->member = RIP_NO_MEMBER;
+    place->dir = -1;
+    rip_fork_hold();
+    int rc = rip_segment_take(fd, file, 1, &place->segment);
+    place->segment.fd = -1;
+    if (rc == 0 && place->segment.size != size) {
+        rc = -EBADMSG;
+    }
+    if (rc == 0) {
+        rc = place->segment.fd = open_anew(fd);
+        rc = rc < 0 ? rc : 0;
+    }
+    list(place);
+    rip_fork_allow();
+    if (rc == 0) {
+        rc = rip_lock(place);
+    }
+    if (rc != 0) {
+        rip_place_unmap(place);
+    }
+    return rc;
+}
+
+int rip_place_make(struct rip_place *place, enum rip_file file, uint64_t size) {
+    int fd = memfd_create("ringipc", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0) {
+        return -errno;
+    }
+    struct rip_identity identity = {RIP_MAGIC, RIP_ABI, (uint32_t)file, size};
+    int rc = -posix_fallocate(fd, 0, (off_t)size);
+    if (rc == 0 && (pwrite(fd, &identity, sizeof identity, 0) != sizeof identity ||
+                    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)) {
+        rc = -errno;
+    }
+    rc = rc ? rc : rip_place_adopt(place, fd, file, size);
+    close(fd);
+    return rc;
+}
+
+void rip_place_remove(struct rip_place *place) {
+    atomic_store_explicit(removed(place), 1, memory_order_relaxed);
+    rip_dir_remove(place->dir, place->name);
+}
+
+/* ---- locks ---- */
+
+static int lock_byte(int fd, int command, short type, off_t byte) {
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+    return fcntl(fd, command, &lock) == 0 ? 0 : -errno;
+}
+
+int rip_lock(struct rip_place *place) {
+    int rc;
+    do {
+        rc = lock_byte(place->segment.fd, F_OFD_SETLKW, F_WRLCK, 0);
+    } while (rc == -EINTR); /* held for microseconds, and let go by the kernel if its holder dies */
+    return rc;
+}
+
+int rip_try_lock(struct rip_place *place) { return lock_byte(place->segment.fd, F_OFD_SETLK, F_WRLCK, 0); }
+
+void rip_unlock(struct rip_place *place) { lock_byte(place->segment.fd, F_OFD_SETLK, F_UNLCK, 0); }
+
+int rip_member_lock(struct rip_place *place, uint32_t member) {
+    return lock_byte(place->segment.fd, F_OFD_SETLK, F_WRLCK, 1 + (off_t)member);
+}
+
+void rip_member_unlock(struct rip_place *place, uint32_t member) {
+    lock_byte(place->segment.fd, F_OFD_SETLK, F_UNLCK, 1 + (off_t)member);
+}
+
+int rip_is_dead(struct rip_place *place, uint32_t member) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 1 + (off_t)member, .l_len = 1};
+    return fcntl(place->segment.fd, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_UNLCK;
+}
+
+uint32_t rip_pid_namespace(void) {
+    struct stat st;
+    return stat("/proc/self/ns/pid", &st) == 0 ? (uint32_t)st.st_ino : 0;
+}
+
+int rip_is_time_to_look(struct rip_place *place) {
+    return place->state == RIP_OPEN && rip_now() - place->looked > LOOK_EVERY_NS && rip_try_lock(place) == 0;
+}

@@ -1,0 +1,64 @@
+/* A handle's place in something shared that has a name: its directory, the control file, the lock on it, a member's byte of it.
+ *
+ * A member is alive while its byte of the control file is locked. The lock is an open-file-description lock (Linux 3.15): the kernel
+ * lets it go when the process ends, however it ends; nobody asks about pids. Byte 0 is the table lock. */
+#ifndef RIP_PLACE_H
+#define RIP_PLACE_H
+
+#include "segment.h"
+
+#define RIP_NO_MEMBER UINT32_MAX
+
+enum rip_place_state { RIP_OPEN, RIP_CLOSED, RIP_FORKED };
+
+struct rip_place {
+    uint32_t state;             /* enum rip_place_state; RIP_FORKED is set in a forked child, from its fork handler */
+    int dir;                    /* -1: it has no name */
+    struct rip_segment segment; /* control; its descriptor is the one that holds our locks */
+    uint32_t mode;              /* of its files */
+    uint32_t member;            /* our entry, or RIP_NO_MEMBER */
+    uint64_t looked;            /* when this handle last looked for the dead, nanoseconds */
+    void (*forked)(struct rip_place *place); /* in a forked child: lets go of what is the parent's */
+    struct rip_place *prev, *next;           /* all handles of this process, for the fork handler */
+    uint32_t listed;                         /* among them */
+    char name[RIP_MAX_CHANNEL_NAME + 1];
+};
+
+/* 0 if a handle may be used, else -ESHUTDOWN or -ECHILD. */
+int rip_refuse(const struct rip_place *place);
+static inline int rip_check(const struct rip_place *place) {
+    return __builtin_expect(place->state == RIP_OPEN, 1) ? 0 : rip_refuse(place);
+}
+
+/* Opens the control file, of this kind and size, and makes it, all zero, if make. On success the table lock is held. forked is set
+ * before. */
+int rip_place_enter(struct rip_place *place, const char *name, enum rip_file file, uint64_t size, int make,
+                    uint32_t mode);
+/* Makes one without a name, or takes one from a descriptor that another process has made; fd stays the caller's. */
+int rip_place_make(struct rip_place *place, enum rip_file file, uint64_t size);
+int rip_place_adopt(struct rip_place *place, int fd, enum rip_file file, uint64_t size);
+/* The fork handler's, for a place that a child can take anew: a description of its own, without the parent's locks. */
+void rip_place_reopen(struct rip_place *place);
+void rip_place_shut(struct rip_place *place);   /* the fork handler's, for all others */
+void rip_place_remove(struct rip_place *place); /* from the file system; the lock must be held */
+void rip_place_let_go(struct rip_place *place); /* of every descriptor, and with them of every lock; it stays mapped */
+void rip_place_unmap(struct rip_place *place);
+
+int rip_lock(struct rip_place *place);     /* waits */
+int rip_try_lock(struct rip_place *place); /* -EAGAIN if another member has it */
+void rip_unlock(struct rip_place *place);
+
+int rip_member_lock(struct rip_place *place, uint32_t member); /* -EAGAIN if a live member has it */
+void rip_member_unlock(struct rip_place *place, uint32_t member);
+int rip_is_dead(struct rip_place *place, uint32_t member);
+uint32_t rip_pid_namespace(void); /* of this process */
+
+/* Is it time to look for the dead? 1, at most every half second, and not while another member has the lock; then the lock is held. */
+int rip_is_time_to_look(struct rip_place *place);
+
+/* No fork comes between hold and allow: a child would inherit descriptors that no handle in the list has; adding and removing are done
+ * there. */
+void rip_fork_hold(void);
+void rip_fork_allow(void);
+
+#endif

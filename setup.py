@@ -6,20 +6,26 @@ import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-core = Extension(
-    "ringipc._core",
-    sources=["src/ringipc/_core.pyx", *sorted(glob("csrc/*.c"))],
-    depends=sorted(glob("csrc/*.h")),
-    include_dirs=["csrc", numpy.get_include()],
-    define_macros=[("_GNU_SOURCE", "1"), ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-    # The generated C cannot stand the strict flags; the Makefile's ctest builds csrc with those.
-    extra_compile_args=["-std=c11", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden", "-pthread"],
-    extra_link_args=["-pthread"],
-)
+FLOOR = {f"csrc/{name}.c" for name in ("place", "segment", "wait_linux")}  # what both modules stand on
+SYNC = {f"csrc/{name}.c" for name in ("sync", "semaphore", "event", "barrier")}
+
+
+def skin(name: str, core: set[str]) -> Extension:
+    return Extension(
+        f"ringipc.{name}",
+        sources=[f"src/ringipc/{name}.pyx", *sorted(core)],
+        depends=sorted(glob("csrc/*.h")),
+        include_dirs=["csrc", numpy.get_include()],
+        define_macros=[("_GNU_SOURCE", "1"), ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        # The generated C cannot stand the strict flags; the Makefile's ctest builds csrc with those.
+        extra_compile_args=["-std=c11", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden", "-pthread"],
+        extra_link_args=["-pthread"],
+    )
+
 
 setup(
     ext_modules=cythonize(
-        [core],
+        [skin("_core", set(glob("csrc/*.c")) - SYNC), skin("_sync", FLOOR | SYNC)],
         build_dir="build",
         compiler_directives={
             "language_level": 3,

@@ -34,7 +34,7 @@
 #define RIP_MAX_SLOTS (UINT64_C(1) << 26)
 #define RIP_MAX_CAPACITY (UINT64_C(1) << 46)
 
-enum rip_file { RIP_FILE_CONTROL = 1, RIP_FILE_LANE = 2, RIP_FILE_CLAIMS = 3 };
+enum rip_file { RIP_FILE_CONTROL = 1, RIP_FILE_LANE = 2, RIP_FILE_CLAIMS = 3, RIP_FILE_SYNC = 4 };
 
 struct rip_identity {
     uint64_t magic;
@@ -96,11 +96,7 @@ struct rip_cursor { /* written by the group only; where members compete, by comp
 #define RIP_FENCE_LANE (1u << 31)
 #define RIP_FENCE_GROUPS (UINT64_C(1) << 63)
 
-/* How every file that is called control begins. */
-struct rip_common {
-    struct rip_identity identity;
-    alignas(128) _Atomic uint32_t removed; /* written under the table lock */
-};
+#define RIP_REMOVED_AT 128 /* of every file that is called control */
 
 struct rip_control {
     struct rip_identity identity;
@@ -163,6 +159,45 @@ struct rip_claims {
     alignas(128) _Atomic uint64_t words[];      /* [slots]; claims.h says what is in one */
 };
 
+/* ---- what processes share to wait for each other: the control file of a semaphore, lock, event or barrier ---- */
+
+#define RIP_MAX_SEATS 255u /* handles that have it open */
+#define RIP_MAX_WAITERS 256u
+
+struct rip_seat { /* of a handle; byte 1 + i of the file is locked by seat i while it lives */
+    alignas(RIP_LINE) _Atomic uint32_t taken; /* written under the table lock */
+    int32_t pid;                              /* to be shown to people */
+    _Atomic uint64_t held;   /* units, and by which change; written by the handle, or by who ends a change of its own */
+    _Atomic uint64_t intent; /* what held becomes with the next change; written by the handle, before it */
+};
+
+struct rip_waiter {                    /* who waits for units */
+    alignas(32) _Atomic uint64_t turn; /* its number and how many it wants, or 0; written by the owner */
+    _Atomic uint32_t owner;            /* 1 + its seat; taken by compare-and-swap, given back by the owner */
+    _Atomic uint32_t asleep;           /* RIP_ASLEEP: set by the owner, cleared by who wakes it */
+    _Atomic uint32_t bell;             /* the word that it sleeps on */
+};
+
+struct rip_sync_file {
+    struct rip_identity identity;
+    uint32_t kind;                         /* enum rip_sync_kind; written last, under the table lock */
+    uint32_t value;                        /* units at the start, or parties */
+    alignas(128) _Atomic uint32_t removed; /* written under the table lock */
+    alignas(
+        128) _Atomic uint64_t word; /* all that matters, see semaphore.c, event.c and barrier.c; by compare-and-swap */
+    _Atomic uint64_t turns;         /* numbers given to waiters */
+    _Atomic uint32_t top;           /* waiters beyond have never been */
+    alignas(128) _Atomic uint32_t asleep;                       /* somebody waits for an event or at a barrier */
+    _Atomic uint32_t bell;                                      /* the word that they sleep on */
+    alignas(RIP_PAGE) struct rip_seat seats[RIP_MAX_SEATS + 1]; /* the last one is spare */
+    struct rip_waiter waiters[RIP_MAX_WAITERS];
+};
+
+static_assert(offsetof(struct rip_sync_file, removed) == RIP_REMOVED_AT &&
+                  offsetof(struct rip_sync_file, word) == 256 && offsetof(struct rip_sync_file, asleep) == 384 &&
+                  offsetof(struct rip_sync_file, seats) == 4096 && sizeof(struct rip_sync_file) == 28672,
+              "ABI");
+static_assert(sizeof(struct rip_seat) == 64 && sizeof(struct rip_waiter) == 32, "ABI");
 static_assert(offsetof(struct rip_claims, returned) == 128 && offsetof(struct rip_claims, dropped) == 192 &&
                   offsetof(struct rip_claims, words) == 256,
               "ABI");
@@ -172,7 +207,7 @@ static_assert(sizeof(struct rip_lane_entry) == 128 && offsetof(struct rip_lane_e
 static_assert(offsetof(struct rip_lane_entry, floor) == 16 && offsetof(struct rip_lane_entry, bell) == 68, "ABI");
 static_assert(sizeof(struct rip_group_entry) == 128 && offsetof(struct rip_group_entry, bell) == 64, "ABI");
 static_assert(sizeof(struct rip_cursor) == 64, "ABI");
-static_assert(offsetof(struct rip_common, removed) == 128 && offsetof(struct rip_control, removed) == 128, "ABI");
+static_assert(offsetof(struct rip_control, removed) == RIP_REMOVED_AT, "ABI");
 static_assert(offsetof(struct rip_control, lanes_changed) == 256, "ABI");
 static_assert(offsetof(struct rip_control, groups_active) == 264, "ABI");
 static_assert(offsetof(struct rip_control, groups_begun) == 272, "ABI");

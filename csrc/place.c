@@ -106,6 +106,8 @@ static int open_anew(int fd) {
     return anew < 0 ? -errno : anew;
 }
 
+int rip_place_dup(const struct rip_place *place) { return open_anew(place->segment.fd); }
+
 void rip_place_reopen(struct rip_place *place) {
     int anew = open_anew(place->segment.fd);
     rip_segment_close_fd(&place->segment);
@@ -165,7 +167,8 @@ static int open_fds(struct rip_place *place, enum rip_file file, uint64_t size, 
 }
 
 static _Atomic uint32_t *removed(struct rip_place *place) {
-    return &((struct rip_common *)place->segment.at)->removed; /* relaxed everywhere: under the lock */
+    return (_Atomic uint32_t *)(void *)((char *)place->segment.at +
+                                        RIP_REMOVED_AT); /* relaxed everywhere: under the lock */
 }
 
 static int enter_once(struct rip_place *place, enum rip_file file, uint64_t size, int make, uint32_t mode) {

@@ -37,6 +37,8 @@ int rip_place_enter(struct rip_place *place, const char *name, enum rip_file fil
 /* Makes one without a name, or takes one from a descriptor that another process has made; fd stays the caller's. */
 int rip_place_make(struct rip_place *place, enum rip_file file, uint64_t size);
 int rip_place_adopt(struct rip_place *place, int fd, enum rip_file file, uint64_t size);
+/* A descriptor of the control file for another process, without our locks; the caller closes it. */
+int rip_place_dup(const struct rip_place *place);
 /* The fork handler's, for a place that a child can take anew: a description of its own, without the parent's locks. */
 void rip_place_reopen(struct rip_place *place);
 void rip_place_shut(struct rip_place *place);   /* the fork handler's, for all others */

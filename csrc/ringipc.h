@@ -178,6 +178,48 @@ int rip_look(const char *channel, struct rip_look *look);
 int rip_remove(const char *channel, int32_t *holder);
 int rip_remove_group(const char *channel, const char *group, int32_t *holder);
 
+/* ---- semaphores, locks, events, barriers ----
+ *
+ * All in shared memory, under a name (of the same names as channels) for as long as somebody has it open, or without one. What a killed
+ * process leaves behind comes right within a second. Waiting calls end with 0, -ETIMEDOUT, or an error; in a forked child a handle is
+ * open, and holds nothing. */
+
+#define RIP_MAX_UNITS INT32_MAX
+#define RIP_MAX_PARTIES 255
+
+enum rip_sync_kind { RIP_SEMAPHORE = 1, RIP_LOCK = 2, RIP_EVENT = 3, RIP_BARRIER = 4 };
+
+struct rip_sync;
+
+/* Opens it, and makes it if it is not there. name NULL: one without a name; or fd >= 0: the one that another process has made, and given
+ * us rip_sync_fd of; fd stays the caller's. value: units at the start, or parties of a barrier; -1: as it is, or else 1. undo: what a
+ * semaphore's handle holds comes back when it is closed or its process is killed; a lock always does.
+ * -EPROTOTYPE: there is something else of this name; -EEXIST: it is there with another value. */
+int rip_sync_open(const char *name, int fd, enum rip_sync_kind kind, int64_t value, int undo, enum rip_wait wait,
+                  struct rip_sync **out);
+int rip_sync_fd(struct rip_sync *s);               /* for another process to open; it is closed with the handle */
+uint32_t rip_sync_value(const struct rip_sync *s); /* what it began with */
+int rip_sync_close(struct rip_sync *s);            /* the mapping stays until rip_sync_free */
+void rip_sync_free(struct rip_sync *s);
+
+/* Takes that many units at once (P), of a lock one. 1: it is a lock, and ours, but its last owner died with it. */
+int rip_semaphore_acquire(struct rip_sync *s, uint32_t units, uint64_t deadline);
+int rip_semaphore_release(struct rip_sync *s, uint32_t units); /* V; -EOVERFLOW; -EPERM: a lock that is not ours */
+uint32_t rip_semaphore_value(const struct rip_sync *s);        /* units that are there */
+
+int rip_event_set(struct rip_sync *s);
+int rip_event_clear(struct rip_sync *s);
+int rip_event_is_set(struct rip_sync *s);
+int rip_event_wait(struct rip_sync *s, uint64_t deadline); /* also when it is set and cleared at once */
+
+/* Waits until all parties have come: our place among them, from 0 on. -EPIPE: it is broken, because somebody gave up (-ETIMEDOUT), called
+ * rip_barrier_abort, or was killed with it open. */
+int rip_barrier_wait(struct rip_sync *s, uint64_t deadline);
+int rip_barrier_abort(struct rip_sync *s);
+int rip_barrier_reset(struct rip_sync *s); /* it is as new, but who waits gets -EPIPE */
+int rip_barrier_waiting(struct rip_sync *s);
+int rip_barrier_is_broken(struct rip_sync *s);
+
 uint64_t rip_now(void); /* nanoseconds, CLOCK_MONOTONIC */
 
 /* ---- arrays: a header of n x 64 bytes, then the elements ---- */

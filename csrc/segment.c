@@ -146,6 +146,8 @@ int rip_segment_open(int dir, const char *name, enum rip_file file, int write, s
     return rc;
 }
 
+static int has_a_name(uint32_t file) { return file == RIP_FILE_CONTROL || file == RIP_FILE_SYNC; }
+
 int rip_segment_take(int fd, enum rip_file file, int write, struct rip_segment *out) {
     struct stat st;
     struct rip_identity identity = {0};
@@ -157,8 +159,10 @@ int rip_segment_take(int fd, enum rip_file file, int write, struct rip_segment *
         rc = -EBADMSG;
     } else if (identity.abi != RIP_ABI) {
         rc = -EPROTONOSUPPORT;
-    } else if (identity.file != (uint32_t)file || identity.size != (uint64_t)st.st_size) {
+    } else if (identity.size != (uint64_t)st.st_size) {
         rc = -EBADMSG;
+    } else if (identity.file != (uint32_t)file) {
+        rc = has_a_name(file) && has_a_name(identity.file) ? -EPROTOTYPE : -EBADMSG;
     }
     *out = (struct rip_segment){.size = identity.size, .fd = fd};
     return rc ? rc : map(out, write);

@@ -3,6 +3,7 @@
 from ._core import Message
 from .consumer import Consumer, ConsumerStats
 from .errors import (
+    BrokenBarrier,
     ChannelBusy,
     ChannelNotFound,
     Closed,
@@ -21,10 +22,13 @@ from .errors import (
 )
 from .look import Channel, Group, Lane, open
 from .producer import Producer, ProducerStats, Reservation
+from .sync import Barrier, Event, Lock, Semaphore
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Barrier",
+    "BrokenBarrier",
     "Channel",
     "ChannelBusy",
     "ChannelNotFound",
@@ -34,11 +38,13 @@ __all__ = [
     "Corrupt",
     "Empty",
     "EndOfStream",
+    "Event",
     "Full",
     "Group",
     "GroupBusy",
     "Incompatible",
     "Lane",
+    "Lock",
     "Message",
     "MessageTooLarge",
     "MissingExtra",
@@ -47,6 +53,7 @@ __all__ = [
     "ProducerStats",
     "Reservation",
     "RingError",
+    "Semaphore",
     "SystemRefused",
     "UnsafeMessage",
     "open",

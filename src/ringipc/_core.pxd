@@ -2,15 +2,12 @@
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
+from ringipc._wait cimport rip_check, rip_place, rip_spin, rip_wait, rip_watch
+
 
 cdef extern from "ringipc.h" nogil:
-    const uint64_t RIP_FOREVER
     enum: RIP_ABI
     enum: RIP_BYTES, RIP_ARRAY, RIP_RECORD, RIP_OBJECT, RIP_MAX_NDIM, RIP_MAX_CHANNEL_NAME, RIP_MAX_GROUP_NAME
-    enum rip_wait:
-        RIP_WAIT_SPIN
-        RIP_WAIT_ADAPTIVE
-        RIP_WAIT_BLOCK
     enum: RIP_NEWEST, RIP_SHARED, RIP_DURABLE, RIP_REDELIVERED
     struct rip_gate:
         char group[48]
@@ -83,25 +80,6 @@ cdef extern from "ringipc.h" nogil:
     int rip_look(const char *, rip_look_at *)
     int rip_remove(const char *, int32_t *)
     int rip_remove_group(const char *, const char *, int32_t *)
-    uint64_t rip_now()
-
-
-cdef extern from "wait.h" nogil:
-    ctypedef unsigned int rip_word "_Atomic uint32_t"
-    enum: RIP_SLICE_NS
-    struct rip_watch:
-        pass
-    struct rip_spin:
-        rip_wait mode
-    int rip_sleep(rip_word *, uint32_t, uint64_t)
-    void rip_wake(rip_word *)
-    int rip_watch_wait(const rip_watch *, uint64_t)
-
-
-cdef extern from "place.h" nogil:
-    struct rip_place:
-        pass
-    int rip_check(const rip_place *)
 
 
 cdef extern from "channel.h" nogil:

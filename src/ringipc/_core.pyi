@@ -1,10 +1,12 @@
 import builtins
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Literal, NoReturn, Self
+from typing import Any, Literal, NoReturn, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+_C = TypeVar("_C")
 
 ABI: int
 NEWEST: int
@@ -20,6 +22,7 @@ Payload = Any
 Types = int | Iterable[int] | Literal["lowest"] | None
 Where = Callable[[Message], object] | None
 
+def own_methods(cls: type[_C], /) -> type[_C]: ...
 def look(
     channel: bytes, /
 ) -> tuple[int, list[tuple[int, int, int, int]], list[tuple[bytes, int, int]], list[tuple[int, int]]]: ...

@@ -36,18 +36,18 @@ def size_in_bytes(size: int | str) -> int:
 
 
 def checked_name(name: str, what: str = "channel") -> bytes:
-    """A name as the core takes it. A channel's is one part of a path: no slash, no leading dot, at most 200 bytes."""
+    """A name as the core takes it. All but a group's are one part of a path: no slash, no leading dot, 200 bytes."""
     if not isinstance(name, str):
         raise TypeError(f"the {what}'s name must be a str, not {name!r}")
     code = os.fsencode(name)
-    most = MAX_CHANNEL_NAME if what == "channel" else MAX_GROUP_NAME
+    most = MAX_GROUP_NAME if what == "group" else MAX_CHANNEL_NAME
     if not code or len(code) > most or b"\0" in code:
         raise ValueError(
             f"the {what}'s name must have 1 to {most} bytes and no NUL, not {name[:80]!r} ({len(code)} bytes)"
         )
-    if what == "channel" and (code.startswith(b".") or b"/" in code):
+    if what != "group" and (code.startswith(b".") or b"/" in code):
         raise ValueError(
-            f'the channel\'s name {name!r} must have no "/" and no leading "."; RINGIPC_DIR chooses the directory'
+            f'the {what}\'s name {name!r} must have no "/" and no leading "."; RINGIPC_DIR chooses the directory'
         )
     return code
 
@@ -75,6 +75,10 @@ def fail(code: int, name: str, detail: str = "") -> NoReturn:
         case errno.EBADMSG:
             raise errors.Corrupt(
                 f"{what}: {detail or 'its files'} cannot be what a producer wrote; remove it and start anew"
+            )
+        case errno.EPROTOTYPE:
+            raise errors.Incompatible(
+                f"{what}: the name is a semaphore's, a lock's, an event's or a barrier's; choose another"
             )
         case errno.EPROTONOSUPPORT:
             raise errors.Incompatible(

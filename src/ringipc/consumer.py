@@ -10,7 +10,7 @@ import numpy as np
 
 from . import aio, codec, errors, exits, pickled, record
 from . import channel as _channel
-from ._core import DURABLE, NEWEST, OBJECT, SHARED, BaseConsumer
+from ._core import DURABLE, NEWEST, OBJECT, SHARED, BaseConsumer, own_methods
 from .producer import WAITS, Wait
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class ConsumerStats:
     waited: float
 
 
+@own_methods
 class Consumer(BaseConsumer):
     """A member of a group; every group sees every message of every producer of a channel, each producer's in order.
 

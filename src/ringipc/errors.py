@@ -1,6 +1,7 @@
 """What can go wrong, one class each; all of them are a `RingError`, and the standard exception that comes nearest."""
 
 import queue
+import threading
 
 
 class RingError(Exception):
@@ -25,6 +26,10 @@ class Closed(RingError, ValueError):
 
 class ProducerDied(RingError, EOFError):
     """A producer's process ended without closing; all that it had put is read. Told once for each."""
+
+
+class BrokenBarrier(RingError, threading.BrokenBarrierError):
+    """Somebody who was to come to the barrier gave up, was killed, or broke it."""
 
 
 class ChannelBusy(RingError):

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from . import aio, codec, errors, exits, parts, pickled, record
 from . import channel as _channel
-from ._core import BaseProducer
+from ._core import BaseProducer, own_methods
 
 Wait = Literal["spin", "adaptive", "block"]
 Overflow = Literal["block", "drop-new", "drop-old"]
@@ -57,6 +57,7 @@ class ProducerStats:
     waited: float
 
 
+@own_methods
 class Producer(BaseProducer):
     """One lane of a channel, and its only writer; makes the channel if it is not there.
 

@@ -1,0 +1,205 @@
+#include "sync.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+static void in_child(struct rip_place *place) {
+    struct rip_sync *s = (struct rip_sync *)(void *)((char *)place - offsetof(struct rip_sync, place));
+    s->me = 0;
+    s->held = 0;
+    rip_place_reopen(place);
+}
+
+/* A seat whose process is gone, or goes. */
+static void leave(struct rip_sync *s, uint32_t seat, int died) {
+    if (s->file->kind == RIP_SEMAPHORE || s->file->kind == RIP_LOCK) {
+        rip_units_return(s, seat, died);
+    } else if (s->file->kind == RIP_BARRIER && died) {
+        rip_barrier_abort(s); /* whoever waits there would wait for ever */
+    }
+    /* relaxed: under the lock. Last: who is killed on the way leaves it to the next */
+    atomic_store_explicit(&s->file->seats[seat].taken, 0, memory_order_relaxed);
+}
+
+/* The lock must be held. 1 if somebody else lives. */
+static int reap(struct rip_sync *s) {
+    int others = 0;
+    s->place.looked = rip_now();
+    for (uint32_t i = 0; i < RIP_MAX_SEATS; i++) {
+        if (atomic_load_explicit(&s->file->seats[i].taken, memory_order_relaxed) &&
+            i + 1 != s->me) { /* under the lock */
+            if (rip_is_dead(&s->place, i)) {
+                leave(s, i, 1);
+            } else {
+                others = 1;
+            }
+        }
+    }
+    return others;
+}
+
+void rip_sync_look_around(struct rip_sync *s) {
+    if (rip_is_time_to_look(&s->place)) {
+        reap(s);
+        rip_unlock(&s->place);
+    }
+}
+
+static int sit_down(struct rip_sync *s) {
+    for (uint32_t i = 0; i < RIP_MAX_SEATS; i++) {
+        struct rip_seat *seat = &s->file->seats[i];
+        if (!atomic_load_explicit(&seat->taken, memory_order_relaxed) && rip_member_lock(&s->place, i) == 0) {
+            seat->pid = (int32_t)getpid();
+            s->place.member = i;
+            s->me = i + 1;
+            s->held = 0;
+            atomic_store_explicit(&seat->taken, 1, memory_order_relaxed); /* under the lock */
+            return 0;
+        }
+    }
+    return -EUSERS;
+}
+
+/* Nobody else is there: it is new, or those who were there have been killed. The lock must be held; whoever is killed here leaves it to
+ * the next, who finds nobody. */
+static void begin(struct rip_sync_file *file, enum rip_sync_kind kind, uint32_t value) {
+    uint64_t before = file->kind == (uint32_t)kind ? atomic_load_explicit(&file->word, memory_order_relaxed) : 0;
+    int counts = kind == RIP_SEMAPHORE || kind == RIP_LOCK;
+    file->kind = (uint32_t)kind;
+    file->value = value;
+    atomic_store_explicit(&file->asleep, RIP_FENCE_LANE, memory_order_relaxed); /* see rip_sync_ring */
+    atomic_store_explicit(&file->word, counts ? rip_units_word(value, before) : 0, memory_order_relaxed);
+}
+
+/* The lock is held, and is let go. */
+static int join(struct rip_sync *s, enum rip_sync_kind kind, int64_t value) {
+    int rc = 0;
+    if (!reap(s)) {
+        begin(s->file, kind, value < 0 ? 1 : (uint32_t)value);
+    } else if (s->file->kind != (uint32_t)kind) {
+        rc = -EPROTOTYPE;
+    } else if (value >= 0 && s->file->value != (uint32_t)value) {
+        rc = -EEXIST;
+    }
+    rc = rc ? rc : sit_down(s);
+    rip_unlock(&s->place);
+    return rc;
+}
+
+int rip_sync_enter(struct rip_sync *s) {
+    int rc = rip_refuse(&s->place);
+    if (rc != -ECHILD) {
+        return rc;
+    }
+    rc = s->place.segment.fd < 0 ? -EBADF : rip_lock(&s->place);
+    if (rc != 0) {
+        return rc;
+    }
+    if (atomic_load_explicit(&s->file->removed, memory_order_relaxed)) { /* under the lock */
+        rip_unlock(&s->place);
+        return -ENOENT;
+    }
+    reap(s);
+    rc = sit_down(s);
+    s->place.state = rc ? RIP_FORKED : RIP_OPEN;
+    rip_unlock(&s->place);
+    return rc;
+}
+
+static int open_it(struct rip_sync *s, const char *name, int fd) {
+    if (fd >= 0) {
+        return rip_place_adopt(&s->place, fd, RIP_FILE_SYNC, sizeof(struct rip_sync_file));
+    }
+    if (!name) {
+        return rip_place_make(&s->place, RIP_FILE_SYNC, sizeof(struct rip_sync_file));
+    }
+    return rip_place_enter(&s->place, name, RIP_FILE_SYNC, sizeof(struct rip_sync_file), 1, 0600);
+}
+
+int rip_sync_open(const char *name, int fd, enum rip_sync_kind kind, int64_t value, int undo, enum rip_wait wait,
+                  struct rip_sync **out) {
+    int64_t most = kind == RIP_BARRIER ? RIP_MAX_PARTIES : kind == RIP_SEMAPHORE ? RIP_MAX_UNITS : 1;
+    if (value > most || (kind == RIP_BARRIER && value == 0)) {
+        return -EINVAL;
+    }
+    struct rip_sync *s = calloc(1, sizeof *s);
+    if (!s) {
+        return -ENOMEM;
+    }
+    s->place = (struct rip_place){.state = RIP_OPEN, .dir = -1, .segment.fd = -1, .forked = in_child};
+    s->give = -1;
+    s->kind = (uint32_t)kind;
+    s->undo = kind == RIP_LOCK || (kind == RIP_SEMAPHORE && undo);
+    rip_spin_init(&s->spin, wait);
+    rip_spin_init(&s->no_spin, RIP_WAIT_BLOCK);
+    int rc = open_it(s, name, fd);
+    if (rc == 0) {
+        s->file = s->place.segment.at;
+        rc = join(s, kind, value);
+    }
+    if (rc != 0) {
+        rip_sync_free(s);
+        return rc;
+    }
+    *out = s;
+    return 0;
+}
+
+int rip_sync_fd(struct rip_sync *s) {
+    int rc = rip_sync_check(s);
+    if (rc == 0 && s->give < 0) {
+        rip_fork_hold();
+        rc = s->give = rip_place_dup(&s->place);
+        rip_fork_allow();
+    }
+    return rc < 0 ? rc : s->give;
+}
+
+uint32_t rip_sync_value(const struct rip_sync *s) { return s->file->value; }
+
+int rip_sync_close(struct rip_sync *s) {
+    if (s->place.state == RIP_CLOSED) {
+        return 0;
+    }
+    int rc = s->place.state == RIP_OPEN ? rip_lock(&s->place) : 0;
+    int joined = s->place.state == RIP_OPEN && rc == 0;
+    s->place.state = RIP_CLOSED;
+    if (joined) {
+        int others = reap(s);
+        leave(s, s->me - 1, 0);
+        rip_sync_ring(s); /* a thread of this process, if the handle is closed under it */
+        if (!others && s->place.dir >= 0) {
+            rip_place_remove(&s->place);
+        }
+        rip_unlock(&s->place);
+    }
+    rip_place_let_go(&s->place); /* where there was no lock to be had: others find us dead */
+    return rc;
+}
+
+void rip_sync_free(struct rip_sync *s) {
+    if (s->give >= 0) {
+        close(s->give);
+    }
+    rip_place_unmap(&s->place);
+    free(s);
+}
+
+void rip_sync_watch(struct rip_sync *s, uint64_t seen, struct rip_watch *watch) {
+    watch->words[0] = &s->file->word;
+    watch->seen[0] = seen;
+    watch->count = 1;
+    watch->bell = &s->file->bell;
+    watch->asleep32 = &s->file->asleep;
+    watch->asleep64 = NULL;
+    watch->bit = RIP_ASLEEP;
+    watch->spin = &s->spin;
+}
+
+void rip_sync_ring(struct rip_sync *s) {
+    atomic_thread_fence(memory_order_seq_cst); /* the word, then asleep; pairs with the fence in rip_watch_announce */
+    if (atomic_load_explicit(&s->file->asleep, memory_order_relaxed) & RIP_ASLEEP &&
+        atomic_fetch_and_explicit(&s->file->asleep, ~RIP_ASLEEP, memory_order_acq_rel) & RIP_ASLEEP) {
+        rip_wake(&s->file->bell);
+    }
+}

@@ -1,0 +1,49 @@
+"""What the skin sees of semaphores, locks, events and barriers."""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from ringipc._wait cimport rip_place, rip_wait, rip_watch
+
+
+cdef extern from "ringipc.h" nogil:
+    enum rip_sync_kind:
+        RIP_SEMAPHORE
+        RIP_LOCK
+        RIP_EVENT
+        RIP_BARRIER
+    enum: RIP_MAX_UNITS, RIP_MAX_PARTIES
+    int rip_sync_open(const char *, int, rip_sync_kind, int64_t, int, rip_wait, rip_sync **)
+    int rip_sync_fd(rip_sync *)
+    uint32_t rip_sync_value(const rip_sync *)
+    int rip_sync_close(rip_sync *)
+    void rip_sync_free(rip_sync *)
+    int rip_semaphore_release(rip_sync *, uint32_t)
+    uint32_t rip_semaphore_value(const rip_sync *)
+    int rip_event_set(rip_sync *)
+    int rip_event_clear(rip_sync *)
+    int rip_event_is_set(rip_sync *)
+    int rip_barrier_abort(rip_sync *)
+    int rip_barrier_reset(rip_sync *)
+    int rip_barrier_waiting(rip_sync *)
+    int rip_barrier_is_broken(rip_sync *)
+
+
+cdef extern from "sync.h" nogil:
+    struct rip_sync:
+        rip_place place
+        uint32_t held
+    struct rip_turn:
+        pass
+    int rip_sync_check(rip_sync *)
+    void rip_sync_look_around(rip_sync *)
+    void rip_sync_watch(rip_sync *, uint64_t, rip_watch *)
+    uint64_t rip_sync_look(const rip_sync *)
+    int rip_units_try(rip_sync *, uint32_t)
+    int rip_turn_begin(rip_sync *, uint32_t, rip_turn *)
+    int rip_turn_try(rip_sync *, rip_turn *)
+    void rip_turn_leave(rip_sync *, const rip_turn *)
+    void rip_turn_watch(rip_sync *, const rip_turn *, rip_watch *)
+    int rip_event_is_over(const rip_sync *, uint64_t)
+    int rip_barrier_arrive(rip_sync *, uint64_t *)
+    int rip_barrier_is_over(const rip_sync *, uint64_t)
+    void rip_barrier_give_up(rip_sync *, uint64_t)

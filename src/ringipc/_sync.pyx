@@ -1,0 +1,370 @@
+# distutils: language = c
+# cython: auto_pickle=False
+"""The skin over semaphores, locks, events and barriers: types in, errors out, the GIL off while waiting.
+
+The classes are finished in Python: a subclass says what an error code means (_fail).
+"""
+
+cimport cython
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.pythread cimport PyThread_get_thread_ident
+from libc.errno cimport EAGAIN, ESHUTDOWN, ETIMEDOUT
+
+from ringipc._wait cimport deadline_of, park_after, rip_check, rip_watch_wait
+
+MAX_UNITS = RIP_MAX_UNITS
+MAX_PARTIES = RIP_MAX_PARTIES
+
+
+cdef class BaseSync:
+    """A handle on something that processes share to wait for each other."""
+
+    cdef rip_sync *s
+    cdef unsigned long exiting  # the thread that ends the interpreter
+
+    def __dealloc__(self):
+        if self.s is not NULL:
+            with nogil:
+                rip_sync_close(self.s)
+                rip_sync_free(self.s)
+
+    def _fail(self, int code):
+        raise NotImplementedError
+
+    def _open(self, bytes name, int fd, int kind, value, bint undo, int wait):
+        """name None: one without a name, made here or, with fd from 0 up, by another process; value None: as it is."""
+        if self.s is not NULL:
+            raise RuntimeError("this handle is open already")
+        cdef const char *text = NULL if name is None else <const char *>name
+        cdef int64_t begins = -1 if value is None else value
+        cdef rip_sync *s = NULL
+        cdef int rc
+        with nogil:
+            rc = rip_sync_open(text, fd, <rip_sync_kind>kind, begins, undo, <rip_wait>wait, &s)
+        self.s = s
+        return rc
+
+    @cython.critical_section
+    def _close(self, bint exiting):
+        if self.s is NULL:
+            return 0
+        if exiting:
+            self.exiting = PyThread_get_thread_ident()
+        return rip_sync_close(self.s)  # with the GIL: other threads may be about to look around with this handle
+
+    @cython.critical_section
+    def _descriptor(self):
+        cdef int fd = -ESHUTDOWN if self.s is NULL else rip_sync_fd(self.s)
+        if fd < 0:
+            self._fail(fd)
+        return fd
+
+    @property
+    def closed(self):
+        """True after `close`."""
+        return self.s is NULL or rip_check(&self.s.place) == -ESHUTDOWN
+
+    @cython.final
+    cdef inline int enter(self) except -1:
+        """Each call's beginning: is it open? A forked child takes its own seat."""
+        cdef int rc = -ESHUTDOWN if self.s is NULL else rip_sync_check(self.s)
+        if cython.unlikely(rc != 0):
+            self._fail(rc)
+        return 0
+
+    @cython.final
+    cdef int look_around(self) except -1:
+        """After each piece of a wait."""
+        park_after(self.exiting)
+        PyErr_CheckSignals()
+        rip_sync_look_around(self.s)
+        return 0
+
+    @cython.final
+    cdef int checked(self, int rc) except -1:
+        if cython.unlikely(rc < 0):
+            self._fail(rc)
+        return rc
+
+
+cdef class BaseUnits(BaseSync):
+    """Units that are taken and given back."""
+
+    cdef int died  # the owner before us, of a lock that we hold
+
+    @cython.final
+    cdef int take(self, Py_ssize_t units, timeout) except -1:
+        """1, or 0 when the time is up."""
+        cdef int rc
+        self.enter()
+        if cython.unlikely(not 1 <= units <= RIP_MAX_UNITS):
+            raise ValueError(f"n must be from 1 to {RIP_MAX_UNITS}, not {units}")
+        rc = rip_units_try(self.s, <uint32_t>units)
+        if rc == -EAGAIN:
+            rc = self.wait_for(<uint32_t>units, timeout)
+            if rc == -ETIMEDOUT:
+                return 0
+        self.died = self.checked(rc)
+        return 1
+
+    @cython.final
+    cdef int wait_for(self, uint32_t units, timeout) except -1000:
+        """As rip_units_try, or -ETIMEDOUT."""
+        cdef uint64_t deadline
+        cdef rip_turn turn
+        cdef rip_watch watch
+        cdef int rc, waited = 0
+        deadline_of(timeout, &deadline)
+        if deadline == 0:
+            rip_sync_look_around(self.s)  # what the dead held, for one who never waits
+            rc = rip_units_try(self.s, units)
+            return -ETIMEDOUT if rc == -EAGAIN else rc
+        rc = rip_turn_begin(self.s, units, &turn)
+        if rc != 0:
+            return rc
+        while True:
+            rip_turn_watch(self.s, &turn, &watch)
+            rc = rip_turn_try(self.s, &turn)
+            if rc != -EAGAIN:
+                return rc
+            if waited == -ETIMEDOUT:
+                rip_turn_leave(self.s, &turn)
+                return waited
+            with nogil:
+                waited = rip_watch_wait(&watch, deadline)
+            try:
+                self.look_around()
+            except BaseException:
+                if rip_check(&self.s.place) == 0:
+                    rip_turn_leave(self.s, &turn)
+                raise
+            rc = rip_check(&self.s.place)
+            if rc != 0:  # closed by another thread, and the turn with it
+                return rc
+
+    @cython.final
+    cdef int give(self, Py_ssize_t units) except -1:
+        self.enter()
+        if cython.unlikely(not 1 <= units <= RIP_MAX_UNITS):
+            raise ValueError(f"n must be from 1 to {RIP_MAX_UNITS}, not {units}")
+        return self.checked(rip_semaphore_release(self.s, <uint32_t>units))
+
+    @cython.critical_section
+    def __enter__(self):
+        self.take(1, None)
+        return self
+
+    @cython.critical_section
+    def __exit__(self, kind, error, trace):
+        self.give(1)
+
+    @cython.critical_section
+    def _value(self):
+        self.enter()
+        return rip_semaphore_value(self.s)
+
+
+cdef class BaseSemaphore(BaseUnits):
+    """Any number of units."""
+
+    @cython.critical_section
+    def release(self, Py_ssize_t n=1):
+        """Puts n units back (V), and wakes who has waited longest, if there are enough for it.
+
+        Raises
+        ------
+        OverflowError
+            There would be more than 2**31 - 1.
+        ValueError
+            n is not from 1 to 2**31 - 1.
+        Closed
+            This handle is closed.
+        """
+        self.give(n)
+
+    @cython.critical_section
+    def acquire(self, Py_ssize_t n=1, timeout=None):
+        """Takes n units at once (P): True, or False when they did not come together within timeout seconds.
+
+        Who waits is served in turn, so one that wants many is not starved by those that want few.
+
+        Parameters
+        ----------
+        n
+            1 to 2**31 - 1.
+        timeout
+            Seconds; None waits for ever, 0 not at all.
+
+        Raises
+        ------
+        ValueError
+            n is not from 1 to 2**31 - 1.
+        Closed
+            This handle is closed, or another thread closes it meanwhile.
+        """
+        return self.take(n, timeout) == 1
+
+    @property
+    def held(self):
+        """Units that this handle has taken and not given back; 0 without undo."""
+        return 0 if self.s is NULL else self.s.held
+
+
+cdef class BaseLock(BaseUnits):
+    """One unit, and its owner."""
+
+    @cython.critical_section
+    def acquire(self, timeout=None):
+        """Takes it: True, or False when it did not come free within timeout seconds.
+
+        Parameters
+        ----------
+        timeout
+            Seconds; None waits for ever, 0 not at all.
+
+        Raises
+        ------
+        Closed
+            This handle is closed, or another thread closes it meanwhile.
+        """
+        return self.take(1, timeout) == 1
+
+    @cython.critical_section
+    def release(self):
+        """Lets the next one have it.
+
+        Raises
+        ------
+        RuntimeError
+            This handle does not have it.
+        Closed
+            This handle is closed.
+        """
+        self.give(1)
+
+    @property
+    def owner_died(self):
+        """We have the lock, and who had it before was killed without releasing it: what it guards may be half-done.
+
+        If we are killed too, or close it, before we release it, the next owner is told in turn.
+        """
+        return self.s is not NULL and self.s.held > 0 and self.died == 1
+
+
+cdef class BaseEvent(BaseSync):
+    """A flag to wait for."""
+
+    @cython.critical_section
+    def set(self):
+        """Sets it, and wakes all who wait."""
+        self.enter()
+        self.checked(rip_event_set(self.s))
+
+    @cython.critical_section
+    def clear(self):
+        """From now on `wait` waits."""
+        self.enter()
+        self.checked(rip_event_clear(self.s))
+
+    @cython.critical_section
+    def is_set(self):
+        """True after `set`, until `clear`."""
+        self.enter()
+        return self.checked(rip_event_is_set(self.s)) == 1
+
+    @cython.critical_section
+    def wait(self, timeout=None):
+        """Waits until it is set: True, or False when it was not within timeout seconds.
+
+        Who waits when it is set is woken, even if it is cleared at once.
+
+        Parameters
+        ----------
+        timeout
+            Seconds; None waits for ever, 0 not at all.
+
+        Raises
+        ------
+        Closed
+            This handle is closed, or another thread closes it meanwhile.
+        """
+        cdef uint64_t deadline, seen
+        cdef rip_watch watch
+        cdef int waited = 0
+        self.enter()
+        if rip_event_is_set(self.s) == 1:
+            return True
+        deadline_of(timeout, &deadline)
+        seen = rip_sync_look(self.s)
+        while True:
+            if rip_event_is_over(self.s, seen):
+                return True
+            if deadline == 0 or waited == -ETIMEDOUT:
+                return False
+            rip_sync_watch(self.s, seen, &watch)
+            with nogil:
+                waited = rip_watch_wait(&watch, deadline)
+            self.look_around()
+            self.enter()
+
+
+cdef class BaseBarrier(BaseSync):
+    """A place where processes wait until all have come."""
+
+    @cython.critical_section
+    def _wait(self, timeout):
+        """The place in this round, or an error code."""
+        cdef uint64_t deadline, seen
+        cdef rip_watch watch
+        cdef int place, over, waited = 0
+        self.enter()
+        deadline_of(timeout, &deadline)
+        place = rip_barrier_arrive(self.s, &seen)
+        if place < 0:
+            return place
+        while True:
+            over = rip_barrier_is_over(self.s, seen)
+            if over != 0:
+                return over if over < 0 else place
+            if deadline == 0 or waited == -ETIMEDOUT:
+                rip_barrier_give_up(self.s, seen)
+                return -ETIMEDOUT if rip_barrier_is_over(self.s, seen) < 0 else place
+            rip_sync_watch(self.s, seen, &watch)
+            with nogil:
+                waited = rip_watch_wait(&watch, deadline)
+            try:
+                self.look_around()
+                self.enter()
+            except BaseException:
+                rip_barrier_give_up(self.s, seen)
+                raise
+
+    @cython.critical_section
+    def abort(self):
+        """Breaks it: who waits, and who comes, gets `BrokenBarrier`, until it is reset."""
+        self.enter()
+        self.checked(rip_barrier_abort(self.s))
+
+    @cython.critical_section
+    def reset(self):
+        """Makes it as new; who waits now gets `BrokenBarrier`."""
+        self.enter()
+        self.checked(rip_barrier_reset(self.s))
+
+    @property
+    def n_waiting(self):
+        """How many wait there now."""
+        self.enter()
+        return self.checked(rip_barrier_waiting(self.s))
+
+    @property
+    def broken(self):
+        """True after it has been broken, until it is reset."""
+        self.enter()
+        return self.checked(rip_barrier_is_broken(self.s)) == 1
+
+    @property
+    def parties(self):
+        """How many it waits for."""
+        self.enter()
+        return rip_sync_value(self.s)

@@ -1,0 +1,722 @@
+/* Semaphores, locks, events and barriers between processes, and what is left of them when one is killed. */
+#include "moments.h"
+
+#include "sync.h"
+
+static struct rip_sync *open_sync(const char *name, enum rip_sync_kind kind, int64_t value, int undo) {
+    struct rip_sync *s = NULL;
+    CHECK_IS(rip_sync_open(name, -1, kind, value, undo, RIP_WAIT_ADAPTIVE, &s), 0);
+    return s;
+}
+
+static void close_sync(struct rip_sync *s) {
+    CHECK_IS(rip_sync_close(s), 0);
+    rip_sync_free(s);
+}
+
+static void look_soon(struct rip_sync *s) { s->place.looked = 0; }
+
+static uint64_t in(uint64_t ms) { return rip_now() + ms * MS; }
+
+/* ---- units ---- */
+
+static void units_are_counted(void) {
+    struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, 5, 0), *other = open_sync("s", RIP_SEMAPHORE, -1, 0);
+    CHECK_IS(rip_semaphore_acquire(s, 3, 0), 0);
+    CHECK_IS(rip_semaphore_value(other), 2);
+    CHECK_IS(rip_semaphore_acquire(other, 3, 0), -ETIMEDOUT);
+    uint64_t start = rip_now();
+    CHECK_IS(rip_semaphore_acquire(other, 3, in(20)), -ETIMEDOUT);
+    CHECK(rip_now() - start >= 20 * MS && rip_now() - start < 1000 * MS);
+    CHECK_IS(rip_semaphore_release(other, 1), 0); /* by whomever */
+    CHECK_IS(rip_semaphore_acquire(other, 3, 0), 0);
+    CHECK_IS(rip_semaphore_value(s), 0);
+    CHECK_IS(rip_semaphore_release(s, RIP_MAX_UNITS), 0);
+    CHECK_IS(rip_semaphore_release(s, 1), -EOVERFLOW);
+    CHECK_IS(rip_semaphore_value(s), RIP_MAX_UNITS);
+    CHECK_IS(rip_semaphore_acquire(s, 0, 0), -EINVAL);
+    CHECK_IS(rip_semaphore_acquire(s, RIP_MAX_UNITS, 0), 0);
+    close_sync(s);
+    CHECK_IS(rip_semaphore_value(other), 0);
+    close_sync(other);
+    CHECK(!exists("s", NULL));
+}
+
+static void names_are_kept_apart(void) {
+    struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, 5, 0), *other = NULL;
+    struct rip_producer *p = NULL;
+    struct rip_consumer *c = NULL;
+    int32_t holder;
+    CHECK_IS(rip_sync_open("s", -1, RIP_LOCK, -1, 0, RIP_WAIT_BLOCK, &other), -EPROTOTYPE);
+    CHECK_IS(rip_sync_open("s", -1, RIP_SEMAPHORE, 4, 0, RIP_WAIT_BLOCK, &other), -EEXIST);
+    CHECK_IS(rip_producer_open("s", 4096, 8, RIP_BLOCK, RIP_WAIT_BLOCK, 0600, &p), -EPROTOTYPE);
+    CHECK_IS(rip_consumer_open("s", "g", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -EPROTOTYPE);
+    close_sync(s);
+    s = open_sync("s", RIP_BARRIER, 4, 0); /* with the last one it is gone */
+    close_sync(s);
+}
+
+struct crowd {
+    _Atomic uint64_t inside, most, done, stop, turns[8];
+};
+static struct crowd *crowd;
+
+static void go_in_and_out(struct rip_sync *s, uint32_t units, uint64_t limit) {
+    CHECK_IS(rip_semaphore_acquire(s, units, in(20000)), 0);
+    uint64_t inside = atomic_fetch_add(&crowd->inside, units) + units;
+    CHECK(inside <= limit);
+    for (volatile int i = 0; i < 200; i = i + 1) {
+    }
+    atomic_fetch_sub(&crowd->inside, units);
+    CHECK_IS(rip_semaphore_release(s, units), 0);
+}
+
+static int comes_and_goes(void *undo) {
+    struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, 4, undo != NULL);
+    struct random r = {(uint64_t)getpid()};
+    for (unsigned i = 0; i < 20000; i++) {
+        go_in_and_out(s, 1 + (uint32_t)random_below(&r, 4), 4);
+    }
+    atomic_fetch_add(&crowd->done, 1);
+    close_sync(s);
+    return 0;
+}
+
+static void no_more_units_than_there_are(void) {
+    crowd = shared(sizeof *crowd);
+    for (int undo = 0; undo < 2; undo++) {
+        struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, 4, 0);
+        pid_t children[4];
+        for (unsigned i = 0; i < 4; i++) {
+            children[i] = spawn(comes_and_goes, i % 2 == 0 || undo ? crowd : NULL); /* some count, some do not */
+        }
+        for (unsigned i = 0; i < 4; i++) {
+            expect_success(children[i]);
+        }
+        CHECK_IS(rip_semaphore_value(s), 4);
+        close_sync(s);
+    }
+    CHECK_IS(atomic_load(&crowd->done), 8);
+}
+
+static int nibbles(void *argument) {
+    (void)argument;
+    struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, 4, 0);
+    while (!atomic_load(&crowd->stop)) {
+        go_in_and_out(s, 1, 4);
+    }
+    close_sync(s);
+    return 0;
+}
+
+static void the_greedy_is_not_starved(void) {
+    crowd = shared(sizeof *crowd);
+    struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, 4, 0);
+    pid_t children[6];
+    for (unsigned i = 0; i < 6; i++) {
+        children[i] = spawn(nibbles, NULL);
+    }
+    nap(20 * MS);
+    uint64_t start = rip_now();
+    for (unsigned i = 0; i < 200; i++) {
+        go_in_and_out(s, 4, 4);
+    }
+    CHECK(rip_now() - start <
+          200 * 20 * MS); /* the queue is strict as soon as it stands first, not when it looks again */
+    atomic_store(&crowd->stop, 1);
+    for (unsigned i = 0; i < 6; i++) {
+        expect_success(children[i]);
+    }
+    close_sync(s);
+}
+
+static int stands_in_line(void *argument) {
+    struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, -1, 0);
+    CHECK_IS(rip_semaphore_acquire(s, 2, in(20000)), 0);
+    atomic_store(&crowd->turns[(uintptr_t)argument], 1 + atomic_fetch_add(&crowd->done, 1));
+    close_sync(s);
+    return 0;
+}
+
+static unsigned waiters(const struct rip_sync *s) {
+    unsigned count = 0;
+    for (unsigned i = 0; i < RIP_MAX_WAITERS; i++) {
+        count += atomic_load(&s->file->waiters[i].turn) != 0;
+    }
+    return count;
+}
+
+static void await_waiters(const struct rip_sync *s, unsigned count) {
+    for (unsigned i = 0; waiters(s) != count; i++) {
+        CHECK(i < 5000);
+        nap(MS);
+    }
+}
+
+static void who_waits_is_served_in_turn(void) {
+    crowd = shared(sizeof *crowd);
+    struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, 0, 0);
+    pid_t children[5];
+    for (uintptr_t i = 0; i < 5; i++) {
+        children[i] = spawn(stands_in_line, (void *)i);
+        await_waiters(s, (unsigned)i + 1);
+    }
+    CHECK_IS(rip_semaphore_release(s, 1), 0);
+    CHECK_IS(rip_semaphore_acquire(s, 1, 0), -ETIMEDOUT); /* it is kept for those who wait */
+    for (uintptr_t i = 0; i < 5; i++) {
+        CHECK_IS(rip_semaphore_release(s, i == 0 ? 1 : 2), 0);
+        expect_success(children[i]);
+        CHECK_IS(atomic_load(&crowd->turns[i]), i + 1);
+    }
+    CHECK_IS(rip_semaphore_value(s), 0);
+    close_sync(s);
+}
+
+static int waits_for_two(void *argument) {
+    (void)argument;
+    struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, -1, 1);
+    rip_semaphore_acquire(s, 2, RIP_FOREVER);
+    return 1;
+}
+
+static void a_killed_waiter_keeps_nobody_waiting(void) {
+    struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, 1, 0);
+    pid_t child = spawn(waits_for_two, NULL);
+    await_waiters(s, 1);
+    CHECK_IS(rip_semaphore_acquire(s, 1, 0), -ETIMEDOUT); /* one comes before us that wants two */
+    kill_and_wait(child);
+    uint64_t start = rip_now();
+    CHECK_IS(rip_semaphore_acquire(s, 1, in(20000)), 0);
+    CHECK(rip_now() - start < 1000 * MS);
+    CHECK_IS(waiters(s), 0);
+    close_sync(s);
+}
+
+static int takes_and_waits(void *kind) {
+    struct rip_sync *s = kind ? open_sync("s", RIP_LOCK, -1, 0) : open_sync("s", RIP_SEMAPHORE, -1, 1);
+    CHECK_IS(rip_semaphore_acquire(s, kind ? 1 : 3, 0), 0);
+    atomic_store(&crowd->done, 1);
+    pause();
+    return 1;
+}
+
+static void what_the_killed_held_comes_back(void) {
+    crowd = shared(sizeof *crowd);
+    for (uintptr_t is_lock = 0; is_lock < 2; is_lock++) {
+        struct rip_sync *s = is_lock ? open_sync("s", RIP_LOCK, -1, 0) : open_sync("s", RIP_SEMAPHORE, 3, 1);
+        atomic_store(&crowd->done, 0);
+        pid_t child = spawn(takes_and_waits, (void *)is_lock); /* NOLINT(performance-no-int-to-ptr) */
+        for (unsigned i = 0; !atomic_load(&crowd->done); i++) {
+            CHECK(i < 5000);
+            nap(MS);
+        }
+        CHECK_IS(rip_semaphore_value(s), 0);
+        CHECK_IS(rip_semaphore_acquire(s, 1, in(30)), -ETIMEDOUT);
+        kill_and_wait(child);
+        uint64_t start = rip_now();
+        CHECK_IS(rip_semaphore_acquire(s, is_lock ? 1 : 3, in(20000)), is_lock ? 1 : 0);
+        CHECK(rip_now() - start < 1000 * MS);
+        CHECK_IS(rip_semaphore_release(s, is_lock ? 1 : 3), 0);
+        CHECK_IS(rip_semaphore_acquire(s, 1, 0), 0); /* told once */
+        close_sync(s);
+    }
+}
+
+static void a_lock_has_one_owner(void) {
+    struct rip_sync *s = open_sync("s", RIP_LOCK, -1, 0), *other = open_sync("s", RIP_LOCK, -1, 0);
+    CHECK_IS(rip_semaphore_release(s, 1), -EPERM);
+    CHECK_IS(rip_semaphore_acquire(s, 1, 0), 0);
+    CHECK_IS(rip_semaphore_acquire(s, 1, 0), -ETIMEDOUT);
+    CHECK_IS(rip_semaphore_acquire(other, 1, 0), -ETIMEDOUT);
+    CHECK_IS(rip_semaphore_release(other, 1), -EPERM);
+    close_sync(s); /* lets it go */
+    CHECK_IS(rip_semaphore_acquire(other, 1, 0), 0);
+    close_sync(other);
+}
+
+/* ---- without a name; fork ---- */
+
+static struct rip_sync *inherited;
+
+static int uses_inherited(void *argument) {
+    (void)argument;
+    CHECK_IS(inherited->held, 0);
+    CHECK_IS(rip_semaphore_release(inherited, 1), 0);
+    CHECK_IS(rip_semaphore_acquire(inherited, 2, 0), 0);
+    pause(); /* is killed with it */
+    return 1;
+}
+
+static void a_forked_child_holds_nothing_of_its_parents(void) {
+    for (unsigned named = 0; named < 2; named++) {
+        inherited = open_sync(named ? "s" : NULL, RIP_SEMAPHORE, 4, 1);
+        CHECK_IS(rip_semaphore_acquire(inherited, 3, 0), 0);
+        pid_t child = spawn(uses_inherited, NULL);
+        for (unsigned i = 0; rip_semaphore_value(inherited) != 0; i++) {
+            CHECK(i < 5000);
+            nap(MS);
+        }
+        kill_and_wait(child);
+        look_soon(inherited);
+        rip_sync_look_around(inherited);
+        CHECK_IS(rip_semaphore_value(inherited), 2); /* 4 - 3 + 1 - 2, and the 2 come back */
+        CHECK_IS(inherited->held, 3);
+        close_sync(inherited);
+    }
+}
+
+static void a_descriptor_is_enough(void) {
+    struct rip_sync *s = open_sync(NULL, RIP_SEMAPHORE, 2, 1), *other = NULL, *third = NULL;
+    CHECK_IS(rip_semaphore_acquire(s, 2, 0), 0);
+    CHECK_IS(rip_sync_open(NULL, rip_sync_fd(s), RIP_SEMAPHORE, 2, 1, RIP_WAIT_BLOCK, &other), 0);
+    CHECK_IS(rip_sync_open(NULL, rip_sync_fd(s), RIP_EVENT, 0, 1, RIP_WAIT_BLOCK, &third), -EPROTOTYPE);
+    CHECK_IS(rip_sync_open(NULL, 0, RIP_SEMAPHORE, -1, 1, RIP_WAIT_BLOCK, &third), -EBADMSG);
+    CHECK_IS(rip_semaphore_acquire(other, 1, 0), -ETIMEDOUT);
+    close_sync(s);
+    CHECK_IS(rip_semaphore_acquire(other, 2, 0), 0);
+    close_sync(other);
+}
+
+/* ---- events, barriers ---- */
+
+static int waits_for_event(void *argument) {
+    (void)argument;
+    struct rip_sync *s = open_sync("e", RIP_EVENT, 0, 0);
+    atomic_fetch_add(&crowd->inside, 1);
+    CHECK_IS(rip_event_wait(s, in(20000)), 0);
+    close_sync(s);
+    return 0;
+}
+
+static void an_event_wakes_all(void) {
+    crowd = shared(sizeof *crowd);
+    struct rip_sync *s = open_sync("e", RIP_EVENT, 0, 0);
+    pid_t children[4];
+    CHECK_IS(rip_event_is_set(s), 0);
+    CHECK_IS(rip_event_wait(s, in(10)), -ETIMEDOUT);
+    for (unsigned i = 0; i < 4; i++) {
+        children[i] = spawn(waits_for_event, NULL);
+    }
+    for (unsigned i = 0; atomic_load(&crowd->inside) != 4; i++) {
+        CHECK(i < 5000);
+        nap(MS);
+    }
+    nap(20 * MS);
+    for (unsigned i = 0; i < 4; i++) {
+        CHECK_IS(kill(children[i], SIGSTOP), 0);
+    }
+    CHECK_IS(rip_event_set(s), 0);
+    CHECK_IS(rip_event_clear(s), 0); /* before they can look: they have been told all the same */
+    for (unsigned i = 0; i < 4; i++) {
+        CHECK_IS(kill(children[i], SIGCONT), 0);
+        expect_success(children[i]);
+    }
+    CHECK_IS(rip_event_wait(s, 0), -ETIMEDOUT);
+    CHECK_IS(rip_event_set(s), 0);
+    CHECK_IS(rip_event_set(s), 0);
+    CHECK_IS(rip_event_wait(s, RIP_FOREVER), 0);
+    close_sync(s);
+}
+
+#define ROUNDS 3000u
+
+static int meets(void *argument) {
+    (void)argument;
+    struct rip_sync *s = open_sync("b", RIP_BARRIER, 3, 0);
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        atomic_fetch_add(&crowd->turns[i % 8], 1);
+        int place = rip_barrier_wait(s, in(20000));
+        CHECK(place >= 0 && place < 3);
+        CHECK(atomic_load(&crowd->turns[i % 8]) >= 3 * (i / 8 + 1)); /* all have come */
+        atomic_fetch_add(&crowd->done, place == 0);
+    }
+    CHECK_IS(rip_barrier_wait(s, in(20000)) >= 0, 1); /* nobody leaves before all have looked */
+    close_sync(s);
+    return 0;
+}
+
+static void all_meet_in_each_round(void) {
+    crowd = shared(sizeof *crowd);
+    pid_t children[3];
+    for (unsigned i = 0; i < 3; i++) {
+        children[i] = spawn(meets, NULL);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        expect_success(children[i]);
+    }
+    CHECK_IS(atomic_load(&crowd->done), ROUNDS); /* one was the first in each */
+}
+
+static int comes_to_wait(void *argument) {
+    (void)argument;
+    struct rip_sync *s = open_sync("b", RIP_BARRIER, -1, 0);
+    int rc = rip_barrier_wait(s, in(20000));
+    close_sync(s);
+    return rc == -EPIPE ? 0 : rc == 0 ? 3 : 4;
+}
+
+static void await_arrival(struct rip_sync *s) {
+    for (unsigned i = 0; rip_barrier_waiting(s) != 1; i++) {
+        CHECK(i < 5000);
+        nap(MS);
+    }
+}
+
+static void a_barrier_breaks(void) {
+    struct rip_sync *s = open_sync("b", RIP_BARRIER, 2, 0);
+    CHECK_IS(rip_barrier_wait(s, in(10)), -ETIMEDOUT);
+    CHECK_IS(rip_barrier_is_broken(s), 1);
+    CHECK_IS(rip_barrier_wait(s, RIP_FOREVER), -EPIPE);
+    CHECK_IS(rip_barrier_reset(s), 0);
+    pid_t child = spawn(comes_to_wait, NULL);
+    await_arrival(s);
+    CHECK_IS(rip_barrier_abort(s), 0);
+    expect_success(child);
+    CHECK_IS(rip_barrier_reset(s), 0);
+    child = spawn(comes_to_wait, NULL);
+    await_arrival(s);
+    CHECK_IS(rip_barrier_reset(s), 0); /* tells it, and is as new */
+    expect_success(child);
+    CHECK_IS(rip_barrier_is_broken(s), 0);
+    child = spawn(comes_to_wait, NULL);
+    await_arrival(s);
+    kill_and_wait(child);
+    look_soon(s);
+    rip_sync_look_around(s);
+    CHECK_IS(rip_barrier_wait(s, in(20000)), -EPIPE); /* one of the parties will never come */
+    close_sync(s);
+}
+
+/* ---- woken at once ----
+ *
+ * A wait looks again every RIP_SLICE_NS, so that what nobody wakes it for comes late. */
+
+#define TURNS 2000u
+#define LATE (20 * MS)
+
+struct pair {
+    enum rip_sync_kind kind;
+    struct rip_sync *there, *back;
+};
+
+static struct pair pair_of(enum rip_sync_kind kind) {
+    struct pair pair = {.kind = kind};
+    CHECK_IS(rip_sync_open("there", -1, kind, kind == RIP_BARRIER ? 2 : 0, 0, RIP_WAIT_BLOCK, &pair.there), 0);
+    CHECK_IS(rip_sync_open("back", -1, kind, kind == RIP_BARRIER ? 2 : 0, 0, RIP_WAIT_BLOCK, &pair.back), 0);
+    return pair;
+}
+
+static void tell(const struct pair *pair, struct rip_sync *s) {
+    CHECK(pair->kind == RIP_SEMAPHORE ? rip_semaphore_release(s, 1) == 0
+          : pair->kind == RIP_EVENT   ? rip_event_set(s) == 0
+                                      : rip_barrier_wait(s, in(20000)) >= 0);
+}
+
+static void await(const struct pair *pair, struct rip_sync *s) {
+    CHECK(pair->kind == RIP_SEMAPHORE ? rip_semaphore_acquire(s, 1, in(20000)) == 0
+          : pair->kind == RIP_EVENT   ? rip_event_wait(s, in(20000)) == 0 && rip_event_clear(s) == 0
+                                      : rip_barrier_wait(s, in(20000)) >= 0);
+}
+
+static int answers(void *kind) {
+    struct pair pair = pair_of(*(enum rip_sync_kind *)kind);
+    for (unsigned i = 0; i < TURNS; i++) {
+        await(&pair, pair.there);
+        tell(&pair, pair.back);
+    }
+    close_sync(pair.there);
+    close_sync(pair.back);
+    return 0;
+}
+
+static void two_in_turn(void) {
+    static const enum rip_sync_kind kinds[] = {RIP_SEMAPHORE, RIP_EVENT, RIP_BARRIER};
+    for (unsigned k = 0; k < 3; k++) {
+        enum rip_sync_kind kind = kinds[k];
+        struct pair pair = pair_of(kind);
+        pid_t child = spawn(answers, &kind);
+        unsigned late = 0;
+        for (unsigned i = 0; i < TURNS; i++) {
+            uint64_t start = rip_now();
+            tell(&pair, pair.there);
+            await(&pair, pair.back);
+            late += rip_now() - start > LATE;
+        }
+        CHECK(late < TURNS / 20); /* some, because the machine is busy */
+        expect_success(child);
+        close_sync(pair.there);
+        close_sync(pair.back);
+    }
+}
+
+static int takes_one(void *argument) {
+    (void)argument;
+    struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, -1, 0);
+    CHECK_IS(rip_semaphore_acquire(s, 1, in(20000)), 0);
+    close_sync(s);
+    return 0;
+}
+
+static void who_gives_up_wakes_the_next(void) {
+    unsigned late = 0;
+    for (unsigned i = 0; i < 20; i++) {
+        struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, 1, 0);
+        struct rip_turn turn;
+        CHECK_IS(rip_turn_begin(s, 2, &turn), 0);
+        CHECK_IS(rip_turn_try(s, &turn), -EAGAIN);
+        pid_t child = spawn(takes_one, NULL);
+        await_waiters(s, 2); /* it stands behind us, though there is one for it */
+        nap(2 * MS);
+        uint64_t start = rip_now();
+        rip_turn_leave(s, &turn);
+        expect_success(child);
+        late += rip_now() - start > LATE;
+        close_sync(s);
+    }
+    CHECK(late < 10);
+}
+
+/* Who wants many and comes first in the queue when another has got its units need not look for itself before newcomers wait. */
+static void the_next_is_not_passed_by(void) {
+    struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, 0, 0);
+    struct rip_turn first, second;
+    CHECK_IS(rip_turn_begin(s, 1, &first), 0);
+    CHECK_IS(rip_turn_begin(s, 3, &second), 0);
+    CHECK_IS(rip_semaphore_release(s, 2), 0);
+    CHECK_IS(rip_turn_try(s, &first), 0);
+    CHECK_IS(rip_units_try(s, 1), -EAGAIN);
+    rip_turn_leave(s, &second);
+    CHECK_IS(rip_units_try(s, 1), 0);
+    close_sync(s);
+}
+
+/* ---- killed at every instruction ---- */
+
+static struct rip_sync *stays;
+static enum rip_sync_kind stays_as;
+
+static void semaphore_before(void) {
+    stays_as = RIP_SEMAPHORE;
+    stays = open_sync("c", RIP_SEMAPHORE, 5, 1);
+    CHECK_IS(rip_semaphore_acquire(stays, 1, 0), 0);
+}
+
+static void lock_before(void) {
+    stays_as = RIP_LOCK;
+    stays = open_sync("c", RIP_LOCK, -1, 0);
+}
+
+/* Whatever the victim had, all of it is there, and the next can take it. */
+static void all_units_are_there(void) {
+    uint32_t all = stays_as == RIP_LOCK ? 1 : 5;
+    look_soon(stays);
+    rip_sync_look_around(stays);
+    CHECK_IS(rip_semaphore_value(stays) + stays->held, all);
+    for (uint32_t i = stays->held; i > 0; i--) {
+        CHECK_IS(rip_semaphore_release(stays, 1), 0);
+    }
+    struct rip_sync *newcomer = open_sync("c", stays_as, -1, 1);
+    CHECK(rip_semaphore_acquire(newcomer, all, 0) >= 0);
+    CHECK_IS(rip_semaphore_release(newcomer, all), 0);
+    CHECK_IS(waiters(stays), 0);
+    close_sync(newcomer);
+    CHECK_IS(rip_semaphore_value(stays), all);
+    CHECK_IS(rip_sync_look(stays) >> 31 & 3, 0); /* nobody waits, and no queue is strict */
+    close_sync(stays);
+    CHECK(!exists("c", NULL));
+}
+
+static struct rip_sync *open_victim(void) { return open_sync("c", stays_as, -1, 1); }
+
+static int opens(void) {
+    stop_here();
+    open_victim();
+    stop_here();
+    return 0;
+}
+
+static int takes_and_gives(void) {
+    struct rip_sync *s = open_victim();
+    stop_here();
+    rip_semaphore_acquire(s, stays_as == RIP_LOCK ? 1 : 2, 0); /* not: where another has come before */
+    if (stays_as == RIP_SEMAPHORE) {
+        CHECK_IS(rip_semaphore_acquire(s, 1, 0), 0);
+        CHECK_IS(rip_semaphore_release(s, 2), 0);
+    }
+    CHECK_IS(rip_semaphore_release(s, 1), 0);
+    stop_here();
+    return 0;
+}
+
+static int gives_up_its_turn(void) {
+    struct rip_sync *s = open_victim();
+    struct rip_turn turn;
+    stop_here();
+    CHECK_IS(rip_turn_begin(s, 5, &turn), 0);
+    CHECK_IS(rip_turn_try(s, &turn), -EAGAIN); /* the one who stays has one of them */
+    rip_turn_leave(s, &turn);
+    CHECK_IS(rip_turn_begin(s, 4, &turn), 0);
+    CHECK_IS(rip_turn_try(s, &turn), 0);
+    CHECK_IS(rip_semaphore_release(s, 4), 0);
+    stop_here();
+    return 0;
+}
+
+static int closes_with_units(void) {
+    struct rip_sync *s = open_victim();
+    CHECK_IS(rip_semaphore_acquire(s, 1, 0), 0);
+    stop_here();
+    close_sync(s);
+    stop_here();
+    return 0;
+}
+
+static int dies_with_units(void *argument) {
+    (void)argument;
+    struct rip_sync *s = open_victim();
+    CHECK_IS(rip_semaphore_acquire(s, stays_as == RIP_LOCK ? 1 : 3, 0), 0);
+    return 0;
+}
+
+static void semaphore_and_dead(void) {
+    semaphore_before();
+    expect_success(spawn(dies_with_units, NULL));
+}
+
+static void lock_and_dead(void) {
+    lock_before();
+    expect_success(spawn(dies_with_units, NULL));
+}
+
+static void killed_with_units(void) {
+    static const struct play plays[] = {
+        {"c", semaphore_before, opens, all_units_are_there, NULL},
+        {"c", semaphore_before, takes_and_gives, all_units_are_there, NULL},
+        {"c", semaphore_before, gives_up_its_turn, all_units_are_there, NULL},
+        {"c", semaphore_before, closes_with_units, all_units_are_there, NULL},
+        {"c", semaphore_and_dead, opens, all_units_are_there, NULL}, /* gives back what the dead held */
+        {"c", lock_before, takes_and_gives, all_units_are_there, NULL},
+        {"c", lock_before, closes_with_units, all_units_are_there, NULL},
+        {"c", lock_and_dead, opens, all_units_are_there, NULL},
+    };
+    for (size_t i = 0; i < sizeof plays / sizeof *plays; i++) {
+        kill_at_every_moment(&plays[i]);
+    }
+}
+
+/* Between any two instructions of a handle that counts, another one changes the word, and must end what the first has begun. */
+static void helped_at_every_moment(void) {
+    static const struct play alone = {"c", semaphore_before, takes_and_gives, all_units_are_there, NULL};
+    struct moment moments[MAX_MOMENTS];
+    play = &alone;
+    unsigned count = find_moments(moments);
+    for (unsigned goes_on = 0; goes_on < 2; goes_on++) {
+        for (unsigned i = 0; i < count; i++) {
+            pid_t child = begin();
+            int more = run_to(child, moments[i]);
+            int rc = rip_semaphore_acquire(stays, 1, 0);
+            CHECK(rc == 0 || rc == -ETIMEDOUT);
+            if (goes_on && more) {
+                CHECK(run_on(child));
+            }
+            kill_and_wait(child);
+            all_units_are_there();
+        }
+    }
+}
+
+static void begin_nothing(void) { stays_as = RIP_SEMAPHORE; }
+
+static int is_alone(void) {
+    stop_here();
+    struct rip_sync *s = open_sync("c", RIP_SEMAPHORE, 5, 0); /* without undo */
+    CHECK_IS(rip_semaphore_acquire(s, 2, 0), 0);
+    close_sync(s);
+    stop_here();
+    return 0;
+}
+
+static void begins_anew(void) {
+    struct rip_sync *s = open_sync("c", RIP_BARRIER, 7, 0); /* as something else, too */
+    CHECK_IS(rip_sync_value(s), 7);
+    CHECK_IS(rip_barrier_waiting(s), 0);
+    CHECK_IS(rip_barrier_is_broken(s), 0);
+    close_sync(s);
+    CHECK(!exists("c", NULL));
+}
+
+static void killed_alone(void) {
+    static const struct play alone = {"c", begin_nothing, is_alone, begins_anew, NULL};
+    kill_at_every_moment(&alone);
+}
+
+/* ---- damage ---- */
+
+static void no_damage_hangs_or_crashes(void) {
+    struct random r = {7};
+    for (unsigned i = 0; i < 2000; i++) {
+        enum rip_sync_kind kind = (enum rip_sync_kind)(1 + i % 4);
+        struct rip_sync *s = open_sync("d", kind, -1, (int)random_below(&r, 2)), *other = NULL;
+        unsigned char *file = (unsigned char *)s->file;
+        size_t begin =
+            random_below(&r, 2) ? offsetof(struct rip_sync_file, word) : offsetof(struct rip_sync_file, seats);
+        for (unsigned k = 0; k < 200; k++) {
+            size_t at = begin + random_below(&r, random_below(&r, 2) ? 64 : sizeof *s->file - begin);
+            file[at] = (unsigned char)random_below(&r, 256);
+        }
+        int rc = rip_sync_open("d", -1, kind, -1, 1, RIP_WAIT_BLOCK, &other);
+        CHECK(rc == 0 || rc == -EUSERS);
+        for (struct rip_sync *each = s; each; each = each == s ? other : NULL) {
+            look_soon(each);
+            if (kind == RIP_SEMAPHORE || kind == RIP_LOCK) {
+                rip_semaphore_acquire(each, 1, rip_now() + MS / 10);
+                rip_semaphore_release(each, 1);
+            } else if (kind == RIP_EVENT) {
+                rip_event_wait(each, rip_now() + MS / 10);
+                rip_event_set(each);
+                rip_event_clear(each);
+            } else {
+                rip_barrier_wait(each, rip_now() + MS / 10);
+                rip_barrier_reset(each);
+            }
+            rip_sync_look_around(each);
+        }
+        close_sync(s);
+        if (other) {
+            close_sync(other);
+        }
+        if (exists("d", NULL)) { /* the damage says that others are there */
+            CHECK_IS(unlink(path_of("d", "control")), 0);
+            CHECK_IS(rmdir(path_of("d", NULL)), 0);
+            rmdir(path_of("", NULL));
+        }
+    }
+}
+
+int main(void) {
+    run("units are counted, whoever takes and gives them", units_are_counted);
+    run("a name is one thing at a time", names_are_kept_apart);
+    run("no more units are taken than there are", no_more_units_than_there_are);
+    run("one that wants many is not starved by those that want few", the_greedy_is_not_starved);
+    run("who waits is served in turn", who_waits_is_served_in_turn);
+    run("a killed waiter keeps nobody waiting", a_killed_waiter_keeps_nobody_waiting);
+    run("what a killed process held comes back, and a lock says so once", what_the_killed_held_comes_back);
+    run("a lock has one owner", a_lock_has_one_owner);
+    run("a forked child holds nothing of its parent's", a_forked_child_holds_nothing_of_its_parents);
+    run("a descriptor is enough to open what has no name", a_descriptor_is_enough);
+    run("an event wakes all who wait, even if it is cleared at once", an_event_wakes_all);
+    run("all meet at a barrier in each round", all_meet_in_each_round);
+    run("a barrier breaks for all when one gives up or is killed", a_barrier_breaks);
+    run("two that wait for each other in turn do not wait for a clock", two_in_turn);
+    run("who gives up its turn wakes the next", who_gives_up_wakes_the_next);
+    run("the next in the queue is not passed by", the_next_is_not_passed_by);
+    run("no damage crashes or hangs anybody", no_damage_hangs_or_crashes);
+    if (!can_step()) {
+        printf("  left out: no process may be stepped here\n");
+        return 0;
+    }
+    run("no unit is lost or won, wherever a process is killed", killed_with_units);
+    run("no unit is lost or won, wherever another one comes between", helped_at_every_moment);
+    run("what somebody killed alone has left behind begins anew", killed_alone);
+    return 0;
+}

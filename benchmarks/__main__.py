@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import call, large, many, roundtrip, small, waiting
+from . import call, gaps, large, many, roundtrip, small, units, waiting
 from ._harness import ROUNDS, Answer, Cores, choose_cores, print_answer, sweep
 
 QUESTIONS: dict[str, Callable[[Cores], Answer]] = {
@@ -20,8 +20,10 @@ QUESTIONS: dict[str, Callable[[Cores], Answer]] = {
     "many": many.ask,
     "roundtrip": roundtrip.ask,
     "waiting": waiting.ask,
+    "gaps": gaps.ask,
+    "units": units.ask,
 }
-COMPARED = ("ringipc", "numpy", "pyzmq", "faster-fifo", "iceoryx2")
+COMPARED = ("ringipc", "numpy", "pyzmq", "faster-fifo", "iceoryx2", "posix_ipc")
 
 
 def _processor() -> str:

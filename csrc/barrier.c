@@ -1,7 +1,7 @@
 /*   word   | outcomes 20 | broken 1 | arrived 11 | round 32 |
  *
  * The last to arrive begins the next round, and so does a break; outcomes says of the last rounds which were broken, the newest in the
- * lowest bit. A broken barrier stays so until it is reset. */
+ * lowest bit; who looks only after more rounds than that is told that all came. A broken barrier stays so until it is reset. */
 #include "sync.h"
 
 #define ARRIVED_AT 32
@@ -63,10 +63,12 @@ static void break_round(struct rip_sync *s, const uint64_t *seen) {
     rip_sync_ring(s);
 }
 
+void rip_barrier_break(struct rip_sync *s) { break_round(s, NULL); }
+
 int rip_barrier_abort(struct rip_sync *s) {
     int rc = rip_sync_check(s);
     if (rc == 0) {
-        break_round(s, NULL);
+        rip_barrier_break(s);
     }
     return rc;
 }

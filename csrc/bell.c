@@ -3,9 +3,8 @@
  * Each member that has asked for one has a pipe of its own in the channel's directory, bell-<member>, and an epoll descriptor over the
  * pipe's end. It announces itself as a sleeper does, with the same bit, and notes in its entry that it wants to be rung. Whoever
  * would wake a sleeper then writes a byte into the pipe: once, until the member has looked and announced itself again.
- * A ringer that is killed between taking the note and writing would leave the member waiting for ever, as would a dead producer;
- * so the epoll descriptor also watches the processes of all other members (pidfd_open, Linux 5.3).
- */
+ * A ringer that is killed between taking the note and writing would leave the member waiting for ever, and nobody tells it of a death.
+ * So the epoll descriptor also becomes readable some time after the member has looked last: then it looks again, and for the dead too. */
 #include "lane.h"
 
 #include <fcntl.h>
@@ -15,44 +14,35 @@
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
+#define LOOK_AGAIN_NS 600000000 /* a little more than rip_is_time_to_look takes */
+
 struct rip_bell {
-    int epoll, pipe;
-    uint32_t rung;                 /* there is a byte in the pipe, as far as we know */
-    int32_t pids[RIP_MAX_MEMBERS]; /* of the members that we watch; 0: none */
-    int pidfds[RIP_MAX_MEMBERS];
+    int epoll, pipe, timer;
+    uint32_t rung; /* there is a byte in the pipe, as far as we know */
 };
 
 void rip_bell_name(uint32_t member, char out[32]) { snprintf(out, 32, "bell-%u", (unsigned)member); }
-
-static void forget(struct rip_bell *bell, uint32_t i) {
-    if (bell->pids[i] && bell->pidfds[i] >= 0) {
-        close(bell->pidfds[i]); /* it leaves the epoll set with its last descriptor */
-    }
-    bell->pids[i] = 0;
-}
 
 void rip_bell_close(struct rip_channel *ch) {
     struct rip_bell *bell = ch->bell;
     if (!bell) {
         return;
     }
-    for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
-        forget(bell, i);
-    }
-    if (bell->pipe >= 0) {
-        close(bell->pipe);
-    }
-    if (bell->epoll >= 0) {
-        close(bell->epoll);
+    int fds[] = {bell->timer, bell->pipe, bell->epoll};
+    for (unsigned i = 0; i < 3; i++) {
+        if (fds[i] >= 0) {
+            close(fds[i]);
+        }
     }
     free(bell);
     ch->bell = NULL;
 }
 
-static int watch(struct rip_bell *bell, int fd, uint32_t what) {
-    struct epoll_event event = {.events = EPOLLIN, .data = {.u32 = what}};
+static int watch(struct rip_bell *bell, int fd) {
+    struct epoll_event event = {.events = EPOLLIN};
     return epoll_ctl(bell->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
 }
 
@@ -64,7 +54,7 @@ static int open_pipe(struct rip_channel *ch, struct rip_bell *bell) {
         return -errno;
     }
     bell->pipe = openat(ch->place.dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC); /* both ends: no hang-up */
-    return bell->pipe < 0 ? -errno : watch(bell, bell->pipe, RIP_MAX_MEMBERS);
+    return bell->pipe < 0 ? -errno : watch(bell, bell->pipe);
 }
 
 static int make_bell(struct rip_channel *ch) {
@@ -72,10 +62,14 @@ static int make_bell(struct rip_channel *ch) {
     if (!bell) {
         return -ENOMEM;
     }
-    bell->pipe = -1;
+    bell->pipe = bell->timer = -1;
     rip_fork_hold(); /* a child forked now would keep them */
     bell->epoll = epoll_create1(EPOLL_CLOEXEC);
     int rc = bell->epoll < 0 ? -errno : open_pipe(ch, bell);
+    if (rc == 0) {
+        bell->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+        rc = bell->timer < 0 ? -errno : watch(bell, bell->timer);
+    }
     ch->bell = bell;
     if (rc != 0) {
         rip_bell_close(ch);
@@ -84,64 +78,15 @@ static int make_bell(struct rip_channel *ch) {
     return rc ? rc : bell->epoll;
 }
 
-/* Watches the processes of all other members, as the table has them now. */
-static void watch_members(struct rip_channel *ch) {
-    struct rip_bell *bell = ch->bell;
-    int32_t ours = (int32_t)getpid();
-    uint32_t namespace = ch->control->members[ch->place.member].pids;
-    for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
-        const volatile struct rip_member *member = &ch->control->members[i]; /* volatile: read once */
-        int32_t pid = member->role == RIP_NOBODY ? 0 : member->pid;
-        pid = pid == ours || pid < 0 || member->pids != namespace ? 0 : pid;
-        if (pid == bell->pids[i]) {
-            continue;
-        }
-        forget(bell, i);
-        if (pid) {
-            rip_fork_hold();
-            bell->pidfds[i] = (int)syscall(SYS_pidfd_open, pid, 0);
-            bell->pids[i] = pid;
-            if (bell->pidfds[i] >= 0) { /* else it is gone already, or in a pid namespace that we do not see */
-                watch(bell, bell->pidfds[i], i);
-            }
-            rip_fork_allow();
-        }
-    }
-}
-
-/* Clears the dead away, if a process that we watch has ended: 1 if somebody else has the lock, so that we must look once more. */
-static int see_to_the_dead(struct rip_channel *ch) {
-    struct epoll_event events[8];
-    int count = epoll_wait(ch->bell->epoll, events, 8, 0), ended = 0;
-    for (int i = 0; i < count; i++) {
-        ended |= events[i].data.u32 < RIP_MAX_MEMBERS;
-    }
-    if (!ended) {
-        return 0;
-    }
-    if (rip_try_lock(&ch->place) != 0) {
-        return 1;
-    }
-    rip_reap(ch);
-    rip_unlock(&ch->place);
-    for (int i = 0; i < count; i++) {
-        uint32_t member = events[i].data.u32;
-        if (member < RIP_MAX_MEMBERS && ch->control->members[member].role == RIP_NOBODY) {
-            forget(ch->bell, member);
-        } else if (member < RIP_MAX_MEMBERS) {
-            /* Reaped by somebody before it was gone for us, or its lock outlives it in a relative: not dead. No more of it. */
-            close(ch->bell->pidfds[member]);
-            ch->bell->pidfds[member] = -1;
-        }
-    }
-    return 0;
-}
-
-static void silence(struct rip_bell *bell) {
+/* 1 if it was rung. */
+static int silence(struct rip_bell *bell) {
     char bytes[64];
+    int was = 0;
     while (read(bell->pipe, bytes, sizeof bytes) > 0) {
+        was = 1;
     }
     bell->rung = 0;
+    return was;
 }
 
 static void ring_ourselves(struct rip_bell *bell) {
@@ -150,13 +95,16 @@ static void ring_ourselves(struct rip_bell *bell) {
     }
 }
 
-/* Asks to be rung: whatever comes from now on makes the descriptor readable. */
-static void arm(struct rip_channel *ch, const struct rip_watch *watch) {
-    silence(ch->bell);
-    watch_members(ch);
+/* Asks to be rung: whatever comes from now on makes the descriptor readable. 1 if it had been rung before. */
+static int arm(struct rip_channel *ch, const struct rip_watch *watch) {
+    static const struct itimerspec later = {.it_value = {.tv_nsec = LOOK_AGAIN_NS}};
+    int was = silence(ch->bell);
+    timerfd_settime(ch->bell->timer, 0, &later, NULL);
     /* release: pairs with the fetch_and of whoever rings; before the announcement, which sends them to look */
     atomic_fetch_or_explicit(&ch->control->members[ch->place.member].bell, RIP_BELL_WANTED, memory_order_release);
     rip_watch_announce(watch);
+    rip_look_around(ch);
+    return was;
 }
 
 typedef int ready(void *handle);
@@ -164,7 +112,7 @@ typedef int ready(void *handle);
 static void settle(struct rip_channel *ch, ready *ready, void *handle, const struct rip_watch *watch) {
     if (!ready(handle)) {
         arm(ch, watch);
-        if (!see_to_the_dead(ch) && !ready(handle)) {
+        if (!ready(handle)) {
             return;
         }
     }
@@ -191,6 +139,11 @@ static void send_signal(struct rip_channel *ch, uint32_t member, uint32_t wanted
             syscall(SYS_pidfd_send_signal, fd, number, &info, 0);
         }
         close(fd);
+    } else if (rip_is_short(-errno)) { /* the next ringer is to send it */
+        uint32_t none = 0;
+        /* release: as in rip_consumer_notify; fails where it has asked anew */
+        atomic_compare_exchange_strong_explicit(&ch->control->members[member].signal, &none, wanted,
+                                                memory_order_release, memory_order_relaxed);
     }
     rip_fork_allow();
 }
@@ -281,15 +234,13 @@ void rip_consumer_settle(struct rip_consumer *c) {
     }
 }
 
-void rip_consumer_arm(struct rip_consumer *c) {
-    if (c->ch.bell && c->ch.place.state == RIP_OPEN) {
-        struct rip_watch watch;
-        rip_message_watch(c, NULL, &watch);
-        arm(&c->ch, &watch);
-        if (see_to_the_dead(&c->ch)) {
-            ring_ourselves(c->ch.bell);
-        }
+int rip_consumer_arm(struct rip_consumer *c) {
+    if (!c->ch.bell || c->ch.place.state != RIP_OPEN) {
+        return 0;
     }
+    struct rip_watch watch;
+    rip_message_watch(c, NULL, &watch);
+    return arm(&c->ch, &watch);
 }
 
 int rip_producer_fd(struct rip_producer *p) {

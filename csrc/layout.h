@@ -182,6 +182,7 @@ struct rip_sync_file {
     struct rip_identity identity;
     uint32_t kind;                         /* enum rip_sync_kind; written last, under the table lock */
     uint32_t value;                        /* units at the start, or parties */
+    uint32_t begun;                        /* counts the times that it has begun; written under the table lock */
     alignas(128) _Atomic uint32_t removed; /* written under the table lock */
     alignas(
         128) _Atomic uint64_t word; /* all that matters, see semaphore.c, event.c and barrier.c; by compare-and-swap */

@@ -111,7 +111,7 @@ int rip_place_dup(const struct rip_place *place) { return open_anew(place->segme
 void rip_place_reopen(struct rip_place *place) {
     int anew = open_anew(place->segment.fd);
     rip_segment_close_fd(&place->segment);
-    place->segment.fd = anew < 0 ? -1 : anew;
+    place->segment.fd = anew; /* or why there is none */
     place->member = RIP_NO_MEMBER;
     list(place);
 }
@@ -218,11 +218,8 @@ int rip_place_enter(struct rip_place *place, const char *name, enum rip_file fil
     return rc;
 }
 
-int rip_place_adopt(struct rip_place *place, int fd, enum rip_file file, uint64_t size) {
-    place->name[0] = '\0';
-    place->member = RIP_NO_MEMBER;
-    place->dir = -1;
-    rip_fork_hold();
+/* fd: what is to be opened; no fork may come before it is listed. */
+static int take_fd(struct rip_place *place, int fd, enum rip_file file, uint64_t size) {
     int rc = rip_segment_take(fd, file, 1, &place->segment);
     place->segment.fd = -1;
     if (rc == 0 && place->segment.size != size) {
@@ -232,30 +229,43 @@ int rip_place_adopt(struct rip_place *place, int fd, enum rip_file file, uint64_
         rc = place->segment.fd = open_anew(fd);
         rc = rc < 0 ? rc : 0;
     }
-    list(place);
-    rip_fork_allow();
-    if (rc == 0) {
-        rc = rip_lock(place);
-    }
-    if (rc != 0) {
-        rip_place_unmap(place);
-    }
     return rc;
 }
 
-int rip_place_make(struct rip_place *place, enum rip_file file, uint64_t size) {
+static int make_fd(enum rip_file file, uint64_t size) {
     int fd = memfd_create("ringipc", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0) {
         return -errno;
     }
     struct rip_identity identity = {RIP_MAGIC, RIP_ABI, (uint32_t)file, size};
-    int rc = -posix_fallocate(fd, 0, (off_t)size);
+    int rc = rip_allocate(fd, size);
     if (rc == 0 && (pwrite(fd, &identity, sizeof identity, 0) != sizeof identity ||
                     fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)) {
         rc = -errno;
     }
-    rc = rc ? rc : rip_place_adopt(place, fd, file, size);
-    close(fd);
+    if (rc != 0) {
+        close(fd);
+        return rc;
+    }
+    return fd;
+}
+
+int rip_place_adopt(struct rip_place *place, int fd, enum rip_file file, uint64_t size) {
+    place->name[0] = '\0';
+    place->member = RIP_NO_MEMBER;
+    place->dir = -1;
+    rip_fork_hold();
+    int made = fd < 0 ? make_fd(file, size) : -1;
+    int rc = fd < 0 && made < 0 ? made : take_fd(place, fd < 0 ? made : fd, file, size);
+    if (made >= 0) {
+        close(made);
+    }
+    list(place);
+    rip_fork_allow();
+    rc = rc ? rc : rip_lock(place);
+    if (rc != 0) {
+        rip_place_unmap(place);
+    }
     return rc;
 }
 

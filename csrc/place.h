@@ -34,8 +34,7 @@ static inline int rip_check(const struct rip_place *place) {
  * before. */
 int rip_place_enter(struct rip_place *place, const char *name, enum rip_file file, uint64_t size, int make,
                     uint32_t mode);
-/* Makes one without a name, or takes one from a descriptor that another process has made; fd stays the caller's. */
-int rip_place_make(struct rip_place *place, enum rip_file file, uint64_t size);
+/* Takes one without a name, by a descriptor that another process has given us, which stays the caller's; fd < 0: makes one. */
 int rip_place_adopt(struct rip_place *place, int fd, enum rip_file file, uint64_t size);
 /* A descriptor of the control file for another process, without our locks; the caller closes it. */
 int rip_place_dup(const struct rip_place *place);

@@ -135,8 +135,9 @@ void rip_consumer_free(struct rip_consumer *c);
  * rip_*_settle that it has: then the descriptor is what it is to be. Only one that has been asked for costs anything. */
 int rip_consumer_fd(struct rip_consumer *c);
 void rip_consumer_settle(struct rip_consumer *c);
-/* The same, but the descriptor is readable only for what comes from now on; for one who has left something there. */
-void rip_consumer_arm(struct rip_consumer *c);
+/* The same, but the descriptor is readable only for what comes from now on; for one who has left something there. 1 if it was readable
+ * for more than the time that had passed: others who wait for it may not have seen that. */
+int rip_consumer_arm(struct rip_consumer *c);
 /* Once, when the next message comes (or an end, or a new producer), this process gets the signal; with *value, or, where value is NULL,
  * with the id of the producer's lane. 0: not any more. What is there already sends none: call it, then look until -EAGAIN. */
 int rip_consumer_notify(struct rip_consumer *c, int number, const int32_t *value);

@@ -108,15 +108,20 @@ static int map(struct rip_segment *segment, int write) {
     return 0;
 }
 
+int rip_allocate(int fd, uint64_t size) {
+    int rc;
+    do {
+        rc = -posix_fallocate(fd, 0, (off_t)size);
+    } while (rc == -EINTR);
+    return rc;
+}
+
 int rip_segment_make(int dir, uint64_t size, uint32_t mode, struct rip_segment *out) {
     int fd = openat(dir, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, mode);
     if (fd < 0) {
         return -errno;
     }
-    int rc = -fchmod(fd, mode) ? -errno : 0; /* the mode asked for, whatever the umask */
-    while (rc == 0 && (rc = -posix_fallocate(fd, 0, (off_t)size)) == -EINTR) {
-        rc = 0;
-    }
+    int rc = -fchmod(fd, mode) ? -errno : rip_allocate(fd, size); /* the mode asked for, whatever the umask */
     *out = (struct rip_segment){.size = size, .fd = fd};
     if (rc == 0) {
         rc = map(out, 1);

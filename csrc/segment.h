@@ -15,6 +15,7 @@ int rip_dir_open(const char *channel, int make);
 /* Removes the channel's directory with all files of ours in it, and the directory of the user if that is empty then. */
 void rip_dir_remove(int dir, const char *channel);
 
+int rip_allocate(int fd, uint64_t size); /* all of its bytes, whatever signals come */
 /* Makes a file of size bytes, all of them allocated, mapped for reading and writing; it has no name yet. */
 int rip_segment_make(int dir, uint64_t size, uint32_t mode, struct rip_segment *out);
 /* Gives it its name, whole: -EEXIST if the name is taken. */

@@ -115,6 +115,9 @@ static void ring(struct rip_sync *s, uint32_t index) {
 
 /* After a change: whoever has waited longest is woken if there is enough for it, and if nobody waits the word says so. */
 static __attribute__((noinline)) void pass_on(struct rip_sync *s) {
+    /* Our turn's end before our look at the word, and for whoever releases: the word before the turns. So of a waiter that leaves while
+     * another releases one sees the other, and wakes the next. Pairs with itself. */
+    atomic_thread_fence(memory_order_seq_cst);
     for (;;) {
         uint64_t word = rip_sync_look(s), flags = word & (DIED | QUEUED | STRICT);
         uint32_t wanted = 0;
@@ -159,7 +162,7 @@ static int claim(struct rip_sync *s) {
 }
 
 static void free_waiter(struct rip_waiter *waiter) {
-    atomic_store_explicit(&waiter->turn, 0, memory_order_relaxed);  /* who sees it late rings in vain */
+    atomic_store_explicit(&waiter->turn, 0, memory_order_relaxed);  /* pass_on comes next, with a fence */
     atomic_store_explicit(&waiter->owner, 0, memory_order_release); /* pairs with the acquire in claim */
 }
 

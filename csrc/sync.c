@@ -15,7 +15,7 @@ static void leave(struct rip_sync *s, uint32_t seat, int died) {
     if (s->file->kind == RIP_SEMAPHORE || s->file->kind == RIP_LOCK) {
         rip_units_return(s, seat, died);
     } else if (s->file->kind == RIP_BARRIER && died) {
-        rip_barrier_abort(s); /* whoever waits there would wait for ever */
+        rip_barrier_break(s); /* whoever waits there would wait for ever */
     }
     /* relaxed: under the lock. Last: who is killed on the way leaves it to the next */
     atomic_store_explicit(&s->file->seats[seat].taken, 0, memory_order_relaxed);
@@ -53,6 +53,7 @@ static int sit_down(struct rip_sync *s) {
             s->place.member = i;
             s->me = i + 1;
             s->held = 0;
+            s->begun = s->file->begun;
             atomic_store_explicit(&seat->taken, 1, memory_order_relaxed); /* under the lock */
             return 0;
         }
@@ -65,10 +66,11 @@ static int sit_down(struct rip_sync *s) {
 static void begin(struct rip_sync_file *file, enum rip_sync_kind kind, uint32_t value) {
     uint64_t before = file->kind == (uint32_t)kind ? atomic_load_explicit(&file->word, memory_order_relaxed) : 0;
     int counts = kind == RIP_SEMAPHORE || kind == RIP_LOCK;
+    atomic_store_explicit(&file->word, counts ? rip_units_word(value, before) : 0, memory_order_relaxed);
+    atomic_store_explicit(&file->asleep, RIP_FENCE_LANE, memory_order_relaxed); /* see rip_sync_ring */
     file->kind = (uint32_t)kind;
     file->value = value;
-    atomic_store_explicit(&file->asleep, RIP_FENCE_LANE, memory_order_relaxed); /* see rip_sync_ring */
-    atomic_store_explicit(&file->word, counts ? rip_units_word(value, before) : 0, memory_order_relaxed);
+    file->begun++;
 }
 
 /* The lock is held, and is let go. */
@@ -91,11 +93,13 @@ int rip_sync_enter(struct rip_sync *s) {
     if (rc != -ECHILD) {
         return rc;
     }
-    rc = s->place.segment.fd < 0 ? -EBADF : rip_lock(&s->place);
+    rc = s->place.segment.fd < 0 ? s->place.segment.fd
+                                 : rip_lock(&s->place); /* no descriptor: why, see rip_place_reopen */
     if (rc != 0) {
         return rc;
     }
-    if (atomic_load_explicit(&s->file->removed, memory_order_relaxed)) { /* under the lock */
+    /* relaxed: under the lock. Our parent and all others may have gone since the fork, and more may have come and begun it anew. */
+    if (atomic_load_explicit(&s->file->removed, memory_order_relaxed) || s->file->begun != s->begun) {
         rip_unlock(&s->place);
         return -ENOENT;
     }
@@ -107,11 +111,8 @@ int rip_sync_enter(struct rip_sync *s) {
 }
 
 static int open_it(struct rip_sync *s, const char *name, int fd) {
-    if (fd >= 0) {
+    if (!name || fd >= 0) {
         return rip_place_adopt(&s->place, fd, RIP_FILE_SYNC, sizeof(struct rip_sync_file));
-    }
-    if (!name) {
-        return rip_place_make(&s->place, RIP_FILE_SYNC, sizeof(struct rip_sync_file));
     }
     return rip_place_enter(&s->place, name, RIP_FILE_SYNC, sizeof(struct rip_sync_file), 1, 0600);
 }
@@ -164,6 +165,11 @@ int rip_sync_close(struct rip_sync *s) {
     int rc = s->place.state == RIP_OPEN ? rip_lock(&s->place) : 0;
     int joined = s->place.state == RIP_OPEN && rc == 0;
     s->place.state = RIP_CLOSED;
+    s->held = 0;
+    if (s->give >= 0) {
+        close(s->give);
+        s->give = -1;
+    }
     if (joined) {
         int others = reap(s);
         leave(s, s->me - 1, 0);
@@ -178,9 +184,6 @@ int rip_sync_close(struct rip_sync *s) {
 }
 
 void rip_sync_free(struct rip_sync *s) {
-    if (s->give >= 0) {
-        close(s->give);
-    }
     rip_place_unmap(&s->place);
     free(s);
 }

@@ -10,11 +10,12 @@
 struct rip_sync {
     struct rip_place place;
     struct rip_sync_file *file;
-    uint32_t kind; /* enum rip_sync_kind */
-    uint32_t undo; /* what we hold is counted in our seat */
-    uint32_t me;   /* 1 + our seat */
-    uint32_t held; /* units, where they are counted */
-    int give;      /* a descriptor for other processes, once one is asked for, or -1 */
+    uint32_t kind;  /* enum rip_sync_kind */
+    uint32_t undo;  /* what we hold is counted in our seat */
+    uint32_t me;    /* 1 + our seat */
+    uint32_t held;  /* units, where they are counted */
+    uint32_t begun; /* as in the file when we took the seat */
+    int give;       /* a descriptor for other processes, once one is asked for, or -1 */
     struct rip_spin spin, no_spin;
 };
 
@@ -62,6 +63,7 @@ uint64_t rip_units_word(uint32_t units, uint64_t before); /* a word that says: t
 int rip_event_is_over(const struct rip_sync *s, uint64_t seen); /* set now, or set since the word was seen */
 /* The place in this round, from 0 on, and the word to wait on, or -EPIPE: broken. */
 int rip_barrier_arrive(struct rip_sync *s, uint64_t *seen);
+void rip_barrier_break(struct rip_sync *s);                       /* whatever the state of the handle */
 void rip_barrier_give_up(struct rip_sync *s, uint64_t seen);      /* breaks that round, if it is not over */
 int rip_barrier_is_over(const struct rip_sync *s, uint64_t seen); /* 0: not yet, 1: all have come, -EPIPE: broken */
 

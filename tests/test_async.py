@@ -193,7 +193,52 @@ def test_closing_ends_the_waits(run: Run) -> None:
     run(main)
 
 
-def test_closing_in_another_thread_ends_the_wait(producer: Producer) -> None:
+@LOOPS
+def test_looking_for_a_type_takes_no_wake_up_from_others(run: Run) -> None:
+    async def main() -> None:
+        with Producer("c", capacity=1 << 16) as producer, Consumer("c") as consumer:
+            got: list[bytes] = []
+
+            async def read() -> None:
+                got.append(await consumer.aget())
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(read)
+                await anyio.sleep(0.05)
+                producer.put(b"0", type=0)
+                with anyio.move_on_after(0.2):  # looks at once, before the loop has seen the descriptor
+                    await consumer.aget(type=1)
+                assert got == [b"0"]
+
+    run(main)
+
+
+@LOOPS
+def test_tasks_that_find_nothing_do_not_wake_each_other(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+    pick = Consumer._pick
+
+    def counting(self: Consumer, *wanted: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return pick(self, *wanted)
+
+    async def main() -> None:
+        with Producer("c", capacity=1 << 16) as producer, Consumer("c") as consumer:
+            producer.put(b"0", type=0)
+            with anyio.move_on_after(0.4):
+                async with anyio.create_task_group() as tasks:
+                    for type in (1, 2, 3):
+                        tasks.start_soon(lambda type=type: consumer.aget(type=type))
+            assert consumer.get() == b"0"
+
+    monkeypatch.setattr(Consumer, "_pick", counting)
+    run(main)
+    assert 3 <= looks < 20
+
+
+@pytest.mark.parametrize("run", [run_asyncio, run_trio])
+def test_closing_in_another_thread_ends_the_wait(run: Run, producer: Producer) -> None:
     consumer = Consumer("c")
 
     async def main() -> None:
@@ -201,7 +246,7 @@ def test_closing_in_another_thread_ends_the_wait(producer: Producer) -> None:
         with pytest.raises(Closed):
             await consumer.aget()
 
-    run_asyncio(main)
+    run(main)
 
 
 def echo(count: int) -> None:

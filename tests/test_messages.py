@@ -210,8 +210,11 @@ def test_a_message_says_what_is_known_about_it(producer: Producer, consumer: Con
 
 
 def test_types_out_of_range_are_refused(producer: Producer) -> None:
-    for bad in (-1, 2**32):
+    for bad in (-1, 2**32, 2**70):
         with pytest.raises(OverflowError):
             producer.put(b"", type=bad)
-    with pytest.raises(TypeError):
-        producer.put(b"", type="a")  # type: ignore[arg-type]
+    for none in ("a", 1.5):
+        with pytest.raises(TypeError):
+            producer.put(b"", type=none)  # type: ignore[arg-type]
+        with pytest.raises(TypeError):
+            producer.put_many([b""], type=none)  # type: ignore[arg-type]

@@ -378,7 +378,7 @@ def test_ctrl_c_ends_a_wait_at_once(make: str, wait: str, state: str) -> None:
         before = time.monotonic()
         process.send_signal(signal.SIGINT)
         assert process.stdout.read() == "interrupted True\n"
-        assert time.monotonic() - before < 1
+        assert time.monotonic() - before < 5  # with the interpreter's end; without it, for ever
     assert process.returncode == 0
 
 
@@ -404,13 +404,14 @@ def test_a_storm_of_signals_changes_nothing(start: Start) -> None:
     """One every 0.1 ms or so: timeouts are kept, and nothing is lost."""
     caught = [0]
     before = signal.signal(signal.SIGUSR1, lambda *_: caught.__setitem__(0, caught[0] + 1))
+    ended = Event("ended")
+    bomber = start(bombard, os.getpid(), ended)
     try:
         with (
-            closing(ended := Event("ended"), s := Semaphore("s", 0), event := Event(), barrier := Barrier(parties=2)),
+            closing(ended, s := Semaphore("s", 0), event := Event(), barrier := Barrier(parties=2)),
             Producer("c", capacity=4096) as producer,
             Consumer("c") as consumer,
         ):
-            start(bombard, os.getpid(), ended)
             end = time.monotonic() + 20
             while caught[0] < 100:
                 assert time.monotonic() < end
@@ -426,7 +427,7 @@ def test_a_storm_of_signals_changes_nothing(start: Start) -> None:
                 barrier.wait(0.2)
             late.append(time.monotonic() - began - 0.2)
             assert min(late) >= 0
-            assert sorted(late)[1] < 0.02
+            assert sorted(late)[1] < 0.05
             other = every_half_millisecond(lambda k: s.release())
             for _ in range(500):
                 assert s.acquire(timeout=20)
@@ -436,5 +437,8 @@ def test_a_storm_of_signals_changes_nothing(start: Start) -> None:
                 assert consumer.get(20) == b"%d" % k
             other.join()
             ended.set()
+            bomber.join(20)
     finally:
+        bomber.kill()
+        bomber.join(20)
         signal.signal(signal.SIGUSR1, before)

@@ -53,7 +53,7 @@ cdef extern from "ringipc.h" nogil:
     int rip_array_check(const rip_array *, uint64_t, uint64_t)
     int rip_consumer_fd(rip_consumer *)
     void rip_consumer_settle(rip_consumer *)
-    void rip_consumer_arm(rip_consumer *)
+    int rip_consumer_arm(rip_consumer *)
     int rip_consumer_notify(rip_consumer *, int, const int32_t *)
     int rip_producer_fd(rip_producer *)
     void rip_producer_settle(rip_producer *)

@@ -144,6 +144,12 @@ cdef inline void copy_memory(unsigned char *to, const unsigned char *source, uin
             memcpy(to, source, length)
 
 
+cdef inline uint32_t type_of(Py_ssize_t type) except? 0:
+    if not 0 <= type < 1 << 32:
+        raise OverflowError(f"type must be from 0 to 2**32 - 1, not {type}")
+    return <uint32_t>type
+
+
 cdef bytes types_of(object type, rip_filter *filter):
     """Fills filter in from what a user may give as type; it points into the result."""
     filter.lowest = isinstance(type, str)
@@ -308,7 +314,8 @@ cdef class BaseProducer:
     def fileno(self):
         """A descriptor that is readable while there is room for a message, or for the one that was refused last.
 
-        For select, poll, epoll, and event loops. It is the producer's, and closed with it.
+        For select, poll, epoll, and event loops. It is the producer's, and closed with it. It may be readable for
+        nothing, and is so when 0.6 s have passed since the last look: try, and wait again.
 
         Raises
         ------
@@ -527,7 +534,7 @@ cdef class BaseProducer:
         return WRITTEN
 
     @cython.critical_section
-    def put(self, message, timeout=None, *, uint32_t type=0):
+    def put(self, message, timeout=None, *, Py_ssize_t type=0):
         """Puts a message: whole, or not at all.
 
         Parameters
@@ -561,25 +568,25 @@ cdef class BaseProducer:
         """
         if self.p is not NULL:
             rip_tx_stamp(self.p)
-        if self.write(message, timeout, type) == TIMED_OUT:
+        if self.write(message, timeout, type_of(type)) == TIMED_OUT:
             self.settle()
             self._fail(-ETIMEDOUT, timeout)
         rip_tx_publish(self.p)
         self.settle()
 
     @cython.critical_section
-    def put_nowait(self, message, *, uint32_t type=0):
+    def put_nowait(self, message, *, Py_ssize_t type=0):
         """`put` with timeout=0."""
         if self.p is not NULL:
             rip_tx_stamp(self.p)
-        if self.write(message, 0, type) == TIMED_OUT:
+        if self.write(message, 0, type_of(type)) == TIMED_OUT:
             self.settle()
             self._fail(-EAGAIN, 0)
         rip_tx_publish(self.p)
         self.settle()
 
     @cython.critical_section
-    def put_many(self, messages, timeout=None, *, uint32_t type=0):
+    def put_many(self, messages, timeout=None, *, Py_ssize_t type=0):
         """Puts several messages, which become visible together as far as there is room for them: one wake-up for all.
 
         Parameters
@@ -604,6 +611,7 @@ cdef class BaseProducer:
         cdef uint64_t deadline
         cdef Py_ssize_t done = 0
         cdef int how
+        cdef uint32_t each = type_of(type)
         deadline_of(timeout, &deadline)
         if isinstance(messages, (bytes, bytearray, memoryview, str)):
             raise TypeError(f"put_many takes a list of messages, not one message of type {messages.__class__.__name__}")
@@ -614,7 +622,7 @@ cdef class BaseProducer:
         try:
             for message in messages:
                 left = timeout if deadline == 0 or deadline == RIP_FOREVER else seconds_until(deadline)
-                how = self.write(message, left, type)
+                how = self.write(message, left, each)
                 if how == TIMED_OUT:
                     break
                 done += how == WRITTEN
@@ -741,6 +749,7 @@ cdef class BaseConsumer:
     cdef uint64_t holds  # messages in the hands of Hold objects
     cdef bint leaving  # closed, but views are still alive
     cdef bint picking  # the descriptor is to say nothing of what is left
+    cdef readonly bint _silenced
     cdef uint64_t waits
     cdef uint64_t waited  # nanoseconds
     cdef unsigned long exiting  # the thread that ends the interpreter
@@ -808,7 +817,8 @@ cdef class BaseConsumer:
 
         For select, poll, epoll, and event loops. It is the consumer's, and closed with it. In a shared group it may be
         readable for a message that another member was quicker to get. What `get` leaves out because of type or where
-        keeps it readable.
+        keeps it readable. It may be readable for nothing, and is so when 0.6 s have passed since the last look (some
+        peer may have died without a word): try, and wait again.
 
         Raises
         ------
@@ -830,9 +840,11 @@ cdef class BaseConsumer:
 
     @cython.critical_section
     def _pick(self, type, where):
-        """`message`, then the descriptor says only what comes from now on, whatever else is there."""
-        if self.c is not NULL and not self.leaving:
-            rip_consumer_arm(self.c)
+        """`message`, then the descriptor says only what comes from now on, whatever else is there.
+
+        What it said before is in _silenced: other tasks may wait for that.
+        """
+        self._silenced = self.c is not NULL and not self.leaving and rip_consumer_arm(self.c) == 1
         self.picking = True
         try:
             return self.message(0, type=type, where=where)

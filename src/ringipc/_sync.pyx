@@ -115,6 +115,7 @@ cdef class BaseUnits(BaseSync):
         cdef rip_watch watch
         cdef int rc, waited = 0
         deadline_of(timeout, &deadline)
+        self.enter()  # again: what timeout is may have closed it
         if deadline == 0:
             rip_sync_look_around(self.s)  # what the dead held, for one who never waits
             rc = rip_units_try(self.s, units)
@@ -291,10 +292,8 @@ cdef class BaseEvent(BaseSync):
         cdef uint64_t deadline, seen
         cdef rip_watch watch
         cdef int waited = 0
-        self.enter()
-        if rip_event_is_set(self.s) == 1:
-            return True
         deadline_of(timeout, &deadline)
+        self.enter()
         seen = rip_sync_look(self.s)
         while True:
             if rip_event_is_over(self.s, seen):
@@ -317,8 +316,8 @@ cdef class BaseBarrier(BaseSync):
         cdef uint64_t deadline, seen
         cdef rip_watch watch
         cdef int place, over, waited = 0
-        self.enter()
         deadline_of(timeout, &deadline)
+        self.enter()
         place = rip_barrier_arrive(self.s, &seen)
         if place < 0:
             return place
@@ -354,17 +353,20 @@ cdef class BaseBarrier(BaseSync):
     @property
     def n_waiting(self):
         """How many wait there now."""
-        self.enter()
-        return self.checked(rip_barrier_waiting(self.s))
+        with cython.critical_section(self):
+            self.enter()
+            return self.checked(rip_barrier_waiting(self.s))
 
     @property
     def broken(self):
         """True after it has been broken, until it is reset."""
-        self.enter()
-        return self.checked(rip_barrier_is_broken(self.s)) == 1
+        with cython.critical_section(self):
+            self.enter()
+            return self.checked(rip_barrier_is_broken(self.s)) == 1
 
     @property
     def parties(self):
         """How many it waits for."""
-        self.enter()
-        return rip_sync_value(self.s)
+        with cython.critical_section(self):
+            self.enter()
+            return rip_sync_value(self.s)

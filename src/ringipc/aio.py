@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +24,16 @@ class _Loop:
         self.waiting: deque[asyncio.Future[None]] = deque()
         self.picky: set[asyncio.Future[None]] = set()  # they wait for some messages only, so each is woken each time
         loop.add_reader(fd, self.wake)
+
+    def call(self, what: Callable[[], None]) -> None:
+        """Calls it in the loop's own thread, if the loop still runs."""
+        if self.loop.is_closed():
+            return
+        if self.thread == threading.get_ident():
+            what()
+        else:
+            with suppress(RuntimeError):  # it has been closed
+                self.loop.call_soon_threadsafe(what)
 
     def wake(self) -> None:
         for future in (*self.picky, *[f for f in self.waiting if not f.done()][:1]):
@@ -43,7 +56,9 @@ class Readiness:
     def __init__(self) -> None:
         self._loops: dict[asyncio.AbstractEventLoop, _Loop] = {}
         self._pump: Any = None  # trio: what the tasks wait for that do not wait for the descriptor themselves
-        self._trio_fd = -1
+        self._notify: Any = None  # and how to wake the one that does
+        self._trio_token: Any = None
+        self._trio_thread = 0
 
     async def wait(self, fd: int, picky: bool = False) -> None:
         loop = sys.modules["asyncio"]._get_running_loop() if "asyncio" in sys.modules else None
@@ -78,31 +93,35 @@ class Readiness:
             await self._pump.wait()
             return
         self._pump = trio.Event()
-        self._trio_fd = fd
+        self._notify = partial(trio.lowlevel.notify_closing, fd)
+        self._trio_token = trio.lowlevel.current_trio_token()
+        self._trio_thread = threading.get_ident()
         try:
             await trio.lowlevel.wait_readable(fd)
-        except trio.ClosedResourceError:
-            await trio.lowlevel.checkpoint()  # the handle itself says that it is closed
+        except trio.ClosedResourceError:  # sent by _wake_trio: the task is to look for itself
+            await trio.lowlevel.checkpoint()
         finally:
             pump, self._pump = self._pump, None
             pump.set()
 
-    def wake_one(self) -> None:
-        """For one that has looked, and leaves something there."""
-        for tasks in self._loops.values():
-            tasks.wake()
+    def _wake_trio(self) -> None:
+        if self._pump is None:
+            return
+        if self._trio_thread == threading.get_ident():
+            self._notify()
+        else:
+            with suppress(sys.modules["trio"].RunFinishedError):
+                self._trio_token.run_sync_soon(self._notify)
+
+    def wake_others(self) -> None:
+        """For one that has looked, silenced the descriptor, and leaves something there. From any thread."""
+        for tasks in list(self._loops.values()):
+            tasks.call(tasks.wake)
+        self._wake_trio()
 
     def closing(self) -> None:
-        """To be called before the descriptor is closed: all tasks go on, and find the handle closed."""
+        """To be called before the descriptor is closed: all tasks go on, and find it closed. From any thread."""
         for loop, tasks in list(self._loops.items()):
             self._loops.pop(loop, None)
-            if loop.is_closed():
-                continue
-            if tasks.thread == threading.get_ident():
-                tasks.wake_all()
-            else:
-                loop.call_soon_threadsafe(tasks.wake_all)
-        if self._pump is not None:
-            import trio
-
-            trio.lowlevel.notify_closing(self._trio_fd)
+            tasks.call(tasks.wake_all)
+        self._wake_trio()

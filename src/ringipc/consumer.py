@@ -225,7 +225,8 @@ class Consumer(BaseConsumer):
                 with self._pick(type, where) as message:
                     return message.payload
             except errors.Empty:
-                self._readiness.wake_one()  # we have silenced the descriptor: others are to look for themselves
+                if self._silenced:
+                    self._readiness.wake_others()  # they may have been about to see what the descriptor said
                 await self._readiness.wait(fd, picky=True)
 
     def __aiter__(self) -> Self:

@@ -7,6 +7,8 @@ import threading
 import weakref
 from typing import Protocol
 
+from .errors import RingError
+
 
 class _Handle(Protocol):
     def _end(self, *, exiting: bool) -> None: ...
@@ -22,8 +24,14 @@ def close_at_exit(handle: _Handle) -> None:
 
 
 def _close_all() -> None:
+    failed: RingError | None = None
     for handle in list(_handles):
-        handle._end(exiting=True)
+        try:
+            handle._end(exiting=True)
+        except RingError as error:  # the others are to be closed all the same
+            failed = error
+    if failed is not None:
+        raise failed
 
 
 def _join_and_close_all() -> None:

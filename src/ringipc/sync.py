@@ -109,7 +109,7 @@ class Semaphore(BaseSemaphore, _Shared):
     ----------
     name
         For processes that are not related: one name space with channels. It ends with the last one that has it open.
-        None: it has none, and goes to other processes as an argument.
+        None: it has none, and goes to other processes as an argument; one of them must have it open at any time.
     value
         Units at the start, 0 to 2**31 - 1. None: take it as it is, and if it is not there, make it with 1.
     undo

@@ -387,6 +387,70 @@ static void a_barrier_breaks(void) {
     close_sync(s);
 }
 
+static int dies_at_barrier(void *argument) {
+    (void)argument;
+    struct rip_sync *s = open_sync("b", RIP_BARRIER, -1, 0);
+    (void)s;
+    return 0;
+}
+
+static int uses_barrier(void *argument) {
+    (void)argument;
+    CHECK_IS(rip_barrier_is_broken(inherited), 1); /* it finds the dead as it takes its seat */
+    close_sync(inherited);
+    return 0;
+}
+
+/* Whoever finds the dead, whatever else it is about. */
+static void the_dead_break_the_barrier(void) {
+    struct rip_sync *s = open_sync("b", RIP_BARRIER, 2, 0), *leaves = open_sync("b", RIP_BARRIER, 2, 0);
+    expect_success(spawn(dies_at_barrier, NULL));
+    close_sync(leaves);
+    CHECK_IS(rip_barrier_is_broken(s), 1);
+    CHECK_IS(rip_barrier_reset(s), 0);
+    expect_success(spawn(dies_at_barrier, NULL));
+    inherited = s;
+    expect_success(spawn(uses_barrier, NULL));
+    CHECK_IS(rip_barrier_is_broken(s), 1);
+    close_sync(s);
+}
+
+static _Atomic int *stage;
+
+static int grandchild(void *argument) {
+    (void)argument;
+    while (atomic_load(stage) != 1) {
+        sched_yield();
+    }
+    CHECK_IS(rip_semaphore_release(inherited, 1), -ENOENT); /* what it inherited has ended, and another has begun */
+    return 0;
+}
+
+static int forks_and_dies(void *argument) {
+    inherited = open_sync("s", RIP_SEMAPHORE, 3, 0);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        grandchild(argument);
+        atomic_store(stage, 2);
+        _exit(0);
+    }
+    return 0;
+}
+
+static void what_began_anew_is_not_what_was_inherited(void) {
+    stage = shared(sizeof *stage);
+    expect_success(spawn(forks_and_dies, NULL));
+    struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, 3, 0);
+    atomic_store(stage, 1);
+    for (unsigned i = 0; atomic_load(stage) != 2; i++) {
+        CHECK(i < 5000);
+        nap(MS);
+    }
+    CHECK_IS(rip_semaphore_value(s), 3);
+    close_sync(s);
+}
+
 /* ---- woken at once ----
  *
  * A wait looks again every RIP_SLICE_NS, so that what nobody wakes it for comes late. */
@@ -707,6 +771,8 @@ int main(void) {
     run("an event wakes all who wait, even if it is cleared at once", an_event_wakes_all);
     run("all meet at a barrier in each round", all_meet_in_each_round);
     run("a barrier breaks for all when one gives up or is killed", a_barrier_breaks);
+    run("the dead break a barrier, whoever finds them", the_dead_break_the_barrier);
+    run("what has begun anew is not what a child has inherited", what_began_anew_is_not_what_was_inherited);
     run("two that wait for each other in turn do not wait for a clock", two_in_turn);
     run("who gives up its turn wakes the next", who_gives_up_wakes_the_next);
     run("the next in the queue is not passed by", the_next_is_not_passed_by);

@@ -1,159 +1,14 @@
-/* Hunts for lost wake-ups: a process that sleeps although what it waits for is there. The core's waits end every RIP_SLICE_NS anyway,
- * so that a lost one costs 50 ms and no more; here it counts as a failure. */
+/* What wakes a sleeper, apart from messages and room, and at every instruction: no wake-up may be lost (awake.h). */
+#include "awake.h"
 #include "steps.h"
-
-#define HAND_OVERS 40000u  /* each way, and with each kind of fence */
-#define PATIENCE (20 * MS) /* a sleep that is to be noticed lasts up to RIP_SLICE_NS */
 
 struct talk {
     _Atomic uint64_t sent, received[2], go[2];
-    _Atomic uint64_t gone;       /* receivers that are there */
+    _Atomic uint64_t gone;       /* those that are there */
     _Atomic uint64_t entered[2]; /* how often one has begun to wait for a message */
 };
 
 static struct talk *talk;
-static unsigned lost, slow, hand_overs;
-
-static uint64_t load(_Atomic uint64_t *word) { return atomic_load_explicit(word, memory_order_acquire); }
-
-static void count_up(_Atomic uint64_t *word) { atomic_fetch_add_explicit(word, 1, memory_order_release); }
-
-/* Waits until the peer has counted up to value. It has been given what it waits for: if it still sleeps, its wake-up is lost; if it
- * is ready to run but does not, the machine is busy. */
-static void expect_awake(pid_t peer, _Atomic uint64_t *word, uint64_t value) {
-    hand_overs++;
-    if (reaches(word, value, PATIENCE)) {
-        return;
-    }
-    unsigned asleep = 0;
-    for (unsigned i = 0; i < 5; i++) {
-        asleep += process_state(peer) == 'S';
-        nap(MS);
-    }
-    lost += asleep == 5 && load(word) < value;
-    slow++;
-    CHECK(reaches(word, value, 10000 * MS));
-}
-
-/* Often about as long as the other one takes from its last step to its sleep; else up to ns nanoseconds. */
-static void dawdle(struct random *r, uint64_t ns) {
-    uint64_t end = rip_now() + random_below(r, random_below(r, 4) ? 600 : ns);
-    while (rip_now() < end) {
-    }
-}
-
-/* ---- at random ---- */
-
-/* One who blocks makes its peers fence with each publish or release. One who may spin first does not, and fences for both when it goes to
- * sleep, with membarrier(2): these open as such a one, and then block. */
-static enum rip_wait opened_as;
-
-static struct rip_producer *open_sleepy_producer(uint64_t slots) {
-    struct rip_producer *p = NULL;
-    CHECK_IS(rip_producer_open("c", RIP_PAGE, slots, RIP_BLOCK, opened_as, 0600, &p), 0);
-    p->ch.spin.mode = RIP_WAIT_BLOCK;
-    return p;
-}
-
-static struct rip_consumer *open_sleepy_consumer(void) {
-    struct rip_consumer *c = NULL;
-    int32_t holder;
-    CHECK_IS(rip_consumer_open("c", "g", RIP_OLDEST, opened_as, &c, &holder), 0);
-    c->ch.spin.mode = RIP_WAIT_BLOCK;
-    return c;
-}
-
-static int receives(void *argument) {
-    (void)argument;
-    struct rip_consumer *c = open_sleepy_consumer();
-    struct random r = {2};
-    count_up(&talk->gone);
-    for (uint64_t n = 0; n < HAND_OVERS; n++) {
-        CHECK_IS(get_number(c, RIP_FOREVER), n);
-        count_up(&talk->received[0]);
-        dawdle(&r, random_below(&r, 2) ? 1 : 4000);
-    }
-    close_consumer(c);
-    return 0;
-}
-
-static void wakes_consumer(void) {
-    struct random r = {1};
-    memset(talk, 0, sizeof *talk);
-    struct rip_producer *p = open_sleepy_producer(4);
-    pid_t child = spawn(receives, NULL);
-    CHECK(reaches(&talk->gone, 1, 10000 * MS));
-    for (uint64_t n = 0; n < HAND_OVERS; n++) {
-        dawdle(&r, 8000); /* from before it looks to after it sleeps */
-        CHECK_IS(put_number(p, n, 0), 0);
-        expect_awake(child, &talk->received[0], n + 1);
-    }
-    expect_success(child);
-    close_producer(p);
-}
-
-static int sends(void *argument) {
-    (void)argument;
-    struct rip_producer *p = open_sleepy_producer(1);
-    struct random r = {4};
-    for (uint64_t n = 0; n < HAND_OVERS; n++) {
-        dawdle(&r, random_below(&r, 2) ? 1 : 4000);
-        CHECK_IS(put_number(p, n, RIP_FOREVER), 0); /* there is one slot: it waits for the release of the one before */
-        count_up(&talk->sent);
-    }
-    close_producer(p);
-    return 0;
-}
-
-static void wakes_producer(void) {
-    struct random r = {3};
-    memset(talk, 0, sizeof *talk);
-    struct rip_producer *keeper = open_sleepy_producer(1);
-    struct rip_consumer *c = open_sleepy_consumer();
-    pid_t child = spawn(sends, NULL);
-    for (uint64_t n = 0; n < HAND_OVERS; n++) {
-        expect_awake(child, &talk->sent, n + 1);
-        dawdle(&r, 8000);
-        CHECK_IS(get_number(c, RIP_FOREVER), n);
-    }
-    expect_success(child);
-    close_producer(keeper);
-    close_consumer(c);
-}
-
-/* Both sides sleep in turn, and a lost wake-up of either stops the other: only the time tells. */
-static int answers(void *argument) {
-    (void)argument;
-    struct rip_consumer *c = open_consumer("there", "g", RIP_OLDEST);
-    struct rip_producer *p = open_producer("back", RIP_PAGE, 4);
-    count_up(&talk->gone);
-    for (uint64_t n = 0; n < HAND_OVERS; n++) {
-        CHECK_IS(put_number(p, get_number(c, RIP_FOREVER), 0), 0);
-    }
-    close_consumer(c);
-    close_producer(p);
-    return 0;
-}
-
-static void ping_pong(void) {
-    memset(talk, 0, sizeof *talk);
-    struct rip_producer *p = open_producer("there", RIP_PAGE, 4);
-    pid_t child = spawn(answers, NULL);
-    CHECK(reaches(&talk->gone, 1, 10000 * MS));
-    struct rip_consumer *c = open_consumer("back", "g", RIP_OLDEST);
-    unsigned late = 0;
-    for (uint64_t n = 0; n < HAND_OVERS; n++) {
-        uint64_t start = rip_now();
-        CHECK_IS(put_number(p, n, 0), 0);
-        CHECK_IS(get_number(c, RIP_FOREVER), n);
-        uint64_t took = rip_now() - start;
-        late += took > 45 * MS && took < 60 * MS; /* what a sleep to the end of its slice takes */
-    }
-    CHECK(late < 4); /* a busy machine may be late too */
-    expect_success(child);
-    close_producer(p);
-    close_consumer(c);
-}
 
 /* ---- by what is no message ---- */
 
@@ -366,14 +221,6 @@ static void release_at_every_instruction(void) {
 
 int main(void) {
     talk = shared(sizeof *talk);
-    opened_as = RIP_WAIT_BLOCK;
-    run("a consumer that sleeps is woken by each message", wakes_consumer);
-    run("a producer that sleeps is woken by each release", wakes_producer);
-    opened_as = RIP_WAIT_ADAPTIVE;
-    run("a consumer that sleeps is woken by messages that are put without a fence", wakes_consumer);
-    run("a producer that sleeps is woken by releases that are made without a fence", wakes_producer);
-    run("two that wait for each other in turn do not wait for a clock", ping_pong);
-    CHECK_IS(lost, 0);
     run("a producer that waits for a group is woken when that leaves", leaving_group_wakes_producer);
     run("a consumer that waits for a message is woken by the end of the stream", end_wakes_consumer);
     if (can_step()) {
@@ -381,7 +228,6 @@ int main(void) {
             at_every_instruction);
         run("a producer that goes to sleep while room is being made is woken", release_at_every_instruction);
     }
-    printf("  %u of %u hand-overs were slow\n", slow, hand_overs);
-    CHECK_IS(lost, 0);
+    no_wake_up_was_lost();
     return 0;
 }

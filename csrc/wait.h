@@ -32,7 +32,9 @@ struct rip_watch {
 struct rip_spin {
     enum rip_wait mode;
     _Atomic uint32_t budget; /* nanoseconds */
-    _Atomic uint32_t waits;
+    _Atomic uint32_t probe;  /* so many waits from the last long spin to the next */
+    _Atomic uint32_t waits;  /* since the last one */
+    _Atomic uint32_t slept;  /* a slice has passed, and what is waited for has not come */
 };
 
 void rip_spin_init(struct rip_spin *spin, enum rip_wait mode);

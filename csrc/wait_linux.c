@@ -9,10 +9,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SPIN_MAX_NS 60000u /* a little more than a sleep and a wake-up cost */
+#define SPIN_MAX_NS                                                                                                    \
+    200000u /* what comes 5000 times a second is still worth it; what is rarer costs a sleep and a wake-up */
 #define SPIN_MIN_NS 1000u
 #define YIELD_AFTER_NS 4000u
-#define PROBE_EVERY 16u /* now and then spin long again: the peer may have become prompt */
+#define YIELD_EVERY_NS 8000u
+#define PROBE_FIRST 16u /* after so many waits spin long again: the peer may have become prompt */
+#define PROBE_LAST 1024u
 
 uint64_t rip_now(void) {
     struct timespec t;
@@ -59,7 +62,8 @@ void rip_spin_init(struct rip_spin *spin, enum rip_wait mode) {
     cpu_set_t cpus;
     int one = sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) == 1;
     *spin = (struct rip_spin){.mode = one && sysconf(_SC_NPROCESSORS_ONLN) == 1 ? RIP_WAIT_BLOCK : mode,
-                              .budget = SPIN_MAX_NS};
+                              .budget = SPIN_MAX_NS,
+                              .probe = PROBE_FIRST};
 }
 
 static int is_ready(const struct rip_watch *watch) {
@@ -88,6 +92,7 @@ int rip_watch_spin(const struct rip_watch *watch, uint64_t ns) {
             }
             if (now >= yield && watch->spin->mode != RIP_WAIT_SPIN) {
                 sched_yield(); /* whom we wait for may want this core */
+                yield = now + YIELD_EVERY_NS; /* meanwhile what comes is not seen, so not all the time */
             }
         }
     }
@@ -98,8 +103,15 @@ static int spin_adaptive(const struct rip_watch *watch, uint64_t start, uint64_t
     /* relaxed: hints, each stands alone */
     uint32_t waits = atomic_fetch_add_explicit(&spin->waits, 1, memory_order_relaxed);
     uint32_t budget = atomic_load_explicit(&spin->budget, memory_order_relaxed);
-    uint64_t ns = waits % PROBE_EVERY == 0 ? SPIN_MAX_NS : budget;
+    uint32_t probe = atomic_load_explicit(&spin->probe, memory_order_relaxed);
+    int is_probe = waits >= probe;
+    uint64_t ns = is_probe ? SPIN_MAX_NS : budget;
     int ready = rip_watch_spin(watch, ns < left ? ns : left);
+    if (is_probe) { /* the more often it was in vain, the later the next one */
+        probe = ready ? PROBE_FIRST : probe < PROBE_LAST ? 2 * probe : PROBE_LAST;
+        atomic_store_explicit(&spin->probe, probe, memory_order_relaxed);
+        atomic_store_explicit(&spin->waits, 0, memory_order_relaxed);
+    }
     uint64_t goal = ready ? 4 * (rip_now() - start) : 0; /* room for a peer that is a few times slower than this once */
     goal = goal < SPIN_MIN_NS ? SPIN_MIN_NS : goal > SPIN_MAX_NS ? SPIN_MAX_NS : goal;
     int64_t step = ((int64_t)goal - (int64_t)budget) / (ready && goal > budget ? 2 : 4);
@@ -118,7 +130,9 @@ int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline) {
         ready = rip_watch_spin(watch, slice - start);
         return ready ? 1 : slice == deadline ? -ETIMEDOUT : -EINTR;
     }
-    if (watch->spin->mode == RIP_WAIT_ADAPTIVE && spin_adaptive(watch, start, slice - start)) {
+    /* relaxed: hints. Who has slept for a slice waits for something rare, and does not spin between slices. */
+    if (watch->spin->mode == RIP_WAIT_ADAPTIVE && !atomic_load_explicit(&watch->spin->slept, memory_order_relaxed) &&
+        spin_adaptive(watch, start, slice - start)) {
         return 1;
     }
     uint32_t word = atomic_load_explicit(watch->bell, memory_order_acquire); /* pairs with the release in rip_wake */
@@ -127,7 +141,9 @@ int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline) {
         return 1; /* the bit stays: another thread of ours may count on it, and it costs one wake-up at most */
     }
     int rc = rip_sleep(watch->bell, word, slice);
-    if (is_ready(watch)) {
+    int ready_now = is_ready(watch);
+    atomic_store_explicit(&watch->spin->slept, (uint32_t)(rc == -ETIMEDOUT && !ready_now), memory_order_relaxed);
+    if (ready_now) {
         return 1;
     }
     return rc == -ETIMEDOUT && slice == deadline ? -ETIMEDOUT : -EINTR;

@@ -83,7 +83,7 @@ class Producer(BaseProducer):
         only if it says pickle=True too: a pickle can make its reader run any code.
     wait
         How `put` waits for room: "spin" burns a core for the lowest latency, "block" sleeps at once, "adaptive" spins
-        for as long as has paid lately, at most 60 microseconds, then sleeps.
+        for as long as has paid lately, at most 200 microseconds, then sleeps.
     mode
         The permissions of the files.
 

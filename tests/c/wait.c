@@ -1,0 +1,72 @@
+/* How long a wait spins before it sleeps. */
+#include "check.h"
+
+static long cores = 2;
+static int pinned;
+
+/* These take the place of libc's for the core. */
+long sysconf(int what) {
+    CHECK_IS(what, _SC_NPROCESSORS_ONLN);
+    return cores;
+}
+
+int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *cpus) {
+    CHECK_IS(pid, 0);
+    CHECK_IS(size, sizeof *cpus);
+    CPU_ZERO(cpus);
+    for (long i = 0; i < (pinned ? 1 : cores); i++) {
+        CPU_SET((size_t)i, cpus);
+    }
+    return 0;
+}
+
+static enum rip_wait mode_of(enum rip_wait wanted) {
+    struct rip_spin spin;
+    rip_spin_init(&spin, wanted);
+    return spin.mode;
+}
+
+static void one_core(void) {
+    cores = 1;
+    CHECK_IS(mode_of(RIP_WAIT_ADAPTIVE), RIP_WAIT_BLOCK);
+    CHECK_IS(mode_of(RIP_WAIT_SPIN), RIP_WAIT_BLOCK);
+    cores = 2;
+    CHECK_IS(mode_of(RIP_WAIT_ADAPTIVE), RIP_WAIT_ADAPTIVE);
+    pinned = 1; /* the peer may be on another core */
+    CHECK_IS(mode_of(RIP_WAIT_ADAPTIVE), RIP_WAIT_ADAPTIVE);
+    pinned = 0;
+}
+
+static void spins_while_it_pays(void) {
+    _Atomic uint64_t word = 0;
+    _Atomic uint32_t bell = 0, asleep = RIP_FENCE_LANE;
+    struct rip_spin spin;
+    rip_spin_init(&spin, RIP_WAIT_ADAPTIVE);
+    struct rip_watch watch = {
+        .words = {&word}, .count = 1, .bell = &bell, .asleep32 = &asleep, .bit = RIP_ASLEEP, .spin = &spin};
+    uint32_t before = atomic_load(&spin.budget);
+    for (unsigned i = 0; i < 40; i++) {
+        CHECK_IS(rip_watch_wait(&watch, rip_now() + MS / 2), -ETIMEDOUT);
+        atomic_store(&spin.slept, 0); /* as if something had come late each time */
+    }
+    uint32_t in_vain = atomic_load(&spin.budget);
+    CHECK(in_vain <= 2000 && in_vain < before / 10);
+    watch.seen[0] = 1; /* it is there already */
+    for (unsigned i = 0; i < 2000; i++) {
+        CHECK_IS(rip_watch_wait(&watch, rip_now() + MS), 1);
+    }
+    CHECK(atomic_load(&spin.budget) <= 2000); /* as little is enough */
+    CHECK_IS(atomic_load(&spin.probe), 16);   /* and it will soon see whether more pays */
+    watch.seen[0] = 0;
+    CHECK_IS(rip_watch_wait(&watch, rip_now() + 10000 * MS), -EINTR); /* a slice */
+    CHECK_IS(atomic_load(&spin.slept), 1);
+    uint32_t waits = atomic_load(&spin.waits);
+    CHECK_IS(rip_watch_wait(&watch, rip_now() + 10000 * MS), -EINTR);
+    CHECK_IS(atomic_load(&spin.waits), waits); /* it has not spun again */
+}
+
+int main(void) {
+    run("on one core nobody spins", one_core);
+    run("a wait spins while it pays, and not again between slices", spins_while_it_pays);
+    return 0;
+}

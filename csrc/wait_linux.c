@@ -91,8 +91,9 @@ int rip_watch_spin(const struct rip_watch *watch, uint64_t ns) {
                 return 0;
             }
             if (now >= yield && watch->spin->mode != RIP_WAIT_SPIN) {
-                sched_yield(); /* whom we wait for may want this core */
-                yield = now + YIELD_EVERY_NS; /* meanwhile what comes is not seen, so not all the time */
+                /* Whom we wait for may want this core. Meanwhile what comes is not seen, so not all the time. */
+                sched_yield();
+                yield = now + YIELD_EVERY_NS;
             }
         }
     }

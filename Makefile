@@ -7,14 +7,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 CORE_C := $(wildcard csrc/*.c)
 CORE_H := $(wildcard csrc/*.h)
 SKIN := $(wildcard src/ringipc/*.pyx src/ringipc/*.pxd)
-CTESTS := $(patsubst tests/c/%.c,build/c/%,$(wildcard tests/c/*.c))
+BUILD ?= build/c
+CTESTS := $(patsubst tests/c/%.c,$(BUILD)/%,$(wildcard tests/c/*.c))
 LINT_C := $(wildcard $(foreach d,csrc tests/c benchmarks/limits examples,$(d)/*.c $(d)/*.h))
 LINT_PY := src $(wildcard tests benchmarks examples/*.py)
 
 CSTRICT := -std=c11 -Wall -Wextra -Wpedantic -Wconversion -Werror -D_GNU_SOURCE
 CFLAGS ?= -O2 -g
 
-.PHONY: demo test lint bench ctest clean
+.PHONY: demo test lint bench ctest sanitize clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -40,19 +41,25 @@ bench: $(VENV)/.bench $(VENV)/.built
 ctest: $(CTESTS)
 	@for t in $(CTESTS); do echo "$$t"; timeout 60 "$$t" || exit 1; done
 
+# The C tests again under AddressSanitizer and UBSan, and those with threads under ThreadSanitizer.
+sanitize:
+	$(MAKE) --no-print-directory ctest BUILD=build/asan CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
+	$(MAKE) --no-print-directory build/tsan/hunt BUILD=build/tsan CFLAGS="-O1 -g -fsanitize=thread"
+	build/tsan/hunt
+
 # One program a test file, each linked with the whole core.
-build/c/%: build/c/%.o $(CORE_C:csrc/%.c=build/c/core/%.o)
+$(BUILD)/%: $(BUILD)/%.o $(CORE_C:csrc/%.c=$(BUILD)/core/%.o)
 	$(CC) $(CFLAGS) -pthread -o $@ $^
 
-build/c/%.o: tests/c/%.c Makefile
+$(BUILD)/%.o: tests/c/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CSTRICT) $(CFLAGS) -pthread -MMD -MP -Icsrc -c -o $@ $<
 
-build/c/core/%.o: csrc/%.c Makefile
+$(BUILD)/core/%.o: csrc/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CSTRICT) $(CFLAGS) -pthread -MMD -MP -Icsrc -c -o $@ $<
 
--include $(wildcard build/c/*.d build/c/core/*.d)
+-include $(wildcard $(BUILD)/*.d $(BUILD)/core/*.d)
 
 # Stamps. The lists of packages are read from pyproject.toml, so they stand in one place only.
 LIST := import sys, tomllib; t = tomllib.load(open("pyproject.toml", "rb")); \

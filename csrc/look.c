@@ -93,6 +93,18 @@ int rip_remove(const char *channel, int32_t *holder) {
     return rc;
 }
 
+int rip_tidy(const char *channel) {
+    struct rip_channel ch = {.place.state = RIP_OPEN};
+    int rc = rip_channel_enter(&ch, channel, 0, 0);
+    if (rc != 0) {
+        return rc;
+    }
+    rip_channel_leave(&ch);
+    rc = (int)atomic_load_explicit(&ch.control->removed, memory_order_relaxed); /* set under the lock, by us */
+    rip_channel_unmap(&ch);
+    return rc;
+}
+
 int rip_remove_group(const char *channel, const char *group, int32_t *holder) {
     struct rip_channel ch = {.place.state = RIP_OPEN};
     *holder = 0;

@@ -177,6 +177,9 @@ struct rip_look {
 int rip_look(const char *channel, struct rip_look *look);
 /* Removes the channel with all that is in it, or a group. -EBUSY with *holder the pid of somebody who takes part. */
 int rip_remove(const char *channel, int32_t *holder);
+/* Removes what is left of a channel that nobody takes part in, unless messages wait in it for a group, or a durable group is there: 1, or 0
+ * where there is a reason to keep it. */
+int rip_tidy(const char *channel);
 int rip_remove_group(const char *channel, const char *group, int32_t *holder);
 
 /* ---- semaphores, locks, events, barriers ----
@@ -202,6 +205,21 @@ int rip_sync_fd(struct rip_sync *s);               /* for another process to ope
 uint32_t rip_sync_value(const struct rip_sync *s); /* what it began with */
 int rip_sync_close(struct rip_sync *s);            /* the mapping stays until rip_sync_free */
 void rip_sync_free(struct rip_sync *s);
+
+struct rip_sync_info {
+    uint32_t kind;  /* enum rip_sync_kind */
+    uint32_t value; /* what it began with */
+    uint32_t handles;
+    int32_t pid[RIP_MAX_PARTIES]; /* of each handle */
+};
+
+/* Looks at one with a name. -EPROTOTYPE: it is a channel. */
+int rip_sync_info(const char *name, struct rip_sync_info *info);
+/* Removes what is left of one that nobody has open: 1, or 0 where somebody has. */
+int rip_sync_tidy(const char *name);
+
+/* A descriptor of the directory in which everything of this user's that has a name is a directory; the caller closes it. -ENOENT */
+int rip_directory(void);
 
 /* Takes that many units at once (P), of a lock one. 1: it is a lock, and ours, but its last owner died with it. */
 int rip_semaphore_acquire(struct rip_sync *s, uint32_t units, uint64_t deadline);

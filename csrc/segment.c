@@ -52,6 +52,8 @@ static int open_user_dir(int make) {
     return fd;
 }
 
+int rip_directory(void) { return open_user_dir(0); }
+
 int rip_dir_open(const char *channel, int make) {
     for (int tries = 0;; tries++) {
         int user = open_user_dir(make);

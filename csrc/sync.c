@@ -188,6 +188,45 @@ void rip_sync_free(struct rip_sync *s) {
     free(s);
 }
 
+/* Without taking a seat; the lock is held. */
+static int look_in(struct rip_sync *s, const char *name) {
+    *s = (struct rip_sync){.place = {.state = RIP_OPEN, .dir = -1, .segment.fd = -1, .forked = in_child}, .give = -1};
+    int rc = rip_place_enter(&s->place, name, RIP_FILE_SYNC, sizeof(struct rip_sync_file), 0, 0);
+    s->file = rc ? NULL : s->place.segment.at;
+    return rc;
+}
+
+int rip_sync_info(const char *name, struct rip_sync_info *info) {
+    struct rip_sync s;
+    int rc = look_in(&s, name);
+    if (rc != 0) {
+        return rc;
+    }
+    reap(&s);
+    *info = (struct rip_sync_info){.kind = s.file->kind, .value = s.file->value};
+    for (uint32_t i = 0; i < RIP_MAX_SEATS; i++) {
+        if (atomic_load_explicit(&s.file->seats[i].taken, memory_order_relaxed)) { /* under the lock */
+            info->pid[info->handles++] = s.file->seats[i].pid;
+        }
+    }
+    rip_place_unmap(&s.place); /* the lock goes with its descriptor */
+    return 0;
+}
+
+int rip_sync_tidy(const char *name) {
+    struct rip_sync s;
+    int rc = look_in(&s, name);
+    if (rc != 0) {
+        return rc;
+    }
+    int others = reap(&s);
+    if (!others) {
+        rip_place_remove(&s.place);
+    }
+    rip_place_unmap(&s.place);
+    return !others;
+}
+
 void rip_sync_watch(struct rip_sync *s, uint64_t seen, struct rip_watch *watch) {
     watch->words[0] = &s->file->word;
     watch->seen[0] = seen;

@@ -80,6 +80,8 @@ cdef extern from "ringipc.h" nogil:
     int rip_look(const char *, rip_look_at *)
     int rip_remove(const char *, int32_t *)
     int rip_remove_group(const char *, const char *, int32_t *)
+    int rip_tidy(const char *)
+    int rip_directory()
 
 
 cdef extern from "channel.h" nogil:

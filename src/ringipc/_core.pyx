@@ -190,6 +190,20 @@ def remove(bytes channel):
     return rc, holder
 
 
+def tidy(bytes channel):
+    """1 when what was left of the channel has been removed, 0 when there is a reason to keep it, or an error code."""
+    cdef const char *name = channel
+    cdef int rc
+    with nogil:
+        rc = rip_tidy(name)
+    return rc
+
+
+def directory():
+    """A descriptor of the directory in which all names are, for the caller to close, or an error code."""
+    return rip_directory()
+
+
 def remove_group(bytes channel, bytes group):
     """0, or an error code and the pid of a member."""
     cdef const char *name = channel

@@ -1,6 +1,6 @@
 """What the skin sees of semaphores, locks, events and barriers."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from ringipc._wait cimport rip_place, rip_wait, rip_watch
 
@@ -17,6 +17,12 @@ cdef extern from "ringipc.h" nogil:
     uint32_t rip_sync_value(const rip_sync *)
     int rip_sync_close(rip_sync *)
     void rip_sync_free(rip_sync *)
+    struct rip_sync_info_at "rip_sync_info":
+        uint32_t kind
+        uint32_t handles
+        int32_t pid[255]
+    int rip_sync_info(const char *, rip_sync_info_at *)
+    int rip_sync_tidy(const char *)
     int rip_semaphore_release(rip_sync *, uint32_t)
     uint32_t rip_semaphore_value(const rip_sync *)
     int rip_event_set(rip_sync *)

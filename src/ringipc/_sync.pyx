@@ -16,6 +16,26 @@ MAX_UNITS = RIP_MAX_UNITS
 MAX_PARTIES = RIP_MAX_PARTIES
 
 
+def look(bytes name):
+    """0 or an error code, the kind, and the pid of each handle."""
+    cdef rip_sync_info_at info
+    cdef const char *text = name
+    cdef int rc
+    info.kind = info.handles = 0
+    with nogil:
+        rc = rip_sync_info(text, &info)
+    return rc, info.kind, [pid for pid in info.pid[:info.handles]]
+
+
+def tidy(bytes name):
+    """1 when what was left of it has been removed, 0 when somebody has it open, or an error code."""
+    cdef const char *text = name
+    cdef int rc
+    with nogil:
+        rc = rip_sync_tidy(text)
+    return rc
+
+
 cdef class BaseSync:
     """A handle on something that processes share to wait for each other."""
 

@@ -1,18 +1,24 @@
 /* How long a wait spins before it sleeps. */
 #include "check.h"
 
-static long cores = 2;
+#include <dlfcn.h>
+
+static long cores; /* 0: as many as there are */
 static int pinned;
 
-/* These take the place of libc's for the core. */
+/* These take the place of libc's, for the core. */
 long sysconf(int what) {
-    CHECK_IS(what, _SC_NPROCESSORS_ONLN);
-    return cores;
+    if (what == _SC_NPROCESSORS_ONLN && cores) {
+        return cores;
+    }
+    long (*real)(int) = (long (*)(int))(uintptr_t)dlsym(RTLD_NEXT, "sysconf");
+    return real(what);
 }
 
 int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *cpus) {
-    CHECK_IS(pid, 0);
-    CHECK_IS(size, sizeof *cpus);
+    if (!cores) {
+        return (int)syscall(SYS_sched_getaffinity, pid, size, cpus) < 0 ? -1 : 0;
+    }
     CPU_ZERO(cpus);
     for (long i = 0; i < (pinned ? 1 : cores); i++) {
         CPU_SET((size_t)i, cpus);
@@ -35,13 +41,16 @@ static void one_core(void) {
     pinned = 1; /* the peer may be on another core */
     CHECK_IS(mode_of(RIP_WAIT_ADAPTIVE), RIP_WAIT_ADAPTIVE);
     pinned = 0;
+    cores = 0;
 }
 
 static void spins_while_it_pays(void) {
     _Atomic uint64_t word = 0;
     _Atomic uint32_t bell = 0, asleep = RIP_FENCE_LANE;
     struct rip_spin spin;
+    cores = 2;
     rip_spin_init(&spin, RIP_WAIT_ADAPTIVE);
+    cores = 0;
     struct rip_watch watch = {
         .words = {&word}, .count = 1, .bell = &bell, .asleep32 = &asleep, .bit = RIP_ASLEEP, .spin = &spin};
     uint32_t before = atomic_load(&spin.budget);

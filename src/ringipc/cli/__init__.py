@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from . import demo
+from . import clean, demo, ls
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -12,7 +12,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="ringipc", description="Move NumPy arrays and bytes between processes through rings in shared memory."
     )
     commands = parser.add_subparsers(metavar="command", required=True)
-    for command in (demo,):
+    for command in (demo, ls, clean):
         command.add_to(commands)
     arguments = parser.parse_args(argv)
     status: int = arguments.run(arguments)

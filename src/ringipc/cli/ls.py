@@ -1,0 +1,33 @@
+"""`ringipc ls`: what there is that has a name."""
+
+import argparse
+
+from .. import leftovers
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds this command to the command line."""
+    parser = commands.add_parser(
+        "ls",
+        help="list channels, semaphores, locks, events and barriers",
+        description="Lists all that has a name, with the processes that take part. What has none of them was left "
+        "behind, or keeps messages for a group; see `ringipc clean`.",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints a line for each."""
+    lines = [("NAME", "KIND", "BYTES", "WAITING", "PIDS")]
+    for named in leftovers.names():
+        pids = " ".join(map(str, sorted(set(named.pids)))) or "-"
+        waiting = str(named.waiting) if named.kind == "channel" else "-"
+        lines.append((_printable(named.name), named.kind, str(named.bytes), waiting, pids))
+    widths = [max(len(line[i]) for line in lines) for i in range(4)]
+    for line in lines:
+        print("  ".join((*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[4])))
+    return 0
+
+
+def _printable(name: str) -> str:
+    return name if name.isprintable() else repr(name)

@@ -1,0 +1,87 @@
+"""What processes leave behind when they are killed, and the commands that show and remove it."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Start
+
+from ringipc import Barrier, Consumer, Event, Lock, Producer, Semaphore
+from ringipc.cli import main
+from ringipc.leftovers import names
+
+
+def leave_all_behind(ready: Event) -> None:
+    kept: list[object] = [Producer("frames", capacity=4096, groups=["later"]), Producer("empty", capacity=4096)]
+    kept += [Consumer("empty"), Semaphore("s", 3), Lock("l"), Event("e"), Barrier("b", 2)]
+    kept[0].put(b"x")  # type: ignore[attr-defined]
+    ready.set()
+    time.sleep(60)
+
+
+@pytest.fixture
+def left(start: Start) -> None:
+    ready = Event("ready")
+    process = start(leave_all_behind, ready)
+    assert ready.wait(20)
+    process.kill()
+    process.join()
+    ready.close()
+
+
+def test_what_was_left_behind_is_listed_and_removed(left: None, capsys: pytest.CaptureFixture[str]) -> None:
+    with Producer("alive", capacity=4096), Lock("held") as held:
+        assert main(["ls"]) == 0
+        lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+        assert lines[0] == ["NAME", "KIND", "BYTES", "WAITING", "PIDS"]
+        seen = {line[0]: (line[1], line[3], line[4]) for line in lines[1:]}
+        us = str(os.getpid())
+        assert seen == {
+            "alive": ("channel", "0", us),
+            "held": ("lock", "-", us),
+            "frames": ("channel", "1", "-"),
+            "empty": ("channel", "0", "-"),
+            "s": ("semaphore", "-", "-"),
+            "l": ("lock", "-", "-"),
+            "e": ("event", "-", "-"),
+            "b": ("barrier", "-", "-"),
+        }
+        assert main(["clean"]) == 1
+        assert "kept channel 'frames': 1 messages" in capsys.readouterr().out
+        assert [named.name for named in names()] == ["alive", "frames", "held"]
+        assert main(["clean", "--messages"]) == 0
+        assert [named.name for named in names()] == ["alive", "held"]
+    held.close()
+    assert names() == []
+
+
+def test_what_is_left_behind_is_taken_over(left: None) -> None:
+    with Consumer("frames", group="later") as consumer:
+        assert consumer.get() == b"x"
+    with Producer("empty", capacity=4096) as producer, Consumer("empty") as consumer:
+        producer.put(b"y")
+        assert consumer.get() == b"y"
+    for handle in (Semaphore("s"), Lock("l"), Event("e"), Barrier("b", 3)):
+        handle.close()
+    assert names() == []
+
+
+def test_what_is_damaged_is_shown_and_left_alone(base: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with Producer("whole", capacity=4096):
+        (user,) = Path(base).iterdir()
+        bad = user / "bad"
+        bad.mkdir()
+        (bad / "control").write_bytes(b"something else")
+        assert [(named.name, named.kind) for named in names()] == [("bad", "damaged"), ("whole", "channel")]
+        assert main(["clean"]) == 1
+        assert "kept 'bad'" in capsys.readouterr().out
+        (bad / "control").unlink()
+        assert main(["clean"]) == 0  # an empty one is what somebody killed early leaves
+        assert not bad.exists()
+
+
+def test_without_a_directory_there_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls"]) == 0
+    assert capsys.readouterr().out.startswith("NAME")
+    assert main(["clean"]) == 0

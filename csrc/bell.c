@@ -119,12 +119,20 @@ static void settle(struct rip_channel *ch, ready *ready, void *handle, const str
     ring_ourselves(ch->bell);
 }
 
+/* Where several users share a channel none can have another one's processes send signals to whom it cannot send them itself. */
+static int is_ours(int32_t pid) {
+    char path[32];
+    struct stat st;
+    snprintf(path, sizeof path, "/proc/%d", (int)pid);
+    return stat(path, &st) == 0 && st.st_uid == geteuid();
+}
+
 /* The process that holds the member's lock after we have got hold of one with its pid is that one: a pid is not given away as long as
  * its process lives. */
 static void send_signal(struct rip_channel *ch, uint32_t member, uint32_t wanted) {
     const struct rip_member *entry = &ch->control->members[member];
     int number = (int)(wanted & 0xffu);
-    if (entry->pid <= 0 || entry->pids != rip_pid_namespace()) {
+    if ((wanted & 0xffff0000u) != RIP_SIGNAL_IS || entry->pid <= 0 || entry->pids != rip_pid_namespace()) {
         return;
     }
     rip_fork_hold();
@@ -135,7 +143,7 @@ static void send_signal(struct rip_channel *ch, uint32_t member, uint32_t wanted
         info.si_uid = getuid();
         info.si_value.sival_int =
             wanted & RIP_VALUE_IS_LANE ? (int)ch->lane : atomic_load_explicit(&entry->value, memory_order_relaxed);
-        if (!rip_is_dead(&ch->place, member)) {
+        if (!rip_is_dead(&ch->place, member) && is_ours(entry->pid)) {
             syscall(SYS_pidfd_send_signal, fd, number, &info, 0);
         }
         close(fd);
@@ -189,8 +197,8 @@ int rip_consumer_notify(struct rip_consumer *c, int number, const int32_t *value
     atomic_store_explicit(&member->value, value ? *value : 0, memory_order_relaxed);
     atomic_store_explicit(&c->ch.control->groups[c->group].bells, 1, memory_order_relaxed);
     /* release: pairs with the exchange of whoever sends it */
-    atomic_store_explicit(&member->signal, number && !value ? (uint32_t)number | RIP_VALUE_IS_LANE : (uint32_t)number,
-                          memory_order_release);
+    uint32_t wanted = number ? RIP_SIGNAL_IS | (uint32_t)number | (value ? 0 : RIP_VALUE_IS_LANE) : 0;
+    atomic_store_explicit(&member->signal, wanted, memory_order_release);
     struct rip_watch watch;
     rip_message_watch(c, NULL, &watch);
     rip_watch_announce(&watch);

@@ -131,7 +131,7 @@ static int meet(struct rip_producer *p, uint64_t *active) {
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         struct group *group = &p->drops->groups[g];
         uint64_t id = rip_group_id(control, g);
-        if (!(*active >> g & 1) || group->id == id) {
+        if (!(*active >> g & 1) || (group->claims && group->id == id)) {
             continue;
         }
         struct group met = {.id = id};

@@ -234,7 +234,7 @@ static inline int rip_rx_refresh(struct rip_rx *rx) {
     /* acquire: pairs with the release in rip_tx_publish; the tail, then descriptor and payload */
     uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire);
     if (tail == rx->next) {
-        return 0;
+        return RIP_UNLIKELY(tail < rx->tail) ? -EBADMSG : 0;
     }
     if (RIP_UNLIKELY(tail < rx->tail || tail - rx->held > rx->slots)) {
         return -EBADMSG;

@@ -92,6 +92,8 @@ struct rip_cursor { /* written by the group only; where members compete, by comp
 #define RIP_BELL_WANTED 1u
 #define RIP_BELL_IS 2u
 #define RIP_VALUE_IS_LANE 0x100u
+#define RIP_SIGNAL_IS                                                                                                  \
+    0x51670000u /* in the upper half of a request for a signal: so that none is sent because of damage */
 /* Set where a member sleeps so often that publishers had better fence for themselves, or cannot issue membarrier(2). */
 #define RIP_FENCE_LANE (1u << 31)
 #define RIP_FENCE_GROUPS (UINT64_C(1) << 63)

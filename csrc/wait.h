@@ -43,7 +43,7 @@ void rip_spin_init(struct rip_spin *spin, enum rip_wait mode);
 void rip_watch_announce(const struct rip_watch *watch);
 /* Spins for at most ns nanoseconds: 1 when ready, else 0. */
 int rip_watch_spin(const struct rip_watch *watch, uint64_t ns);
-/* Spins and sleeps as the mode says: 1 when ready, -ETIMEDOUT, or -EINTR after a signal or RIP_SLICE_NS. */
+/* Spins and sleeps as the mode says: 1 when ready, -EINTR after a signal or RIP_SLICE_NS, or -ETIMEDOUT: look once more then. */
 int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline);
 
 #endif

@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 
 import ringipc
-from ringipc import ChannelNotFound, Consumer, Corrupt, Incompatible, Producer, RingError, SystemRefused
+from ringipc import (
+    ChannelNotFound,
+    Consumer,
+    Corrupt,
+    Incompatible,
+    Lock,
+    Producer,
+    RingError,
+    Semaphore,
+    SystemRefused,
+)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../up", "a/b", "/abs", ".hidden", "x" * 201, "a\0b", "é" * 101])
@@ -167,6 +177,33 @@ def test_a_symbolic_link_in_place_of_a_channel_is_refused(base: str, tmp_path: P
             make("c")
     path.unlink()
     path.parent.rmdir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_a_directory_of_another_users_making_is_refused(base: str) -> None:
+    planted = Path(base, f"ringipc-{os.geteuid()}")
+    planted.mkdir(mode=0o777)
+    os.chown(planted, 12345, 12345)
+    for kind in (Producer, Semaphore):
+        with pytest.raises(SystemRefused) as caught:
+            kind("c")
+        assert caught.value.errno == errno.EPERM
+    planted.rmdir()
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_nobody_else_can_read_what_is_there(base: str, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with Producer("c", capacity=4096) as producer, Consumer("c", shared=True) as consumer, Lock("l"):
+            consumer.fileno()
+            producer.put(b"")
+            for where, _, names in os.walk(Path(base, f"ringipc-{os.geteuid()}")):
+                assert os.stat(where).st_mode & 0o777 == 0o700
+                for name in names:
+                    assert os.stat(os.path.join(where, name)).st_mode & 0o777 == 0o600, name
+    finally:
+        os.umask(before)
 
 
 def test_a_damaged_lane_is_refused_field_by_field(base: str) -> None:

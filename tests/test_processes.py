@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ringipc import Closed, Consumer, Empty, EndOfStream, Producer, ProducerDied
+from ringipc import Closed, Consumer, Empty, EndOfStream, Full, Producer, ProducerDied
 
 Start = Callable[..., BaseProcess]
 
@@ -135,6 +135,23 @@ def test_a_killed_consumer_holds_nobody_back_for_longer_than_a_second(start: Sta
                     producer.put(b"%d" % k, timeout=5)
                     assert live.get(timeout=5) == b"%d" % k
                 assert time.monotonic() - before < 1.2
+
+
+def test_a_stopped_process_is_not_dead(start: Start) -> None:
+    with Producer("c", capacity=4096, slots=4) as producer:
+        child = start(get_and_hang, "c", "ready", 2)
+        producer.put_many([b"a"] * 4)
+        with Consumer("ready", timeout=20) as ready:
+            assert ready.get(timeout=20) == b"ready"
+            assert child.pid
+            os.kill(child.pid, signal.SIGSTOP)
+            with pytest.raises(Full, match=f"pid {child.pid}"):  # it keeps its place
+                producer.put(b"b", timeout=1.5)
+            with pytest.raises(Empty):
+                ready.get(timeout=1.5)
+            os.kill(child.pid, signal.SIGKILL)
+            with pytest.raises(ProducerDied):
+                ready.get(timeout=5)
 
 
 def inherited(channel: str, handles: Any) -> None:

@@ -172,7 +172,7 @@ class Consumer(BaseConsumer):
         What is there already sends none. So ask first, then get until `Empty`, then wait. The end of the stream, and a
         producer that comes, send it too. A descriptor (`fileno`) is usually better: it cannot arrive in the middle of
         something else, it says what is so and not what was, and it tells of deaths; and of a sender that is killed just
-        before it sends, the signal is lost.
+        before it sends, or runs as another user or in another pid namespace, no signal comes.
 
         Parameters
         ----------

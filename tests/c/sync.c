@@ -99,6 +99,54 @@ static void no_more_units_than_there_are(void) {
     CHECK_IS(atomic_load(&crowd->done), 8);
 }
 
+static int comes_and_goes_for_ever(void *argument) {
+    struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, -1, 1);
+    struct random r = {(uint64_t)(uintptr_t)argument};
+    for (;;) {
+        uint32_t units = 1 + (uint32_t)random_below(&r, 4);
+        if (rip_semaphore_acquire(s, units, random_below(&r, 4) ? in(20000) : in(1)) == 0) {
+            atomic_fetch_add(&crowd->done, 1);
+            for (uint32_t n = units; n > 0;) {
+                uint32_t part = 1 + (uint32_t)random_below(&r, n);
+                CHECK_IS(rip_semaphore_release(s, part), 0);
+                n -= part;
+            }
+        }
+    }
+}
+
+#define KILLS 300u
+
+static void killed_at_random_nothing_is_lost(void) {
+    crowd = shared(sizeof *crowd);
+    struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, 4, 0);
+    struct random r = {11};
+    pid_t children[3];
+    for (uintptr_t i = 0; i < 3; i++) {
+        children[i] = spawn(comes_and_goes_for_ever, (void *)(i + 1)); /* NOLINT(performance-no-int-to-ptr) */
+    }
+    for (uintptr_t i = 0; i < KILLS; i++) {
+        unsigned which = (unsigned)random_below(&r, 3);
+        uint64_t before = atomic_load(&crowd->done);
+        nap(random_below(&r, 3 * MS));
+        kill_and_wait(children[which]);
+        look_soon(s);
+        rip_sync_look_around(s);
+        children[which] = spawn(comes_and_goes_for_ever, (void *)(i + 10)); /* NOLINT(performance-no-int-to-ptr) */
+        for (unsigned k = 0; i % 10 == 0 && atomic_load(&crowd->done) == before; k++) { /* the others go on */
+            CHECK(k < 5000);
+            nap(MS);
+        }
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        kill_and_wait(children[i]);
+    }
+    look_soon(s);
+    rip_sync_look_around(s);
+    CHECK_IS(rip_semaphore_value(s), 4);
+    close_sync(s);
+}
+
 static int nibbles(void *argument) {
     (void)argument;
     struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, 4, 0);
@@ -761,6 +809,7 @@ int main(void) {
     run("units are counted, whoever takes and gives them", units_are_counted);
     run("a name is one thing at a time", names_are_kept_apart);
     run("no more units are taken than there are", no_more_units_than_there_are);
+    run("members killed at random leave all units behind", killed_at_random_nothing_is_lost);
     run("one that wants many is not starved by those that want few", the_greedy_is_not_starved);
     run("who waits is served in turn", who_waits_is_served_in_turn);
     run("a killed waiter keeps nobody waiting", a_killed_waiter_keeps_nobody_waiting);

@@ -84,5 +84,5 @@ $(VENV)/.built: setup.py $(SKIN) $(CORE_C) $(CORE_H) $(VENV)/.made
 
 clean:
 	rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	rm -f src/ringipc/_core*.so $(VENV)/.built ringipc-demo.png
+	rm -f src/ringipc/_*.so $(VENV)/.built ringipc-demo.png
 	find $(wildcard src tests benchmarks examples) -name __pycache__ -prune -exec rm -rf {} +

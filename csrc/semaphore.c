@@ -22,8 +22,8 @@
 #define CHANGE_AT 42
 #define CHANGE UINT64_C(0x3fffff)
 #define TURN UINT64_C(0x1ffffffff)
-#define SPINS                                                                                                          \
-    4 /* looks for which the word may have changed in vain before a waiter sleeps, and newcomers wait behind it */
+/* Looks for which the word may have changed in vain before a waiter sleeps, and newcomers wait behind it. */
+#define SPINS 4
 
 static_assert(RIP_MAX_SEATS == LAST && RIP_MAX_UNITS == UNITS, "they fit");
 

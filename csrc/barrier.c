@@ -28,6 +28,9 @@ int rip_barrier_arrive(struct rip_sync *s, uint64_t *seen) {
     uint64_t word = rip_sync_look(s), to;
     uint32_t parties = s->file->value;
     int last;
+    if (parties == 0 || parties > RIP_MAX_PARTIES) {
+        return -EBADMSG;
+    }
     do {
         if (word & BROKEN) {
             return -EPIPE;

@@ -163,7 +163,7 @@ struct rip_claims {
 
 /* ---- what processes share to wait for each other: the control file of a semaphore, lock, event or barrier ---- */
 
-#define RIP_MAX_SEATS 255u /* handles that have it open */
+#define RIP_MAX_SEATS ((uint32_t)RIP_MAX_HANDLES)
 #define RIP_MAX_WAITERS 256u
 
 struct rip_seat { /* of a handle; byte 1 + i of the file is locked by seat i while it lives */

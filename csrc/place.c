@@ -75,7 +75,7 @@ void rip_fork_hold(void) {
 
 void rip_fork_allow(void) { pthread_mutex_unlock(&handles_lock); }
 
-static void close_fds(struct rip_place *place) {
+void rip_place_shut(struct rip_place *place) {
     rip_segment_close_fd(&place->segment); /* the last descriptor of its description: every lock of ours goes with it */
     if (place->dir >= 0) {
         close(place->dir);
@@ -83,12 +83,10 @@ static void close_fds(struct rip_place *place) {
     }
 }
 
-void rip_place_shut(struct rip_place *place) { close_fds(place); }
-
 void rip_place_let_go(struct rip_place *place) {
     rip_fork_hold();
     unlist(place);
-    close_fds(place);
+    rip_place_shut(place);
     rip_fork_allow();
 }
 
@@ -166,9 +164,9 @@ static int open_fds(struct rip_place *place, enum rip_file file, uint64_t size, 
     return rc ? rc : open_for_locks(place);
 }
 
+/* Relaxed everywhere: under the lock. */
 static _Atomic uint32_t *removed(struct rip_place *place) {
-    return (_Atomic uint32_t *)(void *)((char *)place->segment.at +
-                                        RIP_REMOVED_AT); /* relaxed everywhere: under the lock */
+    return (_Atomic uint32_t *)(void *)((char *)place->segment.at + RIP_REMOVED_AT);
 }
 
 static int enter_once(struct rip_place *place, enum rip_file file, uint64_t size, int make, uint32_t mode) {

@@ -190,6 +190,7 @@ int rip_remove_group(const char *channel, const char *group, int32_t *holder);
 
 #define RIP_MAX_UNITS INT32_MAX
 #define RIP_MAX_PARTIES 255
+#define RIP_MAX_HANDLES 255 /* on one of them at a time */
 
 enum rip_sync_kind { RIP_SEMAPHORE = 1, RIP_LOCK = 2, RIP_EVENT = 3, RIP_BARRIER = 4 };
 
@@ -210,7 +211,7 @@ struct rip_sync_info {
     uint32_t kind;  /* enum rip_sync_kind */
     uint32_t value; /* what it began with */
     uint32_t handles;
-    int32_t pid[RIP_MAX_PARTIES]; /* of each handle */
+    int32_t pid[RIP_MAX_HANDLES]; /* of each */
 };
 
 /* Looks at one with a name. -EPROTOTYPE: it is a channel. */

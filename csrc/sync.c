@@ -26,8 +26,8 @@ static int reap(struct rip_sync *s) {
     int others = 0;
     s->place.looked = rip_now();
     for (uint32_t i = 0; i < RIP_MAX_SEATS; i++) {
-        if (atomic_load_explicit(&s->file->seats[i].taken, memory_order_relaxed) &&
-            i + 1 != s->me) { /* under the lock */
+        /* relaxed: under the lock */
+        if (atomic_load_explicit(&s->file->seats[i].taken, memory_order_relaxed) && i + 1 != s->me) {
             if (rip_is_dead(&s->place, i)) {
                 leave(s, i, 1);
             } else {
@@ -93,8 +93,8 @@ int rip_sync_enter(struct rip_sync *s) {
     if (rc != -ECHILD) {
         return rc;
     }
-    rc = s->place.segment.fd < 0 ? s->place.segment.fd
-                                 : rip_lock(&s->place); /* no descriptor: why, see rip_place_reopen */
+    /* no descriptor: it says why, see rip_place_reopen */
+    rc = s->place.segment.fd < 0 ? s->place.segment.fd : rip_lock(&s->place);
     if (rc != 0) {
         return rc;
     }

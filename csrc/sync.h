@@ -61,7 +61,7 @@ uint64_t rip_units_word(uint32_t units, uint64_t before); /* a word that says: t
 /* ---- event.c, barrier.c ---- */
 
 int rip_event_is_over(const struct rip_sync *s, uint64_t seen); /* set now, or set since the word was seen */
-/* The place in this round, from 0 on, and the word to wait on, or -EPIPE: broken. */
+/* The place in this round, from 0 on, and the word to wait on, or -EPIPE: broken, or -EBADMSG. */
 int rip_barrier_arrive(struct rip_sync *s, uint64_t *seen);
 void rip_barrier_break(struct rip_sync *s);                       /* whatever the state of the handle */
 void rip_barrier_give_up(struct rip_sync *s, uint64_t seen);      /* breaks that round, if it is not over */

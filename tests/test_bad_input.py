@@ -186,7 +186,7 @@ def test_a_directory_of_another_users_making_is_refused(base: str) -> None:
     planted = Path(base, f"ringipc-{os.geteuid()}")
     planted.mkdir(mode=0o777)
     os.chown(planted, 12345, 12345)
-    for kind in (Producer, Semaphore):
+    for kind in (Producer, Semaphore, Lock):
         with pytest.raises(SystemRefused) as caught:
             kind("c")
         assert caught.value.errno == errno.EPERM

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import pytest
 from conftest import Start
@@ -19,6 +20,7 @@ from ringipc import (
     BrokenBarrier,
     Closed,
     Consumer,
+    Corrupt,
     Event,
     Incompatible,
     Lock,
@@ -103,6 +105,26 @@ def test_what_cannot_be_opened_is_refused() -> None:
         Semaphore(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="wait"):
         Lock(wait="sleep")  # type: ignore[arg-type]
+
+
+def test_damaged_files_are_refused(base: str) -> None:
+    with closing(Lock("l")):
+        (control,) = Path(base).glob("ringipc-*/l/control")
+        whole = control.read_bytes()
+        control.write_bytes(b"x" * 8 + whole[8:])
+        with pytest.raises(Corrupt, match="lock 'l'"):
+            Lock("l")
+        control.write_bytes(whole[:8] + b"\xff" * 4 + whole[12:])
+        with pytest.raises(Incompatible, match=r"lock 'l'.*version"):
+            Lock("l")
+        control.write_bytes(whole)
+    with closing(barrier := Barrier("b", 2)):
+        (control,) = Path(base).glob("ringipc-*/b/control")
+        with control.open("r+b") as file:
+            file.seek(28)  # the number of parties
+            file.write(b"\xff" * 4)
+        with pytest.raises(Corrupt, match="barrier 'b'"):
+            barrier.wait(1)
 
 
 def test_a_name_ends_with_the_last_one_that_has_it_open() -> None:

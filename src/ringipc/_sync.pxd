@@ -11,7 +11,7 @@ cdef extern from "ringipc.h" nogil:
         RIP_LOCK
         RIP_EVENT
         RIP_BARRIER
-    enum: RIP_MAX_UNITS, RIP_MAX_PARTIES
+    enum: RIP_MAX_UNITS, RIP_MAX_PARTIES, RIP_MAX_HANDLES
     int rip_sync_open(const char *, int, rip_sync_kind, int64_t, int, rip_wait, rip_sync **)
     int rip_sync_fd(rip_sync *)
     uint32_t rip_sync_value(const rip_sync *)
@@ -20,7 +20,7 @@ cdef extern from "ringipc.h" nogil:
     struct rip_sync_info_at "rip_sync_info":
         uint32_t kind
         uint32_t handles
-        int32_t pid[255]
+        int32_t pid[RIP_MAX_HANDLES]
     int rip_sync_info(const char *, rip_sync_info_at *)
     int rip_sync_tidy(const char *)
     int rip_semaphore_release(rip_sync *, uint32_t)

@@ -1,6 +1,11 @@
 from types import TracebackType
 from typing import NoReturn, Self
 
+SEMAPHORE: int
+LOCK: int
+EVENT: int
+BARRIER: int
+MAX_HANDLES: int
 MAX_UNITS: int
 MAX_PARTIES: int
 

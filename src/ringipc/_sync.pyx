@@ -12,6 +12,11 @@ from libc.errno cimport EAGAIN, ESHUTDOWN, ETIMEDOUT
 
 from ringipc._wait cimport deadline_of, park_after, rip_check, rip_watch_wait
 
+SEMAPHORE = RIP_SEMAPHORE
+LOCK = RIP_LOCK
+EVENT = RIP_EVENT
+BARRIER = RIP_BARRIER
+MAX_HANDLES = RIP_MAX_HANDLES
 MAX_UNITS = RIP_MAX_UNITS
 MAX_PARTIES = RIP_MAX_PARTIES
 

@@ -13,7 +13,12 @@ from ._core import tidy as _tidy_channel
 from .look import Channel
 
 Kind = Literal["channel", "semaphore", "lock", "event", "barrier", "damaged"]
-_KINDS: dict[int, Kind] = {1: "semaphore", 2: "lock", 3: "event", 4: "barrier"}
+_KINDS: dict[int, Kind] = {
+    _sync.SEMAPHORE: "semaphore",
+    _sync.LOCK: "lock",
+    _sync.EVENT: "event",
+    _sync.BARRIER: "barrier",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,22 @@ from typing import Any, NoReturn, Protocol
 
 from . import channel as _channel
 from . import errors, exits
-from ._core import own_methods
-from ._sync import MAX_PARTIES, MAX_UNITS, BaseBarrier, BaseEvent, BaseLock, BaseSemaphore, BaseSync
+from ._core import ABI, own_methods
+from ._sync import (
+    BARRIER,
+    EVENT,
+    LOCK,
+    MAX_HANDLES,
+    MAX_PARTIES,
+    MAX_UNITS,
+    SEMAPHORE,
+    BaseBarrier,
+    BaseEvent,
+    BaseLock,
+    BaseSemaphore,
+    BaseSync,
+)
 from .producer import WAITS, Wait
-
-SEMAPHORE, LOCK, EVENT, BARRIER = 1, 2, 3, 4
 
 
 class _Shared(BaseSync):
@@ -31,11 +42,14 @@ class _Shared(BaseSync):
         self._options = (value, undo, wait)
         rc = self._open(None if name is None else code, fd, self._kind, value, undo, WAITS[wait])
         if rc < 0:
-            self._fail(rc)
+            _Shared._fail(self, rc)  # not what a subclass makes of codes that calls on an open one return
         exits.close_at_exit(self)
 
+    def _called(self) -> str:
+        return f"{self._what} {self.name!r}" if self.name is not None else f"this {self._what}"
+
     def _fail(self, code: int) -> NoReturn:
-        what = f"{self._what} {self.name!r}" if self.name is not None else f"this {self._what}"
+        what = self._called()
         match -code:
             case errno.ESHUTDOWN:
                 raise errors.Closed(f"{what} is closed")
@@ -47,14 +61,21 @@ class _Shared(BaseSync):
                 )
             case errno.EUSERS:
                 raise errors.SystemRefused(
-                    -code, f"{what} is full: 255 handles can have it open, 256 threads wait for it", self.name
+                    -code, f"{what} is full: {MAX_HANDLES} handles can have it open, 256 threads wait for it", self.name
                 )
             case errno.EOVERFLOW:
                 raise OverflowError(f"{what}: there would be more than {MAX_UNITS} units")
             case errno.ENOENT:
                 raise errors.Closed(f"{what} ended before this forked process used it; make another")
-            case errno.EBADMSG | errno.EPROTONOSUPPORT:
-                _channel.fail(code, self.name or "", "")
+            case errno.EBADMSG:
+                raise errors.Corrupt(
+                    f"{what}: its files are damaged, or were never ringipc's; remove them and start anew"
+                )
+            case errno.EPROTONOSUPPORT:
+                raise errors.Incompatible(
+                    f"{what} was made by a ringipc with another layout in memory (this one has version {ABI}); "
+                    "use one version on both sides, or another name"
+                )
         raise errors.SystemRefused(-code, f"{what}: {os.strerror(-code)}", self.name)
 
     def close(self) -> None:
@@ -191,7 +212,9 @@ class Lock(BaseLock, _Shared):
 
     def _fail(self, code: int) -> NoReturn:
         if code == -errno.EPERM:
-            raise RuntimeError(f"lock {self.name or ''!r} is not this handle's to release")
+            raise RuntimeError(
+                f"{self._called()} is not this handle's to release: it has not taken it, or given it back"
+            )
         super()._fail(code)
 
     @property
@@ -288,13 +311,12 @@ class Barrier(BaseBarrier, _Shared):
             This handle is closed, or another thread closes it meanwhile.
         """
         place = self._wait(timeout)
-        name = "" if self.name is None else f" {self.name!r}"
         if place == -errno.ETIMEDOUT:
             raise errors.BrokenBarrier(
-                f"barrier{name}: not all of {self.parties} came within {timeout} s; reset it to go on"
+                f"{self._called()}: not all of {self.parties} came within {timeout} s; reset it to go on"
             )
         if place == -errno.EPIPE:
-            raise errors.BrokenBarrier(f"barrier{name} is broken: somebody gave up or was killed; reset it")
+            raise errors.BrokenBarrier(f"{self._called()} is broken: somebody gave up or was killed; reset it")
         if place < 0:
             self._fail(place)
         return place

@@ -54,7 +54,10 @@ static int open_pipe(struct rip_channel *ch, struct rip_bell *bell) {
         return -errno;
     }
     bell->pipe = openat(ch->place.dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC); /* both ends: no hang-up */
-    return bell->pipe < 0 ? -errno : watch(bell, bell->pipe);
+    if (bell->pipe < 0 || fchmod(bell->pipe, ch->place.mode) != 0) { /* the umask may have taken from it */
+        return -errno;
+    }
+    return watch(bell, bell->pipe);
 }
 
 static int make_bell(struct rip_channel *ch) {

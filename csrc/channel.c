@@ -12,9 +12,9 @@ static void in_child(struct rip_place *place) {
     rip_place_shut(place);
 }
 
-int rip_channel_enter(struct rip_channel *ch, const char *name, int make, uint32_t mode) {
+int rip_channel_enter(struct rip_channel *ch, const char *name, int make, struct rip_access access) {
     ch->place.forked = in_child;
-    int rc = rip_place_enter(&ch->place, name, RIP_FILE_CONTROL, sizeof(struct rip_control), make, mode);
+    int rc = rip_place_enter(&ch->place, name, RIP_FILE_CONTROL, sizeof(struct rip_control), make, access);
     if (rc != 0) {
         return rc;
     }

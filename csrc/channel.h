@@ -21,7 +21,7 @@ struct rip_channel {
 static inline int rip_is_short(int rc) { return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM; }
 
 /* Opens the control file, and makes it if make. On success the table lock is held. */
-int rip_channel_enter(struct rip_channel *ch, const char *name, int make, uint32_t mode);
+int rip_channel_enter(struct rip_channel *ch, const char *name, int make, struct rip_access access);
 /* Takes a member entry; the lock must be held. index: of its group, or RIP_NO_LANE while a producer has no lane yet. */
 int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index);
 /* A member is none any more; the lock must be held. */

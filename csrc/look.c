@@ -63,7 +63,7 @@ int rip_look(const char *channel, struct rip_look *look) {
     uint64_t tails[RIP_MAX_LANES], froms[RIP_MAX_LANES];
     int32_t places[RIP_MAX_GROUPS];
     memset(look, 0, sizeof *look);
-    int rc = rip_channel_enter(&ch, channel, 0, 0);
+    int rc = rip_channel_enter(&ch, channel, 0, rip_private);
     if (rc == 0) {
         look_at_lanes(&ch, look, tails, froms);
         look_at_groups(&ch, look, tails, froms, places);
@@ -76,7 +76,7 @@ int rip_look(const char *channel, struct rip_look *look) {
 int rip_remove(const char *channel, int32_t *holder) {
     struct rip_channel ch = {.place.state = RIP_OPEN};
     *holder = 0;
-    int rc = rip_channel_enter(&ch, channel, 0, 0);
+    int rc = rip_channel_enter(&ch, channel, 0, rip_private);
     if (rc != 0) {
         return rc;
     }
@@ -95,7 +95,7 @@ int rip_remove(const char *channel, int32_t *holder) {
 
 int rip_tidy(const char *channel) {
     struct rip_channel ch = {.place.state = RIP_OPEN};
-    int rc = rip_channel_enter(&ch, channel, 0, 0);
+    int rc = rip_channel_enter(&ch, channel, 0, rip_private);
     if (rc != 0) {
         return rc;
     }
@@ -108,7 +108,7 @@ int rip_tidy(const char *channel) {
 int rip_remove_group(const char *channel, const char *group, int32_t *holder) {
     struct rip_channel ch = {.place.state = RIP_OPEN};
     *holder = 0;
-    int rc = rip_channel_enter(&ch, channel, 0, 0);
+    int rc = rip_channel_enter(&ch, channel, 0, rip_private);
     if (rc == 0) {
         rc = rip_group_remove(&ch, group, holder);
         rip_channel_leave(&ch); /* it may have been all that kept the channel */

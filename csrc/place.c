@@ -116,9 +116,10 @@ void rip_place_reopen(struct rip_place *place) {
 
 /* ---- opening ---- */
 
-static int make_control(int dir, enum rip_file file, uint64_t size, uint32_t mode) {
+static int make_control(int dir, enum rip_file file, uint64_t size, struct rip_access access) {
     struct rip_segment made;
-    int rc = rip_segment_make(dir, size, mode, &made);
+    int rc = rip_dir_share(dir, access);
+    rc = rc ? rc : rip_segment_make(dir, size, access.mode, &made);
     if (rc != 0) {
         return rc;
     }
@@ -145,7 +146,7 @@ static int open_for_locks(struct rip_place *place) {
     return 0;
 }
 
-static int open_fds(struct rip_place *place, enum rip_file file, uint64_t size, int make, uint32_t mode) {
+static int open_fds(struct rip_place *place, enum rip_file file, uint64_t size, int make, struct rip_access access) {
     place->segment = (struct rip_segment){.fd = -1};
     place->dir = rip_dir_open(place->name, make);
     if (place->dir < 0) {
@@ -153,7 +154,7 @@ static int open_fds(struct rip_place *place, enum rip_file file, uint64_t size, 
     }
     int rc = rip_segment_open(place->dir, "control", file, 1, &place->segment);
     if (rc == -ENOENT && make) {
-        rc = make_control(place->dir, file, size, mode);
+        rc = make_control(place->dir, file, size, access);
         if (rc == 0) {
             rc = rip_segment_open(place->dir, "control", file, 1, &place->segment);
         }
@@ -169,9 +170,9 @@ static _Atomic uint32_t *removed(struct rip_place *place) {
     return (_Atomic uint32_t *)(void *)((char *)place->segment.at + RIP_REMOVED_AT);
 }
 
-static int enter_once(struct rip_place *place, enum rip_file file, uint64_t size, int make, uint32_t mode) {
+static int enter_once(struct rip_place *place, enum rip_file file, uint64_t size, int make, struct rip_access access) {
     rip_fork_hold();
-    int rc = open_fds(place, file, size, make, mode);
+    int rc = open_fds(place, file, size, make, access);
     list(place);
     rip_fork_allow();
     if (rc == 0) {
@@ -190,25 +191,18 @@ static int enter_once(struct rip_place *place, enum rip_file file, uint64_t size
     return rc;
 }
 
-/* A name is one plain part of a path. */
-static int check_name(const char *name) {
-    if (strlen(name) > RIP_MAX_CHANNEL_NAME) {
-        return -ENAMETOOLONG;
-    }
-    return name[0] == '\0' || name[0] == '.' || strchr(name, '/') ? -EINVAL : 0;
-}
-
 int rip_place_enter(struct rip_place *place, const char *name, enum rip_file file, uint64_t size, int make,
-                    uint32_t mode) {
-    int bad = check_name(name);
-    if (bad) {
-        return bad;
+                    struct rip_access access) {
+    int ours = rip_name_check(name);
+    if (ours < 0) {
+        return ours;
     }
+    make = make && ours; /* what is another user's only that one can make */
     strcpy(place->name, name);
     place->member = RIP_NO_MEMBER;
     int rc = -ENOENT;
     for (int tries = 0; tries < 100; tries++) {
-        rc = enter_once(place, file, size, make, mode);
+        rc = enter_once(place, file, size, make, access);
         if (rc != -ENOENT || !make) { /* making: the last member may have removed it under us; then make it anew */
             break;
         }

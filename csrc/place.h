@@ -9,6 +9,8 @@
 
 #define RIP_NO_MEMBER UINT32_MAX
 
+static const struct rip_access rip_private = {.mode = 0600, .group = UINT32_MAX};
+
 enum rip_place_state { RIP_OPEN, RIP_CLOSED, RIP_FORKED };
 
 struct rip_place {
@@ -30,10 +32,10 @@ static inline int rip_check(const struct rip_place *place) {
     return __builtin_expect(place->state == RIP_OPEN, 1) ? 0 : rip_refuse(place);
 }
 
-/* Opens the control file, of this kind and size, and makes it, all zero, if make. On success the table lock is held. forked is set
+/* Opens the control file, of this kind and size, and makes it, all zero, if make and if the name is this user's. On success the table lock is held. forked is set
  * before. */
 int rip_place_enter(struct rip_place *place, const char *name, enum rip_file file, uint64_t size, int make,
-                    uint32_t mode);
+                    struct rip_access access);
 /* Takes one without a name, by a descriptor that another process has given us, which stays the caller's; fd < 0: makes one. */
 int rip_place_adopt(struct rip_place *place, int fd, enum rip_file file, uint64_t size);
 /* A descriptor of the control file for another process, without our locks; the caller closes it. */

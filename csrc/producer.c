@@ -12,8 +12,8 @@ static uint64_t power_of_two(uint64_t n) {
     return power;
 }
 
-static int make_lane(struct rip_producer *p, uint64_t capacity, uint32_t mode) {
-    int rc = rip_segment_make(p->ch.place.dir, rip_lane_size(p->slots, capacity), mode, &p->segment);
+static int make_lane(struct rip_producer *p, uint64_t capacity) {
+    int rc = rip_segment_make(p->ch.place.dir, rip_lane_size(p->slots, capacity), p->ch.place.mode, &p->segment);
     if (rc != 0) {
         return rc;
     }
@@ -83,7 +83,10 @@ static uint64_t slots_for(uint64_t keep, enum rip_overflow overflow) {
 }
 
 int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, enum rip_overflow overflow,
-                      enum rip_wait wait, uint32_t mode, struct rip_producer **out) {
+                      enum rip_wait wait, const struct rip_access *access, struct rip_producer **out) {
+    if (access && access->mode != 0600 && access->mode != 0660 && access->mode != 0666) { /* who takes part writes */
+        return -EINVAL;
+    }
     if (capacity == 0 || capacity > RIP_MAX_CAPACITY || slots == 0 || slots > RIP_MAX_SLOTS) {
         return -EINVAL;
     }
@@ -98,7 +101,7 @@ int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, en
     p->until = p->keep;
     rip_spin_init(&p->ch.spin, wait);
     int rc = overflow == RIP_DROP_OLD ? rip_drops_make(p) : 0;
-    rc = rc ? rc : rip_channel_enter(&p->ch, channel, 1, mode);
+    rc = rc ? rc : rip_channel_enter(&p->ch, channel, 1, access ? *access : rip_private);
     if (rc != 0) {
         rip_drops_free(p);
         free(p);
@@ -107,7 +110,7 @@ int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, en
     rc = rip_member_join(&p->ch, RIP_A_PRODUCER, RIP_NO_LANE);
     if (rc == 0) {
         rip_unlock(&p->ch.place); /* allocating can take long; our membership keeps the channel */
-        rc = make_lane(p, rip_round_up(capacity, RIP_PAGE), mode);
+        rc = make_lane(p, rip_round_up(capacity, RIP_PAGE));
         int locked = rip_lock(&p->ch.place);
         rc = rc ? rc : locked;
     }

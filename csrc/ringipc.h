@@ -69,12 +69,18 @@ struct rip_gate {
     uint64_t bytes;    /* of the arena, in use */
 };
 
+/* For whom the files of a channel are, beside the user who makes it. */
+struct rip_access {
+    uint32_t mode;  /* 0600, 0660 or 0666 */
+    uint32_t group; /* of users; UINT32_MAX: the process's own */
+};
+
 /* ---- producer: one lane, one writer ---- */
 
-/* Attaches to the channel, and makes it if it is not there. capacity (bytes) is rounded up to a page, slots (messages) to a power
+/* Attaches to the channel, and makes it if it is not there, for this user alone where access is NULL. capacity (bytes) is rounded up to a page, slots (messages) to a power
  * of two; all of it is allocated here (-ENOSPC) and never later. */
 int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, enum rip_overflow overflow,
-                      enum rip_wait wait, uint32_t mode, struct rip_producer **out);
+                      enum rip_wait wait, const struct rip_access *access, struct rip_producer **out);
 
 /* Makes a group that waits for its first member, so that it misses nothing that is put from now on; does nothing if it is there. */
 int rip_declare(struct rip_producer *p, const char *group);

@@ -26,46 +26,90 @@ static const char *base_path(void) {
     return base && *base ? base : "/tmp";
 }
 
-static int open_dir(int at, const char *name, int make) {
+/* What somebody else than this user has made is refused. */
+static int open_dir(int at, const char *name, uid_t user, int make, int how) {
     if (make && mkdirat(at, name, 0700) != 0 && errno != EEXIST) {
         return -errno;
     }
-    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return fd < 0 ? -errno : fd;
+    int fd = openat(at, name, how | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    struct stat st;
+    if (fd < 0 || (fstat(fd, &st) == 0 && st.st_uid == user)) {
+        return fd < 0 ? -errno : fd;
+    }
+    close(fd);
+    return -EPERM;
 }
 
-/* The user's directory; somebody else's in its place is refused. */
-static int open_user_dir(int make) {
+static int open_user_dir(uid_t user, int make, int how) {
     int base = open(base_path(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (base < 0) {
         return -errno;
     }
     char name[32];
-    snprintf(name, sizeof name, "ringipc-%u", (unsigned)geteuid());
-    int fd = open_dir(base, name, make);
+    snprintf(name, sizeof name, "ringipc-%u", (unsigned)user);
+    int fd = open_dir(base, name, user, make, how);
     close(base);
-    struct stat st;
-    if (fd >= 0 && (fstat(fd, &st) != 0 || st.st_uid != geteuid())) {
-        close(fd);
-        return -EPERM;
-    }
     return fd;
 }
 
-int rip_directory(void) { return open_user_dir(0); }
+int rip_directory(void) { return open_user_dir(geteuid(), 0, O_RDONLY); }
+
+/* Whose it is, and what it is called there: "~1000/name" is another user's, who has made it and shares it. NULL: not a name. */
+static const char *parse(const char *name, uid_t *user) {
+    *user = geteuid();
+    if (name[0] == '~') {
+        char *end;
+        unsigned long number = strtoul(name + 1, &end, 10);
+        if (name[1] < '0' || name[1] > '9' || *end != '/' || number >= UINT32_MAX) {
+            return NULL;
+        }
+        *user = (uid_t)number;
+        name = end + 1;
+    }
+    return name[0] == '\0' || name[0] == '.' || name[0] == '~' || strchr(name, '/') ? NULL : name;
+}
+
+int rip_name_check(const char *name) {
+    uid_t user;
+    if (strlen(name) > RIP_MAX_CHANNEL_NAME) {
+        return -ENAMETOOLONG;
+    }
+    return parse(name, &user) ? user == geteuid() : -EINVAL;
+}
 
 int rip_dir_open(const char *channel, int make) {
+    uid_t owner;
+    const char *name = parse(channel, &owner);
     for (int tries = 0;; tries++) {
-        int user = open_user_dir(make);
+        int user = open_user_dir(owner, make, O_PATH); /* another user's can be passed through, not read */
         if (user < 0) {
             return user;
         }
-        int fd = open_dir(user, channel, make);
+        int fd = open_dir(user, name, owner, make, O_RDONLY);
         close(user);
         if (fd != -ENOENT || !make || tries == 100) { /* another process may have removed what we had just made */
             return fd;
         }
     }
+}
+
+int rip_dir_share(int dir, struct rip_access access) {
+    mode_t mode = access.mode | (access.mode & 0444u) >> 2; /* who may read the files may come to them */
+    if (!(mode & 077u)) {
+        return fchmod(dir, mode) == 0 ? 0 : -errno; /* it may be left over from a time when it was shared */
+    }
+    int user = rip_directory();
+    if (user < 0) {
+        return user;
+    }
+    int rc = 0;
+    if (fchmod(user, 0711) != 0 || /* to be passed through, not to be listed */
+        fchown(dir, (uid_t)-1, access.group) != 0 ||
+        fchmod(dir, mode | S_ISGID) != 0) { /* what is made in it is of its group, whoever makes it */
+        rc = -errno;
+    }
+    close(user);
+    return rc;
 }
 
 void rip_dir_remove(int dir, const char *channel) {
@@ -85,15 +129,17 @@ void rip_dir_remove(int dir, const char *channel) {
     }
     closedir(entries);
     unlinkat(dir, "control", 0); /* last: while it is there, its lock keeps newcomers out, whose files would be next */
-    int user = open_user_dir(0);
+    uid_t owner;
+    const char *plain = parse(channel, &owner);
+    int user = open_user_dir(owner, 0, O_PATH);
     if (user >= 0) {
-        unlinkat(user, channel, AT_REMOVEDIR); /* stays if a file of somebody else's is in it */
+        unlinkat(user, plain, AT_REMOVEDIR); /* stays if a file of somebody else's is in it, or it is another user's */
         close(user);
     }
     int base = open(base_path(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (base >= 0) {
         char name[32];
-        snprintf(name, sizeof name, "ringipc-%u", (unsigned)geteuid());
+        snprintf(name, sizeof name, "ringipc-%u", (unsigned)owner);
         unlinkat(base, name, AT_REMOVEDIR); /* stays while another channel is in it */
         close(base);
     }
@@ -140,13 +186,27 @@ int rip_segment_name(int dir, const struct rip_segment *segment, const char *nam
     return linkat(AT_FDCWD, path, dir, name, AT_SYMLINK_FOLLOW) == 0 ? 0 : -errno;
 }
 
+/* A file is to be its directory's owner's, or, where a group shares the directory, of that group. */
+static int is_trusted(int dir, int fd) {
+    struct stat in, st;
+    if (fstat(dir, &in) != 0 || fstat(fd, &st) != 0) {
+        return -errno;
+    }
+    return st.st_uid == in.st_uid || (in.st_mode & 0020 && st.st_gid == in.st_gid) || in.st_mode & 0002 ? 0 : -EPERM;
+}
+
 int rip_segment_open(int dir, const char *name, enum rip_file file, int write, struct rip_segment *out) {
     /* O_NONBLOCK: in case it is a pipe, which would wait for a writer */
     int fd = openat(dir, name, (write ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) {
         return -errno;
     }
-    int rc = rip_segment_take(fd, file, write, out);
+    int rc = is_trusted(dir, fd);
+    if (rc != 0) {
+        close(fd);
+        return rc;
+    }
+    rc = rip_segment_take(fd, file, write, out);
     if (rc != 0) {
         rip_segment_close_fd(out);
     }

@@ -10,8 +10,13 @@ struct rip_segment {
     int fd; /* -1 once it is not needed */
 };
 
-/* <base>/ringipc-<uid>/<channel> as a directory descriptor. make: 1 makes what is not there. */
+/* Is it a name? One plain part of a path, or another user's: "~<uid>/<part>". 1: one of ours, 0: of another user's, -EINVAL or
+ * -ENAMETOOLONG. */
+int rip_name_check(const char *name);
+/* <base>/ringipc-<uid>/<channel> as a directory descriptor. make: 1 makes what is not there. -EPERM: somebody else has made it. */
 int rip_dir_open(const char *channel, int make);
+/* Opens the directory, which is ours, to those for whom the files in it are. */
+int rip_dir_share(int dir, struct rip_access access);
 /* Removes the channel's directory with all files of ours in it, and the directory of the user if that is empty then. */
 void rip_dir_remove(int dir, const char *channel);
 

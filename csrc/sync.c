@@ -114,7 +114,7 @@ static int open_it(struct rip_sync *s, const char *name, int fd) {
     if (!name || fd >= 0) {
         return rip_place_adopt(&s->place, fd, RIP_FILE_SYNC, sizeof(struct rip_sync_file));
     }
-    return rip_place_enter(&s->place, name, RIP_FILE_SYNC, sizeof(struct rip_sync_file), 1, 0600);
+    return rip_place_enter(&s->place, name, RIP_FILE_SYNC, sizeof(struct rip_sync_file), 1, rip_private);
 }
 
 int rip_sync_open(const char *name, int fd, enum rip_sync_kind kind, int64_t value, int undo, enum rip_wait wait,
@@ -191,7 +191,7 @@ void rip_sync_free(struct rip_sync *s) {
 /* Without taking a seat; the lock is held. */
 static int look_in(struct rip_sync *s, const char *name) {
     *s = (struct rip_sync){.place = {.state = RIP_OPEN, .dir = -1, .segment.fd = -1, .forked = in_child}, .give = -1};
-    int rc = rip_place_enter(&s->place, name, RIP_FILE_SYNC, sizeof(struct rip_sync_file), 0, 0);
+    int rc = rip_place_enter(&s->place, name, RIP_FILE_SYNC, sizeof(struct rip_sync_file), 0, rip_private);
     s->file = rc ? NULL : s->place.segment.at;
     return rc;
 }

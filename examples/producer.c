@@ -52,7 +52,7 @@ static int send_text(struct rip_producer *producer, const char *text) {
 
 int main(void) {
     struct rip_producer *producer;
-    int rc = rip_producer_open("example-c", 1 << 20, 64, RIP_BLOCK, RIP_WAIT_ADAPTIVE, 0600, &producer);
+    int rc = rip_producer_open("example-c", 1 << 20, 64, RIP_BLOCK, RIP_WAIT_ADAPTIVE, NULL, &producer);
     if (rc != 0) {
         fprintf(stderr, "cannot open the channel: %s\n", strerror(-rc));
         return 1;

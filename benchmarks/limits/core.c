@@ -90,7 +90,7 @@ int main(int argc, char **argv) {
     pid_t producer;
     if (in_second_process(cpu_of(argv[5]), cpu_of(argv[4]), &producer)) {
         struct rip_producer *p;
-        check(rip_producer_open(channel, CAPACITY, SLOTS, RIP_BLOCK, RIP_WAIT_SPIN, 0600, &p), 0, "rip_producer_open");
+        check(rip_producer_open(channel, CAPACITY, SLOTS, RIP_BLOCK, RIP_WAIT_SPIN, NULL, &p), 0, "rip_producer_open");
         (by_calls ? send_by_calls : send_inline)(p, message, all);
         check(rip_producer_close(p), 0, "rip_producer_close");
         rip_producer_free(p);

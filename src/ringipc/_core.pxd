@@ -1,6 +1,6 @@
 """What the skin sees of the C core."""
 
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from ringipc._wait cimport rip_check, rip_place, rip_spin, rip_wait, rip_watch
 
@@ -35,9 +35,13 @@ cdef extern from "ringipc.h" nogil:
         uint8_t fortran
         uint64_t shape[RIP_MAX_NDIM]
         uint64_t header
+    struct rip_access:
+        uint32_t mode
+        uint32_t group
     enum rip_overflow:
         pass
-    int rip_producer_open(const char *, uint64_t, uint64_t, rip_overflow, rip_wait, uint32_t, rip_producer **)
+    int rip_producer_open(const char *, uint64_t, uint64_t, rip_overflow, rip_wait, const rip_access *,
+                          rip_producer **)
     int rip_producer_close(rip_producer *)
     void rip_producer_free(rip_producer *)
     uint64_t rip_producer_backlog(rip_producer *)

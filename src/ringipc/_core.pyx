@@ -251,14 +251,15 @@ cdef class BaseProducer:
 
     # ---- opening and closing ----
 
-    def _open(self, bytes channel, uint64_t capacity, uint64_t slots, int overflow, int wait, uint32_t mode):
+    def _open(self, bytes channel, uint64_t capacity, uint64_t slots, int overflow, int wait, int mode, int64_t group):
         if self.p is not NULL:
             raise RuntimeError("this Producer is open already")
         cdef const char *name = channel
         cdef rip_producer *p = NULL
+        cdef rip_access access = rip_access(<uint32_t>mode, <uint32_t>group)
         cdef int rc
         with nogil:
-            rc = rip_producer_open(name, capacity, slots, <rip_overflow>overflow, <rip_wait>wait, mode, &p)
+            rc = rip_producer_open(name, capacity, slots, <rip_overflow>overflow, <rip_wait>wait, &access, &p)
         self.p = p
         return rc
 

@@ -1,8 +1,10 @@
 """What names and sizes may be, and what an error code of the core means for a channel."""
 
 import errno
+import grp
 import math
 import os
+import pwd
 import re
 from typing import NoReturn
 
@@ -36,20 +38,49 @@ def size_in_bytes(size: int | str) -> int:
 
 
 def checked_name(name: str, what: str = "channel") -> bytes:
-    """A name as the core takes it. All but a group's are one part of a path: no slash, no leading dot, 200 bytes."""
+    """A name as the core takes it: one part of a path, or "~user/name"; a group's may be anything."""
     if not isinstance(name, str):
         raise TypeError(f"the {what}'s name must be a str, not {name!r}")
-    code = os.fsencode(name)
+    owner, slash, rest = name.partition("/")
+    if what != "group" and owner.startswith("~") and slash:
+        return b"~%d/" % _user(owner[1:], name) + _plain_name(rest, name, what)
+    return _plain_name(name, name, what)
+
+
+def _user(user: str, name: str) -> int:
+    try:
+        return int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise ValueError(f"{name!r}: there is no user {user!r}") from None
+
+
+def _plain_name(part: str, name: str, what: str) -> bytes:
+    code = os.fsencode(part)
     most = MAX_GROUP_NAME if what == "group" else MAX_CHANNEL_NAME
     if not code or len(code) > most or b"\0" in code:
         raise ValueError(
             f"the {what}'s name must have 1 to {most} bytes and no NUL, not {name[:80]!r} ({len(code)} bytes)"
         )
-    if what != "group" and (code.startswith(b".") or b"/" in code):
+    if what != "group" and (code.startswith((b".", b"~")) or b"/" in code):
         raise ValueError(
-            f'the {what}\'s name {name!r} must have no "/" and no leading "."; RINGIPC_DIR chooses the directory'
+            f'the {what}\'s name {name!r} must have no "/" and no leading "." or "~", but in "~user/name" (what '
+            "another user shares); RINGIPC_DIR chooses the directory"
         )
     return code
+
+
+def access(mode: int, share_with: str | int | None) -> tuple[int, int]:
+    """The permissions of files, and the group of users that they are for (-1: this process's)."""
+    if share_with is not None and mode == 0o600:
+        mode = 0o660
+    if mode not in (0o600, 0o660, 0o666):
+        raise ValueError(f"mode must be 0o600, 0o660 or 0o666, not {mode:#o}: whoever takes part writes to the files")
+    if share_with is None or isinstance(share_with, int):
+        return mode, -1 if share_with is None else share_with
+    try:
+        return mode, grp.getgrnam(share_with).gr_gid
+    except KeyError:
+        raise ValueError(f"share_with: there is no group of users {share_with!r}") from None
 
 
 def check_base() -> None:
@@ -84,6 +115,12 @@ def fail(code: int, name: str, detail: str = "") -> NoReturn:
             raise errors.Incompatible(
                 f"{what} was made by a ringipc with another layout in memory (this one has version {ABI}); "
                 "use one version on both sides, or another channel"
+            )
+        case errno.EPERM:
+            raise errors.SystemRefused(
+                number,
+                f"{what}: its directory, or a file in it, is not of the making of whoever it should be from",
+                name,
             )
         case errno.EUSERS:
             raise errors.SystemRefused(number, f"{what} is full: it takes 64 producers, 32 groups, 256 members", name)

@@ -66,7 +66,8 @@ class Producer(BaseProducer):
     Parameters
     ----------
     channel
-        Its name: no slash, no leading dot, at most 200 bytes.
+        Its name: no slash, no leading dot or tilde, at most 200 bytes; or "~user/name", a channel that another user has
+        made and shares.
     capacity
         Bytes for messages in flight, as a number or as text ("64 MiB"); the longest message is this long. All of it is
         allocated at once.
@@ -85,10 +86,15 @@ class Producer(BaseProducer):
         How `put` waits for room: "spin" burns a core for the lowest latency, "block" sleeps at once, "adaptive" spins
         for as long as has paid lately, at most 200 microseconds, then sleeps.
     mode
-        The permissions of the files.
+        The permissions of the files, if this producer makes the channel: 0o600 keeps it to this user, 0o660 shares it
+        with a group of users, 0o666 with everybody. They call it "~user/name", after the user who made it.
+    share_with
+        The group of users, by name or number, that mode 0o660 is for (and stands for).
 
     Raises
     ------
+    ChannelNotFound
+        It is another user's, who has not made it.
     SystemRefused
         There is no space for capacity, or the directory cannot be written.
     Incompatible, Corrupt
@@ -114,6 +120,7 @@ class Producer(BaseProducer):
         pickle: bool = False,
         wait: Wait = "adaptive",
         mode: int = 0o600,
+        share_with: str | int | None = None,
     ) -> None:
         name = _channel.checked_name(channel)
         if isinstance(groups, str):
@@ -126,11 +133,12 @@ class Producer(BaseProducer):
             raise ValueError(f'overflow must be "block", "drop-new" or "drop-old", not {overflow!r}')
         if wait not in WAITS:
             raise ValueError(f'wait must be "spin", "adaptive" or "block", not {wait!r}')
+        access = _channel.access(mode, share_with)
         _channel.check_base()
         self.channel = channel
         self._pickle = pickle
         self._readiness = aio.Readiness()
-        code = self._open(name, size, slots, OVERFLOWS[overflow], WAITS[wait], mode)
+        code = self._open(name, size, slots, OVERFLOWS[overflow], WAITS[wait], *access)
         if code < 0:
             _channel.fail(code, channel, f"a lane of {size} bytes" if code == -errno.ENOSPC else "")
         exits.close_at_exit(self)

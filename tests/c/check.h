@@ -221,7 +221,7 @@ static inline int is_filled(const unsigned char *payload, uint64_t length, uint6
 
 static inline struct rip_producer *open_producer(const char *channel, uint64_t capacity, uint64_t slots) {
     struct rip_producer *p = NULL;
-    CHECK_IS(rip_producer_open(channel, capacity, slots, RIP_BLOCK, RIP_WAIT_BLOCK, 0600, &p), 0);
+    CHECK_IS(rip_producer_open(channel, capacity, slots, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p), 0);
     return p;
 }
 

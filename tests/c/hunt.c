@@ -30,7 +30,7 @@ static void dawdle(struct random *r, uint64_t ns) {
 
 static struct rip_producer *open_sleepy_producer(uint64_t slots) {
     struct rip_producer *p = NULL;
-    CHECK_IS(rip_producer_open("c", RIP_PAGE, slots, RIP_BLOCK, opened_as, 0600, &p), 0);
+    CHECK_IS(rip_producer_open("c", RIP_PAGE, slots, RIP_BLOCK, opened_as, NULL, &p), 0);
     p->ch.spin.mode = RIP_WAIT_BLOCK;
     return p;
 }

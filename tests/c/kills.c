@@ -368,7 +368,7 @@ static void put_large(struct rip_producer *p, uint64_t n) {
 
 static int drops(void) {
     struct rip_producer *p;
-    CHECK_IS(rip_producer_open("c", RIP_PAGE, 8, RIP_DROP_OLD, RIP_WAIT_BLOCK, 0600, &p), 0);
+    CHECK_IS(rip_producer_open("c", RIP_PAGE, 8, RIP_DROP_OLD, RIP_WAIT_BLOCK, NULL, &p), 0);
     for (uint64_t n = 0; n < 4; n++) {
         put_large(p, n);
     }

@@ -652,7 +652,7 @@ static void timeouts(void) {
         struct rip_producer *p = NULL;
         struct rip_consumer *c = NULL;
         int32_t holder;
-        CHECK_IS(rip_producer_open("c", RIP_PAGE, 1, RIP_BLOCK, modes[m], 0600, &p), 0);
+        CHECK_IS(rip_producer_open("c", RIP_PAGE, 1, RIP_BLOCK, modes[m], NULL, &p), 0);
         CHECK_IS(rip_consumer_open("c", "g", RIP_OLDEST, modes[m], &c, &holder), 0);
         for (unsigned t = 0; t < sizeof timeouts / sizeof *timeouts; t++) {
             uint64_t start = rip_now(), end = start + timeouts[t] * MS;
@@ -699,11 +699,11 @@ static void bad_names(void) {
     struct rip_consumer *c = NULL;
     int32_t holder;
     for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
-        CHECK_IS(rip_producer_open(names[i], RIP_PAGE, 4, RIP_BLOCK, RIP_WAIT_BLOCK, 0600, &p), -EINVAL);
+        CHECK_IS(rip_producer_open(names[i], RIP_PAGE, 4, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p), -EINVAL);
         CHECK_IS(rip_consumer_open(names[i], "g", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -EINVAL);
     }
     memset(long_name, 'n', RIP_MAX_CHANNEL_NAME + 1);
-    CHECK_IS(rip_producer_open(long_name, RIP_PAGE, 4, RIP_BLOCK, RIP_WAIT_BLOCK, 0600, &p), -ENAMETOOLONG);
+    CHECK_IS(rip_producer_open(long_name, RIP_PAGE, 4, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p), -ENAMETOOLONG);
     CHECK_IS(rip_consumer_open(long_name, "g", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -ENAMETOOLONG);
     long_name[RIP_MAX_CHANNEL_NAME] = '\0';
     CHECK_IS(rip_consumer_open(long_name, "g", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -ENOENT);
@@ -717,11 +717,11 @@ static void bad_names(void) {
 
 static void bad_sizes(void) {
     struct rip_producer *p = NULL;
-    CHECK_IS(rip_producer_open("c", 0, 4, RIP_BLOCK, RIP_WAIT_BLOCK, 0600, &p), -EINVAL);
-    CHECK_IS(rip_producer_open("c", UINT64_MAX, 4, RIP_BLOCK, RIP_WAIT_BLOCK, 0600, &p), -EINVAL);
-    CHECK_IS(rip_producer_open("c", RIP_PAGE, 0, RIP_BLOCK, RIP_WAIT_BLOCK, 0600, &p), -EINVAL);
-    CHECK_IS(rip_producer_open("c", RIP_PAGE, RIP_MAX_SLOTS + 1, RIP_BLOCK, RIP_WAIT_BLOCK, 0600, &p), -EINVAL);
-    int rc = rip_producer_open("c", RIP_MAX_CAPACITY, 4, RIP_BLOCK, RIP_WAIT_BLOCK, 0600, &p);
+    CHECK_IS(rip_producer_open("c", 0, 4, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p), -EINVAL);
+    CHECK_IS(rip_producer_open("c", UINT64_MAX, 4, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p), -EINVAL);
+    CHECK_IS(rip_producer_open("c", RIP_PAGE, 0, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p), -EINVAL);
+    CHECK_IS(rip_producer_open("c", RIP_PAGE, RIP_MAX_SLOTS + 1, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p), -EINVAL);
+    int rc = rip_producer_open("c", RIP_MAX_CAPACITY, 4, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p);
     CHECK(rc == -ENOSPC || rc == -EFBIG || rc == -ENOMEM);
     CHECK(!exists("c", NULL));
 }
@@ -734,7 +734,7 @@ static void full_tables(void) {
     for (unsigned i = 0; i < RIP_MAX_LANES; i++) {
         p[i] = open_producer("c", RIP_PAGE, 4);
     }
-    CHECK_IS(rip_producer_open("c", RIP_PAGE, 4, RIP_BLOCK, RIP_WAIT_BLOCK, 0600, &p[RIP_MAX_LANES]), -EUSERS);
+    CHECK_IS(rip_producer_open("c", RIP_PAGE, 4, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p[RIP_MAX_LANES]), -EUSERS);
     for (unsigned g = 0; g < RIP_MAX_GROUPS; g++) {
         snprintf(name, sizeof name, "%u", g);
         c[g] = open_consumer("c", name, RIP_OLDEST);

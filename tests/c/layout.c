@@ -50,7 +50,7 @@ static void resize(const char *file, uint64_t size) { CHECK_IS(truncate(path_of(
 
 static int try_producer(void) {
     struct rip_producer *p = NULL;
-    int rc = rip_producer_open("bad", RIP_PAGE, 4, RIP_BLOCK, RIP_WAIT_BLOCK, 0600, &p);
+    int rc = rip_producer_open("bad", RIP_PAGE, 4, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p);
     if (rc == 0) {
         close_producer(p);
     }
@@ -154,7 +154,10 @@ static void layout(void) {
 }
 
 static void modes(void) {
-    CHECK_IS(rip_producer_open("good", CAPACITY, SLOTS, RIP_BLOCK, RIP_WAIT_BLOCK, 0660, &good), 0);
+    struct rip_access access = {.mode = 0640, .group = UINT32_MAX};
+    CHECK_IS(rip_producer_open("good", CAPACITY, SLOTS, RIP_BLOCK, RIP_WAIT_BLOCK, &access, &good), -EINVAL);
+    access.mode = 0660;
+    CHECK_IS(rip_producer_open("good", CAPACITY, SLOTS, RIP_BLOCK, RIP_WAIT_BLOCK, &access, &good), 0);
     stat_of("control", 0, 0660);
     stat_of("lane-0", 0, 0660);
     close_producer(good);
@@ -486,7 +489,7 @@ static void random_damage(void) {
                 rip_release(c, &message);
             }
         }
-        if (rip_producer_open("bad", CAPACITY, SLOTS, RIP_BLOCK, RIP_WAIT_BLOCK, 0600, &p) == 0) {
+        if (rip_producer_open("bad", CAPACITY, SLOTS, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p) == 0) {
             struct rip_gate gate;
             for (uint64_t i = 0; i < 20; i++) {
                 rip_put(p, &i, sizeof i, 0, RIP_BYTES, 0);

@@ -35,7 +35,7 @@ static int send_all(void *argument) {
     const struct stream *s = argument;
     struct rip_producer *p = NULL;
     nap(s->producers == 1 ? s->late : 0);
-    CHECK_IS(rip_producer_open("c", s->capacity, s->slots, RIP_BLOCK, s->wait, 0600, &p), 0);
+    CHECK_IS(rip_producer_open("c", s->capacity, s->slots, RIP_BLOCK, s->wait, NULL, &p), 0);
     for (uint64_t n = 0; n < s->messages; n++) {
         unsigned char *payload;
         uint64_t length = length_of(s, n);
@@ -273,7 +273,7 @@ static int holds_and_hangs(void *argument) {
 static void killed_consumer(void) {
     for (enum rip_wait wait = RIP_WAIT_ADAPTIVE; wait <= RIP_WAIT_BLOCK; wait++) {
         struct rip_producer *p = NULL;
-        CHECK_IS(rip_producer_open("c", RIP_PAGE, 4, RIP_BLOCK, wait, 0600, &p), 0);
+        CHECK_IS(rip_producer_open("c", RIP_PAGE, 4, RIP_BLOCK, wait, NULL, &p), 0);
         struct rip_consumer *other = attach("c", "other", RIP_WAIT_BLOCK);
         reached(0);
         pid_t child = spawn(holds_and_hangs, NULL);

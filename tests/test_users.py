@@ -171,4 +171,4 @@ def test_names_that_are_no_ones(name: str) -> None:
 def test_modes_that_would_not_work_are_refused() -> None:
     for options in ({"mode": 0o644}, {"mode": 0o700}, {"share_with": "no-such-group"}):
         with pytest.raises(ValueError, match=r"mode must be|no group"):
-            Producer("c", **options)  # type: ignore[arg-type]
+            Producer("c", **options)

@@ -8,7 +8,7 @@
 
 /* Where an exclusive group loses messages: those before seq that have not been got, or counted. */
 static uint64_t count_to(struct rip_rx *rx, uint64_t seq) {
-    if (!rx->counts || seq < rx->counted) { /* or it had been given back */
+    if (!rx->counts || seq < rx->counted) {
         return 0;
     }
     uint64_t gap = seq - rx->counted;

@@ -144,6 +144,20 @@ int rip_rx_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_m
     return rc;
 }
 
+/* Message seq was counted as got, and may be missed yet; those behind it stay counted. */
+static void uncount(struct rip_rx *rx, uint64_t seq) {
+    if (!rx->counts || rx->counted - seq > rx->slots) { /* or it lies ahead, or something is damaged */
+        return;
+    }
+    while (rx->counted != seq) {
+        rx->counted--;
+        if (rx->counted != seq) {
+            rx->marks[rx->counted & (rx->slots - 1)] |= RIP_TAKEN;
+            rx->ahead++;
+        }
+    }
+}
+
 void rip_rx_give_back(struct rip_consumer *c, const struct rip_message *message) {
     struct rip_rx *rx = message->lane;
     uint64_t mask = rx->slots - 1;
@@ -155,6 +169,7 @@ void rip_rx_give_back(struct rip_consumer *c, const struct rip_message *message)
         } else {
             rx->gap += rx->last_gap;
             rx->last_gap = 0;
+            uncount(rx, message->seq);
         }
         rip_claim_free(rx->claims, rx->slots, message->seq);
         rip_ring_group(&c->ch, c->group);

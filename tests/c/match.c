@@ -183,8 +183,49 @@ static void tail_goes_back(void) {
     }
 }
 
+static void get_in_turn(struct rip_consumer *c, struct rip_message *message, uint64_t seq, uint64_t missed) {
+    CHECK_IS(get(c, message, 0), 1);
+    CHECK_IS(message->seq, seq);
+    CHECK_IS(message->missed, missed);
+}
+
+/* Two may wait: a third one drops the oldest that nobody has. */
+static void given_back_and_dropped(void) {
+    struct rip_producer *p;
+    struct rip_message first, second, next;
+    CHECK_IS(rip_producer_open("c", RIP_PAGE, 2, RIP_DROP_OLD, RIP_WAIT_BLOCK, 0600, &p), 0);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    for (uint64_t n = 0; n < 2; n++) {
+        CHECK_IS(put_number(p, n, 0), 0);
+    }
+    get_in_turn(c, &first, 0, 0);
+    rip_give_back(c, &first);
+    for (uint64_t n = 2; n < 4; n++) {
+        CHECK_IS(put_number(p, n, 0), 0);
+    }
+    get_in_turn(c, &first, 2, 2);
+    get_in_turn(c, &second, 3, 0);
+    rip_give_back(c, &first); /* there is one behind it that is got */
+    rip_give_back(c, &second);
+    get_in_turn(c, &first, 2, 0);
+    get_in_turn(c, &second, 3, 0);
+    rip_give_back(c, &first);
+    rip_release(c, &second);
+    for (uint64_t n = 4; n < 7; n++) {
+        CHECK_IS(put_number(p, n, 0), 0);
+    }
+    get_in_turn(c, &next, 5, 2);
+    rip_release(c, &next);
+    get_in_turn(c, &next, 6, 0);
+    rip_release(c, &next);
+    CHECK_IS(rip_rx_missed(c), 4);
+    close_producer(p);
+    close_consumer(c);
+}
+
 int main(void) {
     run("what is taken out of turn, given back and let go is what a model says", against_a_model);
     run("a search ends where a tail goes back", tail_goes_back);
+    run("what is given back and then dropped is told as missed", given_back_and_dropped);
     return 0;
 }

@@ -1,0 +1,311 @@
+/* Claims: members that compete for the messages of a lane, one of whom may be killed at any step.
+ *
+ * A word for each slot says who has its message, and the cursor moves over what is done. FAULT puts a fault in:
+ *
+ *   1  rip_claim_end stores DONE with release order: the store waits while the loads that follow go ahead
+ *   2  the cursor is moved with acq_rel order: others see it late, while the loads that follow go ahead
+ *   3  return_lane also returns what lies before the cursor
+ *   4  rip_claims_return does not move the cursor over what the dead one had ended
+ *
+ * member stands for rip_rx_look, rip_rx_claim and rip_rx_try with rip_claim, rip_claim_end with move_cursor, and rip_claim_free;
+ * reaper for rip_claims_return with return_lane, which any member or producer does; producer for rip_reclaim and rip_tx_publish. A
+ * killed member comes back in a new life under its old number, as another may. Left out: compare-and-swap that fails for no reason,
+ * how they wait (event_count.pml), the order of payload and tail (lane.pml), lanes that drop (drop_old.pml). */
+#ifndef FAULT
+#define FAULT 0
+#endif
+#ifndef SLOTS
+#define SLOTS 2
+#endif
+#ifndef MESSAGES
+#define MESSAGES 3
+#endif
+#ifndef DEATHS
+#define DEATHS 0
+#endif
+#ifndef SEARCH
+#define SEARCH 0
+#endif
+#ifndef GIVEN
+#define GIVEN 0
+#endif
+#define MEMBERS 2
+#define REAPER MEMBERS
+#define PRODUCER (MEMBERS + 1)
+
+#define FREE 0
+#define CLAIMED 1
+#define DONE 2
+#define WORD(seq, member, again, state) ((seq) << 4 | (member) << 3 | (again) << 2 | (state))
+#define SEQ(word) ((word) >> 4)
+#define MEMBER(word) ((word) >> 3 & 1)
+#define AGAIN(word) ((word) >> 2 & 1)
+#define STATE(word, seq) (SEQ(word) == (seq) -> (word) & 3 : (SEQ(word) < (seq) -> FREE : DONE))
+
+byte words[SLOTS]; /* what all see of them */
+byte tail, returned;
+byte cursor, cursor_seen, mover; /* what it is; what others than its last mover see of it */
+bit killed[MEMBERS], dead[MEMBERS]; /* its lock is gone: others may know */
+
+bit waits[MEMBERS]; /* a store of its own, which others do not see yet */
+byte waiting[MEMBERS];
+
+/* What must be, seen from above. */
+byte payload[SLOTS];
+byte holder[SLOTS]; /* 1 + the member that has claimed it, or 0 */
+bit ended[MESSAGES], lost[MESSAGES];
+byte given;
+
+active [MEMBERS] proctype buffer() {
+end:
+    do
+    :: atomic { waits[_pid] -> words[SEQ(waiting[_pid]) % SLOTS] = waiting[_pid]; waits[_pid] = 0 }
+    od
+}
+
+#if FAULT == 2
+active proctype cursor_line() {
+end:
+    do
+    :: atomic { cursor_seen != cursor -> cursor_seen = cursor }
+    od
+}
+#define CURSOR(me) (mover == me -> cursor : cursor_seen)
+#define MAY_MOVE(me) (mover == me || cursor_seen == cursor)
+#else
+#define CURSOR(me) cursor
+#define MAY_MOVE(me) true
+#endif
+
+inline step_cursor(me) {
+    cursor++;
+    mover = me
+}
+
+inline move_cursor(me, was) {
+    atomic { held = CURSOR(me); steps = 0 }
+    do
+    :: steps == SLOTS -> break
+    :: steps < SLOTS ->
+        assert(held >= was);
+        atomic {
+            word = words[held % SLOTS];
+            if
+            :: STATE(word, held) < DONE -> break
+            :: else
+            fi
+        }
+        atomic { /* compare-and-swap */
+            MAY_MOVE(me);
+            if
+            :: cursor == held ->
+                assert(held < tail && ended[held]);
+                step_cursor(me);
+                held++
+            :: else -> held = cursor
+            fi;
+            steps++
+        }
+    od
+}
+
+inline forget() {
+    seq = 0; word = 0; held = 0; steps = 0; was = 0; got = 0; again = 0; now = 0; last = 0
+}
+
+inline claim() { /* seq: 1 + its seq in got, or 0; a word that waits here is seen after it has come */
+    atomic { !waits[me] -> word = words[seq % SLOTS]; got = 0 }
+    do
+    :: atomic { STATE(word, seq) != FREE -> forget(); break }
+    :: STATE(word, seq) == FREE ->
+        atomic { /* compare-and-swap */
+            if
+            :: words[seq % SLOTS] == word ->
+                again = (SEQ(word) == seq -> AGAIN(word) : 0);
+                words[seq % SLOTS] = WORD(seq, me, again, CLAIMED);
+                assert(!ended[seq] && holder[seq % SLOTS] == 0 && again == lost[seq] && payload[seq % SLOTS] == seq);
+                holder[seq % SLOTS] = 1 + me;
+                forget();
+                break
+            :: else -> word = words[seq % SLOTS]
+            fi
+        }
+    od
+}
+
+inline end_claim(slot) {
+    atomic { /* compare-and-swap */
+        holder[slot] == 1 + me && MAY_MOVE(me) ->
+        seq = payload[slot];
+        assert(!ended[seq]);
+        if
+        :: cursor == seq ->
+            step_cursor(me);
+            ended[seq] = 1;
+            holder[slot] = 0;
+            was = seq + 1;
+            got = 1
+        :: else -> was = cursor; got = 0
+        fi
+    }
+    if
+    :: got
+    :: else ->
+        atomic {
+            assert(payload[slot] == seq && holder[slot] == 1 + me);
+#if FAULT == 1
+            !waits[me];
+            waiting[me] = WORD(seq, 0, 0, DONE);
+            waits[me] = 1;
+#else
+            words[slot] = WORD(seq, 0, 0, DONE);
+#endif
+            ended[seq] = 1;
+            holder[slot] = 0
+        }
+    fi;
+    move_cursor(me, was)
+}
+
+inline free_claim(slot) {
+    atomic {
+        holder[slot] == 1 + me && given < GIVEN && !waits[me] ->
+        given++;
+        seq = payload[slot];
+        again = AGAIN(words[slot]);
+        waiting[me] = WORD(seq, 0, again, FREE);
+        waits[me] = 1;
+        holder[slot] = 0
+    }
+    atomic { !waits[me] -> returned++; forget() } /* release: after it */
+}
+
+inline look() {
+    atomic { now = returned }
+    atomic { last = tail }
+    atomic {
+        held = CURSOR(me);
+        last = (held > last -> held : last);
+        assert(last - held <= SLOTS && last >= its_tail);
+        if
+        :: now != its_returned || next < held -> its_returned = now; next = held
+        :: else
+        fi;
+        its_tail = last;
+        now = 0;
+        last = 0;
+        held = 0
+    }
+}
+
+inline get() {
+    if
+    :: next == its_tail || returned != its_returned -> look()
+    :: next != its_tail && returned == its_returned
+    fi;
+    if
+    :: next == its_tail
+    :: next != its_tail -> atomic { seq = next; next++ } claim()
+    fi
+}
+
+#define IS_FREE(seq) (STATE(words[(seq) % SLOTS], seq) == FREE) /* rip_claim_is_free */
+
+inline get_found() { /* what a search has found; another may be quicker */
+    atomic {
+        if
+        :: SEARCH && tail > 0 && IS_FREE(tail - 1) -> seq = tail - 1
+        :: SEARCH && tail > 1 && IS_FREE(tail - 2) -> seq = tail - 2
+        fi
+    }
+    claim()
+}
+
+active [MEMBERS] proctype member() {
+    byte next, its_tail, its_returned;                /* struct rip_rx */
+    byte seq, word, held, steps, was, got, again, now, last, me; /* of one call */
+    me = _pid % MEMBERS;
+end_life:
+    do
+    :: {
+end:
+        do
+        :: get_found()
+        :: !SEARCH && (next != its_tail || tail != its_tail || returned != its_returned) -> get()
+        :: end_claim(0); atomic { forget() }
+        :: end_claim(1); atomic { forget() }
+        :: free_claim(0)
+        :: free_claim(1)
+        od
+    } unless { atomic {
+            killed[me] ->
+            dead[me] = 1;
+            killed[me] = 0;
+            forget();
+            next = 0; its_tail = 0; its_returned = 0
+        } }
+        !dead[me] /* another life begins when what is left of this one has been cleared away */
+    od
+}
+
+active proctype killer() { /* what waits for a line of a dead one's processor gets there before its lock is gone */
+    byte deaths = 0;
+end:
+    do
+    :: atomic { deaths < DEATHS && !dead[0] && !waits[0] -> deaths++; killed[0] = 1 }
+    :: atomic { deaths < DEATHS && !dead[1] && !waits[1] -> deaths++; killed[1] = 1 }
+    od
+}
+
+inline reap() {
+    atomic { from = CURSOR(REAPER); i = 0; some = 0 }
+    do
+    :: i == SLOTS -> break
+    :: i < SLOTS ->
+        word = words[i];
+        if
+        :: (word & 3) == CLAIMED && MEMBER(word) == its && (FAULT == 3 || SEQ(word) >= from) ->
+            atomic { /* compare-and-swap */
+                assert(words[i] == word && holder[i] == 1 + its && !ended[SEQ(word)]);
+                words[i] = WORD(SEQ(word), 0, 1, FREE);
+                lost[SEQ(word)] = 1;
+                holder[i] = 0;
+                some = 1
+            }
+        :: else
+        fi;
+        i++
+    od;
+    if
+    :: some -> returned++
+    :: else
+    fi;
+#if FAULT != 4
+    move_cursor(REAPER, from);
+#endif
+    atomic { dead[its] = 0; held = 0; steps = 0; word = 0; i = 0; its = 0; from = 0; some = 0 }
+}
+
+active proctype reaper() {
+    byte held, steps, word, i, its, from, some;
+end:
+    do
+    :: atomic { dead[0] -> its = 0 } reap()
+    :: atomic { dead[1] -> its = 1 } reap()
+    od
+}
+
+active proctype producer() {
+    byte seq = 0, until = SLOTS;
+    do
+    :: seq == MESSAGES -> break
+    :: seq < MESSAGES && seq >= until -> until = CURSOR(PRODUCER) + SLOTS
+    :: seq < MESSAGES && seq < until ->
+        atomic {
+            assert(holder[seq % SLOTS] == 0 && (seq < SLOTS || ended[seq - SLOTS]));
+            payload[seq % SLOTS] = seq
+        }
+        atomic { seq++; tail = seq }
+    od;
+    cursor == MESSAGES /* or it hangs here */
+}

@@ -9,6 +9,7 @@ CORE_H := $(wildcard csrc/*.h)
 SKIN := $(wildcard src/ringipc/*.pyx src/ringipc/*.pxd)
 BUILD ?= build/c
 PATIENCE ?= 60
+RUN ?= # what runs a test program, where the processor cannot
 CTESTS := $(patsubst tests/c/%.c,$(BUILD)/%,$(wildcard tests/c/*.c))
 LINT_C := $(wildcard $(foreach d,csrc tests/c benchmarks/limits examples,$(d)/*.c $(d)/*.h))
 LINT_PY := src $(wildcard tests benchmarks examples/*.py)
@@ -16,7 +17,7 @@ LINT_PY := src $(wildcard tests benchmarks examples/*.py)
 CSTRICT := -std=c11 -Wall -Wextra -Wpedantic -Wconversion -Werror -D_GNU_SOURCE
 CFLAGS ?= -O2 -g
 
-.PHONY: demo test lint bench ctest sanitize clean
+.PHONY: demo test lint bench ctest aarch64 sanitize clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -40,7 +41,12 @@ bench: $(VENV)/.bench $(VENV)/.built
 	$(BIN)/python -m benchmarks
 
 ctest: $(CTESTS)
-	@for t in $(CTESTS); do echo "$$t"; timeout $(PATIENCE) "$$t" || exit 1; done
+	@for t in $(CTESTS); do echo "$$t"; timeout $(PATIENCE) $(RUN) "$$t" || exit 1; done
+
+# The C tests as a 64-bit ARM processor's instructions, in an emulator: Debian's gcc-aarch64-linux-gnu and qemu-user.
+aarch64:
+	$(MAKE) --no-print-directory ctest BUILD=build/aarch64 PATIENCE=120 CC=aarch64-linux-gnu-gcc \
+	    RUN="qemu-aarch64 -L /usr/aarch64-linux-gnu"
 
 # The C tests again under AddressSanitizer and UBSan, and those with threads under ThreadSanitizer.
 sanitize:

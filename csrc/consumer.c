@@ -88,6 +88,7 @@ int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *
         if (!rip_claim(rx->claims, rx->slots, seq, c->ch.place.member, &redelivered)) {
             continue;
         }
+        rx->ours++;
         rx->gap += gap_before(c, rx, seq);
         rc = rip_rx_read(rx, seq, message);
         if (rc == 1) {

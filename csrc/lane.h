@@ -61,6 +61,7 @@ struct rip_rx {
     struct rip_claims *claims; /* where several hands are after a message, else NULL */
     struct rip_segment claims_segment;
     uint64_t returned;         /* claims->returned when last looked */
+    uint64_t ours;             /* with claims: messages that we have claimed and not ended or given back */
     uint64_t counted;          /* with claims: messages before it have been got, or missed */
     uint64_t gap, last_gap;    /* messages missed that have not been told; told with the last one claimed */
     uint64_t dropped, refused; /* what claims and lane said when we came */
@@ -321,6 +322,7 @@ static inline void rip_rx_drop_marked(struct rip_rx *rx) {
 /* Lets a taken message go; the lane's cursor moves up to the oldest one still held. */
 static inline void rip_rx_drop(struct rip_rx *rx, uint64_t seq) {
     if (RIP_UNLIKELY(rx->claims)) {
+        rx->ours--;
         rip_claim_end(rx->claims, rx->slots, rx->cursor, seq, rx->drops);
         return;
     }

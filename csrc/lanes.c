@@ -131,6 +131,9 @@ static int map_new_lanes(struct rip_consumer *c) {
     return 1;
 }
 
+/* Have we a message of it? Then only damage has taken it out of the table, and what we have must stay readable. */
+static int is_held(const struct rip_rx *rx) { return rx->claims ? rx->ours > 0 : rx->held != rx->next || rx->ahead; }
+
 int rip_rescan(struct rip_consumer *c) {
     struct rip_control *control = c->ch.control;
     uint64_t changed =
@@ -151,7 +154,7 @@ int rip_rescan(struct rip_consumer *c) {
             int closed = atomic_load_explicit(&rx->lane->closed, memory_order_acquire) != 0;
             rx->state = closed ? RIP_LANE_ENDED : RIP_LANE_DEAD;
         }
-        if (rx->present || c->watches || (rx->state == RIP_LANE_DEAD && !rx->told)) {
+        if (rx->present || c->watches || is_held(rx) || (rx->state == RIP_LANE_DEAD && !rx->told)) {
             c->lanes[kept++] = rx;
         } else { /* a lane leaves the table when every group has let all of it go */
             c->current = c->current == rx ? NULL : c->current;

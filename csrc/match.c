@@ -27,6 +27,7 @@ int rip_rx_try(struct rip_consumer *c, struct rip_message *message) {
         if (!rip_claim(rx->claims, rx->slots, message->seq, c->ch.place.member, &redelivered)) {
             return 0;
         }
+        rx->ours++;
         message->flags = redelivered ? RIP_REDELIVERED : 0;
         rx->last_gap = c->shared ? rip_claims_tell(rx->claims) : 0;
         message->missed += rx->last_gap;
@@ -171,6 +172,7 @@ void rip_rx_give_back(struct rip_consumer *c, const struct rip_message *message)
             rx->last_gap = 0;
             uncount(rx, message->seq);
         }
+        rx->ours--;
         rip_claim_free(rx->claims, rx->slots, message->seq);
         rip_ring_group(&c->ch, c->group);
     } else if (message->seq >= rx->next) {

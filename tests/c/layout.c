@@ -347,6 +347,40 @@ static void tail_goes_back(void) {
     }
 }
 
+static void lane_vanishes(void) {
+    static const uint32_t hows[] = {RIP_OLDEST, RIP_SHARED, RIP_DURABLE};
+    for (unsigned i = 0; i < 3; i++) {
+        for (unsigned ahead = 0; ahead < 2; ahead++) { /* taken in its turn, or out of it */
+            struct rip_message held, other;
+            struct rip_filter filter = {.types = (const uint32_t[]){7}, .count = 1};
+            uint64_t number = 7;
+            int32_t holder;
+            begin();
+            CHECK_IS(rip_put(good, &number, sizeof number, 7, RIP_BYTES, 0), 0);
+            struct rip_consumer *c = open_consumer("good", "g", hows[i]);
+            CHECK_IS(ahead ? rip_get_match(c, &filter, &held, 0) : rip_get(c, &held, 0), 1);
+            atomic_store_explicit(&good->lane->closed, 1, memory_order_relaxed);
+            atomic_store_explicit(&good->entry->state, RIP_LANE_FREE, memory_order_relaxed);
+            atomic_fetch_add_explicit(&good->ch.control->lanes_changed, 1, memory_order_relaxed);
+            for (int rc = 1; rc == 1;) { /* it looks at the table of lanes */
+                rc = rip_get(c, &other, 0);
+                if (rc == 1) {
+                    rip_release(c, &other);
+                }
+            }
+            memcpy(&number, held.data, sizeof number);
+            CHECK_IS(number, ahead ? 7 : 0);
+            rip_release(c, &held);
+            close_consumer(c);
+            close_producer(good);
+            if (hows[i] & RIP_DURABLE) {
+                CHECK_IS(rip_remove_group("good", "g", &holder), 0);
+            }
+            rip_remove("good", &holder);
+        }
+    }
+}
+
 static void damaged_cursor(void) {
     unsigned char *payload;
     begin();
@@ -522,6 +556,7 @@ int main(void) {
     run("a first consumer that fails to attach takes no message with it", fails_to_attach);
     run("damaged numbers of a lane lead to no byte outside of it", damaged_numbers);
     run("a tail that goes back is damage", tail_goes_back);
+    run("what is held of a lane that vanishes stays readable", lane_vanishes);
     run("a cursor that runs ahead is damage", damaged_cursor);
     run("a producer trusts no offset that it reads back", damaged_offsets);
     run("directories, links and pipes are no files of a channel", no_files);

@@ -75,7 +75,8 @@ static int read_found(struct rip_rx *rx, uint64_t seq, struct rip_message *messa
 
 /* The first that the filter wants: 1, 0, or -EBADMSG. */
 static int find_first(struct rip_rx *rx, const struct rip_filter *filter, struct rip_message *message) {
-    uint64_t seq = rx->sought > rx->next ? rx->sought : rx->next;
+    /* What the search has come to, where that is still ahead: damage may have brought the tail back. */
+    uint64_t seq = rx->sought - rx->next <= rx->tail - rx->next ? rx->sought : rx->next;
     int rc = 0;
     while (rc == 0 && (seq = find(rx, filter, seq, NULL)) != rx->tail) {
         rc = read_found(rx, seq++, message);

@@ -160,13 +160,15 @@ static void against_a_model(void) {
     }
 }
 
-static void tail_goes_back(void) {
+/* Where members compete, the lane's id is another one too: then no more of its tail is believed. */
+static void tail_goes_back(uint32_t how, int with_the_id) {
     for (uint64_t tail = 0; tail < 4; tail++) {
         static const uint32_t never = 9;
         struct rip_filter filter = {.types = &never, .count = 1};
         struct rip_message message;
         struct rip_producer *p = open_producer("c", RIP_PAGE, 8);
-        struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+        struct rip_consumer *c = open_consumer("c", "g", how);
+        uint64_t id = rip_lane_id(p->entry);
         for (uint64_t n = 0; n < 4; n++) {
             CHECK_IS(put_number(p, n, 0), 0);
         }
@@ -174,10 +176,12 @@ static void tail_goes_back(void) {
         rip_search(c, &filter);
         CHECK_IS(rip_match(c, &filter, &message), -EAGAIN);
         atomic_store_explicit(&p->lane->tail, tail, memory_order_relaxed);
+        atomic_store_explicit(&p->entry->id, id + (with_the_id ? 1 : 0), memory_order_relaxed);
         alarm(5);
         CHECK(rip_match(c, &filter, &message) < 0);
         alarm(0);
         atomic_store_explicit(&p->lane->tail, 4, memory_order_relaxed);
+        atomic_store_explicit(&p->entry->id, id, memory_order_relaxed);
         close_producer(p);
         close_consumer(c);
     }
@@ -193,7 +197,7 @@ static void get_in_turn(struct rip_consumer *c, struct rip_message *message, uin
 static void given_back_and_dropped(void) {
     struct rip_producer *p;
     struct rip_message first, second, next;
-    CHECK_IS(rip_producer_open("c", RIP_PAGE, 2, RIP_DROP_OLD, RIP_WAIT_BLOCK, 0600, &p), 0);
+    CHECK_IS(rip_producer_open("c", RIP_PAGE, 2, RIP_DROP_OLD, RIP_WAIT_BLOCK, NULL, &p), 0);
     struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
     for (uint64_t n = 0; n < 2; n++) {
         CHECK_IS(put_number(p, n, 0), 0);
@@ -223,9 +227,15 @@ static void given_back_and_dropped(void) {
     close_consumer(c);
 }
 
+static void searched_tail_goes_back(void) {
+    tail_goes_back(RIP_OLDEST, 0);
+    tail_goes_back(RIP_SHARED, 0);
+    tail_goes_back(RIP_SHARED, 1);
+}
+
 int main(void) {
     run("what is taken out of turn, given back and let go is what a model says", against_a_model);
-    run("a search ends where a tail goes back", tail_goes_back);
     run("what is given back and then dropped is told as missed", given_back_and_dropped);
+    run("a search ends where a tail goes back", searched_tail_goes_back);
     return 0;
 }

@@ -10,14 +10,16 @@ SKIN := $(wildcard src/ringipc/*.pyx src/ringipc/*.pxd)
 BUILD ?= build/c
 PATIENCE ?= 60
 RUN ?= # what runs a test program, where the processor cannot
+SECONDS ?= 60
 CTESTS := $(patsubst tests/c/%.c,$(BUILD)/%,$(wildcard tests/c/*.c))
-LINT_C := $(wildcard $(foreach d,csrc tests/c benchmarks/limits examples,$(d)/*.c $(d)/*.h))
+LINT_C := $(wildcard $(foreach d,csrc tests/c tests/fuzz benchmarks/limits examples,$(d)/*.c $(d)/*.h))
 LINT_PY := src $(wildcard tests benchmarks examples/*.py)
 
+comma := ,
 CSTRICT := -std=c11 -Wall -Wextra -Wpedantic -Wconversion -Werror -D_GNU_SOURCE
 CFLAGS ?= -O2 -g
 
-.PHONY: demo test lint bench ctest aarch64 sanitize clean
+.PHONY: demo test lint bench ctest aarch64 sanitize fuzz clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -53,6 +55,18 @@ sanitize:
 	$(MAKE) --no-print-directory ctest BUILD=build/asan PATIENCE=300 CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
 	$(MAKE) --no-print-directory build/tsan/hunt BUILD=build/tsan CFLAGS="-O1 -g -fsanitize=thread"
 	build/tsan/hunt
+
+# Looks for what hostile memory can do, for SECONDS, from where it has come before: what it has tried is kept in build/fuzz/corpus. Needs
+# clang. The calls that it wraps are told in the file.
+fuzz: build/fuzz/hostile
+	@mkdir -p build/fuzz/corpus
+	build/fuzz/hostile -max_total_time=$(SECONDS) -timeout=10 -max_len=192 -len_control=0 -print_final_stats=1 \
+	    -artifact_prefix=build/fuzz/ build/fuzz/corpus || { echo "again: build/fuzz/hostile FILE, the one written above"; exit 1; }
+
+build/fuzz/hostile: tests/fuzz/hostile.c $(CORE_C) $(CORE_H) Makefile
+	@mkdir -p $(@D)
+	clang $(CSTRICT) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread -Icsrc \
+	    $(foreach call,mmap munmap fcntl close syscall,-Wl$(comma)--wrap=$(call)) -o $@ $< $(CORE_C)
 
 # One program a test file, each linked with the whole core.
 $(BUILD)/%: $(BUILD)/%.o $(CORE_C:csrc/%.c=$(BUILD)/core/%.o)

@@ -56,6 +56,10 @@ class Corrupt(RingError):
     """The files of a channel, or a message, are damaged, or were never ringipc's."""
 
 
+class NotAdmitted(RingError, PermissionError):
+    """One side of a connection does not let the other in: another user or key, or a certificate not trusted."""
+
+
 class UnsafeMessage(RingError, TypeError):
     """The message is an object, or holds some, and could cross only as a pickle, which one side does not allow."""
 

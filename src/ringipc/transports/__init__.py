@@ -1,0 +1,1 @@
+"""Ways for a message to travel where memory cannot be shared."""

@@ -1,0 +1,39 @@
+"""A connection to whoever listens, or word that nobody does yet."""
+
+import socket
+
+from ..errors import NotAdmitted, SystemRefused
+from . import tcp, unix
+from .meeting import Terms
+from .url import Url
+
+
+def reach(terms: Terms, seconds: float) -> socket.socket | None:
+    """A connection, or None while nobody listens."""
+    if terms.url.scheme == "unix":
+        return _connected(unix.make(), unix.address(terms.url), terms.url, seconds)
+    for family, where in tcp.find(terms.url, keyed=terms.key is not None, listens=False):
+        connection = _connected(tcp.make(family), where, terms.url, seconds)
+        if connection is not None and connection.getsockname() == connection.getpeername():
+            connection.close()  # nobody listens, and the kernel gave the attempt the very port that it was for
+        elif connection is not None:
+            return connection
+    return None
+
+
+def _connected(
+    connection: socket.socket, where: str | tuple[object, ...], url: Url, seconds: float
+) -> socket.socket | None:
+    try:
+        connection.settimeout(seconds)
+        connection.connect(where)
+        return connection
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, ConnectionError | FileNotFoundError | BlockingIOError | TimeoutError):
+            return None
+        if isinstance(error, PermissionError):
+            raise NotAdmitted(error.errno, "this user may not connect", str(url)) from None
+        if isinstance(error, OSError):
+            raise SystemRefused(error.errno, error.strerror, str(url)) from None
+        raise

@@ -1,0 +1,102 @@
+"""Somebody who listens, and somebody who comes."""
+
+import contextlib
+import os
+import queue
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from ringipc import RingError
+from ringipc.transports.handshake import Hello, Welcome, boot_id
+from ringipc.transports.sockets import Listener, connect
+
+OPENING = b"ringipc\0" + b"\1\0\0\0" + b"\0\0\0\0" + b"\1"  # of one who has no key, and admits the other's user
+KEY = b"sixteen bytes at least"
+
+HELLO = Hello(
+    producer=True,
+    pid=os.getpid(),
+    session=bytes(range(16)),
+    next=2**64 - 1,
+    group="grüppe \udcff",
+    shared=True,
+    durable=False,
+    newest=True,
+    boot=boot_id(),
+)
+
+
+def welcome(error: int = 0, text: str = "") -> Welcome:
+    return Welcome(error, text, os.getpid(), bytes(range(16)), 5, boot_id())
+
+
+def frame(said: Hello | Welcome) -> bytes:
+    data = said.encode()
+    return said.KIND.to_bytes(2, "little") + len(data).to_bytes(2, "little") + data
+
+
+class Host:
+    def __init__(self, url: str, error: int, options: dict[str, Any]) -> None:
+        self.error = error
+        self.greeted: queue.Queue[Hello] = queue.Queue()
+        self.taken: queue.Queue[socket.socket] = queue.Queue()
+        self.refusals: queue.Queue[RingError] = queue.Queue()
+        self.listener = Listener(url, admit=self.admit, refused=self.refusals.put, **options)
+        self.url = self.listener.url
+
+    def admit(self, hello: Hello) -> tuple[Welcome, Callable[[socket.socket], None]]:
+        self.greeted.put(hello)
+        return welcome(self.error, "go away" if self.error else ""), self.taken.put
+
+
+@contextlib.contextmanager
+def listening(url: str, error: int = 0, **options: Any) -> Iterator[Host]:
+    host = Host(url, error, options)
+    with host.listener:
+        yield host
+    while not host.taken.empty():
+        host.taken.get().close()
+
+
+@contextlib.contextmanager
+def met(host: Host, **options: Any) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The two ends of a connection, the one who connects first."""
+    near, said = connect(host.url, HELLO, timeout=5, **options)
+    with near, host.taken.get(timeout=5) as far:
+        assert said == welcome()
+        assert host.greeted.get(timeout=5) == HELLO
+        assert near.gettimeout() is far.gettimeout() is None
+        for end in near, far:
+            end.settimeout(10)  # of this test
+        yield near, far
+
+
+def exchange(host: Host, **options: Any) -> None:
+    with met(host, **options) as (near, far):
+        near.sendall(b"there")
+        assert far.recv(16) == b"there"
+        far.sendall(b"back")
+        assert near.recv(16) == b"back"
+
+
+def sockets_open() -> set[str]:
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found.add(os.readlink(f"/proc/self/fd/{fd}"))
+    return {name for name in found if name.startswith("socket:")}
+
+
+@pytest.fixture
+def tidy() -> Iterator[None]:
+    """No socket is left open."""
+    before = sockets_open()
+    yield
+    end = time.monotonic() + 3  # for greetings that were broken off
+    while sockets_open() - before and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not sockets_open() - before

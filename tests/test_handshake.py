@@ -1,0 +1,276 @@
+"""Who gets in, and who does not: the greeting, with real sockets."""
+
+import contextlib
+import errno
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from greetings import HELLO, KEY, OPENING, Host, exchange, frame, listening, sockets_open, tidy, welcome
+
+from ringipc import ChannelNotFound, Corrupt, Incompatible, NotAdmitted
+from ringipc.transports import meeting
+from ringipc.transports.sockets import Listener, connect
+from ringipc.transports.url import parse
+
+__all__ = ["tidy"]
+pytestmark = pytest.mark.usefixtures("tidy")
+
+LOCAL = "tcp://127.0.0.1:0"
+
+
+def raw(url: str) -> socket.socket:
+    place = parse(url)
+    return socket.create_connection((place.host, place.port), timeout=10)
+
+
+def heard(connection: socket.socket) -> bytes:
+    got = b""
+    with contextlib.suppress(ConnectionError):
+        while data := connection.recv(4096):
+            got += data
+    return got
+
+
+@contextlib.contextmanager
+def somebody(behave: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Another program that listens, for one connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.settimeout(10)
+                behave(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
+
+
+@pytest.mark.parametrize("options", [{}, {"key": KEY}])
+@pytest.mark.parametrize("url", [LOCAL, "tcp://[::1]:0", "tcp://localhost:0", "unix://@test-ringipc-{pid}"])
+def test_two_who_belong_together_meet(url: str, options: dict[str, Any]) -> None:
+    with contextlib.ExitStack() as stack:
+        try:
+            host = stack.enter_context(listening(url.format(pid=os.getpid()), **options))
+        except OSError as error:
+            if "::1" in url and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                pytest.skip("no IPv6 here")
+            raise
+        exchange(host, **options)
+        exchange(host, **options)
+
+
+def test_a_refusal_comes_with_its_reason() -> None:
+    with listening(LOCAL, error=errno.EBUSY) as host:
+        connection, said = connect(host.url, HELLO, timeout=5)
+        assert (said.error, said.text) == (errno.EBUSY, "go away")
+        assert connection.fileno() == -1
+        assert host.taken.empty()
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [(KEY, KEY + b"!"), (KEY, None), (None, KEY)], ids=["another", "none", "one too many"]
+)
+def test_a_wrong_key_is_refused_on_both_sides_and_the_next_comes_in(theirs: bytes | None, ours: bytes | None) -> None:
+    with listening(LOCAL, key=theirs) as host:
+        with pytest.raises(NotAdmitted, match="key"):
+            connect(host.url, HELLO, key=ours, timeout=5)
+        refusal = host.refusals.get(timeout=5)
+        assert isinstance(refusal, NotAdmitted)
+        assert isinstance(refusal, PermissionError)
+        assert "key" in str(refusal)
+        exchange(host, key=theirs)
+        assert host.greeted.empty()
+
+
+def test_a_key_must_be_long_enough() -> None:
+    with pytest.raises(ValueError, match="16 bytes"):
+        connect(LOCAL, HELLO, key=b"x" * 15)
+    with pytest.raises(ValueError, match="16 bytes"), listening(LOCAL, key=b"x" * 15):
+        pass
+    with pytest.raises(TypeError, match="bytes"):
+        connect(LOCAL, HELLO, key="x" * 16)  # type: ignore[arg-type]
+
+
+def test_what_is_sent_back_is_no_proof() -> None:
+    told = []
+
+    def mirror(connection: socket.socket) -> None:
+        connection.sendall(connection.recv(17, socket.MSG_WAITALL))  # the opening
+        connection.sendall(connection.recv(32, socket.MSG_WAITALL))  # the challenge
+        connection.sendall(b"\1" + connection.recv(32, socket.MSG_WAITALL))  # "right", and its own proof
+        told.append(heard(connection))
+
+    with somebody(mirror) as url, pytest.raises(NotAdmitted, match="cannot prove"):
+        connect(url, HELLO, key=KEY, timeout=5)
+    assert told == [b"\0"]
+
+
+def test_an_old_proof_is_no_proof() -> None:
+    """What a relay overheard once does not let it in again."""
+    overheard = []
+    with listening(LOCAL, key=KEY) as host:
+
+        def relay(connection: socket.socket) -> None:
+            with raw(host.url) as onward:
+                for size in (17, 32):
+                    overheard.append(connection.recv(size, socket.MSG_WAITALL))
+                    onward.sendall(overheard[-1])
+                    connection.sendall(onward.recv(size, socket.MSG_WAITALL))
+                overheard.append(connection.recv(32, socket.MSG_WAITALL))
+
+        with somebody(relay) as url, pytest.raises(Corrupt, match="hung up"):
+            connect(url, HELLO, key=KEY, timeout=5)
+        assert isinstance(host.refusals.get(timeout=5), Corrupt)
+        with raw(host.url) as again:
+            again.sendall(b"".join(overheard))
+            assert heard(again)[17 + 32 :] == b"\0"
+        assert isinstance(host.refusals.get(timeout=5), NotAdmitted)
+
+
+def test_another_version_is_named_on_both_sides() -> None:
+    with listening(LOCAL) as host, raw(host.url) as newer:
+        newer.sendall(b"ringipc\0" + b"\7\0\0\0" + b"what comes next is not known")
+        assert heard(newer)[:12] == OPENING[:12]
+        refusal = host.refusals.get(timeout=5)
+        assert isinstance(refusal, Incompatible)
+        assert "version 7" in str(refusal)
+        assert "this side 1" in str(refusal)
+        exchange(host)
+
+    with somebody(lambda other: other.sendall(b"ringipc\0\7\0\0\0")) as url:
+        with pytest.raises(Incompatible, match="version 7 of the protocol, this side 1"):
+            connect(url, HELLO, timeout=5)
+
+
+GARBAGE = [
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64),
+    b"ringipc!" + bytes(64),
+    OPENING[:12] + b"\2\0\0\0\1",
+    OPENING + b"\2\0\x40\0" + bytes(64),
+    OPENING + b"\1\0\xfd\x03",  # one byte too long, and none of it sent
+    OPENING + b"\1\0\0\0",
+    OPENING + b"\1\0\x40\0" + bytes(64),
+]
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_garbage_is_refused_at_once_and_the_next_comes_in(garbage: bytes) -> None:
+    with listening(LOCAL) as host:
+        with raw(host.url) as other:
+            other.settimeout(3)
+            with contextlib.suppress(ConnectionError):
+                other.sendall(garbage)
+            assert heard(other) == OPENING
+        assert isinstance(host.refusals.get(timeout=2), Corrupt)
+        exchange(host)
+
+
+@pytest.mark.parametrize(
+    "garbage", [*GARBAGE[:4], OPENING + b"\1\0\x40\0" + bytes(64), OPENING + b"\2\0\x40\0" + bytes(64)]
+)
+def test_a_listener_that_is_no_ringipc_is_found_out(garbage: bytes) -> None:
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(garbage)
+        heard(connection)
+
+    with somebody(talk) as url, pytest.raises(Corrupt):
+        connect(url, HELLO, timeout=5)
+
+
+def listen_only(connection: socket.socket) -> None:
+    heard(connection)
+
+
+def test_a_listener_that_is_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meeting, "PATIENCE", 0.5)
+    begun = time.monotonic()
+    with somebody(listen_only) as url, pytest.raises(Corrupt, match="within 5 s"):
+        connect(url, HELLO)
+    assert time.monotonic() - begun < 2
+
+
+def test_a_greeting_may_be_cut_anywhere() -> None:
+    whole = OPENING + frame(HELLO)
+    with listening(LOCAL) as host:
+        for cut in range(len(whole)):
+            with raw(host.url) as other:
+                other.sendall(whole[:cut])
+                other.shutdown(socket.SHUT_WR)
+                assert heard(other) == OPENING
+            if cut:
+                assert isinstance(host.refusals.get(timeout=5), Corrupt)
+        exchange(host)
+        assert host.refusals.empty()
+
+    whole = OPENING + frame(welcome())
+    for cut in range(len(whole)):
+        expected = Corrupt if cut else ChannelNotFound  # who says nothing at all may as well have gone
+
+        def hang_up(connection: socket.socket, cut: int = cut) -> None:
+            connection.sendall(whole[:cut])
+            connection.shutdown(socket.SHUT_WR)
+            heard(connection)
+
+        with somebody(hang_up) as url, pytest.raises(expected):
+            connect(url, HELLO, timeout=0)
+
+
+def test_who_is_slow_has_no_more_time_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meeting, "PATIENCE", 0.5)
+    begun = time.monotonic()
+    with listening(LOCAL) as host, raw(host.url) as slow:
+        for byte in OPENING + frame(HELLO):
+            with contextlib.suppress(ConnectionError):
+                slow.send(bytes([byte]))
+            if not host.refusals.empty():
+                break
+            time.sleep(0.1)
+        assert "within 5 s" in str(host.refusals.get(timeout=0))
+    assert time.monotonic() - begun < 2
+
+
+def test_the_silent_keep_nobody_waiting() -> None:
+    with listening(LOCAL) as host, contextlib.ExitStack() as stack:
+        for silent, longest in (20, 1), (40, 3):  # the most at once are 32: then the oldest is broken off
+            for _ in range(silent):
+                stack.enter_context(raw(host.url)).sendall(OPENING)
+            begun = time.monotonic()
+            exchange(host)
+            assert time.monotonic() - begun < longest
+        assert isinstance(host.refusals.get(timeout=0), Corrupt)
+
+
+def test_closing_ends_greetings_and_waits_for_nobody() -> None:
+    before = sockets_open()
+    with contextlib.ExitStack() as stack:
+        with listening(LOCAL) as host:
+            silent = [stack.enter_context(raw(host.url)) for _ in range(5)]
+            for each in silent:
+                assert each.recv(17, socket.MSG_WAITALL) == OPENING
+            begun = time.monotonic()
+        assert time.monotonic() - begun < 0.5
+        host.listener.close()
+        for each in silent:
+            assert heard(each) == b""
+        with pytest.raises(ChannelNotFound):
+            connect(host.url, HELLO, timeout=0.1)
+    while sockets_open() - before:
+        time.sleep(0.01)
+
+
+def test_a_url_of_another_kind_is_no_sockets() -> None:
+    for url in "camera", "pipe:3", "fifo:///run/camera":
+        with pytest.raises(ValueError, match="no socket"):
+            connect(url, HELLO)
+        with pytest.raises(ValueError, match="no socket"):
+            Listener(url, admit=Host.admit)  # type: ignore[arg-type]

@@ -1,0 +1,81 @@
+"""The greeting byte by byte: what cannot be said, and what is not understood."""
+
+import contextlib
+import dataclasses
+import os
+import random
+import socket
+import time
+
+import pytest
+from greetings import HELLO, KEY, OPENING, frame, welcome
+
+from ringipc import Corrupt, Incompatible, NotAdmitted
+from ringipc.transports import admission, handshake
+from ringipc.transports.handshake import Hello, Welcome
+from ringipc.transports.wire import Wire
+
+FUZZ_SECONDS = float(os.environ.get("RINGIPC_FUZZ_SECONDS", "2"))
+
+
+def test_what_cannot_be_said_is_refused() -> None:
+    for wrong in (
+        {"group": "x" * 48},
+        {"group": "a\0b"},
+        {"session": b""},
+        {"boot": bytes(17)},
+        {"pid": 0},
+        {"next": -1},
+        {"next": 1 << 64},
+    ):
+        with pytest.raises(ValueError):
+            dataclasses.replace(HELLO, **wrong).encode()
+    with pytest.raises(ValueError):
+        welcome(error=-1).encode()
+    long = Welcome.decode(welcome(1, "ü" * 251).encode())
+    assert long.text == "ü" * 250
+    assert len(frame(long)) < handshake.LONGEST
+
+
+def test_only_what_somebody_may_have_said_is_understood() -> None:
+    chance = random.Random(1)
+    seeds = [HELLO.encode(), dataclasses.replace(HELLO, group="").encode(), welcome(1, "ü" * 99).encode(), b""]
+    whole = [OPENING + frame(HELLO), OPENING[:12] + b"\1\0\0\0\1" + bytes(65) + frame(welcome(3, "no"))]
+    understood = 0
+    end = time.monotonic() + FUZZ_SECONDS
+    while time.monotonic() < end:
+        for _ in range(200):
+            data = mutated(chance, chance.choice(seeds))
+            for kind in Hello, Welcome:
+                with contextlib.suppress(Corrupt):
+                    assert kind.decode(data).encode() == data
+                    understood += 1
+        listen(mutated(chance, chance.choice(whole)), key=chance.choice([None, KEY]), listens=chance.random() < 0.5)
+    assert understood > 100
+
+
+def mutated(chance: random.Random, data: bytes) -> bytes:
+    changed = bytearray(data)
+    for _ in range(chance.randrange(4)):
+        at = chance.randrange(len(changed) + 1)
+        match chance.randrange(4):
+            case 0:
+                changed[at : at + 1] = chance.randbytes(1)
+            case 1:
+                changed[at:at] = chance.randbytes(chance.randrange(600))
+            case 2:
+                del changed[at : at + chance.randrange(20)]
+            case 3:
+                del changed[at:]
+    return bytes(changed)
+
+
+def listen(data: bytes, *, key: bytes | None, listens: bool) -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        far.sendall(data)
+        far.shutdown(socket.SHUT_WR)
+        wire = Wire(near, time.monotonic() + 5)
+        with contextlib.suppress(Corrupt, Incompatible, NotAdmitted):
+            admission.meet(wire, listens=listens, key=key)
+            handshake.receive_hello(wire) if listens else handshake.receive_welcome(wire)

@@ -1,0 +1,330 @@
+"""Where listeners are, whom they know by user, and what is left of them."""
+
+import contextlib
+import ctypes
+import errno
+import os
+import resource
+import select
+import signal
+import socket
+import stat
+import struct
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Start
+from greetings import HELLO, KEY, exchange, listening, met, sockets_open, tidy
+
+from ringipc import ChannelNotFound, NotAdmitted, SystemRefused
+from ringipc.transports import tcp
+from ringipc.transports.sockets import connect
+
+__all__ = ["tidy"]
+pytestmark = pytest.mark.usefixtures("tidy")
+
+LOCAL = "tcp://127.0.0.1:0"
+OTHER = 12346
+SO_ATTACH_FILTER = 26
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become other users")
+
+
+@pytest.fixture
+def path(base: str) -> str:
+    return f"{base}/socket"
+
+
+def test_a_unix_socket_is_private_and_goes_with_its_listener(path: str, base: str) -> None:
+    mask = os.umask(0)
+    try:
+        with listening(f"unix://{path}") as host:
+            assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+            assert os.listdir(base) == ["socket"]
+            exchange(host)
+    finally:
+        os.umask(mask)
+    assert os.listdir(base) == []
+
+
+def test_the_longest_path_works(base: str) -> None:
+    path = f"{base}/".ljust(107, "x")
+    with listening(f"unix://{path}") as host:
+        exchange(host)
+        with pytest.raises(SystemRefused) as caught, listening(f"unix://{path}"):
+            pass
+        assert caught.value.errno == errno.EADDRINUSE
+
+
+@pytest.mark.parametrize("url", ["unix://{path}", "unix://@test-ringipc-{pid}", LOCAL])
+def test_a_live_listener_keeps_its_place(url: str, path: str) -> None:
+    with listening(url.format(path=path, pid=os.getpid())) as host:
+        with pytest.raises(SystemRefused, match="somebody listens") as caught, listening(host.url):
+            pass
+        assert caught.value.errno == errno.EADDRINUSE
+        exchange(host)
+    with listening(host.url) as host:
+        exchange(host)
+
+
+@pytest.mark.parametrize("make", [Path.touch, Path.mkdir, lambda path: path.symlink_to("elsewhere")])
+def test_what_is_no_socket_stays_untouched(path: str, base: str, make: Callable[[Path], None]) -> None:
+    make(Path(path))
+    before = os.lstat(path)
+    with pytest.raises(SystemRefused, match="no socket") as caught, listening(f"unix://{path}"):
+        pass
+    assert caught.value.errno == errno.EEXIST
+    assert os.lstat(path).st_ino == before.st_ino
+    assert os.listdir(base) == ["socket"]
+    os.rmdir(path) if stat.S_ISDIR(before.st_mode) else os.unlink(path)
+
+
+def listen_until_killed(url: str, ready: Any) -> None:
+    with listening(url):
+        ready.set()
+        signal.pause()
+
+
+def test_the_place_of_a_killed_listener_is_taken_over(path: str, base: str, start: Start) -> None:
+    ready = get_context("spawn").Event()
+    killed = start(listen_until_killed, f"unix://{path}", ready)
+    assert ready.wait(20)
+    killed.kill()
+    killed.join()
+    assert os.path.exists(path)
+    with listening(f"unix://{path}") as host:
+        exchange(host)
+    assert os.listdir(base) == []
+
+
+def come(path: str, together: threading.Barrier, over: threading.Event, came: list[int]) -> None:
+    together.wait()
+    try:
+        with listening(f"unix://{path}"):
+            came.append(0)
+            over.wait()
+    except SystemRefused as error:
+        came.append(error.errno or -1)
+
+
+def test_one_of_many_takes_a_dead_place_over(path: str, base: str) -> None:
+    for _ in range(30):
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(path)
+        together, over = threading.Barrier(4), threading.Event()
+        came: list[int] = []
+        threads = [threading.Thread(target=come, args=(path, together, over, came)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        while len(came) < 4:
+            time.sleep(0.001)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+        over.set()
+        for thread in threads:
+            thread.join()
+        assert sorted(came) == [0] + 3 * [errno.EADDRINUSE]
+        assert os.listdir(base) == []
+
+
+def test_what_another_put_in_its_place_is_left_there(path: str) -> None:
+    with listening(f"unix://{path}"):
+        os.unlink(path)
+        Path(path).touch()
+    assert os.path.exists(path)
+    os.unlink(path)
+
+
+def test_a_place_that_cannot_be_is_refused(base: str) -> None:
+    with pytest.raises(SystemRefused) as caught, listening(f"unix://{base}/nowhere/socket"):
+        pass
+    assert caught.value.errno == errno.ENOENT
+
+
+@pytest.mark.parametrize("url", ["unix://{path}", LOCAL])
+def test_who_connects_waits_for_a_listener(url: str, path: str) -> None:
+    with listening(url.format(path=path)) as host:
+        pass
+    begun = time.monotonic()
+    with pytest.raises(ChannelNotFound, match="nobody listens"):
+        connect(host.url, HELLO, timeout=0.3)
+    assert 0.3 <= time.monotonic() - begun < 1
+    arrived: list[socket.socket] = []
+    waiting = threading.Thread(target=lambda: arrived.append(connect(host.url, HELLO)[0]))
+    waiting.start()
+    time.sleep(0.1)
+    with listening(host.url) as host:
+        host.taken.get(timeout=5).close()
+    waiting.join()
+    arrived.pop().close()
+
+
+def test_waiting_can_be_interrupted(path: str) -> None:
+    main = threading.main_thread().ident
+    assert main is not None
+    timer = threading.Timer(0.2, signal.pthread_kill, (main, signal.SIGINT))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
+    try:
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            connect(f"unix://{path}", HELLO)
+        timer.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("url", ["tcp://0.0.0.0:0", "tcp://[::]:0", "tcp://192.0.2.1:9"])
+def test_without_a_key_nobody_goes_beyond_this_machine(url: str) -> None:
+    with pytest.raises(ValueError, match="key="), listening(url):
+        pass
+    with pytest.raises(ValueError, match="key="):
+        connect(url, HELLO, timeout=0)
+
+
+def test_with_a_key_a_listener_is_open_to_all() -> None:
+    with listening("tcp://0.0.0.0:0", key=KEY) as host:
+        assert host.url.startswith("tcp://0.0.0.0:")
+        exchange(host, key=KEY)
+
+
+def test_options_that_do_not_fit_are_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="users="):
+        connect(LOCAL, HELLO, users=[0])
+    with pytest.raises(SystemRefused, match="not found"):
+        connect("tcp://no-such-host.invalid:9", HELLO, key=KEY, timeout=1)
+
+
+def become_and(what: Callable[..., None], *args: Any) -> None:
+    os.setgroups([])
+    os.setgid(OTHER)
+    os.setuid(OTHER)
+    what(*args)
+
+
+def come_in(url: str, **options: Any) -> None:
+    connect(url, HELLO, timeout=5, **options)[0].close()
+
+
+def come_in_vain(url: str) -> None:
+    with pytest.raises(NotAdmitted, match=r"does not admit the user|may not connect"):
+        connect(url, HELLO, timeout=5, users=[0])
+
+
+@as_root
+@pytest.mark.parametrize("url", ["unix://{path}", "unix://@test-ringipc-{pid}"])
+def test_another_user_is_refused_unless_named(url: str, path: str, base: str, start: Start) -> None:
+    os.chmod(base, 0o755)
+    url = url.format(path=path, pid=os.getpid())
+    with listening(url) as host:
+        start(become_and, come_in_vain, url).join(20)
+        if "@" in url:
+            assert f"user {OTHER}" in str(host.refusals.get(timeout=5))
+        exchange(host)
+    with listening(url, users=[OTHER]) as host:
+        start(become_and, come_in_alone, url).join(20)
+        assert isinstance(host.refusals.get(timeout=5), NotAdmitted)
+        start(become_and, come_in_named, url).join(20)
+        host.taken.get(timeout=5).close()
+
+
+def come_in_alone(url: str) -> None:
+    with pytest.raises(NotAdmitted, match="belongs to user 0"):
+        connect(url, HELLO, timeout=5)
+
+
+def come_in_named(url: str) -> None:
+    come_in(url, users=[0])
+
+
+@as_root
+def test_root_does_not_trust_another_users_listener(start: Start) -> None:
+    url = f"unix://@test-ringipc-{os.getpid()}"
+    ready = get_context("spawn").Event()
+    listener = start(become_and, listen_until_killed, url, ready)
+    assert ready.wait(20)
+    with pytest.raises(NotAdmitted, match=f"user {OTHER}"):
+        connect(url, HELLO, timeout=5)
+    listener.kill()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # the child is without them
+@pytest.mark.parametrize("url", ["unix://{path}", LOCAL])
+def test_a_forked_child_keeps_nothing_open(url: str, path: str, start: Start) -> None:
+    before = sockets_open()
+    with listening(url.format(path=path)) as host, met(host) as (near, far):
+        release, hold = socket.socketpair()
+        child = os.fork()
+        if child == 0:
+            with contextlib.suppress(BaseException):
+                release.close()
+                host.listener.close()
+                left = sockets_open() - before
+                hold.sendall(b"%d" % len(left))
+                hold.recv(1)
+            os._exit(0)
+        with release, hold:
+            hold.close()
+            assert release.recv(8) == b"1"  # of the pair that this test made
+            near.close()
+            assert far.recv(1) == b""
+            exchange(host)
+            host.listener.close()
+            with pytest.raises(ChannelNotFound):
+                connect(host.url, HELLO, timeout=0)
+            release.sendall(b"!")
+            os.waitpid(child, 0)
+
+
+def test_a_listener_lives_through_a_want_of_descriptors() -> None:
+    with listening(LOCAL) as host:
+        kept = []
+        client = socket.socket()
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, limits[1]))
+        try:
+            with contextlib.suppress(OSError):
+                while True:
+                    kept.append(os.dup(0))
+            where = host.url.rpartition(":")[2]
+            client.connect(("127.0.0.1", int(where)))
+            used = time.process_time()
+            time.sleep(1)
+            assert time.process_time() - used < 0.1  # it does not spin
+            assert host.listener._thread.is_alive()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            for fd in kept:
+                os.close(fd)
+            client.close()
+        exchange(host)
+
+
+def cut_off(connection: socket.socket) -> None:
+    """All that comes to it is dropped from now on, as if there were no cable."""
+    instruction = ctypes.create_string_buffer(struct.pack("=HBBI", 6, 0, 0, 0))  # BPF: keep 0 bytes
+    program = struct.pack("@HP", 1, ctypes.addressof(instruction))
+    connection.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+
+def test_a_peer_that_does_not_answer_is_told_from_one_that_is_slow() -> None:
+    with listening(LOCAL) as host, met(host) as (near, far):
+        near.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                near.send(bytes(1 << 20))
+        time.sleep(1.5)
+        assert not tcp.unanswered(near, 0.5)
+        near.setblocking(True)
+        far.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while far.recv(1 << 20):
+                select.select([far], [], [], 0.3)
+        cut_off(far)
+        assert not tcp.unanswered(near, 0.5)
+        near.sendall(b"anybody there?")
+        time.sleep(1.5)
+        assert tcp.unanswered(near, 0.5)

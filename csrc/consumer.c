@@ -107,7 +107,7 @@ int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *
 static int read_turn(const struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message) {
     int rc = rip_rx_read(rx, rx->next, message);
     uint64_t most = rc == 1 && message->length >= RIP_LARGE ? 1 : TURN;
-    if (c->count > 1 && rx->tail - rx->next > most) {
+    if (c->count > 1 && !rx->ahead && rx->tail - rx->next > most) { /* what is ahead stays before the tail */
         rx->tail = rx->next + most;
     }
     return rc;

@@ -181,3 +181,18 @@ def test_a_random_run_against_a_model() -> None:
             held = [number for number, _ in waiting] + [number for _, number in views]
             assert producer.stats.backlog == put - min(held, default=put)
         views.clear()
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_what_was_got_out_of_turn_does_not_come_again_when_lanes_take_turns(released: bool) -> None:
+    with Producer("c", capacity="1 MiB") as one, Producer("c", capacity="1 MiB") as two, Consumer("c") as consumer:
+        for k in range(100):  # after a large message the next lane has its turn
+            one.put(b"%5000d" % k, type=k % 3)
+            two.put(b"%d" % (100 + k))
+        held = [consumer.message(timeout=0, type=1) for _ in range(33)]
+        got = [int(message.payload) for message in held]
+        if released:
+            held.clear()
+        assert sorted(got + rest(consumer)) == list(range(200))
+        held.clear()
+        assert one.stats.backlog == two.stats.backlog == 0

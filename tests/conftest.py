@@ -13,6 +13,7 @@ import pytest
 import ringipc
 
 SHM = "/dev/shm"
+MINUTES = float(os.environ.get("MINUTES", "1"))  # for each of the long tests that look for faults at random
 
 
 def files_in(path: str) -> list[str]:

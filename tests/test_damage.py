@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import MINUTES
 
 from ringipc import Consumer, Producer, RingError
 from ringipc.producer import Overflow
@@ -108,6 +109,6 @@ def test_damage_in_live_channels_for_a_few_seconds(base: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(60 * MINUTES + 60)
 def test_damage_in_live_channels_for_a_minute(base: str) -> None:
-    assert run(base, 60, seed=time.time_ns()) > 300
+    assert run(base, 60 * MINUTES, seed=time.time_ns()) > 300 * MINUTES

@@ -1,0 +1,208 @@
+"""Rounds in which processes are killed at random. As a program: a round again, as often as is asked for.
+
+PYTHONPATH=tests python -m crash.machine SEED [TIMES]
+"""
+
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import ringipc
+
+from . import slots
+from .check import Check, Figures, Life
+from .plan import Gets, Group, Kill, Plan, Puts, Role, draw
+from .slots import LIMIT, PHASES, Memory
+from .workers import CHANNEL, get_all, put_all, visit
+
+# whoever reads where nobody else would
+EXTRA = Gets(0, "adaptive", False, Group("", shared=False, durable=False), None, ("get",), filters=False, hold=0)
+
+
+def fork(work: Callable[[], None]) -> int:
+    """Has a child do that; it ends with status 0, or 1 and a traceback."""
+    pid = os.fork()
+    if pid != 0:
+        return pid
+    status = 1
+    try:
+        work()
+        status = 0
+    except BaseException:  # noqa: BLE001 - it ends here, whatever it was
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+class Round:
+    """Starts those who take part, kills some of them, and sees to it that the others come to an end."""
+
+    def __init__(self, plan: Plan, memory: Memory, base: Path) -> None:
+        memory.clear()
+        self.plan = plan
+        self.memory = memory
+        self.base = base
+        self.lives: list[Life] = []
+        self.running: list[Life] = []
+        self.kills: list[str] = []
+        self.killed_late = False
+
+    def run(self) -> Figures:
+        try:
+            self.begin()
+            for kill in self.plan.kills:
+                if not self.is_late(kill):
+                    self.kill(kill)
+            self.expect(self.all_have_put, "the producers have not put all")
+            self.memory.finish = True
+            for kill in self.plan.kills:
+                if self.is_late(kill):
+                    self.kill(kill)
+            self.expect(lambda: not self.running, "not all have come to their end")
+            self.remove_durable_groups()
+            self.expect_nothing_left()
+            figures = Check(self.plan, self.lives).all()
+        finally:
+            for life in self.running:
+                os.kill(life.pid, signal.SIGKILL)
+                os.waitpid(life.pid, 0)
+        figures.kills.update(self.kills)
+        return figures
+
+    # ---- processes ----
+
+    def start(self, role: Role) -> Life:
+        number = len(self.lives)
+        if isinstance(role, Puts):
+            pid = fork(lambda: put_all(self.plan, role, number, self.memory))
+        else:
+            pid = fork(lambda: get_all(self.plan, role, number, self.memory))
+        life = Life(role, number, self.memory.slots[number], pid)
+        self.lives.append(life)
+        self.running.append(life)
+        return life
+
+    def look(self) -> None:
+        """Notes who has ended."""
+        for life in list(self.running):
+            pid, status = os.waitpid(life.pid, os.WNOHANG)
+            if pid:
+                self.ended(life, status)
+
+    def ended(self, life: Life, status: int) -> None:
+        self.running.remove(life)
+        life.killed = status == signal.SIGKILL or (life.role.alarm is not None and status == signal.SIGALRM)
+        assert life.killed or status == 0, f"{life.role} ended with {os.waitstatus_to_exitcode(status)}"
+        if life.killed:
+            kind = "producer" if isinstance(life.role, Puts) else kind_of(life.role.group)
+            self.kills.append(f"{kind}, {PHASES[life.phase]}")
+            self.killed_late |= self.memory.finish
+
+    def expect(self, condition: Callable[[], bool], otherwise: str) -> None:
+        end = time.monotonic() + 2 * LIMIT
+        while not condition():
+            self.look()
+            assert time.monotonic() < end, f"{otherwise}: {[(life.role, PHASES[life.phase]) for life in self.running]}"
+            time.sleep(0.0002)
+
+    # ---- the course of a round ----
+
+    def begin(self) -> None:
+        for role in self.plan.first:
+            life = self.start(role)
+            if life.number == 0:  # it makes the channel
+                self.expect(lambda: self.lives[0].phase > slots.ATTACHING, "no channel")
+        self.expect(lambda: all(life.phase > slots.ATTACHING for life in self.lives), "not all have attached")
+        self.memory.go = True
+
+    def is_late(self, kill: Kill) -> bool:
+        """Does it close only when all do?"""
+        if kill.phase != slots.CLOSING:
+            return False
+        return not kill.victim.early if isinstance(kill.victim, Puts) else kill.victim.leave is None
+
+    def all_have_put(self) -> bool:
+        return all(
+            life.phase >= slots.PUT_ALL if isinstance(life.role, Puts) else life.phase > slots.ATTACHING
+            for life in self.running
+        )
+
+    def kill(self, kill: Kill) -> None:
+        """Kills at work; where a victim has an alarm set, waits for that."""
+        life = self.lives[self.plan.first.index(kill.victim)] if kill.first else self.start(kill.victim)
+        end = time.monotonic() + 0.02  # it may not come to that
+        while time.monotonic() < end and life in self.running:
+            if kill.phase == slots.WORKING and (life.slot[slots.COUNT] >= kill.after or life.phase > slots.WORKING):
+                break
+            self.look()
+            os.sched_yield()
+        if life in self.running:
+            life.slot[slots.KILLED] = 1
+            os.kill(life.pid, signal.SIGKILL)
+            self.ended(life, os.waitpid(life.pid, 0)[1])
+        successor = self.successor(kill)
+        if successor:
+            self.start(successor)
+
+    def successor(self, kill: Kill) -> Role | None:
+        durable = isinstance(kill.victim, Gets) and kill.victim.group.durable
+        if kill.successor and (durable or not self.memory.finish):
+            return kill.successor
+        readers = [life for life in self.running if isinstance(life.role, Gets) and life.role.leave is None]
+        if readers or self.memory.finish:
+            return None
+        return replace(EXTRA, group=replace(EXTRA.group, name=f"extra {len(self.lives)}"))  # or they put to nobody
+
+    # ---- afterwards ----
+
+    def remove_durable_groups(self) -> None:
+        groups = {life.role.group for life in self.lives if isinstance(life.role, Gets) and life.role.group.durable}
+        for group in groups:
+            ringipc.open(CHANNEL).remove_group(group.name)
+
+    def files(self) -> list[Path]:
+        return list(self.base.glob("ringipc-*/*"))
+
+    def expect_nothing_left(self) -> None:
+        """The last one to close removes the channel; where the last one was killed, the next to come does."""
+        if self.killed_late and self.files():
+            _, status = os.waitpid(fork(visit), 0)
+            assert status == 0, "a visitor has not come to its end"
+        assert not self.files(), f"left: {self.files()}"
+
+
+def kind_of(group: Group) -> str:
+    return f"{'durable ' if group.durable else ''}{'shared' if group.shared else 'exclusive'} consumer"
+
+
+def run(base: str, seconds: float, seed: int, times: int | None = None) -> Figures:
+    """Rounds for so many seconds, each with a seed of its own; or one of them so many times."""
+    os.environ["RINGIPC_DIR"] = base
+    memory = Memory()
+    figures = Figures()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end if times is None else figures.rounds < times:
+        try:
+            figures.add(Round(draw(seed), memory, Path(base)).run())
+        except Exception as error:
+            raise AssertionError(
+                f"{error}\nin round {seed}: PYTHONPATH=tests python -m crash.machine {seed} 1000\n{draw(seed)}"
+            ) from error
+        seed += times is None
+    return figures
+
+
+def main() -> None:
+    shm = "/dev/shm"
+    with tempfile.TemporaryDirectory(prefix="test-ringipc-", dir=shm if os.access(shm, os.W_OK) else None) as base:
+        print(run(base, 0, int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""What a round is: who takes part, and who is killed when, all drawn from its seed."""
+
+import random
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ringipc.producer import Overflow, Wait
+
+from . import slots
+
+WAITS: tuple[Wait, ...] = ("adaptive", "adaptive", "adaptive", "block", "block", "block", "spin")
+
+
+@dataclass(frozen=True)
+class Group:
+    name: str
+    shared: bool
+    durable: bool
+
+
+@dataclass(frozen=True)
+class Puts:
+    """A producer."""
+
+    seed: int
+    wait: Wait
+    fileno: bool
+    count: int
+    free: int  # of them put before all have attached
+    early: bool  # closes when all is put, without waiting for the others
+    pauses: float
+    alarm: tuple[int, float] | None = None  # it is killed so many seconds after it has entered that phase
+
+
+@dataclass(frozen=True)
+class Gets:
+    """A consumer."""
+
+    seed: int
+    wait: Wait
+    fileno: bool
+    group: Group
+    copy: bool | None
+    calls: tuple[Literal["get", "many", "message"], ...]
+    filters: bool
+    hold: int  # messages at a time, out of order
+    pauses: float = 0.0  # while it holds what it has just got
+    leave: int | None = None  # closes after so many messages
+    alarm: tuple[int, float] | None = None
+
+
+Role = Puts | Gets
+
+
+@dataclass(frozen=True)
+class Kill:
+    victim: Role
+    first: bool  # one of those that attach at the beginning; else it comes to be killed while it does
+    phase: int
+    after: int  # events of its own, if it is killed at work
+    successor: Role | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    seed: int
+    overflow: Overflow
+    slots: int
+    capacity: int
+    longest: int
+    arrays: int  # of eight messages
+    declared: tuple[str, ...]
+    first: tuple[Role, ...]
+    kills: tuple[Kill, ...]
+
+
+def _puts(rng: random.Random, overflow: Overflow) -> Puts:
+    count = rng.randrange(10, 100)
+    return Puts(
+        seed=rng.getrandbits(32),
+        wait=rng.choice(WAITS),
+        fileno=rng.random() < 0.25,
+        count=count,
+        free=rng.randrange(count) if overflow == "block" and rng.random() < 0.3 else 0,
+        early=rng.random() < 0.2,
+        pauses=rng.choice([0, 0.1, 0.4]),
+    )
+
+
+def _gets(rng: random.Random, group: Group) -> Gets:
+    return Gets(
+        seed=rng.getrandbits(32),
+        wait=rng.choice(WAITS),
+        fileno=rng.random() < 0.25,
+        group=group,
+        copy=rng.choice([None, None, False, True]),
+        calls=rng.choice([("get",), ("many",), ("message",), ("message",), ("get", "many", "message")]),
+        filters=rng.random() < 0.3,
+        hold=rng.choice([0, 2, 6]),
+        pauses=rng.choice([0.2, 0.6]),
+    )
+
+
+def _group(name: str, kind: str) -> Group:
+    return Group(name, shared=kind.startswith("shared"), durable=kind.endswith("durable"))
+
+
+def _newcomer(rng: random.Random, groups: list[Group], overflow: Overflow) -> Role:
+    """One that comes later than the others, and is killed while it attaches."""
+    shared = [group for group in groups if group.shared]
+    match rng.randrange(3):
+        case 0:
+            return _puts(rng, overflow)
+        case 1 if shared:
+            return _gets(rng, rng.choice(shared))
+        case _:
+            kind = rng.choice(["exclusive", "durable", "shared durable"])
+            return _gets(rng, _group(f"late {rng.getrandbits(32)}", kind))
+
+
+def _moment(rng: random.Random, phase: int) -> float:
+    return 1e-6 + rng.random() * (0.0006 if phase == slots.ATTACHING else 0.0003)
+
+
+def _kill(rng: random.Random, first: list[Role], spared: set[int], groups: list[Group], overflow: Overflow) -> Kill:
+    phase = rng.choice([slots.ATTACHING, slots.WORKING, slots.WORKING, slots.CLOSING])
+    places = [i for i in range(len(first)) if i not in spared]
+    if phase == slots.ATTACHING or not places:
+        phase = slots.ATTACHING
+        victim = replace(_newcomer(rng, groups, overflow), alarm=(phase, _moment(rng, phase)))
+    else:
+        place = rng.choice(places)
+        spared.add(place)  # it dies once
+        victim = first[place]
+        alarm, early = (phase, _moment(rng, phase)), rng.random() < 0.5
+        if phase == slots.CLOSING and isinstance(victim, Gets):
+            victim = replace(victim, alarm=alarm, leave=rng.randrange(25) if early else None)
+        elif phase == slots.CLOSING and isinstance(victim, Puts):
+            victim = replace(victim, alarm=alarm, early=early and place > 0)
+        first[place] = victim
+    keeps = victim == first[0]  # the channel, for those who come late: somebody takes over, and stays to the end
+    wanted = keeps or (isinstance(victim, Gets) and victim.group.durable)
+    successor: Role | None = None
+    if wanted or rng.random() < 0.85:
+        successor = _puts(rng, overflow) if isinstance(victim, Puts) else _gets(rng, victim.group)
+        successor = replace(successor, early=False) if isinstance(successor, Puts) and keeps else successor
+    return Kill(
+        victim=victim,
+        first=phase != slots.ATTACHING,
+        phase=phase,
+        after=rng.randrange(60),
+        successor=successor,
+    )
+
+
+def draw(seed: int) -> Plan:
+    rng = random.Random(seed)
+    overflow: Overflow = rng.choice(["block", "block", "drop-new", "drop-old"])
+    longest = rng.choice([60, 60, 2000, 6000])
+    groups = []
+    first: list[Role] = [_puts(rng, overflow) for _ in range(rng.choice([1, 1, 2, 3]))]
+    spared: set[int] = set()  # of a shared group that ends with its last member one stays
+    for i in range(rng.choice([1, 1, 2, 3])):
+        group = _group(f"group {i}", rng.choice(["exclusive", "shared", "durable", "shared durable"]))
+        groups.append(group)
+        if group.shared and not group.durable:
+            spared.add(len(first))
+        first += [_gets(rng, group) for _ in range(rng.choice([2, 3]) if group.shared else 1)]
+    assert isinstance(first[0], Puts)
+    first[0] = replace(first[0], early=False)
+    kills = [_kill(rng, first, spared, groups, overflow) for _ in range(rng.choice([1, 1, 2, 3]))]
+    kills.sort(key=lambda kill: isinstance(kill.victim, Gets))  # those that close at the end wait for the producers
+    return Plan(
+        seed=seed,
+        overflow=overflow,
+        slots=rng.choice([2, 8, 32]),
+        capacity=rng.choice([1, 2, 8]) * max(longest + 300, 4096),
+        longest=longest,
+        arrays=rng.choice([0, 4, 8]),
+        declared=tuple(group.name for group in groups) if rng.random() < 0.3 else (),
+        first=tuple(first),
+        kills=tuple(kills),
+    )

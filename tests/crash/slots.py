@@ -1,0 +1,111 @@
+"""What the processes of a round write down, in memory that outlives them: it counts up to the kill."""
+
+import mmap
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+LIMIT = 10.0  # seconds that a call may take; a wait for ever ends here, and the round fails
+
+SLOTS = 32  # processes in a round
+EVENTS = 4096
+_HEAD = 64
+_SLOT = _HEAD + EVENTS
+
+# the phases of a process
+NOT_YET, ATTACHING, WORKING, PUT_ALL, CLOSING, GONE = range(6)
+PHASES = ["not yet", "attaching", "working", "having put all", "closing", "gone"]
+
+# the words of a slot
+PHASE, KILLED, INTENT, DONE, PENDING, RELEASING, LONGEST, ATTACHED, MISSED, COUNT = range(10)
+SEEN = 16  # from here on: what each producer had in mind when this consumer had joined
+
+# the kinds of an event; those of a producer are the types of its messages
+GOT, RELEASED, TOLD = 1, 2, 3
+# of GOT: redelivered is 0, 1 or UNKNOWN where the call does not say
+UNKNOWN = 2
+ANY_TYPE, NO_ORDER = 0, 7  # how it was asked for; 1 + type: by that type
+
+
+class Memory:
+    """A few flags and a slot for each process."""
+
+    def __init__(self) -> None:
+        self._words = memoryview(mmap.mmap(-1, 8 * (_HEAD + SLOTS * _SLOT))).cast("q")
+        self.slots = [Slot(self._words[_HEAD + i * _SLOT : _HEAD + (i + 1) * _SLOT]) for i in range(SLOTS)]
+
+    def clear(self) -> None:
+        self._words[:_HEAD] = memoryview(bytes(8 * _HEAD)).cast("q")
+        for slot in self.slots:
+            slot.words[:_HEAD] = memoryview(bytes(8 * _HEAD)).cast("q")
+
+    @property
+    def go(self) -> bool:
+        """All of the first have attached."""
+        return self._words[0] != 0
+
+    @go.setter
+    def go(self, value: bool) -> None:
+        self._words[0] = value
+
+    @property
+    def finish(self) -> bool:
+        """No producer comes any more, and all that there are have put everything."""
+        return self._words[1] != 0
+
+    @finish.setter
+    def finish(self, value: bool) -> None:
+        self._words[1] = value
+
+
+class Slot:
+    """One process's."""
+
+    def __init__(self, words: "memoryview[int]") -> None:
+        self.words = words
+
+    def __getitem__(self, index: int) -> int:
+        return self.words[index]
+
+    def __setitem__(self, index: int, value: int) -> None:
+        self.words[index] = value
+
+    def enter(self, phase: int, alarm: "tuple[int, float] | None") -> None:
+        """A new phase begins. An alarm that nobody handles kills as SIGKILL does, and at the moment that was drawn."""
+        if alarm and alarm[0] == phase:
+            self.words[KILLED] = 1
+            signal.setitimer(signal.ITIMER_REAL, alarm[1])
+        self.words[PHASE] = phase
+
+    def note(self, event: int) -> None:
+        count = self.words[COUNT]
+        assert count < EVENTS
+        self.words[_HEAD + count] = event
+        self.words[COUNT] = count + 1
+
+    def events(self) -> Iterator[int]:
+        return iter(self.words[_HEAD : _HEAD + self.words[COUNT]])
+
+    def measure(self, since: int) -> None:
+        """A call has come to its end."""
+        self.words[LONGEST] = max(self.words[LONGEST], time.monotonic_ns() - since)
+
+
+def got(producer: int, number: int, redelivered: int, how: int) -> int:
+    return GOT << 56 | how << 52 | redelivered << 48 | producer << 32 | number
+
+
+def released(producer: int, number: int) -> int:
+    return RELEASED << 56 | producer << 32 | number
+
+
+def told(pid: int, how: int) -> int:
+    return TOLD << 56 | how << 52 | pid
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Looks now and then."""
+    end = time.monotonic() + 2 * LIMIT
+    while not condition():
+        assert time.monotonic() < end, "the machine does not go on"
+        time.sleep(0.0002)

@@ -3,8 +3,10 @@
  * Each member that has asked for one has a pipe of its own in the channel's directory, bell-<member>, and an epoll descriptor over the
  * pipe's end. It announces itself as a sleeper does, with the same bit, and notes in its entry that it wants to be rung. Whoever
  * would wake a sleeper then writes a byte into the pipe: once, until the member has looked and announced itself again.
- * A ringer that is killed between taking the note and writing would leave the member waiting for ever, and nobody tells it of a death.
- * So the epoll descriptor also becomes readable some time after the member has looked last: then it looks again, and for the dead too. */
+ * Where there is no directory the pipe has no name, and is reached through /proc/<pid>/fd by processes of the same user and pid namespace.
+ * A ringer of another one cannot ring it; one that is killed between taking the note and writing would leave the member waiting for
+ * ever; and nobody tells it of a death. So the epoll descriptor also becomes readable some time after the member has looked last:
+ * then it looks again, and for the dead too. */
 #include "lane.h"
 
 #include <fcntl.h>
@@ -15,8 +17,10 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+#define PIPEFS_MAGIC 0x50495045
 #define LOOK_AGAIN_NS 600000000 /* a little more than rip_is_time_to_look takes */
 
 struct rip_bell {
@@ -24,7 +28,16 @@ struct rip_bell {
     uint32_t rung; /* there is a byte in the pipe, as far as we know */
 };
 
-void rip_bell_name(uint32_t member, char out[32]) { snprintf(out, 32, "bell-%u", (unsigned)member); }
+static void name_of(uint32_t member, char out[32]) { snprintf(out, 32, "bell-%u", (unsigned)member); }
+
+void rip_bell_remove(struct rip_channel *ch, uint32_t member) {
+    if (ch->place.dir >= 0 &&
+        atomic_load_explicit(&ch->control->members[member].bell, memory_order_relaxed) & RIP_BELL_IS) {
+        char name[32];
+        name_of(member, name);
+        unlinkat(ch->place.dir, name, 0);
+    }
+}
 
 void rip_bell_close(struct rip_channel *ch) {
     struct rip_bell *bell = ch->bell;
@@ -46,18 +59,50 @@ static int watch(struct rip_bell *bell, int fd) {
     return epoll_ctl(bell->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
 }
 
-static int open_pipe(struct rip_channel *ch, struct rip_bell *bell) {
+/* Both ends in one descriptor: no hang-up. */
+static int open_end(int fd) {
+    char path[48];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int end = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    return end < 0 ? -errno : end;
+}
+
+static int open_named(struct rip_channel *ch) {
     char name[32];
-    rip_bell_name(ch->place.member, name);
+    name_of(ch->place.member, name);
     unlinkat(ch->place.dir, name, 0); /* of a dead member in whose place we are */
     if (mkfifoat(ch->place.dir, name, ch->place.mode) != 0) {
         return -errno;
     }
-    bell->pipe = openat(ch->place.dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC); /* both ends: no hang-up */
-    if (bell->pipe < 0 || fchmod(bell->pipe, ch->place.mode) != 0) { /* the umask may have taken from it */
+    int end = openat(ch->place.dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (end >= 0 && fchmod(end, ch->place.mode) == 0) { /* the umask may have taken from it */
+        return end;
+    }
+    int rc = -errno;
+    if (end >= 0) {
+        close(end);
+    }
+    return rc;
+}
+
+static int open_nameless(struct rip_channel *ch) {
+    int ends[2];
+    struct stat st;
+    if (pipe2(ends, O_CLOEXEC) != 0) {
         return -errno;
     }
-    return watch(bell, bell->pipe);
+    int end = open_end(ends[0]);
+    close(ends[0]);
+    close(ends[1]);
+    if (end >= 0 && fstat(end, &st) == 0) {
+        ch->control->members[ch->place.member].pipe = (uint32_t)st.st_ino;
+    }
+    return end;
+}
+
+static int open_pipe(struct rip_channel *ch, struct rip_bell *bell) {
+    bell->pipe = ch->place.dir >= 0 ? open_named(ch) : open_nameless(ch);
+    return bell->pipe < 0 ? bell->pipe : watch(bell, bell->pipe);
 }
 
 static int make_bell(struct rip_channel *ch) {
@@ -159,18 +204,41 @@ static void send_signal(struct rip_channel *ch, uint32_t member, uint32_t wanted
     rip_fork_allow();
 }
 
+/* The member may have died, and its number be another process's: only the pipe that it spoke of is opened. */
+static int find_nameless(const struct rip_member *entry, uint32_t number) {
+    char path[48];
+    struct stat st;
+    struct statfs fs;
+    if (entry->pid <= 0 || entry->pids != rip_pid_namespace()) {
+        return -ENOENT;
+    }
+    snprintf(path, sizeof path, "/proc/%d/fd/%u", (int)entry->pid, (unsigned)number);
+    int there = open(path, O_PATH | O_CLOEXEC); /* opens nothing yet */
+    if (there < 0) {
+        return -errno;
+    }
+    int is = fstat(there, &st) == 0 && S_ISFIFO(st.st_mode) && (uint32_t)st.st_ino == entry->pipe &&
+             fstatfs(there, &fs) == 0 && fs.f_type == PIPEFS_MAGIC;
+    int end = is ? open_end(there) : -ENOENT;
+    close(there);
+    return end;
+}
+
 static void ring_pipe(struct rip_channel *ch, uint32_t member) {
-    _Atomic uint32_t *bell = &ch->control->members[member].bell;
+    struct rip_member *entry = &ch->control->members[member];
+    _Atomic uint32_t *bell = &entry->bell;
     /* acq_rel: pairs with the release in arm; one of us rings it */
-    if (!(atomic_load_explicit(bell, memory_order_relaxed) & RIP_BELL_WANTED) ||
-        !(atomic_fetch_and_explicit(bell, ~RIP_BELL_WANTED, memory_order_acq_rel) & RIP_BELL_WANTED)) {
+    uint32_t was = atomic_load_explicit(bell, memory_order_relaxed);
+    if (!(was & RIP_BELL_WANTED) ||
+        !((was = atomic_fetch_and_explicit(bell, ~RIP_BELL_WANTED, memory_order_acq_rel)) & RIP_BELL_WANTED)) {
         return; /* rung by somebody else */
     }
     char name[32];
-    rip_bell_name(member, name);
+    name_of(member, name);
     rip_fork_hold();
     /* Both ends: or a member that dies before the write would have us killed by SIGPIPE. */
-    int fd = openat(ch->place.dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    int fd = ch->place.dir >= 0 ? openat(ch->place.dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+                                : find_nameless(entry, was >> RIP_BELL_FD_SHIFT);
     if (fd >= 0) {
         ssize_t written = write(fd, "", 1); /* fails where it is full: then it is readable already */
         (void)written;
@@ -223,7 +291,8 @@ static int open_bell(struct rip_channel *ch, _Atomic uint32_t *rung, uint32_t va
     }
     rc = make_bell(ch);
     if (rc >= 0) { /* relaxed: our announcement comes after it */
-        atomic_store_explicit(&ch->control->members[ch->place.member].bell, RIP_BELL_IS, memory_order_relaxed);
+        uint32_t number = ch->place.dir >= 0 ? 0 : (uint32_t)ch->bell->pipe << RIP_BELL_FD_SHIFT;
+        atomic_store_explicit(&ch->control->members[ch->place.member].bell, number | RIP_BELL_IS, memory_order_relaxed);
         atomic_store_explicit(rung, value, memory_order_relaxed);
     }
     return rc;

@@ -1,10 +1,11 @@
 #include "claims.h"
+#include "extent.h"
+#include "files.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static void in_child(struct rip_place *place) {
@@ -12,9 +13,42 @@ static void in_child(struct rip_place *place) {
     rip_place_shut(place);
 }
 
+int rip_channel_fd(void) {
+    int fd = rip_place_make(RIP_FILE_CONTROL, sizeof(struct rip_control), 0);
+    uint64_t used = sizeof(struct rip_control);
+    if (fd >= 0 && pwrite(fd, &used, sizeof used, offsetof(struct rip_control, used)) != sizeof used) {
+        int rc = -errno;
+        close(fd);
+        return rc;
+    }
+    return fd;
+}
+
+/* The number in "fd:<number>", -ENOENT in any other name, or -EINVAL. */
+static int fd_in(const char *name) {
+    if (strncmp(name, "fd:", 3) != 0) {
+        return -ENOENT;
+    }
+    char *end;
+    long fd = name[3] >= '0' && name[3] <= '9' ? strtol(name + 3, &end, 10) : -1;
+    return fd < 0 || *end || fd > INT_MAX ? -EINVAL : (int)fd;
+}
+
+static int enter_nameless(struct rip_place *place, int fd) {
+    int rc = rip_place_adopt(place, fd, RIP_FILE_CONTROL, sizeof(struct rip_control));
+    if (rc == 0 && (rc = rip_extents_check(place)) != 0) {
+        rip_place_unmap(place);
+    }
+    return rc;
+}
+
 int rip_channel_enter(struct rip_channel *ch, const char *name, int make, struct rip_access access) {
+    int fd = fd_in(name);
     ch->place.forked = in_child;
-    int rc = rip_place_enter(&ch->place, name, RIP_FILE_CONTROL, sizeof(struct rip_control), make, access);
+    int rc = fd >= 0 ? enter_nameless(&ch->place, fd)
+             : fd != -ENOENT
+                 ? fd
+                 : rip_place_enter(&ch->place, name, RIP_FILE_CONTROL, sizeof(struct rip_control), make, access);
     if (rc != 0) {
         return rc;
     }
@@ -48,18 +82,9 @@ int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index) 
 }
 
 int rip_read_word(struct rip_channel *ch, uint64_t id, size_t offset, uint64_t *word) {
-    char name[32];
-    *word = 0;
-    rip_lane_name(id, name);
-    int fd = openat(ch->place.dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0) {
-        return rip_is_short(-errno) ? -errno : 0;
-    }
-    if (pread(fd, word, sizeof *word, (off_t)offset) != sizeof *word) {
-        *word = 0;
-    }
-    close(fd);
-    return 0;
+    int rc = rip_file_read(&ch->place, rip_lane_file(id), offset, word);
+    *word = rc ? 0 : *word;
+    return rip_is_short(rc) ? rc : 0;
 }
 
 /* Reasons to outlive the last member: a durable group, or messages that wait for a first consumer. */
@@ -84,13 +109,9 @@ static int is_wanted(struct rip_channel *ch) {
 }
 
 void rip_member_end(struct rip_channel *ch, uint32_t i) {
-    struct rip_member *member = &ch->control->members[i];
-    if (atomic_load_explicit(&member->bell, memory_order_relaxed) & RIP_BELL_IS) {
-        char name[32];
-        rip_bell_name(i, name);
-        unlinkat(ch->place.dir, name, 0);
-    }
-    member->role = RIP_NOBODY; /* one store: see rip_member_join */
+    rip_bell_remove(ch, i);
+    rip_files_drop(&ch->place, i);
+    ch->control->members[i].role = RIP_NOBODY; /* one store: see rip_member_join */
 }
 
 static void let_go(struct rip_channel *ch) {
@@ -112,10 +133,34 @@ void rip_channel_leave(struct rip_channel *ch) {
         alone = alone && ch->control->members[i].role == RIP_NOBODY;
     }
     if (alone && !is_wanted(ch)) {
-        rip_place_remove(&ch->place);
+        rip_channel_end(ch);
     }
     rip_unlock(&ch->place);
     let_go(ch);
+}
+
+void rip_channel_end(struct rip_channel *ch) {
+    struct rip_control *control = ch->control;
+    if (ch->place.dir >= 0) {
+        rip_place_remove(&ch->place);
+        return;
+    }
+    /* Whoever holds a descriptor can use it again: then it is as new. */
+    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+        if (atomic_load_explicit(&control->groups_active, memory_order_relaxed) >> g & 1) { /* under the lock */
+            rip_group_leave(ch, g);
+        }
+    }
+    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+        struct rip_lane_entry *lane = &control->lanes[i];
+        if (atomic_load_explicit(&lane->state, memory_order_relaxed) != RIP_LANE_FREE) {
+            atomic_store_explicit(&lane->floor, UINT64_MAX, memory_order_relaxed);
+            atomic_store_explicit(&lane->state, RIP_LANE_ENDED, memory_order_relaxed);
+        }
+    }
+    rip_lanes_retire(ch);
+    control->lanes_past = control->lanes_ever;
+    control->groups_ever = 0;
 }
 
 void rip_channel_abandon(struct rip_channel *ch) {
@@ -128,8 +173,6 @@ void rip_channel_unmap(struct rip_channel *ch) {
     rip_place_unmap(&ch->place);
     ch->control = NULL;
 }
-
-void rip_lane_name(uint64_t id, char out[32]) { snprintf(out, 32, "lane-%llu", (unsigned long long)id); }
 
 void rip_lanes_changed(struct rip_channel *ch) {
     /* release: pairs with the acquire in rip_rescan, which reads the table after it */
@@ -213,9 +256,7 @@ void rip_lanes_retire(struct rip_channel *ch) {
                 (active >> g & 1) && atomic_load_explicit(&control->cursors[g][i].held, memory_order_acquire) < tail;
         }
         if (!needed) {
-            char name[32];
-            rip_lane_name(rip_lane_id(lane), name);
-            unlinkat(ch->place.dir, name, 0);
+            rip_file_remove(&ch->place, rip_lane_file(rip_lane_id(lane)));
             for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
                 if (active >> g & 1) {
                     rip_claims_remove(ch, rip_group_id(control, g), rip_lane_id(lane));

@@ -20,14 +20,16 @@ struct rip_channel {
 /* An error that says nothing about what is there: this process cannot look at it now. */
 static inline int rip_is_short(int rc) { return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM; }
 
-/* Opens the control file, and makes it if make. On success the table lock is held. */
+/* Opens the control file, and makes it if make. "fd:<number>": takes what that descriptor is of. On success the table lock is held. */
 int rip_channel_enter(struct rip_channel *ch, const char *name, int make, struct rip_access access);
 /* Takes a member entry; the lock must be held. index: of its group, or RIP_NO_LANE while a producer has no lane yet. */
 int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index);
 /* A member is none any more; the lock must be held. */
 void rip_member_end(struct rip_channel *ch, uint32_t member);
-/* Gives it back if we have one, removes the channel if nobody is left in it, lets the lock and all descriptors go. */
+/* Gives it back if we have one, ends the channel if nobody is left in it, lets the lock and all descriptors go. */
 void rip_channel_leave(struct rip_channel *ch);
+/* Nobody takes part in it: it is removed, or, without a name, all that is in it; the lock must be held. */
+void rip_channel_end(struct rip_channel *ch);
 /* Names a lane's file. */
 static inline uint64_t rip_lane_id(const struct rip_lane_entry *lane) {
     return atomic_load_explicit(&lane->id, memory_order_relaxed); /* who finds it in the table under the lock sees it */
@@ -46,7 +48,6 @@ void rip_channel_unmap(struct rip_channel *ch);
 void rip_lanes_changed(struct rip_channel *ch);
 /* A word of the header of a lane that need not be mapped here, 0 if there is no such file; -EMFILE and the like: there may be one. */
 int rip_read_word(struct rip_channel *ch, uint64_t id, size_t offset, uint64_t *word);
-void rip_lane_name(uint64_t id, char out[32]);
 /* Removes ended lanes that every group has read to their end; the lock must be held. */
 void rip_lanes_retire(struct rip_channel *ch);
 /* A group goes: its cursors gate no more; the lock must be held. */
@@ -72,7 +73,8 @@ void rip_ring_lane(struct rip_channel *ch, struct rip_lane_entry *lane);
 
 /* ---- bell.c ---- */
 
-void rip_bell_name(uint32_t member, char out[32]);
+/* A member is none any more: what it has in the directory goes. */
+void rip_bell_remove(struct rip_channel *ch, uint32_t member);
 /* Makes a member's descriptor readable, and sends it a signal, if it wants that. */
 void rip_bell_ring(struct rip_channel *ch, uint32_t member);
 void rip_bell_close(struct rip_channel *ch);

@@ -1,11 +1,8 @@
 #include "claims.h"
+#include "files.h"
 
-#include <fcntl.h>
-#include <stdio.h>
-#include <unistd.h>
-
-static void name_of(uint64_t group, uint64_t lane, char out[64]) {
-    snprintf(out, 64, "claims-%llu-%llu", (unsigned long long)group, (unsigned long long)lane);
+static struct rip_which which(uint64_t group, uint64_t lane) {
+    return (struct rip_which){RIP_FILE_CLAIMS, {group, lane}};
 }
 
 static uint64_t size_of(uint64_t slots) {
@@ -13,28 +10,25 @@ static uint64_t size_of(uint64_t slots) {
 }
 
 static int make(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t slots, struct rip_segment *out) {
-    char name[64];
-    name_of(group, lane, name);
-    int rc = rip_segment_make(ch->place.dir, size_of(slots), ch->place.mode, out);
-    if (rc != 0) {
-        return rc;
+    int rc = rip_file_begin(&ch->place, size_of(slots), out);
+    rc = rc ? rc : rip_file_fill(out);
+    if (rc == 0) {
+        struct rip_claims *claims = out->at; /* all zero: free */
+        claims->slots = slots;
+        rc = rip_file_name(&ch->place, which(group, lane), out);
     }
-    struct rip_claims *claims = out->at; /* all zero: free */
-    claims->identity = (struct rip_identity){RIP_MAGIC, RIP_ABI, RIP_FILE_CLAIMS, out->size};
-    claims->slots = slots;
-    rc = rip_segment_name(ch->place.dir, out, name);
     if (rc != 0) {
         rip_segment_close(out);
+        rip_files_drop(&ch->place, ch->place.member);
         return rc;
     }
     rip_segment_close_fd(out);
     return 0;
 }
 
-int rip_claims_find(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t *slots, struct rip_segment *out) {
-    char name[64];
-    name_of(group, lane, name);
-    int rc = rip_segment_open(ch->place.dir, name, RIP_FILE_CLAIMS, 1, out);
+/* Where it is there; *slots is what it says, checked. */
+static int find(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t *slots, struct rip_segment *out) {
+    int rc = rip_file_open(&ch->place, which(group, lane), 1, out);
     if (rc != 0) {
         return rc;
     }
@@ -50,7 +44,7 @@ int rip_claims_find(struct rip_channel *ch, uint64_t group, uint64_t lane, uint6
 
 int rip_claims_open(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t slots, struct rip_segment *out) {
     uint64_t has;
-    int rc = rip_claims_find(ch, group, lane, &has, out);
+    int rc = find(ch, group, lane, &has, out);
     if (rc == -ENOENT) {
         return make(ch, group, lane, slots, out);
     }
@@ -62,9 +56,7 @@ int rip_claims_open(struct rip_channel *ch, uint64_t group, uint64_t lane, uint6
 }
 
 void rip_claims_remove(struct rip_channel *ch, uint64_t group, uint64_t lane) {
-    char name[64];
-    name_of(group, lane, name);
-    unlinkat(ch->place.dir, name, 0); /* not there: a group that does not compete */
+    rip_file_remove(&ch->place, which(group, lane)); /* not there: a group that does not compete */
 }
 
 static uint64_t seq_of(uint64_t word) { return word >> RIP_CLAIM_SEQ_SHIFT; }
@@ -216,7 +208,7 @@ int rip_claims_return(struct rip_channel *ch, uint32_t group, uint32_t member) {
         if (atomic_load_explicit(&lane->state, memory_order_relaxed) == RIP_LANE_FREE) {
             continue;
         }
-        int rc = rip_claims_find(ch, rip_group_id(control, group), rip_lane_id(lane), &slots, &segment);
+        int rc = find(ch, rip_group_id(control, group), rip_lane_id(lane), &slots, &segment);
         if (rc != 0) { /* no member has come across this lane, nobody could read what is there, or we cannot look now */
             result = rip_is_short(rc) ? rc : result;
             continue;

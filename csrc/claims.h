@@ -24,8 +24,6 @@ static_assert(RIP_MAX_MEMBERS <= 1u << (RIP_CLAIM_SEQ_SHIFT - RIP_CLAIM_MEMBER_S
 
 /* Opens the file of a group and a lane, and makes it if it is not there; the lock must be held. */
 int rip_claims_open(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t slots, struct rip_segment *out);
-/* The same without making it; *slots is what the file says, checked. */
-int rip_claims_find(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t *slots, struct rip_segment *out);
 void rip_claims_remove(struct rip_channel *ch, uint64_t group, uint64_t lane);
 
 /* Claims message seq: 1, or 0 if somebody has it or it is gone. *redelivered: another member had it and died. */

@@ -91,26 +91,17 @@ static int give_up(struct rip_producer *p, uint64_t seq, uint64_t active) {
     return 0;
 }
 
-/* Opens the claims of a group. Where no member has made them yet, we do, under the lock, if the group is still there. */
+/* Opens the claims of a group, if that is still there. Where no member has made them yet, we do. */
 static int open_claims(struct rip_producer *p, uint32_t g, uint64_t id, struct rip_segment *out) {
     struct rip_control *control = p->ch.control;
-    uint64_t slots;
-    int rc = rip_claims_find(&p->ch, id, rip_lane_id(p->entry), &slots, out);
-    if (rc == -ENOENT) {
-        rc = rip_lock(&p->ch.place);
-        if (rc != 0) {
-            return rc;
-        }
-        slots = p->slots;
-        int there = atomic_load_explicit(&control->groups_active, memory_order_relaxed) >> g & 1;
-        rc = there && rip_group_id(control, g) == id ? rip_claims_open(&p->ch, id, rip_lane_id(p->entry), slots, out)
-                                                     : -ENOENT;
-        rip_unlock(&p->ch.place);
+    int rc = rip_lock(&p->ch.place);
+    if (rc != 0) {
+        return rc;
     }
-    if (rc == 0 && slots != p->slots) {
-        rip_segment_close(out);
-        return -EBADMSG;
-    }
+    int there = atomic_load_explicit(&control->groups_active, memory_order_relaxed) >> g & 1;
+    rc = there && rip_group_id(control, g) == id ? rip_claims_open(&p->ch, id, rip_lane_id(p->entry), p->slots, out)
+                                                 : -ENOENT;
+    rip_unlock(&p->ch.place);
     return rc;
 }
 

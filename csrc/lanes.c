@@ -1,4 +1,5 @@
 /* The lanes that a consumer has: mapping those of the table, letting go those that are gone, and what is over in them. */
+#include "files.h"
 #include "lane.h"
 
 #include <stdlib.h>
@@ -35,15 +36,13 @@ static void start_counting(struct rip_consumer *c, struct rip_rx *rx) {
 /* A lane's header is anybody's writing: every number in it is checked before it is used. */
 static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out) {
     struct rip_lane_entry *entry = &c->ch.control->lanes[index];
-    char name[32];
-    rip_lane_name(rip_lane_id(entry), name);
     struct rip_rx *rx = NULL;
     if (posix_memalign((void **)&rx, 128, sizeof *rx) != 0) {
         return -ENOMEM;
     }
     memset(rx, 0, sizeof *rx);
     rx->claims_segment.fd = -1;
-    int rc = rip_segment_open(c->ch.place.dir, name, RIP_FILE_LANE, 0, &rx->segment);
+    int rc = rip_file_open(&c->ch.place, rip_lane_file(rip_lane_id(entry)), 0, &rx->segment);
     if (rc != 0) {
         free(rx);
         return rc;
@@ -138,7 +137,7 @@ int rip_rescan(struct rip_consumer *c) {
     struct rip_control *control = c->ch.control;
     uint64_t changed =
         atomic_load_explicit(&control->lanes_changed, memory_order_acquire); /* pairs with rip_lanes_changed */
-    c->had_lanes |= control->lanes_ever > 0;
+    c->had_lanes |= control->lanes_ever > control->lanes_past;
     for (uint32_t k = 0; k < c->count; k++) {
         c->lanes[k]->present = 0;
     }

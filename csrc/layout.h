@@ -1,4 +1,5 @@
 /* What lies in a channel's files, byte by byte: the ABI. A change here changes RIP_ABI.
+ * A channel without a name is one file: control, and behind it an extent for each of the others (extent.h).
  *
  *   control                                        lane-<id>
  *   +-------------------------------+ 0            +--------------------------------+ 0
@@ -34,13 +35,21 @@
 #define RIP_MAX_SLOTS (UINT64_C(1) << 26)
 #define RIP_MAX_CAPACITY (UINT64_C(1) << 46)
 
-enum rip_file { RIP_FILE_CONTROL = 1, RIP_FILE_LANE = 2, RIP_FILE_CLAIMS = 3, RIP_FILE_SYNC = 4 };
+enum rip_file {
+    RIP_FILE_CONTROL = 1,
+    RIP_FILE_LANE = 2,
+    RIP_FILE_CLAIMS = 3,
+    RIP_FILE_SYNC = 4,
+    RIP_FILE_REMOVED = 5, /* an extent that is none any more */
+    RIP_FILE_BEGUN = 256  /* it is not complete yet, and has no name; plus the member that makes it */
+};
 
 struct rip_identity {
     uint64_t magic;
     uint32_t abi;
-    uint32_t file; /* enum rip_file */
-    uint64_t size; /* of the whole file, bytes */
+    uint32_t file;  /* enum rip_file */
+    uint64_t size;  /* of the whole file or extent, bytes */
+    uint64_t of[2]; /* a lane: its id; claims: the group's id and the lane's */
 };
 
 /* ---- control ---- */
@@ -55,7 +64,7 @@ struct rip_member {          /* this line is written under the table lock, but f
     _Atomic uint32_t bell;   /* RIP_BELL_IS: it has a descriptor; RIP_BELL_WANTED: set by it, cleared by who rings it */
     _Atomic uint32_t signal; /* that it wants to get next, or 0; set by it, cleared by who sends it */
     _Atomic int32_t value;   /* that the signal carries; RIP_VALUE_IS_LANE in signal: the lane's id instead */
-    uint32_t reserved;
+    uint32_t pipe;           /* where the bell has no name: the inode of what the number in bell is a descriptor of */
 };
 
 enum rip_lane_state { RIP_LANE_FREE, RIP_LANE_LIVE, RIP_LANE_ENDED, RIP_LANE_DEAD };
@@ -91,6 +100,7 @@ struct rip_cursor { /* written by the group only; where members compete, by comp
 #define RIP_ASLEEP 1u
 #define RIP_BELL_WANTED 1u
 #define RIP_BELL_IS 2u
+#define RIP_BELL_FD_SHIFT 2 /* above: the number of its descriptor, for a bell without a name */
 #define RIP_VALUE_IS_LANE 0x100u
 #define RIP_SIGNAL_IS                                                                                                  \
     0x51670000u /* in the upper half of a request for a signal: so that none is sent because of damage */
@@ -106,6 +116,8 @@ struct rip_control {
     uint32_t groups_ever;                        /* a group has been here */
     uint64_t lanes_ever;                         /* the next lane's id */
     uint32_t groups_named;                       /* the newest group's id */
+    uint64_t used;                               /* without a name: where the next extent will be; else 0 */
+    uint64_t lanes_past;                         /* lanes before this id are of a time that is over */
     alignas(128) _Atomic uint64_t lanes_changed; /* counts changes of the lane table; written under the table lock */
     _Atomic uint64_t groups_active;              /* a bit for each group that gates; written under the table lock */
     _Atomic uint64_t groups_begun;               /* counts them; written under the table lock */
@@ -204,13 +216,14 @@ static_assert(sizeof(struct rip_seat) == 64 && sizeof(struct rip_waiter) == 32, 
 static_assert(offsetof(struct rip_claims, returned) == 128 && offsetof(struct rip_claims, dropped) == 192 &&
                   offsetof(struct rip_claims, words) == 256,
               "ABI");
-static_assert(sizeof(struct rip_identity) == 24, "ABI");
+static_assert(sizeof(struct rip_identity) == 40, "ABI");
 static_assert(sizeof(struct rip_member) == 32, "ABI");
 static_assert(sizeof(struct rip_lane_entry) == 128 && offsetof(struct rip_lane_entry, asleep) == 64, "ABI");
 static_assert(offsetof(struct rip_lane_entry, floor) == 16 && offsetof(struct rip_lane_entry, bell) == 68, "ABI");
 static_assert(sizeof(struct rip_group_entry) == 128 && offsetof(struct rip_group_entry, bell) == 64, "ABI");
 static_assert(sizeof(struct rip_cursor) == 64, "ABI");
 static_assert(offsetof(struct rip_control, removed) == RIP_REMOVED_AT, "ABI");
+static_assert(offsetof(struct rip_control, used) == 152 && offsetof(struct rip_control, lanes_past) == 160, "ABI");
 static_assert(offsetof(struct rip_control, lanes_changed) == 256, "ABI");
 static_assert(offsetof(struct rip_control, groups_active) == 264, "ABI");
 static_assert(offsetof(struct rip_control, groups_begun) == 272, "ABI");
@@ -221,9 +234,9 @@ static_assert(offsetof(struct rip_control, groups) == 20480, "ABI");
 static_assert(offsetof(struct rip_control, cursors) == 24576, "ABI");
 static_assert(sizeof(struct rip_control) == 155648 && sizeof(struct rip_control) % RIP_PAGE == 0, "ABI");
 static_assert(sizeof(struct rip_desc) == 32, "ABI");
-static_assert(offsetof(struct rip_lane, slots) == 24 && offsetof(struct rip_lane, ticks0) == 56, "ABI");
+static_assert(offsetof(struct rip_lane, slots) == 40 && offsetof(struct rip_lane, ticks0) == 72, "ABI");
 static_assert(offsetof(struct rip_lane, tail) == 128 && offsetof(struct rip_lane, closed) == 136 &&
-                  offsetof(struct rip_lane, overflow) == 72 && offsetof(struct rip_lane, head) == 256 &&
+                  offsetof(struct rip_lane, overflow) == 88 && offsetof(struct rip_lane, head) == 256 &&
                   offsetof(struct rip_lane, refused) == 272,
               "ABI");
 static_assert(offsetof(struct rip_lane, desc) == 4096, "ABI");

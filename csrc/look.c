@@ -87,7 +87,7 @@ int rip_remove(const char *channel, int32_t *holder) {
         }
     }
     if (rc == 0) {
-        rip_place_remove(&ch.place);
+        rip_channel_end(&ch);
     }
     rip_channel_unmap(&ch);
     return rc;

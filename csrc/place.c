@@ -119,12 +119,16 @@ void rip_place_reopen(struct rip_place *place) {
 static int make_control(int dir, enum rip_file file, uint64_t size, struct rip_access access) {
     struct rip_segment made;
     int rc = rip_dir_share(dir, access);
-    rc = rc ? rc : rip_segment_make(dir, size, access.mode, &made);
+    rc = rc ? rc : rip_segment_begin(dir, size, access.mode, &made);
     if (rc != 0) {
         return rc;
     }
-    *(struct rip_identity *)made.at = (struct rip_identity){RIP_MAGIC, RIP_ABI, (uint32_t)file, size};
-    rc = rip_segment_name(dir, &made, "control");
+    rc = rip_segment_fill(&made);
+    if (rc == 0) {
+        *(struct rip_identity *)made.at =
+            (struct rip_identity){.magic = RIP_MAGIC, .abi = RIP_ABI, .file = (uint32_t)file, .size = size};
+        rc = rip_segment_name(dir, &made, "control");
+    }
     rip_segment_close(&made);
     return rc == -EEXIST ? 0 : rc; /* another process was quicker: its control is as good */
 }
@@ -212,7 +216,14 @@ int rip_place_enter(struct rip_place *place, const char *name, enum rip_file fil
 
 /* fd: what is to be opened; no fork may come before it is listed. */
 static int take_fd(struct rip_place *place, int fd, enum rip_file file, uint64_t size) {
-    int rc = rip_segment_take(fd, file, 1, &place->segment);
+    int seals = fcntl(fd, F_GET_SEALS);
+    if (seals < 0 && errno == EBADF) {
+        return -EBADF;
+    }
+    if (seals < 0 || !(seals & F_SEAL_SHRINK)) { /* whoever could truncate it could have us killed */
+        return -EBADMSG;
+    }
+    int rc = rip_segment_take(fd, file, file != RIP_FILE_CONTROL, 1, &place->segment);
     place->segment.fd = -1;
     if (rc == 0 && place->segment.size != size) {
         rc = -EBADMSG;
@@ -224,15 +235,15 @@ static int take_fd(struct rip_place *place, int fd, enum rip_file file, uint64_t
     return rc;
 }
 
-static int make_fd(enum rip_file file, uint64_t size) {
+int rip_place_make(enum rip_file file, uint64_t size, int seals) {
     int fd = memfd_create("ringipc", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0) {
         return -errno;
     }
-    struct rip_identity identity = {RIP_MAGIC, RIP_ABI, (uint32_t)file, size};
-    int rc = rip_allocate(fd, size);
+    struct rip_identity identity = {.magic = RIP_MAGIC, .abi = RIP_ABI, .file = (uint32_t)file, .size = size};
+    int rc = rip_allocate(fd, 0, size);
     if (rc == 0 && (pwrite(fd, &identity, sizeof identity, 0) != sizeof identity ||
-                    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)) {
+                    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL | seals) != 0)) {
         rc = -errno;
     }
     if (rc != 0) {
@@ -246,8 +257,9 @@ int rip_place_adopt(struct rip_place *place, int fd, enum rip_file file, uint64_
     place->name[0] = '\0';
     place->member = RIP_NO_MEMBER;
     place->dir = -1;
+    place->segment = (struct rip_segment){.fd = -1};
     rip_fork_hold();
-    int made = fd < 0 ? make_fd(file, size) : -1;
+    int made = fd < 0 ? rip_place_make(file, size, F_SEAL_GROW) : -1;
     int rc = fd < 0 && made < 0 ? made : take_fd(place, fd < 0 ? made : fd, file, size);
     if (made >= 0) {
         close(made);

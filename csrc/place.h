@@ -36,6 +36,8 @@ static inline int rip_check(const struct rip_place *place) {
  * before. */
 int rip_place_enter(struct rip_place *place, const char *name, enum rip_file file, uint64_t size, int make,
                     struct rip_access access);
+/* Makes the control file of one without a name, that nobody can make shorter: its descriptor. seals: what else is forbidden. */
+int rip_place_make(enum rip_file file, uint64_t size, int seals);
 /* Takes one without a name, by a descriptor that another process has given us, which stays the caller's; fd < 0: makes one. */
 int rip_place_adopt(struct rip_place *place, int fd, enum rip_file file, uint64_t size);
 /* A descriptor of the control file for another process, without our locks; the caller closes it. */

@@ -1,3 +1,4 @@
+#include "files.h"
 #include "lane.h"
 
 #include <stdlib.h>
@@ -13,13 +14,12 @@ static uint64_t power_of_two(uint64_t n) {
 }
 
 static int make_lane(struct rip_producer *p, uint64_t capacity) {
-    int rc = rip_segment_make(p->ch.place.dir, rip_lane_size(p->slots, capacity), p->ch.place.mode, &p->segment);
+    int rc = rip_file_fill(&p->segment);
     if (rc != 0) {
         return rc;
     }
     p->lane = p->segment.at; /* all zero */
     p->clock = rip_counter_is_steady() ? RIP_CLOCK_COUNTER : RIP_CLOCK_NS;
-    p->lane->identity = (struct rip_identity){RIP_MAGIC, RIP_ABI, RIP_FILE_LANE, p->segment.size};
     p->lane->slots = p->slots;
     p->lane->capacity = capacity;
     p->lane->arena = rip_arena_offset(p->slots);
@@ -57,9 +57,7 @@ static int join(struct rip_producer *p) {
     }
     atomic_store_explicit(&entry->bell_of, 0, memory_order_relaxed);
     control->members[p->ch.place.member].index = i;
-    char name[32];
-    rip_lane_name(rip_lane_id(entry), name);
-    int rc = rip_segment_name(p->ch.place.dir, &p->segment, name);
+    int rc = rip_file_name(&p->ch.place, rip_lane_file(rip_lane_id(entry)), &p->segment);
     if (rc != 0) {
         return rc;
     }
@@ -97,9 +95,11 @@ int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, en
     memset(p, 0, sizeof *p);
     p->overflow = overflow;
     p->slots = slots_for(slots, overflow);
+    p->segment.fd = -1;
     p->keep = overflow == RIP_DROP_OLD ? slots : p->slots;
     p->until = p->keep;
     rip_spin_init(&p->ch.spin, wait);
+    capacity = rip_round_up(capacity, RIP_PAGE);
     int rc = overflow == RIP_DROP_OLD ? rip_drops_make(p) : 0;
     rc = rc ? rc : rip_channel_enter(&p->ch, channel, 1, access ? *access : rip_private);
     if (rc != 0) {
@@ -108,9 +108,10 @@ int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, en
         return rc;
     }
     rc = rip_member_join(&p->ch, RIP_A_PRODUCER, RIP_NO_LANE);
+    rc = rc ? rc : rip_file_begin(&p->ch.place, rip_lane_size(p->slots, capacity), &p->segment);
     if (rc == 0) {
         rip_unlock(&p->ch.place); /* allocating can take long; our membership keeps the channel */
-        rc = make_lane(p, rip_round_up(capacity, RIP_PAGE));
+        rc = make_lane(p, capacity);
         int locked = rip_lock(&p->ch.place);
         rc = rc ? rc : locked;
     }
@@ -283,9 +284,7 @@ int rip_producer_close(struct rip_producer *p) {
 }
 
 void rip_producer_free(struct rip_producer *p) {
-    if (p->lane) {
-        rip_segment_close(&p->segment);
-    }
+    rip_segment_close(&p->segment);
     rip_drops_free(p);
     rip_channel_unmap(&p->ch);
     free(p);

@@ -24,7 +24,7 @@
 extern "C" {
 #endif
 
-#define RIP_ABI 2u
+#define RIP_ABI 3u
 #define RIP_FOREVER UINT64_MAX /* a deadline that never comes */
 #define RIP_MAX_CHANNEL_NAME 200
 #define RIP_MAX_GROUP_NAME 47
@@ -68,6 +68,16 @@ struct rip_gate {
     uint64_t messages; /* published and not yet let go by that group */
     uint64_t bytes;    /* of the arena, in use */
 };
+
+/* ---- channels ----
+ *
+ * Where a call takes a channel it takes a name, and "fd:<number>" too: the channel without a name that this descriptor is of. The
+ * descriptor stays the caller's. All of such a channel is one memory file, which nobody can make shorter; it is there for as long as
+ * somebody has a descriptor or a handle. Given to another process (inherited, or over a Unix socket), a descriptor is all that
+ * it needs; a handle of its own does not keep its parent's locks. When the last one who took part has gone, it is as new. */
+
+/* Makes one without a name: its descriptor, close-on-exec. */
+int rip_channel_fd(void);
 
 /* For whom the files of a channel are, beside the user who makes it. */
 struct rip_access {
@@ -181,7 +191,7 @@ struct rip_look {
 };
 
 int rip_look(const char *channel, struct rip_look *look);
-/* Removes the channel with all that is in it, or a group. -EBUSY with *holder the pid of somebody who takes part. */
+/* Removes the channel with all that is in it (without a name: all that is in it), or a group. -EBUSY with *holder the pid of somebody who takes part. */
 int rip_remove(const char *channel, int32_t *holder);
 /* Removes what is left of a channel that nobody takes part in, unless messages wait in it for a group, or a durable group is there: 1, or 0
  * where there is a reason to keep it. */

@@ -66,7 +66,8 @@ static const char *parse(const char *name, uid_t *user) {
         *user = (uid_t)number;
         name = end + 1;
     }
-    return name[0] == '\0' || name[0] == '.' || name[0] == '~' || strchr(name, '/') ? NULL : name;
+    int is_descriptor = strncmp(name, "fd:", 3) == 0;
+    return is_descriptor || name[0] == '\0' || name[0] == '.' || name[0] == '~' || strchr(name, '/') ? NULL : name;
 }
 
 int rip_name_check(const char *name) {
@@ -145,10 +146,10 @@ void rip_dir_remove(int dir, const char *channel) {
     }
 }
 
-static int map(struct rip_segment *segment, int write) {
+int rip_segment_map(struct rip_segment *segment, int write) {
     /* A reader's faults bring many pages at a time, a writer's only one: it takes them all now. */
     int protection = write ? PROT_READ | PROT_WRITE : PROT_READ, flags = write ? MAP_SHARED | MAP_POPULATE : MAP_SHARED;
-    void *at = mmap(NULL, segment->size, protection, flags, segment->fd, 0);
+    void *at = mmap(NULL, segment->size, protection, flags, segment->fd, (off_t)segment->offset);
     if (at == MAP_FAILED) {
         return -errno;
     }
@@ -156,28 +157,30 @@ static int map(struct rip_segment *segment, int write) {
     return 0;
 }
 
-int rip_allocate(int fd, uint64_t size) {
+int rip_allocate(int fd, uint64_t offset, uint64_t size) {
     int rc;
     do {
-        rc = -posix_fallocate(fd, 0, (off_t)size);
+        rc = -posix_fallocate(fd, (off_t)offset, (off_t)size);
     } while (rc == -EINTR);
     return rc;
 }
 
-int rip_segment_make(int dir, uint64_t size, uint32_t mode, struct rip_segment *out) {
-    int fd = openat(dir, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, mode);
-    if (fd < 0) {
+int rip_segment_begin(int dir, uint64_t size, uint32_t mode, struct rip_segment *out) {
+    *out = (struct rip_segment){.size = size, .fd = openat(dir, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, mode)};
+    if (out->fd < 0) {
         return -errno;
     }
-    int rc = -fchmod(fd, mode) ? -errno : rip_allocate(fd, size); /* the mode asked for, whatever the umask */
-    *out = (struct rip_segment){.size = size, .fd = fd};
-    if (rc == 0) {
-        rc = map(out, 1);
-    }
-    if (rc != 0) {
+    if (fchmod(out->fd, mode) != 0) { /* the mode asked for, whatever the umask */
+        int rc = -errno;
         rip_segment_close_fd(out);
+        return rc;
     }
-    return rc;
+    return 0;
+}
+
+int rip_segment_fill(struct rip_segment *segment) {
+    int rc = rip_allocate(segment->fd, segment->offset, segment->size);
+    return rc ? rc : rip_segment_map(segment, 1);
 }
 
 int rip_segment_name(int dir, const struct rip_segment *segment, const char *name) {
@@ -206,7 +209,7 @@ int rip_segment_open(int dir, const char *name, enum rip_file file, int write, s
         close(fd);
         return rc;
     }
-    rc = rip_segment_take(fd, file, write, out);
+    rc = rip_segment_take(fd, file, 1, write, out);
     if (rc != 0) {
         rip_segment_close_fd(out);
     }
@@ -215,24 +218,35 @@ int rip_segment_open(int dir, const char *name, enum rip_file file, int write, s
 
 static int has_a_name(uint32_t file) { return file == RIP_FILE_CONTROL || file == RIP_FILE_SYNC; }
 
-int rip_segment_take(int fd, enum rip_file file, int write, struct rip_segment *out) {
+int rip_identity_check(const struct rip_identity *identity, enum rip_file file) {
+    if (identity->magic != RIP_MAGIC) {
+        return -EBADMSG;
+    }
+    if (identity->abi != RIP_ABI) {
+        return -EPROTONOSUPPORT;
+    }
+    if (identity->file != (uint32_t)file) {
+        return has_a_name(file) && has_a_name(identity->file) ? -EPROTOTYPE : -EBADMSG;
+    }
+    return 0;
+}
+
+int rip_segment_take(int fd, enum rip_file file, int alone, int write, struct rip_segment *out) {
     struct stat st;
     struct rip_identity identity = {0};
     int rc = 0;
     if (fstat(fd, &st) != 0) {
         rc = -errno;
-    } else if (!S_ISREG(st.st_mode) || pread(fd, &identity, sizeof identity, 0) != sizeof identity ||
-               identity.magic != RIP_MAGIC) {
+    } else if (!S_ISREG(st.st_mode) || pread(fd, &identity, sizeof identity, 0) != sizeof identity) {
         rc = -EBADMSG;
-    } else if (identity.abi != RIP_ABI) {
-        rc = -EPROTONOSUPPORT;
-    } else if (identity.size != (uint64_t)st.st_size) {
-        rc = -EBADMSG;
-    } else if (identity.file != (uint32_t)file) {
-        rc = has_a_name(file) && has_a_name(identity.file) ? -EPROTOTYPE : -EBADMSG;
+    } else {
+        rc = rip_identity_check(&identity, file);
+        if (identity.size > (uint64_t)st.st_size || (alone && identity.size < (uint64_t)st.st_size)) {
+            rc = rc == -EPROTONOSUPPORT ? rc : -EBADMSG; /* only what has our layout has a size where we look for it */
+        }
     }
     *out = (struct rip_segment){.size = identity.size, .fd = fd};
-    return rc ? rc : map(out, write);
+    return rc ? rc : rip_segment_map(out, write);
 }
 
 void rip_segment_close_fd(struct rip_segment *segment) {

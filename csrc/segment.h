@@ -7,7 +7,8 @@
 struct rip_segment {
     void *at;
     uint64_t size;
-    int fd; /* -1 once it is not needed */
+    uint64_t offset; /* of an extent in its file */
+    int fd;          /* -1 once it is not needed */
 };
 
 /* Is it a name? One plain part of a path, or another user's: "~<uid>/<part>". 1: one of ours, 0: of another user's, -EINVAL or
@@ -20,13 +21,17 @@ int rip_dir_share(int dir, struct rip_access access);
 /* Removes the channel's directory with all files of ours in it, and the directory of the user if that is empty then. */
 void rip_dir_remove(int dir, const char *channel);
 
-int rip_allocate(int fd, uint64_t size); /* all of its bytes, whatever signals come */
-/* Makes a file of size bytes, all of them allocated, mapped for reading and writing; it has no name yet. */
-int rip_segment_make(int dir, uint64_t size, uint32_t mode, struct rip_segment *out);
+int rip_allocate(int fd, uint64_t offset, uint64_t size); /* all of these bytes, whatever signals come */
+/* Begins a file of size bytes; it has no name yet, and no bytes. */
+int rip_segment_begin(int dir, uint64_t size, uint32_t mode, struct rip_segment *out);
+int rip_segment_fill(struct rip_segment *segment); /* allocates all of them, and maps it for reading and writing */
+int rip_segment_map(struct rip_segment *segment, int write);
 /* Gives it its name, whole: -EEXIST if the name is taken. */
 int rip_segment_name(int dir, const struct rip_segment *segment, const char *name);
-/* Checks identity and size, and maps it. write: 1 for writing too. */
-int rip_segment_take(int fd, enum rip_file file, int write, struct rip_segment *out);
+/* Checks identity and size, and maps it. alone: nothing follows it in the file. write: 1 for writing too. */
+int rip_segment_take(int fd, enum rip_file file, int alone, int write, struct rip_segment *out);
+/* Is it one, and of such a file? 0, -EBADMSG, -EPROTONOSUPPORT or -EPROTOTYPE. */
+int rip_identity_check(const struct rip_identity *identity, enum rip_file file);
 /* The same for a file that has a name. */
 int rip_segment_open(int dir, const char *name, enum rip_file file, int write, struct rip_segment *out);
 void rip_segment_close_fd(struct rip_segment *segment); /* the mapping is enough from here on */

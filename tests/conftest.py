@@ -49,6 +49,18 @@ def consumer(producer: ringipc.Producer) -> Iterator[ringipc.Consumer]:
         yield consumer
 
 
+@pytest.fixture(params=["named", "nameless"])
+def any_channel(request: pytest.FixtureRequest) -> Iterator[str | ringipc.Channel]:
+    """A channel of either kind; nothing may be left in it. Ask for it before `start`, whose processes end first."""
+    if request.param == "named":
+        yield "c"
+        return
+    with ringipc.Channel() as channel:
+        yield channel
+        assert (channel.lanes, channel.groups, channel.pids) == ([], [], [])
+
+
+AnyChannel = str | ringipc.Channel
 Start = Callable[..., BaseProcess]
 
 

@@ -244,7 +244,7 @@ for make in (lambda: ringipc.Producer("c"), lambda: ringipc.Lock("l"), lambda: r
 
 
 def test_a_damaged_lane_is_refused_field_by_field(base: str) -> None:
-    for at, value in ((0, 0), (16, 0), (24, 3), (24, 0), (32, 1), (32, 1 << 60), (40, 64), (72, 3)):
+    for at, value in ((0, 0), (16, 0), (24, 1), (40, 3), (40, 0), (48, 1), (48, 1 << 60), (56, 64), (88, 3)):
         with Producer("c", capacity=4096, slots=4):
             lane = control_of(base, "c").with_name("lane-0")
             with lane.open("r+b") as file:

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import Start
+from conftest import AnyChannel, Start
 
 from ringipc import Closed, Consumer, Empty, EndOfStream, Full, Producer, ProducerDied
 
@@ -108,7 +108,7 @@ def test_the_end_of_a_stream_is_something_to_get() -> None:
     consumer.close()
 
 
-def hold_then_die(channel: str, messages: int) -> None:
+def hold_then_die(channel: AnyChannel, messages: int) -> None:
     producer = Producer(channel, capacity=4096)
     for k in range(messages):
         producer.put(b"%d" % k)
@@ -116,10 +116,10 @@ def hold_then_die(channel: str, messages: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_producers_death_is_something_to_get(start: Start) -> None:
-    with Producer("c", capacity=4096), Consumer("c") as consumer:
+def test_a_producers_death_is_something_to_get(any_channel: AnyChannel, start: Start) -> None:
+    with Producer(any_channel, capacity=4096), Consumer(any_channel) as consumer:
         assert not is_readable(consumer)
-        start(hold_then_die, "c", 1)
+        start(hold_then_die, any_channel, 1)
         assert next_by(consumer) == b"0"
         assert not is_readable(consumer)
         before = time.monotonic()
@@ -136,29 +136,32 @@ def test_a_death_before_there_was_a_descriptor_is_something_to_get(start: Start)
             next_by(consumer)
 
 
-def read_one_and_die(channel: str) -> None:
+def read_one_and_die(channel: AnyChannel) -> None:
     consumer = Consumer(channel, group="dies", timeout=20)
     consumer.get(timeout=20)
     time.sleep(0.3)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_consumers_death_makes_room(start: Start) -> None:
-    with Producer("c", capacity=4096, slots=4, groups=["dies"]) as producer, Consumer("c", group="stays") as stays:
+def test_a_consumers_death_makes_room(any_channel: AnyChannel, start: Start) -> None:
+    with (
+        Producer(any_channel, capacity=4096, slots=4, groups=["dies"]) as producer,
+        Consumer(any_channel, group="stays") as stays,
+    ):
         producer.put_many([b""] * 4)
         assert len(stays.get_many(4)) == 4
         assert not is_readable(producer)
-        start(read_one_and_die, "c")
+        start(read_one_and_die, any_channel)
         put_by(producer)
         before = time.monotonic()
         put_by(producer)
         assert time.monotonic() - before < 2.5
 
 
-def echo(count: int, seed: int) -> None:
+def echo(channel: AnyChannel, count: int, seed: int) -> None:
     """Waits in epoll for each message, and for room for each answer."""
     rng = np.random.default_rng(seed)
-    with Consumer("there", group=f"g{seed}", timeout=20) as consumer, Producer("back", capacity=4096, slots=4) as back:
+    with Consumer(channel, group=f"g{seed}", timeout=20) as consumer, Producer("back", capacity=4096, slots=4) as back:
         poller = select.epoll()
         poller.register(consumer, select.EPOLLIN)
         done = 0
@@ -181,15 +184,15 @@ def echo(count: int, seed: int) -> None:
         poller.close()
 
 
-def test_no_wake_up_is_lost_between_processes(start: Start) -> None:
+def test_no_wake_up_is_lost_between_processes(any_channel: AnyChannel, start: Start) -> None:
     count, echoes = 4000, 2
     with (
-        Producer("there", capacity=1 << 16, slots=16, groups=[f"g{k}" for k in range(echoes)]) as there,
+        Producer(any_channel, capacity=1 << 16, slots=16, groups=[f"g{k}" for k in range(echoes)]) as there,
         Producer("back", capacity=4096) as own,
         Consumer("back") as back,
     ):
         for seed in range(echoes):
-            start(echo, count, seed)
+            start(echo, any_channel, count, seed)
         selector = selectors.DefaultSelector()
         selector.register(back, selectors.EVENT_READ, "get")
         selector.register(there, selectors.EVENT_READ, "put")

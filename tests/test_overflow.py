@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import Start, rest
+from conftest import AnyChannel, Start, rest
 
 import ringipc
 from ringipc import Consumer, Empty, EndOfStream, Full, Message, Producer, ProducerDied
@@ -228,8 +228,8 @@ def test_any_order_of_taking_adds_up(overflow: str, shared: bool) -> None:
             consumer.close()
 
 
-def run_ahead(overflow: str, count: int) -> None:
-    with Producer("c", capacity=1 << 16, slots=32, overflow=overflow) as producer:  # type: ignore[arg-type]
+def run_ahead(channel: AnyChannel, overflow: str, count: int) -> None:
+    with Producer(channel, capacity=1 << 16, slots=32, overflow=overflow) as producer:  # type: ignore[arg-type]
         rng = random.Random(1)
         for k in range(count):
             producer.put(np.full(rng.choice((1, 10, 700)), k))
@@ -243,11 +243,11 @@ def run_ahead(overflow: str, count: int) -> None:
 
 @pytest.mark.parametrize("overflow", ["drop-new", "drop-old"])
 @pytest.mark.parametrize("copy", [True, False])
-def test_put_is_got_plus_dropped(start: Start, overflow: str, copy: bool) -> None:
+def test_put_is_got_plus_dropped(any_channel: AnyChannel, start: Start, overflow: str, copy: bool) -> None:
     count = 60_000
-    keeper = Producer("c", capacity=4096)
-    consumer = Consumer("c", copy=copy)
-    start(run_ahead, overflow, count)
+    keeper = Producer(any_channel, capacity=4096)
+    consumer = Consumer(any_channel, copy=copy)
+    start(run_ahead, any_channel, overflow, count)
     rng = random.Random(2)
     got = missed = 0
     number = -1

@@ -121,7 +121,7 @@ def test_damaged_files_are_refused(base: str) -> None:
     with closing(barrier := Barrier("b", 2)):
         (control,) = Path(base).glob("ringipc-*/b/control")
         with control.open("r+b") as file:
-            file.seek(28)  # the number of parties
+            file.seek(44)  # the number of parties
             file.write(b"\xff" * 4)
         with pytest.raises(Corrupt, match="barrier 'b'"):
             barrier.wait(1)

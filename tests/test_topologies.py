@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Start
+from conftest import AnyChannel, Start
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -16,9 +16,9 @@ import ringipc
 from ringipc import Barrier, Consumer, Empty, EndOfStream, Producer
 
 
-def produce(first: int, lanes: int, count: int, shape: int) -> None:
+def produce(channel: AnyChannel, first: int, lanes: int, count: int, shape: int) -> None:
     """Several producers of one process, in turn."""
-    producers = [Producer("c", capacity=1 << 16, slots=32) for _ in range(lanes)]
+    producers = [Producer(channel, capacity=1 << 16, slots=32) for _ in range(lanes)]
     all_are_here = Barrier("all are here")
     all_are_here.wait(50)
     all_are_here.close()
@@ -29,10 +29,10 @@ def produce(first: int, lanes: int, count: int, shape: int) -> None:
         producer.close()
 
 
-def read_all(group: str, lanes: int, count: int) -> None:
+def read_all(channel: AnyChannel, group: str, lanes: int, count: int) -> None:
     """The end of the stream, then what was seen, as the process's exit code."""
     following: Counter[int] = Counter()
-    with Consumer("c", group=group, timeout=0) as consumer:
+    with Consumer(channel, group=group, timeout=0) as consumer:
         with Producer("ready", capacity=4096) as ready:
             ready.put(b"")
         for message in consumer:
@@ -43,19 +43,19 @@ def read_all(group: str, lanes: int, count: int) -> None:
     assert dict(following) == dict.fromkeys(range(lanes), count)
 
 
-def test_eight_producers_and_four_groups(start: Start) -> None:
+def test_eight_producers_and_four_groups(any_channel: AnyChannel, start: Start) -> None:
     lanes, count = 8, 3000
     groups = ["a", "b", "c", "d"]
-    keeper = Producer("c", capacity=4096)
+    keeper = Producer(any_channel, capacity=4096)
     with Producer("ready", capacity=4096) as own, Consumer("ready") as ready:
         for group in groups:
-            start(read_all, group, lanes, count)
+            start(read_all, any_channel, group, lanes, count)
         for _ in groups:
             ready.get(timeout=30)
         own.close()
     all_are_here = Barrier("all are here", 5)
     for first in range(0, lanes, 2):  # two lanes in each of four processes
-        start(produce, first, 2, count, 9)
+        start(produce, any_channel, first, 2, count, 9)
     all_are_here.wait(50)
     all_are_here.close()
     keeper.close()

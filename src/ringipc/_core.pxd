@@ -86,6 +86,7 @@ cdef extern from "ringipc.h" nogil:
     int rip_remove_group(const char *, const char *, int32_t *)
     int rip_tidy(const char *)
     int rip_directory()
+    int rip_channel_fd()
 
 
 cdef extern from "channel.h" nogil:

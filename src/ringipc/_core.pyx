@@ -204,6 +204,11 @@ def directory():
     return rip_directory()
 
 
+def channel_fd():
+    """The descriptor of a new channel without a name, for the caller to close, or an error code."""
+    return rip_channel_fd()
+
+
 def remove_group(bytes channel, bytes group):
     """0, or an error code and the pid of a member."""
     cdef const char *name = channel
@@ -236,7 +241,9 @@ cdef class BaseProducer:
                 rip_producer_free(self.p)
 
     def __reduce__(self):
-        raise TypeError("a Producer cannot be pickled: give the other process the channel's name to make its own")
+        raise TypeError(
+            "a Producer cannot be pickled: give the other process the channel's name, or its Channel, to make its own"
+        )
 
     # ---- what a subclass finishes ----
 
@@ -779,7 +786,9 @@ cdef class BaseConsumer:
                 rip_consumer_free(self.c)
 
     def __reduce__(self):
-        raise TypeError("a Consumer cannot be pickled: give the other process the channel's name to make its own")
+        raise TypeError(
+            "a Consumer cannot be pickled: give the other process the channel's name, or its Channel, to make its own"
+        )
 
     # ---- what a subclass finishes ----
 

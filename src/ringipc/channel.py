@@ -16,6 +16,7 @@ _UNITS = {"": 1, "b": 1} | {
     for power, prefix in enumerate("kmgt", start=1)
     for unit, base in (("b", 1000), ("ib", 1024))
 }
+_DESCRIPTOR = re.compile(r"fd:[0-9]{1,9}")
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
@@ -38,9 +39,11 @@ def size_in_bytes(size: int | str) -> int:
 
 
 def checked_name(name: str, what: str = "channel") -> bytes:
-    """A name as the core takes it: one part of a path, or "~user/name"; a group's may be anything."""
+    """A name as the core takes it: one part of a path, "~user/name", or a channel's "fd:7"; a group's may be anything."""
     if not isinstance(name, str):
         raise TypeError(f"the {what}'s name must be a str, not {name!r}")
+    if what == "channel" and _DESCRIPTOR.fullmatch(name):
+        return name.encode()
     owner, slash, rest = name.partition("/")
     if what != "group" and owner.startswith("~") and slash:
         return b"~%d/" % _user(owner[1:], name) + _plain_name(rest, name, what)
@@ -61,10 +64,10 @@ def _plain_name(part: str, name: str, what: str) -> bytes:
         raise ValueError(
             f"the {what}'s name must have 1 to {most} bytes and no NUL, not {name[:80]!r} ({len(code)} bytes)"
         )
-    if what != "group" and (code.startswith((b".", b"~")) or b"/" in code):
+    if what != "group" and (code.startswith((b".", b"~", b"fd:")) or b"/" in code):
         raise ValueError(
-            f'the {what}\'s name {name!r} must have no "/" and no leading "." or "~", but in "~user/name" (what '
-            "another user shares); RINGIPC_DIR chooses the directory"
+            f'the {what}\'s name {name!r} must have no "/" and no leading ".", "~" or "fd:", but in "~user/name" (what '
+            'another user shares) and "fd:7" (a channel\'s descriptor); RINGIPC_DIR chooses the directory'
         )
     return code
 
@@ -90,10 +93,11 @@ def check_base() -> None:
         raise errors.SystemRefused(errno.ENOTDIR, "RINGIPC_DIR names no directory", base)
 
 
-def fail(code: int, name: str, detail: str = "") -> NoReturn:
-    """Raises what a negative errno of the core means for the channel of this name."""
+def fail(code: int, channel: object, detail: str = "") -> NoReturn:
+    """Raises what a negative errno of the core means for this channel, which is a name or a `Channel`."""
     number = -code
-    what = f"channel {name!r}"
+    name = str(channel)
+    what = f"channel {channel!r}"
     match number:
         case errno.ESHUTDOWN:
             raise errors.Closed(f"{what}: this {detail or 'handle'} is closed")

@@ -11,6 +11,7 @@ import numpy as np
 from . import aio, codec, errors, exits, pickled, record
 from . import channel as _channel
 from ._core import DURABLE, NEWEST, OBJECT, SHARED, BaseConsumer, own_methods
+from .look import Channel, code_of
 from .producer import WAITS, Wait
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Consumer(BaseConsumer):
     Parameters
     ----------
     channel
-        Its name. A producer makes it.
+        Its name: a producer makes it. Or a `Channel`.
     group
         At most 47 bytes. Every group sees every message.
     shared
@@ -105,7 +106,7 @@ class Consumer(BaseConsumer):
 
     def __init__(
         self,
-        channel: str,
+        channel: str | Channel,
         *,
         group: str = "default",
         shared: bool = False,
@@ -116,13 +117,12 @@ class Consumer(BaseConsumer):
         wait: Wait = "adaptive",
         timeout: float | None = None,
     ) -> None:
-        name = _channel.checked_name(channel)
         group_name = _channel.checked_name(group, "group")
         if wait not in WAITS or start not in STARTS:
             raise ValueError(
                 f'wait must be "spin", "adaptive" or "block", start "oldest" or "newest", not {wait!r} and {start!r}'
             )
-        _channel.check_base()
+        name = code_of(channel)
         self.channel = channel
         self.group = group
         self._pickle = pickle

@@ -1,12 +1,15 @@
-"""Looking at a channel, and removing it, without taking part."""
+"""Looking at a channel, and removing it, without taking part; and channels without a name."""
 
 import errno
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
 
 from . import channel as _channel
 from . import errors
-from ._core import DURABLE, SHARED, look, remove, remove_group
+from ._core import DURABLE, SHARED, channel_fd, look, remove, remove_group
 
 _STATES: dict[int, Literal["live", "ended", "dead"]] = {1: "live", 2: "ended", 3: "dead"}
 
@@ -55,23 +58,116 @@ class Group:
 
 
 class Channel:
-    """A channel as it looks from outside; `open` returns one. Every attribute is looked up anew.
+    """A channel as it looks from outside; or, without a name, one that is made here and is no file anywhere.
+
+    Every attribute is looked up anew. One without a name lives in memory alone, for as long as a `Channel`, a producer,
+    a consumer or a descriptor of it is left in some process; when they are gone, however, nothing is left behind. Give
+    it to `Producer` and `Consumer` in place of a name, and to other processes as an argument of theirs
+    (`multiprocessing`, with any start method), or its descriptor (`fileno`) in any other way. It cannot be truncated by
+    anybody. A descriptor to wait on (`Consumer.fileno`) that a process of another user or pid namespace should
+    make readable becomes so up to 0.6 s later.
+
+    Parameters
+    ----------
+    name
+        Of a channel that is there. None: a new one, without a name. "fd:7": the one without a name that descriptor 7 is
+        of, as `from_fd`.
 
     Raises
     ------
     ChannelNotFound
         It is not there, or not any more.
+    Closed
+        It has no name, and this has been closed.
+
+    Examples
+    --------
+    >>> import ringipc
+    >>> channel = ringipc.Channel()
+    >>> with ringipc.Producer(channel, capacity="1 MiB") as producer, ringipc.Consumer(channel) as consumer:
+    ...     producer.put(b"between us")
+    ...     consumer.get()
+    b'between us'
+    >>> channel.close()
     """
 
-    def __init__(self, name: str) -> None:
+    _fd = -1  # of one without a name, while it is open
+
+    def __init__(self, name: str | None = None) -> None:
         self.name = name
-        self._code = _channel.checked_name(name)
+        if name is None:
+            self._hold(channel_fd())
+            return
+        code = _channel.checked_name(name)
+        if code.startswith(b"fd:"):
+            self.name = None
+            self._hold(_dup(int(code[3:])))
         self._look()
+
+    @classmethod
+    def from_fd(cls, fd: int) -> Self:
+        """The channel without a name that a descriptor is of, which another process has passed on; it stays yours.
+
+        Raises
+        ------
+        Corrupt, Incompatible, SystemRefused
+            It is of something else.
+        """
+        return cls(f"fd:{fd}")
+
+    def _hold(self, fd: int) -> None:
+        if fd < 0:
+            _channel.fail(fd, self)
+        self._fd = fd
+
+    @property
+    def _code(self) -> bytes:
+        """As the core takes it."""
+        return _channel.checked_name(self.name) if self.name is not None else b"fd:%d" % self.fileno()
+
+    def fileno(self) -> int:
+        """The descriptor of one without a name: it is this object's, and stays the same until `close`.
+
+        Raises
+        ------
+        ValueError
+            The channel has a name: that is what to give to another process.
+        """
+        if self.name is not None:
+            raise ValueError(f"channel {self.name!r} has a name, and no descriptor: pass the name on")
+        if self._fd < 0:
+            raise errors.Closed(f"{self!r} is closed")
+        return self._fd
+
+    def close(self) -> None:
+        """Lets go of one without a name; who takes part in it is not disturbed. Closing again does nothing."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """To another process: by name, or where there is none as a descriptor that `multiprocessing` passes on."""
+        if self.name is not None:
+            return Channel, (self.name,)
+        from multiprocessing.reduction import DupFd
+
+        return _take_passed, (DupFd(self.fileno()),)
 
     def _look(self) -> tuple[list[tuple[int, int, int, int]], list[tuple[bytes, int, int]], list[tuple[int, int]]]:
         code, lanes, groups, members = look(self._code)
         if code < 0:
-            _channel.fail(code, self.name)
+            _channel.fail(code, self if self.name is None else self.name)
         return lanes, groups, members
 
     @property
@@ -101,7 +197,7 @@ class Channel:
         return [pid for pid, _ in self._look()[2]]
 
     def remove(self) -> None:
-        """Removes the channel with all the messages in it.
+        """Removes the channel with all the messages in it; one without a name can be used again.
 
         Raises
         ------
@@ -110,9 +206,9 @@ class Channel:
         """
         code, pid = remove(self._code)
         if code == -errno.EBUSY:
-            raise errors.ChannelBusy(f"channel {self.name!r}: pid {pid} takes part in it; it must close, or end, first")
+            raise errors.ChannelBusy(f"{self._called()}: pid {pid} takes part in it; it must close, or end, first")
         if code < 0:
-            _channel.fail(code, self.name)
+            _channel.fail(code, self if self.name is None else self.name)
 
     def remove_group(self, group: str) -> None:
         """Ends a group that has no members, a durable one for example: nothing is kept for it from then on.
@@ -126,15 +222,49 @@ class Channel:
         """
         code, pid = remove_group(self._code, _channel.checked_name(group, "group"))
         if code == -errno.EBUSY:
-            raise errors.GroupBusy(f"channel {self.name!r}: pid {pid} is a member of group {group!r}")
+            raise errors.GroupBusy(f"{self._called()}: pid {pid} is a member of group {group!r}")
         if code == -errno.ENOENT:
             self._look()  # it may be the channel that is not there
             raise KeyError(group)
         if code < 0:
-            _channel.fail(code, self.name)
+            _channel.fail(code, self if self.name is None else self.name)
+
+    def _called(self) -> str:
+        return f"channel {self.name!r}" if self.name is not None else f"channel {self!r}"
 
     def __repr__(self) -> str:
-        return f"<Channel {self.name!r}>"
+        if self.name is not None:
+            return f"<Channel {self.name!r}>"
+        return f"<Channel without a name, {f'descriptor {self._fd}' if self._fd >= 0 else 'closed'}>"
+
+
+class _Passed(Protocol):
+    def detach(self) -> int: ...
+
+
+def _dup(fd: int) -> int:
+    try:
+        return os.dup(fd)
+    except OSError as error:
+        return -(error.errno or errno.EBADF)
+
+
+def _take_passed(passed: _Passed) -> Channel:
+    fd = passed.detach()
+    try:
+        return Channel.from_fd(fd)
+    finally:
+        os.close(fd)
+
+
+def code_of(channel: str | Channel) -> bytes:
+    """What a user gives as a channel, as the core takes it."""
+    if isinstance(channel, Channel):
+        return channel._code
+    code = _channel.checked_name(channel)
+    if not code.startswith(b"fd:"):
+        _channel.check_base()
+    return code
 
 
 def open(name: str) -> Channel:

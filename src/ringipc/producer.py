@@ -13,6 +13,7 @@ import numpy.typing as npt
 from . import aio, codec, errors, exits, parts, pickled, record
 from . import channel as _channel
 from ._core import BaseProducer, own_methods
+from .look import Channel, code_of
 
 Wait = Literal["spin", "adaptive", "block"]
 Overflow = Literal["block", "drop-new", "drop-old"]
@@ -67,7 +68,7 @@ class Producer(BaseProducer):
     ----------
     channel
         Its name: no slash, no leading dot or tilde, at most 200 bytes; or "~user/name", a channel that another user has
-        made and shares.
+        made and shares. Or a `Channel`, one without a name for example.
     capacity
         Bytes for messages in flight, as a number or as text ("64 MiB"); the longest message is this long. All of it is
         allocated at once.
@@ -111,7 +112,7 @@ class Producer(BaseProducer):
 
     def __init__(
         self,
-        channel: str,
+        channel: str | Channel,
         *,
         capacity: int | str = "64 MiB",
         slots: int = 1024,
@@ -122,7 +123,6 @@ class Producer(BaseProducer):
         mode: int = 0o600,
         share_with: str | int | None = None,
     ) -> None:
-        name = _channel.checked_name(channel)
         if isinstance(groups, str):
             raise TypeError(f"groups must be a list of names, not the str {groups!r}")
         declared = [_channel.checked_name(group, "group") for group in groups]
@@ -134,7 +134,7 @@ class Producer(BaseProducer):
         if wait not in WAITS:
             raise ValueError(f'wait must be "spin", "adaptive" or "block", not {wait!r}')
         access = _channel.access(mode, share_with)
-        _channel.check_base()
+        name = code_of(channel)
         self.channel = channel
         self._pickle = pickle
         self._readiness = aio.Readiness()

@@ -77,6 +77,59 @@ static inline void scratch_end(void) {
     scratch[0] = '\0';
 }
 
+/* ---- a channel without a name: a program that defines NAMELESS has one where another has "c" ---- */
+
+#define MEMORY "fd:200" /* as a channel's name; each test has a new one under this number */
+#define MEMORY_FD 200
+
+#ifdef NAMELESS
+#define CHANNEL MEMORY
+#else
+#define CHANNEL "c"
+#endif
+
+static inline void memory_anew(void) {
+    int fd = rip_channel_fd();
+    CHECK(fd >= 0);
+    CHECK_IS(dup2(fd, MEMORY_FD), MEMORY_FD);
+    close(fd);
+}
+
+static inline uint64_t memory_end(void) {
+    uint64_t end;
+    return pread(MEMORY_FD, &end, sizeof end, offsetof(struct rip_control, used)) == sizeof end ? end : 0;
+}
+
+/* The extent after that at `at`, or the first one after 0; 0: there are no more. */
+static inline uint64_t memory_next(uint64_t at, uint64_t end, struct rip_identity *identity) {
+    at = at ? at + identity->size : sizeof(struct rip_control);
+    if (at >= end) {
+        return 0;
+    }
+    CHECK_IS(pread(MEMORY_FD, identity, sizeof *identity, (off_t)at), sizeof *identity);
+    CHECK(identity->size > 0);
+    return at;
+}
+
+static inline int memory_has(enum rip_file file, uint64_t a, uint64_t b) {
+    struct rip_identity identity = {0};
+    uint64_t end = memory_end(), at = memory_next(0, end, &identity);
+    while (at && (identity.file != (uint32_t)file || identity.of[0] != a || identity.of[1] != b)) {
+        at = memory_next(at, end, &identity);
+    }
+    return at != 0;
+}
+
+/* Nobody takes part in it, and there is nothing in it but one hole. */
+static inline int memory_is_over(void) {
+    struct rip_look look;
+    struct rip_identity first = {0};
+    CHECK_IS(rip_look(MEMORY, &look), 0);
+    uint64_t end = memory_end(), at = memory_next(0, end, &first);
+    return look.lanes + look.groups + look.members == 0 &&
+           (at == 0 || (first.file == RIP_FILE_REMOVED && at + first.size == end));
+}
+
 /* Runs a test in a directory of its own, which must be empty afterwards. The sentence says what holds if it passes. */
 static inline void run(const char *sentence, void (*test)(void)) {
     const char *only = getenv("ONLY"); /* a part of the sentence, to run one test by hand */
@@ -87,7 +140,13 @@ static inline void run(const char *sentence, void (*test)(void)) {
     printf("  %s", sentence);
     fflush(stdout); /* or each child would print it again */
     scratch_begin();
+#ifdef NAMELESS
+    memory_anew();
+#endif
     test();
+#ifdef NAMELESS
+    CHECK(memory_is_over());
+#endif
     scratch_end();
     printf(" (%.1f s)\n", (double)(rip_now() - start) * 1e-9);
 }
@@ -101,6 +160,21 @@ static inline const char *path_of(const char *channel, const char *file) {
 }
 
 static inline int exists(const char *channel, const char *file) { return access(path_of(channel, file), F_OK) == 0; }
+
+/* Is nothing left of CHANNEL? */
+static inline int is_over(void) { return strcmp(CHANNEL, MEMORY) == 0 ? memory_is_over() : !exists(CHANNEL, NULL); }
+
+static inline int has_lane(uint64_t id) {
+    char name[32];
+    snprintf(name, sizeof name, "lane-%llu", (unsigned long long)id);
+    return strcmp(CHANNEL, MEMORY) == 0 ? memory_has(RIP_FILE_LANE, id, 0) : exists(CHANNEL, name);
+}
+
+static inline int has_claims(uint64_t group, uint64_t lane) {
+    char name[64];
+    snprintf(name, sizeof name, "claims-%llu-%llu", (unsigned long long)group, (unsigned long long)lane);
+    return strcmp(CHANNEL, MEMORY) == 0 ? memory_has(RIP_FILE_CLAIMS, group, lane) : exists(CHANNEL, name);
+}
 
 /* ---- processes ---- */
 

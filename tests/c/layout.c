@@ -137,9 +137,9 @@ static void layout(void) {
         CHECK_IS(at64(file, 8), (uint64_t)(i ? RIP_FILE_LANE : RIP_FILE_CONTROL) << 32 | RIP_ABI);
         CHECK_IS(at64(file, 16), i ? lane_size() : 155648);
     }
-    CHECK_IS(at64("lane-0", 24), SLOTS);
-    CHECK_IS(at64("lane-0", 32), CAPACITY);
-    CHECK_IS(at64("lane-0", 40), 8192);
+    CHECK_IS(at64("lane-0", 40), SLOTS);
+    CHECK_IS(at64("lane-0", 48), CAPACITY);
+    CHECK_IS(at64("lane-0", 56), 8192);
     CHECK_IS(at64("lane-0", 128), 3); /* tail */
     CHECK_IS(at64("lane-0", 256), 0); /* head */
     for (uint64_t n = 0; n < 3; n++) {
@@ -189,7 +189,7 @@ static void damaged_control(void) {
         {16, 155648 + RIP_PAGE, -EBADMSG},
         {16, UINT64_MAX, -EBADMSG},
     };
-    static const uint64_t sizes[] = {0, 1, 23, 24, 4096, 155647, 155649};
+    static const uint64_t sizes[] = {0, 1, 39, 40, 4096, 155647, 155649};
     begin();
     make_bad();
     for (unsigned i = 0; i < sizeof damages / sizeof *damages; i++) {
@@ -223,25 +223,26 @@ static void damaged_lane(void) {
         {0, RIP_MAGIC + 1, -EBADMSG},
         {8, (uint64_t)RIP_FILE_LANE << 32 | (RIP_ABI + 1), -EPROTONOSUPPORT},
         {8, (uint64_t)RIP_FILE_CONTROL << 32 | RIP_ABI, -EBADMSG},
+        {24, 1, -EBADMSG}, /* another lane's */
         {16, size - 1, -EBADMSG},
         {16, size + RIP_PAGE, -EBADMSG},
         {16, UINT64_MAX, -EBADMSG},
-        {24, 0, -EBADMSG},
-        {24, 7, -EBADMSG},
-        {24, 2 * SLOTS * 128, -EBADMSG},
-        {24, 2 * RIP_MAX_SLOTS, -EBADMSG},
-        {24, UINT64_C(1) << 63, -EBADMSG},
-        {24, UINT64_MAX, -EBADMSG},
-        {32, 0, -EBADMSG},
-        {32, CAPACITY + 1, -EBADMSG},
-        {32, CAPACITY + RIP_PAGE, -EBADMSG},
-        {32, RIP_MAX_CAPACITY + RIP_PAGE, -EBADMSG},
-        {32, UINT64_MAX - RIP_PAGE + 1, -EBADMSG},
         {40, 0, -EBADMSG},
-        {40, 8192 + 64, -EBADMSG},
+        {40, 7, -EBADMSG},
+        {40, 2 * SLOTS * 128, -EBADMSG},
+        {40, 2 * RIP_MAX_SLOTS, -EBADMSG},
+        {40, UINT64_C(1) << 63, -EBADMSG},
         {40, UINT64_MAX, -EBADMSG},
+        {48, 0, -EBADMSG},
+        {48, CAPACITY + 1, -EBADMSG},
+        {48, CAPACITY + RIP_PAGE, -EBADMSG},
+        {48, RIP_MAX_CAPACITY + RIP_PAGE, -EBADMSG},
+        {48, UINT64_MAX - RIP_PAGE + 1, -EBADMSG},
+        {56, 0, -EBADMSG},
+        {56, 8192 + 64, -EBADMSG},
+        {56, UINT64_MAX, -EBADMSG},
     };
-    const uint64_t sizes[] = {0, 1, 23, 24, 100, 4095, 4096, 8192, size - RIP_PAGE, size - 1, size + 1};
+    const uint64_t sizes[] = {0, 1, 39, 40, 100, 4095, 4096, 8192, size - RIP_PAGE, size - 1, size + 1};
     begin();
     for (unsigned i = 0; i < sizeof damages / sizeof *damages; i++) {
         make_bad();
@@ -272,10 +273,10 @@ static void fails_to_attach(void) {
     begin();
     for (uint32_t start = RIP_OLDEST; start <= RIP_NEWEST; start++) {
         make_bad();
-        patch64("lane-0", 24, 7);
+        patch64("lane-0", 40, 7);
         CHECK_IS(try_consumer_at(start), -EBADMSG);
         CHECK_IS(try_consumer_at(start), -EBADMSG); /* it has left, so that the group is free */
-        patch64("lane-0", 24, SLOTS);
+        patch64("lane-0", 40, SLOTS);
         CHECK_IS(read_bad(&messages), -EOWNERDEAD);
         CHECK_IS(messages, 3);
     }
@@ -307,12 +308,12 @@ static void damaged_numbers(void) {
         {4096 + 32 + 8, CAPACITY - 63, -EBADMSG, 1},
         {4112, UINT64_MAX, -EOWNERDEAD, 3}, /* ticks */
         {4112, 0, -EOWNERDEAD, 3},
-        {48, UINT64_MAX, -EOWNERDEAD, 3}, /* clock and pid */
-        {48, 0, -EOWNERDEAD, 3},
-        {56, UINT64_MAX, -EOWNERDEAD, 3}, /* the moment on both clocks */
-        {56, 0, -EOWNERDEAD, 3},
-        {64, UINT64_MAX, -EOWNERDEAD, 3},
+        {64, UINT64_MAX, -EOWNERDEAD, 3}, /* clock and pid */
         {64, 0, -EOWNERDEAD, 3},
+        {72, UINT64_MAX, -EOWNERDEAD, 3}, /* the moment on both clocks */
+        {72, 0, -EOWNERDEAD, 3},
+        {80, UINT64_MAX, -EOWNERDEAD, 3},
+        {80, 0, -EOWNERDEAD, 3},
     };
     begin();
     for (unsigned i = 0; i < sizeof damages / sizeof *damages; i++) {

@@ -9,19 +9,34 @@
 
 /* ---- what others see ---- */
 
-#define FILES 8u
+#define FILES 12u
 
 struct view {
     const void *mapped[FILES]; /* control, lane-0, ...; NULL: not there */
+    uint64_t at[FILES];
     size_t size[FILES];
     unsigned char seen[FILES][offsetof(struct rip_control, cursors) + 4 * RIP_MAX_LANES * sizeof(struct rip_cursor)];
     int directory;
 };
 
-static const char *file_name(unsigned i) {
+/* The files of the channel, for reading: each is opened from offset *at on; -1 if there is none. */
+static int open_file(const char *channel, unsigned i, uint64_t *at) {
     static const char *const names[FILES] = {"control", "lane-0",     "lane-1",     "lane-2",
                                              "lane-3",  "claims-2-0", "claims-1-1", "claims-2-1"};
-    return names[i];
+    if (strcmp(channel, MEMORY) != 0) {
+        *at = 0;
+        return names[i] ? open(path_of(channel, names[i]), O_RDONLY | O_CLOEXEC) : -1;
+    }
+    struct rip_identity identity = {0};
+    uint64_t end = memory_end();
+    *at = 0;
+    for (unsigned k = 0; k < i; k++) {
+        *at = memory_next(*at, end, &identity);
+        if (*at == 0) {
+            return -1;
+        }
+    }
+    return dup(MEMORY_FD);
 }
 
 /* Maps what is there now: 1 if it is not what was there before. */
@@ -29,8 +44,9 @@ static int look_at_files(struct view *view, const char *channel) {
     int changed = view->directory != exists(channel, NULL);
     view->directory = exists(channel, NULL);
     for (unsigned i = 0; i < FILES; i++) {
-        int fd = open(path_of(channel, file_name(i)), O_RDONLY | O_CLOEXEC);
-        changed |= (fd >= 0) != (view->mapped[i] != NULL);
+        uint64_t at;
+        int fd = open_file(channel, i, &at);
+        changed |= (fd >= 0) != (view->mapped[i] != NULL) || (fd >= 0 && view->at[i] != at);
         if (view->mapped[i]) {
             munmap((void *)(uintptr_t)view->mapped[i], view->size[i]);
             view->mapped[i] = NULL;
@@ -41,7 +57,8 @@ static int look_at_files(struct view *view, const char *channel) {
             size_t most =
                 i ? 512 : sizeof view->seen[0]; /* a lane's header, the control file's tables and first cursors */
             view->size[i] = (size_t)st.st_size < most ? (size_t)st.st_size : most;
-            view->mapped[i] = mmap(NULL, view->size[i], PROT_READ, MAP_SHARED, fd, 0);
+            view->mapped[i] = mmap(NULL, view->size[i], PROT_READ, MAP_SHARED, fd, (off_t)at);
+            view->at[i] = at;
             CHECK(view->mapped[i] != MAP_FAILED);
             close(fd);
         }

@@ -52,7 +52,7 @@ static uint64_t deadline(void) { return next() % 8 ? 0 : rip_now() + 2000; }
 
 /* ---- the hostile process ---- */
 
-static char scratch[64], channel_dir[128], sync_dir[128];
+static char scratch[64], channel_dir[128], sync_dir[128], channel[32];
 static int anonymous = -1; /* of what has no name */
 
 struct region {
@@ -78,6 +78,21 @@ static const struct region regions[] = {
     {"claims-1-1", 24, 296},
     {"claims-2-0", 24, 296},
     {"claims-2-1", 0, 296},
+};
+
+static const struct region memory_regions[] = {
+    {"control", 128, 320},
+    {"control", 4096, 8 * 32},
+    {"control", 12288, 4 * 128},
+    {"control", 20480, 4 * 128},
+    {"control", 24576, 4 * 64},
+    {"extents", sizeof(struct rip_control), 288}, /* the first lane's head, and the beginning of other pages */
+    {"extents", sizeof(struct rip_control) + RIP_PAGE, 288},
+    {"extents", sizeof(struct rip_control) + 3 * RIP_PAGE, 288},
+    {"extents", sizeof(struct rip_control) + 4 * RIP_PAGE, 288},
+    {"extents", sizeof(struct rip_control) + 5 * RIP_PAGE, 288},
+    {"extents", sizeof(struct rip_control) + 6 * RIP_PAGE, 288},
+    {"extents", sizeof(struct rip_control), 24 * RIP_PAGE}, /* anywhere */
 };
 
 static const struct region sync_regions[] = {
@@ -115,8 +130,9 @@ static struct blow read_blow(void) {
                                       UINT64_C(1) << 31,
                                       RIP_MAX_SLOTS,
                                       RIP_MAX_CAPACITY};
-    const struct region *region =
-        of_sync ? &sync_regions[next() % COUNT(sync_regions)] : &regions[next() % COUNT(regions)];
+    const struct region *region = of_sync          ? &sync_regions[next() % COUNT(sync_regions)]
+                                  : anonymous >= 0 ? &memory_regions[next() % COUNT(memory_regions)]
+                                                   : &regions[next() % COUNT(regions)];
     struct blow blow = {.file = region->file, .how = next()};
     blow.width = 1u << (blow.how & 3);
     blow.at = region->at + next_bytes(region->span > 256 ? 3 : 1) % region->span / blow.width * blow.width;
@@ -128,7 +144,7 @@ static void strike(const struct blow *blow) {
     char path[192];
     uint64_t value = 0;
     snprintf(path, sizeof path, "%s/%s", of_sync ? sync_dir : channel_dir, blow->file);
-    int fd = of_sync && anonymous >= 0 ? anonymous : open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    int fd = anonymous >= 0 ? anonymous : open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) {
         return;
     }
@@ -304,7 +320,7 @@ static void open_producer(unsigned i) {
     static const enum rip_wait waits[] = {RIP_WAIT_BLOCK, RIP_WAIT_ADAPTIVE, RIP_WAIT_SPIN};
     if (!producers[i].p) {
         producers[i].reserved = NULL;
-        rip_producer_open("c", capacity, slots, overflow, waits[next() % 3], NULL, &producers[i].p);
+        rip_producer_open(channel, capacity, slots, overflow, waits[next() % 3], NULL, &producers[i].p);
     }
 }
 
@@ -326,7 +342,7 @@ static void open_consumer(unsigned i) {
     uint8_t what = next();
     if (!consumers[i]) {
         searches[i] = (struct rip_filter){.search = 0};
-        rip_consumer_open("c", groups[what >> 7], what & 7u, what & 8 ? RIP_WAIT_BLOCK : RIP_WAIT_ADAPTIVE,
+        rip_consumer_open(channel, groups[what >> 7], what & 7u, what & 8 ? RIP_WAIT_BLOCK : RIP_WAIT_ADAPTIVE,
                           &consumers[i], &holder);
     }
 }
@@ -462,7 +478,7 @@ static void look_on(void) {
     int32_t holder;
     switch (next() % 5) {
     case 0:
-        if (rip_look("c", &look) == 0) {
+        if (rip_look(channel, &look) == 0) {
             CHECK(look.lanes <= 64 && look.groups <= 32 && look.members <= 256);
             for (unsigned g = 0; g < look.groups; g++) {
                 CHECK(memchr(look.group[g].name, 0, sizeof look.group[g].name));
@@ -470,13 +486,13 @@ static void look_on(void) {
         }
         break;
     case 1:
-        rip_remove_group("c", groups[next() % 2], &holder);
+        rip_remove_group(channel, groups[next() % 2], &holder);
         break;
     case 2:
-        rip_tidy("c");
+        rip_tidy(channel);
         break;
     case 3:
-        rip_remove("c", &holder);
+        rip_remove(channel, &holder);
         break;
     default:
         for (unsigned i = 0; i < PRODUCERS; i++) {
@@ -497,6 +513,12 @@ static void with_a_channel(void) {
     overflow = (enum rip_overflow)(kind % 3);
     capacity = (1 + (kind >> 2) % 3) * RIP_PAGE;
     slots = UINT64_C(2) << (kind >> 4) % 3;
+    strcpy(channel, "c");
+    if (kind & 128) {
+        anonymous = rip_channel_fd();
+        CHECK(anonymous >= 0);
+        snprintf(channel, sizeof channel, "fd:%d", anonymous);
+    }
     open_producer(0);
     open_consumer(0);
     while (input < input_end) {
@@ -546,8 +568,12 @@ static void with_a_channel(void) {
         close_producer(i, 0);
     }
     int32_t holder;
-    int rc = rip_remove("c", &holder);
-    CHECK(struck || rc == 0 || rc == -ENOENT);
+    int rc = rip_remove(channel, &holder);
+    CHECK(struck || rc == 0 || (rc == -ENOENT && anonymous < 0));
+    if (anonymous >= 0) {
+        close(anonymous);
+        anonymous = -1;
+    }
 }
 
 /* ---- semaphores, locks, events, barriers ---- */

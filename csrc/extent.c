@@ -1,0 +1,147 @@
+#include "extent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct extent {
+    uint64_t at;
+    struct rip_identity identity;
+};
+
+static struct rip_control *control_of(const struct rip_place *place) { return place->segment.at; }
+
+/* Where the chain ends, or 0: no such place. */
+static uint64_t end_of(const struct rip_place *place) {
+    uint64_t end = ((const volatile struct rip_control *)control_of(place))->used; /* volatile: read once */
+    return end < sizeof(struct rip_control) || end > INT64_MAX || end % RIP_PAGE ? 0 : end;
+}
+
+static const struct extent before_all = {.at = 0, .identity.size = sizeof(struct rip_control)};
+
+/* Goes on to the next one: 1, 0 if there is none, or -EBADMSG. Every step goes on by a page at least, and none beyond the end. */
+static int step(const struct rip_place *place, struct extent *extent, uint64_t end) {
+    uint64_t at = extent->at + extent->identity.size;
+    if (at == end) {
+        return 0;
+    }
+    struct rip_identity *identity = &extent->identity;
+    extent->at = at;
+    if (at > end || pread(place->segment.fd, identity, sizeof *identity, (off_t)at) != sizeof *identity ||
+        identity->magic != RIP_MAGIC || identity->abi != RIP_ABI || identity->size == 0 || identity->size % RIP_PAGE ||
+        identity->size > end - at) {
+        return -EBADMSG;
+    }
+    return 1;
+}
+
+int rip_extents_check(const struct rip_place *place) {
+    struct extent extent = before_all;
+    uint64_t end = end_of(place);
+    int rc;
+    while ((rc = step(place, &extent, end)) == 1) {
+    }
+    return rc;
+}
+
+static int is(const struct extent *extent, uint32_t file, const uint64_t *of) {
+    const uint64_t *its = extent->identity.of;
+    return extent->identity.file == file && (!of || (its[0] == of[0] && its[1] == of[1]));
+}
+
+int rip_extent_find(const struct rip_place *place, uint32_t file, const uint64_t *of, uint64_t *offset,
+                    uint64_t *size) {
+    struct extent extent = before_all;
+    uint64_t end = end_of(place);
+    int rc;
+    while ((rc = step(place, &extent, end)) == 1) {
+        if (is(&extent, file, of)) {
+            *offset = extent.at;
+            *size = extent.identity.size;
+            return 0;
+        }
+    }
+    return rc ? rc : -ENOENT;
+}
+
+/* A memory file has no limit of its own: without this, asking for too much would end some process for want of memory. */
+static int is_there_memory(uint64_t size) {
+    unsigned long long available = UINT64_MAX / 1024;
+    FILE *file = fopen("/proc/meminfo", "re");
+    if (file) {
+        char line[128];
+        while (fgets(line, sizeof line, file) && sscanf(line, "MemAvailable: %llu", &available) != 1) {
+        }
+        fclose(file);
+    }
+    return size / 1024 <= available;
+}
+
+int rip_extent_begin(struct rip_place *place, uint64_t size, struct rip_segment *out) {
+    uint64_t at = end_of(place);
+    struct rip_identity identity = {
+        .magic = RIP_MAGIC, .abi = RIP_ABI, .file = RIP_FILE_BEGUN + place->member, .size = size};
+    if (at == 0) {
+        return -EBADMSG;
+    }
+    if (size > (uint64_t)INT64_MAX - at || !is_there_memory(size)) {
+        return -ENOSPC;
+    }
+    int rc = rip_allocate(place->segment.fd, at, RIP_PAGE);
+    if (rc == 0 && pwrite(place->segment.fd, &identity, sizeof identity, (off_t)at) != sizeof identity) {
+        rc = -errno;
+    }
+    if (rc != 0) {
+        return rc; /* what is there is nobody's, and is written over by the next one */
+    }
+    /* Not the description that holds our locks: the mapping would keep them. */
+    *out = (struct rip_segment){.size = size, .offset = at, .fd = rip_place_dup(place)};
+    if (out->fd < 0) {
+        return out->fd;
+    }
+    control_of(place)->used = at + size; /* last: now it is there, whoever is killed */
+    return 0;
+}
+
+/* Whoever is killed between the two has removed nothing, and the next one does it again. */
+static int remove_it(struct rip_place *place, struct extent *extent) {
+    const uint32_t removed = RIP_FILE_REMOVED;
+    uint64_t rest = extent->identity.size - RIP_PAGE;
+    if (rest > 0) {
+        fallocate(place->segment.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(extent->at + RIP_PAGE),
+                  (off_t)rest);
+    }
+    extent->identity.file = removed;
+    off_t word = (off_t)(extent->at + offsetof(struct rip_identity, file));
+    return pwrite(place->segment.fd, &removed, sizeof removed, word) == sizeof removed ? 0 : -errno;
+}
+
+/* Makes one of two removed ones that lie side by side. */
+static int join(struct rip_place *place, struct extent *first, const struct extent *second) {
+    uint64_t size = first->identity.size + second->identity.size;
+    off_t word = (off_t)(first->at + offsetof(struct rip_identity, size));
+    if (pwrite(place->segment.fd, &size, sizeof size, word) != sizeof size) {
+        return -errno;
+    }
+    first->identity.size = size;
+    return 0;
+}
+
+void rip_extent_remove(struct rip_place *place, uint32_t file, const uint64_t *of) {
+    struct extent extent = before_all, last = before_all;
+    uint64_t end = end_of(place);
+    while (step(place, &extent, end) == 1) {
+        if (is(&extent, file, of) && remove_it(place, &extent) != 0) {
+            return;
+        }
+        if (extent.identity.file == RIP_FILE_REMOVED && last.identity.file == RIP_FILE_REMOVED) {
+            if (join(place, &last, &extent) != 0) {
+                return;
+            }
+            extent = last;
+        }
+        last = extent;
+    }
+}

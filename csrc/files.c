@@ -1,0 +1,120 @@
+#include "files.h"
+#include "extent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int has_directory(const struct rip_place *place) { return place->dir >= 0; }
+
+static void name_of(struct rip_which which, char out[64]) {
+    if (which.file == RIP_FILE_LANE) {
+        snprintf(out, 64, "lane-%llu", (unsigned long long)which.of[0]);
+    } else {
+        snprintf(out, 64, "claims-%llu-%llu", (unsigned long long)which.of[0], (unsigned long long)which.of[1]);
+    }
+}
+
+int rip_file_begin(struct rip_place *place, uint64_t size, struct rip_segment *out) {
+    *out = (struct rip_segment){.fd = -1};
+    return has_directory(place) ? rip_segment_begin(place->dir, size, place->mode, out)
+                                : rip_extent_begin(place, size, out);
+}
+
+int rip_file_fill(struct rip_segment *segment) {
+    int rc = rip_segment_fill(segment);
+    if (rc == 0 && segment->offset == 0) { /* an extent has it already */
+        *(struct rip_identity *)segment->at =
+            (struct rip_identity){.magic = RIP_MAGIC, .abi = RIP_ABI, .file = RIP_FILE_BEGUN, .size = segment->size};
+    }
+    return rc;
+}
+
+int rip_file_name(struct rip_place *place, struct rip_which which, struct rip_segment *segment) {
+    struct rip_identity *identity = segment->at;
+    identity->of[0] = which.of[0];
+    identity->of[1] = which.of[1];
+    atomic_signal_fence(memory_order_seq_cst); /* a kill in between leaves it begun */
+    identity->file = (uint32_t)which.file;
+    if (!has_directory(place)) {
+        return 0;
+    }
+    char name[64];
+    name_of(which, name);
+    return rip_segment_name(place->dir, segment, name);
+}
+
+/* An extent, through a description without our locks, which its mapping would keep. */
+static int open_extent(const struct rip_place *place, struct rip_which which, int write, struct rip_segment *out) {
+    struct stat st;
+    int rc = rip_extent_find(place, (uint32_t)which.file, which.of, &out->offset, &out->size);
+    if (rc != 0) {
+        return rc;
+    }
+    out->fd = rip_place_dup(place);
+    if (out->fd < 0) {
+        return out->fd;
+    }
+    if (fstat(out->fd, &st) != 0 || out->offset + out->size > (uint64_t)st.st_size) {
+        return -EBADMSG;
+    }
+    return rip_segment_map(out, write);
+}
+
+static int open_named(const struct rip_place *place, struct rip_which which, int write, struct rip_segment *out) {
+    char name[64];
+    name_of(which, name);
+    int rc = rip_segment_open(place->dir, name, which.file, write, out);
+    if (rc == 0) {
+        const volatile struct rip_identity *identity = out->at;
+        rc = identity->of[0] == which.of[0] && identity->of[1] == which.of[1] ? 0 : -EBADMSG;
+    }
+    return rc;
+}
+
+int rip_file_open(const struct rip_place *place, struct rip_which which, int write, struct rip_segment *out) {
+    *out = (struct rip_segment){.fd = -1};
+    int rc = has_directory(place) ? open_named(place, which, write, out) : open_extent(place, which, write, out);
+    if (rc != 0) {
+        rip_segment_close(out);
+    }
+    return rc;
+}
+
+int rip_file_read(const struct rip_place *place, struct rip_which which, size_t offset, uint64_t *word) {
+    uint64_t at = 0, size;
+    char name[64];
+    int fd = place->segment.fd, rc = 0;
+    if (has_directory(place)) {
+        name_of(which, name);
+        fd = openat(place->dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        rc = fd < 0 ? -errno : 0;
+    } else {
+        rc = rip_extent_find(place, (uint32_t)which.file, which.of, &at, &size);
+    }
+    if (rc == 0 && pread(fd, word, sizeof *word, (off_t)(at + offset)) != sizeof *word) {
+        rc = -EBADMSG;
+    }
+    if (has_directory(place) && fd >= 0) {
+        close(fd);
+    }
+    return rc;
+}
+
+void rip_file_remove(struct rip_place *place, struct rip_which which) {
+    if (has_directory(place)) {
+        char name[64];
+        name_of(which, name);
+        unlinkat(place->dir, name, 0);
+    } else {
+        rip_extent_remove(place, (uint32_t)which.file, which.of);
+    }
+}
+
+void rip_files_drop(struct rip_place *place, uint32_t member) {
+    if (!has_directory(place)) { /* else they have gone with their descriptors */
+        rip_extent_remove(place, RIP_FILE_BEGUN + member, NULL);
+    }
+}

@@ -1,0 +1,30 @@
+/* The files of a place, other than control: in its directory, each under a name, or, where the place has none, extents of its one file.
+ * Nobody above knows the difference. */
+#ifndef RIP_FILES_H
+#define RIP_FILES_H
+
+#include "place.h"
+
+/* Which one it is: its identity says so, and its name. */
+struct rip_which {
+    enum rip_file file;
+    uint64_t of[2];
+};
+
+static inline struct rip_which rip_lane_file(uint64_t id) { return (struct rip_which){RIP_FILE_LANE, {id, 0}}; }
+
+/* A file is made in three steps. begin (the lock must be held): it has a size. fill: all of it is allocated, zero, and mapped for writing.
+ * name (the lock must be held): others find it. *out is to be closed, whatever happens; what has no name goes with our member, or with
+ * rip_files_drop. */
+int rip_file_begin(struct rip_place *place, uint64_t size, struct rip_segment *out);
+int rip_file_fill(struct rip_segment *segment);
+int rip_file_name(struct rip_place *place, struct rip_which which, struct rip_segment *segment);
+
+/* Maps it: 0, or -ENOENT. write: 1 for writing too. */
+int rip_file_open(const struct rip_place *place, struct rip_which which, int write, struct rip_segment *out);
+/* Reads a word of it, as it is just now; -EBADMSG if it is too short. */
+int rip_file_read(const struct rip_place *place, struct rip_which which, size_t offset, uint64_t *word);
+void rip_file_remove(struct rip_place *place, struct rip_which which); /* the lock must be held */
+void rip_files_drop(struct rip_place *place, uint32_t member); /* what a member has begun; the lock must be held */
+
+#endif

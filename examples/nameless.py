@@ -1,0 +1,23 @@
+"""A channel without a name, given to a process as its argument. Whatever happens, no file is left behind."""
+
+import multiprocessing
+
+import numpy as np
+
+import ringipc
+
+
+def sender(channel: ringipc.Channel) -> None:
+    with ringipc.Producer(channel, capacity="8 MiB") as producer:
+        for k in range(3):
+            producer.put(np.full((2, 2), k, dtype="f4"))
+
+
+if __name__ == "__main__":
+    channel = ringipc.Channel()
+    process = multiprocessing.get_context("spawn").Process(target=sender, args=(channel,))
+    process.start()
+    with ringipc.Consumer(channel) as consumer:
+        for message in consumer:
+            print(message)
+    process.join()

@@ -1,0 +1,450 @@
+/* A channel without a name: what its one file forbids, what it costs, and what happens when something else lies in it. */
+#define NAMELESS
+#include "check.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+static int try_consumer(const char *channel) {
+    struct rip_consumer *c = NULL;
+    int32_t holder;
+    int rc = rip_consumer_open(channel, "g", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder);
+    if (rc == 0) {
+        close_consumer(c);
+    }
+    return rc;
+}
+
+static int try_producer(const char *channel, uint64_t capacity) {
+    struct rip_producer *p = NULL;
+    int rc = rip_producer_open(channel, capacity, 4, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p);
+    if (rc == 0) {
+        close_producer(p);
+    }
+    return rc;
+}
+
+static uint64_t memory_of(int fd) {
+    struct stat st;
+    CHECK_IS(fstat(fd, &st), 0);
+    return (uint64_t)st.st_blocks * 512;
+}
+
+static unsigned extents(void) {
+    struct rip_identity identity = {0};
+    unsigned count = 0;
+    uint64_t end = memory_end();
+    for (uint64_t at = memory_next(0, end, &identity); at; at = memory_next(at, end, &identity)) {
+        count++;
+    }
+    return count;
+}
+
+/* ---- the file ---- */
+
+static void sealed(void) {
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4);
+    struct stat st;
+    CHECK_IS(put_number(p, 1, 0), 0);
+    CHECK_IS(fstat(MEMORY_FD, &st), 0);
+    const off_t sizes[] = {0, RIP_PAGE, (off_t)sizeof(struct rip_control), st.st_size - 1};
+    for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        errno = 0;
+        CHECK_IS(ftruncate(MEMORY_FD, sizes[i]), -1);
+        CHECK_IS(errno, EPERM);
+    }
+    errno = 0;
+    CHECK_IS(fcntl(MEMORY_FD, F_ADD_SEALS, F_SEAL_WRITE), -1); /* nor can others be kept from attaching */
+    CHECK_IS(errno, EPERM);
+    CHECK_IS(fcntl(MEMORY_FD, F_GETFD), 0);
+    int made = rip_channel_fd();
+    CHECK_IS(fcntl(made, F_GETFD), FD_CLOEXEC);
+    close(made);
+    struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    CHECK_IS(get_number(c, 0), 1);
+    close_producer(p);
+    close_consumer(c);
+}
+
+/* Each extent begins behind the one before, and says what it is. */
+static void layout(void) {
+    struct rip_producer *p = open_producer(CHANNEL, 2 * RIP_PAGE, 8);
+    struct rip_consumer *c = NULL;
+    struct rip_identity identity = {0};
+    int32_t holder;
+    CHECK_IS(rip_consumer_open(CHANNEL, "g", RIP_SHARED, RIP_WAIT_BLOCK, &c, &holder), 0);
+    uint64_t end = memory_end(), at = memory_next(0, end, &identity);
+    CHECK_IS(at, 155648);
+    CHECK_IS(identity.file, RIP_FILE_LANE);
+    CHECK_IS(identity.size, rip_lane_size(8, 2 * RIP_PAGE));
+    CHECK(identity.of[0] == 0 && identity.of[1] == 0);
+    at = memory_next(at, end, &identity);
+    CHECK_IS(at, 155648 + rip_lane_size(8, 2 * RIP_PAGE));
+    CHECK_IS(identity.file, RIP_FILE_CLAIMS);
+    CHECK(identity.of[0] == 1 && identity.of[1] == 0);
+    CHECK_IS(memory_next(at, end, &identity), 0);
+    CHECK_IS(memory_of(MEMORY_FD), end); /* allocated, all of it */
+    close_producer(p);
+    close_consumer(c);
+}
+
+static void no_channels(void) {
+    static const char *const names[] = {"fd:", "fd:x", "fd:-1", "fd: 1", "fd:200x", "fd:99999999999"};
+    char name[32];
+    struct rip_sync *s = NULL;
+    for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
+        CHECK_IS(try_consumer(names[i]), -EINVAL);
+        CHECK_IS(try_producer(names[i], RIP_PAGE), -EINVAL);
+    }
+    CHECK_IS(try_consumer("fd:201"), -EBADF);
+    CHECK_IS(rip_sync_open(NULL, -1, RIP_EVENT, -1, 0, RIP_WAIT_BLOCK, &s), 0);
+    snprintf(name, sizeof name, "fd:%d", rip_sync_fd(s));
+    CHECK_IS(try_consumer(name), -EPROTOTYPE);
+    rip_sync_close(s);
+    rip_sync_free(s);
+    /* one that can be made shorter, though all is right in it */
+    int loose = memfd_create("loose", MFD_CLOEXEC);
+    static unsigned char control[sizeof(struct rip_control)];
+    CHECK_IS(pread(MEMORY_FD, control, sizeof control, 0), sizeof control);
+    CHECK_IS(write(loose, control, sizeof control), sizeof control);
+    snprintf(name, sizeof name, "fd:%d", loose);
+    CHECK_IS(try_consumer(name), -EBADMSG);
+    CHECK_IS(try_producer(name, RIP_PAGE), -EBADMSG);
+    close(loose);
+    struct rip_producer *p = open_producer("named", RIP_PAGE, 4);
+    snprintf(name, sizeof name, "fd:%d", p->ch.place.segment.fd);
+    CHECK_IS(try_consumer(name), -EBADMSG);
+    close_producer(p);
+    CHECK_IS(fcntl(MEMORY_FD, F_GETFD), 0); /* it stays the caller's */
+}
+
+/* ---- memory ---- */
+
+#define LIVES 500u
+
+/* A page is kept of each extent that has been, and the chain stays short. */
+static void come_and_go(void) {
+    struct rip_consumer *c = NULL;
+    int32_t holder;
+    struct rip_producer *stays = open_producer(CHANNEL, RIP_PAGE, 4);
+    CHECK_IS(rip_consumer_open(CHANNEL, "work", RIP_SHARED, RIP_WAIT_BLOCK, &c, &holder), 0);
+    uint64_t before = memory_of(MEMORY_FD), lane = 0;
+    for (uint64_t n = 0; n < LIVES; n++) {
+        struct rip_producer *p = NULL;
+        CHECK_IS(rip_producer_open(CHANNEL, 64 * RIP_PAGE, 4, RIP_DROP_OLD, RIP_WAIT_BLOCK, NULL, &p), 0);
+        lane = p->segment.size;
+        CHECK_IS(put_number(p, n, 0), 0);
+        close_producer(p);
+        CHECK_IS(get_number(c, 0), n);
+        CHECK(extents() <= 8);
+    }
+    CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
+    CHECK(memory_of(MEMORY_FD) <= before + 2 * LIVES * RIP_PAGE + 2 * lane);
+    before = memory_of(MEMORY_FD);
+    for (unsigned n = 0; n < LIVES; n++) { /* groups, while a lane stays */
+        struct rip_consumer *other = NULL;
+        CHECK_IS(rip_consumer_open(CHANNEL, "other", RIP_SHARED, RIP_WAIT_BLOCK, &other, &holder), 0);
+        close_consumer(other);
+        CHECK(extents() <= 8);
+    }
+    CHECK(memory_of(MEMORY_FD) <= before + LIVES * RIP_PAGE);
+    close_producer(stays);
+    close_consumer(c);
+}
+
+static void no_memory(void) {
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4);
+    struct rlimit unlimited, limit;
+    uint64_t before = memory_of(MEMORY_FD);
+    CHECK_IS(try_producer(CHANNEL, RIP_MAX_CAPACITY), -ENOSPC);
+    CHECK_IS(memory_of(MEMORY_FD), before);
+    CHECK_IS(getrlimit(RLIMIT_FSIZE, &unlimited), 0);
+    signal(SIGXFSZ, SIG_IGN);
+    for (uint64_t more = 0; more < 4; more++) { /* it fails at its first page, and behind it */
+        limit = (struct rlimit){memory_end() + more * RIP_PAGE, unlimited.rlim_max};
+        CHECK_IS(setrlimit(RLIMIT_FSIZE, &limit), 0);
+        int rc = try_producer(CHANNEL, 64 * RIP_PAGE);
+        CHECK_IS(setrlimit(RLIMIT_FSIZE, &unlimited), 0);
+        CHECK_IS(rc, -EFBIG);
+        CHECK(extents() <= 2); /* what it had begun is gone */
+        CHECK(memory_of(MEMORY_FD) <= before + more * RIP_PAGE);
+    }
+    CHECK_IS(put_number(p, 1, 0), 0);
+    CHECK_IS(try_producer(CHANNEL, RIP_PAGE), 0);
+    struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    CHECK_IS(get_number(c, 0), 1);
+    close_producer(p);
+    close_consumer(c);
+}
+
+/* ---- its end ---- */
+
+static void as_new(void) {
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4);
+    struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    int32_t holder;
+    CHECK_IS(put_number(p, 1, 0), 0);
+    CHECK_IS(rip_remove(CHANNEL, &holder), -EBUSY);
+    CHECK_IS(holder, getpid());
+    close_producer(p);
+    close_consumer(c); /* it has not read all */
+    CHECK(is_over());
+    c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    CHECK_IS(get_nothing(c, 0), -ETIMEDOUT); /* this stream has not begun, rather than ended */
+    p = open_producer(CHANNEL, RIP_PAGE, 4);
+    CHECK_IS(put_number(p, 2, 0), 0);
+    CHECK_IS(get_number(c, 0), 2);
+    close_consumer(c);
+    close_producer(p);
+    c = NULL;
+    p = open_producer(CHANNEL, RIP_PAGE, 4);
+    CHECK_IS(rip_consumer_open(CHANNEL, "g", RIP_DURABLE, RIP_WAIT_BLOCK, &c, &holder), 0);
+    close_consumer(c);
+    CHECK_IS(put_number(p, 3, 0), 0);
+    close_producer(p);
+    CHECK(!is_over());
+    CHECK_IS(rip_tidy(CHANNEL), 0);
+    CHECK(!is_over());
+    CHECK_IS(rip_remove(CHANNEL, &holder), 0); /* with the message that waits, and the group */
+    CHECK(is_over());
+    CHECK_IS(try_consumer(CHANNEL), 0);
+}
+
+/* ---- the bell ---- */
+
+static int puts_later(void *argument) {
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4);
+    nap(*(uint64_t *)argument);
+    CHECK_IS(put_number(p, 1, 0), 0);
+    close_producer(p);
+    return 0;
+}
+
+static int is_readable(int fd, int ms) {
+    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+    return poll(&poll_fd, 1, ms) == 1;
+}
+
+static void rings(void) {
+    uint64_t late = 100 * MS;
+    struct rip_producer *keeper = open_producer(CHANNEL, RIP_PAGE, 4);
+    struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    pid_t child = spawn(puts_later, &late);
+    int fd = rip_consumer_fd(c);
+    CHECK(fd >= 0);
+    CHECK(!is_readable(fd, 0));
+    struct rip_message message;
+    do {                             /* its producer comes first */
+        CHECK(is_readable(fd, 400)); /* before the time at which it looks by itself */
+        rip_consumer_settle(c);
+    } while (rip_peek(c, &message) != 1);
+    CHECK_IS(get_number(c, 0), 1);
+    expect_success(child);
+    close_producer(keeper);
+    close_consumer(c);
+}
+
+/* The number that the entry names is another descriptor now, as if the process were another one. */
+static void rings_nothing_else(void) {
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 64);
+    struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    CHECK(rip_consumer_fd(c) >= 0);
+    _Atomic uint32_t *bell = &c->ch.control->members[c->ch.place.member].bell;
+    int number = (int)(atomic_load_explicit(bell, memory_order_relaxed) >> RIP_BELL_FD_SHIFT), ends[2], pair[2];
+    CHECK_IS(pipe2(ends, O_CLOEXEC), 0);
+    CHECK_IS(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    int kept = dup(number), file = memfd_create("other", MFD_CLOEXEC);
+    const int others[] = {ends[1], pair[1], file};
+    for (unsigned i = 0; i < 3; i++) {
+        CHECK_IS(dup2(others[i], number), number);
+        atomic_fetch_or_explicit(bell, RIP_BELL_WANTED, memory_order_relaxed);
+        rip_bell_ring(&p->ch, c->ch.place.member);
+        CHECK(!(atomic_load_explicit(bell, memory_order_relaxed) & RIP_BELL_WANTED)); /* it has tried */
+    }
+    CHECK(!is_readable(ends[0], 0) && !is_readable(pair[0], 0));
+    CHECK_IS(lseek(file, 0, SEEK_END), 0);
+    CHECK_IS(dup2(kept, number), number);
+    atomic_fetch_or_explicit(bell, RIP_BELL_WANTED, memory_order_relaxed);
+    rip_bell_ring(&p->ch, c->ch.place.member);
+    CHECK(is_readable(number, 0)); /* and now it is the one */
+    const int all[] = {ends[0], ends[1], pair[0], pair[1], kept, file};
+    for (unsigned i = 0; i < 6; i++) {
+        close(all[i]);
+    }
+    close_producer(p);
+    close_consumer(c);
+}
+
+/* ---- damage ---- */
+
+#define SLOTS 8u
+#define CAPACITY (2 * RIP_PAGE)
+
+static unsigned char copied[1 << 18];
+static size_t size_of_copy;
+
+/* A channel as it is when all have died that were in it: a lane with three messages, and a group's claims. */
+static void make_copied(void) {
+    struct rip_producer *p = open_producer(CHANNEL, CAPACITY, SLOTS);
+    struct rip_consumer *c = NULL;
+    int32_t holder;
+    CHECK_IS(rip_consumer_open(CHANNEL, "g", RIP_SHARED | RIP_DURABLE, RIP_WAIT_BLOCK, &c, &holder), 0);
+    for (uint64_t n = 0; n < 3; n++) {
+        CHECK_IS(put_number(p, n, 0), 0);
+    }
+    size_of_copy = (size_t)memory_end();
+    CHECK(size_of_copy <= sizeof copied);
+    CHECK_IS(pread(MEMORY_FD, copied, size_of_copy, 0), size_of_copy);
+    close_producer(p);
+    CHECK_IS(rip_consumer_close(c), 0);
+    rip_consumer_free(c);
+    CHECK_IS(rip_remove(CHANNEL, &holder), 0);
+}
+
+static void copy_anew(void) {
+    memory_anew();
+    CHECK_IS(pwrite(MEMORY_FD, copied, size_of_copy, 0), size_of_copy);
+}
+
+static void patch(uint64_t offset, uint64_t value, size_t size) {
+    CHECK_IS(pwrite(MEMORY_FD, &value, size, (off_t)offset), size);
+}
+
+static int read_all(uint64_t *messages) {
+    struct rip_consumer *c = NULL;
+    struct rip_message message;
+    int32_t holder;
+    *messages = 0;
+    int rc = rip_consumer_open(CHANNEL, "g", RIP_SHARED, RIP_WAIT_BLOCK, &c, &holder);
+    if (rc != 0) {
+        return rc;
+    }
+    while ((rc = get(c, &message, 0)) == 1) {
+        rip_release(c, &message);
+        ++*messages;
+    }
+    close_consumer(c);
+    return rc;
+}
+
+static void damaged_chain(void) {
+    const uint64_t lane = sizeof(struct rip_control), size = rip_lane_size(SLOTS, CAPACITY), claims = lane + size;
+    const uint64_t used = offsetof(struct rip_control, used), end = claims + RIP_PAGE;
+    const struct {
+        uint64_t offset, value;
+        int rc;
+        uint64_t messages;
+    } damages[] = {
+        {used, end, -EOWNERDEAD, 3}, /* as it was */
+        {used, 0, -EBADMSG, 0},
+        {used, lane - RIP_PAGE, -EBADMSG, 0},
+        {used, end + 1, -EBADMSG, 0},
+        {used, end + RIP_PAGE, -EBADMSG, 0},
+        {used, UINT64_C(1) << 62, -EBADMSG, 0},
+        {used, UINT64_MAX - RIP_PAGE + 1, -EBADMSG, 0},
+        {used, claims, -EOWNERDEAD, 3},                         /* the claims are none of it: others are made */
+        {used, lane + RIP_PAGE, -EBADMSG, 0},                   /* in the middle of the lane */
+        {lane, 0, -EBADMSG, 0},                                 /* magic */
+        {lane + 8, (uint64_t)RIP_FILE_LANE << 32, -EBADMSG, 0}, /* ABI */
+        {lane + 16, 0, -EBADMSG, 0},                            /* size */
+        {lane + 16, 1, -EBADMSG, 0},
+        {lane + 16, size - 1, -EBADMSG, 0},
+        {lane + 16, size - RIP_PAGE, -EBADMSG, 0},
+        {lane + 16, size + RIP_PAGE, -EBADMSG, 0}, /* over the claims */
+        {lane + 16, size + 2 * RIP_PAGE, -EBADMSG, 0},
+        {lane + 16, UINT64_MAX - RIP_PAGE + 1, -EBADMSG, 0},
+        {lane + 16, 0 - lane, -EBADMSG, 0},  /* back to the beginning */
+        {lane + 40, 2 * SLOTS, -EBADMSG, 0}, /* more slots than fit */
+        {claims, 0, -EBADMSG, 0},
+        {claims + 16, 0, -EBADMSG, 0},
+        {claims + 40, 2 * SLOTS, -EBADMSG, 0},
+        {claims + 24, 7, -EOWNERDEAD, 3}, /* another group's */
+    };
+    make_copied();
+    for (unsigned i = 0; i < sizeof damages / sizeof *damages; i++) {
+        uint64_t messages;
+        copy_anew();
+        patch(damages[i].offset, damages[i].value, 8);
+        alarm(5);
+        CHECK_IS(read_all(&messages), damages[i].rc);
+        CHECK_IS(messages, damages[i].messages);
+        int rc = try_producer(CHANNEL, RIP_PAGE);
+        CHECK(rc == 0 || rc == -EBADMSG);
+        alarm(0);
+    }
+    memory_anew();
+}
+
+/* What is longer in the table than in the file is not mapped: there would be a SIGBUS. */
+static void beyond_the_file(void) {
+    const uint64_t lane = sizeof(struct rip_control);
+    uint64_t messages;
+    make_copied();
+    memory_anew();
+    CHECK_IS(pwrite(MEMORY_FD, copied, lane + RIP_PAGE, 0), lane + RIP_PAGE);
+    patch(offsetof(struct rip_control, used), lane + rip_lane_size(SLOTS, CAPACITY), 8);
+    CHECK_IS(read_all(&messages), -EBADMSG);
+    memory_anew();
+}
+
+static void random_damage(void) {
+    make_copied();
+    for (uint64_t seed = 1; seed <= 1500; seed++) {
+        static const uint64_t values[] = {0, 1, 5, 8, RIP_PAGE, UINT32_MAX, UINT64_MAX, UINT64_C(1) << 63};
+        struct random r = {seed};
+        struct rip_consumer *c = NULL;
+        struct rip_producer *p = NULL;
+        struct rip_message message;
+        int32_t holder;
+        copy_anew();
+        for (uint64_t n = 1 + random_below(&r, 6); n > 0; n--) {
+            uint64_t what = random_below(&r, 5), value = random_next(&r);
+            uint64_t lane = sizeof(struct rip_control), claims = lane + rip_lane_size(SLOTS, CAPACITY);
+            uint64_t offset = what == 0   ? 128 + random_below(&r, 64)
+                              : what == 1 ? lane + random_below(&r, 96)
+                              : what == 2 ? claims + random_below(&r, 400)
+                              : what == 3 ? 4096 + random_below(&r, 128)
+                                          : 12288 + random_below(&r, 256);
+            value = random_below(&r, 2) ? values[random_below(&r, 8)] : value;
+            value = random_below(&r, 3) == 0 ? random_below(&r, 80) * RIP_PAGE : value;
+            patch(offset, value, 1u << random_below(&r, 4));
+        }
+        alarm(5);
+        if (rip_consumer_open(CHANNEL, "g", seed % 2 ? RIP_SHARED : RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder) == 0) {
+            for (unsigned i = 0; i < 10 && rip_get(c, &message, 0) == 1; i++) {
+                CHECK((uint64_t)(message.data - message.lane->payloads) <= message.lane->capacity - message.length);
+                rip_release(c, &message);
+            }
+        }
+        enum rip_overflow overflow = seed % 3 ? RIP_BLOCK : RIP_DROP_OLD;
+        if (rip_producer_open(CHANNEL, CAPACITY, SLOTS, overflow, RIP_WAIT_BLOCK, NULL, &p) == 0) {
+            for (uint64_t i = 0; i < 20; i++) {
+                rip_put(p, &i, sizeof i, 0, RIP_BYTES, 0);
+            }
+            rip_producer_close(p);
+            rip_producer_free(p);
+        }
+        if (c) {
+            rip_consumer_close(c);
+            rip_consumer_free(c);
+        }
+        rip_remove(CHANNEL, &holder);
+        alarm(0);
+    }
+    memory_anew();
+}
+
+int main(void) {
+    run("nobody can make it shorter, or keep others from writing", sealed);
+    run("it is the control file, and an extent for each lane and each group's claims", layout);
+    run("a descriptor of something else is refused", no_channels);
+    run("producers and groups that come and go leave a page each, and a chain that stays short", come_and_go);
+    run("more memory than there is is refused at once, and what was begun goes", no_memory);
+    run("when the last one has gone it is as new", as_new);
+    run("a descriptor to wait on is rung by another process", rings);
+    run("nothing is written into what has taken the place of a bell", rings_nothing_else);
+    run("a chain that is none is refused", damaged_chain);
+    run("what lies beyond the end of the file is not mapped", beyond_the_file);
+    run("no damage crashes or hangs anybody", random_damage);
+    return 0;
+}

@@ -6,8 +6,10 @@ import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-FLOOR = {f"csrc/{name}.c" for name in ("place", "segment", "wait_linux")}  # what both modules stand on
+FLOOR = {f"csrc/{name}.c" for name in ("place", "segment", "wait_linux")}  # what all modules stand on
 SYNC = {f"csrc/{name}.c" for name in ("sync", "semaphore", "event", "barrier")}
+LINKS = {f"csrc/{name}.c" for name in ("pump", "stream")}
+RINGS = set(glob("csrc/*.c")) - SYNC - LINKS
 
 
 def skin(name: str, core: set[str]) -> Extension:
@@ -25,7 +27,7 @@ def skin(name: str, core: set[str]) -> Extension:
 
 setup(
     ext_modules=cythonize(
-        [skin("_core", set(glob("csrc/*.c")) - SYNC), skin("_sync", FLOOR | SYNC)],
+        [skin("_core", RINGS), skin("_pump", RINGS | LINKS), skin("_sync", FLOOR | SYNC)],
         build_dir="build",
         compiler_directives={
             "language_level": 3,

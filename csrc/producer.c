@@ -13,19 +13,19 @@ static uint64_t power_of_two(uint64_t n) {
     return power;
 }
 
-static int make_lane(struct rip_producer *p, uint64_t capacity) {
+static int make_lane(struct rip_producer *p, uint64_t capacity, int32_t pid) {
     int rc = rip_file_fill(&p->segment);
     if (rc != 0) {
         return rc;
     }
-    p->lane = p->segment.at; /* all zero */
-    p->clock = rip_counter_is_steady() ? RIP_CLOCK_COUNTER : RIP_CLOCK_NS;
+    p->lane = p->segment.at;                                                       /* all zero */
+    p->clock = !pid && rip_counter_is_steady() ? RIP_CLOCK_COUNTER : RIP_CLOCK_NS; /* another process's is not ours */
     p->lane->slots = p->slots;
     p->lane->capacity = capacity;
     p->lane->arena = rip_arena_offset(p->slots);
     p->lane->clock = p->clock;
     p->lane->overflow = (uint32_t)p->overflow;
-    p->lane->pid = (int32_t)getpid();
+    p->lane->pid = pid ? pid : (int32_t)getpid();
     p->lane->ns0 = rip_now();
     p->lane->ticks0 = rip_ticks(p->clock);
     p->payloads = (unsigned char *)p->segment.at + p->lane->arena;
@@ -80,8 +80,9 @@ static uint64_t slots_for(uint64_t keep, enum rip_overflow overflow) {
     return power_of_two(slots < RIP_MAX_SLOTS ? slots : RIP_MAX_SLOTS);
 }
 
-int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, enum rip_overflow overflow,
-                      enum rip_wait wait, const struct rip_access *access, struct rip_producer **out) {
+/* pid: of the process whose messages they are, where that is another one, else 0. */
+static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, enum rip_overflow overflow,
+                     enum rip_wait wait, const struct rip_access *access, int32_t pid, struct rip_producer **out) {
     if (access && access->mode != 0600 && access->mode != 0660 && access->mode != 0666) { /* who takes part writes */
         return -EINVAL;
     }
@@ -111,7 +112,7 @@ int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, en
     rc = rc ? rc : rip_file_begin(&p->ch.place, rip_lane_size(p->slots, capacity), &p->segment);
     if (rc == 0) {
         rip_unlock(&p->ch.place); /* allocating can take long; our membership keeps the channel */
-        rc = make_lane(p, capacity);
+        rc = make_lane(p, capacity, pid);
         int locked = rip_lock(&p->ch.place);
         rc = rc ? rc : locked;
     }
@@ -128,6 +129,37 @@ int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, en
     rip_unlock(&p->ch.place);
     *out = p;
     return 0;
+}
+
+int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, enum rip_overflow overflow,
+                      enum rip_wait wait, const struct rip_access *access, struct rip_producer **out) {
+    return open_lane(channel, capacity, slots, overflow, wait, access, 0, out);
+}
+
+int rip_lane_open(const char *channel, uint64_t capacity, uint64_t slots, int32_t pid, struct rip_producer **out) {
+    return open_lane(channel, capacity, slots, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, pid, out);
+}
+
+uint64_t rip_lane_let_go(const struct rip_producer *p) {
+    struct rip_control *control = p->ch.control;
+    uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_acquire); /* as in rip_reclaim */
+    uint64_t least = active ? p->published : atomic_load_explicit(&p->entry->floor, memory_order_relaxed);
+    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+        if (active >> g & 1) {
+            /* acquire: before the load of the id, which changes before the cursors do */
+            uint64_t held = atomic_load_explicit(&control->cursors[g][p->index].held, memory_order_acquire);
+            least = held < least ? held : least;
+        }
+    }
+    return (uint32_t)rip_lane_id(p->entry) != p->ch.lane ? p->published
+                                                         : least; /* all of it was read, and we have closed */
+}
+
+void rip_lane_abandon(struct rip_producer *p) {
+    if (rip_check(&p->ch.place) == 0) {
+        p->ch.place.state = RIP_CLOSED;
+        rip_channel_abandon(&p->ch);
+    }
 }
 
 int rip_reclaim(struct rip_producer *p) {

@@ -39,6 +39,7 @@ struct rip_spin {
 
 void rip_spin_init(struct rip_spin *spin, enum rip_wait mode);
 
+int rip_watch_is_ready(const struct rip_watch *watch);
 /* Says that we are about to sleep: whoever makes the watch ready from now on wakes us, or it is ready already. */
 void rip_watch_announce(const struct rip_watch *watch);
 /* Spins for at most ns nanoseconds: 1 when ready, else 0. */

@@ -66,7 +66,7 @@ void rip_spin_init(struct rip_spin *spin, enum rip_wait mode) {
                               .probe = PROBE_FIRST};
 }
 
-static int is_ready(const struct rip_watch *watch) {
+int rip_watch_is_ready(const struct rip_watch *watch) {
     for (unsigned i = 0; i < watch->count; i++) {
         /* relaxed: whoever acts on it loads it again with acquire */
         if (atomic_load_explicit(watch->words[i], memory_order_relaxed) != watch->seen[i]) {
@@ -79,7 +79,7 @@ static int is_ready(const struct rip_watch *watch) {
 int rip_watch_spin(const struct rip_watch *watch, uint64_t ns) {
     uint64_t end = 0, yield = 0;
     for (unsigned i = 0;; i++) {
-        if (is_ready(watch)) {
+        if (rip_watch_is_ready(watch)) {
             return 1;
         }
         rip_pause();
@@ -138,11 +138,11 @@ int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline) {
     }
     uint32_t word = atomic_load_explicit(watch->bell, memory_order_acquire); /* pairs with the release in rip_wake */
     rip_watch_announce(watch);
-    if (is_ready(watch)) {
+    if (rip_watch_is_ready(watch)) {
         return 1; /* the bit stays: another thread of ours may count on it, and it costs one wake-up at most */
     }
     int rc = rip_sleep(watch->bell, word, slice);
-    int ready_now = is_ready(watch);
+    int ready_now = rip_watch_is_ready(watch);
     atomic_store_explicit(&watch->spin->slept, (uint32_t)(rc == -ETIMEDOUT && !ready_now), memory_order_relaxed);
     if (ready_now) {
         return 1;

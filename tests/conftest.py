@@ -4,7 +4,7 @@ import gc
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -76,6 +76,7 @@ def start() -> Iterator[Start]:
         return process
 
     yield start
+    forkserver._forkserver._stop()  # the next test's is to have that one's environment
     for process in started:
         process.join(20)
         if process.is_alive():

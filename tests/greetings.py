@@ -26,12 +26,15 @@ HELLO = Hello(
     shared=True,
     durable=False,
     newest=True,
+    maps=False,
+    capacity=1 << 20,
+    slots=64,
     boot=boot_id(),
 )
 
 
 def welcome(error: int = 0, text: str = "") -> Welcome:
-    return Welcome(error, text, os.getpid(), bytes(range(16)), 5, boot_id())
+    return Welcome(error, text, os.getpid(), bytes(range(16)), 5, False, 1 << 20, 64, boot_id())
 
 
 def frame(said: Hello | Welcome) -> bytes:

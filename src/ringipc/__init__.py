@@ -24,6 +24,7 @@ from .errors import (
 from .look import Channel, Group, Lane, open
 from .producer import Producer, ProducerStats, Reservation
 from .sync import Barrier, Event, Lock, Semaphore
+from .transports.pipes import PipeEnd, pair
 
 __version__ = "0.1.0"
 
@@ -50,6 +51,7 @@ __all__ = [
     "MessageTooLarge",
     "MissingExtra",
     "NotAdmitted",
+    "PipeEnd",
     "Producer",
     "ProducerDied",
     "ProducerStats",
@@ -59,4 +61,5 @@ __all__ = [
     "SystemRefused",
     "UnsafeMessage",
     "open",
+    "pair",
 ]

@@ -29,6 +29,11 @@ from ringipc._wait cimport (
     rip_wait, rip_wake, rip_watch, rip_watch_wait, rip_word,
 )
 
+cdef extern from "pump.h" nogil:
+    struct rip_pump:  # of another module: all that this one knows of it
+        void (*push)(rip_pump *) noexcept nogil
+        int (*pull)(rip_pump *, const rip_watch *, uint64_t) noexcept nogil
+
 cdef extern from "Python.h":
     ctypedef struct PyMethodDef:
         pass
@@ -233,6 +238,7 @@ cdef class BaseProducer:
     cdef uint64_t waits
     cdef uint64_t waited  # nanoseconds
     cdef unsigned long exiting  # the thread that ends the interpreter
+    cdef rip_pump *pump  # where the messages go on to other processes by connections, else NULL
 
     def __dealloc__(self):
         if self.p is not NULL:
@@ -269,6 +275,10 @@ cdef class BaseProducer:
             rc = rip_producer_open(name, capacity, slots, <rip_overflow>overflow, <rip_wait>wait, &access, &p)
         self.p = p
         return rc
+
+    def _attach(self, uintptr_t pump):
+        """The address of a pump, which is to outlive this, or 0."""
+        self.pump = <rip_pump *>pump
 
     @cython.critical_section
     def _declare(self, bytes group):
@@ -354,6 +364,13 @@ cdef class BaseProducer:
         return fd
 
     @cython.final
+    cdef inline void publish(self) noexcept:
+        rip_tx_publish(self.p)
+        if cython.unlikely(self.pump is not NULL):
+            with nogil:
+                self.pump.push(self.pump)
+
+    @cython.final
     cdef inline void settle(self) noexcept:
         """Makes the descriptor, if there is one, say what is so."""
         if self.p is not NULL and self.p.ch.bell is not NULL and self.busy == NOBODY:
@@ -400,7 +417,7 @@ cdef class BaseProducer:
                 self.waits += 1
                 start = rip_now()
                 if self.p.published != self.p.tail:
-                    rip_tx_publish(self.p)  # what put_many has written: nobody could make room otherwise
+                    self.publish()  # what put_many has written: nobody could make room otherwise
             with nogil:
                 waited = rip_watch_wait(&watch, deadline)
             self.look_around()
@@ -593,7 +610,7 @@ cdef class BaseProducer:
         if self.write(message, timeout, type_of(type)) == TIMED_OUT:
             self.settle()
             self._fail(-ETIMEDOUT, timeout)
-        rip_tx_publish(self.p)
+        self.publish()
         self.settle()
 
     @cython.critical_section
@@ -604,7 +621,7 @@ cdef class BaseProducer:
         if self.write(message, 0, type_of(type)) == TIMED_OUT:
             self.settle()
             self._fail(-EAGAIN, 0)
-        rip_tx_publish(self.p)
+        self.publish()
         self.settle()
 
     @cython.critical_section
@@ -653,7 +670,7 @@ cdef class BaseProducer:
             raise
         finally:
             if self.p is not NULL and rip_check(&self.p.ch.place) == 0:
-                rip_tx_publish(self.p)
+                self.publish()
                 self.settle()
         return done
 
@@ -691,7 +708,7 @@ cdef class BaseProducer:
             self._fail(rc, length)
         rip_tx_stamp(self.p)
         rip_tx_commit(self.p, length, type, RIP_ARRAY)
-        rip_tx_publish(self.p)
+        self.publish()
         self.settle()
 
     @cython.critical_section
@@ -775,6 +792,7 @@ cdef class BaseConsumer:
     cdef uint64_t waits
     cdef uint64_t waited  # nanoseconds
     cdef unsigned long exiting  # the thread that ends the interpreter
+    cdef rip_pump *pump  # where the messages come by connections, else NULL
 
     def __cinit__(self, *args, **kwargs):
         self.dtypes = {}
@@ -817,6 +835,10 @@ cdef class BaseConsumer:
         self.c = c
         self.copy = COPY_DEFAULT if copy is None else COPY_ALWAYS if copy else COPY_NEVER
         return rc, holder
+
+    def _attach(self, uintptr_t pump):
+        """The address of a pump, which is to outlive this, or 0."""
+        self.pump = <rip_pump *>pump
 
     @cython.critical_section
     def _close(self, bint exiting):
@@ -920,7 +942,7 @@ cdef class BaseConsumer:
         cdef int waited = 0
         cdef bint settled = False
         deadline_of(timeout, &deadline)
-        if rc == 0 and deadline and not self.closed and self.c.ch.spin.mode != RIP_WAIT_BLOCK:
+        if rc == 0 and deadline and not self.closed and self.pump is NULL and self.c.ch.spin.mode != RIP_WAIT_BLOCK:
             if rip_rx_spin(self.c, TRIES):
                 rc = look(self.c, filter, message)
         while True:
@@ -938,8 +960,12 @@ cdef class BaseConsumer:
                     self._fail(rc, self.c.died if self.c is not NULL else None)
                 return rc != 1
             if deadline == 0:
-                if self.c.ch.bell is NULL or settled:
+                if self.c.ch.bell is NULL and self.pump is NULL or settled:
                     return 1
+                if self.pump is not NULL:
+                    rip_message_watch(self.c, filter, &watch)
+                    with nogil:
+                        self.pump.pull(self.pump, &watch, 0)
                 self.settle()  # clears away a producer that has died
                 settled = True
                 continue
@@ -949,7 +975,10 @@ cdef class BaseConsumer:
             rip_message_watch(self.c, filter, &watch)
             self.c.watches += 1
             with nogil:
-                waited = rip_watch_wait(&watch, deadline)
+                if self.pump is not NULL:
+                    waited = self.pump.pull(self.pump, &watch, deadline)
+                else:
+                    waited = rip_watch_wait(&watch, deadline)
             self.c.watches -= 1
             self.look_around()
 

@@ -39,7 +39,7 @@ def size_in_bytes(size: int | str) -> int:
 
 
 def checked_name(name: str, what: str = "channel") -> bytes:
-    """A name as the core takes it: one part of a path, "~user/name", or a channel's "fd:7"; a group's may be anything."""
+    """A name as the core takes it: one part of a path, "~user/name", "fd:7" of a channel; a group's may be anything."""
     if not isinstance(name, str):
         raise TypeError(f"the {what}'s name must be a str, not {name!r}")
     if what == "channel" and _DESCRIPTOR.fullmatch(name):

@@ -1,8 +1,10 @@
 """The end that gets."""
 
 import errno
-import time
+import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass
+from ssl import SSLContext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
@@ -11,14 +13,16 @@ import numpy as np
 from . import aio, codec, errors, exits, pickled, record
 from . import channel as _channel
 from ._core import DURABLE, NEWEST, OBJECT, SHARED, BaseConsumer, own_methods
-from .look import Channel, code_of
+from .look import Channel
 from .producer import WAITS, Wait
+from .transports import choice
+from .transports.links import Options
+from .transports.pipes import PipeEnd
 
 if TYPE_CHECKING:
     from ._core import Payload, Types, Where
 
 STARTS: dict[str, int] = {"oldest": 0, "newest": NEWEST}
-_LOOK_EVERY = 0.01  # seconds, for a channel that is not there yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class ConsumerStats:
         Producers whose messages it reads.
     waits, waited
         How often `get` had to wait, and for how many seconds in all.
+    transport
+        The way that was chosen: "ring", "unix", "tcp", "pipe" or "fifo".
     """
 
     messages: int
@@ -49,6 +55,7 @@ class ConsumerStats:
     lanes: int
     waits: int
     waited: float
+    transport: str
 
 
 @own_methods
@@ -80,7 +87,14 @@ class Consumer(BaseConsumer):
     wait
         How `get` waits; see `Producer`.
     timeout
-        Seconds to wait for the channel to be made; None waits for ever.
+        Seconds to wait for the channel to be made, or for somebody who listens; None waits for ever.
+    fallback
+        A URL of a socket, where the producer said the same: the way to go where the ring cannot be mapped, because it
+        is another user's, or is not seen from here.
+    listen
+        Of a socket: True, producers connect to this consumer.
+    key, tls, users
+        Of a socket; see `Producer`.
 
     Raises
     ------
@@ -106,7 +120,7 @@ class Consumer(BaseConsumer):
 
     def __init__(
         self,
-        channel: str | Channel,
+        channel: str | Channel | PipeEnd,
         *,
         group: str = "default",
         shared: bool = False,
@@ -116,24 +130,36 @@ class Consumer(BaseConsumer):
         pickle: bool = False,
         wait: Wait = "adaptive",
         timeout: float | None = None,
+        fallback: str | None = None,
+        listen: bool = False,
+        key: bytes | None = None,
+        tls: SSLContext | None = None,
+        users: Iterable[int] = (),
     ) -> None:
         group_name = _channel.checked_name(group, "group")
         if wait not in WAITS or start not in STARTS:
             raise ValueError(
                 f'wait must be "spin", "adaptive" or "block", start "oldest" or "newest", not {wait!r} and {start!r}'
             )
-        name = code_of(channel)
         self.channel = channel
         self.group = group
         self._pickle = pickle
         self._readiness = aio.Readiness()
         how = STARTS[start] | (SHARED if shared else 0) | (DURABLE if durable else 0)
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            code, holder = self._open(name, group_name, how, WAITS[wait], copy)
-            if code != -errno.ENOENT or (deadline is not None and time.monotonic() >= deadline):
-                break
-            time.sleep(_LOOK_EVERY if deadline is None else min(_LOOK_EVERY, max(0.0, deadline - time.monotonic())))
+        options = Options(listen, key, tls, users, timeout)
+        code, holder, self._link = choice.find(
+            channel,
+            fallback,
+            options,
+            group,
+            how,
+            spin=wait == "spin",
+            attach=lambda name, how: self._open(name, group_name, how, WAITS[wait], copy),
+        )
+        if self._link is not None:
+            weakref.finalize(self, self._link.abandon)
+            if self._link.transport != "ring":
+                self._attach(self._link.pump.address)
         if code == -errno.EBUSY:
             raise errors.GroupBusy(
                 f"channel {channel!r}: group {group!r} is exclusive, and pid {holder} is its member; "
@@ -254,7 +280,7 @@ class Consumer(BaseConsumer):
     @property
     def stats(self) -> ConsumerStats:
         """Counters, as of now."""
-        return ConsumerStats(*self._counts())
+        return ConsumerStats(*self._counts(), transport=self._link.transport if self._link is not None else "ring")
 
     def close(self) -> None:
         """Leaves the group, once the last view on its messages is gone. Closing again does nothing."""
@@ -263,6 +289,8 @@ class Consumer(BaseConsumer):
     def _end(self, *, exiting: bool) -> None:
         self._readiness.closing()
         code = self._close(exiting)
+        if self._link is not None:
+            self._link.close()
         if code < 0 and code != -errno.ECHILD:
             _channel.fail(code, self.channel)
 

@@ -2,8 +2,10 @@
 
 import errno
 import math
+import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
+from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Literal, NoReturn, Self
 
@@ -14,6 +16,9 @@ from . import aio, codec, errors, exits, parts, pickled, record
 from . import channel as _channel
 from ._core import BaseProducer, own_methods
 from .look import Channel, code_of
+from .transports import choice
+from .transports.links import Options, Outlet
+from .transports.pipes import PipeEnd, PipeOutlet
 
 Wait = Literal["spin", "adaptive", "block"]
 Overflow = Literal["block", "drop-new", "drop-old"]
@@ -44,6 +49,8 @@ class ProducerStats:
         The most that the lane holds: messages, and bytes.
     waits, waited
         How often `put` had to wait for room, and for how many seconds in all.
+    transport
+        The way that was chosen: "ring", "unix", "tcp", "pipe" or "fifo".
     """
 
     messages: int
@@ -56,6 +63,7 @@ class ProducerStats:
     capacity: int
     waits: int
     waited: float
+    transport: str
 
 
 @own_methods
@@ -91,11 +99,27 @@ class Producer(BaseProducer):
         with a group of users, 0o666 with everybody. They call it "~user/name", after the user who made it.
     share_with
         The group of users, by name or number, that mode 0o660 is for (and stands for).
+    fallback
+        A URL of a socket where consumers that cannot map the ring, and say the same fallback, get its messages.
+    listen
+        Of a socket: True, consumers connect to this producer, each group seeing every message; False, it connects to
+        a consumer that listens, as several producers can.
+    key
+        At least 16 bytes that both sides of a socket know (mutual HMAC-SHA256 challenge). Without it TCP stays on this
+        machine, where any local user can connect. It guards the greeting, not what follows: use tls on a network.
+    tls
+        A context for TLS over TCP.
+    users
+        The uids, beside this process's own, that the other side of a Unix socket may have.
+    timeout
+        Seconds to wait for the listener, where listen is False; None waits for ever.
 
     Raises
     ------
     ChannelNotFound
-        It is another user's, who has not made it.
+        It is another user's, who has not made it; or nobody listened within timeout seconds.
+    NotAdmitted
+        The other side does not know the key, is another user, or has a certificate that is not trusted.
     SystemRefused
         There is no space for capacity, or the directory cannot be written.
     Incompatible, Corrupt
@@ -112,7 +136,7 @@ class Producer(BaseProducer):
 
     def __init__(
         self,
-        channel: str | Channel,
+        channel: str | Channel | PipeEnd,
         *,
         capacity: int | str = "64 MiB",
         slots: int = 1024,
@@ -122,6 +146,12 @@ class Producer(BaseProducer):
         wait: Wait = "adaptive",
         mode: int = 0o600,
         share_with: str | int | None = None,
+        fallback: str | None = None,
+        listen: bool = True,
+        key: bytes | None = None,
+        tls: SSLContext | None = None,
+        users: Iterable[int] = (),
+        timeout: float | None = None,
     ) -> None:
         if isinstance(groups, str):
             raise TypeError(f"groups must be a list of names, not the str {groups!r}")
@@ -134,14 +164,31 @@ class Producer(BaseProducer):
         if wait not in WAITS:
             raise ValueError(f'wait must be "spin", "adaptive" or "block", not {wait!r}')
         access = _channel.access(mode, share_with)
-        name = code_of(channel)
+        spin = wait == "spin"
+        options = Options(listen, key, tls, users, timeout)
+        self._link: Outlet | PipeOutlet | None = None
+        self._transport = "ring"
+        ring = choice.ring_of(channel)
+        if ring is None:
+            self._link = choice.producer_link(channel, options, size, slots, spin=spin)
+            self._transport = self._link.transport
+            ring = self._link.channel
+        name = code_of(ring)
         self.channel = channel
         self._pickle = pickle
         self._readiness = aio.Readiness()
         code = self._open(name, size, slots, OVERFLOWS[overflow], WAITS[wait], *access)
         if code < 0:
+            if self._link is not None:
+                self._link.abandon()
             _channel.fail(code, channel, f"a lane of {size} bytes" if code == -errno.ENOSPC else "")
         exits.close_at_exit(self)
+        if fallback is not None:
+            self._link = self._fall_back(fallback, name, options, size, slots, spin)
+        if self._link is not None:
+            weakref.finalize(self, self._link.abandon)
+            if self._link.transport != "ring":
+                self._attach(self._link.pump.address)
         for group in declared:
             code = self._declare(group)
             if code < 0:
@@ -160,8 +207,17 @@ class Producer(BaseProducer):
         details = {errno.ESHUTDOWN: "producer", errno.ECHILD: "producer", errno.EBADMSG: "a group's cursor"}
         _channel.fail(code, self.channel, details.get(-code, ""))
 
+    def _fall_back(self, url: str, name: bytes, options: Options, size: int, slots: int, spin: bool) -> Outlet:
+        try:
+            return choice.fallback_link(str(self.channel), name, url, options, size, slots, spin=spin)
+        except BaseException:
+            self._close(False)
+            raise
+
     def _why_full(self) -> str:
         group, pid, messages, size = self._gate()
+        if self._link is not None and self._link.failure is not None:
+            return str(self._link.failure)
         if messages == 0:
             return "another thread has a reservation open on this producer"
         have = f"{messages} messages ({size} bytes)"
@@ -244,17 +300,29 @@ class Producer(BaseProducer):
     @property
     def stats(self) -> ProducerStats:
         """Counters, as of now."""
-        return ProducerStats(*self._counts())
+        return ProducerStats(*self._counts(), transport=self._transport)
 
     def close(self) -> None:
-        """Ends the stream. What was put stays for the groups to read. Closing again does nothing."""
+        """Ends the stream. What was put stays for the groups to read. Closing again does nothing.
+
+        Where messages go over connections it waits until the other sides have them, up to 30 s beyond the last that
+        went.
+
+        Raises
+        ------
+        Full
+            Messages are left that nobody has taken, and that only this process has: they are lost.
+        """
         self._end(exiting=False)
 
     def _end(self, *, exiting: bool) -> None:
         self._readiness.closing()
         code = self._close(exiting)
+        left = self._link.close() if self._link is not None else 0
         if code < 0 and code != -errno.ECHILD:
             _channel.fail(code, self.channel)
+        if left:
+            raise errors.Full(f"channel {self.channel!r}: {left} messages are lost, as nobody took them in time")
 
     def __enter__(self) -> Self:
         return self

@@ -19,9 +19,11 @@ from .wire import Wire
 LONGEST = 1024  # of a frame, its head included
 
 _HEAD = struct.Struct("<HH")  # kind, bytes that follow
-_HELLO = struct.Struct("<16s16sQIBB")  # session, boot, next, pid, flags, length of the group's name
-_WELCOME = struct.Struct("<16s16sQIHH")  # session, boot, next, pid, error, length of the text
-_PRODUCER, _SHARED, _DURABLE, _NEWEST = 1, 2, 4, 8
+_HELLO = struct.Struct("<16s16sQQIIBB")  # session, boot, next, capacity, slots, pid, flags, length of the group's name
+_WELCOME = struct.Struct(
+    "<16s16sQQIIBHH"
+)  # session, boot, next, capacity, slots, pid, passes, error, length of the text
+_PRODUCER, _SHARED, _DURABLE, _NEWEST, _MAPS = 1, 2, 4, 8, 16
 _LONGEST_GROUP = 47
 _LONGEST_TEXT = 500
 _LARGEST_PID = (1 << 31) - 1
@@ -63,6 +65,10 @@ class Hello:
         How many messages of the session the speaker has.
     group, shared, durable, newest
         As the consumer was asked; at most 47 bytes of UTF-8.
+    maps
+        Whether the speaker takes a ring's descriptor instead of a stream.
+    capacity, slots
+        Of a producer's lane: bytes, and messages. 0 of a consumer.
     boot
         From `boot_id`.
     """
@@ -75,6 +81,9 @@ class Hello:
     shared: bool
     durable: bool
     newest: bool
+    maps: bool
+    capacity: int
+    slots: int
     boot: bytes
 
     KIND = 1
@@ -87,7 +96,8 @@ class Hello:
                 f"the group's name must have at most {_LONGEST_GROUP} bytes and no NUL, not {self.group!r}"
             )
         flags = _PRODUCER * self.producer | _SHARED * self.shared | _DURABLE * self.durable | _NEWEST * self.newest
-        fixed = _HELLO.pack(self.session, self.boot, self.next, self.pid, flags, len(group))
+        flags |= _MAPS * self.maps
+        fixed = _HELLO.pack(self.session, self.boot, self.next, self.capacity, self.slots, self.pid, flags, len(group))
         return fixed + group
 
     @classmethod
@@ -95,9 +105,9 @@ class Hello:
         """Raises `Corrupt` where `encode` cannot have made it."""
         if len(data) < _HELLO.size:
             raise Corrupt(f"a hello of {len(data)} bytes is too short")
-        session, boot, following, pid, flags, length = _HELLO.unpack_from(data)
+        session, boot, following, capacity, slots, pid, flags, length = _HELLO.unpack_from(data)
         group = data[_HELLO.size :]
-        if flags > _PRODUCER | _SHARED | _DURABLE | _NEWEST:
+        if flags > _PRODUCER | _SHARED | _DURABLE | _NEWEST | _MAPS:
             raise Corrupt(f"a hello has flags that are not known: {flags:#x}")
         if length != len(group) or length > _LONGEST_GROUP or b"\0" in group:
             raise Corrupt(f"a hello of {len(data)} bytes claims a group's name of {length}")
@@ -112,6 +122,9 @@ class Hello:
             shared=bool(flags & _SHARED),
             durable=bool(flags & _DURABLE),
             newest=bool(flags & _NEWEST),
+            maps=bool(flags & _MAPS),
+            capacity=capacity,
+            slots=slots,
             boot=boot,
         )
 
@@ -126,7 +139,9 @@ class Welcome:
         0, or the errno of a refusal.
     text
         Why; what is over 500 bytes is cut off.
-    pid, session, next, boot
+    passes
+        Whether a ring's descriptor comes next, and no stream.
+    pid, session, next, capacity, slots, boot
         As in `Hello`.
     """
 
@@ -135,6 +150,9 @@ class Welcome:
     pid: int
     session: bytes
     next: int
+    passes: bool
+    capacity: int
+    slots: int
     boot: bytes
 
     KIND = 2
@@ -144,7 +162,9 @@ class Welcome:
         if not 0 <= self.error <= _LARGEST_ERRNO:
             raise ValueError(f"error must be from 0 to {_LARGEST_ERRNO}, not {self.error}")
         text = self.text.encode("utf-8", "backslashreplace")[:_LONGEST_TEXT].decode("utf-8", "ignore").encode()
-        fixed = _WELCOME.pack(self.session, self.boot, self.next, self.pid, self.error, len(text))
+        fixed = _WELCOME.pack(
+            self.session, self.boot, self.next, self.capacity, self.slots, self.pid, self.passes, self.error, len(text)
+        )
         return fixed + text
 
     @classmethod
@@ -152,16 +172,16 @@ class Welcome:
         """Raises `Corrupt` where `encode` cannot have made it."""
         if len(data) < _WELCOME.size:
             raise Corrupt(f"a welcome of {len(data)} bytes is too short")
-        session, boot, following, pid, error, length = _WELCOME.unpack_from(data)
+        session, boot, following, capacity, slots, pid, passes, error, length = _WELCOME.unpack_from(data)
         if length != len(data) - _WELCOME.size or length > _LONGEST_TEXT:
             raise Corrupt(f"a welcome of {len(data)} bytes claims a text of {length}")
-        if not 0 < pid <= _LARGEST_PID or error > _LARGEST_ERRNO:
+        if not 0 < pid <= _LARGEST_PID or error > _LARGEST_ERRNO or passes > 1:
             raise Corrupt(f"a welcome claims the pid {pid} and the error {error}")
         try:
             text = data[_WELCOME.size :].decode()
         except UnicodeDecodeError:
             raise Corrupt("a welcome has a text that is no UTF-8") from None
-        return cls(error, text, pid, session, following, boot)
+        return cls(error, text, pid, session, following, bool(passes), capacity, slots, boot)
 
 
 def send(wire: Wire, said: Hello | Welcome) -> None:

@@ -1,0 +1,374 @@
+#include "pump.h"
+#include "ticks.h"
+#include "wait.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define STREAMING_NS                                                                                                   \
+    UINT64_C(5000) /* what is put within this time of the last push is left to the thread, which sends many at once */
+#define LEFT_ALONE_NS UINT64_C(5000000) /* so long after a getter has pulled the thread leaves the reading to getters */
+#define TICK_MS 5
+#define ROOM_MS 1
+
+struct link {
+    uint64_t id;
+    struct rip_sender *sender;
+    struct rip_receiver *receiver;
+    int fd;          /* -1: broken */
+    uint32_t events; /* that epoll looks for */
+    int prompt;
+    int says; /* what its last step said */
+    int told; /* of its end */
+};
+
+struct pump {
+    struct rip_pump calls; /* first */
+    pthread_mutex_t lock;  /* over all but the atomics */
+    int epoll;             /* the connections */
+    int kick;              /* an eventfd for the thread */
+    int spin;
+    int stop;
+    uint64_t ids;
+    uint32_t count;
+    struct link links[RIP_MAX_LINKS];
+    _Atomic uint32_t asleep;   /* the thread; set by it, cleared by who wakes it */
+    _Atomic uint32_t watching; /* it looks at the connections itself */
+    _Atomic uint64_t pulled;   /* when a getter last was here, nanoseconds; UINT64_MAX while one is */
+    _Atomic uint32_t pulling;  /* getters that are */
+    _Atomic uint64_t pushed;   /* when a putter last was */
+};
+
+static struct pump *of(struct rip_pump *pump) { return (struct pump *)(void *)pump; }
+
+static void kick(struct pump *p) {
+    uint64_t one = 1;
+    ssize_t n = write(p->kick, &one, sizeof one); /* it fails only where it is readable anyway */
+    (void)n;
+}
+
+static struct link *find(struct pump *p, uint64_t id) {
+    for (uint32_t i = 0; i < p->count; i++) {
+        if (p->links[i].id == id) {
+            return &p->links[i];
+        }
+    }
+    return NULL;
+}
+
+static void look_for(struct pump *p, struct link *link, uint32_t events) {
+    if (events == link->events || link->fd < 0) {
+        return;
+    }
+    /* Without events it is taken out: a hang-up would be told again and again. */
+    int how = !events ? EPOLL_CTL_DEL : link->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    struct epoll_event event = {.events = events, .data.u64 = link->id};
+    if (epoll_ctl(p->epoll, how, link->fd, &event) != 0 && link->says >= 0) {
+        link->says = -errno;
+        events = 0;
+    }
+    link->events = events;
+}
+
+static int is_over(const struct link *link) { return link->says < 0 || link->says == RIP_STEP_END; }
+
+static void step(struct pump *p, struct link *link) {
+    if (link->fd < 0 || is_over(link)) {
+        return;
+    }
+    link->says = link->sender ? rip_sender_step(link->sender) : rip_receiver_step(link->receiver);
+    if (link->receiver && link->says >= 0 && link->prompt) {
+        int rc = rip_receiver_tell(link->receiver, 1);
+        link->says = rc < 0 ? rc : link->says;
+    }
+    look_for(p, link,
+             is_over(link)                 ? 0
+             : link->says == RIP_STEP_ROOM ? 0
+             : link->says == RIP_STEP_OUT  ? EPOLLIN | EPOLLOUT
+                                           : EPOLLIN);
+    if (is_over(link)) {
+        kick(p);
+    }
+}
+
+/* ---- for handles ---- */
+
+static void push(struct rip_pump *pump) {
+    struct pump *p = of(pump);
+    atomic_thread_fence(memory_order_seq_cst); /* pairs with the one in fall_asleep: the message, then is it asleep? */
+    if (!atomic_load_explicit(&p->asleep, memory_order_relaxed)) {
+        return;
+    }
+    /* relaxed: a hint */
+    if (rip_now() - atomic_load_explicit(&p->pushed, memory_order_relaxed) > STREAMING_NS &&
+        pthread_mutex_trylock(&p->lock) == 0) {
+        for (uint32_t i = 0; i < p->count; i++) {
+            if (p->links[i].sender) {
+                step(p, &p->links[i]);
+            }
+        }
+        pthread_mutex_unlock(&p->lock);
+        atomic_store_explicit(&p->pushed, rip_now(), memory_order_relaxed);
+    } else if (atomic_exchange_explicit(&p->asleep, 0, memory_order_acq_rel)) {
+        kick(p);
+    }
+}
+
+static int to_ms(uint64_t now, uint64_t deadline) {
+    uint64_t ns = deadline <= now ? 0 : deadline - now < RIP_SLICE_NS ? deadline - now : RIP_SLICE_NS;
+    return (int)((ns + 999999) / 1000000);
+}
+
+static int wait_and_step(struct pump *p, int ms) {
+    struct epoll_event events[RIP_MAX_LINKS];
+    int n = epoll_wait(p->epoll, events, RIP_MAX_LINKS, ms);
+    if (n > 0) {
+        pthread_mutex_lock(&p->lock);
+        for (int i = 0; i < n; i++) {
+            struct link *link = find(p, events[i].data.u64);
+            if (link) {
+                step(p, link);
+            }
+        }
+        pthread_mutex_unlock(&p->lock);
+    }
+    return n;
+}
+
+/* Reads what there is room for now, and says what has been let go. */
+static void catch_up(struct pump *p) {
+    for (uint32_t i = 0; i < p->count; i++) {
+        struct link *link = &p->links[i];
+        if (link->receiver && link->says == RIP_STEP_ROOM) {
+            step(p, link);
+        } else if (link->receiver && link->fd >= 0 && !is_over(link)) {
+            rip_receiver_tell(link->receiver, link->prompt); /* an error comes again with the next step */
+        }
+    }
+}
+
+static int pull(struct rip_pump *pump, const struct rip_watch *watch, uint64_t deadline) {
+    struct pump *p = of(pump);
+    atomic_fetch_add_explicit(&p->pulling, 1, memory_order_seq_cst); /* pairs with the look in rip_pump_run */
+    if (deadline && atomic_load_explicit(&p->watching, memory_order_seq_cst)) {
+        kick(p);
+    }
+    pthread_mutex_lock(&p->lock);
+    catch_up(p);
+    int ready = rip_watch_is_ready(watch); /* what comes from now on comes by us: whoever reads has the lock */
+    pthread_mutex_unlock(&p->lock);
+    uint64_t now = rip_now(), slice = now + RIP_SLICE_NS;
+    int n = ready ? 1 : wait_and_step(p, p->spin ? 0 : to_ms(now, deadline));
+    while (n == 0 && p->spin && (now = rip_now()) < deadline && now < slice) {
+        rip_pause();
+        n = wait_and_step(p, 0);
+    }
+    now = rip_now();
+    atomic_store_explicit(&p->pulled, now, memory_order_relaxed); /* a hint */
+    atomic_fetch_sub_explicit(&p->pulling, 1, memory_order_release);
+    return n > 0 ? 1 : now >= deadline ? -ETIMEDOUT : -EINTR;
+}
+
+/* ---- the thread ---- */
+
+/* Steps what is the thread's to step; how long it may sleep then, milliseconds, -1: until it is woken. */
+static int round_of(struct pump *p, int readers, int idle) {
+    int ms = readers ? TICK_MS : -1;
+    for (uint32_t i = 0; i < p->count; i++) {
+        struct link *link = &p->links[i];
+        if (link->fd < 0 || is_over(link)) {
+            continue;
+        }
+        if (link->sender || !readers || link->says == RIP_STEP_ROOM) {
+            step(p, link);
+        }
+        if (link->receiver && link->fd >= 0 && !is_over(link) && rip_receiver_owes(link->receiver)) {
+            if (idle) {
+                rip_receiver_tell(link->receiver, 1); /* an error comes again with the next step */
+            }
+            ms = ms < 0 || ms > TICK_MS ? TICK_MS : ms;
+        }
+        if (link->says == RIP_STEP_ROOM) {
+            ms = ROOM_MS;
+        }
+    }
+    return ms;
+}
+
+static int has_ended(struct pump *p, struct rip_end *end) {
+    for (uint32_t i = 0; i < p->count; i++) {
+        struct link *link = &p->links[i];
+        if (is_over(link) && !link->told) {
+            link->told = 1;
+            *end = (struct rip_end){link->id, link->says};
+            link->fd = -1;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* 0 where a sender has something to do after all. */
+static int fall_asleep(struct pump *p) {
+    atomic_store_explicit(&p->asleep, 1, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst); /* pairs with the one in push: asleep, then is there a message? */
+    for (uint32_t i = 0; i < p->count; i++) {
+        struct link *link = &p->links[i];
+        if (link->sender && link->fd >= 0 && !is_over(link) && link->says != RIP_STEP_OUT &&
+            rip_sender_has_more(link->sender)) {
+            atomic_store_explicit(&p->asleep, 0, memory_order_relaxed);
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int are_readers(struct pump *p) {
+    /* relaxed: a hint */
+    return atomic_load_explicit(&p->pulling, memory_order_seq_cst) != 0 ||
+           rip_now() - atomic_load_explicit(&p->pulled, memory_order_relaxed) < LEFT_ALONE_NS;
+}
+
+int rip_pump_run(struct rip_pump *pump, struct rip_end *end) {
+    struct pump *p = of(pump);
+    int idle = 0;
+    for (;;) {
+        pthread_mutex_lock(&p->lock);
+        int readers = are_readers(p), ms = round_of(p, readers, idle);
+        int over = has_ended(p, end), stop = p->stop;
+        int asleep = !over && !stop && fall_asleep(p);
+        pthread_mutex_unlock(&p->lock);
+        if (over || stop) {
+            return over;
+        }
+        if (!asleep) {
+            continue;
+        }
+        /* seq_cst: pairs with pull; a getter sees that we watch, or we see the getter */
+        atomic_store_explicit(&p->watching, !readers, memory_order_seq_cst);
+        readers = readers || atomic_load_explicit(&p->pulling, memory_order_seq_cst) != 0;
+        struct pollfd fds[2] = {{.fd = p->kick, .events = POLLIN}, {.fd = readers ? -1 : p->epoll, .events = POLLIN}};
+        idle = poll(fds, 2, readers && (ms < 0 || ms > TICK_MS) ? TICK_MS : ms) == 0;
+        atomic_store_explicit(&p->watching, 0, memory_order_relaxed);
+        atomic_store_explicit(&p->asleep, 0, memory_order_relaxed);
+        if (fds[0].revents) {
+            uint64_t times;
+            ssize_t n = read(p->kick, &times, sizeof times); /* another kick may have come, or none */
+            (void)n;
+        }
+    }
+}
+
+/* ---- connections ---- */
+
+int rip_pump_open(int spin, struct rip_pump **out) {
+    struct pump *p = calloc(1, sizeof *p);
+    if (!p) {
+        return -ENOMEM;
+    }
+    p->calls = (struct rip_pump){.push = push, .pull = pull};
+    p->spin = spin;
+    p->epoll = epoll_create1(EPOLL_CLOEXEC);
+    p->kick = p->epoll < 0 ? -1 : eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (p->kick < 0) {
+        int rc = -errno;
+        if (p->epoll >= 0) {
+            close(p->epoll);
+        }
+        free(p);
+        return rc;
+    }
+    pthread_mutex_init(&p->lock, NULL);
+    *out = &p->calls;
+    return 0;
+}
+
+static int connect_link(struct pump *p, struct link *link, int fd, uint64_t next) {
+    look_for(p, link, 0);
+    int rc = link->sender ? rip_sender_connect(link->sender, fd, next) : rip_receiver_connect(link->receiver, fd);
+    if (rc == 0) {
+        link->fd = fd;
+        link->says = link->told = 0;
+        link->events = 0;
+        look_for(p, link, EPOLLIN);
+        rc = link->says < 0 ? link->says : 0;
+    }
+    return rc;
+}
+
+int rip_pump_add(struct rip_pump *pump, struct rip_sender *sender, struct rip_receiver *receiver, int prompt,
+                 uint64_t *id) {
+    struct pump *p = of(pump);
+    pthread_mutex_lock(&p->lock);
+    int rc = p->count == RIP_MAX_LINKS ? -EUSERS : 0;
+    if (rc == 0) {
+        *id = ++p->ids;
+        p->links[p->count++] =
+            (struct link){.id = *id, .sender = sender, .receiver = receiver, .fd = -1, .prompt = prompt};
+    }
+    pthread_mutex_unlock(&p->lock);
+    return rc;
+}
+
+int rip_pump_connect(struct rip_pump *pump, uint64_t id, int fd, uint64_t next) {
+    struct pump *p = of(pump);
+    pthread_mutex_lock(&p->lock);
+    struct link *link = find(p, id);
+    int rc = link ? connect_link(p, link, fd, next) : -ENOENT;
+    pthread_mutex_unlock(&p->lock);
+    kick(p);
+    return rc;
+}
+
+uint64_t rip_pump_progress(struct rip_pump *pump, uint64_t id) {
+    struct pump *p = of(pump);
+    pthread_mutex_lock(&p->lock);
+    struct link *link = find(p, id);
+    uint64_t count = !link ? 0 : link->sender ? rip_sender_let_go(link->sender) : rip_receiver_next(link->receiver);
+    pthread_mutex_unlock(&p->lock);
+    return count;
+}
+
+static void free_link(struct link *link) {
+    if (link->sender) {
+        rip_sender_free(link->sender);
+    } else {
+        rip_receiver_free(link->receiver);
+    }
+}
+
+void rip_pump_remove(struct rip_pump *pump, uint64_t id) {
+    struct pump *p = of(pump);
+    pthread_mutex_lock(&p->lock);
+    struct link *link = find(p, id);
+    if (link) {
+        look_for(p, link, 0);
+        free_link(link);
+        *link = p->links[--p->count];
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+void rip_pump_stop(struct rip_pump *pump) {
+    struct pump *p = of(pump);
+    pthread_mutex_lock(&p->lock);
+    p->stop = 1;
+    pthread_mutex_unlock(&p->lock);
+    kick(p);
+}
+
+void rip_pump_free(struct rip_pump *pump) {
+    struct pump *p = of(pump);
+    for (uint32_t i = 0; i < p->count; i++) {
+        free_link(&p->links[i]);
+    }
+    close(p->epoll);
+    close(p->kick);
+    pthread_mutex_destroy(&p->lock);
+    free(p);
+}

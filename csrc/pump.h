@@ -1,0 +1,41 @@
+/* A pump moves messages between a channel of this process and its connections: one for each handle that has connections.
+ *
+ * A thread of its own does that when nobody else does. But a message that is put while nothing else is on its way is written by the thread that
+ * puts it, and who waits for a message reads it himself: a hop to another thread takes longer than the kernel takes for the whole way. */
+#ifndef RIP_PUMP_H
+#define RIP_PUMP_H
+
+#include "stream.h"
+
+struct rip_watch;
+
+#define RIP_MAX_LINKS 64
+
+struct rip_pump {
+    /* For a handle in another module, which knows no more of a pump than this. push: after a message was put. pull: instead of
+     * rip_watch_wait, for a message. */
+    void (*push)(struct rip_pump *pump);
+    int (*pull)(struct rip_pump *pump, const struct rip_watch *watch, uint64_t deadline);
+};
+
+struct rip_end { /* a connection that is of no use any more */
+    uint64_t id;
+    int why; /* RIP_STEP_END, or a negative errno */
+};
+
+int rip_pump_open(int spin, struct rip_pump **out);
+/* Adds a sender or a receiver, which is the pump's from then on: -EUSERS where there are too many. prompt: it is to say at once what has
+ * been let go. *id names it. */
+int rip_pump_add(struct rip_pump *pump, struct rip_sender *sender, struct rip_receiver *receiver, int prompt,
+                 uint64_t *id);
+/* Runs until a connection has come to its end, or rip_pump_stop: 1 and *end, or 0. */
+int rip_pump_run(struct rip_pump *pump, struct rip_end *end);
+/* Its connection, the first or one in the place of one that has broken; fd stays the caller's, and must stay open until its end is told.
+ * next: how many messages the other side has, where we send. */
+int rip_pump_connect(struct rip_pump *pump, uint64_t id, int fd, uint64_t next);
+uint64_t rip_pump_progress(struct rip_pump *pump, uint64_t id); /* messages that it has got, or that were let go */
+void rip_pump_remove(struct rip_pump *pump, uint64_t id);
+void rip_pump_stop(struct rip_pump *pump);
+void rip_pump_free(struct rip_pump *pump); /* with all connections; its thread must have ended */
+
+#endif

@@ -1,0 +1,146 @@
+# distutils: language = c
+"""The skin over the core's pump: connections of a handle, and the thread's loop."""
+
+cimport cython
+from libc.errno cimport ESHUTDOWN
+from libc.stdint cimport int32_t, uint32_t, uint64_t, uintptr_t
+
+from ringipc._wait cimport RIP_WAIT_BLOCK
+
+
+cdef extern from "ringipc.h" nogil:
+    struct rip_consumer:
+        pass
+    int rip_consumer_open(const char *, const char *, uint32_t, int, rip_consumer **, int32_t *)
+    int rip_consumer_close(rip_consumer *)
+    void rip_consumer_free(rip_consumer *)
+
+
+cdef extern from "stream.h" nogil:
+    struct rip_sender:
+        pass
+    struct rip_receiver:
+        pass
+    enum: RIP_STEP_END
+    int rip_sender_open(rip_consumer *, uint32_t, int, rip_sender **)
+    void rip_sender_free(rip_sender *)
+    int rip_receiver_open(const char *, uint64_t, uint64_t, int32_t, int, int, rip_receiver **)
+    void rip_receiver_free(rip_receiver *)
+
+
+cdef extern from "pump.h" nogil:
+    struct rip_pump:
+        void (*push)(rip_pump *) noexcept nogil
+    struct rip_end:
+        uint64_t id
+        int why
+    int rip_pump_open(int, rip_pump **)
+    int rip_pump_add(rip_pump *, rip_sender *, rip_receiver *, int, uint64_t *)
+    int rip_pump_run(rip_pump *, rip_end *)
+    int rip_pump_connect(rip_pump *, uint64_t, int, uint64_t)
+    uint64_t rip_pump_progress(rip_pump *, uint64_t)
+    void rip_pump_remove(rip_pump *, uint64_t)
+    void rip_pump_stop(rip_pump *)
+    void rip_pump_free(rip_pump *)
+
+STEP_END = RIP_STEP_END
+
+
+cdef class BasePump:
+    """Moves messages between a channel of this process and connections; `run` is the loop of its thread.
+
+    Each call but the first returns a negative errno where it fails. Descriptors stay the caller's.
+    """
+
+    cdef rip_pump *pump
+
+    def __init__(self, bint spin):
+        cdef int rc
+        if self.pump is not NULL:
+            raise RuntimeError("this pump is open already")
+        rc = rip_pump_open(spin, &self.pump)
+        if rc < 0:
+            raise OSError(-rc, "no descriptors for a pump")
+
+    def __dealloc__(self):
+        if self.pump is not NULL:
+            with nogil:
+                rip_pump_free(self.pump)
+
+    @property
+    def address(self):
+        """For `BaseProducer._attach` and `BaseConsumer._attach`."""
+        return <uintptr_t>self.pump
+
+    def join(self, bytes channel, bytes group, uint32_t how, uint32_t window, bint two_way):
+        """Joins a group for the other side of a connection: its id, or an error and the pid of an exclusive group's member."""
+        cdef const char *name = channel
+        cdef const char *group_name = group
+        cdef rip_consumer *source = NULL
+        cdef rip_sender *sender = NULL
+        cdef int32_t holder = 0
+        cdef uint64_t id = 0
+        cdef int rc
+        with nogil:
+            rc = rip_consumer_open(name, group_name, how, RIP_WAIT_BLOCK, &source, &holder)
+            if rc == 0:
+                rc = rip_sender_open(source, window, two_way, &sender)
+                if rc < 0:
+                    rip_consumer_close(source)
+                    rip_consumer_free(source)
+            if rc == 0:
+                rc = rip_pump_add(self.pump, sender, NULL, False, &id)
+                if rc < 0:
+                    rip_sender_free(sender)
+        return (rc if rc < 0 else id), holder
+
+    def lane(
+        self, bytes channel, uint64_t capacity, uint64_t slots, int32_t pid, bint stamped, bint two_way, bint prompt
+    ):
+        """A lane for what comes over a connection: its id, or an error."""
+        cdef const char *name = channel
+        cdef rip_receiver *receiver = NULL
+        cdef uint64_t id = 0
+        cdef int rc
+        with nogil:
+            rc = rip_receiver_open(name, capacity, slots, pid, stamped, two_way, &receiver)
+            if rc == 0:
+                rc = rip_pump_add(self.pump, NULL, receiver, prompt, &id)
+                if rc < 0:
+                    rip_receiver_free(receiver)
+        return rc if rc < 0 else id
+
+    def connect(self, uint64_t id, int fd, uint64_t next):
+        """The connection of one of them, the first or another in the place of one that has broken; next: what the other side has."""
+        cdef int rc
+        with nogil:
+            rc = rip_pump_connect(self.pump, id, fd, next)
+        return rc
+
+    def progress(self, uint64_t id):
+        """Messages that a connection has brought, or whose other side has let them go."""
+        cdef uint64_t count
+        with nogil:
+            count = rip_pump_progress(self.pump, id)
+        return count
+
+    def remove(self, uint64_t id):
+        with nogil:
+            rip_pump_remove(self.pump, id)
+
+    def push(self):
+        """Something has been put, or the stream has ended."""
+        with nogil:
+            self.pump.push(self.pump)
+
+    def run(self):
+        """Runs until a connection comes to its end, or `stop`: its id and why (STEP_END, or a negative errno), or None."""
+        cdef rip_end end
+        cdef int rc
+        with nogil:
+            rc = rip_pump_run(self.pump, &end)
+        return (end.id, end.why) if rc == 1 else None
+
+    def stop(self):
+        with nogil:
+            rip_pump_stop(self.pump)

@@ -1,0 +1,462 @@
+"""What joins a handle's channel to the handles of other processes: a pump, its thread, and who is connected.
+
+A producer's link has a member in the channel for each consumer at the other end of a connection, a consumer's link a
+lane for each producer. So groups, back-pressure, selection and all else are the channel's. The channel is one without a
+name, of this process alone; or, where a producer has a ring and a fallback, that ring.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from ssl import SSLContext
+from typing import NoReturn, TypedDict
+
+from .. import errors
+from .._core import DURABLE, NEWEST, SHARED
+from .._pump import STEP_END, BasePump
+from ..look import Channel
+from . import ring
+from .handshake import Hello, Welcome, boot_id
+from .sockets import Listener, connect
+from .url import Url
+
+log = logging.getLogger("ringipc")
+
+PATIENCE = 1.0  # seconds that a connection that breaks has to come again; then its other side counts as dead
+LINGER = 30.0  # seconds without progress after which a producer that closes gives up what nobody has taken
+_AT_ONCE = 4  # messages that a member of a shared group has at a time, so that the others get theirs
+_PAUSE = 0.2  # seconds between attempts to connect again
+_LARGEST = 1 << 32  # bytes of memory for the lane of another process
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to connect.
+
+    Attributes
+    ----------
+    listen
+        Whether this side is the one that the others connect to.
+    key, tls, users
+        As in `sockets.connect`.
+    timeout
+        Seconds to wait for the other side, where this one connects; None waits for ever.
+    """
+
+    listen: bool
+    key: bytes | None = None
+    tls: SSLContext | None = None
+    users: Iterable[int] = ()
+    timeout: float | None = None
+
+
+class _Terms(TypedDict):
+    key: bytes | None
+    tls: SSLContext | None
+    users: Iterable[int]
+
+
+@dataclass(slots=True)
+class _Peer:
+    id: int  # in the pump
+    session: bytes
+    group: str
+    connection: socket.socket | None = None
+    has_been: bool = False  # connected before
+    timer: threading.Timer | None = None
+
+
+class Link:
+    """What both ends have: peers by their sessions, and the thread that moves their messages."""
+
+    is_producer: bool
+
+    def __init__(self, url: Url, options: Options, channel: Channel, code: bytes, *, spin: bool = False) -> None:
+        self.url = str(url)
+        self.transport: str = url.scheme
+        self.channel = channel
+        self._code = code
+        self._scheme = url.scheme
+        self._options = options
+        self._session = secrets.token_bytes(16)
+        self._changed = threading.Condition(threading.RLock())
+        self._peers: dict[bytes, _Peer] = {}
+        self._over: set[bytes] = set()  # sessions that have come to their end
+        self._closed = False
+        self._pid = os.getpid()
+        self._listener: Listener | None = None
+        self.failure: errors.RingError | None = None  # why it does not try to connect any more
+        self.pump = BasePump(spin)
+        self._thread = threading.Thread(target=self._tend, name=f"ringipc {self.url}", daemon=True)
+
+    def begin(self) -> None:
+        """Listens, or connects."""
+        self._thread.start()
+        try:
+            if self._options.listen:
+                self._listener = Listener(self.url, admit=self._admit, refused=self._refused, **self._terms())
+                self._listener.start()
+                self.url = self._listener.url
+            else:
+                self._connect(self._options.timeout)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def _terms(self) -> _Terms:
+        return {"key": self._options.key, "tls": self._options.tls, "users": self._options.users}
+
+    # ---- what the two ends do differently ----
+
+    def _join(self, hello: Hello) -> _Peer | Welcome:
+        """A new peer, or why not."""
+        raise NotImplementedError
+
+    def _next(self, peer: _Peer, hello: Hello) -> tuple[int, int]:
+        """How many messages the peer's other side is told that we have, and from where we go on."""
+        raise NotImplementedError
+
+    def _connect(self, timeout: float | None) -> None:
+        raise NotImplementedError
+
+    # ---- listening ----
+
+    def _hello(self, following: int = 0, group: str = "", how: int = 0, capacity: int = 0, slots: int = 0) -> Hello:
+        return Hello(
+            producer=self.is_producer,
+            pid=os.getpid(),
+            session=self._session,
+            next=following,
+            group=group,
+            shared=bool(how & SHARED),
+            durable=bool(how & DURABLE),
+            newest=bool(how & NEWEST),
+            maps=ring.may_pass(self._scheme),
+            capacity=capacity,
+            slots=slots,
+            boot=boot_id(),
+        )
+
+    def _welcome(self, following: int = 0, *, passes: bool = False, capacity: int = 0, slots: int = 0) -> Welcome:
+        return Welcome(0, "", os.getpid(), self._session, following, passes, capacity, slots, boot_id())
+
+    def _refuse(self, error: int, text: str) -> Welcome:
+        return Welcome(error, text, os.getpid(), self._session, 0, False, 0, 0, boot_id())
+
+    def _size(self) -> tuple[int, int]:
+        """Of the lane for what comes from here: bytes and messages, at least."""
+        return 0, 0
+
+    def _admit(self, hello: Hello) -> tuple[Welcome, Callable[[socket.socket], None]]:
+        with self._changed:
+            if self._closed:
+                return self._refuse(errno.ESHUTDOWN, "it is being closed"), _close
+            if hello.producer == self.is_producer:
+                kind = "producer" if self.is_producer else "consumer"
+                return self._refuse(errno.EPROTO, f"a {kind} listens there, and no {kind}s can come to it"), _close
+            capacity, slots = self._size()
+            if hello.maps and ring.may_pass(self._scheme) and self.channel.name is None and hello.boot == boot_id():
+                return self._welcome(passes=True, capacity=capacity, slots=slots), self._pass_ring
+            if hello.session in self._over:
+                return self._refuse(errno.ESHUTDOWN, "the stream has ended"), _close
+            peer = self._peers.get(hello.session)
+            if peer is None:
+                joined = self._join(hello)
+                if isinstance(joined, Welcome):
+                    return joined, _close
+                peer = self._peers[hello.session] = joined
+            told, goes_on = self._next(peer, hello)
+            return self._welcome(told, capacity=capacity, slots=slots), partial(self._take, peer, goes_on)
+
+    def _pass_ring(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            ring.give(connection, self.channel.fileno())
+        with self._changed:
+            self._changed.notify_all()
+
+    def _take(self, peer: _Peer, following: int, connection: socket.socket) -> None:
+        """A peer's connection, the first or another one."""
+        with self._changed:
+            if self._closed or self._peers.get(peer.session) is not peer:
+                return connection.close()
+            if peer.timer is not None:
+                peer.timer.cancel()
+                peer.timer = None
+            old, peer.connection, peer.has_been = peer.connection, connection, True
+            code = self.pump.connect(peer.id, connection.fileno(), following)
+            if old is not None:
+                old.close()
+            if code < 0:
+                self._remove(peer)
+            self._changed.notify_all()
+
+    def _meet(self, hello: Hello, timeout: float | None) -> tuple[socket.socket, Welcome]:
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = None if end is None else max(end - time.monotonic(), 0)
+            connection, welcome = connect(self.url, hello, timeout=left, **self._terms())
+            if not welcome.error:
+                return connection, welcome
+            if welcome.error != errno.ESHUTDOWN:  # else another one will soon listen there
+                _raise_refusal(self.url, welcome)
+            if end is not None and time.monotonic() >= end:
+                raise errors.ChannelNotFound(errno.ENOENT, welcome.text, self.url)
+            time.sleep(_PAUSE / 4)
+
+    def _take_ring(self, connection: socket.socket) -> None:
+        """In place of a connection: nothing is left to do for the pump, nor for us."""
+        with connection:
+            self.channel = ring.take(connection)
+        self.transport = "ring"
+        self.abandon()
+
+    def _refused(self, error: errors.RingError) -> None:
+        log.warning("%s: not admitted: %s", self.url, error)
+
+    # ---- the thread ----
+
+    def _tend(self) -> None:
+        for id, why in iter(self.pump.run, None):
+            with self._changed:
+                peer = next((each for each in self._peers.values() if each.id == id), None)
+                if peer is not None:
+                    self._ended(peer, why)
+                self._changed.notify_all()
+
+    def _ended(self, peer: _Peer, why: int) -> None:
+        if peer.connection is not None:
+            peer.connection.close()
+            peer.connection = None
+        if why == STEP_END:
+            self._over.add(peer.session)
+        if why == STEP_END or self._closed or not self._may_come_again(why):
+            self._remove(peer)
+        else:
+            peer.timer = threading.Timer(PATIENCE, self._give_up, [peer])
+            peer.timer.daemon = True
+            peer.timer.start()
+        if not self._options.listen and not self._closed:
+            threading.Thread(target=self._connect_again, name=f"ringipc {self.url}", daemon=True).start()
+
+    def _may_come_again(self, why: int) -> bool:
+        """A network can fail; what is on this machine has ended. What is no ringipc is let go at once."""
+        return self._scheme == "tcp" and why != -errno.EBADMSG
+
+    def _give_up(self, peer: _Peer) -> None:
+        with self._changed:
+            if peer.timer is not None and self._peers.get(peer.session) is peer:
+                self._remove(peer)
+                self._changed.notify_all()
+
+    def _remove(self, peer: _Peer) -> None:
+        if peer.timer is not None:
+            peer.timer.cancel()
+        self._peers.pop(peer.session, None)
+        self.pump.remove(peer.id)
+        if peer.connection is not None:
+            peer.connection.close()
+            peer.connection = None
+
+    def _connect_again(self) -> None:
+        while not self._closed:
+            try:
+                return self._connect(_PAUSE)
+            except errors.ChannelNotFound:
+                continue
+            except (errors.Corrupt, OSError) as error:  # somebody else listens there, or it is just closing
+                self.failure = error if isinstance(error, errors.RingError) else None
+                time.sleep(_PAUSE)
+            except errors.RingError as error:
+                self.failure = error
+                log.warning("%s: not connected again: %s", self.url, error)
+                return
+
+    # ---- the end ----
+
+    def abandon(self) -> None:
+        """Without ceremony: connections that are still there break off."""
+        if self._pid != os.getpid():
+            return
+        with self._changed:
+            self._closed = True
+            for peer in list(self._peers.values()):
+                self._remove(peer)
+        if self._listener is not None:
+            self._listener.close()
+        self.pump.stop()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join()
+
+
+def _close(connection: socket.socket) -> None:
+    connection.close()
+
+
+def _raise_refusal(url: str, welcome: Welcome) -> NoReturn:
+    text = f"{url}: {welcome.text}"
+    match welcome.error:
+        case errno.EBUSY:
+            raise errors.GroupBusy(text)
+        case errno.EEXIST | errno.EPROTO | errno.EMSGSIZE:
+            raise errors.Incompatible(text)
+    raise errors.SystemRefused(welcome.error, text, url)
+
+
+class Outlet(Link):
+    """A producer's: a member of its channel for each consumer."""
+
+    is_producer = True
+
+    def __init__(
+        self,
+        url: Url,
+        options: Options,
+        channel: Channel,
+        code: bytes,
+        capacity: int,
+        slots: int,
+        *,
+        spin: bool = False,
+    ) -> None:
+        super().__init__(url, options, channel, code, spin=spin)
+        self._lane = capacity, slots
+
+    def _size(self) -> tuple[int, int]:
+        return self._lane
+
+    def _member(self, session: bytes, group: str, how: int) -> _Peer | Welcome:
+        for peer in list(self._peers.values()):  # one that is broken makes place for another
+            if peer.group == group and peer.connection is None and not how & SHARED:
+                self._remove(peer)
+        window = _AT_ONCE if how & SHARED else 0
+        id, holder = self.pump.join(self._code, os.fsencode(group), how, window, True)
+        if id == -errno.EBUSY:
+            return self._refuse(errno.EBUSY, f"group {group!r} is exclusive, and pid {holder} is its member")
+        if id == -errno.EEXIST:
+            return self._refuse(errno.EEXIST, f"group {group!r} is there, shared or exclusive, unlike this consumer")
+        if id < 0:
+            return self._refuse(-id, os.strerror(-id))
+        return _Peer(id, session, group)
+
+    def _join(self, hello: Hello) -> _Peer | Welcome:
+        how = SHARED * hello.shared | DURABLE * hello.durable | NEWEST * hello.newest
+        return self._member(hello.session, hello.group, how)
+
+    def _next(self, peer: _Peer, hello: Hello) -> tuple[int, int]:
+        following = hello.next if peer.has_been else 0
+        return following, following
+
+    def _connect(self, timeout: float | None) -> None:
+        capacity, slots = self._lane
+        connection, welcome = self._meet(self._hello(capacity=capacity, slots=slots), timeout)
+        if welcome.passes:
+            return self._take_ring(connection)
+        with self._changed:
+            if self._closed:
+                return connection.close()
+            peer = self._peers.get(welcome.session)
+            if peer is None:
+                for other in list(self._peers.values()):  # a listener that has begun anew has none of the old messages
+                    self._remove(other)
+                joined = self._member(welcome.session, "default", 0)
+                if isinstance(joined, Welcome):
+                    connection.close()
+                    _raise_refusal(self.url, joined)
+                peer = self._peers[welcome.session] = joined
+            self._take(peer, welcome.next, connection)
+
+    def close(self) -> int:
+        """After the channel's producer has closed: waits until all is taken. How many messages nobody has taken."""
+        if self._pid != os.getpid():
+            return 0
+        self.pump.push()
+        if self.transport == "ring":
+            return 0
+        with self._changed:
+            left, waited = self._left(), time.monotonic()
+            while left and time.monotonic() - waited < LINGER:
+                self._changed.wait(0.02)
+                now = self._left()
+                if now != left:
+                    left, waited = now, time.monotonic()
+        self.abandon()
+        return sum(count for count, _ in left)
+
+    def _left(self) -> list[tuple[int, int]]:
+        """What is still to be taken, and how far each peer is."""
+        lanes = [lane for lane in self.channel.lanes if lane.state != "live"]
+        there = [(0, self.pump.progress(peer.id)) for peer in self._peers.values() if peer.connection is not None]
+        if not lanes and not there:
+            return []
+        waiting = [group.backlog for group in self.channel.groups] or [lane.messages for lane in lanes]
+        return [(max(waiting, default=0), 0), *there] if there or self._would_be_lost() else []
+
+    def _would_be_lost(self) -> bool:
+        """Whether nobody but us has what is in the channel: no ring is passed, and it has no name."""
+        return self.channel.name is None and not any(pid != self._pid for pid in self.channel.pids)
+
+
+class Inlet(Link):
+    """A consumer's: a lane of its channel for each producer."""
+
+    is_producer = False
+
+    def __init__(
+        self, url: Url, options: Options, channel: Channel, code: bytes, group: str, how: int, *, spin: bool = False
+    ) -> None:
+        super().__init__(url, options, channel, code, spin=spin)
+        self._group = group
+        self._how = how
+        self.how = 0  # of the consumer in its channel, which is its own
+
+    def _new_lane(self, said: Hello | Welcome) -> _Peer | Welcome:
+        if not 0 < said.capacity <= _LARGEST or not 0 < said.slots <= 1 << 26:
+            return self._refuse(
+                errno.EMSGSIZE, f"a lane of {said.capacity} bytes and {said.slots} messages is too large"
+            )
+        stamped = said.boot == boot_id()
+        prompt = bool(self._how & SHARED)
+        id = self.pump.lane(self._code, said.capacity, said.slots, said.pid, stamped, True, prompt)
+        if id < 0:
+            return self._refuse(-id, f"a lane of {said.capacity} bytes: {os.strerror(-id)}")
+        return _Peer(id, said.session, "")
+
+    def _join(self, hello: Hello) -> _Peer | Welcome:
+        return self._new_lane(hello)
+
+    def _next(self, peer: _Peer, hello: Hello) -> tuple[int, int]:
+        return self.pump.progress(peer.id), 0
+
+    def _connect(self, timeout: float | None) -> None:
+        with self._changed:
+            following = max((self.pump.progress(peer.id) for peer in self._peers.values()), default=0)
+        connection, welcome = self._meet(self._hello(following, self._group, self._how), timeout)
+        if welcome.passes:
+            self.how = self._how
+            return self._take_ring(connection)
+        with self._changed:
+            if self._closed:
+                return connection.close()
+            peer = self._peers.get(welcome.session)
+            if peer is not None and welcome.next != following:  # the producer does not know us any more
+                self._remove(peer)
+                peer = None
+            if peer is None:
+                joined = self._new_lane(welcome)
+                if isinstance(joined, Welcome):
+                    connection.close()
+                    _raise_refusal(self.url, joined)
+                peer = self._peers[welcome.session] = joined
+            self._take(peer, 0, connection)
+
+    def close(self) -> None:
+        """After the consumer has left: tells the producers."""
+        self.abandon()

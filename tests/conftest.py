@@ -76,7 +76,6 @@ def start() -> Iterator[Start]:
         return process
 
     yield start
-    forkserver._forkserver._stop()  # the next test's is to have that one's environment
     for process in started:
         process.join(20)
         if process.is_alive():
@@ -84,6 +83,7 @@ def start() -> Iterator[Start]:
             process.join()
             pytest.fail(f"{process} had to be killed")
         assert process.exitcode in (0, -9), process
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # the next test's has that one's environment
 
 
 def rest(consumer: ringipc.Consumer) -> list[int]:

@@ -15,6 +15,7 @@
 #define LEFT_ALONE_NS UINT64_C(5000000) /* so long after a getter has pulled the thread leaves the reading to getters */
 #define TICK_MS 5
 #define ROOM_MS 1
+#define UNFENCED_MS 50
 
 struct link {
     uint64_t id;
@@ -37,7 +38,6 @@ struct pump {
     uint64_t ids;
     uint32_t count;
     struct link links[RIP_MAX_LINKS];
-    _Atomic uint32_t asleep;   /* the thread; set by it, cleared by who wakes it */
     _Atomic uint32_t watching; /* it looks at the connections itself */
     _Atomic uint64_t pulled;   /* when a getter last was here, nanoseconds; UINT64_MAX while one is */
     _Atomic uint32_t pulling;  /* getters that are */
@@ -100,10 +100,6 @@ static void step(struct pump *p, struct link *link) {
 
 static void push(struct rip_pump *pump) {
     struct pump *p = of(pump);
-    atomic_thread_fence(memory_order_seq_cst); /* pairs with the one in fall_asleep: the message, then is it asleep? */
-    if (!atomic_load_explicit(&p->asleep, memory_order_relaxed)) {
-        return;
-    }
     /* relaxed: a hint */
     if (rip_now() - atomic_load_explicit(&p->pushed, memory_order_relaxed) > STREAMING_NS &&
         pthread_mutex_trylock(&p->lock) == 0) {
@@ -114,7 +110,7 @@ static void push(struct rip_pump *pump) {
         }
         pthread_mutex_unlock(&p->lock);
         atomic_store_explicit(&p->pushed, rip_now(), memory_order_relaxed);
-    } else if (atomic_exchange_explicit(&p->asleep, 0, memory_order_acq_rel)) {
+    } else if (atomic_exchange_explicit(&pump->asleep, 0, memory_order_acq_rel)) {
         kick(p);
     }
 }
@@ -213,15 +209,23 @@ static int has_ended(struct pump *p, struct rip_end *end) {
     return 0;
 }
 
+static int may_send(const struct link *link) { return link->sender && link->fd >= 0 && !is_over(link); }
+
 /* 0 where a sender has something to do after all. */
 static int fall_asleep(struct pump *p) {
-    atomic_store_explicit(&p->asleep, 1, memory_order_relaxed);
-    atomic_thread_fence(memory_order_seq_cst); /* pairs with the one in push: asleep, then is there a message? */
+    uint32_t senders = 0;
     for (uint32_t i = 0; i < p->count; i++) {
-        struct link *link = &p->links[i];
-        if (link->sender && link->fd >= 0 && !is_over(link) && link->says != RIP_STEP_OUT &&
-            rip_sender_has_more(link->sender)) {
-            atomic_store_explicit(&p->asleep, 0, memory_order_relaxed);
+        senders += (uint32_t)may_send(&p->links[i]);
+    }
+    if (!senders) { /* a putter need not wake us */
+        return 1;
+    }
+    atomic_store_explicit(&p->calls.asleep, 1, memory_order_relaxed);
+    rip_fence_heavy(); /* asleep, then is there a message? Pairs with rip_pump_sleeps: the message, then is it asleep? */
+    for (uint32_t i = 0; i < p->count; i++) {
+        const struct link *link = &p->links[i];
+        if (may_send(link) && link->says != RIP_STEP_OUT && rip_sender_has_more(link->sender)) {
+            atomic_store_explicit(&p->calls.asleep, 0, memory_order_relaxed);
             return 0;
         }
     }
@@ -253,9 +257,10 @@ int rip_pump_run(struct rip_pump *pump, struct rip_end *end) {
         atomic_store_explicit(&p->watching, !readers, memory_order_seq_cst);
         readers = readers || atomic_load_explicit(&p->pulling, memory_order_seq_cst) != 0;
         struct pollfd fds[2] = {{.fd = p->kick, .events = POLLIN}, {.fd = readers ? -1 : p->epoll, .events = POLLIN}};
+        ms = ms < 0 && !rip_fence_setup() ? UNFENCED_MS : ms; /* a putter may not see that we sleep */
         idle = poll(fds, 2, readers && (ms < 0 || ms > TICK_MS) ? TICK_MS : ms) == 0;
         atomic_store_explicit(&p->watching, 0, memory_order_relaxed);
-        atomic_store_explicit(&p->asleep, 0, memory_order_relaxed);
+        atomic_store_explicit(&p->calls.asleep, 0, memory_order_relaxed);
         if (fds[0].revents) {
             uint64_t times;
             ssize_t n = read(p->kick, &times, sizeof times); /* another kick may have come, or none */

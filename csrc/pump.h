@@ -7,16 +7,26 @@
 
 #include "stream.h"
 
+#include <stdatomic.h>
+
 struct rip_watch;
 
 #define RIP_MAX_LINKS 64
 
 struct rip_pump {
-    /* For a handle in another module, which knows no more of a pump than this. push: after a message was put. pull: instead of
-     * rip_watch_wait, for a message. */
+    /* For a handle in another module, which knows no more of a pump than this. push: after a message was put, if rip_pump_sleeps. pull:
+     * instead of rip_watch_wait, for a message. */
     void (*push)(struct rip_pump *pump);
     int (*pull)(struct rip_pump *pump, const struct rip_watch *watch, uint64_t deadline);
+    _Atomic uint32_t asleep; /* the thread, with senders to wake it for; set by it, cleared by who wakes it */
 };
+
+/* To be asked when a message has been put. */
+static inline int rip_pump_sleeps(const struct rip_pump *pump) {
+    /* The compiler keeps the order; rip_fence_heavy in fall_asleep makes the processor keep it. */
+    atomic_signal_fence(memory_order_seq_cst);
+    return atomic_load_explicit(&pump->asleep, memory_order_relaxed) != 0;
+}
 
 struct rip_end { /* a connection that is of no use any more */
     uint64_t id;

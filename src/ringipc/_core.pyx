@@ -30,6 +30,7 @@ from ringipc._wait cimport (
 )
 
 cdef extern from "pump.h" nogil:
+    bint rip_pump_sleeps(const rip_pump *)
     struct rip_pump:  # of another module: all that this one knows of it
         void (*push)(rip_pump *) noexcept nogil
         int (*pull)(rip_pump *, const rip_watch *, uint64_t) noexcept nogil
@@ -366,7 +367,7 @@ cdef class BaseProducer:
     @cython.final
     cdef inline void publish(self) noexcept:
         rip_tx_publish(self.p)
-        if cython.unlikely(self.pump is not NULL):
+        if cython.unlikely(self.pump is not NULL and rip_pump_sleeps(self.pump)):
             with nogil:
                 self.pump.push(self.pump)
 

@@ -114,7 +114,7 @@ def _small(pair: tuple[int, int]) -> tuple[list[Row], list[Goal]]:
                 each("ringipc unix, ring passed", Ring(channel=unix())),
                 each("ringipc unix, stream", Stream()),
                 many("ringipc unix, stream", Stream()),
-                each("ringipc tcp", Stream(channel=tcp())),
+                each("ringipc tcp, stream", Stream(channel=tcp())),
                 each("ringipc pipe", Pipe()),
                 zmq("pyzmq ipc", f"ipc://@{unique('zmq')}"),
                 zmq("pyzmq tcp", tcp()),
@@ -128,7 +128,7 @@ def _small(pair: tuple[int, int]) -> tuple[list[Row], list[Goal]]:
         Goal("64 B: unix, ring passed / pyzmq ipc", passed / ipc, at_least=1),
         Goal("64 B: unix, stream / pyzmq ipc", stream / ipc, at_least=1),
         Goal("64 B: unix, stream, put_many / pyzmq ipc", batch / ipc),
-        Goal("64 B: tcp / pyzmq tcp", over_tcp / zmq_tcp),
+        Goal("64 B: tcp, stream / pyzmq tcp", over_tcp / zmq_tcp),
         Goal("64 B: pipe / multiprocessing.Pipe", pipe / standard),
     ]
 
@@ -144,8 +144,9 @@ def _large(pair: tuple[int, int]) -> tuple[list[Row], list[Goal]]:
         compare(
             [
                 frames("ringipc unix, ring passed", Ring(channel=unix())),
+                frames("ringipc tcp, same machine: ring passed", Ring(channel=tcp())),
                 frames("ringipc unix, stream", Stream()),
-                frames("ringipc tcp", Stream(channel=tcp())),
+                frames("ringipc tcp, stream", Stream(channel=tcp())),
                 frames("ringipc pipe", Pipe()),
                 zmq("pyzmq ipc, copy=False", f"ipc://@{unique('zmq')}"),
                 zmq("pyzmq tcp, copy=False", tcp()),
@@ -154,14 +155,16 @@ def _large(pair: tuple[int, int]) -> tuple[list[Row], list[Goal]]:
             seconds=SECONDS,
         ).values()
     )
-    passed, stream, over_tcp, pipe, ipc, zmq_tcp, standard = series
+    passed, near, stream, over_tcp, pipe, ipc, zmq_tcp, standard = series
     return [(one, per_second(FRAME.nbytes * 1e-9), "GB/s") for one in series], [
         Goal("1 MiB: unix, ring passed / pyzmq ipc", passed / ipc, at_least=2),
         Goal("1 MiB: unix, ring passed / multiprocessing.Pipe", passed / standard, at_least=2),
         Goal("1 MiB: unix, stream / pyzmq ipc", stream / ipc),
         Goal("1 MiB: unix, stream / multiprocessing.Pipe", stream / standard),
-        Goal("1 MiB: tcp / pyzmq tcp", over_tcp / zmq_tcp, at_least=2),
-        Goal("1 MiB: tcp / multiprocessing.Pipe", over_tcp / standard, at_least=2),
+        Goal("1 MiB: tcp, ring passed / pyzmq tcp", near / zmq_tcp, at_least=2),
+        Goal("1 MiB: tcp, ring passed / multiprocessing.Pipe", near / standard, at_least=2),
+        Goal("1 MiB: tcp, stream / pyzmq tcp", over_tcp / zmq_tcp, at_least=2),
+        Goal("1 MiB: tcp, stream / multiprocessing.Pipe", over_tcp / standard, at_least=2),
         Goal("1 MiB: pipe / multiprocessing.Pipe", pipe / standard),
     ]
 

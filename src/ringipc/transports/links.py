@@ -6,6 +6,7 @@ name, of this process alone; or, where a producer has a ring and a fallback, tha
 """
 
 import contextlib
+import dataclasses
 import errno
 import logging
 import os
@@ -93,6 +94,7 @@ class Link:
         self._closed = False
         self._pid = os.getpid()
         self._listener: Listener | None = None
+        self._near: Listener | None = None  # for those who come by TCP from this machine, and can have the ring
         self.failure: errors.RingError | None = None  # why it does not try to connect any more
         self.pump = BasePump(spin)
         self._thread = threading.Thread(target=self._tend, name=f"ringipc {self.url}", daemon=True)
@@ -103,8 +105,16 @@ class Link:
         try:
             if self._options.listen:
                 self._listener = Listener(self.url, admit=self._admit, refused=self._refused, **self._terms())
-                self._listener.start()
                 self.url = self._listener.url
+                if self._scheme == "tcp" and self._options.tls is None and self._passes():
+                    self._near = Listener(
+                        f"unix://@ringipc-{secrets.token_hex(16)}",
+                        admit=partial(self._admit, near=True),
+                        key=self._options.key,
+                        refused=self._refused,
+                    )
+                    self._near.start()
+                self._listener.start()
             else:
                 self._connect(self._options.timeout)
         except BaseException:
@@ -139,14 +149,16 @@ class Link:
             shared=bool(how & SHARED),
             durable=bool(how & DURABLE),
             newest=bool(how & NEWEST),
-            maps=ring.may_pass(self._scheme),
+            maps=ring.may_pass(self._scheme) and self._options.tls is None,
             capacity=capacity,
             slots=slots,
             boot=boot_id(),
         )
 
-    def _welcome(self, following: int = 0, *, passes: bool = False, capacity: int = 0, slots: int = 0) -> Welcome:
-        return Welcome(0, "", os.getpid(), self._session, following, passes, capacity, slots, boot_id())
+    def _welcome(
+        self, following: int = 0, *, near: str = "", passes: bool = False, capacity: int = 0, slots: int = 0
+    ) -> Welcome:
+        return Welcome(0, near, os.getpid(), self._session, following, passes, capacity, slots, boot_id())
 
     def _refuse(self, error: int, text: str) -> Welcome:
         return Welcome(error, text, os.getpid(), self._session, 0, False, 0, 0, boot_id())
@@ -155,7 +167,10 @@ class Link:
         """Of the lane for what comes from here: bytes and messages, at least."""
         return 0, 0
 
-    def _admit(self, hello: Hello) -> tuple[Welcome, Callable[[socket.socket], None]]:
+    def _passes(self) -> bool:
+        return ring.may_pass(self._scheme) and self.channel.name is None
+
+    def _admit(self, hello: Hello, near: bool = False) -> tuple[Welcome, Callable[[socket.socket], None]]:
         with self._changed:
             if self._closed:
                 return self._refuse(errno.ESHUTDOWN, "it is being closed"), _close
@@ -163,8 +178,11 @@ class Link:
                 kind = "producer" if self.is_producer else "consumer"
                 return self._refuse(errno.EPROTO, f"a {kind} listens there, and no {kind}s can come to it"), _close
             capacity, slots = self._size()
-            if hello.maps and ring.may_pass(self._scheme) and self.channel.name is None and hello.boot == boot_id():
-                return self._welcome(passes=True, capacity=capacity, slots=slots), self._pass_ring
+            if hello.maps and hello.boot == boot_id():
+                if near or (self._scheme == "unix" and self._passes()):
+                    return self._welcome(passes=True, capacity=capacity, slots=slots), self._pass_ring
+                if self._near is not None:
+                    return self._welcome(near=self._near.url), _close
             if hello.session in self._over:
                 return self._refuse(errno.ESHUTDOWN, "the stream has ended"), _close
             peer = self._peers.get(hello.session)
@@ -203,6 +221,13 @@ class Link:
         while True:
             left = None if end is None else max(end - time.monotonic(), 0)
             connection, welcome = connect(self.url, hello, timeout=left, **self._terms())
+            if not welcome.error and welcome.text:  # it is on this machine, and says where it passes the ring
+                connection.close()
+                try:
+                    return connect(welcome.text, hello, key=self._options.key, timeout=0)
+                except errors.RingError:  # but not to us: another user's, or out of sight
+                    hello = dataclasses.replace(hello, maps=False)
+                    continue
             if not welcome.error:
                 return connection, welcome
             if welcome.error != errno.ESHUTDOWN:  # else another one will soon listen there
@@ -289,8 +314,9 @@ class Link:
             self._closed = True
             for peer in list(self._peers.values()):
                 self._remove(peer)
-        if self._listener is not None:
-            self._listener.close()
+        for listener in (self._listener, self._near):
+            if listener is not None:
+                listener.close()
         self.pump.stop()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()

@@ -1,4 +1,7 @@
-"""The ring itself over a Unix socket: its descriptor is all that a process needs, wherever it runs on this machine."""
+"""The ring itself over a Unix socket: its descriptor is all that a process needs, wherever it runs on this machine.
+
+Who comes by TCP from this machine is sent to such a socket (an abstract one, whose name only it is told).
+"""
 
 import os
 import socket
@@ -12,7 +15,7 @@ _PATIENCE = 5.0  # seconds
 
 def may_pass(scheme: str) -> bool:
     """RINGIPC_RING=0 in the environment keeps this process to the stream, to find out what that does."""
-    return scheme == "unix" and os.environ.get("RINGIPC_RING") != "0"
+    return scheme in ("unix", "tcp") and os.environ.get("RINGIPC_RING") != "0"
 
 
 def give(connection: socket.socket, fd: int) -> None:

@@ -25,7 +25,8 @@
 
 struct rip_bell {
     int epoll, pipe, timer;
-    uint32_t rung; /* there is a byte in the pipe, as far as we know */
+    uint32_t inode; /* of a pipe without a name */
+    uint32_t rung;  /* there is a byte in the pipe, as far as we know */
 };
 
 static void name_of(uint32_t member, char out[32]) { snprintf(out, 32, "bell-%u", (unsigned)member); }
@@ -85,7 +86,7 @@ static int open_named(struct rip_channel *ch) {
     return rc;
 }
 
-static int open_nameless(struct rip_channel *ch) {
+static int open_nameless(struct rip_bell *bell) {
     int ends[2];
     struct stat st;
     if (pipe2(ends, O_CLOEXEC) != 0) {
@@ -95,13 +96,13 @@ static int open_nameless(struct rip_channel *ch) {
     close(ends[0]);
     close(ends[1]);
     if (end >= 0 && fstat(end, &st) == 0) {
-        ch->control->members[ch->place.member].pipe = (uint32_t)st.st_ino;
+        bell->inode = (uint32_t)st.st_ino;
     }
     return end;
 }
 
 static int open_pipe(struct rip_channel *ch, struct rip_bell *bell) {
-    bell->pipe = ch->place.dir >= 0 ? open_named(ch) : open_nameless(ch);
+    bell->pipe = ch->place.dir >= 0 ? open_named(ch) : open_nameless(bell);
     return bell->pipe < 0 ? bell->pipe : watch(bell, bell->pipe);
 }
 
@@ -217,7 +218,9 @@ static int find_nameless(const struct rip_member *entry, uint32_t number) {
     if (there < 0) {
         return -errno;
     }
-    int is = fstat(there, &st) == 0 && S_ISFIFO(st.st_mode) && (uint32_t)st.st_ino == entry->pipe &&
+    /* relaxed: it was noted before the bell was wanted */
+    int is = fstat(there, &st) == 0 && S_ISFIFO(st.st_mode) &&
+             (uint32_t)st.st_ino == atomic_load_explicit(&entry->pipe, memory_order_relaxed) &&
              fstatfs(there, &fs) == 0 && fs.f_type == PIPEFS_MAGIC;
     int end = is ? open_end(there) : -ENOENT;
     close(there);
@@ -227,10 +230,12 @@ static int find_nameless(const struct rip_member *entry, uint32_t number) {
 static void ring_pipe(struct rip_channel *ch, uint32_t member) {
     struct rip_member *entry = &ch->control->members[member];
     _Atomic uint32_t *bell = &entry->bell;
+    if (!(atomic_load_explicit(bell, memory_order_relaxed) & RIP_BELL_WANTED)) {
+        return;
+    }
     /* acq_rel: pairs with the release in arm; one of us rings it */
-    uint32_t was = atomic_load_explicit(bell, memory_order_relaxed);
-    if (!(was & RIP_BELL_WANTED) ||
-        !((was = atomic_fetch_and_explicit(bell, ~RIP_BELL_WANTED, memory_order_acq_rel)) & RIP_BELL_WANTED)) {
+    uint32_t was = atomic_fetch_and_explicit(bell, ~RIP_BELL_WANTED, memory_order_acq_rel);
+    if (!(was & RIP_BELL_WANTED)) {
         return; /* rung by somebody else */
     }
     char name[32];
@@ -290,9 +295,12 @@ static int open_bell(struct rip_channel *ch, _Atomic uint32_t *rung, uint32_t va
         return rc ? rc : ch->bell->epoll;
     }
     rc = make_bell(ch);
-    if (rc >= 0) { /* relaxed: our announcement comes after it */
-        uint32_t number = ch->place.dir >= 0 ? 0 : (uint32_t)ch->bell->pipe << RIP_BELL_FD_SHIFT;
-        atomic_store_explicit(&ch->control->members[ch->place.member].bell, number | RIP_BELL_IS, memory_order_relaxed);
+    const struct rip_bell *bell = ch->bell;
+    if (rc >= 0 && bell) { /* relaxed: our announcement comes after it */
+        uint32_t number = ch->place.dir >= 0 ? 0 : (uint32_t)bell->pipe << RIP_BELL_FD_SHIFT;
+        struct rip_member *member = &ch->control->members[ch->place.member];
+        atomic_store_explicit(&member->pipe, bell->inode, memory_order_relaxed);
+        atomic_store_explicit(&member->bell, number | RIP_BELL_IS, memory_order_relaxed);
         atomic_store_explicit(rung, value, memory_order_relaxed);
     }
     return rc;

@@ -15,13 +15,11 @@ static void in_child(struct rip_place *place) {
 
 int rip_channel_fd(void) {
     int fd = rip_place_make(RIP_FILE_CONTROL, sizeof(struct rip_control), 0);
-    uint64_t used = sizeof(struct rip_control);
-    if (fd >= 0 && pwrite(fd, &used, sizeof used, offsetof(struct rip_control, used)) != sizeof used) {
-        int rc = -errno;
+    int rc = fd < 0 ? fd : rip_extents_begin(fd);
+    if (rc != 0 && fd >= 0) {
         close(fd);
-        return rc;
     }
-    return fd;
+    return rc ? rc : fd;
 }
 
 /* The number in "fd:<number>", -ENOENT in any other name, or -EINVAL. */
@@ -36,8 +34,11 @@ static int fd_in(const char *name) {
 
 static int enter_nameless(struct rip_place *place, int fd) {
     int rc = rip_place_adopt(place, fd, RIP_FILE_CONTROL, sizeof(struct rip_control));
-    if (rc == 0 && (rc = rip_extents_check(place)) != 0) {
-        rip_place_unmap(place);
+    if (rc == 0) {
+        rc = rip_extents_check(place);
+        if (rc != 0) {
+            rip_place_unmap(place);
+        }
     }
     return rc;
 }

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,17 +15,23 @@ struct extent {
 
 static struct rip_control *control_of(const struct rip_place *place) { return place->segment.at; }
 
+/* What can be mapped begins at a page of the machine's, of which some have larger ones than most. */
+static uint64_t whole_pages(uint64_t n) {
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    return rip_round_up(n, page > RIP_PAGE ? page : RIP_PAGE);
+}
+
 /* Where the chain ends, or 0: no such place. */
 static uint64_t end_of(const struct rip_place *place) {
     uint64_t end = ((const volatile struct rip_control *)control_of(place))->used; /* volatile: read once */
-    return end < sizeof(struct rip_control) || end > INT64_MAX || end % RIP_PAGE ? 0 : end;
+    return end < sizeof(struct rip_control) || end > INT64_MAX || end != whole_pages(end) ? 0 : end;
 }
 
 static const struct extent before_all = {.at = 0, .identity.size = sizeof(struct rip_control)};
 
 /* Goes on to the next one: 1, 0 if there is none, or -EBADMSG. Every step goes on by a page at least, and none beyond the end. */
 static int step(const struct rip_place *place, struct extent *extent, uint64_t end) {
-    uint64_t at = extent->at + extent->identity.size;
+    uint64_t at = extent->at + whole_pages(extent->identity.size);
     if (at == end) {
         return 0;
     }
@@ -35,6 +43,11 @@ static int step(const struct rip_place *place, struct extent *extent, uint64_t e
         return -EBADMSG;
     }
     return 1;
+}
+
+int rip_extents_begin(int fd) {
+    uint64_t used = whole_pages(sizeof(struct rip_control));
+    return pwrite(fd, &used, sizeof used, offsetof(struct rip_control, used)) == sizeof used ? 0 : -errno;
 }
 
 int rip_extents_check(const struct rip_place *place) {
@@ -68,11 +81,16 @@ int rip_extent_find(const struct rip_place *place, uint32_t file, const uint64_t
 
 /* A memory file has no limit of its own: without this, asking for too much would end some process for want of memory. */
 static int is_there_memory(uint64_t size) {
-    unsigned long long available = UINT64_MAX / 1024;
+    static const char what[] = "MemAvailable:";
+    uint64_t available = UINT64_MAX / 1024;
     FILE *file = fopen("/proc/meminfo", "re");
     if (file) {
         char line[128];
-        while (fgets(line, sizeof line, file) && sscanf(line, "MemAvailable: %llu", &available) != 1) {
+        while (fgets(line, sizeof line, file)) {
+            if (strncmp(line, what, sizeof what - 1) == 0) {
+                available = strtoull(line + sizeof what - 1, NULL, 10);
+                break;
+            }
         }
         fclose(file);
     }
@@ -86,7 +104,8 @@ int rip_extent_begin(struct rip_place *place, uint64_t size, struct rip_segment 
     if (at == 0) {
         return -EBADMSG;
     }
-    if (size > (uint64_t)INT64_MAX - at || !is_there_memory(size)) {
+    uint64_t whole = whole_pages(size);
+    if (whole > (uint64_t)INT64_MAX - at || !is_there_memory(size)) {
         return -ENOSPC;
     }
     int rc = rip_allocate(place->segment.fd, at, RIP_PAGE);
@@ -101,7 +120,7 @@ int rip_extent_begin(struct rip_place *place, uint64_t size, struct rip_segment 
     if (out->fd < 0) {
         return out->fd;
     }
-    control_of(place)->used = at + size; /* last: now it is there, whoever is killed */
+    control_of(place)->used = at + whole; /* last: now it is there, whoever is killed */
     return 0;
 }
 
@@ -120,7 +139,7 @@ static int remove_it(struct rip_place *place, struct extent *extent) {
 
 /* Makes one of two removed ones that lie side by side. */
 static int join(struct rip_place *place, struct extent *first, const struct extent *second) {
-    uint64_t size = first->identity.size + second->identity.size;
+    uint64_t size = second->at + second->identity.size - first->at;
     off_t word = (off_t)(first->at + offsetof(struct rip_identity, size));
     if (pwrite(place->segment.fd, &size, sizeof size, word) != sizeof size) {
         return -errno;

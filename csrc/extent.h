@@ -20,6 +20,7 @@
 
 /* Begins one of size bytes, in the name of our member: none of its memory but the first page is there yet. */
 int rip_extent_begin(struct rip_place *place, uint64_t size, struct rip_segment *out);
+int rip_extents_begin(int fd);                        /* behind the control file that it is of */
 int rip_extents_check(const struct rip_place *place); /* is there a chain? 0 or -EBADMSG */
 /* Where such an extent is: 0, -ENOENT, or -EBADMSG where the chain is damaged. of NULL: any. */
 int rip_extent_find(const struct rip_place *place, uint32_t file, const uint64_t *of, uint64_t *offset, uint64_t *size);

@@ -102,7 +102,8 @@ static inline uint64_t memory_end(void) {
 
 /* The extent after that at `at`, or the first one after 0; 0: there are no more. */
 static inline uint64_t memory_next(uint64_t at, uint64_t end, struct rip_identity *identity) {
-    at = at ? at + identity->size : sizeof(struct rip_control);
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    at = rip_round_up(at ? at + identity->size : sizeof(struct rip_control), page);
     if (at >= end) {
         return 0;
     }
@@ -127,7 +128,7 @@ static inline int memory_is_over(void) {
     CHECK_IS(rip_look(MEMORY, &look), 0);
     uint64_t end = memory_end(), at = memory_next(0, end, &first);
     return look.lanes + look.groups + look.members == 0 &&
-           (at == 0 || (first.file == RIP_FILE_REMOVED && at + first.size == end));
+           (at == 0 || (first.file == RIP_FILE_REMOVED && memory_next(at, end, &first) == 0));
 }
 
 /* Runs a test in a directory of its own, which must be empty afterwards. The sentence says what holds if it passes. */

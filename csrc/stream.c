@@ -14,8 +14,9 @@
 
 static_assert(sizeof(struct rip_frame) == 32, "what crosses");
 
-#define AT_ONCE (UINT64_C(1) << 21) /* bytes in one step, so that others have their turn */
-#define SMALL 4096u                 /* bytes that are sooner copied than described */
+#define AT_ONCE (UINT64_C(1) << 21)              /* bytes in one step, so that others have their turn */
+#define SMALL 4096u                              /* bytes that are sooner copied than described */
+#define BATCHES (UINT64_C(4) * RIP_STREAM_BATCH) /* messages in one step */
 #define PARTS 128
 #define TELL_EVERY (UINT64_C(1) << 18) /* bytes: what is let go soon is used again while it is warm */
 
@@ -224,8 +225,8 @@ static int gather(const struct rip_sender *s, unsigned char *buffer, struct iove
 }
 
 /* Less the first bytes of them. */
-static void skip(struct iovec parts[], size_t bytes) {
-    for (int i = 0; bytes; i++) {
+static void skip(struct iovec parts[], int count, size_t bytes) {
+    for (int i = 0; i < count && bytes; i++) {
         size_t less = bytes < parts[i].iov_len ? bytes : parts[i].iov_len;
         parts[i].iov_base = (char *)parts[i].iov_base + less;
         parts[i].iov_len -= less;
@@ -275,13 +276,13 @@ int rip_sender_step(struct rip_sender *s) {
     int rc = s->two_way ? listen_to(s) : 0;
     while (rc == 0) {
         rc = take(s);
-        if (rc != 0 || s->sent == s->taken || s->sent - before > 4 * RIP_STREAM_BATCH) {
+        if (rc != 0 || s->sent == s->taken || s->sent - before > BATCHES) {
             break;
         }
         unsigned char buffer[RIP_STREAM_BUFFER];
         struct iovec parts[PARTS];
         int count = gather(s, buffer, parts);
-        skip(parts, s->done);
+        skip(parts, count, s->done);
         ssize_t n = wire_write(&s->wire, parts, count);
         if (n < 0) {
             return n == -EAGAIN ? RIP_STEP_OUT : (int)n;

@@ -1,8 +1,6 @@
 # distutils: language = c
 """The skin over the core's pump: connections of a handle, and the thread's loop."""
 
-cimport cython
-from libc.errno cimport ESHUTDOWN
 from libc.stdint cimport int32_t, uint32_t, uint64_t, uintptr_t
 
 from ringipc._wait cimport RIP_WAIT_BLOCK
@@ -73,7 +71,7 @@ cdef class BasePump:
         return <uintptr_t>self.pump
 
     def join(self, bytes channel, bytes group, uint32_t how, uint32_t window, bint two_way):
-        """Joins a group for the other side of a connection: its id, or an error and the pid of an exclusive group's member."""
+        """Joins a group for a connection's other side: its id, or an error and the pid of the group's member."""
         cdef const char *name = channel
         cdef const char *group_name = group
         cdef rip_consumer *source = NULL
@@ -111,7 +109,7 @@ cdef class BasePump:
         return rc if rc < 0 else id
 
     def connect(self, uint64_t id, int fd, uint64_t next):
-        """The connection of one of them, the first or another in the place of one that has broken; next: what the other side has."""
+        """Its connection, or one in the place of one that has broken; next: what the other side has."""
         cdef int rc
         with nogil:
             rc = rip_pump_connect(self.pump, id, fd, next)
@@ -134,7 +132,7 @@ cdef class BasePump:
             self.pump.push(self.pump)
 
     def run(self):
-        """Runs until a connection comes to its end, or `stop`: its id and why (STEP_END, or a negative errno), or None."""
+        """Runs until a connection ends, or `stop`: its id and why (STEP_END, or an errno below 0); or None."""
         cdef rip_end end
         cdef int rc
         with nogil:

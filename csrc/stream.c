@@ -217,7 +217,7 @@ static int gather(const struct rip_sender *s, unsigned char *buffer, struct iove
         }
         at += size;
         if (!small) {
-            parts[count++] = (struct iovec){(void *)(uintptr_t)message->data, message->length};
+            parts[count++] = (struct iovec){(void *)message->data, message->length};
         }
         bytes += message->length;
     }

@@ -21,6 +21,7 @@ AS_IT_IS = {
     "claims": ["DEATHS=1", "DEATHS=1 SEARCH=1", "GIVEN=1", "GIVEN=1 SEARCH=1"],
     "drop_old": ["", "TOGETHER=1", "ALONE=1 GIVEN=1", "ALONE=1 GIVEN=1 PLACES=1"],
 }
+MANY_STATES = ("claims", "drop_old")
 HANGS, WRONG = "invalid end state", "assertion violated"
 WITH_A_FAULT = [
     ("event_count", "FENCE=0", HANGS),
@@ -59,7 +60,9 @@ def unreached(said: str, model: str) -> set[str]:
     return {line for line in steps if ", state " in line and "-end-" not in line}
 
 
-@pytest.mark.parametrize("model", AS_IT_IS)
+@pytest.mark.parametrize(
+    "model", [pytest.param(model, marks=pytest.mark.long) if model in MANY_STATES else model for model in AS_IT_IS]
+)
 def test_no_order_of_its_steps_goes_wrong(model: str) -> None:
     never_reached: list[set[str]] = []
     for switches in AS_IT_IS[model]:

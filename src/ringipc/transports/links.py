@@ -427,7 +427,7 @@ class Outlet(Link):
 
     def _would_be_lost(self) -> bool:
         """Whether nobody but us has what is in the channel: no ring is passed, and it has no name."""
-        return self.channel.name is None and not any(pid != self._pid for pid in self.channel.pids)
+        return self.channel.name is None and len(self.channel.pids) <= len(self._peers)
 
 
 class Inlet(Link):

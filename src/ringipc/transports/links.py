@@ -244,7 +244,9 @@ class Link:
         self.abandon()
 
     def _refused(self, error: errors.RingError) -> None:
-        log.warning("%s: not admitted: %s", self.url, error)
+        log.warning(
+            "%s: not admitted: %s", self.url, str(error)
+        )  # what is logged is kept, with all that its frames hold
 
     # ---- the thread ----
 
@@ -301,7 +303,7 @@ class Link:
                 time.sleep(_PAUSE)
             except errors.RingError as error:
                 self.failure = error
-                log.warning("%s: not connected again: %s", self.url, error)
+                log.warning("%s: not connected again: %s", self.url, str(error))
                 return
 
     # ---- the end ----

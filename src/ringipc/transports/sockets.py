@@ -244,7 +244,7 @@ class Listener:
         except Gone:
             pass
         except RingError as error:
-            if self._refused is not None:
+            if self._refused is not None and not self._closed:  # else it was we who broke it off
                 self._refused(error)
         finally:
             self._end(connection)

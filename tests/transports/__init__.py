@@ -1,0 +1,1 @@
+"""One set of tests over every way that messages can go."""

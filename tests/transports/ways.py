@@ -1,0 +1,140 @@
+"""The ways from a producer to a consumer, each to be opened in this process or in another."""
+
+import contextlib
+import gc
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from greetings import KEY
+from test_tls import OPENSSL, certificate, of_listener, trusting
+
+import ringipc
+from ringipc import Channel, Consumer, Producer
+from ringipc.transports.pipes import PipeEnd
+
+__all__ = ["certificate", "no_trace", "way"]
+
+PASSED = ["unix", "abstract", "tcp"]  # where the ring itself is passed
+STREAMS = ["unix-stream", "tcp-stream", "key-stream"] + ["tls"] * (OPENSSL is not None)
+MANY = ["ring", "nameless", *PASSED, *STREAMS]  # producers or groups can meet there
+ALL = [*MANY, "pipe", "fifo"]
+
+Where = str | Channel | PipeEnd
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the two ends meet; it can be passed to another process. By default the producer is who listens."""
+
+    name: str
+    to: Where
+    of: Where
+    transport: str
+    options: dict[str, Any] = field(default_factory=dict)
+    certificate: Path | None = None
+
+    @property
+    def scheme(self) -> str:
+        """What the listener calls it, who may have passed the ring to others."""
+        return ("tcp" if self.name == "tcp" else "unix") if self.name in PASSED else self.transport
+
+    def _tls(self, listens: bool) -> dict[str, Any]:
+        if self.certificate is None:
+            return {}
+        return {"tls": (of_listener if listens else trusting)(self.certificate)}
+
+    def producer(self, *, listen: bool = True, **options: Any) -> Producer:
+        if not listen:
+            options = {"timeout": 20} | options
+        return Producer(self.to, listen=listen, **{"capacity": "1 MiB"} | self._tls(listen) | self.options | options)
+
+    def consumer(self, *, listen: bool = False, **options: Any) -> Consumer:
+        return Consumer(self.of, listen=listen, **{"timeout": 20} | self._tls(listen) | self.options | options)
+
+    @contextlib.contextmanager
+    def both(self, give: dict[str, Any] | None = None, take: dict[str, Any] | None = None) -> Iterator[Any]:
+        """A producer and a consumer in this process, with options of their own."""
+        with self.producer(**give or {}) as producer, self.consumer(**take or {}) as consumer:
+            yield producer, consumer
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def make(name: str, base: str, request: pytest.FixtureRequest) -> Way:
+    kind, _, stream = name.partition("-")
+    match kind:
+        case "ring":
+            return Way(name, "c", "c", "ring")
+        case "nameless":
+            channel = Channel()
+            request.addfinalizer(channel.close)
+            return Way(name, channel, channel, "ring")
+        case "unix" | "abstract":
+            url = f"unix://{base}/socket" if kind == "unix" else f"unix://@test-ringipc-{os.getpid()}"
+            return Way(name, url, url, "unix" if stream else "ring")
+        case "fifo":
+            path = f"{base}/fifo"
+            request.addfinalizer(lambda: Path(path).unlink(missing_ok=True))
+            return Way(name, f"fifo://{path}", f"fifo://{path}", "fifo")
+        case "pipe":
+            to, of = ringipc.pair()
+            request.addfinalizer(to.close)
+            request.addfinalizer(of.close)
+            return Way(name, to, of, "pipe")
+    url = f"tcp://localhost:{free_port()}"
+    if kind == "tls":
+        return Way(name, url, url, "tcp", certificate=request.getfixturevalue("certificate"))
+    return Way(name, url, url, "tcp" if stream else "ring", {"key": KEY} if kind == "key" else {})
+
+
+@pytest.fixture(params=ALL)
+def way(request: pytest.FixtureRequest, base: str, monkeypatch: pytest.MonkeyPatch) -> Way:
+    if request.param in STREAMS:
+        monkeypatch.setenv("RINGIPC_RING", "0")
+    return make(request.param, base, request)
+
+
+def over(*names: str) -> pytest.MarkDecorator:
+    """Runs a test over some of the ways only."""
+    return pytest.mark.parametrize("way", names, indirect=True)
+
+
+def traces() -> tuple[set[str], set[str]]:
+    """The descriptors of this process, and ringipc's threads."""
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found.add(f"{fd} {os.readlink(f'/proc/self/fd/{fd}')}")
+    return found, {each.name for each in threading.enumerate() if each.name.startswith("ringipc")}
+
+
+@pytest.fixture
+def no_trace() -> Iterator[None]:
+    """No descriptor and no thread is left, once those that are ending have ended."""
+    before, _ = traces()
+    yield
+
+    def left() -> set[str]:
+        gc.collect()  # an exception that was caught keeps the handles of its frames in a cycle
+        descriptors, threads = traces()
+        return descriptors - before | threads
+
+    eventually(lambda: not left(), left)
+
+
+def eventually(is_so: Callable[[], bool], tell: Callable[[], object] = lambda: "", seconds: float = 5) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, tell()
+        time.sleep(0.01)

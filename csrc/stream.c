@@ -410,6 +410,9 @@ static void commit(struct rip_receiver *r) {
     struct rip_desc *desc = &p->lane->desc[p->tail & (p->slots - 1)];
     rip_tx_commit(p, r->frame.length, r->frame.type, r->frame.kind);
     desc->flags = r->frame.flags;
+    p->refused += r->frame.missed;
+    /* relaxed: a number to show, of which we are the only writer */
+    atomic_store_explicit(&p->lane->refused, p->refused, memory_order_relaxed);
     r->has_frame = 0;
 }
 

@@ -1,0 +1,210 @@
+"""Several producers, several groups, and full lanes, whichever way the messages go."""
+
+import contextlib
+import os
+import queue
+import random
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+import ringipc
+from ringipc import Consumer, Empty, EndOfStream, Full, GroupBusy, Incompatible, Producer
+
+from .ways import MANY, Way, certificate, eventually, no_trace, over, way
+
+__all__ = ["certificate", "no_trace", "way"]
+pytestmark = pytest.mark.usefixtures("no_trace")
+
+
+def numbers(consumer: Consumer, count: int) -> list[int]:
+    return [int(consumer.get(timeout=5)[-6:]) for _ in range(count)]
+
+
+def put_until_full(producer: Producer, size: int) -> int:
+    """How many went in, each of so many bytes that say which it is."""
+    for k in range(100_000):
+        try:
+            producer.put(b"%0*d" % (size, k), timeout=0.05)
+        except Full:
+            return k
+    pytest.fail("no end")
+
+
+def test_a_consumer_that_does_not_read_stops_the_producer(way: Way) -> None:
+    """What is kept is bounded, and nothing is lost once it reads again."""
+    with way.both({"capacity": 1 << 18}) as (producer, consumer):
+        sent = put_until_full(producer, 8192)
+        assert 20 <= sent <= (4 * (1 << 18) + (1 << 20)) // 8192
+        with pytest.raises(Full):
+            producer.put_nowait(bytes(8192))
+        with pytest.raises(Full):
+            producer.flush(timeout=0.01)
+        assert numbers(consumer, sent) == list(range(sent))
+        producer.put(b"%d" % sent, timeout=5)
+        assert numbers(consumer, 1) == [sent]
+        producer.flush(timeout=5)
+
+
+def test_few_slots_stop_it_too(way: Way) -> None:
+    with way.both({"slots": 4}) as (producer, consumer):
+        if way.name not in ("pipe", "fifo"):
+            assert put_until_full(producer, 1) == 4
+            assert numbers(consumer, 4) == [0, 1, 2, 3]
+        got: list[int] = []
+        reader = threading.Thread(target=lambda: got.extend(numbers(consumer, 3000)))
+        reader.start()
+        for k in range(3000):
+            producer.put(b"%d" % k, timeout=5)
+        reader.join(10)
+        assert got == list(range(3000))
+
+
+@pytest.mark.parametrize("overflow", ["drop-new", "drop-old"])
+def test_what_a_full_lane_loses_is_counted(way: Way, overflow: str) -> None:
+    with way.both({"capacity": 1 << 16, "slots": 8, "overflow": overflow}) as (producer, consumer):
+        rng = random.Random(1)
+        got: list[int] = []
+        missed = 0
+
+        def read(timeout: float) -> None:
+            nonlocal missed
+            with consumer.message(timeout=timeout) as message:
+                got.append(int(message.payload))
+                missed += message.missed
+
+        for k in range(3000):
+            producer.put(b"%0*d" % (rng.randrange(4, 4000), k))
+            if rng.random() < 0.2:
+                with contextlib.suppress(Empty):
+                    read(0)
+        with contextlib.suppress(Empty):
+            while True:
+                read(0.1)
+        producer.put(b"3000")
+        read(5)
+        assert got == sorted(set(got))
+        assert got[-1] == 3000
+        assert missed > 1000 or way.name in ("pipe", "fifo")  # the kernel's buffer takes much
+        stats = producer.stats
+        assert len(got) + stats.refused + stats.dropped == 3001
+        if overflow == "drop-new":
+            assert missed == consumer.stats.missed == stats.refused
+        else:  # what was refused just before a message that is dropped then is not told with another one
+            assert stats.dropped <= missed <= consumer.stats.missed <= stats.dropped + stats.refused
+
+
+@over(*MANY)
+def test_each_group_sees_everything(way: Way) -> None:
+    with way.producer(slots=64) as producer:
+        with contextlib.ExitStack() as stack:
+            groups = [stack.enter_context(way.consumer(group=f"group {k}")) for k in range(3)]
+            producer.put_many([b"%d" % k for k in range(50)])
+            assert [numbers(each, 50) for each in groups] == [list(range(50))] * 3
+            sent = put_until_full(producer, 1)  # until the slowest of them
+            assert numbers(groups[0], sent) == list(range(sent))
+            with pytest.raises(Full):
+                producer.put(b"", timeout=0.05)
+            for each in groups[1:]:
+                assert numbers(each, sent) == list(range(sent))
+            producer.put(b"0", timeout=5)
+            assert [numbers(each, 1) for each in groups] == [[0]] * 3
+
+
+@over(*MANY)
+def test_an_exclusive_group_takes_one_and_says_who_has_it(way: Way) -> None:
+    with way.producer() as producer, way.consumer(group="one") as consumer:
+        with pytest.raises(GroupBusy, match=f"'one'.*{os.getpid()}"):
+            way.consumer(group="one")
+        with pytest.raises(Incompatible, match="'one'"):
+            way.consumer(group="one", shared=True)
+        producer.put(b"1")
+        assert numbers(consumer, 1) == [1]
+        consumer.close()
+
+        def come() -> bool:
+            with contextlib.suppress(GroupBusy), way.consumer(group="one") as another:
+                producer.put(b"2")
+                return numbers(another, 1) == [2]
+            return False
+
+        eventually(come)
+
+
+@over(*MANY)
+def test_members_of_a_shared_group_share_the_messages(way: Way) -> None:
+    with contextlib.ExitStack() as stack:
+        producer = stack.enter_context(way.producer())
+        members = [stack.enter_context(way.consumer(group="work", shared=True)) for _ in range(3)]
+        got: list[list[int]] = [[], [], []]
+
+        def work(which: int) -> None:
+            for message in members[which]:
+                got[which].append(int(message))
+                time.sleep(0.0005)
+
+        threads = [threading.Thread(target=work, args=[which]) for which in range(3)]
+        for thread in threads:
+            thread.start()
+        producer.put_many([b"%d" % k for k in range(300)], timeout=10)
+        producer.flush(timeout=10)
+        producer.close()
+        for thread in threads:
+            thread.join(10)
+        assert sorted(got[0] + got[1] + got[2]) == list(range(300))
+        assert min(map(len, got)) > 10
+        assert all(each == sorted(each) for each in got)
+
+
+@over(*MANY)
+def test_a_durable_group_goes_on_where_it_stood(way: Way) -> None:
+    with way.producer() as producer:
+        producer.put_many([b"%d" % k for k in range(30)])
+        for life in range(3):
+            with way.consumer(group="d", durable=True) as consumer:
+                assert numbers(consumer, 10) == list(range(10 * life, 10 * life + 10))
+                eventually(lambda left=20 - 10 * life: producer.stats.backlog == left)  # type: ignore[misc]
+        if way.name in ("ring", "nameless"):  # else it goes with the producer
+            (ringipc.open("c") if way.name == "ring" else way.of).remove_group("d")  # type: ignore[union-attr]
+
+
+@over(*MANY)
+def test_a_group_may_begin_at_the_newest(way: Way) -> None:
+    with way.producer() as producer, way.consumer(group="all") as everything:
+        producer.put(b"1")
+        assert numbers(everything, 1) == [1]
+        with way.consumer(group="late", start="newest") as late:
+            producer.put(b"2")
+            assert numbers(late, 1) == numbers(everything, 1) == [2]
+
+
+LISTENING = [name for name in MANY if name not in ("ring", "nameless")]
+
+
+@over(*LISTENING)
+def test_several_producers_come_to_one_consumer(way: Way) -> None:
+    """Each one's order is kept, and each one's end is its own."""
+    taken: queue.Queue[Consumer] = queue.Queue()
+    opening = threading.Thread(target=lambda: taken.put(way.consumer(listen=True)))
+    opening.start()
+    with way.producer(listen=False) as first, taken.get(timeout=10) as consumer:
+        opening.join()
+        others = [way.producer(listen=False) for _ in range(2)]
+        producers = [first, *others]
+        for k in range(100):
+            for which, producer in enumerate(producers):
+                producer.put(b"%d" % k, type=which, timeout=5)
+        following: Counter[int] = Counter()
+        for _ in range(300):
+            with consumer.message(timeout=5) as message:
+                assert int(message.payload) == following[message.type]
+                following[message.type] += 1
+        first.close()
+        others[0].put(b"still there")
+        assert consumer.get(timeout=5) == b"still there"
+        for producer in others:
+            producer.close()
+        with pytest.raises(EndOfStream):
+            consumer.get(timeout=5)

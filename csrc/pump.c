@@ -357,6 +357,7 @@ void rip_pump_remove(struct rip_pump *pump, uint64_t id) {
         *link = p->links[--p->count];
     }
     pthread_mutex_unlock(&p->lock);
+    kick(p); /* what it gave back may be for another sender */
 }
 
 void rip_pump_stop(struct rip_pump *pump) {

@@ -403,7 +403,7 @@ class Outlet(Link):
 
     def close(self) -> int:
         """After the channel's producer has closed: waits until all is taken. How many messages nobody has taken."""
-        if self._pid != os.getpid():
+        if self._closed or self._pid != os.getpid():
             return 0
         self.pump.push()
         if self.transport == "ring":

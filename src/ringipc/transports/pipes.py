@@ -241,7 +241,7 @@ class PipeOutlet(PipeLink):
 
     def close(self) -> int:
         """After the channel's producer has closed: waits until all is written. How many messages are not."""
-        if self._pid != os.getpid():
+        if self._closed or self._pid != os.getpid():
             return 0
         self.pump.push()
         from .links import LINGER

@@ -13,7 +13,7 @@ import pytest
 import ringipc
 from ringipc import Consumer, Empty, EndOfStream, Full, GroupBusy, Incompatible, Producer
 
-from .ways import MANY, Way, certificate, eventually, no_trace, over, way
+from .ways import LISTENING, MANY, Way, certificate, eventually, no_trace, over, way
 
 __all__ = ["certificate", "no_trace", "way"]
 pytestmark = pytest.mark.usefixtures("no_trace")
@@ -178,9 +178,6 @@ def test_a_group_may_begin_at_the_newest(way: Way) -> None:
         with way.consumer(group="late", start="newest") as late:
             producer.put(b"2")
             assert numbers(late, 1) == numbers(everything, 1) == [2]
-
-
-LISTENING = [name for name in MANY if name not in ("ring", "nameless")]
 
 
 @over(*LISTENING)

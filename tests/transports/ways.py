@@ -24,6 +24,7 @@ __all__ = ["certificate", "no_trace", "way"]
 PASSED = ["unix", "abstract", "tcp"]  # where the ring itself is passed
 STREAMS = ["unix-stream", "tcp-stream", "key-stream"] + ["tls"] * (OPENSSL is not None)
 MANY = ["ring", "nameless", *PASSED, *STREAMS]  # producers or groups can meet there
+LISTENING = MANY[2:]
 ALL = [*MANY, "pipe", "fifo"]
 
 Where = str | Channel | PipeEnd
@@ -81,6 +82,7 @@ def make(name: str, base: str, request: pytest.FixtureRequest) -> Way:
             request.addfinalizer(channel.close)
             return Way(name, channel, channel, "ring")
         case "unix" | "abstract":
+            request.addfinalizer(lambda: Path(f"{base}/socket").unlink(missing_ok=True))  # where its listener is killed
             url = f"unix://{base}/socket" if kind == "unix" else f"unix://@test-ringipc-{os.getpid()}"
             return Way(name, url, url, "unix" if stream else "ring")
         case "fifo":

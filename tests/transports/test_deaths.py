@@ -1,0 +1,188 @@
+"""Processes that are killed, whichever way their messages go."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing import get_context
+from typing import Any
+
+import pytest
+from conftest import Start
+
+from ringipc import Full, ProducerDied
+from ringipc.transports import links
+
+from .ways import LISTENING, MANY, Way, certificate, eventually, over, way
+
+__all__ = ["certificate", "way"]
+
+
+def put_and_wait(way: Way, count: int) -> None:
+    with way.producer() as producer:
+        producer.put_many([b"%d" % k for k in range(count)])
+        signal.pause()
+
+
+def take_and_wait(way: Way, count: int, took: Any, options: dict[str, Any]) -> None:
+    with way.consumer(**options) as consumer:
+        kept = [consumer.message(timeout=20) for _ in range(count)]
+        took.release()
+        signal.pause()
+        kept.clear()
+
+
+def test_the_death_of_a_producer_is_told_once_all_is_read(way: Way, start: Start) -> None:
+    child = start(put_and_wait, way, 100, method="fork")
+    if way.name == "pipe":
+        way.to.close()  # type: ignore[union-attr]
+    with way.consumer() as consumer:
+        assert [int(consumer.get(timeout=5)) for _ in range(50)] == list(range(50))
+        eventually(lambda: consumer.stats.backlog == 50)
+        child.kill()
+        at = time.monotonic()
+        assert [int(consumer.get(timeout=5)) for _ in range(50)] == list(range(50, 100))
+        with pytest.raises(ProducerDied, match=f"pid {child.pid} died"):
+            consumer.get(timeout=5)
+        assert time.monotonic() - at < 2
+
+
+@over(*MANY)
+def test_a_killed_consumer_holds_nobody_up(way: Way, start: Start) -> None:
+    took = get_context("fork").Semaphore(0)
+    child = start(take_and_wait, way, 3, took, {"group": "dies"}, method="fork")
+    with way.producer(slots=8, groups=["dies"]) as producer, way.consumer(group="lives") as consumer:
+        producer.put_many([b"0", b"1", b"2"])
+        assert took.acquire(timeout=20)
+        assert [int(consumer.get(timeout=5)) for _ in range(3)] == [0, 1, 2]
+        child.kill()
+        at = time.monotonic()
+        for k in range(100):
+            producer.put(b"%d" % k, timeout=5)
+            assert int(consumer.get(timeout=5)) == k
+        assert time.monotonic() - at < 2.5
+
+
+@over(*MANY)
+def test_what_a_killed_worker_had_comes_to_another(way: Way, start: Start) -> None:
+    took = get_context("fork").Semaphore(0)
+    child = start(take_and_wait, way, 2, took, {"group": "work", "shared": True}, method="fork")
+    with way.producer(groups=[]) as producer:
+        producer.put_many([b"%d" % k for k in range(20)])
+        assert took.acquire(timeout=20)
+        with way.consumer(group="work", shared=True) as consumer:
+            child.kill()
+            got: dict[int, bool] = {}
+            while len(got) < 20:
+                with consumer.message(timeout=5) as message:
+                    assert int(message.payload) not in got
+                    got[int(message.payload)] = message.redelivered
+            assert got[0]
+            assert got[1]
+            assert sum(got.values()) <= links._AT_ONCE + 2
+
+
+def listen_and_wait(way: Way, took: Any) -> None:
+    with way.consumer(listen=True) as consumer:
+        consumer.get(timeout=20)
+        took.release()
+        signal.pause()
+
+
+@over(*[name for name in LISTENING if name != "abstract"])
+def test_another_may_listen_where_one_was_killed(way: Way, start: Start) -> None:
+    """Its messages that were not let go come to the next one."""
+    took = get_context("fork").Semaphore(0)
+    child = start(listen_and_wait, way, took, method="fork")
+    with way.producer(listen=False) as producer:
+        producer.put(b"first")
+        assert took.acquire(timeout=20)
+        child.kill()
+        child.join()
+        if way.transport == "ring":
+            return  # it has the ring of one that is gone
+        with way.consumer(listen=True) as consumer:
+            for k in range(10):
+                producer.put(b"%d" % k, timeout=5)
+            got = [consumer.get(timeout=5)]
+            while got[-1] != b"9":
+                got.append(consumer.get(timeout=5))
+            assert got[-10:] == [b"%d" % k for k in range(10)]
+            assert got[:-10] in ([], [b"first"])
+
+
+@over("unix-stream", "tcp-stream", "tls")
+def test_a_process_that_forks_keeps_its_connections(way: Way) -> None:
+    """The child has no part in them, and its end is not theirs."""
+    with way.both() as (producer, consumer):
+        producer.put(b"before")
+        assert consumer.get(timeout=5) == b"before"
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                for handle in producer, consumer:
+                    handle.close()
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitpid(pid, 0)[1] == 0
+        producer.put(b"after")
+        assert consumer.get(timeout=5) == b"after"
+
+
+def put_and_fork(way: Way) -> None:
+    producer = way.producer()
+    producer.put(b"1")
+    if os.fork() == 0:
+        time.sleep(2)
+        os._exit(0)
+    signal.pause()
+    producer.close()
+
+
+@over("unix-stream", "tcp-stream", "tls")
+def test_a_forked_child_does_not_keep_its_dead_parent_alive(way: Way, start: Start) -> None:
+    child = start(put_and_fork, way, method="fork")
+    with way.consumer() as consumer:
+        assert consumer.get(timeout=5) == b"1"
+        child.kill()
+        at = time.monotonic()
+        with pytest.raises(ProducerDied):
+            consumer.get(timeout=5)
+        assert time.monotonic() - at < 2
+
+
+def interrupted(wait: Callable[[], object]) -> None:
+    threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT]).start()
+    at = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        wait()
+    assert time.monotonic() - at < 1
+
+
+@over("unix-stream", "tls", "unix", "fifo")
+def test_who_closes_with_nobody_there_gives_up_in_the_end(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    producer = way.producer()
+    producer.put_many([b"1", b"2", b"3"])
+    interrupted(producer.close)
+    monkeypatch.setattr(links, "LINGER", 0.1)
+    with pytest.raises(Full, match="3 messages are lost"):
+        producer.close()
+    producer.close()
+
+
+@pytest.mark.parametrize("what", ["put", "get"])
+@over("unix-stream", "tls", "pipe")
+def test_ctrl_c_ends_a_wait_at_once(way: Way, what: str) -> None:
+    with way.both({"capacity": 4096, "slots": 2}) as (producer, consumer):
+        if what == "put":
+            with pytest.raises(Full):
+                while True:
+                    producer.put(bytes(4000), timeout=0.1)
+        interrupted(consumer.get if what == "get" else lambda: producer.put(bytes(4000)))
+        reader = threading.Thread(target=lambda: list(consumer))
+        reader.start()
+        producer.close()
+        reader.join(10)

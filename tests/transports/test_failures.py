@@ -1,0 +1,208 @@
+"""Networks that fail, and those at the other end who speak nonsense, or are not wanted."""
+
+import contextlib
+import dataclasses
+import errno
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from greetings import KEY
+
+from ringipc import Consumer, Empty, EndOfStream, Full, NotAdmitted, Producer, ProducerDied, SystemRefused
+from ringipc.transports import links
+from ringipc.transports.handshake import Hello, boot_id
+from ringipc.transports.sockets import connect
+
+from .proxy import Proxy, before
+from .ways import STREAMS, Way, certificate, eventually, free_port, no_trace, over, way
+
+__all__ = ["certificate", "no_trace", "way"]
+pytestmark = pytest.mark.usefixtures("no_trace")
+
+NETWORKS = [name for name in STREAMS if name != "unix-stream"]
+
+
+@pytest.fixture
+def proxy(way: Way) -> Iterator[tuple[Proxy, Way]]:
+    """Before the listener of a way, and the way by the proxy."""
+    port = int(str(way.to).rpartition(":")[2])
+    with before(port) as made:
+        yield made, dataclasses.replace(way, to=f"tcp://localhost:{made.port}", of=f"tcp://localhost:{made.port}")
+
+
+def fill(consumer: Consumer, got: list[int], count: int) -> None:
+    while len(got) < count:
+        array = consumer.get(timeout=10)
+        assert (array == array[0]).all()
+        got.append(int(array[0]))
+        del array
+
+
+@pytest.mark.parametrize("listens", ["producer", "consumer"])
+@over(*NETWORKS)
+def test_a_connection_that_breaks_in_a_frame_goes_on(way: Way, proxy: tuple[Proxy, Way], listens: str) -> None:
+    """Nothing is lost, and nothing comes twice."""
+    between, far = proxy
+    rng = random.Random(3)
+    if listens == "producer":
+        producer = way.producer()
+        consumer = far.consumer()
+    else:
+        made: list[Consumer] = []
+        opening = threading.Thread(target=lambda: made.append(way.consumer(listen=True)))
+        opening.start()
+        producer = far.producer(listen=False)
+        opening.join(10)
+        consumer = made[0]
+    with producer, consumer:
+        got: list[int] = []
+        reader = threading.Thread(target=fill, args=(consumer, got, 400))
+        reader.start()
+        for k in range(400):
+            if k % 50 == 10:
+                between.cut_after(rng.randrange(1, 30_000))
+            producer.put(np.full(rng.choice([1, 100, 2000, 20_000]), k, "u2"), timeout=10)
+        reader.join(20)
+        assert got == list(range(400))
+        assert between.cuts >= 2
+        assert consumer.stats.lanes == 1
+        with pytest.raises(Empty):
+            consumer.get(timeout=0.05)
+
+
+@over("tcp-stream")
+def test_a_network_that_stays_down_ends_a_lane_and_another_begins(way: Way, proxy: tuple[Proxy, Way]) -> None:
+    between, far = proxy
+    with way.producer() as producer, far.consumer() as consumer:
+        producer.put(b"1")
+        assert consumer.get(timeout=5) == b"1"
+        producer.flush(timeout=5)  # or it would come again: that it was let go may be lost too
+        between.down = True
+        between.cut()
+        producer.put(b"2")
+        at = time.monotonic()
+        with pytest.raises(ProducerDied):
+            consumer.get(timeout=5)
+        assert 0.9 < time.monotonic() - at < 2
+        between.down = False
+        producer.put(b"3")
+        got: list[object] = []
+
+        def read() -> bool:
+            with contextlib.suppress(EndOfStream, Empty):  # of the lane that was
+                got.append(consumer.get(timeout=0.1))
+            return got == [b"2", b"3"]
+
+        eventually(read, lambda: got)
+
+
+def stranger(url: str, producer: bool) -> socket.socket:
+    """Greets like one of us."""
+    hello = Hello(
+        producer=producer,
+        pid=os.getpid(),
+        session=os.urandom(16),
+        next=0,
+        group="strange",
+        shared=False,
+        durable=False,
+        newest=False,
+        maps=False,
+        capacity=1 << 16,
+        slots=16,
+        boot=boot_id(),
+    )
+    connection, welcome = connect(url, hello, timeout=5)
+    assert not welcome.error
+    return connection
+
+
+@over("unix-stream", "tcp-stream")
+def test_a_consumer_that_speaks_nonsense_is_cut_off(way: Way) -> None:
+    with way.producer(slots=8) as producer, way.consumer() as consumer, stranger(str(way.to), False) as strange:
+        producer.put(b"1")
+        strange.sendall(os.urandom(4096))
+        strange.settimeout(5)
+        with contextlib.suppress(ConnectionError):
+            while strange.recv(1 << 16):
+                pass
+        for k in range(30):  # and holds nobody up
+            producer.put(b"%d" % k, timeout=3)
+            assert consumer.get(timeout=5) in (b"1", b"%d" % k, b"%d" % (k - 1))
+
+
+@over("unix-stream", "tcp-stream")
+def test_a_producer_that_speaks_nonsense_is_cut_off(way: Way) -> None:
+    made: list[Consumer] = []
+    opening = threading.Thread(target=lambda: made.append(way.consumer(listen=True)))
+    opening.start()
+    with way.producer(listen=False) as producer, stranger(str(way.of), True) as strange:
+        opening.join(10)
+        with made[0] as consumer:
+            producer.put(b"1")
+            assert consumer.get(timeout=5) == b"1"
+            strange.sendall(b"\xff" * 4096)
+            with pytest.raises(ProducerDied):
+                consumer.get(timeout=5)
+            producer.put(b"2")
+            assert consumer.get(timeout=5) == b"2"
+
+
+def test_who_has_another_key_does_not_disturb_others() -> None:
+    url = f"tcp://127.0.0.1:{free_port()}"
+    with Producer(url, key=KEY) as producer, Consumer(url, key=KEY, timeout=5) as consumer:
+        with pytest.raises(NotAdmitted):
+            Consumer(url, key=KEY + b"!", timeout=5)
+        with pytest.raises(NotAdmitted):
+            Consumer(url, timeout=5, group="other")
+        producer.put(b"1")
+        assert consumer.get(timeout=5) == b"1"
+
+
+@over("unix-stream", "tcp", "abstract")
+def test_a_place_that_is_taken(way: Way) -> None:
+    with way.producer() as producer, way.consumer() as consumer:
+        for take in way.producer, lambda: way.consumer(listen=True, group="other"):
+            with pytest.raises(SystemRefused) as caught:
+                take()
+            assert caught.value.errno == errno.EADDRINUSE
+        producer.put(b"1")
+        assert consumer.get(timeout=5) == b"1"
+
+
+def test_a_path_that_is_no_socket(base: str) -> None:
+    path = Path(base) / "file"
+    path.touch()
+    try:
+        for url in f"unix://{path}", f"fifo://{path}":
+            with pytest.raises(SystemRefused):
+                Producer(url)
+    finally:
+        path.unlink()
+
+
+def test_handles_that_are_forgotten_leave_nothing(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread and no descriptor: no_trace looks."""
+    monkeypatch.setattr(links, "LINGER", 0.1)
+    producer, consumer = way.producer(), way.consumer()
+    producer.put(b"1")
+    assert consumer.get(timeout=5) == b"1"
+    del consumer
+    del producer
+
+
+@over("tcp-stream")
+def test_put_says_that_the_network_is_full(way: Way) -> None:
+    with way.both({"capacity": 1 << 16}) as (producer, consumer):
+        with pytest.raises(Full, match="group 'default'"):
+            while True:
+                producer.put(bytes(1000), timeout=0.05)
+        while consumer.stats.backlog:
+            consumer.get(timeout=5)

@@ -24,6 +24,9 @@ struct link {
     int fd;          /* -1: broken */
     uint32_t events; /* that epoll looks for */
     int prompt;
+    int bell;    /* -1, or readable when others have put something */
+    int listens; /* epoll looks for that */
+    uint32_t turn;
     int says; /* what its last step said */
     int told; /* of its end */
 };
@@ -33,6 +36,7 @@ struct pump {
     pthread_mutex_t lock;  /* over all but the atomics */
     int epoll;             /* the connections */
     int kick;              /* an eventfd for the thread */
+    int news;              /* and one for getters, of what somebody else has read */
     int spin;
     int stop;
     uint64_t ids;
@@ -46,11 +50,19 @@ struct pump {
 
 static struct pump *of(struct rip_pump *pump) { return (struct pump *)(void *)pump; }
 
-static void kick(struct pump *p) {
+static void ring(int eventfd) {
     uint64_t one = 1;
-    ssize_t n = write(p->kick, &one, sizeof one); /* it fails only where it is readable anyway */
+    ssize_t n = write(eventfd, &one, sizeof one); /* it fails only where it is readable anyway */
     (void)n;
 }
+
+static void silence(int eventfd) {
+    uint64_t times;
+    ssize_t n = read(eventfd, &times, sizeof times); /* another may have been quicker */
+    (void)n;
+}
+
+static void kick(struct pump *p) { ring(p->kick); }
 
 static struct link *find(struct pump *p, uint64_t id) {
     for (uint32_t i = 0; i < p->count; i++) {
@@ -75,13 +87,41 @@ static void look_for(struct pump *p, struct link *link, uint32_t events) {
     link->events = events;
 }
 
+/* For the bell of a sender, whose descriptor is closed with it. While what is there cannot be sent it is not looked at. */
+static void listen_for(struct pump *p, struct link *link, int listens) {
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = link->id};
+    if (link->bell >= 0 && listens != link->listens &&
+        epoll_ctl(p->epoll, listens ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, link->bell, &event) == 0) {
+        link->listens = listens;
+    }
+}
+
+static void disconnect(struct pump *p, struct link *link) {
+    look_for(p, link, 0);
+    listen_for(p, link, 0);
+    link->fd = -1;
+    link->events = 0;
+    if (link->sender) {
+        rip_sender_disconnect(link->sender);
+    } else {
+        rip_receiver_disconnect(link->receiver);
+    }
+}
+
 static int is_over(const struct link *link) { return link->says < 0 || link->says == RIP_STEP_END; }
 
-static void step(struct pump *p, struct link *link) {
+/* others: getters beside us. */
+static void step(struct pump *p, struct link *link, uint32_t others) {
     if (link->fd < 0 || is_over(link)) {
         return;
     }
+    uint64_t before = link->receiver ? rip_receiver_next(link->receiver) : 0;
     link->says = link->sender ? rip_sender_step(link->sender) : rip_receiver_step(link->receiver);
+    if (link->receiver && rip_receiver_next(link->receiver) != before &&
+        atomic_load_explicit(&p->pulling, memory_order_relaxed) >
+            others) { /* who comes now looks after us: we have the lock */
+        ring(p->news);
+    }
     if (link->receiver && link->says >= 0 && link->prompt) {
         int rc = rip_receiver_tell(link->receiver, 1);
         link->says = rc < 0 ? rc : link->says;
@@ -91,6 +131,10 @@ static void step(struct pump *p, struct link *link) {
              : link->says == RIP_STEP_ROOM ? 0
              : link->says == RIP_STEP_OUT  ? EPOLLIN | EPOLLOUT
                                            : EPOLLIN);
+    if (link->bell >= 0 && link->says == RIP_STEP_IDLE) {
+        rip_sender_settle(link->sender);
+    }
+    listen_for(p, link, link->says == RIP_STEP_IDLE);
     if (is_over(link)) {
         kick(p);
     }
@@ -105,7 +149,7 @@ static void push(struct rip_pump *pump) {
         pthread_mutex_trylock(&p->lock) == 0) {
         for (uint32_t i = 0; i < p->count; i++) {
             if (p->links[i].sender) {
-                step(p, &p->links[i]);
+                step(p, &p->links[i], 0);
             }
         }
         pthread_mutex_unlock(&p->lock);
@@ -128,7 +172,9 @@ static int wait_and_step(struct pump *p, int ms) {
         for (int i = 0; i < n; i++) {
             struct link *link = find(p, events[i].data.u64);
             if (link) {
-                step(p, link);
+                step(p, link, 1);
+            } else if (events[i].data.u64 == 0) {
+                silence(p->news);
             }
         }
         pthread_mutex_unlock(&p->lock);
@@ -141,7 +187,7 @@ static void catch_up(struct pump *p) {
     for (uint32_t i = 0; i < p->count; i++) {
         struct link *link = &p->links[i];
         if (link->receiver && link->says == RIP_STEP_ROOM) {
-            step(p, link);
+            step(p, link, 1);
         } else if (link->receiver && link->fd >= 0 && !is_over(link)) {
             rip_receiver_tell(link->receiver, link->prompt); /* an error comes again with the next step */
         }
@@ -165,7 +211,9 @@ static int pull(struct rip_pump *pump, const struct rip_watch *watch, uint64_t d
         n = wait_and_step(p, 0);
     }
     now = rip_now();
-    atomic_store_explicit(&p->pulled, now, memory_order_relaxed); /* a hint */
+    if (deadline) {                                                   /* who does not wait may not come again soon */
+        atomic_store_explicit(&p->pulled, now, memory_order_relaxed); /* a hint */
+    }
     atomic_fetch_sub_explicit(&p->pulling, 1, memory_order_release);
     return n > 0 ? 1 : now >= deadline ? -ETIMEDOUT : -EINTR;
 }
@@ -181,7 +229,7 @@ static int round_of(struct pump *p, int readers, int idle) {
             continue;
         }
         if (link->sender || !readers || link->says == RIP_STEP_ROOM) {
-            step(p, link);
+            step(p, link, 0);
         }
         if (link->receiver && link->fd >= 0 && !is_over(link) && rip_receiver_owes(link->receiver)) {
             if (idle) {
@@ -201,8 +249,8 @@ static int has_ended(struct pump *p, struct rip_end *end) {
         struct link *link = &p->links[i];
         if (is_over(link) && !link->told) {
             link->told = 1;
-            *end = (struct rip_end){link->id, link->says};
-            link->fd = -1;
+            *end = (struct rip_end){link->id, link->turn, link->says};
+            disconnect(p, link);
             return 1;
         }
     }
@@ -262,14 +310,21 @@ int rip_pump_run(struct rip_pump *pump, struct rip_end *end) {
         atomic_store_explicit(&p->watching, 0, memory_order_relaxed);
         atomic_store_explicit(&p->calls.asleep, 0, memory_order_relaxed);
         if (fds[0].revents) {
-            uint64_t times;
-            ssize_t n = read(p->kick, &times, sizeof times); /* another kick may have come, or none */
-            (void)n;
+            silence(p->kick);
         }
     }
 }
 
 /* ---- connections ---- */
+
+static void close_all(struct pump *p) {
+    int fds[] = {p->epoll, p->kick, p->news};
+    for (int i = 0; i < 3; i++) {
+        if (fds[i] >= 0) {
+            close(fds[i]);
+        }
+    }
+}
 
 int rip_pump_open(int spin, struct rip_pump **out) {
     struct pump *p = calloc(1, sizeof *p);
@@ -278,13 +333,13 @@ int rip_pump_open(int spin, struct rip_pump **out) {
     }
     p->calls = (struct rip_pump){.push = push, .pull = pull};
     p->spin = spin;
-    p->epoll = epoll_create1(EPOLL_CLOEXEC);
-    p->kick = p->epoll < 0 ? -1 : eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (p->kick < 0) {
+    struct epoll_event news = {.events = EPOLLIN, .data.u64 = 0};
+    p->news = p->kick = -1;
+    if ((p->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0 || (p->kick = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0 ||
+        (p->news = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0 ||
+        epoll_ctl(p->epoll, EPOLL_CTL_ADD, p->news, &news) != 0) {
         int rc = -errno;
-        if (p->epoll >= 0) {
-            close(p->epoll);
-        }
+        close_all(p);
         free(p);
         return rc;
     }
@@ -294,14 +349,14 @@ int rip_pump_open(int spin, struct rip_pump **out) {
 }
 
 static int connect_link(struct pump *p, struct link *link, int fd, uint64_t next) {
-    look_for(p, link, 0);
+    disconnect(p, link);
     int rc = link->sender ? rip_sender_connect(link->sender, fd, next) : rip_receiver_connect(link->receiver, fd);
     if (rc == 0) {
         link->fd = fd;
         link->says = link->told = 0;
-        link->events = 0;
+        link->turn++;
         look_for(p, link, EPOLLIN);
-        rc = link->says < 0 ? link->says : 0;
+        rc = link->says < 0 ? link->says : (int)link->turn;
     }
     return rc;
 }
@@ -314,7 +369,12 @@ int rip_pump_add(struct rip_pump *pump, struct rip_sender *sender, struct rip_re
     if (rc == 0) {
         *id = ++p->ids;
         p->links[p->count++] =
-            (struct link){.id = *id, .sender = sender, .receiver = receiver, .fd = -1, .prompt = prompt};
+            (struct link){.id = *id, .sender = sender, .receiver = receiver, .fd = -1, .bell = -1, .prompt = prompt};
+        if (sender && prompt) {
+            rc = p->links[p->count - 1].bell = rip_sender_fd(sender);
+            rc = rc < 0 ? rc : 0;
+            p->count -= rc < 0;
+        }
     }
     pthread_mutex_unlock(&p->lock);
     return rc;
@@ -328,6 +388,37 @@ int rip_pump_connect(struct rip_pump *pump, uint64_t id, int fd, uint64_t next) 
     pthread_mutex_unlock(&p->lock);
     kick(p);
     return rc;
+}
+
+void rip_pump_disconnect(struct rip_pump *pump, uint64_t id) {
+    struct pump *p = of(pump);
+    pthread_mutex_lock(&p->lock);
+    struct link *link = find(p, id);
+    if (link) {
+        disconnect(p, link);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+int rip_pump_can(struct rip_pump *pump, uint64_t id, uint64_t next) {
+    struct pump *p = of(pump);
+    pthread_mutex_lock(&p->lock);
+    const struct link *link = find(p, id);
+    int can = link && (!link->sender || rip_sender_can(link->sender, next));
+    pthread_mutex_unlock(&p->lock);
+    return can;
+}
+
+void rip_pump_finish(struct rip_pump *pump) {
+    struct pump *p = of(pump);
+    pthread_mutex_lock(&p->lock);
+    for (uint32_t i = 0; i < p->count; i++) {
+        if (p->links[i].sender) {
+            rip_sender_end(p->links[i].sender);
+        }
+    }
+    pthread_mutex_unlock(&p->lock);
+    kick(p);
 }
 
 uint64_t rip_pump_progress(struct rip_pump *pump, uint64_t id) {
@@ -352,7 +443,7 @@ void rip_pump_remove(struct rip_pump *pump, uint64_t id) {
     pthread_mutex_lock(&p->lock);
     struct link *link = find(p, id);
     if (link) {
-        look_for(p, link, 0);
+        disconnect(p, link);
         free_link(link);
         *link = p->links[--p->count];
     }
@@ -373,8 +464,7 @@ void rip_pump_free(struct rip_pump *pump) {
     for (uint32_t i = 0; i < p->count; i++) {
         free_link(&p->links[i]);
     }
-    close(p->epoll);
-    close(p->kick);
+    close_all(p);
     pthread_mutex_destroy(&p->lock);
     free(p);
 }

@@ -30,19 +30,23 @@ static inline int rip_pump_sleeps(const struct rip_pump *pump) {
 
 struct rip_end { /* a connection that is of no use any more */
     uint64_t id;
-    int why; /* RIP_STEP_END, or a negative errno */
+    uint32_t turn; /* the how-manieth of its sender or receiver */
+    int why;       /* RIP_STEP_END, or a negative errno */
 };
 
 int rip_pump_open(int spin, struct rip_pump **out);
-/* Adds a sender or a receiver, which is the pump's from then on: -EUSERS where there are too many. prompt: it is to say at once what has
- * been let go. *id names it. */
+/* Adds a sender or a receiver, which is the pump's from then on: -EUSERS where there are too many. prompt: a receiver says at once what
+ * has been let go; a sender gets what others than this pump's handle put, too. *id names it. */
 int rip_pump_add(struct rip_pump *pump, struct rip_sender *sender, struct rip_receiver *receiver, int prompt,
                  uint64_t *id);
 /* Runs until a connection has come to its end, or rip_pump_stop: 1 and *end, or 0. */
 int rip_pump_run(struct rip_pump *pump, struct rip_end *end);
-/* Its connection, the first or one in the place of one that has broken; fd stays the caller's, and must stay open until its end is told.
- * next: how many messages the other side has, where we send. */
+/* Its connection, the first or one in the place of one that has broken: its turn. fd stays the caller's, and must stay open until its
+ * end is told, or rip_pump_disconnect. next: how many messages the other side has, where we send; -EINVAL: it cannot have. */
 int rip_pump_connect(struct rip_pump *pump, uint64_t id, int fd, uint64_t next);
+void rip_pump_disconnect(struct rip_pump *pump, uint64_t id);
+int rip_pump_can(struct rip_pump *pump, uint64_t id, uint64_t next); /* go on from there? */
+void rip_pump_finish(struct rip_pump *pump);                         /* the streams that we send end with what has been taken */
 uint64_t rip_pump_progress(struct rip_pump *pump, uint64_t id); /* messages that it has got, or that were let go */
 void rip_pump_remove(struct rip_pump *pump, uint64_t id);
 void rip_pump_stop(struct rip_pump *pump);

@@ -1,6 +1,7 @@
 #include "stream.h"
 #include "lane.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -37,12 +38,31 @@ static int wire_connect(struct wire *wire, int fd) {
     return 0;
 }
 
+/* Where nobody reads a pipe any more the writer gets an error, and no signal that would end a program that knows of no pipe. */
+static ssize_t write_pipe(int fd, const struct iovec *parts, int count) {
+    static const struct timespec at_once = {0};
+    sigset_t broken, were, waiting;
+    sigemptyset(&broken);
+    sigaddset(&broken, SIGPIPE);
+    sigpending(&waiting);
+    pthread_sigmask(SIG_BLOCK, &broken, &were);
+    ssize_t n = writev(fd, parts, count);
+    int error = errno;
+    if (n < 0 && error == EPIPE && !sigismember(&waiting, SIGPIPE)) {
+        sigtimedwait(&broken, NULL, &at_once);
+    }
+    pthread_sigmask(SIG_SETMASK, &were, NULL);
+    errno = error;
+    return n;
+}
+
 /* Bytes, or a negative errno; a pipe's descriptor is to be O_NONBLOCK. */
 static ssize_t wire_write(const struct wire *wire, struct iovec *parts, int count) {
     ssize_t n;
     do {
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)count};
-        n = wire->is_socket ? sendmsg(wire->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) : writev(wire->fd, parts, count);
+        n = wire->is_socket ? sendmsg(wire->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
+                            : write_pipe(wire->fd, parts, count);
     } while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : n;
 }
@@ -119,8 +139,14 @@ static void let_go(struct rip_sender *s, uint64_t count) {
     }
 }
 
+int rip_sender_can(const struct rip_sender *s, uint64_t next) { return next >= s->let_go && next <= s->sent; }
+
+void rip_sender_disconnect(struct rip_sender *s) { s->wire.fd = -1; }
+
+void rip_sender_end(struct rip_sender *s) { s->at_end = 1; }
+
 int rip_sender_connect(struct rip_sender *s, int fd, uint64_t next) {
-    if (next < s->let_go || next > s->sent) {
+    if (!rip_sender_can(s, next)) {
         return -EINVAL;
     }
     s->sent = next; /* what was on its way beyond goes again */
@@ -182,6 +208,10 @@ static int take(struct rip_sender *s) {
     }
     return 0;
 }
+
+int rip_sender_fd(struct rip_sender *s) { return rip_consumer_fd(s->from); }
+
+void rip_sender_settle(struct rip_sender *s) { rip_consumer_settle(s->from); }
 
 int rip_sender_has_more(struct rip_sender *s) { return s->wire.fd >= 0 && may_take(s) && rip_rx_pending(s->from); }
 
@@ -272,11 +302,11 @@ static int listen_to(struct rip_sender *s) {
 }
 
 int rip_sender_step(struct rip_sender *s) {
-    uint64_t before = s->sent;
+    uint64_t before = s->sent, bytes = 0;
     int rc = s->two_way ? listen_to(s) : 0;
     while (rc == 0) {
         rc = take(s);
-        if (rc != 0 || s->sent == s->taken || s->sent - before > BATCHES) {
+        if (rc != 0 || s->sent == s->taken || s->sent - before > BATCHES || bytes > AT_ONCE) {
             break;
         }
         unsigned char buffer[RIP_STREAM_BUFFER];
@@ -288,6 +318,7 @@ int rip_sender_step(struct rip_sender *s) {
             return n == -EAGAIN ? RIP_STEP_OUT : (int)n;
         }
         account(s, (size_t)n);
+        bytes += (uint64_t)n;
     }
     if (rc != 0) {
         return rc;
@@ -345,8 +376,11 @@ int rip_receiver_connect(struct rip_receiver *r, int fd) {
     r->has_frame = 0; /* half of one comes again */
     r->from = r->to = 0;
     r->said_end = 0;
+    r->told = r->bytes_told = 0; /* what was said may have been lost on the way */
     return wire_connect(&r->wire, fd);
 }
+
+void rip_receiver_disconnect(struct rip_receiver *r) { r->wire.fd = -1; }
 
 uint64_t rip_receiver_next(const struct rip_receiver *r) { return r->into->tail; }
 

@@ -240,6 +240,7 @@ cdef class BaseProducer:
     cdef uint64_t waited  # nanoseconds
     cdef unsigned long exiting  # the thread that ends the interpreter
     cdef rip_pump *pump  # where the messages go on to other processes by connections, else NULL
+    cdef public object _failure  # why nobody can come there any more: who waits for room is told
 
     def __dealloc__(self):
         if self.p is not NULL:
@@ -407,6 +408,8 @@ cdef class BaseProducer:
                 return TIMED_OUT if rc == -EAGAIN else self.checked(rc, length)
             if rc != -EAGAIN:
                 self._fail(rc, length)
+            if self._failure is not None:
+                raise self._failure
             self.p.wanted = length
             if deadline == 0:
                 if self.p.ch.bell is NULL or settled:
@@ -965,8 +968,10 @@ cdef class BaseConsumer:
                     return 1
                 if self.pump is not NULL:
                     rip_message_watch(self.c, filter, &watch)
+                    self.c.watches += 1
                     with nogil:
                         self.pump.pull(self.pump, &watch, 0)
+                    self.c.watches -= 1
                 self.settle()  # clears away a producer that has died
                 settled = True
                 continue

@@ -31,11 +31,15 @@ cdef extern from "pump.h" nogil:
         void (*push)(rip_pump *) noexcept nogil
     struct rip_end:
         uint64_t id
+        uint32_t turn
         int why
     int rip_pump_open(int, rip_pump **)
     int rip_pump_add(rip_pump *, rip_sender *, rip_receiver *, int, uint64_t *)
     int rip_pump_run(rip_pump *, rip_end *)
     int rip_pump_connect(rip_pump *, uint64_t, int, uint64_t)
+    void rip_pump_disconnect(rip_pump *, uint64_t)
+    bint rip_pump_can(rip_pump *, uint64_t, uint64_t)
+    void rip_pump_finish(rip_pump *)
     uint64_t rip_pump_progress(rip_pump *, uint64_t)
     void rip_pump_remove(rip_pump *, uint64_t)
     void rip_pump_stop(rip_pump *)
@@ -70,7 +74,7 @@ cdef class BasePump:
         """For `BaseProducer._attach` and `BaseConsumer._attach`."""
         return <uintptr_t>self.pump
 
-    def join(self, bytes channel, bytes group, uint32_t how, uint32_t window, bint two_way):
+    def join(self, bytes channel, bytes group, uint32_t how, uint32_t window, bint two_way, bint others=False):
         """Joins a group for a connection's other side: its id, or an error and the pid of the group's member."""
         cdef const char *name = channel
         cdef const char *group_name = group
@@ -87,7 +91,7 @@ cdef class BasePump:
                     rip_consumer_close(source)
                     rip_consumer_free(source)
             if rc == 0:
-                rc = rip_pump_add(self.pump, sender, NULL, False, &id)
+                rc = rip_pump_add(self.pump, sender, NULL, others, &id)
                 if rc < 0:
                     rip_sender_free(sender)
         return (rc if rc < 0 else id), holder
@@ -109,11 +113,28 @@ cdef class BasePump:
         return rc if rc < 0 else id
 
     def connect(self, uint64_t id, int fd, uint64_t next):
-        """Its connection, or one in the place of one that has broken; next: what the other side has."""
+        """Its connection, or one in the place of one that has broken: its turn. next: what the other side has."""
         cdef int rc
         with nogil:
             rc = rip_pump_connect(self.pump, id, fd, next)
         return rc
+
+    def disconnect(self, uint64_t id):
+        """Its descriptor may be closed from here on."""
+        with nogil:
+            rip_pump_disconnect(self.pump, id)
+
+    def can(self, uint64_t id, uint64_t next):
+        """Go on from there?"""
+        cdef bint can
+        with nogil:
+            can = rip_pump_can(self.pump, id, next)
+        return can
+
+    def finish(self):
+        """What is sent ends with what has been taken."""
+        with nogil:
+            rip_pump_finish(self.pump)
 
     def progress(self, uint64_t id):
         """Messages that a connection has brought, or whose other side has let them go."""
@@ -132,12 +153,12 @@ cdef class BasePump:
             self.pump.push(self.pump)
 
     def run(self):
-        """Runs until a connection ends, or `stop`: its id and why (STEP_END, or an errno below 0); or None."""
+        """Runs until a connection ends, or `stop`: its id, turn, and why (STEP_END, or an errno below 0); or None."""
         cdef rip_end end
         cdef int rc
         with nogil:
             rc = rip_pump_run(self.pump, &end)
-        return (end.id, end.why) if rc == 1 else None
+        return (end.id, end.turn, end.why) if rc == 1 else None
 
     def stop(self):
         with nogil:

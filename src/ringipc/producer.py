@@ -26,6 +26,11 @@ OVERFLOWS: dict[str, int] = {"block": 0, "drop-new": 1, "drop-old": 2}
 WAITS: dict[str, int] = {"spin": 0, "adaptive": 1, "block": 2}
 
 
+def _break(producer: "Producer | None", error: errors.RingError) -> None:
+    if producer is not None:
+        producer._failure = error
+
+
 def _within(timeout: object) -> str:
     return f"within {timeout} s" if timeout else "now"
 
@@ -186,8 +191,10 @@ class Producer(BaseProducer):
         if fallback is not None:
             self._link = self._fall_back(fallback, name, options, size, slots, spin)
         if self._link is not None:
-            weakref.finalize(self, self._link.abandon)
+            weakref.finalize(self, self._link.forget).atexit = False  # there exits closes it
             if self._link.transport != "ring":
+                me = weakref.ref(self)
+                self._link.failed = lambda error: _break(me(), error)
                 self._attach(self._link.pump.address)
         for group in declared:
             code = self._declare(group)

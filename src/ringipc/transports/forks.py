@@ -5,28 +5,36 @@ import socket
 import threading
 import weakref
 from collections.abc import Callable
+from typing import Protocol, TypeVar
 
-_sockets: "weakref.WeakSet[socket.socket]" = weakref.WeakSet()
+
+class Closable(Protocol):
+    def close(self) -> object: ...
+
+
+_C = TypeVar("_C", bound=Closable)
+
+_owned: "weakref.WeakSet[Closable]" = weakref.WeakSet()
 _forking = threading.RLock()  # no fork falls between the making of a socket and its being noted
 
 
-def own(make: Callable[[], socket.socket]) -> socket.socket:
-    """Makes a socket, without waiting, that a forked child closes."""
+def own(make: Callable[[], _C]) -> _C:
+    """Makes a socket or the like, without waiting, that a forked child closes."""
     with _forking:
         made = make()
-        _sockets.add(made)
+        _owned.add(made)
     return made
 
 
 def own_pair() -> tuple[socket.socket, socket.socket]:
     with _forking:
         pair = socket.socketpair()
-        _sockets.update(pair)
+        _owned.update(pair)
     return pair
 
 
 def _close_in_child() -> None:
-    for each in list(_sockets):
+    for each in list(_owned):
         each.close()
     _forking.release()
 

@@ -14,6 +14,7 @@ import secrets
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -31,11 +32,17 @@ from .url import Url
 
 log = logging.getLogger("ringipc")
 
-PATIENCE = 1.0  # seconds that a connection that breaks has to come again; then its other side counts as dead
+PATIENCE = 1.0  # seconds that a producer's connection that breaks has to come again; then it counts as dead
+_LONGER = 2.0  # the same for a consumer's, who is to be the first to give up
 LINGER = 30.0  # seconds without progress after which a producer that closes gives up what nobody has taken
 _AT_ONCE = 4  # messages that a member of a shared group has at a time, so that the others get theirs
 _PAUSE = 0.2  # seconds between attempts to connect again
-_LARGEST = 1 << 32  # bytes of memory for the lane of another process
+_LARGEST = 1 << 30  # bytes of memory for the lane of another process
+_MOST_SLOTS = 1 << 20
+_REMEMBERED = 1000  # sessions that have ended
+
+
+_NEAR = "unix://@ringipc-"  # where the ring is passed to those who come by TCP
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,7 @@ class _Peer:
     session: bytes
     group: str
     connection: socket.socket | None = None
-    has_been: bool = False  # connected before
+    turn: int = 0  # of the connection: so many have been before, and it
     timer: threading.Timer | None = None
 
 
@@ -90,12 +97,15 @@ class Link:
         self._session = secrets.token_bytes(16)
         self._changed = threading.Condition(threading.RLock())
         self._peers: dict[bytes, _Peer] = {}
-        self._over: set[bytes] = set()  # sessions that have come to their end
+        self._over: deque[bytes] = deque(maxlen=_REMEMBERED)  # sessions that have come to their end
+        self._last = b""  # the session that we were connected with, where we connect
+        self._again = False
         self._closed = False
         self._pid = os.getpid()
         self._listener: Listener | None = None
         self._near: Listener | None = None  # for those who come by TCP from this machine, and can have the ring
         self.failure: errors.RingError | None = None  # why it does not try to connect any more
+        self.failed: Callable[[errors.RingError], object] = lambda error: None  # called with it
         self.pump = BasePump(spin)
         self._thread = threading.Thread(target=self._tend, name=f"ringipc {self.url}", daemon=True)
 
@@ -108,7 +118,7 @@ class Link:
                 self.url = self._listener.url
                 if self._scheme == "tcp" and self._options.tls is None and self._passes():
                     self._near = Listener(
-                        f"unix://@ringipc-{secrets.token_hex(16)}",
+                        f"{_NEAR}{secrets.token_hex(16)}",
                         admit=partial(self._admit, near=True),
                         key=self._options.key,
                         refused=self._refused,
@@ -134,6 +144,10 @@ class Link:
         """How many messages the peer's other side is told that we have, and from where we go on."""
         raise NotImplementedError
 
+    def _is_of_use(self, peer: _Peer, hello: Hello) -> bool:
+        """Whether a peer that comes again can go on where it was."""
+        return True
+
     def _connect(self, timeout: float | None) -> None:
         raise NotImplementedError
 
@@ -149,7 +163,7 @@ class Link:
             shared=bool(how & SHARED),
             durable=bool(how & DURABLE),
             newest=bool(how & NEWEST),
-            maps=ring.may_pass(self._scheme) and self._options.tls is None,
+            maps=ring.may_pass(self._scheme) and self._options.tls is None and not self._again,
             capacity=capacity,
             slots=slots,
             boot=boot_id(),
@@ -186,6 +200,9 @@ class Link:
             if hello.session in self._over:
                 return self._refuse(errno.ESHUTDOWN, "the stream has ended"), _close
             peer = self._peers.get(hello.session)
+            if peer is not None and not self._is_of_use(peer, hello):
+                self._remove(peer)
+                peer = None
             if peer is None:
                 joined = self._join(hello)
                 if isinstance(joined, Welcome):
@@ -208,12 +225,13 @@ class Link:
             if peer.timer is not None:
                 peer.timer.cancel()
                 peer.timer = None
-            old, peer.connection, peer.has_been = peer.connection, connection, True
-            code = self.pump.connect(peer.id, connection.fileno(), following)
+            old, peer.connection = peer.connection, connection
+            peer.turn = self.pump.connect(peer.id, connection.fileno(), following)
             if old is not None:
                 old.close()
-            if code < 0:
+            if peer.turn < 0:
                 self._remove(peer)
+                self._come_again()
             self._changed.notify_all()
 
     def _meet(self, hello: Hello, timeout: float | None) -> tuple[socket.socket, Welcome]:
@@ -223,11 +241,11 @@ class Link:
             connection, welcome = connect(self.url, hello, timeout=left, **self._terms())
             if not welcome.error and welcome.text:  # it is on this machine, and says where it passes the ring
                 connection.close()
-                try:
-                    return connect(welcome.text, hello, key=self._options.key, timeout=0)
-                except errors.RingError:  # but not to us: another user's, or out of sight
-                    hello = dataclasses.replace(hello, maps=False)
-                    continue
+                passed = self._pass_near(welcome.text, hello)
+                if passed is not None:
+                    return passed
+                hello = dataclasses.replace(hello, maps=False)
+                continue
             if not welcome.error:
                 return connection, welcome
             if welcome.error != errno.ESHUTDOWN:  # else another one will soon listen there
@@ -235,6 +253,19 @@ class Link:
             if end is not None and time.monotonic() >= end:
                 raise errors.ChannelNotFound(errno.ENOENT, welcome.text, self.url)
             time.sleep(_PAUSE / 4)
+
+    def _pass_near(self, url: str, hello: Hello) -> tuple[socket.socket, Welcome] | None:
+        """None: not to us. It is another user's, or out of sight."""
+        if not url.startswith(_NEAR):
+            return None
+        try:
+            connection, welcome = connect(url, hello, key=self._options.key, timeout=0)
+        except errors.RingError:
+            return None
+        if welcome.passes and not welcome.error:
+            return connection, welcome
+        connection.close()
+        return None
 
     def _take_ring(self, connection: socket.socket) -> None:
         """In place of a connection: nothing is left to do for the pump, nor for us."""
@@ -244,17 +275,15 @@ class Link:
         self.abandon()
 
     def _refused(self, error: errors.RingError) -> None:
-        log.warning(
-            "%s: not admitted: %s", self.url, str(error)
-        )  # what is logged is kept, with all that its frames hold
+        log.warning("%s: not admitted: %s", self.url, str(error))  # what is logged is kept, with its frames
 
     # ---- the thread ----
 
     def _tend(self) -> None:
-        for id, why in iter(self.pump.run, None):
+        for id, turn, why in iter(self.pump.run, None):
             with self._changed:
                 peer = next((each for each in self._peers.values() if each.id == id), None)
-                if peer is not None:
+                if peer is not None and peer.turn == turn:  # else another connection has come meanwhile
                     self._ended(peer, why)
                 self._changed.notify_all()
 
@@ -263,15 +292,28 @@ class Link:
             peer.connection.close()
             peer.connection = None
         if why == STEP_END:
-            self._over.add(peer.session)
-        if why == STEP_END or self._closed or not self._may_come_again(why):
+            self._over.append(peer.session)
+        if why == STEP_END or self._closed or not self._may_come_again(why) or not self._set_timer(peer):
             self._remove(peer)
-        else:
-            peer.timer = threading.Timer(PATIENCE, self._give_up, [peer])
-            peer.timer.daemon = True
-            peer.timer.start()
-        if not self._options.listen and not self._closed:
+        self._come_again()
+
+    def _set_timer(self, peer: _Peer) -> bool:
+        timer = threading.Timer(_LONGER if self.is_producer else PATIENCE, self._give_up, [peer])
+        timer.daemon = True
+        try:
+            timer.start()
+        except RuntimeError:  # there are no threads to be had
+            return False
+        peer.timer = timer
+        return True
+
+    def _come_again(self) -> None:
+        if self._options.listen or self._closed:
+            return
+        try:
             threading.Thread(target=self._connect_again, name=f"ringipc {self.url}", daemon=True).start()
+        except RuntimeError as error:
+            self._fail(errors.SystemRefused(errno.EAGAIN, f"{self.url}: not connected again: {error}", self.url))
 
     def _may_come_again(self, why: int) -> bool:
         """A network can fail; what is on this machine has ended. What is no ringipc is let go at once."""
@@ -293,20 +335,29 @@ class Link:
             peer.connection = None
 
     def _connect_again(self) -> None:
+        self._again = True
         while not self._closed:
             try:
                 return self._connect(_PAUSE)
             except errors.ChannelNotFound:
                 continue
-            except (errors.Corrupt, OSError) as error:  # somebody else listens there, or it is just closing
-                self.failure = error if isinstance(error, errors.RingError) else None
+            except (errors.Corrupt, errors.SystemRefused):  # somebody else listens there, or it is just closing
                 time.sleep(_PAUSE)
             except errors.RingError as error:
-                self.failure = error
                 log.warning("%s: not connected again: %s", self.url, str(error))
-                return
+                return self._fail(error)
+
+    def _fail(self, error: errors.RingError) -> None:
+        """Nobody will come any more."""
+        self.failure = error
+        self.failed(error)
 
     # ---- the end ----
+
+    def forget(self) -> None:
+        """For a finalizer, which may run in any thread and under any lock."""
+        with contextlib.suppress(RuntimeError):  # no threads any more: then the process ends
+            threading.Thread(target=self.abandon, name=f"ringipc {self.url}", daemon=True).start()
 
     def abandon(self) -> None:
         """Without ceremony: connections that are still there break off."""
@@ -316,6 +367,7 @@ class Link:
             self._closed = True
             for peer in list(self._peers.values()):
                 self._remove(peer)
+            self._changed.notify_all()
         for listener in (self._listener, self._near):
             if listener is not None:
                 listener.close()
@@ -362,10 +414,11 @@ class Outlet(Link):
 
     def _member(self, session: bytes, group: str, how: int) -> _Peer | Welcome:
         for peer in list(self._peers.values()):  # one that is broken makes place for another
-            if peer.group == group and peer.connection is None and not how & SHARED:
+            if peer.group == group and peer.connection is None and peer.turn and not how & SHARED:
                 self._remove(peer)
         window = _AT_ONCE if how & SHARED else 0
-        id, holder = self.pump.join(self._code, os.fsencode(group), how, window, True)
+        others = self.channel.name is not None  # beside us there may be other producers
+        id, holder = self.pump.join(self._code, os.fsencode(group), how, window, True, others)
         if id == -errno.EBUSY:
             return self._refuse(errno.EBUSY, f"group {group!r} is exclusive, and pid {holder} is its member")
         if id == -errno.EEXIST:
@@ -379,8 +432,10 @@ class Outlet(Link):
         return self._member(hello.session, hello.group, how)
 
     def _next(self, peer: _Peer, hello: Hello) -> tuple[int, int]:
-        following = hello.next if peer.has_been else 0
-        return following, following
+        return (hello.next, hello.next) if peer.turn else (0, 0)
+
+    def _is_of_use(self, peer: _Peer, hello: Hello) -> bool:
+        return not peer.turn or self.pump.can(peer.id, hello.next)
 
     def _connect(self, timeout: float | None) -> None:
         capacity, slots = self._lane
@@ -408,28 +463,40 @@ class Outlet(Link):
         self.pump.push()
         if self.transport == "ring":
             return 0
-        with self._changed:
-            left, waited = self._left(), time.monotonic()
-            while left and time.monotonic() - waited < LINGER:
-                self._changed.wait(0.02)
-                now = self._left()
-                if now != left:
-                    left, waited = now, time.monotonic()
-        self.abandon()
+        try:
+            with self._changed:
+                left, waited = self._left(), time.monotonic()
+                while left and not self._closed and time.monotonic() - waited < LINGER:
+                    self._changed.wait(0.02)
+                    now = self._left()
+                    if now != left:
+                        left, waited = now, time.monotonic()
+        finally:
+            self.abandon()
         return sum(count for count, _ in left)
 
     def _left(self) -> list[tuple[int, int]]:
         """What is still to be taken, and how far each peer is."""
+        peers = [peer for peer in self._peers.values() if peer.connection is not None]
+        there = [(0, self.pump.progress(peer.id)) for peer in peers]
+        if self.channel.name is not None:
+            return there if self._left_of_ring(peers) else []
         lanes = [lane for lane in self.channel.lanes if lane.state != "live"]
-        there = [(0, self.pump.progress(peer.id)) for peer in self._peers.values() if peer.connection is not None]
         if not lanes and not there:
             return []
         waiting = [group.backlog for group in self.channel.groups] or [lane.messages for lane in lanes]
-        return [(max(waiting, default=0), 0), *there] if there or self._would_be_lost() else []
+        only_here = len(self.channel.pids) <= len(self._peers)  # else somebody else has the ring
+        return [(max(waiting, default=0), 0), *there] if there or only_here else []
 
-    def _would_be_lost(self) -> bool:
-        """Whether nobody but us has what is in the channel: no ring is passed, and it has no name."""
-        return self.channel.name is None and len(self.channel.pids) <= len(self._peers)
+    def _left_of_ring(self, peers: list[_Peer]) -> bool:
+        """Of a ring that others may go on with: once our peers have had all, their streams end."""
+        try:
+            backlogs = {group.name: group.backlog for group in self.channel.groups}
+        except errors.ChannelNotFound:  # it has gone with its last member
+            return False
+        if not any(backlogs.get(peer.group, 0) for peer in peers):
+            self.pump.finish()
+        return bool(peers)
 
 
 class Inlet(Link):
@@ -446,7 +513,7 @@ class Inlet(Link):
         self.how = 0  # of the consumer in its channel, which is its own
 
     def _new_lane(self, said: Hello | Welcome) -> _Peer | Welcome:
-        if not 0 < said.capacity <= _LARGEST or not 0 < said.slots <= 1 << 26:
+        if not 0 < said.capacity <= _LARGEST or not 0 < said.slots <= _MOST_SLOTS:
             return self._refuse(
                 errno.EMSGSIZE, f"a lane of {said.capacity} bytes and {said.slots} messages is too large"
             )
@@ -461,11 +528,15 @@ class Inlet(Link):
         return self._new_lane(hello)
 
     def _next(self, peer: _Peer, hello: Hello) -> tuple[int, int]:
+        self.pump.disconnect(peer.id)  # nothing more comes by the old connection: what we tell is what we have
         return self.pump.progress(peer.id), 0
 
     def _connect(self, timeout: float | None) -> None:
         with self._changed:
-            following = max((self.pump.progress(peer.id) for peer in self._peers.values()), default=0)
+            last = self._peers.get(self._last)
+            if last is not None:
+                self.pump.disconnect(last.id)
+            following = self.pump.progress(last.id) if last is not None else 0
         connection, welcome = self._meet(self._hello(following, self._group, self._how), timeout)
         if welcome.passes:
             self.how = self._how
@@ -474,9 +545,10 @@ class Inlet(Link):
             if self._closed:
                 return connection.close()
             peer = self._peers.get(welcome.session)
-            if peer is not None and welcome.next != following:  # the producer does not know us any more
+            if peer is not None and (peer is not last or welcome.next != following):  # it does not know us any more
                 self._remove(peer)
                 peer = None
+            self._last = welcome.session
             if peer is None:
                 joined = self._new_lane(welcome)
                 if isinstance(joined, Welcome):

@@ -7,14 +7,17 @@ import os
 import select
 import stat
 import struct
+import termios
 import threading
 import time
+from array import array
 from collections.abc import Callable
 from typing import Any, Self
 
 from .. import errors
 from .._pump import STEP_END, BasePump
 from ..look import Channel
+from .forks import own
 from .handshake import Hello, boot_id
 from .url import Url
 
@@ -136,6 +139,18 @@ def _open_fifo(path: str, writes: bool) -> int:
     return fd
 
 
+class _Descriptor:
+    """The end of a pipe in use; a forked child closes it."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def close(self) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
 class PipeLink:
     """A pipe between a handle's channel and another process."""
 
@@ -144,23 +159,29 @@ class PipeLink:
         self.transport: str = url.scheme
         self.channel = channel
         self.failure: errors.RingError | None = None
+        self.failed: Callable[[errors.RingError], object] = lambda error: None  # called with it
         self.pump = BasePump(spin)
         self._where = url
         self._code = b"fd:%d" % channel.fileno()
         self._pid = os.getpid()
         self._closed = False
-        self._fd = end.detach() if end is not None else -1
+        self._end = own(lambda: _Descriptor(end.detach() if end is not None else -1))
         self._writes = writes
         self._id = -1
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._tend, name=f"ringipc {self.url}", daemon=True)
-        if self._fd < 0 and url.scheme == "pipe":
-            self._fd = _take_over(url, writes)
-        if self._fd >= 0:
-            os.set_blocking(self._fd, False)
+        if self._end.fd < 0 and url.scheme == "pipe":
+            self._end.fd = _take_over(url, writes)
+        if self._end.fd >= 0:
+            os.set_blocking(self._end.fd, False)
 
     def _tend(self) -> None:
         raise NotImplementedError
+
+    def forget(self) -> None:
+        """For a finalizer, which may run in any thread and under any lock."""
+        with contextlib.suppress(RuntimeError):  # no threads any more: then the process ends
+            threading.Thread(target=self.abandon, name=f"ringipc {self.url}", daemon=True).start()
 
     def abandon(self) -> None:
         if self._pid != os.getpid():
@@ -171,12 +192,21 @@ class PipeLink:
             self._thread.join()
         if self._id >= 0:
             self.pump.remove(self._id)
-        self._hang_up()
+            self._id = -1
+        self._end.close()
 
-    def _hang_up(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+    def _fail(self, error: errors.RingError) -> None:
+        """Nobody will come any more."""
+        self.failure = error
+        self.failed(error)
+
+
+def _unread(fd: int) -> int:
+    """Bytes in the pipe; 0 where the descriptor is none any more."""
+    count = array("i", [0])
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(fd, termios.FIONREAD, count)
+    return count[0]
 
 
 class PipeOutlet(PipeLink):
@@ -192,13 +222,27 @@ class PipeOutlet(PipeLink):
         """A pipe's reader is there; a named pipe's is waited for in the thread."""
         if self._where.scheme == "fifo":
             try:
-                self._fd = _open_fifo(self._where.path, writes=True)
+                self._end.fd = _open_fifo(self._where.path, writes=True)
             except OSError as error:
                 raise _refused(self._where, error) from None
         self._id, _ = self.pump.join(self._code, b"default", 0, 0, False)
         if self._id < 0:
             raise errors.SystemRefused(-self._id, f"{self.url}: {os.strerror(-self._id)}", self.url)
         self._thread.start()
+
+    def _is_ours(self) -> bool:
+        """A named pipe takes one producer at a time, for as long as it has locked it."""
+        if self._where.scheme == "pipe":
+            return True
+        if self._end.fd < 0:
+            self._end.fd = _open_fifo(self._where.path, writes=True)
+        if self._end.fd < 0:
+            return False
+        try:
+            fcntl.flock(self._end.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def _greet(self) -> None:
         capacity, slots = self._size
@@ -216,17 +260,18 @@ class PipeOutlet(PipeLink):
             slots=slots,
             boot=boot_id(),
         ).encode()
-        os.write(self._fd, _GREETING.pack(_MAGIC, _VERSION, len(hello)) + hello)  # less than PIPE_BUF: all or nothing
+        os.write(
+            self._end.fd, _GREETING.pack(_MAGIC, _VERSION, len(hello)) + hello
+        )  # less than PIPE_BUF: all or nothing
 
     def _tend(self) -> None:
         try:
-            while self._fd < 0 and not self._closed:
+            while not self._closed and not self._is_ours():
                 time.sleep(_LOOK_EVERY)
-                self._fd = _open_fifo(self._where.path, writes=True)
             if self._closed:
                 return
             self._greet()
-            self.pump.connect(self._id, self._fd, 0)
+            self.pump.connect(self._id, self._end.fd, 0)
         except OSError as error:
             self.failure = _refused(self._where, error)
             return
@@ -252,6 +297,10 @@ class PipeOutlet(PipeLink):
             if now != written:
                 written, waited = now, time.monotonic()
         left = sum(lane.messages for lane in self.channel.lanes) - self.pump.progress(self._id)
+        while self._where.scheme == "fifo" and self.failure is None and time.monotonic() - waited < LINGER:
+            if _unread(self._end.fd) == 0:  # the next producer's greeting is not to be read together with our end
+                break
+            time.sleep(_LOOK_EVERY)
         self.abandon()
         return max(left, 0) if not self._done.is_set() or self.failure is not None else 0
 
@@ -270,15 +319,15 @@ class PipeInlet(PipeLink):
         """Waits for a producer."""
         try:
             if self._where.scheme == "fifo":
-                self._fd = _open_fifo(self._where.path, writes=False)
+                self._end.fd = _open_fifo(self._where.path, writes=False)
             deadline = None if self._timeout is None else time.monotonic() + self._timeout
             if not self._meet(deadline):
                 raise errors.ChannelNotFound(errno.ENOENT, "no producer has come", self.url)
         except OSError as error:
-            self._hang_up()
+            self._end.close()
             raise error if isinstance(error, errors.RingError) else _refused(self._where, error) from None
         except errors.RingError:
-            self._hang_up()
+            self._end.close()
             raise
         self._thread.start()
 
@@ -299,7 +348,7 @@ class PipeInlet(PipeLink):
         if not 0 < hello.capacity <= 1 << 32 or not 0 < hello.slots <= 1 << 26:
             raise errors.Incompatible(f"{self.url}: a lane of {hello.capacity} bytes is too large")
         id = self.pump.lane(self._code, hello.capacity, hello.slots, hello.pid, hello.boot == boot_id(), False, False)
-        code = self.pump.connect(id, self._fd, 0) if id >= 0 else id
+        code = self.pump.connect(id, self._end.fd, 0) if id >= 0 else id
         if code < 0:
             raise errors.SystemRefused(-code, f"{self.url}: {os.strerror(-code)}", self.url)
         self._id = id
@@ -308,13 +357,13 @@ class PipeInlet(PipeLink):
     def _read(self, size: int, deadline: float | None) -> bytes | None:
         data = b""
         poller = select.poll()
-        poller.register(self._fd, select.POLLIN)
+        poller.register(self._end.fd, select.POLLIN)
         while len(data) < size:
             if self._closed or (deadline is not None and time.monotonic() > deadline):
                 return None
             poller.poll(50)
             try:
-                more = os.read(self._fd, size - len(data))
+                more = os.read(self._end.fd, size - len(data))
             except BlockingIOError:
                 continue
             if not more:
@@ -329,13 +378,12 @@ class PipeInlet(PipeLink):
             self.pump.remove(self._id)
             self._id = -1
             if self._where.scheme == "pipe":
-                return self._hang_up()
+                return self._end.close()
             try:
                 if not self._meet(None):
                     return
             except errors.RingError as error:
-                self.failure = error
-                return
+                return self._fail(error)
 
     def close(self) -> None:
         """After the consumer has left."""

@@ -309,6 +309,9 @@ int rip_pump_run(struct rip_pump *pump, struct rip_end *end) {
         idle = poll(fds, 2, readers && (ms < 0 || ms > TICK_MS) ? TICK_MS : ms) == 0;
         atomic_store_explicit(&p->watching, 0, memory_order_relaxed);
         atomic_store_explicit(&p->calls.asleep, 0, memory_order_relaxed);
+        if (fds[1].revents) {
+            silence(p->news); /* for a getter that has left since */
+        }
         if (fds[0].revents) {
             silence(p->kick);
         }

@@ -446,8 +446,9 @@ void rip_pump_remove(struct rip_pump *pump, uint64_t id) {
     pthread_mutex_lock(&p->lock);
     struct link *link = find(p, id);
     if (link) {
-        disconnect(p, link);
-        free_link(link);
+        look_for(p, link, 0);
+        listen_for(p, link, 0);
+        free_link(link); /* which says good-bye where there is a connection */
         *link = p->links[--p->count];
     }
     pthread_mutex_unlock(&p->lock);

@@ -157,6 +157,7 @@ class Consumer(BaseConsumer):
             attach=lambda name, how: self._open(name, group_name, how, WAITS[wait], copy),
         )
         if self._link is not None:
+            self.channel = self._link.url  # with the port that was found
             weakref.finalize(self, self._link.forget).atexit = False  # there exits closes it
             if self._link.transport != "ring":
                 self._attach(self._link.pump.address)

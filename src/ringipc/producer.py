@@ -179,7 +179,7 @@ class Producer(BaseProducer):
             self._transport = self._link.transport
             ring = self._link.channel
         name = code_of(ring)
-        self.channel = channel
+        self.channel = channel if self._link is None else self._link.url  # with the port that was found
         self._pickle = pickle
         self._readiness = aio.Readiness()
         code = self._open(name, size, slots, OVERFLOWS[overflow], WAITS[wait], *access)

@@ -273,15 +273,11 @@ class PipeOutlet(PipeLink):
             self._greet()
             self.pump.connect(self._id, self._end.fd, 0)
         except OSError as error:
-            self.failure = _refused(self._where, error)
-            return
+            return self._fail(_refused(self._where, error))
         ended = self.pump.run()
-        if ended is not None and ended[1] != STEP_END:
-            self.failure = errors.SystemRefused(
-                -ended[1],
-                f"{self.url}: the consumer has gone, and what it had not read is lost with the pipe",
-                self.url,
-            )
+        if ended is not None and ended[2] != STEP_END:
+            text = f"{self.url}: the consumer has gone, and what it had not read is lost with the pipe"
+            self._fail(errors.SystemRefused(-ended[2], text, self.url))
         self._done.set()
 
     def close(self) -> int:

@@ -1,0 +1,141 @@
+"""How connections begin and end: processes that just end, pipes whose reader has gone, rings with a fallback."""
+
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Start
+
+import ringipc
+from ringipc import Consumer, EndOfStream, Full, Producer, SystemRefused
+
+
+@pytest.fixture(autouse=True)
+def streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RINGIPC_RING", "0")
+
+
+def put_and_just_end(url: str) -> None:
+    producer = Producer(url, capacity="1 MiB")
+    producer.put_many([b"%d" % number for number in range(400)])
+    globals()["kept"] = producer  # until the interpreter ends
+
+
+def test_a_process_that_ends_without_closing_loses_nothing(base: str, start: Start) -> None:
+    url = f"unix://{base}/s"
+    start(put_and_just_end, url)
+    with Consumer(url, timeout=20) as consumer:
+        assert [int(message) for message in consumer] == list(range(400))
+
+
+def test_who_waits_for_room_in_a_pipe_is_told_that_its_reader_has_gone() -> None:
+    to, of = ringipc.pair()
+    producer = Producer(to, capacity=4096, slots=4)
+    with Consumer(of) as consumer:
+        producer.put(b"read")
+        assert consumer.get(5) == b"read"
+    with pytest.raises(SystemRefused, match="the consumer has gone"):
+        for _ in range(100):
+            producer.put(b"x" * 1000, timeout=20)
+    with pytest.raises(Full, match="lost"):
+        producer.close()
+
+
+def test_producers_of_a_named_pipe_come_one_after_the_other(base: str) -> None:
+    url = f"fifo://{base}/fifo"
+    total = 3
+
+    def put(which: int) -> None:
+        with Producer(url, capacity=4096, slots=4) as producer:
+            for number in range(50):
+                producer.put(b"%d %d" % (which, number))
+
+    threads = [threading.Thread(target=put, args=(which,)) for which in range(total)]
+    for thread in threads:
+        thread.start()
+    got: list[bytes] = []
+    with Consumer(url, timeout=20) as consumer:
+        while len(got) < 50 * total:
+            try:
+                got.append(consumer.get(5))
+            except EndOfStream:
+                time.sleep(0.01)  # the next one has not come yet
+    for thread in threads:
+        thread.join()
+    os.unlink(f"{base}/fifo")
+    for which in range(total):
+        assert [m for m in got if m.startswith(b"%d " % which)] == [b"%d %d" % (which, number) for number in range(50)]
+
+
+def get_from(url: str, name: str, base: str, count: int, got: Any) -> None:
+    os.environ["RINGIPC_DIR"] = base
+    with Consumer(name, fallback=url, group="far", timeout=20) as consumer:
+        for _ in range(count):
+            got.put(consumer.get(20))
+        got.put(consumer.stats.transport)
+
+
+@pytest.fixture
+def elsewhere(base: str) -> str:
+    path = Path(base, "elsewhere")
+    path.mkdir()
+    return str(path)
+
+
+def test_what_others_put_into_a_ring_goes_by_its_fallback_too(base: str, elsewhere: str, start: Start) -> None:
+    from multiprocessing import get_context
+
+    url, got = f"unix://{base}/s", get_context("spawn").Queue()
+    with Producer("cam", capacity="1 MiB", fallback=url) as first, Producer("cam", capacity="1 MiB") as second:
+        far = start(get_from, url, "cam", elsewhere, 4, got)
+        with Consumer("cam", fallback=url, timeout=5) as near:
+            assert near.stats.transport == "ring"
+            first.put(b"1")
+            assert got.get(timeout=20) == b"1"
+            for number in range(3):
+                second.put(b"2 %d" % number)
+                assert got.get(timeout=2) == b"2 %d" % number
+            assert got.get(timeout=20) == "unix"
+            assert sorted(near.get(1) for _ in range(4)) == [b"1", b"2 0", b"2 1", b"2 2"]
+        far.join(20)
+
+
+def test_who_has_the_fallback_can_close_before_the_others(base: str) -> None:
+    url = f"unix://{base}/s"
+    first, second = Producer("cam", capacity="1 MiB", fallback=url), Producer("cam", capacity="1 MiB")
+    os.environ["RINGIPC_DIR"], here = f"{base}", os.environ["RINGIPC_DIR"]
+    with Consumer(url, group="far", timeout=5) as far:
+        first.put(b"first")
+        assert far.get(5) == b"first"
+        start = time.monotonic()
+        first.close()
+        assert time.monotonic() - start < 5
+        with pytest.raises(EndOfStream):
+            far.get(5)
+    os.environ["RINGIPC_DIR"] = here
+    second.close()
+
+
+def test_descriptors_of_a_connection_that_has_ended_are_not_written_to(base: str) -> None:
+    """A consumer whose producer has gone closes its socket; another that gets the same number must get no byte."""
+    url = f"unix://{base}/s"
+    producer = Producer(url, capacity="1 MiB")
+    consumer = Consumer(url, timeout=5)
+    producer.put(b"m")
+    assert consumer.get(5) == b"m"
+    producer._link.abandon()  # type: ignore[union-attr]
+    time.sleep(0.2)
+    pairs = [socket.socketpair() for _ in range(20)]
+    consumer.close()
+    ends = [end for pair in pairs for end in pair]
+    for end in ends:
+        end.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            end.recv(1)
+    for end in ends:
+        end.close()
+    producer.close()

@@ -46,7 +46,7 @@ int rip_pump_run(struct rip_pump *pump, struct rip_end *end);
 int rip_pump_connect(struct rip_pump *pump, uint64_t id, int fd, uint64_t next);
 void rip_pump_disconnect(struct rip_pump *pump, uint64_t id);
 int rip_pump_can(struct rip_pump *pump, uint64_t id, uint64_t next); /* go on from there? */
-void rip_pump_finish(struct rip_pump *pump);                         /* the streams that we send end with what has been taken */
+void rip_pump_finish(struct rip_pump *pump); /* the streams that we send end with what has been taken */
 uint64_t rip_pump_progress(struct rip_pump *pump, uint64_t id); /* messages that it has got, or that were let go */
 void rip_pump_remove(struct rip_pump *pump, uint64_t id);
 void rip_pump_stop(struct rip_pump *pump);

@@ -43,14 +43,15 @@ int rip_sender_open(struct rip_consumer *from, uint32_t window, int two_way, str
 /* A connection to go on with, which is not closed here; next: how many messages the other side has. -EINVAL: it cannot have. */
 int rip_sender_connect(struct rip_sender *s, int fd, uint64_t next);
 void rip_sender_disconnect(struct rip_sender *s); /* its descriptor may be closed from here on */
-int rip_sender_step(struct rip_sender *s);     /* gives the kernel what it takes, and reads what has been let go */
-int rip_sender_fd(struct rip_sender *s);      /* as rip_consumer_fd */
-void rip_sender_settle(struct rip_sender *s); /* as rip_consumer_settle */
-int rip_sender_has_more(struct rip_sender *s); /* has the ring something for it that it has not taken? */
-void rip_sender_end(struct rip_sender *s); /* takes no more: once all that it has taken is on its way, the stream ends */
+int rip_sender_step(struct rip_sender *s);        /* gives the kernel what it takes, and reads what has been let go */
+int rip_sender_fd(struct rip_sender *s);          /* as rip_consumer_fd */
+void rip_sender_settle(struct rip_sender *s);     /* as rip_consumer_settle */
+int rip_sender_has_more(struct rip_sender *s);    /* has the ring something for it that it has not taken? */
+void rip_sender_end(
+    struct rip_sender *s); /* takes no more: once all that it has taken is on its way, the stream ends */
 int rip_sender_can(const struct rip_sender *s, uint64_t next); /* go on from there? */
-uint64_t rip_sender_let_go(const struct rip_sender *s); /* messages, in all */
-void rip_sender_free(struct rip_sender *s);             /* leaves the group, which gets back what was not let go */
+uint64_t rip_sender_let_go(const struct rip_sender *s);        /* messages, in all */
+void rip_sender_free(struct rip_sender *s); /* leaves the group, which gets back what was not let go */
 
 /* The lane is of capacity bytes and slots messages, and said to be the other process's, pid. stamped: the other side's clock is ours. */
 int rip_receiver_open(const char *channel, uint64_t capacity, uint64_t slots, int32_t pid, int stamped, int two_way,

@@ -167,14 +167,17 @@ static int to_ms(uint64_t now, uint64_t deadline) {
 static int wait_and_step(struct pump *p, int ms) {
     struct epoll_event events[RIP_MAX_LINKS];
     int n = epoll_wait(p->epoll, events, RIP_MAX_LINKS, ms);
+    for (int i = 0; i < n; i++) {
+        if (events[i].data.u64 == 0) {
+            silence(p->news);
+        }
+    }
     if (n > 0) {
         pthread_mutex_lock(&p->lock);
         for (int i = 0; i < n; i++) {
             struct link *link = find(p, events[i].data.u64);
             if (link) {
                 step(p, link, 1);
-            } else if (events[i].data.u64 == 0) {
-                silence(p->news);
             }
         }
         pthread_mutex_unlock(&p->lock);
@@ -337,10 +340,10 @@ int rip_pump_open(int spin, struct rip_pump **out) {
     p->calls = (struct rip_pump){.push = push, .pull = pull};
     p->spin = spin;
     struct epoll_event news = {.events = EPOLLIN, .data.u64 = 0};
-    p->news = p->kick = -1;
-    if ((p->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0 || (p->kick = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0 ||
-        (p->news = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0 ||
-        epoll_ctl(p->epoll, EPOLL_CTL_ADD, p->news, &news) != 0) {
+    p->epoll = epoll_create1(EPOLL_CLOEXEC);
+    p->kick = p->epoll < 0 ? -1 : eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    p->news = p->kick < 0 ? -1 : eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (p->news < 0 || epoll_ctl(p->epoll, EPOLL_CTL_ADD, p->news, &news) != 0) {
         int rc = -errno;
         close_all(p);
         free(p);

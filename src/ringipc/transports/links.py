@@ -28,6 +28,7 @@ from ..look import Channel
 from . import ring
 from .handshake import Hello, Welcome, boot_id
 from .sockets import Listener, connect
+from .tcp import unanswered
 from .url import Url
 
 log = logging.getLogger("ringipc")
@@ -37,11 +38,10 @@ _LONGER = 2.0  # the same for a consumer's, who is to be the first to give up
 LINGER = 30.0  # seconds without progress after which a producer that closes gives up what nobody has taken
 _AT_ONCE = 4  # messages that a member of a shared group has at a time, so that the others get theirs
 _PAUSE = 0.2  # seconds between attempts to connect again
+_MIND_EVERY = 0.25  # seconds
 _LARGEST = 1 << 30  # bytes of memory for the lane of another process
 _MOST_SLOTS = 1 << 20
 _REMEMBERED = 1000  # sessions that have ended
-
-
 _NEAR = "unix://@ringipc-"  # where the ring is passed to those who come by TCP
 
 
@@ -79,7 +79,7 @@ class _Peer:
     group: str
     connection: socket.socket | None = None
     turn: int = 0  # of the connection: so many have been before, and it
-    timer: threading.Timer | None = None
+    until: float | None = None  # broken: when it is given up (time.monotonic)
 
 
 class Link:
@@ -107,11 +107,13 @@ class Link:
         self.failure: errors.RingError | None = None  # why it does not try to connect any more
         self.failed: Callable[[errors.RingError], object] = lambda error: None  # called with it
         self.pump = BasePump(spin)
-        self._thread = threading.Thread(target=self._tend, name=f"ringipc {self.url}", daemon=True)
+        whats = (self._tend, self._mind) if self._scheme == "tcp" else (self._tend,)
+        self._threads = [threading.Thread(target=what, name=f"ringipc {self.url}", daemon=True) for what in whats]
 
     def begin(self) -> None:
         """Listens, or connects."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         try:
             if self._options.listen:
                 self._listener = Listener(self.url, admit=self._admit, refused=self._refused, **self._terms())
@@ -222,9 +224,7 @@ class Link:
         with self._changed:
             if self._closed or self._peers.get(peer.session) is not peer:
                 return connection.close()
-            if peer.timer is not None:
-                peer.timer.cancel()
-                peer.timer = None
+            peer.until = None
             old, peer.connection = peer.connection, connection
             peer.turn = self.pump.connect(peer.id, connection.fileno(), following)
             if old is not None:
@@ -293,19 +293,25 @@ class Link:
             peer.connection = None
         if why == STEP_END:
             self._over.append(peer.session)
-        if why == STEP_END or self._closed or not self._may_come_again(why) or not self._set_timer(peer):
+        if why == STEP_END or self._closed or not self._may_come_again(why):
             self._remove(peer)
+        else:
+            peer.until = time.monotonic() + (_LONGER if self.is_producer else PATIENCE)
         self._come_again()
 
-    def _set_timer(self, peer: _Peer) -> bool:
-        timer = threading.Timer(_LONGER if self.is_producer else PATIENCE, self._give_up, [peer])
-        timer.daemon = True
-        try:
-            timer.start()
-        except RuntimeError:  # there are no threads to be had
-            return False
-        peer.timer = timer
-        return True
+    def _mind(self) -> None:
+        """Gives up what is broken, and breaks what is silent, as the kernel alone would after a quarter of an hour."""
+        with self._changed:
+            while not self._closed:
+                now = time.monotonic()
+                for peer in list(self._peers.values()):
+                    if peer.until is not None and now >= peer.until:
+                        self._remove(peer)
+                        self._changed.notify_all()
+                    elif peer.connection is not None and self._options.tls is None and unanswered(peer.connection):
+                        with contextlib.suppress(OSError):
+                            peer.connection.shutdown(socket.SHUT_RDWR)
+                self._changed.wait(_MIND_EVERY)
 
     def _come_again(self) -> None:
         if self._options.listen or self._closed:
@@ -319,15 +325,7 @@ class Link:
         """A network can fail; what is on this machine has ended. What is no ringipc is let go at once."""
         return self._scheme == "tcp" and why != -errno.EBADMSG
 
-    def _give_up(self, peer: _Peer) -> None:
-        with self._changed:
-            if peer.timer is not None and self._peers.get(peer.session) is peer:
-                self._remove(peer)
-                self._changed.notify_all()
-
     def _remove(self, peer: _Peer) -> None:
-        if peer.timer is not None:
-            peer.timer.cancel()
         self._peers.pop(peer.session, None)
         self.pump.remove(peer.id)
         if peer.connection is not None:
@@ -372,8 +370,9 @@ class Link:
             if listener is not None:
                 listener.close()
         self.pump.stop()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join()
+        for thread in self._threads:
+            if thread.is_alive() and thread is not threading.current_thread():
+                thread.join()
 
 
 def _close(connection: socket.socket) -> None:

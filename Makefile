@@ -19,7 +19,7 @@ comma := ,
 CSTRICT := -std=c11 -Wall -Wextra -Wpedantic -Wconversion -Werror -D_GNU_SOURCE
 CFLAGS ?= -O2 -g
 
-.PHONY: demo test lint bench ctest aarch64 sanitize fuzz clean
+.PHONY: demo test lint bench ctest aarch64 sanitize fuzz fuzz-hostile fuzz-stream clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -56,17 +56,26 @@ sanitize:
 	$(MAKE) --no-print-directory build/tsan/hunt BUILD=build/tsan CFLAGS="-O1 -g -fsanitize=thread"
 	build/tsan/hunt
 
-# Looks for what hostile memory can do, for SECONDS, from where it has come before: what it has tried is kept in build/fuzz/corpus. Needs
-# clang. The calls that it wraps are told in the file.
-fuzz: build/fuzz/hostile
-	@mkdir -p build/fuzz/corpus
-	build/fuzz/hostile -max_total_time=$(SECONDS) -timeout=10 -max_len=192 -len_control=0 -print_final_stats=1 \
-	    -artifact_prefix=build/fuzz/ build/fuzz/corpus || { echo "again: build/fuzz/hostile FILE, the one written above"; exit 1; }
+# Looks for what hostile memory, and what comes over connections, can do, for SECONDS each, from where it has come before: what it has
+# tried is kept in build/fuzz/corpus and corpus-stream. Needs clang. The calls that are wrapped are told in hostile.c.
+FUZZ = -max_total_time=$(SECONDS) -timeout=10 -max_len=192 -len_control=0 -print_final_stats=1 -artifact_prefix=build/fuzz/
+AGAIN = || { echo "again: $< FILE, the one written above"; exit 1; }
 
-build/fuzz/hostile: tests/fuzz/hostile.c $(CORE_C) $(CORE_H) Makefile
+fuzz: fuzz-hostile fuzz-stream
+
+fuzz-hostile: build/fuzz/hostile
+	@mkdir -p build/fuzz/corpus
+	$< $(FUZZ) build/fuzz/corpus $(AGAIN)
+
+fuzz-stream: build/fuzz/stream
+	@mkdir -p build/fuzz/corpus-stream
+	$< $(FUZZ) build/fuzz/corpus-stream $(AGAIN)
+
+build/fuzz/hostile: WRAP := $(foreach call,mmap munmap fcntl close syscall,-Wl$(comma)--wrap=$(call))
+build/fuzz/%: tests/fuzz/%.c $(CORE_C) $(CORE_H) Makefile
 	@mkdir -p $(@D)
-	clang $(CSTRICT) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread -Icsrc \
-	    $(foreach call,mmap munmap fcntl close syscall,-Wl$(comma)--wrap=$(call)) -o $@ $< $(CORE_C)
+	clang $(CSTRICT) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread -Icsrc $(WRAP) \
+	    -o $@ $< $(CORE_C)
 
 # One program a test file, each linked with the whole core.
 $(BUILD)/%: $(BUILD)/%.o $(CORE_C:csrc/%.c=$(BUILD)/core/%.o)

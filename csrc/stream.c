@@ -489,7 +489,7 @@ static ssize_t read_more(struct rip_receiver *r, size_t *wanted) {
     memmove(r->buffer, r->buffer + r->from, r->to - r->from);
     r->to -= r->from;
     r->from = 0;
-    struct iovec parts[2] = {{r->payload + r->got, left}, {r->buffer + r->to, sizeof r->buffer - r->to}};
+    struct iovec parts[2] = {{left ? r->payload + r->got : NULL, left}, {r->buffer + r->to, sizeof r->buffer - r->to}};
     if (left >= RIP_STREAM_BUFFER) {
         parts[1].iov_len = sizeof(struct rip_frame); /* less to copy */
     }

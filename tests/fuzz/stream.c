@@ -1,0 +1,252 @@
+/* What comes over a connection, for libFuzzer: an input is a program of what the other side writes, frames of any content and
+ * pieces of them, and of what this side does meanwhile. Errors and wrong data may come of it; no crash, no hang, no byte outside
+ * of what belongs to a message, and afterwards no memory and no descriptor is left. */
+#include "stream.h"
+#include "lane.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define SLOTS 8u
+#define KEPT 16u
+
+#define CHECK(condition) ((condition) ? (void)0 : failed(__LINE__, #condition))
+
+static _Noreturn void failed(int line, const char *condition) {
+    fprintf(stderr, "tests/fuzz/stream.c:%d: not so: %s\n", line, condition);
+    abort(); /* libFuzzer keeps the input */
+}
+
+/* ---- the input ---- */
+
+static const uint8_t *input, *input_end;
+
+static uint8_t next(void) { return input < input_end ? *input++ : 0; }
+
+static uint64_t next_bytes(unsigned count) {
+    uint64_t value = 0;
+    for (unsigned i = 0; i < count; i++) {
+        value |= (uint64_t)next() << 8 * i;
+    }
+    return value;
+}
+
+/* ---- the other side ---- */
+
+static int near, far; /* the ends of the connection */
+static uint8_t bytes[2 * RIP_PAGE];
+
+static void write_far(const void *data, size_t size) {
+    ssize_t n = send(far, data, size, MSG_DONTWAIT | MSG_NOSIGNAL); /* what the kernel does not take is cut off */
+    (void)n;
+}
+
+static void write_frame(void) {
+    uint8_t how = next();
+    struct rip_frame frame = {.magic = RIP_FRAME_MAGIC,
+                              .is = how & 3,
+                              .kind = (uint8_t)((how & 3) == RIP_FRAME_MESSAGE ? RIP_BYTES + (how >> 2 & 1) : 0),
+                              .flags = (how & 3) == RIP_FRAME_MESSAGE ? how >> 3 & 1 : 0,
+                              .type = next(),
+                              .missed = (uint32_t)next_bytes(how >> 4 & 3),
+                              .length = next_bytes(how & 0x40 ? 2 : 1)};
+    uint8_t damage = how & 0x80 ? next() : 0;
+    if (damage) {
+        ((uint8_t *)&frame)[damage % sizeof frame] ^= next();
+    }
+    write_far(&frame, sizeof frame - (damage & 0x40 ? next() % sizeof frame : 0));
+    if (frame.is == RIP_FRAME_MESSAGE && !(damage & 0x80)) {
+        write_far(bytes, frame.length < sizeof bytes ? frame.length : sizeof bytes);
+    }
+}
+
+static void drain(void) {
+    uint8_t taken[4096];
+    ssize_t n = recv(far, taken, 1 + next() * 16u, MSG_DONTWAIT);
+    (void)n;
+}
+
+static void connect_ends(void) {
+    int ends[2];
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+    near = ends[0];
+    far = ends[1];
+}
+
+static void disconnect_ends(void) {
+    close(near);
+    if (far >= 0) {
+        close(far);
+    }
+}
+
+/* What the other side does: 0, or what is left is this side's to say. */
+static int other_side(uint8_t what) {
+    switch (what % 4) {
+    case 0:
+        write_frame();
+        return 1;
+    case 1:
+        if (next() % 8 == 0) {
+            shutdown(far, SHUT_WR);
+        } else {
+            drain();
+        }
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+/* ---- this side ---- */
+
+static struct rip_message kept[KEPT];
+static unsigned kept_count;
+
+static void look_at(const struct rip_message *message) {
+    uint8_t sum = 0;
+    for (uint64_t i = 0; i < message->length; i++) {
+        sum ^= message->data[i];
+    }
+    bytes[0] ^= sum;
+}
+
+static void let_one_go(struct rip_consumer *consumer) {
+    if (kept_count) {
+        unsigned which = next() % kept_count;
+        rip_release(consumer, &kept[which]);
+        kept[which] = kept[--kept_count];
+    }
+}
+
+static void receive(const char *channel) {
+    struct rip_receiver *receiver;
+    struct rip_consumer *consumer;
+    int32_t holder;
+    int two_way = next() % 4 != 0;
+    CHECK(rip_receiver_open(channel, RIP_PAGE, SLOTS, 77, next() & 1, two_way, &receiver) == 0);
+    CHECK(rip_consumer_open(channel, "g", 0, RIP_WAIT_BLOCK, &consumer, &holder) == 0);
+    CHECK(rip_receiver_connect(receiver, near) == 0);
+    int says = 0;
+    while (input < input_end) {
+        uint8_t what = next();
+        if (other_side(what)) {
+            continue;
+        }
+        struct rip_message message;
+        switch (what / 4 % 5) {
+        case 0:
+            if (kept_count < KEPT && rip_peek(consumer, &message) == 1) {
+                rip_take(consumer, &message);
+                look_at(&message);
+                kept[kept_count++] = message;
+            }
+            break;
+        case 1:
+            let_one_go(consumer);
+            break;
+        case 2:
+            if (says >= 0 && says != RIP_STEP_END) {
+                says = rip_receiver_tell(receiver, 1) < 0 ? -EPIPE : says;
+            }
+            break;
+        case 3:
+            if (says < 0) {
+                disconnect_ends();
+                connect_ends();
+                CHECK(rip_receiver_connect(receiver, near) == 0);
+                says = 0;
+            }
+            break;
+        default:
+            if (says >= 0 && says != RIP_STEP_END) {
+                says = rip_receiver_step(receiver);
+            }
+        }
+        for (unsigned i = 0; i < kept_count; i++) {
+            look_at(&kept[i]);
+        }
+    }
+    rip_receiver_free(receiver);
+    while (kept_count) {
+        let_one_go(consumer);
+    }
+    rip_consumer_close(consumer);
+    rip_consumer_free(consumer);
+}
+
+static void give(const char *channel) {
+    struct rip_sender *sender;
+    struct rip_producer *producer;
+    struct rip_consumer *from;
+    int32_t holder;
+    int two_way = next() % 4 != 0;
+    CHECK(rip_producer_open(channel, RIP_PAGE, SLOTS, next() % 3, RIP_WAIT_BLOCK, NULL, &producer) == 0);
+    CHECK(rip_consumer_open(channel, "g", next() % 2 ? RIP_SHARED : 0, RIP_WAIT_BLOCK, &from, &holder) == 0);
+    CHECK(rip_sender_open(from, next() % 3, two_way, &sender) == 0);
+    CHECK(rip_sender_connect(sender, near, 0) == 0);
+    int says = 0, closed = 0;
+    while (input < input_end) {
+        uint8_t what = next();
+        if (other_side(what)) {
+            continue;
+        }
+        switch (what / 4 % 4) {
+        case 0:
+            if (!closed) {
+                rip_put(producer, bytes, next_bytes(2) % (RIP_PAGE + 1), what, RIP_BYTES, 0);
+            }
+            break;
+        case 1:
+            if (says < 0) {
+                disconnect_ends();
+                connect_ends();
+                int rc = rip_sender_connect(sender, near, rip_sender_let_go(sender) + next() % 10);
+                CHECK(rc == 0 || rc == -EINVAL);
+                says = rc;
+            }
+            break;
+        case 2:
+            if (!closed && next() % 4 == 0) {
+                closed = 1;
+                CHECK(rip_producer_close(producer) == 0);
+            }
+            break;
+        default:
+            if (says >= 0 && says != RIP_STEP_END) {
+                says = rip_sender_step(sender);
+            }
+        }
+        rip_sender_has_more(sender);
+    }
+    rip_sender_free(sender);
+    if (!closed) {
+        rip_producer_close(producer);
+    }
+    rip_producer_free(producer);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    input = data;
+    input_end = data + size;
+    int lowest = dup(0);
+    close(lowest);
+    int fd = rip_channel_fd();
+    CHECK(fd >= 0);
+    char channel[32];
+    snprintf(channel, sizeof channel, "fd:%d", fd);
+    connect_ends();
+    (next() & 1 ? receive : give)(channel);
+    disconnect_ends();
+    close(fd);
+    int now = dup(0);
+    close(now);
+    CHECK(now == lowest);
+    return 0;
+}

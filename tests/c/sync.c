@@ -467,6 +467,7 @@ static _Atomic int *stage;
 
 static int grandchild(void *argument) {
     (void)argument;
+    atomic_store(stage, 3); /* its fork handler has run: it holds nothing of its parent's */
     while (atomic_load(stage) != 1) {
         sched_yield();
     }
@@ -482,6 +483,9 @@ static int forks_and_dies(void *argument) {
         grandchild(argument);
         atomic_store(stage, 2);
         _exit(0);
+    }
+    while (atomic_load(stage) != 3) {
+        sched_yield();
     }
     return 0;
 }

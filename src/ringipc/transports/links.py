@@ -33,8 +33,8 @@ from .url import Url
 
 log = logging.getLogger("ringipc")
 
-PATIENCE = 1.0  # seconds that a producer's connection that breaks has to come again; then it counts as dead
-_LONGER = 2.0  # the same for a consumer's, who is to be the first to give up
+PATIENCE = 0.5  # seconds that a producer's connection that breaks has to come again; then it counts as dead
+_LONGER = 1.0  # the same for a consumer's, who is to be the first to give up
 LINGER = 30.0  # seconds without progress after which a producer that closes gives up what nobody has taken
 _AT_ONCE = 4  # messages that a member of a shared group has at a time, so that the others get theirs
 _PAUSE = 0.2  # seconds between attempts to connect again
@@ -470,8 +470,10 @@ class Outlet(Link):
                     now = self._left()
                     if now != left:
                         left, waited = now, time.monotonic()
-        finally:
+        except Exception:
             self.abandon()
+            raise
+        self.abandon()  # but not after Ctrl-C: closing can be tried again
         return sum(count for count, _ in left)
 
     def _left(self) -> list[tuple[int, int]]:

@@ -339,15 +339,15 @@ class Link:
                 return self._connect(_PAUSE)
             except errors.ChannelNotFound:
                 continue
-            except (errors.Corrupt, errors.SystemRefused):  # somebody else listens there, or it is just closing
-                time.sleep(_PAUSE)
-            except errors.RingError as error:
+            except (errors.NotAdmitted, errors.GroupBusy, errors.Incompatible) as error:
                 log.warning("%s: not connected again: %s", self.url, str(error))
                 return self._fail(error)
+            except (errors.RingError, OSError):  # somebody else listens there, or it is just closing
+                time.sleep(_PAUSE)
 
     def _fail(self, error: errors.RingError) -> None:
         """Nobody will come any more."""
-        self.failure = error
+        self.failure = error.with_traceback(None)  # whose frames would keep what they hold
         self.failed(error)
 
     # ---- the end ----

@@ -14,11 +14,20 @@ def reach(terms: Terms, seconds: float) -> socket.socket | None:
         return _connected(unix.make(), unix.address(terms.url), terms.url, seconds)
     for family, where in tcp.find(terms.url, keyed=terms.key is not None, listens=False):
         connection = _connected(tcp.make(family), where, terms.url, seconds)
-        if connection is not None and connection.getsockname() == connection.getpeername():
-            connection.close()  # nobody listens, and the kernel gave the attempt the very port that it was for
-        elif connection is not None:
+        if connection is not None and _has_peer(connection):
             return connection
     return None
+
+
+def _has_peer(connection: socket.socket) -> bool:
+    """False, and closed: it has gone, or nobody listens, and the kernel gave the attempt the very port that it was for."""
+    try:
+        if connection.getsockname() != connection.getpeername():
+            return True
+    except OSError:
+        pass
+    connection.close()
+    return False
 
 
 def _connected(

@@ -29,12 +29,14 @@ class Tunnel:
         The end that carries in clear what is sent and received. To close it, or half of it, closes as much of the
         connection.
     failure
-        Why the connection ended, if it did not end in order.
+        Why TLS has ended the connection, if it has.
+    broken
+        How the connection broke, if it has.
     """
 
     def __init__(self, raw: socket.socket, wire: Wire, context: ssl.SSLContext, *, host: str | None) -> None:
         """Takes the connection over; `host`, the listener's name, makes this the side that connects."""
-        self.failure = ""
+        self.failure = self.broken = ""
         self._raw = raw
         self._coming, self._going = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._coming, self._going, server_side=host is None, server_hostname=host)
@@ -72,7 +74,7 @@ class Tunnel:
                 with contextlib.suppress(OSError):
                     self._raw.send(self._going.read())  # the alert
             except OSError as error:
-                self.failure = str(error)
+                self.broken = str(error)
 
     def _move(self) -> None:
         poller = select.poll()

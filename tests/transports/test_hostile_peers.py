@@ -78,7 +78,7 @@ def read_some(consumer: Consumer) -> int:
 
 
 @pytest.mark.parametrize("seconds", LONG)
-@over("unix-stream", "tcp-stream")
+@over("unix-stream", also=["tcp-stream"])
 def test_a_consumer_withstands_its_producers(way: Way, seconds: float) -> None:
     seed = random.randrange(1 << 32)
     rng = random.Random(seed)
@@ -105,7 +105,7 @@ def test_a_consumer_withstands_its_producers(way: Way, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("seconds", LONG)
-@over("unix-stream", "tcp-stream")
+@over("unix-stream", also=["tcp-stream"])
 def test_a_producer_withstands_its_consumers(way: Way, seconds: float) -> None:
     rng = random.Random(os.urandom(4))
     end = time.monotonic() + seconds

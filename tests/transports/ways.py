@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,16 +100,24 @@ def make(name: str, base: str, request: pytest.FixtureRequest) -> Way:
     return Way(name, url, url, "tcp" if stream else "ring", {"key": KEY} if kind == "key" else {})
 
 
-@pytest.fixture(params=ALL)
+RARE = ("abstract", "key-stream")  # they differ from others by little
+
+
+def _params(names: Iterable[str], also: Iterable[str]) -> list[Any]:
+    late = {*also, *RARE}
+    return [pytest.param(name, marks=pytest.mark.long if name in late else ()) for name in (*names, *also)]
+
+
+@pytest.fixture(params=_params(ALL, ()))
 def way(request: pytest.FixtureRequest, base: str, monkeypatch: pytest.MonkeyPatch) -> Way:
     if request.param in STREAMS:
         monkeypatch.setenv("RINGIPC_RING", "0")
     return make(request.param, base, request)
 
 
-def over(*names: str) -> pytest.MarkDecorator:
-    """Runs a test over some of the ways only."""
-    return pytest.mark.parametrize("way", names, indirect=True)
+def over(*names: str, also: Iterable[str] = ()) -> pytest.MarkDecorator:
+    """Runs a test over some of the ways only, and over others in the long run."""
+    return pytest.mark.parametrize("way", _params(names, also), indirect=True)
 
 
 def traces() -> tuple[set[str], set[str]]:
@@ -128,8 +136,10 @@ def no_trace() -> Iterator[None]:
     yield
 
     def left() -> set[str]:
-        gc.collect()  # an exception that was caught keeps the handles of its frames in a cycle
         descriptors, threads = traces()
+        if descriptors - before and not threads:
+            gc.collect()  # an exception that was caught keeps the handles of its frames in a cycle
+            descriptors, threads = traces()
         return descriptors - before | threads
 
     eventually(lambda: not left(), left)

@@ -140,6 +140,13 @@ static void step(struct pump *p, struct link *link, uint32_t others) {
     }
 }
 
+static int may_send(const struct link *link) { return link->sender && link->fd >= 0 && !is_over(link); }
+
+/* Has a sender something to do that nothing will wake us for? */
+static int has_more(const struct link *link) {
+    return may_send(link) && link->says != RIP_STEP_OUT && rip_sender_has_more(link->sender);
+}
+
 /* ---- for handles ---- */
 
 static void push(struct rip_pump *pump) {
@@ -147,13 +154,18 @@ static void push(struct rip_pump *pump) {
     /* relaxed: a hint */
     if (rip_now() - atomic_load_explicit(&p->pushed, memory_order_relaxed) > STREAMING_NS &&
         pthread_mutex_trylock(&p->lock) == 0) {
+        int more = 0;
         for (uint32_t i = 0; i < p->count; i++) {
             if (p->links[i].sender) {
                 step(p, &p->links[i], 0);
+                more |= has_more(&p->links[i]);
             }
         }
         pthread_mutex_unlock(&p->lock);
         atomic_store_explicit(&p->pushed, rip_now(), memory_order_relaxed);
+        if (more) { /* the table of lanes was locked, say */
+            kick(p);
+        }
     } else if (atomic_exchange_explicit(&pump->asleep, 0, memory_order_acq_rel)) {
         kick(p);
     }
@@ -260,8 +272,6 @@ static int has_ended(struct pump *p, struct rip_end *end) {
     return 0;
 }
 
-static int may_send(const struct link *link) { return link->sender && link->fd >= 0 && !is_over(link); }
-
 /* 0 where a sender has something to do after all. */
 static int fall_asleep(struct pump *p) {
     uint32_t senders = 0;
@@ -275,7 +285,7 @@ static int fall_asleep(struct pump *p) {
     rip_fence_heavy(); /* asleep, then is there a message? Pairs with rip_pump_sleeps: the message, then is it asleep? */
     for (uint32_t i = 0; i < p->count; i++) {
         const struct link *link = &p->links[i];
-        if (may_send(link) && link->says != RIP_STEP_OUT && rip_sender_has_more(link->sender)) {
+        if (has_more(link)) {
             atomic_store_explicit(&p->calls.asleep, 0, memory_order_relaxed);
             return 0;
         }

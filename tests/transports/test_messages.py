@@ -14,7 +14,7 @@ import pytest
 
 from ringipc import Consumer, Empty, EndOfStream, Full, MessageTooLarge, Producer, UnsafeMessage
 
-from .ways import Way, certificate, eventually, no_trace, way
+from .ways import Way, certificate, eventually, no_trace, over, traces, way
 
 __all__ = ["certificate", "no_trace", "way"]
 pytestmark = pytest.mark.usefixtures("no_trace")
@@ -157,6 +157,23 @@ def test_the_end_comes_after_the_last_message(way: Way) -> None:
         for _ in range(2):
             with pytest.raises(EndOfStream):
                 consumer.get(timeout=5)
+
+
+@over("unix-stream")
+def test_the_end_comes_at_once_behind_a_message_that_waited(way: Way) -> None:
+    for _ in range(5):
+        with way.both({"capacity": 4096, "slots": 2}) as (producer, consumer):
+            producer.put(bytes(4000))
+            see(consumer, 1)
+            got: list[Any] = []
+            reader = threading.Thread(target=lambda consumer=consumer, got=got: got.extend(consumer))
+            reader.start()
+            at = time.monotonic()
+            producer.close()
+            reader.join(10)
+            assert time.monotonic() - at < 1
+            assert len(got) == 1
+        eventually(lambda: not traces()[1])  # the consumer may still be looking for another producer
 
 
 def test_either_side_may_come_first(way: Way) -> None:

@@ -38,6 +38,7 @@ _LONGER = 1.0  # the same for a consumer's, who is to be the first to give up
 LINGER = 30.0  # seconds without progress after which a producer that closes gives up what nobody has taken
 _AT_ONCE = 4  # messages that a member of a shared group has at a time, so that the others get theirs
 _PAUSE = 0.2  # seconds between attempts to connect again
+_AFTER_END = 1.0  # seconds after the end of a stream before another one is looked for: so the end is seen
 _MIND_EVERY = 0.25  # seconds
 _LARGEST = 1 << 30  # bytes of memory for the lane of another process
 _MOST_SLOTS = 1 << 20
@@ -100,6 +101,7 @@ class Link:
         self._over: deque[bytes] = deque(maxlen=_REMEMBERED)  # sessions that have come to their end
         self._last = b""  # the session that we were connected with, where we connect
         self._again = False
+        self._ending = False  # a producer's: nothing more will be put
         self._closed = False
         self._pid = os.getpid()
         self._listener: Listener | None = None
@@ -199,9 +201,9 @@ class Link:
                     return self._welcome(passes=True, capacity=capacity, slots=slots), self._pass_ring
                 if self._near is not None:
                     return self._welcome(near=self._near.url), _close
-            if hello.session in self._over:
-                return self._refuse(errno.ESHUTDOWN, "the stream has ended"), _close
             peer = self._peers.get(hello.session)
+            if hello.session in self._over or (self._ending and peer is not None and peer.until is None):
+                return self._refuse(errno.ESHUTDOWN, "the stream has ended"), _close
             if peer is not None and not self._is_of_use(peer, hello):
                 self._remove(peer)
                 peer = None
@@ -297,7 +299,7 @@ class Link:
             self._remove(peer)
         else:
             peer.until = time.monotonic() + (_LONGER if self.is_producer else PATIENCE)
-        self._come_again()
+        self._come_again(0 if why != STEP_END else _AFTER_END)
 
     def _mind(self) -> None:
         """Gives up what is broken, and breaks what is silent, as the kernel alone would after a quarter of an hour."""
@@ -313,11 +315,11 @@ class Link:
                             peer.connection.shutdown(socket.SHUT_RDWR)
                 self._changed.wait(_MIND_EVERY)
 
-    def _come_again(self) -> None:
+    def _come_again(self, pause: float = 0) -> None:
         if self._options.listen or self._closed:
             return
         try:
-            threading.Thread(target=self._connect_again, name=f"ringipc {self.url}", daemon=True).start()
+            threading.Thread(target=self._connect_again, args=[pause], name=f"ringipc {self.url}", daemon=True).start()
         except RuntimeError as error:
             self._fail(errors.SystemRefused(errno.EAGAIN, f"{self.url}: not connected again: {error}", self.url))
 
@@ -332,8 +334,10 @@ class Link:
             peer.connection.close()
             peer.connection = None
 
-    def _connect_again(self) -> None:
+    def _connect_again(self, pause: float) -> None:
         self._again = True
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed, pause)
         while not self._closed:
             try:
                 return self._connect(_PAUSE)
@@ -459,6 +463,7 @@ class Outlet(Link):
         """After the channel's producer has closed: waits until all is taken. How many messages nobody has taken."""
         if self._closed or self._pid != os.getpid():
             return 0
+        self._ending = True
         self.pump.push()
         if self.transport == "ring":
             return 0

@@ -20,7 +20,7 @@ def reach(terms: Terms, seconds: float) -> socket.socket | None:
 
 
 def _has_peer(connection: socket.socket) -> bool:
-    """False, and closed: it has gone, or nobody listens, and the kernel gave the attempt the very port that it was for."""
+    """False, and closed: it has gone, or nobody listens and the kernel gave the attempt the port that it was for."""
     try:
         if connection.getsockname() != connection.getpeername():
             return True

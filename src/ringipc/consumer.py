@@ -67,7 +67,7 @@ class Consumer(BaseConsumer):
     Parameters
     ----------
     channel
-        Its name: a producer makes it. Or a `Channel`.
+        Its name: a producer makes it. Or a `Channel`, an end of a `pair`, or a URL; see `Producer`.
     group
         At most 47 bytes. Every group sees every message.
     shared

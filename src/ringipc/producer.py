@@ -81,7 +81,9 @@ class Producer(BaseProducer):
     ----------
     channel
         Its name: no slash, no leading dot or tilde, at most 200 bytes; or "~user/name", a channel that another user has
-        made and shares. Or a `Channel`, one without a name for example.
+        made and shares. Or a `Channel`, without a name for example. Or the way to go where memory cannot be shared: an
+        end of a `pair`, "fifo:///path", "unix:///path", "unix://@name" or "tcp://host:port" (port 0: any that is free;
+        the attribute `channel` says which).
     capacity
         Bytes for messages in flight, as a number or as text ("64 MiB"); the longest message is this long. All of it is
         allocated at once.

@@ -16,7 +16,7 @@ from ._core import DURABLE, NEWEST, OBJECT, SHARED, BaseConsumer, own_methods
 from .look import Channel
 from .producer import WAITS, Wait
 from .transports import choice
-from .transports.links import Options
+from .transports.link import Options
 from .transports.pipes import PipeEnd
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from . import channel as _channel
 from ._core import BaseProducer, own_methods
 from .look import Channel, code_of
 from .transports import choice
-from .transports.links import Options, Outlet
+from .transports.link import Options
+from .transports.outlet import Outlet
 from .transports.pipes import PipeEnd, PipeOutlet
 
 Wait = Literal["spin", "adaptive", "block"]

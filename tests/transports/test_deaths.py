@@ -12,7 +12,7 @@ import pytest
 from conftest import Start
 
 from ringipc import Full, ProducerDied
-from ringipc.transports import links
+from ringipc.transports import outlet
 
 from .ways import LISTENING, STREAMS, Way, certificate, eventually, over, way
 
@@ -80,7 +80,7 @@ def test_what_a_killed_worker_had_comes_to_another(way: Way, start: Start) -> No
                     got[int(message.payload)] = message.redelivered
             assert got[0]
             assert got[1]
-            assert sum(got.values()) <= links._AT_ONCE + 2
+            assert sum(got.values()) <= outlet._AT_ONCE + 2
 
 
 def listen_and_wait(way: Way, took: Any) -> None:
@@ -167,7 +167,7 @@ def test_who_closes_with_nobody_there_gives_up_in_the_end(way: Way, monkeypatch:
     producer = way.producer()
     producer.put_many([b"1", b"2", b"3"])
     interrupted(producer.close)  # it can be tried again
-    monkeypatch.setattr(links, "LINGER", 0.1)
+    monkeypatch.setattr(outlet, "LINGER", 0.1)
     with pytest.raises(Full, match="3 messages are lost"):
         producer.close()
     producer.close()

@@ -16,7 +16,7 @@ import pytest
 from greetings import KEY
 
 from ringipc import Consumer, Empty, EndOfStream, Full, NotAdmitted, Producer, ProducerDied, SystemRefused
-from ringipc.transports import links
+from ringipc.transports import link, outlet
 from ringipc.transports.handshake import Hello, boot_id
 from ringipc.transports.sockets import connect
 
@@ -90,7 +90,7 @@ def test_a_network_that_stays_down_ends_a_lane_and_another_begins(way: Way, prox
         at = time.monotonic()
         with pytest.raises(ProducerDied):
             consumer.get(timeout=5)
-        assert 0.9 * links.PATIENCE < time.monotonic() - at < links.PATIENCE + 1
+        assert 0.9 * link.PATIENCE < time.monotonic() - at < link.PATIENCE + 1
         between.down = False
         producer.put(b"3")
         got: list[object] = []
@@ -193,7 +193,7 @@ def test_a_path_that_is_no_socket(base: str) -> None:
 
 def test_handles_that_are_forgotten_leave_nothing(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     """No thread and no descriptor: no_trace looks."""
-    monkeypatch.setattr(links, "LINGER", 0.1)
+    monkeypatch.setattr(outlet, "LINGER", 0.1)
     producer, consumer = way.producer(), way.consumer()
     producer.put(b"1")
     assert consumer.get(timeout=5) == b"1"

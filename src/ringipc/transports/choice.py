@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 from .. import errors
 from ..look import Channel, code_of
-from .links import Inlet, Options, Outlet
+from .inlet import Inlet
+from .link import Options
+from .outlet import Outlet
 from .pipes import PipeEnd, PipeInlet, PipeLink, PipeOutlet
 from .url import Url, parse
 

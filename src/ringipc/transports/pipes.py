@@ -17,6 +17,7 @@ from typing import Any, Self
 from .. import errors
 from .._pump import STEP_END, BasePump
 from ..look import Channel
+from . import outlet
 from .forks import own
 from .handshake import Hello, boot_id
 from .url import Url
@@ -285,15 +286,13 @@ class PipeOutlet(PipeLink):
         if self._closed or self._pid != os.getpid():
             return 0
         self.pump.push()
-        from .links import LINGER
-
         written, waited = self.pump.progress(self._id), time.monotonic()
-        while self.failure is None and not self._done.wait(0.02) and time.monotonic() - waited < LINGER:
+        while self.failure is None and not self._done.wait(0.02) and time.monotonic() - waited < outlet.LINGER:
             now = self.pump.progress(self._id)
             if now != written:
                 written, waited = now, time.monotonic()
         left = sum(lane.messages for lane in self.channel.lanes) - self.pump.progress(self._id)
-        while self._where.scheme == "fifo" and self.failure is None and time.monotonic() - waited < LINGER:
+        while self._where.scheme == "fifo" and self.failure is None and time.monotonic() - waited < outlet.LINGER:
             if _unread(self._end.fd) == 0:  # the next producer's greeting is not to be read together with our end
                 break
             time.sleep(_LOOK_EVERY)

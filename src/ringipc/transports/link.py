@@ -35,13 +35,9 @@ log = logging.getLogger("ringipc")
 
 PATIENCE = 0.5  # seconds that a producer's connection that breaks has to come again; then it counts as dead
 _LONGER = 1.0  # the same for a consumer's, who is to be the first to give up
-LINGER = 30.0  # seconds without progress after which a producer that closes gives up what nobody has taken
-_AT_ONCE = 4  # messages that a member of a shared group has at a time, so that the others get theirs
 _PAUSE = 0.2  # seconds between attempts to connect again
 _AFTER_END = 1.0  # seconds after the end of a stream before another one is looked for: so the end is seen
 _MIND_EVERY = 0.25  # seconds
-_LARGEST = 1 << 30  # bytes of memory for the lane of another process
-_MOST_SLOTS = 1 << 20
 _REMEMBERED = 1000  # sessions that have ended
 _NEAR = "unix://@ringipc-"  # where the ring is passed to those who come by TCP
 
@@ -74,7 +70,7 @@ class _Terms(TypedDict):
 
 
 @dataclass(slots=True)
-class _Peer:
+class Peer:
     id: int  # in the pump
     session: bytes
     group: str
@@ -97,7 +93,7 @@ class Link:
         self._options = options
         self._session = secrets.token_bytes(16)
         self._changed = threading.Condition(threading.RLock())
-        self._peers: dict[bytes, _Peer] = {}
+        self._peers: dict[bytes, Peer] = {}
         self._over: deque[bytes] = deque(maxlen=_REMEMBERED)  # sessions that have come to their end
         self._last = b""  # the session that we were connected with, where we connect
         self._again = False
@@ -140,15 +136,15 @@ class Link:
 
     # ---- what the two ends do differently ----
 
-    def _join(self, hello: Hello) -> _Peer | Welcome:
+    def _join(self, hello: Hello) -> Peer | Welcome:
         """A new peer, or why not."""
         raise NotImplementedError
 
-    def _next(self, peer: _Peer, hello: Hello) -> tuple[int, int]:
+    def _next(self, peer: Peer, hello: Hello) -> tuple[int, int]:
         """How many messages the peer's other side is told that we have, and from where we go on."""
         raise NotImplementedError
 
-    def _is_of_use(self, peer: _Peer, hello: Hello) -> bool:
+    def _is_of_use(self, peer: Peer, hello: Hello) -> bool:
         """Whether a peer that comes again can go on where it was."""
         return True
 
@@ -221,7 +217,7 @@ class Link:
         with self._changed:
             self._changed.notify_all()
 
-    def _take(self, peer: _Peer, following: int, connection: socket.socket) -> None:
+    def _take(self, peer: Peer, following: int, connection: socket.socket) -> None:
         """A peer's connection, the first or another one."""
         with self._changed:
             if self._closed or self._peers.get(peer.session) is not peer:
@@ -251,7 +247,7 @@ class Link:
             if not welcome.error:
                 return connection, welcome
             if welcome.error != errno.ESHUTDOWN:  # else another one will soon listen there
-                _raise_refusal(self.url, welcome)
+                raise_refusal(self.url, welcome)
             if end is not None and time.monotonic() >= end:
                 raise errors.ChannelNotFound(errno.ENOENT, welcome.text, self.url)
             time.sleep(_PAUSE / 4)
@@ -289,7 +285,7 @@ class Link:
                     self._ended(peer, why)
                 self._changed.notify_all()
 
-    def _ended(self, peer: _Peer, why: int) -> None:
+    def _ended(self, peer: Peer, why: int) -> None:
         if peer.connection is not None:
             peer.connection.close()
             peer.connection = None
@@ -327,7 +323,7 @@ class Link:
         """A network can fail; what is on this machine has ended. What is no ringipc is let go at once."""
         return self._scheme == "tcp" and why != -errno.EBADMSG
 
-    def _remove(self, peer: _Peer) -> None:
+    def _remove(self, peer: Peer) -> None:
         self._peers.pop(peer.session, None)
         self.pump.remove(peer.id)
         if peer.connection is not None:
@@ -383,7 +379,7 @@ def _close(connection: socket.socket) -> None:
     connection.close()
 
 
-def _raise_refusal(url: str, welcome: Welcome) -> NoReturn:
+def raise_refusal(url: str, welcome: Welcome) -> NoReturn:
     text = f"{url}: {welcome.text}"
     match welcome.error:
         case errno.EBUSY:
@@ -391,178 +387,3 @@ def _raise_refusal(url: str, welcome: Welcome) -> NoReturn:
         case errno.EEXIST | errno.EPROTO | errno.EMSGSIZE:
             raise errors.Incompatible(text)
     raise errors.SystemRefused(welcome.error, text, url)
-
-
-class Outlet(Link):
-    """A producer's: a member of its channel for each consumer."""
-
-    is_producer = True
-
-    def __init__(
-        self,
-        url: Url,
-        options: Options,
-        channel: Channel,
-        code: bytes,
-        capacity: int,
-        slots: int,
-        *,
-        spin: bool = False,
-    ) -> None:
-        super().__init__(url, options, channel, code, spin=spin)
-        self._lane = capacity, slots
-
-    def _size(self) -> tuple[int, int]:
-        return self._lane
-
-    def _member(self, session: bytes, group: str, how: int) -> _Peer | Welcome:
-        for peer in list(self._peers.values()):  # one that is broken makes place for another
-            if peer.group == group and peer.connection is None and peer.turn and not how & SHARED:
-                self._remove(peer)
-        window = _AT_ONCE if how & SHARED else 0
-        others = self.channel.name is not None  # beside us there may be other producers
-        id, holder = self.pump.join(self._code, os.fsencode(group), how, window, True, others)
-        if id == -errno.EBUSY:
-            return self._refuse(errno.EBUSY, f"group {group!r} is exclusive, and pid {holder} is its member")
-        if id == -errno.EEXIST:
-            return self._refuse(errno.EEXIST, f"group {group!r} is there, shared or exclusive, unlike this consumer")
-        if id < 0:
-            return self._refuse(-id, os.strerror(-id))
-        return _Peer(id, session, group)
-
-    def _join(self, hello: Hello) -> _Peer | Welcome:
-        how = SHARED * hello.shared | DURABLE * hello.durable | NEWEST * hello.newest
-        return self._member(hello.session, hello.group, how)
-
-    def _next(self, peer: _Peer, hello: Hello) -> tuple[int, int]:
-        return (hello.next, hello.next) if peer.turn else (0, 0)
-
-    def _is_of_use(self, peer: _Peer, hello: Hello) -> bool:
-        return not peer.turn or self.pump.can(peer.id, hello.next)
-
-    def _connect(self, timeout: float | None) -> None:
-        capacity, slots = self._lane
-        connection, welcome = self._meet(self._hello(capacity=capacity, slots=slots), timeout)
-        if welcome.passes:
-            return self._take_ring(connection)
-        with self._changed:
-            if self._closed:
-                return connection.close()
-            peer = self._peers.get(welcome.session)
-            if peer is None:
-                for other in list(self._peers.values()):  # a listener that has begun anew has none of the old messages
-                    self._remove(other)
-                joined = self._member(welcome.session, "default", 0)
-                if isinstance(joined, Welcome):
-                    connection.close()
-                    _raise_refusal(self.url, joined)
-                peer = self._peers[welcome.session] = joined
-            self._take(peer, welcome.next, connection)
-
-    def close(self) -> int:
-        """After the channel's producer has closed: waits until all is taken. How many messages nobody has taken."""
-        if self._closed or self._pid != os.getpid():
-            return 0
-        self._ending = True
-        self.pump.push()
-        if self.transport == "ring":
-            return 0
-        try:
-            with self._changed:
-                left, waited = self._left(), time.monotonic()
-                while left and not self._closed and time.monotonic() - waited < LINGER:
-                    self._changed.wait(0.02)
-                    now = self._left()
-                    if now != left:
-                        left, waited = now, time.monotonic()
-        except Exception:
-            self.abandon()
-            raise
-        self.abandon()  # but not after Ctrl-C: closing can be tried again
-        return sum(count for count, _ in left)
-
-    def _left(self) -> list[tuple[int, int]]:
-        """What is still to be taken, and how far each peer is."""
-        peers = [peer for peer in self._peers.values() if peer.connection is not None]
-        there = [(0, self.pump.progress(peer.id)) for peer in peers]
-        if self.channel.name is not None:
-            return there if self._left_of_ring(peers) else []
-        lanes = [lane for lane in self.channel.lanes if lane.state != "live"]
-        if not lanes and not there:
-            return []
-        waiting = [group.backlog for group in self.channel.groups] or [lane.messages for lane in lanes]
-        only_here = len(self.channel.pids) <= len(self._peers)  # else somebody else has the ring
-        return [(max(waiting, default=0), 0), *there] if there or only_here else []
-
-    def _left_of_ring(self, peers: list[_Peer]) -> bool:
-        """Of a ring that others may go on with: once our peers have had all, their streams end."""
-        try:
-            backlogs = {group.name: group.backlog for group in self.channel.groups}
-        except errors.ChannelNotFound:  # it has gone with its last member
-            return False
-        if not any(backlogs.get(peer.group, 0) for peer in peers):
-            self.pump.finish()
-        return bool(peers)
-
-
-class Inlet(Link):
-    """A consumer's: a lane of its channel for each producer."""
-
-    is_producer = False
-
-    def __init__(
-        self, url: Url, options: Options, channel: Channel, code: bytes, group: str, how: int, *, spin: bool = False
-    ) -> None:
-        super().__init__(url, options, channel, code, spin=spin)
-        self._group = group
-        self._how = how
-        self.how = 0  # of the consumer in its channel, which is its own
-
-    def _new_lane(self, said: Hello | Welcome) -> _Peer | Welcome:
-        if not 0 < said.capacity <= _LARGEST or not 0 < said.slots <= _MOST_SLOTS:
-            return self._refuse(
-                errno.EMSGSIZE, f"a lane of {said.capacity} bytes and {said.slots} messages is too large"
-            )
-        stamped = said.boot == boot_id()
-        prompt = bool(self._how & SHARED)
-        id = self.pump.lane(self._code, said.capacity, said.slots, said.pid, stamped, True, prompt)
-        if id < 0:
-            return self._refuse(-id, f"a lane of {said.capacity} bytes: {os.strerror(-id)}")
-        return _Peer(id, said.session, "")
-
-    def _join(self, hello: Hello) -> _Peer | Welcome:
-        return self._new_lane(hello)
-
-    def _next(self, peer: _Peer, hello: Hello) -> tuple[int, int]:
-        self.pump.disconnect(peer.id)  # nothing more comes by the old connection: what we tell is what we have
-        return self.pump.progress(peer.id), 0
-
-    def _connect(self, timeout: float | None) -> None:
-        with self._changed:
-            last = self._peers.get(self._last)
-            if last is not None:
-                self.pump.disconnect(last.id)
-            following = self.pump.progress(last.id) if last is not None else 0
-        connection, welcome = self._meet(self._hello(following, self._group, self._how), timeout)
-        if welcome.passes:
-            self.how = self._how
-            return self._take_ring(connection)
-        with self._changed:
-            if self._closed:
-                return connection.close()
-            peer = self._peers.get(welcome.session)
-            if peer is not None and (peer is not last or welcome.next != following):  # it does not know us any more
-                self._remove(peer)
-                peer = None
-            self._last = welcome.session
-            if peer is None:
-                joined = self._new_lane(welcome)
-                if isinstance(joined, Welcome):
-                    connection.close()
-                    _raise_refusal(self.url, joined)
-                peer = self._peers[welcome.session] = joined
-            self._take(peer, 0, connection)
-
-    def close(self) -> None:
-        """After the consumer has left: tells the producers."""
-        self.abandon()

@@ -1,0 +1,76 @@
+"""A consumer's link: where its messages come from."""
+
+import errno
+import os
+
+from .._core import SHARED
+from ..look import Channel
+from .handshake import Hello, Welcome, boot_id
+from .link import Link, Options, Peer, raise_refusal
+from .url import Url
+
+_LARGEST = 1 << 30  # bytes of memory for the lane of another process
+_MOST_SLOTS = 1 << 20
+
+
+class Inlet(Link):
+    """A consumer's: a lane of its channel for each producer."""
+
+    is_producer = False
+
+    def __init__(
+        self, url: Url, options: Options, channel: Channel, code: bytes, group: str, how: int, *, spin: bool = False
+    ) -> None:
+        super().__init__(url, options, channel, code, spin=spin)
+        self._group = group
+        self._how = how
+        self.how = 0  # of the consumer in its channel, which is its own
+
+    def _new_lane(self, said: Hello | Welcome) -> Peer | Welcome:
+        if not 0 < said.capacity <= _LARGEST or not 0 < said.slots <= _MOST_SLOTS:
+            return self._refuse(
+                errno.EMSGSIZE, f"a lane of {said.capacity} bytes and {said.slots} messages is too large"
+            )
+        stamped = said.boot == boot_id()
+        prompt = bool(self._how & SHARED)
+        id = self.pump.lane(self._code, said.capacity, said.slots, said.pid, stamped, True, prompt)
+        if id < 0:
+            return self._refuse(-id, f"a lane of {said.capacity} bytes: {os.strerror(-id)}")
+        return Peer(id, said.session, "")
+
+    def _join(self, hello: Hello) -> Peer | Welcome:
+        return self._new_lane(hello)
+
+    def _next(self, peer: Peer, hello: Hello) -> tuple[int, int]:
+        self.pump.disconnect(peer.id)  # nothing more comes by the old connection: what we tell is what we have
+        return self.pump.progress(peer.id), 0
+
+    def _connect(self, timeout: float | None) -> None:
+        with self._changed:
+            last = self._peers.get(self._last)
+            if last is not None:
+                self.pump.disconnect(last.id)
+            following = self.pump.progress(last.id) if last is not None else 0
+        connection, welcome = self._meet(self._hello(following, self._group, self._how), timeout)
+        if welcome.passes:
+            self.how = self._how
+            return self._take_ring(connection)
+        with self._changed:
+            if self._closed:
+                return connection.close()
+            peer = self._peers.get(welcome.session)
+            if peer is not None and (peer is not last or welcome.next != following):  # it does not know us any more
+                self._remove(peer)
+                peer = None
+            self._last = welcome.session
+            if peer is None:
+                joined = self._new_lane(welcome)
+                if isinstance(joined, Welcome):
+                    connection.close()
+                    raise_refusal(self.url, joined)
+                peer = self._peers[welcome.session] = joined
+            self._take(peer, 0, connection)
+
+    def close(self) -> None:
+        """After the consumer has left: tells the producers."""
+        self.abandon()

@@ -1,0 +1,127 @@
+"""A producer's link: where its messages go on to consumers."""
+
+import errno
+import os
+import time
+
+from .. import errors
+from .._core import DURABLE, NEWEST, SHARED
+from ..look import Channel
+from .handshake import Hello, Welcome
+from .link import Link, Options, Peer, raise_refusal
+from .url import Url
+
+LINGER = 30.0  # seconds without progress after which a producer that closes gives up what nobody has taken
+_AT_ONCE = 4  # messages that a member of a shared group has at a time, so that the others get theirs
+
+
+class Outlet(Link):
+    """A producer's: a member of its channel for each consumer."""
+
+    is_producer = True
+
+    def __init__(
+        self,
+        url: Url,
+        options: Options,
+        channel: Channel,
+        code: bytes,
+        capacity: int,
+        slots: int,
+        *,
+        spin: bool = False,
+    ) -> None:
+        super().__init__(url, options, channel, code, spin=spin)
+        self._lane = capacity, slots
+
+    def _size(self) -> tuple[int, int]:
+        return self._lane
+
+    def _member(self, session: bytes, group: str, how: int) -> Peer | Welcome:
+        for peer in list(self._peers.values()):  # one that is broken makes place for another
+            if peer.group == group and peer.connection is None and peer.turn and not how & SHARED:
+                self._remove(peer)
+        window = _AT_ONCE if how & SHARED else 0
+        others = self.channel.name is not None  # beside us there may be other producers
+        id, holder = self.pump.join(self._code, os.fsencode(group), how, window, True, others)
+        if id == -errno.EBUSY:
+            return self._refuse(errno.EBUSY, f"group {group!r} is exclusive, and pid {holder} is its member")
+        if id == -errno.EEXIST:
+            return self._refuse(errno.EEXIST, f"group {group!r} is there, shared or exclusive, unlike this consumer")
+        if id < 0:
+            return self._refuse(-id, os.strerror(-id))
+        return Peer(id, session, group)
+
+    def _join(self, hello: Hello) -> Peer | Welcome:
+        how = SHARED * hello.shared | DURABLE * hello.durable | NEWEST * hello.newest
+        return self._member(hello.session, hello.group, how)
+
+    def _next(self, peer: Peer, hello: Hello) -> tuple[int, int]:
+        return (hello.next, hello.next) if peer.turn else (0, 0)
+
+    def _is_of_use(self, peer: Peer, hello: Hello) -> bool:
+        return not peer.turn or self.pump.can(peer.id, hello.next)
+
+    def _connect(self, timeout: float | None) -> None:
+        capacity, slots = self._lane
+        connection, welcome = self._meet(self._hello(capacity=capacity, slots=slots), timeout)
+        if welcome.passes:
+            return self._take_ring(connection)
+        with self._changed:
+            if self._closed:
+                return connection.close()
+            peer = self._peers.get(welcome.session)
+            if peer is None:
+                for other in list(self._peers.values()):  # a listener that has begun anew has none of the old messages
+                    self._remove(other)
+                joined = self._member(welcome.session, "default", 0)
+                if isinstance(joined, Welcome):
+                    connection.close()
+                    raise_refusal(self.url, joined)
+                peer = self._peers[welcome.session] = joined
+            self._take(peer, welcome.next, connection)
+
+    def close(self) -> int:
+        """After the channel's producer has closed: waits until all is taken. How many messages nobody has taken."""
+        if self._closed or self._pid != os.getpid():
+            return 0
+        self._ending = True
+        self.pump.push()
+        if self.transport == "ring":
+            return 0
+        try:
+            with self._changed:
+                left, waited = self._left(), time.monotonic()
+                while left and not self._closed and time.monotonic() - waited < LINGER:
+                    self._changed.wait(0.02)
+                    now = self._left()
+                    if now != left:
+                        left, waited = now, time.monotonic()
+        except Exception:
+            self.abandon()
+            raise
+        self.abandon()  # but not after Ctrl-C: closing can be tried again
+        return sum(count for count, _ in left)
+
+    def _left(self) -> list[tuple[int, int]]:
+        """What is still to be taken, and how far each peer is."""
+        peers = [peer for peer in self._peers.values() if peer.connection is not None]
+        there = [(0, self.pump.progress(peer.id)) for peer in peers]
+        if self.channel.name is not None:
+            return there if self._left_of_ring(peers) else []
+        lanes = [lane for lane in self.channel.lanes if lane.state != "live"]
+        if not lanes and not there:
+            return []
+        waiting = [group.backlog for group in self.channel.groups] or [lane.messages for lane in lanes]
+        only_here = len(self.channel.pids) <= len(self._peers)  # else somebody else has the ring
+        return [(max(waiting, default=0), 0), *there] if there or only_here else []
+
+    def _left_of_ring(self, peers: list[Peer]) -> bool:
+        """Of a ring that others may go on with: once our peers have had all, their streams end."""
+        try:
+            backlogs = {group.name: group.backlog for group in self.channel.groups}
+        except errors.ChannelNotFound:  # it has gone with its last member
+            return False
+        if not any(backlogs.get(peer.group, 0) for peer in peers):
+            self.pump.finish()
+        return bool(peers)

@@ -47,7 +47,7 @@ ctest: $(CTESTS)
 
 # The C tests as a 64-bit ARM processor's instructions, in an emulator: Debian's gcc-aarch64-linux-gnu and qemu-user.
 aarch64:
-	$(MAKE) --no-print-directory ctest BUILD=build/aarch64 PATIENCE=120 CC=aarch64-linux-gnu-gcc \
+	$(MAKE) --no-print-directory ctest BUILD=build/aarch64 PATIENCE=300 CC=aarch64-linux-gnu-gcc \
 	    RUN="qemu-aarch64 -L /usr/aarch64-linux-gnu"
 
 # The C tests again under AddressSanitizer and UBSan, and those with threads under ThreadSanitizer.

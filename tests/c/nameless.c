@@ -229,10 +229,10 @@ static void rings(void) {
     uint64_t late = 100 * MS;
     struct rip_producer *keeper = open_producer(CHANNEL, RIP_PAGE, 4);
     struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
-    pid_t child = spawn(puts_later, &late);
     int fd = rip_consumer_fd(c);
     CHECK(fd >= 0);
     CHECK(!is_readable(fd, 0));
+    pid_t child = spawn(puts_later, &late);
     struct rip_message message;
     do {                             /* its producer comes first */
         CHECK(is_readable(fd, 400)); /* before the time at which it looks by itself */

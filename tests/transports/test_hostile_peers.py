@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("no_trace")
 FRAME = struct.Struct("<IBBBBIIQQ")  # as in csrc/stream.h
 MAGIC = int.from_bytes(b"rip1", "little")
 MESSAGE, LET_GO, END = 1, 2, 3
-LONG = [pytest.param(1.0), pytest.param(30 * MINUTES, marks=[pytest.mark.long, pytest.mark.timeout(30 * MINUTES + 60)])]
+LONG = [pytest.param(1.0), pytest.param(15 * MINUTES, marks=[pytest.mark.long, pytest.mark.timeout(15 * MINUTES + 60)])]
 
 
 def message(rng: random.Random) -> bytes:

@@ -73,7 +73,7 @@ fuzz-stream: build/fuzz/stream
 	$< $(FUZZ) build/fuzz/corpus-stream $(AGAIN)
 
 build/fuzz/hostile: WRAP := $(foreach call,mmap munmap fcntl close syscall,-Wl$(comma)--wrap=$(call))
-build/fuzz/%: tests/fuzz/%.c $(CORE_C) $(CORE_H) Makefile
+build/fuzz/%: tests/fuzz/%.c tests/fuzz/input.h $(CORE_C) $(CORE_H) Makefile
 	@mkdir -p $(@D)
 	clang $(CSTRICT) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread -Icsrc $(WRAP) \
 	    -o $@ $< $(CORE_C)

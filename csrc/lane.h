@@ -109,9 +109,10 @@ int rip_reclaim(struct rip_producer *p);
 
 /* A lane for what another process sends, where its memory cannot be shared (stream.h): pid is that one's, ticks are nanoseconds. */
 int rip_lane_open(const char *channel, uint64_t capacity, uint64_t slots, int32_t pid, struct rip_producer **out);
-uint64_t rip_lane_let_go(
-    const struct rip_producer *p); /* messages that every group has let go, in all; also once it is closed */
-void rip_lane_abandon(struct rip_producer *p); /* as if its process had been killed */
+/* Messages that every group has let go, in all; also once it is closed. */
+uint64_t rip_lane_let_go(const struct rip_producer *p);
+/* As if its process had been killed. */
+void rip_lane_abandon(struct rip_producer *p);
 
 /* ---- drop.c ---- */
 

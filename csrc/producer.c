@@ -151,8 +151,8 @@ uint64_t rip_lane_let_go(const struct rip_producer *p) {
             least = held < least ? held : least;
         }
     }
-    return (uint32_t)rip_lane_id(p->entry) != p->ch.lane ? p->published
-                                                         : least; /* all of it was read, and we have closed */
+    int is_another = (uint32_t)rip_lane_id(p->entry) != p->ch.lane; /* all of ours was read, and we have closed */
+    return is_another ? p->published : least;
 }
 
 void rip_lane_abandon(struct rip_producer *p) {

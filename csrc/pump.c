@@ -10,8 +10,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define STREAMING_NS                                                                                                   \
-    UINT64_C(5000) /* what is put within this time of the last push is left to the thread, which sends many at once */
+/* What is put within this time of the last push is left to the thread, which sends many at once. */
+#define STREAMING_NS UINT64_C(5000)
 #define LEFT_ALONE_NS UINT64_C(5000000) /* so long after a getter has pulled the thread leaves the reading to getters */
 #define TICK_MS 5
 #define ROOM_MS 1
@@ -43,7 +43,7 @@ struct pump {
     uint32_t count;
     struct link links[RIP_MAX_LINKS];
     _Atomic uint32_t watching; /* it looks at the connections itself */
-    _Atomic uint64_t pulled;   /* when a getter last was here, nanoseconds; UINT64_MAX while one is */
+    _Atomic uint64_t pulled;   /* when a getter last was here, nanoseconds */
     _Atomic uint32_t pulling;  /* getters that are */
     _Atomic uint64_t pushed;   /* when a putter last was */
 };
@@ -100,7 +100,6 @@ static void disconnect(struct pump *p, struct link *link) {
     look_for(p, link, 0);
     listen_for(p, link, 0);
     link->fd = -1;
-    link->events = 0;
     if (link->sender) {
         rip_sender_disconnect(link->sender);
     } else {
@@ -117,20 +116,17 @@ static void step(struct pump *p, struct link *link, uint32_t others) {
     }
     uint64_t before = link->receiver ? rip_receiver_next(link->receiver) : 0;
     link->says = link->sender ? rip_sender_step(link->sender) : rip_receiver_step(link->receiver);
+    /* relaxed: who comes now looks after us, as we have the lock */
     if (link->receiver && rip_receiver_next(link->receiver) != before &&
-        atomic_load_explicit(&p->pulling, memory_order_relaxed) >
-            others) { /* who comes now looks after us: we have the lock */
+        atomic_load_explicit(&p->pulling, memory_order_relaxed) > others) {
         ring(p->news);
     }
     if (link->receiver && link->says >= 0 && link->prompt) {
         int rc = rip_receiver_tell(link->receiver, 1);
         link->says = rc < 0 ? rc : link->says;
     }
-    look_for(p, link,
-             is_over(link)                 ? 0
-             : link->says == RIP_STEP_ROOM ? 0
-             : link->says == RIP_STEP_OUT  ? EPOLLIN | EPOLLOUT
-                                           : EPOLLIN);
+    uint32_t events = link->says == RIP_STEP_OUT ? EPOLLIN | EPOLLOUT : EPOLLIN;
+    look_for(p, link, is_over(link) || link->says == RIP_STEP_ROOM ? 0 : events);
     if (link->bell >= 0 && link->says == RIP_STEP_IDLE) {
         rip_sender_settle(link->sender);
     }
@@ -166,7 +162,8 @@ static void push(struct rip_pump *pump) {
         if (more) { /* the table of lanes was locked, say */
             kick(p);
         }
-    } else if (atomic_exchange_explicit(&pump->asleep, 0, memory_order_acq_rel)) {
+    } else if (atomic_exchange_explicit(&pump->asleep, 0,
+                                        memory_order_acq_rel)) { /* pairs with fall_asleep: one of us kicks */
         kick(p);
     }
 }
@@ -211,7 +208,8 @@ static void catch_up(struct pump *p) {
 
 static int pull(struct rip_pump *pump, const struct rip_watch *watch, uint64_t deadline) {
     struct pump *p = of(pump);
-    atomic_fetch_add_explicit(&p->pulling, 1, memory_order_seq_cst); /* pairs with the look in rip_pump_run */
+    /* seq_cst: pairs with rip_pump_run; the thread sees us, or we see that it watches, and send it away */
+    atomic_fetch_add_explicit(&p->pulling, 1, memory_order_seq_cst);
     if (deadline && atomic_load_explicit(&p->watching, memory_order_seq_cst)) {
         kick(p);
     }
@@ -226,9 +224,10 @@ static int pull(struct rip_pump *pump, const struct rip_watch *watch, uint64_t d
         n = wait_and_step(p, 0);
     }
     now = rip_now();
-    if (deadline) {                                                   /* who does not wait may not come again soon */
-        atomic_store_explicit(&p->pulled, now, memory_order_relaxed); /* a hint */
+    if (deadline) { /* who does not wait may not come again soon; relaxed: a hint */
+        atomic_store_explicit(&p->pulled, now, memory_order_relaxed);
     }
+    /* release: pairs with are_readers; a thread that finds nobody reads what comes from here on */
     atomic_fetch_sub_explicit(&p->pulling, 1, memory_order_release);
     return n > 0 ? 1 : now >= deadline ? -ETIMEDOUT : -EINTR;
 }
@@ -281,12 +280,13 @@ static int fall_asleep(struct pump *p) {
     if (!senders) { /* a putter need not wake us */
         return 1;
     }
+    /* relaxed: the fence orders it. Asleep, then is there a message? Pairs with rip_pump_sleeps: the message, then is it asleep? */
     atomic_store_explicit(&p->calls.asleep, 1, memory_order_relaxed);
-    rip_fence_heavy(); /* asleep, then is there a message? Pairs with rip_pump_sleeps: the message, then is it asleep? */
+    rip_fence_heavy();
     for (uint32_t i = 0; i < p->count; i++) {
         const struct link *link = &p->links[i];
         if (has_more(link)) {
-            atomic_store_explicit(&p->calls.asleep, 0, memory_order_relaxed);
+            atomic_store_explicit(&p->calls.asleep, 0, memory_order_relaxed); /* relaxed: a needless kick at most */
             return 0;
         }
     }
@@ -294,7 +294,7 @@ static int fall_asleep(struct pump *p) {
 }
 
 static int are_readers(struct pump *p) {
-    /* relaxed: a hint */
+    /* seq_cst: as in pull. relaxed: a hint */
     return atomic_load_explicit(&p->pulling, memory_order_seq_cst) != 0 ||
            rip_now() - atomic_load_explicit(&p->pulled, memory_order_relaxed) < LEFT_ALONE_NS;
 }
@@ -320,6 +320,7 @@ int rip_pump_run(struct rip_pump *pump, struct rip_end *end) {
         struct pollfd fds[2] = {{.fd = p->kick, .events = POLLIN}, {.fd = readers ? -1 : p->epoll, .events = POLLIN}};
         ms = ms < 0 && !rip_fence_setup() ? UNFENCED_MS : ms; /* a putter may not see that we sleep */
         idle = poll(fds, 2, readers && (ms < 0 || ms > TICK_MS) ? TICK_MS : ms) == 0;
+        /* relaxed, both: a needless kick at most */
         atomic_store_explicit(&p->watching, 0, memory_order_relaxed);
         atomic_store_explicit(&p->calls.asleep, 0, memory_order_relaxed);
         if (fds[1].revents) {

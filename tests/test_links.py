@@ -139,3 +139,29 @@ def test_descriptors_of_a_connection_that_has_ended_are_not_written_to(base: str
     for end in ends:
         end.close()
     producer.close()
+
+
+@pytest.mark.parametrize(
+    ("channel", "options", "why"),
+    [
+        ("c", {"key": b"sixteen bytes at least"}, "no socket"),
+        ("c", {"users": [1]}, "no socket"),
+        ("fifo:///tmp/never-made", {"key": b"sixteen bytes at least"}, "no socket"),
+        ("unix://@test-ringipc", {"fallback": "unix://@test-ringipc-other"}, "a ring that has a name"),
+        ("c", {"fallback": "other"}, "must be a socket"),
+    ],
+)
+def test_what_would_be_said_in_vain_is_refused(channel: str, options: dict[str, Any], why: str) -> None:
+    for kind in Producer, Consumer:
+        with pytest.raises(ValueError, match=why):
+            kind(channel, **{"timeout": 0} | options)
+
+
+@pytest.mark.parametrize("option", ["shared", "durable"])
+def test_a_pipe_has_one_consumer(option: str) -> None:
+    to, of = ringipc.pair()
+    options: dict[str, Any] = {option: True}
+    with pytest.raises(ValueError, match="has one consumer"):
+        Consumer(of, **options)
+    to.close()
+    of.close()

@@ -24,7 +24,7 @@ from .errors import (
 from .look import Channel, Group, Lane, open
 from .producer import Producer, ProducerStats, Reservation
 from .sync import Barrier, Event, Lock, Semaphore
-from .transports.pipes import PipeEnd, pair
+from .transports.pipe_end import PipeEnd, pair
 
 __version__ = "0.1.0"
 

@@ -4,7 +4,6 @@ import errno
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ssl import SSLContext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
@@ -16,10 +15,12 @@ from ._core import DURABLE, NEWEST, OBJECT, SHARED, BaseConsumer, own_methods
 from .look import Channel
 from .producer import WAITS, Wait
 from .transports import choice
-from .transports.link import Options
-from .transports.pipes import PipeEnd
+from .transports.options import Options
+from .transports.pipe_end import PipeEnd
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from ._core import Payload, Types, Where
 
 STARTS: dict[str, int] = {"oldest": 0, "newest": NEWEST}
@@ -133,7 +134,7 @@ class Consumer(BaseConsumer):
         fallback: str | None = None,
         listen: bool = False,
         key: bytes | None = None,
-        tls: SSLContext | None = None,
+        tls: "SSLContext | None" = None,
         users: Iterable[int] = (),
     ) -> None:
         group_name = _channel.checked_name(group, "group")
@@ -146,7 +147,7 @@ class Consumer(BaseConsumer):
         self._pickle = pickle
         self._readiness = aio.Readiness()
         how = STARTS[start] | (SHARED if shared else 0) | (DURABLE if durable else 0)
-        options = Options(listen, key, tls, users, timeout)
+        options = Options(listen, key, tls, frozenset(users), timeout)
         code, holder, self._link = choice.find(
             channel,
             fallback,

@@ -5,9 +5,8 @@ import math
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ssl import SSLContext
 from types import TracebackType
-from typing import Any, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +16,14 @@ from . import channel as _channel
 from ._core import BaseProducer, own_methods
 from .look import Channel, code_of
 from .transports import choice
-from .transports.link import Options
-from .transports.outlet import Outlet
-from .transports.pipes import PipeEnd, PipeOutlet
+from .transports.options import Options
+from .transports.pipe_end import PipeEnd
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from .transports.outlet import Outlet
+    from .transports.pipes import PipeOutlet
 
 Wait = Literal["spin", "adaptive", "block"]
 Overflow = Literal["block", "drop-new", "drop-old"]
@@ -157,7 +161,7 @@ class Producer(BaseProducer):
         fallback: str | None = None,
         listen: bool = True,
         key: bytes | None = None,
-        tls: SSLContext | None = None,
+        tls: "SSLContext | None" = None,
         users: Iterable[int] = (),
         timeout: float | None = None,
     ) -> None:
@@ -173,10 +177,11 @@ class Producer(BaseProducer):
             raise ValueError(f'wait must be "spin", "adaptive" or "block", not {wait!r}')
         access = _channel.access(mode, share_with)
         spin = wait == "spin"
-        options = Options(listen, key, tls, users, timeout)
+        options = Options(listen, key, tls, frozenset(users), timeout)
         self._link: Outlet | PipeOutlet | None = None
         self._transport = "ring"
         ring = choice.ring_of(channel)
+        choice.check_fallback(channel, ring, fallback, options)
         if ring is None:
             self._link = choice.producer_link(channel, options, size, slots, spin=spin)
             self._transport = self._link.transport
@@ -192,7 +197,7 @@ class Producer(BaseProducer):
             _channel.fail(code, channel, f"a lane of {size} bytes" if code == -errno.ENOSPC else "")
         exits.close_at_exit(self)
         if fallback is not None:
-            self._link = self._fall_back(fallback, name, options, size, slots, spin)
+            self._link = self._fall_back(str(ring), fallback, options, size, slots, spin)
         if self._link is not None:
             weakref.finalize(self, self._link.forget).atexit = False  # there exits closes it
             if self._link.transport != "ring":
@@ -217,9 +222,9 @@ class Producer(BaseProducer):
         details = {errno.ESHUTDOWN: "producer", errno.ECHILD: "producer", errno.EBADMSG: "a group's cursor"}
         _channel.fail(code, self.channel, details.get(-code, ""))
 
-    def _fall_back(self, url: str, name: bytes, options: Options, size: int, slots: int, spin: bool) -> Outlet:
+    def _fall_back(self, name: str, url: str, options: Options, size: int, slots: int, spin: bool) -> "Outlet":
         try:
-            return choice.fallback_link(str(self.channel), name, url, options, size, slots, spin=spin)
+            return choice.fallback_link(name, url, options, size, slots, spin=spin)
         except BaseException:
             self._close(False)
             raise

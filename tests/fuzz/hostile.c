@@ -3,6 +3,7 @@
  * same user writes into the files that they have mapped, between two calls or in the midst of one. Errors and wrong
  * data may come of it. No crash, no hang, no byte outside of a mapping, and afterwards no memory, mapping or
  * descriptor is left. */
+#include "input.h"
 #include "lane.h"
 #include "sync.h"
 
@@ -25,27 +26,6 @@
 #define KEPT 24u /* messages that are taken and not let go */
 #define LONGEST (3 * RIP_PAGE)
 #define COUNT(array) (sizeof(array) / sizeof *(array))
-
-#define CHECK(condition) ((condition) ? (void)0 : failed(__LINE__, #condition))
-
-static _Noreturn void failed(int line, const char *condition) {
-    fprintf(stderr, "tests/fuzz/hostile.c:%d: not so: %s\n", line, condition);
-    abort(); /* libFuzzer keeps the input */
-}
-
-/* ---- the input ---- */
-
-static const uint8_t *input, *input_end;
-
-static uint8_t next(void) { return input < input_end ? *input++ : 0; }
-
-static uint64_t next_bytes(unsigned count) {
-    uint64_t value = 0;
-    for (unsigned i = 0; i < count; i++) {
-        value |= (uint64_t)next() << 8 * i;
-    }
-    return value;
-}
 
 /* Most calls do not wait, and none for longer than this. */
 static uint64_t deadline(void) { return next() % 8 ? 0 : rip_now() + 2000; }
@@ -765,7 +745,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     (void)argc, (void)argv;
-    strcpy(scratch, access("/dev/shm", W_OK) == 0 ? "/dev/shm/ringipc-fuzz-XXXXXX" : "/tmp/ringipc-fuzz-XXXXXX");
+    /* In memory where there is some, as channels are. */
+    const char *base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+    snprintf(scratch, sizeof scratch, "%s/ringipc-fuzz-XXXXXX", base);
     CHECK(mkdtemp(scratch));
     CHECK(setenv("RINGIPC_DIR", scratch, 1) == 0);
     snprintf(channel_dir, sizeof channel_dir, "%s/ringipc-%u/c", scratch, (unsigned)geteuid());

@@ -2,6 +2,7 @@
  * pieces of them, and of what this side does meanwhile. Errors and wrong data may come of it; no crash, no hang, no byte outside
  * of what belongs to a message, and afterwards no memory and no descriptor is left. */
 #include "stream.h"
+#include "input.h"
 #include "lane.h"
 
 #include <fcntl.h>
@@ -13,27 +14,6 @@
 
 #define SLOTS 8u
 #define KEPT 16u
-
-#define CHECK(condition) ((condition) ? (void)0 : failed(__LINE__, #condition))
-
-static _Noreturn void failed(int line, const char *condition) {
-    fprintf(stderr, "tests/fuzz/stream.c:%d: not so: %s\n", line, condition);
-    abort(); /* libFuzzer keeps the input */
-}
-
-/* ---- the input ---- */
-
-static const uint8_t *input, *input_end;
-
-static uint8_t next(void) { return input < input_end ? *input++ : 0; }
-
-static uint64_t next_bytes(unsigned count) {
-    uint64_t value = 0;
-    for (unsigned i = 0; i < count; i++) {
-        value |= (uint64_t)next() << 8 * i;
-    }
-    return value;
-}
 
 /* ---- the other side ---- */
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import Start
 
 from ringipc import Full, ProducerDied
-from ringipc.transports import outlet
+from ringipc.transports import base, outlet
 
 from .ways import LISTENING, STREAMS, Way, certificate, eventually, over, way
 
@@ -167,7 +167,7 @@ def test_who_closes_with_nobody_there_gives_up_in_the_end(way: Way, monkeypatch:
     producer = way.producer()
     producer.put_many([b"1", b"2", b"3"])
     interrupted(producer.close)  # it can be tried again
-    monkeypatch.setattr(outlet, "LINGER", 0.1)
+    monkeypatch.setattr(base, "LINGER", 0.1)
     with pytest.raises(Full, match="3 messages are lost"):
         producer.close()
     producer.close()

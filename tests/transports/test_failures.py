@@ -16,7 +16,7 @@ import pytest
 from greetings import KEY
 
 from ringipc import Consumer, Empty, EndOfStream, Full, NotAdmitted, Producer, ProducerDied, SystemRefused
-from ringipc.transports import link, outlet
+from ringipc.transports import base, link
 from ringipc.transports.handshake import Hello, boot_id
 from ringipc.transports.sockets import connect
 
@@ -109,15 +109,10 @@ def stranger(url: str, producer: bool) -> socket.socket:
         producer=producer,
         pid=os.getpid(),
         session=os.urandom(16),
-        next=0,
+        boot=boot_id(),
         group="strange",
-        shared=False,
-        durable=False,
-        newest=False,
-        maps=False,
         capacity=1 << 16,
         slots=16,
-        boot=boot_id(),
     )
     for _ in range(100):
         connection, welcome = connect(url, hello, timeout=5)
@@ -193,7 +188,7 @@ def test_a_path_that_is_no_socket(base: str) -> None:
 
 def test_handles_that_are_forgotten_leave_nothing(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     """No thread and no descriptor: no_trace looks."""
-    monkeypatch.setattr(outlet, "LINGER", 0.1)
+    monkeypatch.setattr(base, "LINGER", 0.1)
     producer, consumer = way.producer(), way.consumer()
     producer.put(b"1")
     assert consumer.get(timeout=5) == b"1"

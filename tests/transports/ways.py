@@ -17,7 +17,7 @@ from test_tls import OPENSSL, certificate, of_listener, trusting
 
 import ringipc
 from ringipc import Channel, Consumer, Producer
-from ringipc.transports.pipes import PipeEnd
+from ringipc.transports.pipe_end import PipeEnd
 
 __all__ = ["certificate", "no_trace", "way"]
 

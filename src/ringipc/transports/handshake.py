@@ -76,15 +76,15 @@ class Hello:
     producer: bool
     pid: int
     session: bytes
-    next: int
-    group: str
-    shared: bool
-    durable: bool
-    newest: bool
-    maps: bool
-    capacity: int
-    slots: int
     boot: bytes
+    next: int = 0
+    group: str = ""
+    shared: bool = False
+    durable: bool = False
+    newest: bool = False
+    maps: bool = False
+    capacity: int = 0
+    slots: int = 0
 
     KIND = 1
 
@@ -138,7 +138,8 @@ class Welcome:
     error
         0, or the errno of a refusal.
     text
-        Why; what is over 500 bytes is cut off.
+        Why; what is over 500 bytes is cut off. Without an error: where on this machine the ring is passed, a URL, or
+        nothing.
     passes
         Whether a ring's descriptor comes next, and no stream.
     pid, session, next, capacity, slots, boot

@@ -1,16 +1,12 @@
 """A consumer's link: where its messages come from."""
 
-import errno
-import os
-
 from .._core import SHARED
 from ..look import Channel
-from .handshake import Hello, Welcome, boot_id
-from .link import Link, Options, Peer, raise_refusal
+from .base import lane_refused
+from .handshake import Hello, Welcome
+from .link import Link, Peer, raise_refusal
+from .options import Options
 from .url import Url
-
-_LARGEST = 1 << 30  # bytes of memory for the lane of another process
-_MOST_SLOTS = 1 << 20
 
 
 class Inlet(Link):
@@ -18,24 +14,16 @@ class Inlet(Link):
 
     is_producer = False
 
-    def __init__(
-        self, url: Url, options: Options, channel: Channel, code: bytes, group: str, how: int, *, spin: bool = False
-    ) -> None:
-        super().__init__(url, options, channel, code, spin=spin)
+    def __init__(self, url: Url, options: Options, channel: Channel, group: str, how: int, *, spin: bool) -> None:
+        super().__init__(url, options, channel, spin=spin)
         self._group = group
         self._how = how
         self.how = 0  # of the consumer in its channel, which is its own
 
     def _new_lane(self, said: Hello | Welcome) -> Peer | Welcome:
-        if not 0 < said.capacity <= _LARGEST or not 0 < said.slots <= _MOST_SLOTS:
-            return self._refuse(
-                errno.EMSGSIZE, f"a lane of {said.capacity} bytes and {said.slots} messages is too large"
-            )
-        stamped = said.boot == boot_id()
-        prompt = bool(self._how & SHARED)
-        id = self.pump.lane(self._code, said.capacity, said.slots, said.pid, stamped, True, prompt)
+        id = self._make_lane(said, two_way=True, prompt=bool(self._how & SHARED))
         if id < 0:
-            return self._refuse(-id, f"a lane of {said.capacity} bytes: {os.strerror(-id)}")
+            return self._refuse(-id, lane_refused(said, id))
         return Peer(id, said.session, "")
 
     def _join(self, hello: Hello) -> Peer | Welcome:

@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from ssl import SSLContext
@@ -23,10 +23,12 @@ from typing import NoReturn, TypedDict
 
 from .. import errors
 from .._core import DURABLE, NEWEST, SHARED
-from .._pump import STEP_END, BasePump
+from .._pump import STEP_END
 from ..look import Channel
 from . import ring
+from .base import BaseLink
 from .handshake import Hello, Welcome, boot_id
+from .options import Options
 from .sockets import Listener, connect
 from .tcp import unanswered
 from .url import Url
@@ -42,31 +44,10 @@ _REMEMBERED = 1000  # sessions that have ended
 _NEAR = "unix://@ringipc-"  # where the ring is passed to those who come by TCP
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How to connect.
-
-    Attributes
-    ----------
-    listen
-        Whether this side is the one that the others connect to.
-    key, tls, users
-        As in `sockets.connect`.
-    timeout
-        Seconds to wait for the other side, where this one connects; None waits for ever.
-    """
-
-    listen: bool
-    key: bytes | None = None
-    tls: SSLContext | None = None
-    users: Iterable[int] = ()
-    timeout: float | None = None
-
-
 class _Terms(TypedDict):
     key: bytes | None
     tls: SSLContext | None
-    users: Iterable[int]
+    users: frozenset[int]
 
 
 @dataclass(slots=True)
@@ -79,17 +60,13 @@ class Peer:
     until: float | None = None  # broken: when it is given up (time.monotonic)
 
 
-class Link:
-    """What both ends have: peers by their sessions, and the thread that moves their messages."""
+class Link(BaseLink):
+    """What both ends of a socket have: peers by their sessions, and the thread that moves their messages."""
 
     is_producer: bool
 
-    def __init__(self, url: Url, options: Options, channel: Channel, code: bytes, *, spin: bool = False) -> None:
-        self.url = str(url)
-        self.transport: str = url.scheme
-        self.channel = channel
-        self._code = code
-        self._scheme = url.scheme
+    def __init__(self, url: Url, options: Options, channel: Channel, *, spin: bool) -> None:
+        super().__init__(url, channel, spin=spin)
         self._options = options
         self._session = secrets.token_bytes(16)
         self._changed = threading.Condition(threading.RLock())
@@ -98,25 +75,19 @@ class Link:
         self._last = b""  # the session that we were connected with, where we connect
         self._again = False
         self._ending = False  # a producer's: nothing more will be put
-        self._closed = False
-        self._pid = os.getpid()
         self._listener: Listener | None = None
         self._near: Listener | None = None  # for those who come by TCP from this machine, and can have the ring
-        self.failure: errors.RingError | None = None  # why it does not try to connect any more
-        self.failed: Callable[[errors.RingError], object] = lambda error: None  # called with it
-        self.pump = BasePump(spin)
-        whats = (self._tend, self._mind) if self._scheme == "tcp" else (self._tend,)
+        whats = (self._tend, self._mind) if self._where.scheme == "tcp" else (self._tend,)
         self._threads = [threading.Thread(target=what, name=f"ringipc {self.url}", daemon=True) for what in whats]
 
     def begin(self) -> None:
-        """Listens, or connects."""
         for thread in self._threads:
             thread.start()
         try:
             if self._options.listen:
                 self._listener = Listener(self.url, admit=self._admit, refused=self._refused, **self._terms())
                 self.url = self._listener.url
-                if self._scheme == "tcp" and self._options.tls is None and self._passes():
+                if self._where.scheme == "tcp" and self._options.tls is None and self._passes():
                     self._near = Listener(
                         f"{_NEAR}{secrets.token_hex(16)}",
                         admit=partial(self._admit, near=True),
@@ -163,7 +134,7 @@ class Link:
             shared=bool(how & SHARED),
             durable=bool(how & DURABLE),
             newest=bool(how & NEWEST),
-            maps=ring.may_pass(self._scheme) and self._options.tls is None and not self._again,
+            maps=ring.may_pass(self._where.scheme) and self._options.tls is None and not self._again,
             capacity=capacity,
             slots=slots,
             boot=boot_id(),
@@ -182,7 +153,7 @@ class Link:
         return 0, 0
 
     def _passes(self) -> bool:
-        return ring.may_pass(self._scheme) and self.channel.name is None
+        return ring.may_pass(self._where.scheme) and self.channel.name is None
 
     def _admit(self, hello: Hello, near: bool = False) -> tuple[Welcome, Callable[[socket.socket], None]]:
         with self._changed:
@@ -193,7 +164,7 @@ class Link:
                 return self._refuse(errno.EPROTO, f"a {kind} listens there, and no {kind}s can come to it"), _close
             capacity, slots = self._size()
             if hello.maps and hello.boot == boot_id():
-                if near or (self._scheme == "unix" and self._passes()):
+                if near or (self._where.scheme == "unix" and self._passes()):
                     return self._welcome(passes=True, capacity=capacity, slots=slots), self._pass_ring
                 if self._near is not None:
                     return self._welcome(near=self._near.url), _close
@@ -321,7 +292,7 @@ class Link:
 
     def _may_come_again(self, why: int) -> bool:
         """A network can fail; what is on this machine has ended. What is no ringipc is let go at once."""
-        return self._scheme == "tcp" and why != -errno.EBADMSG
+        return self._where.scheme == "tcp" and why != -errno.EBADMSG
 
     def _remove(self, peer: Peer) -> None:
         self._peers.pop(peer.session, None)
@@ -345,20 +316,9 @@ class Link:
             except (errors.RingError, OSError):  # somebody else listens there, or it is just closing
                 time.sleep(_PAUSE)
 
-    def _fail(self, error: errors.RingError) -> None:
-        """Nobody will come any more."""
-        self.failure = error.with_traceback(None)  # whose frames would keep what they hold
-        self.failed(error)
-
     # ---- the end ----
 
-    def forget(self) -> None:
-        """For a finalizer, which may run in any thread and under any lock."""
-        with contextlib.suppress(RuntimeError):  # no threads any more: then the process ends
-            threading.Thread(target=self.abandon, name=f"ringipc {self.url}", daemon=True).start()
-
     def abandon(self) -> None:
-        """Without ceremony: connections that are still there break off."""
         if self._pid != os.getpid():
             return
         with self._changed:

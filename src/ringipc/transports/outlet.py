@@ -6,12 +6,13 @@ import time
 
 from .. import errors
 from .._core import DURABLE, NEWEST, SHARED
-from ..look import Channel
+from ..look import Channel, code_of
+from . import base
 from .handshake import Hello, Welcome
-from .link import Link, Options, Peer, raise_refusal
+from .link import Link, Peer, raise_refusal
+from .options import Options
 from .url import Url
 
-LINGER = 30.0  # seconds without progress after which a producer that closes gives up what nobody has taken
 _AT_ONCE = 4  # messages that a member of a shared group has at a time, so that the others get theirs
 
 
@@ -25,13 +26,12 @@ class Outlet(Link):
         url: Url,
         options: Options,
         channel: Channel,
-        code: bytes,
         capacity: int,
         slots: int,
         *,
-        spin: bool = False,
+        spin: bool,
     ) -> None:
-        super().__init__(url, options, channel, code, spin=spin)
+        super().__init__(url, options, channel, spin=spin)
         self._lane = capacity, slots
 
     def _size(self) -> tuple[int, int]:
@@ -43,7 +43,7 @@ class Outlet(Link):
                 self._remove(peer)
         window = _AT_ONCE if how & SHARED else 0
         others = self.channel.name is not None  # beside us there may be other producers
-        id, holder = self.pump.join(self._code, os.fsencode(group), how, window, True, others)
+        id, holder = self.pump.join(code_of(self.channel), os.fsencode(group), how, window, True, others)
         if id == -errno.EBUSY:
             return self._refuse(errno.EBUSY, f"group {group!r} is exclusive, and pid {holder} is its member")
         if id == -errno.EEXIST:
@@ -92,7 +92,7 @@ class Outlet(Link):
         try:
             with self._changed:
                 left, waited = self._left(), time.monotonic()
-                while left and not self._closed and time.monotonic() - waited < LINGER:
+                while left and not self._closed and time.monotonic() - waited < base.LINGER:
                     self._changed.wait(0.02)
                     now = self._left()
                     if now != left:

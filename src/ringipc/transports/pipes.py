@@ -11,101 +11,22 @@ import termios
 import threading
 import time
 from array import array
-from collections.abc import Callable
-from typing import Any, Self
 
 from .. import errors
-from .._pump import STEP_END, BasePump
-from ..look import Channel
-from . import outlet
+from .._pump import STEP_END
+from ..look import Channel, code_of
+from . import base
+from .base import BaseLink
 from .forks import own
 from .handshake import Hello, boot_id
+from .pipe_end import PipeEnd
 from .url import Url
 
 _MAGIC = b"ringipc\0"
 _VERSION = 1
 _GREETING = struct.Struct("<8sII")  # magic, version, bytes of the hello that follows
-_SIZE = 1 << 20  # bytes in a pipe, as much as any user may ask for
 _LOOK_EVERY = 0.01  # seconds
 _PATIENCE = 5.0  # seconds for a greeting that has begun
-
-
-class PipeEnd:
-    """One end of an anonymous pipe, for `Producer` or `Consumer`, which take it over.
-
-    Give it to another process as an argument (`multiprocessing`, with any start method), or its descriptor to a
-    `subprocess` (``pass_fds=[end.fileno()]``), which takes it by its URL, ``str(end)``. A process that has given an end
-    away closes its own: only then is the death of the other process seen.
-    """
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def fileno(self) -> int:
-        if self._fd < 0:
-            raise errors.Closed("this end of a pipe is closed, or in use by a producer or consumer")
-        return self._fd
-
-    def detach(self) -> int:
-        """The descriptor, which is the caller's from then on."""
-        fd = self.fileno()
-        self._fd = -1
-        return fd
-
-    def close(self) -> None:
-        """Closes it. Closing again does nothing."""
-        if self._fd >= 0:
-            os.close(self.detach())
-
-    def __str__(self) -> str:
-        return f"pipe:{self.fileno()}"
-
-    def __repr__(self) -> str:
-        return f"<PipeEnd {self._fd}>" if self._fd >= 0 else "<PipeEnd, closed>"
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        from multiprocessing.reduction import DupFd
-
-        return _take_passed, (DupFd(self.fileno()),)
-
-    def __del__(self) -> None:
-        self.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-
-def _take_passed(passed: Any) -> PipeEnd:
-    return PipeEnd(passed.detach())
-
-
-def pair() -> tuple[PipeEnd, PipeEnd]:
-    """An anonymous pipe: the end for a `Producer`, and the end for a `Consumer`.
-
-    Raises
-    ------
-    SystemRefused
-        There are no descriptors.
-
-    Examples
-    --------
-    >>> import ringipc
-    >>> to, of = ringipc.pair()
-    >>> with ringipc.Producer(to) as producer, ringipc.Consumer(of) as consumer:
-    ...     producer.put(b"through a pipe")
-    ...     consumer.get()
-    b'through a pipe'
-    """
-    try:
-        reading, writing = os.pipe()
-    except OSError as error:
-        raise errors.SystemRefused(error.errno, error.strerror) from None
-    with contextlib.suppress(OSError):  # it is smaller where many pipes are open
-        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _SIZE)
-    return PipeEnd(writing), PipeEnd(reading)
 
 
 def _take_over(url: Url, writes: bool) -> int:
@@ -152,22 +73,12 @@ class _Descriptor:
             os.close(fd)
 
 
-class PipeLink:
+class PipeLink(BaseLink):
     """A pipe between a handle's channel and another process."""
 
     def __init__(self, url: Url, end: PipeEnd | None, channel: Channel, *, writes: bool, spin: bool) -> None:
-        self.url = str(url)
-        self.transport: str = url.scheme
-        self.channel = channel
-        self.failure: errors.RingError | None = None
-        self.failed: Callable[[errors.RingError], object] = lambda error: None  # called with it
-        self.pump = BasePump(spin)
-        self._where = url
-        self._code = b"fd:%d" % channel.fileno()
-        self._pid = os.getpid()
-        self._closed = False
+        super().__init__(url, channel, spin=spin)
         self._end = own(lambda: _Descriptor(end.detach() if end is not None else -1))
-        self._writes = writes
         self._id = -1
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._tend, name=f"ringipc {self.url}", daemon=True)
@@ -178,11 +89,6 @@ class PipeLink:
 
     def _tend(self) -> None:
         raise NotImplementedError
-
-    def forget(self) -> None:
-        """For a finalizer, which may run in any thread and under any lock."""
-        with contextlib.suppress(RuntimeError):  # no threads any more: then the process ends
-            threading.Thread(target=self.abandon, name=f"ringipc {self.url}", daemon=True).start()
 
     def abandon(self) -> None:
         if self._pid != os.getpid():
@@ -195,11 +101,6 @@ class PipeLink:
             self.pump.remove(self._id)
             self._id = -1
         self._end.close()
-
-    def _fail(self, error: errors.RingError) -> None:
-        """Nobody will come any more."""
-        self.failure = error
-        self.failed(error)
 
 
 def _unread(fd: int) -> int:
@@ -214,7 +115,7 @@ class PipeOutlet(PipeLink):
     """A producer's."""
 
     def __init__(
-        self, url: Url, end: PipeEnd | None, channel: Channel, capacity: int, slots: int, *, spin: bool = False
+        self, url: Url, end: PipeEnd | None, channel: Channel, capacity: int, slots: int, *, spin: bool
     ) -> None:
         super().__init__(url, end, channel, writes=True, spin=spin)
         self._size = capacity, slots
@@ -226,8 +127,9 @@ class PipeOutlet(PipeLink):
                 self._end.fd = _open_fifo(self._where.path, writes=True)
             except OSError as error:
                 raise _refused(self._where, error) from None
-        self._id, _ = self.pump.join(self._code, b"default", 0, 0, False)
+        self._id, _ = self.pump.join(code_of(self.channel), b"default", 0, 0, False)
         if self._id < 0:
+            self._end.close()
             raise errors.SystemRefused(-self._id, f"{self.url}: {os.strerror(-self._id)}", self.url)
         self._thread.start()
 
@@ -248,22 +150,10 @@ class PipeOutlet(PipeLink):
     def _greet(self) -> None:
         capacity, slots = self._size
         hello = Hello(
-            producer=True,
-            pid=os.getpid(),
-            session=bytes(16),
-            next=0,
-            group="",
-            shared=False,
-            durable=False,
-            newest=False,
-            maps=False,
-            capacity=capacity,
-            slots=slots,
-            boot=boot_id(),
+            producer=True, pid=os.getpid(), session=bytes(16), capacity=capacity, slots=slots, boot=boot_id()
         ).encode()
-        os.write(
-            self._end.fd, _GREETING.pack(_MAGIC, _VERSION, len(hello)) + hello
-        )  # less than PIPE_BUF: all or nothing
+        greeting = _GREETING.pack(_MAGIC, _VERSION, len(hello)) + hello
+        os.write(self._end.fd, greeting)  # less than PIPE_BUF: all or nothing
 
     def _tend(self) -> None:
         try:
@@ -287,12 +177,12 @@ class PipeOutlet(PipeLink):
             return 0
         self.pump.push()
         written, waited = self.pump.progress(self._id), time.monotonic()
-        while self.failure is None and not self._done.wait(0.02) and time.monotonic() - waited < outlet.LINGER:
+        while self.failure is None and not self._done.wait(0.02) and time.monotonic() - waited < base.LINGER:
             now = self.pump.progress(self._id)
             if now != written:
                 written, waited = now, time.monotonic()
         left = sum(lane.messages for lane in self.channel.lanes) - self.pump.progress(self._id)
-        while self._where.scheme == "fifo" and self.failure is None and time.monotonic() - waited < outlet.LINGER:
+        while self._where.scheme == "fifo" and self.failure is None and time.monotonic() - waited < base.LINGER:
             if _unread(self._end.fd) == 0:  # the next producer's greeting is not to be read together with our end
                 break
             time.sleep(_LOOK_EVERY)
@@ -303,12 +193,10 @@ class PipeOutlet(PipeLink):
 class PipeInlet(PipeLink):
     """A consumer's. A named pipe's next producer may come when one has ended."""
 
-    def __init__(
-        self, url: Url, end: PipeEnd | None, channel: Channel, timeout: float | None, *, spin: bool = False
-    ) -> None:
+    def __init__(self, url: Url, end: PipeEnd | None, channel: Channel, timeout: float | None, *, spin: bool) -> None:
         super().__init__(url, end, channel, writes=False, spin=spin)
         self._timeout = timeout
-        self.how = 0
+        self.how = 0  # of the consumer in its channel, which is its own
 
     def begin(self) -> None:
         """Waits for a producer."""
@@ -340,13 +228,12 @@ class PipeInlet(PipeLink):
         if encoded is None:
             raise errors.Corrupt(f"{self.url}: the greeting of a producer has no end")
         hello = Hello.decode(encoded)
-        if not 0 < hello.capacity <= 1 << 32 or not 0 < hello.slots <= 1 << 26:
-            raise errors.Incompatible(f"{self.url}: a lane of {hello.capacity} bytes is too large")
-        id = self.pump.lane(self._code, hello.capacity, hello.slots, hello.pid, hello.boot == boot_id(), False, False)
-        code = self.pump.connect(id, self._end.fd, 0) if id >= 0 else id
+        self._id = self._make_lane(hello, two_way=False, prompt=False)
+        if self._id == -errno.EMSGSIZE:
+            raise errors.Incompatible(f"{self.url}: {base.lane_refused(hello, self._id)}")
+        code = self.pump.connect(self._id, self._end.fd, 0) if self._id >= 0 else self._id
         if code < 0:
-            raise errors.SystemRefused(-code, f"{self.url}: {os.strerror(-code)}", self.url)
-        self._id = id
+            raise errors.SystemRefused(-code, f"{self.url}: {base.lane_refused(hello, code)}", self.url)
         return True
 
     def _read(self, size: int, deadline: float | None) -> bytes | None:
@@ -379,6 +266,8 @@ class PipeInlet(PipeLink):
                     return
             except errors.RingError as error:
                 return self._fail(error)
+            except OSError as error:
+                return self._fail(_refused(self._where, error))
 
     def close(self) -> None:
         """After the consumer has left."""

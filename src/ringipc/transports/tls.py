@@ -30,13 +30,11 @@ class Tunnel:
         connection.
     failure
         Why TLS has ended the connection, if it has.
-    broken
-        How the connection broke, if it has.
     """
 
     def __init__(self, raw: socket.socket, wire: Wire, context: ssl.SSLContext, *, host: str | None) -> None:
         """Takes the connection over; `host`, the listener's name, makes this the side that connects."""
-        self.failure = self.broken = ""
+        self.failure = ""
         self._raw = raw
         self._coming, self._going = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._coming, self._going, server_side=host is None, server_hostname=host)
@@ -73,8 +71,8 @@ class Tunnel:
                 self.failure = str(refusal(error))
                 with contextlib.suppress(OSError):
                     self._raw.send(self._going.read())  # the alert
-            except OSError as error:
-                self.broken = str(error)
+            except OSError:
+                return  # it broke: the plain end is closed, and who reads it sees that
 
     def _move(self) -> None:
         poller = select.poll()

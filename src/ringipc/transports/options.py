@@ -1,0 +1,43 @@
+"""How to connect, as the user has said it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from .url import Url
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to connect.
+
+    Attributes
+    ----------
+    listen
+        Whether this side is the one that the others connect to.
+    key, tls, users
+        As in `sockets.connect`.
+    timeout
+        Seconds to wait for the other side, where this one connects; None waits for ever.
+    """
+
+    listen: bool
+    key: bytes | None = None
+    tls: SSLContext | None = None
+    users: frozenset[int] = frozenset()
+    timeout: float | None = None
+
+    def check(self, where: object, url: Url | None) -> None:
+        """What says who may come is for sockets: elsewhere it would be a promise that nobody keeps.
+
+        Raises
+        ------
+        ValueError
+            There is no socket.
+        """
+        if (url is None or url.scheme in ("pipe", "fifo")) and (self.key is not None or self.tls or self.users):
+            raise ValueError(f"{where!r} is no socket: key=, tls= and users= are for unix:// and tcp://, or a fallback")

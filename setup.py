@@ -27,7 +27,11 @@ def skin(name: str, core: set[str]) -> Extension:
 
 setup(
     ext_modules=cythonize(
-        [skin("_core", RINGS), skin("_pump", RINGS | LINKS), skin("_sync", FLOOR | SYNC)],
+        [
+            *(skin(name, RINGS) for name in ("_core", "_producer", "_consumer")),
+            skin("_pump", RINGS | LINKS),
+            skin("_sync", FLOOR | SYNC),
+        ],
         build_dir="build",
         compiler_directives={
             "language_level": 3,

@@ -48,6 +48,11 @@ cdef inline int deadline_of(object timeout, uint64_t *deadline) except -1:
     return 0
 
 
+cdef inline double seconds_until(uint64_t deadline) noexcept:
+    cdef uint64_t now = rip_now()
+    return (deadline - now) * 1e-9 if deadline > now else 0
+
+
 cdef inline void park_after(unsigned long exiting) noexcept:
     """A daemon thread that is still here when another one ends the interpreter shall neither raise nor run again."""
     cdef rip_word never = 0

@@ -11,7 +11,8 @@ import numpy as np
 
 from . import aio, codec, errors, exits, pickled, record
 from . import channel as _channel
-from ._core import DURABLE, NEWEST, OBJECT, SHARED, BaseConsumer, own_methods
+from ._consumer import BaseConsumer
+from ._core import DURABLE, NEWEST, OBJECT, SHARED, own_methods
 from .look import Channel
 from .producer import WAITS, Wait
 from .transports import choice
@@ -21,7 +22,7 @@ from .transports.pipe_end import PipeEnd
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from ._core import Payload, Types, Where
+    from ._consumer import Payload, Types, Where
 
 STARTS: dict[str, int] = {"oldest": 0, "newest": NEWEST}
 

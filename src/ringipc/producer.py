@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from . import aio, codec, errors, exits, parts, pickled, record
 from . import channel as _channel
-from ._core import BaseProducer, own_methods
+from ._core import own_methods
+from ._producer import BaseProducer
 from .look import Channel, code_of
 from .transports import choice
 from .transports.options import Options

@@ -1,0 +1,673 @@
+# distutils: language = c
+"""The skin over the reading end of a channel: the GIL is off while waiting and while copying much.
+
+The class is finished in Python: a subclass says what an error code means (_fail) and how to decode what is not plain
+(_decode, _decode_dtype), so that nothing here imports anything of the package.
+"""
+
+from array import array as packed
+from collections.abc import Iterable
+
+cimport cython
+cimport numpy as cnp
+from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.memoryview cimport PyMemoryView_FromObject
+from cpython.pythread cimport PyThread_get_thread_ident
+from cpython.ref cimport Py_INCREF
+from libc.errno cimport EAGAIN, EBADMSG, ESHUTDOWN, ETIMEDOUT
+from libc.string cimport memcmp, memcpy
+
+from ringipc._arrays cimport LARGE, PyArray_NewCopy, PyArray_SetBaseObject, array_at
+from ringipc._rings cimport *
+from ringipc._wait cimport (
+    deadline_of, park_after, rip_check, rip_now, rip_wait, rip_watch, rip_watch_wait, seconds_until, RIP_FOREVER,
+    RIP_WAIT_BLOCK,
+)
+
+cdef extern from "pump.h" nogil:
+    struct rip_pump:  # of another module: all that this one knows of it
+        int (*pull)(rip_pump *, const rip_watch *, uint64_t) noexcept nogil
+
+cnp.import_array()
+
+cdef enum:
+    TRIES = 50  # looks before the GIL is let go, a microsecond or two: a prompt peer answers within them
+
+cdef enum:  # a consumer's copy option
+    COPY_DEFAULT
+    COPY_ALWAYS
+    COPY_NEVER
+
+ctypedef int (*look_for)(rip_consumer *, rip_filter *, rip_message *) noexcept nogil
+
+
+cdef inline int look_next(rip_consumer *c, rip_filter *filter, rip_message *message) noexcept nogil:
+    return rip_rx_peek(c, message)
+
+
+cdef int look_latest(rip_consumer *c, rip_filter *filter, rip_message *message) noexcept nogil:
+    return rip_rx_latest(c, message)
+
+
+cdef bytes types_of(object type, rip_filter *filter):
+    """Fills filter in from what a user may give as type; it points into the result."""
+    filter.lowest = isinstance(type, str)
+    filter.count = 0
+    if filter.lowest and type != "lowest":
+        raise ValueError(f'type must be an int, several ints, or "lowest", not {type!r}')
+    if type is None or filter.lowest:
+        return b""
+    types = packed("I", type if isinstance(type, Iterable) else (type,))
+    if not types:
+        raise ValueError("type names no type: give an int, or several")
+    cdef bytes code = types.tobytes()
+    filter.count = <uint32_t>len(types)
+    filter.types = <const uint32_t *>PyBytes_AS_STRING(code)
+    return code
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(64)
+cdef class Hold:
+    """Keeps a message in the ring for as long as somebody refers to it; the base of every view on it."""
+
+    cdef BaseConsumer consumer
+    cdef rip_rx *lane
+    cdef uint64_t seq
+    cdef const unsigned char *data
+    cdef uint64_t length
+
+    def __dealloc__(self):
+        if self.lane is not NULL:
+            with cython.critical_section(self.consumer):
+                self.consumer.let_go(self.lane, self.seq)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, <void *>self.data, <Py_ssize_t>self.length, True, flags)
+
+
+cdef class BaseConsumer:
+    """The reading end of a channel: a member of a group."""
+
+    cdef rip_consumer *c
+    cdef int copy
+    cdef dict dtypes  # by their codes
+    cdef object dtype  # of the array got last
+    cdef bytes dtype_code
+    cdef uint64_t holds  # messages in the hands of Hold objects
+    cdef bint leaving  # closed, but views are still alive
+    cdef bint picking  # the descriptor is to say nothing of what is left
+    cdef readonly bint _silenced
+    cdef uint64_t waits
+    cdef uint64_t waited  # nanoseconds
+    cdef unsigned long exiting  # the thread that ends the interpreter
+    cdef rip_pump *pump  # where the messages come by connections, else NULL
+
+    def __cinit__(self, *args, **kwargs):
+        self.dtypes = {}
+
+    def __dealloc__(self):
+        if self.c is not NULL:
+            with nogil:
+                rip_consumer_close(self.c)
+                rip_consumer_free(self.c)
+
+    def __reduce__(self):
+        raise TypeError(
+            "a Consumer cannot be pickled: give the other process the channel's name, or its Channel, to make its own"
+        )
+
+    # ---- what a subclass finishes ----
+
+    def _fail(self, int code, detail):
+        raise NotImplementedError
+
+    def _decode_dtype(self, bytes code):
+        raise NotImplementedError
+
+    def _decode(self, kind, message, copy):
+        raise NotImplementedError
+
+    # ---- opening and closing ----
+
+    def _open(self, bytes channel, bytes group, uint32_t how, int wait, copy):
+        """0 and 0, or an error code and the pid of the group's live member."""
+        if self.c is not NULL:
+            raise RuntimeError("this Consumer is open already")
+        cdef const char *name = channel
+        cdef const char *group_name = group
+        cdef rip_consumer *c = NULL
+        cdef int32_t holder = 0
+        cdef int rc
+        with nogil:
+            rc = rip_consumer_open(name, group_name, how, <rip_wait>wait, &c, &holder)
+        self.c = c
+        self.copy = COPY_DEFAULT if copy is None else COPY_ALWAYS if copy else COPY_NEVER
+        return rc, holder
+
+    def _attach(self, uintptr_t pump):
+        """The address of a pump, which is to outlive this, or 0."""
+        self.pump = <rip_pump *>pump
+
+    @cython.critical_section
+    def _close(self, bint exiting):
+        """Leaves the group; not before the last view is gone, unless the interpreter is exiting."""
+        if self.c is NULL:
+            return 0
+        if exiting:
+            self.exiting = PyThread_get_thread_ident()
+        self.leaving = True
+        if self.holds and not exiting:
+            return 0
+        return rip_consumer_close(self.c)  # with the GIL, as in BaseProducer
+
+    @property
+    def closed(self):
+        """True after `close`, and in a forked child."""
+        return self.leaving or self.c is NULL or rip_check(&self.c.ch.place) != 0
+
+    @cython.critical_section
+    def fileno(self):
+        """A descriptor that is readable while there is something to get: a message, the end of the stream, a death.
+
+        For select, poll, epoll, and event loops. It is the consumer's, and closed with it. In a shared group it may be
+        readable for a message that another member was quicker to get. What `get` leaves out because of type or where
+        keeps it readable. It may be readable for nothing, and is so when 0.6 s have passed since the last look (some
+        peer may have died without a word): try, and wait again.
+
+        Raises
+        ------
+        Closed, SystemRefused
+            As when opening.
+        """
+        cdef int fd = -ESHUTDOWN
+        if self.c is not NULL and not self.leaving:
+            fd = rip_consumer_fd(self.c)
+        if fd < 0:
+            self._fail(fd, "descriptor")
+        return fd
+
+    @cython.critical_section
+    def _notify(self, int number, value):
+        cdef int32_t code = 0 if value is None else value
+        return -ESHUTDOWN if self.c is NULL or self.leaving else rip_consumer_notify(
+            self.c, number, NULL if value is None else &code)
+
+    @cython.critical_section
+    def _pick(self, type, where):
+        """`message`, then the descriptor says only what comes from now on, whatever else is there.
+
+        What it said before is in _silenced: other tasks may wait for that.
+        """
+        self._silenced = self.c is not NULL and not self.leaving and rip_consumer_arm(self.c) == 1
+        self.picking = True
+        try:
+            return self.message(0, type=type, where=where)
+        finally:
+            self.picking = False
+
+    @cython.final
+    cdef inline void settle(self) noexcept:
+        """Makes the descriptor, if there is one, say what is so."""
+        if self.c is not NULL and self.c.ch.bell is not NULL and not self.picking:
+            rip_consumer_settle(self.c)
+
+    @cython.final
+    cdef void let_go(self, rip_rx *lane, uint64_t seq) noexcept:
+        self.holds -= 1
+        if rip_check(&self.c.ch.place) == 0:
+            rip_rx_release(lane, seq)
+            self.settle()  # the end of a stream waits for what is held
+            if self.leaving and self.holds == 0:
+                rip_consumer_close(self.c)
+
+    @cython.final
+    cdef int look_around(self) except -1:
+        """After each piece of a wait."""
+        park_after(self.exiting)
+        PyErr_CheckSignals()
+        rip_look_around(&self.c.ch)
+        return 0
+
+    # ---- getting ----
+
+    @cython.final
+    cdef inline int peek(self, rip_message *message, object timeout) except -1:
+        """0 and the next message, not yet taken, or 1 when the time is up."""
+        cdef int rc = 0
+        if cython.likely(self.c is not NULL and not self.leaving and rip_check(&self.c.ch.place) == 0):
+            rc = rip_rx_peek(self.c, message)
+            if cython.likely(rc == 1):
+                return 0
+        return self.look_for_long(rc, message, timeout, look_next, NULL)
+
+    @cython.final
+    cdef int look_for_long(
+        self, int rc, rip_message *message, object timeout, look_for look, rip_filter *filter
+    ) except -1:
+        """0 and a message, or 1 when the time is up; rc is what a first look has brought, or 0."""
+        cdef uint64_t deadline, start = 0
+        cdef rip_watch watch
+        cdef int waited = 0
+        cdef bint settled = False
+        deadline_of(timeout, &deadline)
+        if rc == 0 and deadline and not self.closed and self.pump is NULL and self.c.ch.spin.mode != RIP_WAIT_BLOCK:
+            if rip_rx_spin(self.c, TRIES):
+                rc = look(self.c, filter, message)
+        while True:
+            park_after(self.exiting)
+            if rc == 0:  # else what the first look brought, which may be told only once
+                rc = -ESHUTDOWN if self.c is NULL or self.leaving else rip_check(&self.c.ch.place)
+            if rc == 0:
+                rc = look(self.c, filter, message)
+            if rc != 0 or waited == -ETIMEDOUT:
+                if start:
+                    self.waited += rip_now() - start
+                if rc != 1:
+                    self.settle()
+                if rc < 0:
+                    self._fail(rc, self.c.died if self.c is not NULL else None)
+                return rc != 1
+            if deadline == 0:
+                if self.c.ch.bell is NULL and self.pump is NULL or settled:
+                    return 1
+                if self.pump is not NULL:
+                    rip_message_watch(self.c, filter, &watch)
+                    self.c.watches += 1
+                    with nogil:
+                        self.pump.pull(self.pump, &watch, 0)
+                    self.c.watches -= 1
+                self.settle()  # clears away a producer that has died
+                settled = True
+                continue
+            if not start:
+                self.waits += 1
+                start = rip_now()
+            rip_message_watch(self.c, filter, &watch)
+            self.c.watches += 1
+            with nogil:
+                if self.pump is not NULL:
+                    waited = self.pump.pull(self.pump, &watch, deadline)
+                else:
+                    waited = rip_watch_wait(&watch, deadline)
+            self.c.watches -= 1
+            self.look_around()
+
+    @cython.final
+    cdef Hold hold(self, const rip_message *message):
+        """Takes charge of a message that is taken."""
+        cdef Hold hold = self.pointer(message)
+        hold.lane = message.lane
+        self.holds += 1
+        self.settle()
+        return hold
+
+    @cython.final
+    cdef Hold pointer(self, const rip_message *message):
+        """Points at a message without keeping it there."""
+        cdef Hold hold = Hold.__new__(Hold)
+        hold.consumer = self
+        hold.seq = message.seq
+        hold.data = message.data
+        hold.length = message.length
+        return hold
+
+    @cython.final
+    cdef object known_dtype(self, const rip_array *array):
+        """The dtype that a header describes, or None if it has not come before."""
+        if (self.dtype_code is not None and array.dtype_length == <uint32_t>PyBytes_GET_SIZE(self.dtype_code)
+                and memcmp(array.dtype, PyBytes_AS_STRING(self.dtype_code), array.dtype_length) == 0):
+            return self.dtype
+        cdef bytes code = PyBytes_FromStringAndSize(array.dtype, array.dtype_length)
+        dtype = self.dtypes.get(code)
+        if dtype is not None:
+            self.dtype = dtype
+            self.dtype_code = code
+        return dtype
+
+    @cython.final
+    cdef object learn_dtype(self, const rip_array *array):
+        cdef bytes code = PyBytes_FromStringAndSize(array.dtype, array.dtype_length)
+        dtype = self._decode_dtype(code)
+        if len(self.dtypes) >= 1000:
+            self.dtypes.clear()
+        self.dtypes[code] = dtype
+        return dtype
+
+    @cython.final
+    cdef object view_array(self, Hold hold):
+        cdef rip_array array
+        cdef cnp.npy_intp dims[RIP_MAX_NDIM]
+        cdef int i
+        if rip_array_read(&array, hold.data, hold.length) != 0:
+            self._fail(-EBADMSG, "the header of an array")
+        cdef object dtype = self.known_dtype(&array)
+        if dtype is None:
+            dtype = self.learn_dtype(&array)
+        if rip_array_check(&array, (<cnp.dtype>dtype).itemsize, hold.length) != 0:
+            self._fail(-EBADMSG, "the shape of an array")
+        for i in range(array.ndim):
+            dims[i] = <cnp.npy_intp>array.shape[i]
+        try:
+            view = array_at(<void *>(hold.data + array.header), dtype, array.ndim, dims,
+                            cnp.NPY_ARRAY_F_CONTIGUOUS if array.fortran else 0)
+        except ValueError:  # more dimensions, or longer ones, than NumPy takes
+            self._fail(-EBADMSG, "the shape of an array")
+        Py_INCREF(hold)  # the call below steals one
+        PyArray_SetBaseObject(view, hold)
+        return PyArray_NewCopy(view, cnp.NPY_KEEPORDER) if self.copy == COPY_ALWAYS else view
+
+    @cython.final
+    cdef object copy_bytes(self, rip_message *message, bint taken):
+        cdef uint64_t length = message.length
+        if length < LARGE:
+            data = PyBytes_FromStringAndSize(<const char *>message.data, <Py_ssize_t>length)
+            if not taken:
+                rip_rx_take(self.c, message)
+            rip_rx_release(message.lane, message.seq)
+            self.settle()
+            return data
+        data = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>length)  # before it is taken: without memory nothing is lost
+        if not taken:
+            rip_rx_take(self.c, message)
+        cdef char *to = PyBytes_AS_STRING(data)
+        cdef Hold hold = self.hold(message)  # so that close() in another thread waits for us
+        with nogil:
+            memcpy(to, hold.data, length)
+        return data
+
+    @cython.final
+    cdef object payload_of(self, Hold hold, uint8_t kind):
+        if kind == RIP_ARRAY:
+            return self.view_array(hold)
+        if kind == RIP_RECORD or kind == RIP_OBJECT:
+            return self._decode(kind, PyMemoryView_FromObject(hold), self.copy == COPY_ALWAYS)
+        if kind != RIP_BYTES:
+            self._fail(-EBADMSG, f"a message of unknown kind {kind}")
+        if self.copy != COPY_NEVER:
+            return PyBytes_FromStringAndSize(<const char *>hold.data, <Py_ssize_t>hold.length)
+        return PyMemoryView_FromObject(hold)
+
+    @cython.final
+    cdef inline object receive(self, rip_message *message, bint taken):
+        """Takes a message, and makes of it what the user gets."""
+        if message.kind == RIP_BYTES and self.copy != COPY_NEVER:
+            return self.copy_bytes(message, taken)
+        if not taken:
+            rip_rx_take(self.c, message)
+        return self.payload_of(self.hold(message), message.kind)
+
+    @cython.final
+    cdef bint receive_more(self, rip_message *message, list got) except -1:
+        """Receives one that follows. What cannot be read waits for the next call, where nothing is got before it."""
+        rip_rx_take(self.c, message)
+        cdef Hold hold = self.hold(message)
+        try:
+            got.append(self.payload_of(hold, message.kind))
+        except Exception:
+            if self.leaving or rip_check(&self.c.ch.place) != 0:
+                raise
+            hold.lane = NULL
+            self.holds -= 1
+            rip_rx_give_back(self.c, message)
+            return False
+        return True
+
+    @cython.final
+    cdef int match(self, rip_message *message, object timeout, object type) except -1:
+        """0 and a message of this type, taken, or 1 when the time is up."""
+        cdef rip_filter filter
+        cdef bytes _types = types_of(type, &filter)  # filter points into it
+        if self.c is not NULL:
+            rip_search(self.c, &filter)
+        return self.look_for_long(0, message, timeout, rip_rx_match, &filter)
+
+    @cython.final
+    cdef Message match_where(self, object timeout, object type, object where):
+        """A message of this type that where likes, or None when the time is up."""
+        cdef rip_message message
+        cdef rip_filter filter
+        cdef uint64_t deadline
+        cdef Message candidate
+        cdef bytes _types = types_of(type, &filter)
+        if filter.lowest:
+            raise ValueError('type="lowest" cannot be had together with where')
+        deadline_of(timeout, &deadline)
+        if self.c is not NULL:
+            rip_search(self.c, &filter)
+        while True:
+            left = timeout if deadline == 0 or deadline == RIP_FOREVER else seconds_until(deadline)
+            if self.look_for_long(0, &message, left, rip_rx_find, &filter):
+                return None
+            # It is looked at where it lies, and taken afterwards: if that succeeds, nobody has changed it meanwhile.
+            candidate = self.wrap(&message)
+            self.c.watches += 1  # its lane stays mapped, whoever else uses this consumer meanwhile
+            try:
+                liked = where(candidate)
+                if liked and rip_check(&self.c.ch.place) == 0 and rip_rx_try(self.c, &message):
+                    candidate.redelivered = message.flags & RIP_REDELIVERED
+                    candidate.missed = message.missed
+                    candidate.hold.lane = message.lane
+                    self.holds += 1
+                    self.settle()
+                    return candidate
+            except Exception:
+                if rip_check(&self.c.ch.place) != 0 or rip_rx_is_there(&message):
+                    raise
+                continue  # what where was shown had gone to another member, and may have been anything
+            finally:
+                self.c.watches -= 1
+            candidate.release()
+
+    @cython.final
+    cdef Message wrap(self, const rip_message *raw):
+        cdef Message message = Message.__new__(Message)
+        message.consumer = self
+        message.hold = self.pointer(raw)
+        message.type = raw.type
+        message.redelivered = raw.flags & RIP_REDELIVERED
+        message.missed = raw.missed
+        message.kind = raw.kind
+        message.seq = raw.seq
+        message.timestamp = rip_message_time(raw.lane, raw.ticks)
+        message.producer = raw.lane.pid
+        message.lane = raw.lane.id
+        return message
+
+    @cython.critical_section
+    def get(self, timeout=None, *, type=None, where=None):
+        """The next message, as `BaseProducer.put` says.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait for one; None waits for ever, 0 not at all.
+        type
+            Only a message of this type, of one of these (a set, or another iterable of ints), or, with "lowest", one of
+            the lowest type that is there. The others stay, in their order.
+        where
+            Only a message for which this function, called with the `Message`, is true. It must not keep the payload.
+
+        Raises
+        ------
+        Empty
+            There was none within timeout seconds.
+        EndOfStream
+            Every producer has closed, and all is read, or nothing is left of what was asked for.
+        ProducerDied
+            A producer's process ended without closing; told once, when all that it had put is read.
+        Corrupt
+            The message cannot be what a producer wrote; it is skipped.
+        UnsafeMessage
+            It is an object, and this consumer did not say pickle=True; it is skipped.
+        Closed
+            The consumer is closed, or belongs to the parent process.
+        """
+        cdef rip_message message
+        if cython.likely(type is None and where is None):
+            if self.peek(&message, timeout):
+                self._fail(-ETIMEDOUT, timeout)
+            return self.receive(&message, False)
+        if where is None:
+            if self.match(&message, timeout, type):
+                self._fail(-ETIMEDOUT, timeout)
+            return self.receive(&message, True)
+        found = self.match_where(timeout, type, where)
+        if found is None:
+            self._fail(-ETIMEDOUT, timeout)
+        return found.payload
+
+    @cython.critical_section
+    def get_nowait(self):
+        """`get` with timeout=0."""
+        cdef rip_message message
+        if self.peek(&message, 0):
+            self._fail(-EAGAIN, 0)
+        return self.receive(&message, False)
+
+    @cython.critical_section
+    def latest(self, timeout=None):
+        """The newest message; the older ones that were not got are let go. Otherwise as `get`."""
+        cdef rip_message message
+        if self.look_for_long(0, &message, timeout, look_latest, NULL):
+            self._fail(-ETIMEDOUT, timeout)
+        return self.receive(&message, True)
+
+    @cython.critical_section
+    def get_many(self, Py_ssize_t max, timeout=None):
+        """A list of 1 to max messages: waits for the first as `get` does, and takes those that are there with it."""
+        cdef rip_message message
+        cdef rip_rx *lane = NULL
+        cdef list got = []
+        if max < 1:
+            raise ValueError(f"max must be at least 1, not {max}")
+        if self.peek(&message, timeout):
+            self._fail(-ETIMEDOUT, timeout)
+        got.append(self.receive(&message, False))
+        while len(got) < max and not self.leaving and rip_check(&self.c.ch.place) == 0:
+            if rip_rx_ready(self.c, &message) != 1:
+                break
+            if message.kind == RIP_BYTES and self.copy != COPY_NEVER and message.length < LARGE:
+                data = PyBytes_FromStringAndSize(<const char *>message.data, <Py_ssize_t>message.length)
+                if lane is not NULL and lane is not message.lane:
+                    rip_rx_tell(lane)
+                lane = message.lane
+                rip_rx_take(self.c, &message)
+                rip_rx_drop(lane, message.seq)
+                got.append(data)
+            elif not self.receive_more(&message, got):
+                break
+        if lane is not NULL and rip_check(&self.c.ch.place) == 0:
+            rip_rx_tell(lane)
+            self.settle()
+        return got
+
+    @cython.critical_section
+    def message(self, timeout=None, *, type=None, where=None):
+        """The next message with what is known about it, a `Message`. Otherwise as `get`."""
+        cdef rip_message raw
+        if type is None and where is None:
+            if self.peek(&raw, timeout):
+                self._fail(-ETIMEDOUT, timeout)
+            rip_rx_take(self.c, &raw)
+        elif where is None:
+            if self.match(&raw, timeout, type):
+                self._fail(-ETIMEDOUT, timeout)
+        else:
+            found = self.match_where(timeout, type, where)
+            if found is None:
+                self._fail(-ETIMEDOUT, timeout)
+            return found
+        cdef Message message = self.wrap(&raw)
+        message.hold.lane = raw.lane
+        self.holds += 1
+        self.settle()
+        return message
+
+    def __iter__(self):
+        return self
+
+    @cython.critical_section
+    def __next__(self):
+        cdef rip_message message
+        try:
+            self.peek(&message, None)
+        except EOFError:
+            raise StopIteration from None
+        return self.receive(&message, False)
+
+    # ---- looking ----
+
+    @cython.critical_section
+    def _counts(self):
+        """Messages got, bytes got, missed, backlog, messages held, lanes, waits, seconds waited."""
+        if self.c is NULL:
+            self._fail(-ESHUTDOWN, None)
+        return (self.c.taken, self.c.bytes, rip_rx_missed(self.c), rip_rx_backlog(self.c), self.holds, self.c.count,
+                self.waits, self.waited * 1e-9)
+
+
+cdef class Message:
+    """A message and what is known about it.
+
+    It stays in the ring until `release` (leaving a with block calls it), or until nobody refers to it; views on its
+    payload keep it there beyond that.
+
+    Attributes
+    ----------
+    payload : bytes, numpy.ndarray, memoryview, or what a record or an object is
+        As `Consumer.get` gives it.
+    type : int
+        What its producer put with it.
+    seq : int
+        Counts the messages of its producer from 0.
+    timestamp : int
+        When it was put, in nanoseconds of time.monotonic_ns().
+    producer : int
+        The pid of its producer.
+    lane : int
+        Tells the producers of a channel apart; never used twice in it.
+    redelivered : bool
+        Another member of the group had it, and died, or left, without letting it go.
+    missed : int
+        Messages of this producer that the group has lost since the one before, because the lane was full. What is lost
+        before a message that is taken out of its turn may be told with the next one that is not.
+    """
+
+    cdef BaseConsumer consumer
+    cdef Hold hold
+    cdef object content
+    cdef uint8_t kind
+    cdef readonly uint32_t type
+    cdef readonly uint64_t seq
+    cdef readonly uint64_t timestamp
+    cdef readonly int32_t producer
+    cdef readonly uint64_t lane
+    cdef readonly bint redelivered
+    cdef readonly uint64_t missed
+
+    @property
+    def payload(self):
+        with cython.critical_section(self.consumer):
+            if self.content is None:
+                if self.hold is None:
+                    self.consumer._fail(-ESHUTDOWN, "message")
+                self.content = self.consumer.payload_of(self.hold, self.kind)
+            return self.content
+
+    def release(self):
+        self.content = None
+        self.hold = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.release()
+
+    def __repr__(self):
+        released = "" if self.hold is not None else ", released"
+        return f"<Message {self.seq} of lane {self.lane}, type {self.type}{released}>"

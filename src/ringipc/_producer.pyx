@@ -1,0 +1,611 @@
+# distutils: language = c
+"""The skin over the writing end of a lane: the GIL is off while waiting and while copying much.
+
+The class is finished in Python: a subclass says what an error code means (_fail) and how to encode what is not plain
+(_prepare, _encode_dtype), so that nothing here imports anything of the package.
+"""
+
+cimport cython
+cimport numpy as cnp
+from cpython.buffer cimport (
+    PyBUF_FULL_RO, PyBUF_SIMPLE, PyBuffer_IsContiguous, PyBuffer_Release, PyBuffer_ToContiguous,
+    PyObject_GetBuffer,
+)
+from cpython.bytearray cimport PyByteArray_CheckExact
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.pythread cimport PyThread_get_thread_ident
+from cpython.ref cimport Py_INCREF
+from libc.errno cimport EAGAIN, ENOBUFS, ESHUTDOWN, ETIMEDOUT
+from libc.string cimport memcpy
+
+from ringipc._arrays cimport (
+    LARGE, PyArray_CheckExact, PyArray_CopyInto, PyArray_SetBaseObject, PyDataType_REFCHK, array_at,
+)
+from ringipc._rings cimport *
+from ringipc._wait cimport (
+    deadline_of, park_after, rip_check, rip_now, rip_sleep, rip_wait, rip_wake, rip_watch, rip_watch_wait,
+    rip_word, seconds_until, RIP_FOREVER, RIP_SLICE_NS,
+)
+
+cdef extern from "pump.h" nogil:
+    bint rip_pump_sleeps(const rip_pump *)
+    struct rip_pump:  # of another module: all that this one knows of it
+        void (*push)(rip_pump *) noexcept nogil
+
+cnp.import_array()
+
+cdef enum:  # how a put ends
+    WRITTEN
+    TIMED_OUT
+    REFUSED  # by a full lane that drops what finds no room; that has been counted
+
+cdef enum:  # who has a producer's turn
+    NOBODY
+    COPYING
+    RESERVING
+
+
+cdef uint64_t copy_block(unsigned char *to, object block) except? 0:
+    """Copies the memory of an array or a buffer, contiguous in either order: how many bytes."""
+    cdef Py_buffer view
+    cdef const unsigned char *source
+    cdef uint64_t length
+    if PyArray_CheckExact(block):  # not all of them have a buffer: dates have none
+        source = <const unsigned char *>cnp.PyArray_DATA(block)
+        length = <uint64_t>cnp.PyArray_NBYTES(block)
+        copy_memory(to, source, length)
+        return length
+    PyObject_GetBuffer(block, &view, PyBUF_SIMPLE)
+    copy_memory(to, <const unsigned char *>view.buf, <uint64_t>view.len)
+    length = <uint64_t>view.len
+    PyBuffer_Release(&view)
+    return length
+
+
+cdef inline void copy_memory(unsigned char *to, const unsigned char *source, uint64_t length) noexcept:
+    if length < LARGE:
+        memcpy(to, source, length)
+    else:
+        with nogil:
+            memcpy(to, source, length)
+
+
+cdef inline uint32_t type_of(Py_ssize_t type) except? 0:
+    if not 0 <= type < 1 << 32:
+        raise OverflowError(f"type must be from 0 to 2**32 - 1, not {type}")
+    return <uint32_t>type
+
+
+cdef class BaseProducer:
+    """The writing end of one lane."""
+
+    cdef rip_producer *p
+    cdef object dtype  # of the array put last
+    cdef bytes dtype_code
+    cdef int busy  # NOBODY, COPYING or RESERVING: the lane is in one thread's hands while that has let the GIL go
+    cdef unsigned long owner  # its thread
+    cdef rip_word turn  # changes when the turn is given back
+    cdef int queue  # threads that wait for it
+    cdef uint64_t waits
+    cdef uint64_t waited  # nanoseconds
+    cdef unsigned long exiting  # the thread that ends the interpreter
+    cdef rip_pump *pump  # where the messages go on to other processes by connections, else NULL
+    cdef public object _failure  # why nobody can come there any more: who waits for room is told
+
+    def __dealloc__(self):
+        if self.p is not NULL:
+            with nogil:
+                rip_producer_close(self.p)
+                rip_producer_free(self.p)
+
+    def __reduce__(self):
+        raise TypeError(
+            "a Producer cannot be pickled: give the other process the channel's name, or its Channel, to make its own"
+        )
+
+    # ---- what a subclass finishes ----
+
+    def _fail(self, int code, length):
+        raise NotImplementedError
+
+    def _prepare(self, message):
+        raise NotImplementedError
+
+    def _encode_dtype(self, dtype):
+        raise NotImplementedError
+
+    # ---- opening and closing ----
+
+    def _open(self, bytes channel, uint64_t capacity, uint64_t slots, int overflow, int wait, int mode, int64_t group):
+        if self.p is not NULL:
+            raise RuntimeError("this Producer is open already")
+        cdef const char *name = channel
+        cdef rip_producer *p = NULL
+        cdef rip_access access = rip_access(<uint32_t>mode, <uint32_t>group)
+        cdef int rc
+        with nogil:
+            rc = rip_producer_open(name, capacity, slots, <rip_overflow>overflow, <rip_wait>wait, &access, &p)
+        self.p = p
+        return rc
+
+    def _attach(self, uintptr_t pump):
+        """The address of a pump, which is to outlive this, or 0."""
+        self.pump = <rip_pump *>pump
+
+    @cython.critical_section
+    def _declare(self, bytes group):
+        return rip_declare(self.p, group)
+
+    @cython.critical_section
+    def _close(self, bint exiting):
+        """Ends the stream; waits for another thread's copy, ends a reservation."""
+        if self.p is NULL:
+            return 0
+        if self.busy == COPYING and self.owner != PyThread_get_thread_ident():
+            self.await_turn(RIP_FOREVER)
+        if exiting:
+            self.exiting = PyThread_get_thread_ident()
+        return rip_producer_close(self.p)  # with the GIL: other threads may be about to look around with this handle
+
+    @property
+    def closed(self):
+        """True after `close`, and in a forked child."""
+        return self.p is NULL or rip_check(&self.p.ch.place) != 0
+
+    @cython.final
+    cdef int look_around(self) except -1:
+        """After each piece of a wait."""
+        park_after(self.exiting)
+        PyErr_CheckSignals()
+        rip_look_around(&self.p.ch)
+        return 0
+
+    # ---- the turn: the lane has one writer, threads share it ----
+
+    @cython.final
+    cdef int await_turn(self, uint64_t deadline) except -1:
+        """0, or 1 when the time is up."""
+        cdef uint32_t word
+        cdef uint64_t slice
+        while self.busy:
+            if self.owner == PyThread_get_thread_ident():
+                raise RuntimeError("this thread has a reservation open on this Producer: leave its with block first")
+            word = self.turn
+            self.queue += 1
+            with nogil:
+                slice = rip_now() + RIP_SLICE_NS
+                rip_sleep(&self.turn, word, slice if slice < deadline else deadline)  # why it ended, we see below
+            self.queue -= 1
+            self.look_around()
+            if self.busy and rip_now() >= deadline:
+                return 1
+        return 0
+
+    @cython.final
+    cdef void take_turn(self, int how) noexcept:
+        self.owner = PyThread_get_thread_ident()
+        self.busy = how
+
+    @cython.final
+    cdef void give_turn(self) noexcept:
+        self.busy = NOBODY
+        if self.queue:
+            rip_wake(&self.turn)
+
+    # ---- a descriptor to wait on ----
+
+    @cython.critical_section
+    def fileno(self):
+        """A descriptor that is readable while there is room for a message, or for the one that was refused last.
+
+        For select, poll, epoll, and event loops. It is the producer's, and closed with it. It may be readable for
+        nothing, and is so when 0.6 s have passed since the last look: try, and wait again.
+
+        Raises
+        ------
+        Closed, SystemRefused
+            As when opening.
+        """
+        cdef int fd = -ESHUTDOWN
+        if self.p is not NULL:
+            if self.busy:
+                self.await_turn(RIP_FOREVER)
+            fd = rip_producer_fd(self.p)
+        if fd < 0:
+            self._fail(fd, "descriptor")
+        return fd
+
+    @cython.final
+    cdef inline void publish(self) noexcept:
+        rip_tx_publish(self.p)
+        if cython.unlikely(self.pump is not NULL and rip_pump_sleeps(self.pump)):
+            with nogil:
+                self.pump.push(self.pump)
+
+    @cython.final
+    cdef inline void settle(self) noexcept:
+        """Makes the descriptor, if there is one, say what is so."""
+        if self.p is not NULL and self.p.ch.bell is not NULL and self.busy == NOBODY:
+            rip_producer_settle(self.p)
+
+    # ---- putting ----
+
+    @cython.final
+    cdef int reserve_slow(self, uint64_t length, object timeout, unsigned char **payload) except -1:
+        """Waits for the turn and for room: WRITTEN, TIMED_OUT or REFUSED."""
+        cdef uint64_t deadline, start = 0
+        cdef rip_watch watch
+        cdef int rc, waited = 0
+        cdef bint settled = False
+        if self.p is NULL:
+            self._fail(-ESHUTDOWN, length)
+        deadline_of(timeout, &deadline)
+        while True:
+            if self.busy and self.await_turn(deadline):
+                return TIMED_OUT
+            park_after(self.exiting)
+            rc = rip_check(&self.p.ch.place)
+            if rc == 0:
+                rip_room_watch(self.p, &watch)
+                rc = rip_tx_reserve(self.p, length, payload)
+            if rc == -ENOBUFS:
+                rip_tx_refuse(self.p)
+                return REFUSED
+            if rc == 0 or waited == -ETIMEDOUT:
+                if start:
+                    self.waited += rip_now() - start
+                    rip_tx_stamp(self.p)
+                return TIMED_OUT if rc == -EAGAIN else self.checked(rc, length)
+            if rc != -EAGAIN:
+                self._fail(rc, length)
+            if self._failure is not None:
+                raise self._failure
+            self.p.wanted = length
+            if deadline == 0:
+                if self.p.ch.bell is NULL or settled:
+                    return TIMED_OUT
+                self.settle()  # clears away a consumer that has died
+                settled = True
+                continue
+            if not start:
+                self.waits += 1
+                start = rip_now()
+                if self.p.published != self.p.tail:
+                    self.publish()  # what put_many has written: nobody could make room otherwise
+            with nogil:
+                waited = rip_watch_wait(&watch, deadline)
+            self.look_around()
+
+    @cython.final
+    cdef int checked(self, int rc, uint64_t length) except -1:
+        if rc != 0:
+            self._fail(rc, length)
+        return 0
+
+    @cython.final
+    cdef inline int reserve_room(self, uint64_t length, object timeout, unsigned char **payload) except -1:
+        if cython.likely(self.p is not NULL and self.busy == NOBODY and rip_check(&self.p.ch.place) == 0):
+            if cython.likely(rip_tx_reserve(self.p, length, payload) == 0):
+                return 0
+        return self.reserve_slow(length, timeout, payload)
+
+    @cython.final
+    cdef inline void copy(self, unsigned char *to, const unsigned char *source, uint64_t length) noexcept:
+        if length < LARGE:
+            memcpy(to, source, length)
+            return
+        self.take_turn(COPYING)
+        with nogil:
+            memcpy(to, source, length)
+        self.give_turn()
+
+    @cython.final
+    cdef inline int write_bytes(
+        self, const unsigned char *data, uint64_t length, object timeout, uint32_t type
+    ) except -1:
+        cdef unsigned char *payload
+        cdef int how = self.reserve_room(length, timeout, &payload)
+        if how == WRITTEN:
+            self.copy(payload, data, length)
+            rip_tx_commit(self.p, length, type, RIP_BYTES)
+        return how
+
+    @cython.final
+    cdef int begin_array(
+        self, object dtype, int ndim, const cnp.npy_intp *shape, bint fortran, uint64_t size, object timeout,
+        unsigned char **elements, uint64_t *length
+    ) except -1:
+        """Room for an array of size bytes, its header written: *elements is where they go, *length is all of it."""
+        cdef rip_array header
+        cdef int i
+        if dtype is not self.dtype:
+            self.dtype_code = self._encode_dtype(dtype)
+            self.dtype = dtype
+        cdef bytes code = self.dtype_code  # ours: a thread that comes while we wait may change the other
+        header.dtype = PyBytes_AS_STRING(code)
+        header.dtype_length = <uint32_t>PyBytes_GET_SIZE(code)
+        header.ndim = <uint8_t>ndim
+        header.fortran = fortran
+        for i in range(ndim):
+            header.shape[i] = <uint64_t>shape[i]
+        header.header = rip_array_header_size(&header)
+        if header.header == 0:
+            raise ValueError("the description of this dtype takes more than 4 MB")
+        length[0] = header.header + size
+        cdef int how = self.reserve_room(length[0], timeout, elements)
+        if how == WRITTEN:
+            rip_array_write(&header, elements[0])
+            elements[0] += header.header
+        return how
+
+    @cython.final
+    cdef int write_array(self, cnp.ndarray array, object timeout, uint32_t type) except -1:
+        cdef unsigned char *elements
+        cdef uint64_t length
+        cdef uint64_t size = <uint64_t>cnp.PyArray_NBYTES(array)
+        cdef bint plain = cnp.PyArray_IS_C_CONTIGUOUS(array)
+        cdef bint fortran = not plain and cnp.PyArray_IS_F_CONTIGUOUS(array)
+        cdef cnp.dtype dtype = <cnp.dtype>cnp.PyArray_DESCR(array)
+        cdef int how = self.begin_array(dtype, cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array), fortran, size, timeout,
+                                        &elements, &length)
+        if how != WRITTEN:
+            return how
+        if plain or fortran:
+            self.copy(elements, <const unsigned char *>cnp.PyArray_DATA(array), size)
+        else:
+            self.take_turn(COPYING)
+            try:
+                PyArray_CopyInto(array_at(elements, dtype, cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array),
+                                          cnp.NPY_ARRAY_WRITEABLE), array)
+            finally:
+                self.give_turn()
+        rip_tx_commit(self.p, length, type, RIP_ARRAY)
+        return 0
+
+    @cython.final
+    cdef int write_buffer(self, object message, object timeout, uint32_t type) except -1:
+        cdef Py_buffer view
+        cdef unsigned char *payload
+        cdef int how
+        PyObject_GetBuffer(message, &view, PyBUF_FULL_RO)
+        try:
+            if PyBuffer_IsContiguous(&view, b"C"):
+                return self.write_bytes(<const unsigned char *>view.buf, <uint64_t>view.len, timeout, type)
+            how = self.reserve_room(<uint64_t>view.len, timeout, &payload)
+            if how == WRITTEN:
+                PyBuffer_ToContiguous(payload, &view, view.len, b"C")
+                rip_tx_commit(self.p, <uint64_t>view.len, type, RIP_BYTES)
+            return how
+        finally:
+            PyBuffer_Release(&view)
+
+    @cython.final
+    cdef inline int write(self, object message, object timeout, uint32_t type) except -1:
+        """Writes a message, not yet published: WRITTEN, TIMED_OUT or REFUSED."""
+        if PyBytes_CheckExact(message):
+            return self.write_bytes(<const unsigned char *>PyBytes_AS_STRING(message),
+                                    <uint64_t>PyBytes_GET_SIZE(message), timeout, type)
+        if PyArray_CheckExact(message) and (
+            <void *>cnp.PyArray_DESCR(message) == <void *>self.dtype
+            or not PyDataType_REFCHK(<cnp.dtype>cnp.PyArray_DESCR(message))
+        ):
+            return self.write_array(message, timeout, type)
+        return self.write_other(message, timeout, type)
+
+    @cython.final
+    cdef int write_other(self, object message, object timeout, uint32_t type) except -1:
+        if not PyByteArray_CheckExact(message):
+            message = self._prepare(message)
+        if PyArray_CheckExact(message):
+            return self.write_array(message, timeout, type)
+        if isinstance(message, tuple):
+            kind, head, blocks = message
+            return self.write_parts(kind, head, list(blocks), timeout, type)
+        return self.write_buffer(message, timeout, type)
+
+    @cython.final
+    cdef int write_parts(self, uint8_t kind, bytes head, list blocks, object timeout, uint32_t type) except -1:
+        """A head, then blocks of memory, each at a multiple of 64 bytes."""
+        cdef unsigned char *payload
+        cdef uint64_t length = <uint64_t>PyBytes_GET_SIZE(head), at
+        cdef int how
+        for block in blocks:
+            length = ((length + 63) & ~<uint64_t>63) + <uint64_t>block.nbytes
+        how = self.reserve_room(length, timeout, &payload)
+        if how != WRITTEN:
+            return how
+        self.take_turn(COPYING)
+        try:
+            at = <uint64_t>PyBytes_GET_SIZE(head)
+            memcpy(payload, PyBytes_AS_STRING(head), at)
+            for block in blocks:
+                at = (at + 63) & ~<uint64_t>63
+                at += copy_block(payload + at, block)
+        finally:
+            self.give_turn()
+        rip_tx_commit(self.p, length, type, kind)
+        return WRITTEN
+
+    @cython.critical_section
+    def put(self, message, timeout=None, *, Py_ssize_t type=0):
+        """Puts a message: whole, or not at all.
+
+        Parameters
+        ----------
+        message
+            What it is decides how it crosses and what comes out. It is copied into the ring.
+
+            * an array of any shape, strides and dtype without objects, or what DLPack makes one of (a tensor in CPU
+              memory): comes out as an array;
+            * anything else with a buffer (bytes, bytearray, memoryview, array.array, mmap): as bytes;
+            * a record, that is None, a bool, an int, a float, a str, or a dict, list or tuple of those and of bytes and
+              arrays, nested as you like: as the same, its arrays as arrays (needs the extra ``records``);
+            * any other object, where both sides say pickle=True: what pickle makes of it.
+        timeout
+            Seconds to wait for room; None waits for ever, 0 not at all.
+        type
+            0 to 2**32 - 1, for the reader to tell messages apart.
+
+        Raises
+        ------
+        Full
+            There was no room within timeout seconds.
+        MessageTooLarge
+            The message is longer than the lane's capacity.
+        UnsafeMessage
+            It is an object, or holds some, and pickle=True was not said.
+        MissingExtra
+            It is a record, and msgspec is not installed.
+        Closed
+            The producer is closed, or belongs to the parent process.
+        """
+        if self.p is not NULL:
+            rip_tx_stamp(self.p)
+        if self.write(message, timeout, type_of(type)) == TIMED_OUT:
+            self.settle()
+            self._fail(-ETIMEDOUT, timeout)
+        self.publish()
+        self.settle()
+
+    @cython.critical_section
+    def put_nowait(self, message, *, Py_ssize_t type=0):
+        """`put` with timeout=0."""
+        if self.p is not NULL:
+            rip_tx_stamp(self.p)
+        if self.write(message, 0, type_of(type)) == TIMED_OUT:
+            self.settle()
+            self._fail(-EAGAIN, 0)
+        self.publish()
+        self.settle()
+
+    @cython.critical_section
+    def put_many(self, messages, timeout=None, *, Py_ssize_t type=0):
+        """Puts several messages, which become visible together as far as there is room for them: one wake-up for all.
+
+        Parameters
+        ----------
+        messages
+            Any iterable of what `put` takes. A list is best: of an iterator, what did not go in is lost.
+        timeout
+            Seconds to wait for room, in all.
+        type
+            Of each of them.
+
+        Returns
+        -------
+        int
+            How many went in; fewer than all only when timeout seconds have passed.
+
+        Raises
+        ------
+        MessageTooLarge, UnsafeMessage, Closed
+            As in `put`; a note on the exception says how many went in before.
+        """
+        cdef uint64_t deadline
+        cdef Py_ssize_t done = 0
+        cdef int how
+        cdef uint32_t each = type_of(type)
+        deadline_of(timeout, &deadline)
+        if isinstance(messages, (bytes, bytearray, memoryview, str)):
+            raise TypeError(f"put_many takes a list of messages, not one message of type {messages.__class__.__name__}")
+        if not isinstance(messages, (list, tuple)):
+            messages = list(messages)
+        if self.p is not NULL:
+            rip_tx_stamp(self.p)
+        try:
+            for message in messages:
+                left = timeout if deadline == 0 or deadline == RIP_FOREVER else seconds_until(deadline)
+                how = self.write(message, left, each)
+                if how == TIMED_OUT:
+                    break
+                done += how == WRITTEN
+        except BaseException as error:
+            error.add_note(f"put_many: {done} of the messages went in before this")
+            raise
+        finally:
+            if self.p is not NULL and rip_check(&self.p.ch.place) == 0:
+                self.publish()
+                self.settle()
+        return done
+
+    @cython.critical_section
+    def _begin(self, dtype, tuple shape, uint64_t size, timeout):
+        """Room for an array of size bytes, for the caller to fill: it is this thread's turn until _commit or _abort.
+
+        The array and the message's length; where the message is refused, a private array and None.
+        """
+        cdef cnp.npy_intp dims[RIP_MAX_NDIM]
+        cdef unsigned char *elements
+        cdef uint64_t length
+        cdef int i, ndim = <int>len(shape)
+        if ndim > RIP_MAX_NDIM:
+            raise ValueError(f"an array has at most {RIP_MAX_NDIM} dimensions, not {ndim}")
+        for i in range(ndim):
+            dims[i] = shape[i]
+        cdef int how = self.begin_array(dtype, ndim, dims, False, size, timeout, &elements, &length)
+        if how == TIMED_OUT:
+            self.settle()
+            self._fail(-ETIMEDOUT, timeout)
+        if how == REFUSED:
+            return array_at(NULL, dtype, ndim, dims, 0), None
+        array = array_at(elements, dtype, ndim, dims, cnp.NPY_ARRAY_WRITEABLE)
+        Py_INCREF(self)
+        PyArray_SetBaseObject(array, self)
+        self.take_turn(RESERVING)
+        return array, length
+
+    @cython.critical_section
+    def _commit(self, uint64_t length, uint32_t type):
+        self.give_turn()
+        cdef int rc = rip_check(&self.p.ch.place)
+        if rc != 0:
+            self._fail(rc, length)
+        rip_tx_stamp(self.p)
+        rip_tx_commit(self.p, length, type, RIP_ARRAY)
+        self.publish()
+        self.settle()
+
+    @cython.critical_section
+    def _abort(self):
+        self.give_turn()
+        self.settle()
+
+    # ---- looking ----
+
+    @cython.critical_section
+    def _await_empty(self, timeout):
+        """Waits until every group has let everything go: True, or False when the time is up."""
+        cdef uint64_t deadline
+        cdef rip_watch watch
+        cdef int rc, waited = 0
+        deadline_of(timeout, &deadline)
+        while True:
+            rc = -ESHUTDOWN if self.p is NULL else rip_check(&self.p.ch.place)
+            if rc != 0:
+                self._fail(rc, None)
+            rip_room_watch(self.p, &watch)
+            if rip_producer_backlog(self.p) == 0:
+                return True
+            if deadline == 0 or waited == -ETIMEDOUT:
+                return False
+            with nogil:
+                waited = rip_watch_wait(&watch, deadline)
+            self.look_around()
+
+    @cython.critical_section
+    def _gate(self):
+        """Who keeps the lane from moving on: group, pid, messages, bytes."""
+        cdef rip_gate gate
+        rip_producer_gate(self.p, &gate)
+        return (<bytes>gate.group).decode(errors="replace"), gate.pid, gate.messages, gate.bytes
+
+    @cython.critical_section
+    def _counts(self):
+        """Messages put, bytes put, dropped, refused, backlog, bytes of it, slots, capacity, waits, seconds waited."""
+        cdef rip_gate gate
+        if self.p is NULL:
+            self._fail(-ESHUTDOWN, None)
+        rip_producer_gate(self.p, &gate)
+        return (self.p.tail, self.p.bytes, self.p.dropped, self.p.refused, gate.messages, gate.bytes, self.p.keep,
+                self.p.arena.capacity, self.waits, self.waited * 1e-9)

@@ -49,7 +49,7 @@ def consumer(producer: ringipc.Producer) -> Iterator[ringipc.Consumer]:
         yield consumer
 
 
-@pytest.fixture(params=["named", "nameless"])
+@pytest.fixture(params=["named", pytest.param("nameless", marks=pytest.mark.long)])
 def any_channel(request: pytest.FixtureRequest) -> Iterator[str | ringipc.Channel]:
     """A channel of either kind; nothing may be left in it. Ask for it before `start`, whose processes end first."""
     if request.param == "named":

@@ -75,7 +75,7 @@ def test_no_order_of_its_steps_goes_wrong(model: str) -> None:
 
 @pytest.mark.parametrize(
     ("model", "switches", "verdict"),
-    [pytest.param(*fault, marks=pytest.mark.long) if fault[0] == "drop_old" else fault for fault in WITH_A_FAULT],
+    [pytest.param(*fault, marks=pytest.mark.long) if fault[0] in MANY_STATES else fault for fault in WITH_A_FAULT],
 )
 def test_a_fault_is_found(model: str, switches: str, verdict: str) -> None:
     assert verdict in check(model, switches)

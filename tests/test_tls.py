@@ -51,7 +51,10 @@ def trusting(certificate: Path) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(certificate))
 
 
-@pytest.fixture(params=[ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+OLDER = pytest.param(ssl.TLSVersion.TLSv1_2, marks=pytest.mark.long, id="1.2")
+
+
+@pytest.fixture(params=[OLDER, pytest.param(ssl.TLSVersion.TLSv1_3, id="1.3")])
 def contexts(request: pytest.FixtureRequest, certificate: Path) -> Iterator[tuple[ssl.SSLContext, ssl.SSLContext]]:
     """The listener's, and the one's who connects."""
     theirs, ours = of_listener(certificate), trusting(certificate)

@@ -336,7 +336,7 @@ def test_handles_cannot_be_pickled(producer: Producer, consumer: Consumer) -> No
 def test_every_error_is_a_ring_error_and_a_standard_one() -> None:
     standard = {
         "Full": "queue.Full", "Empty": "queue.Empty", "EndOfStream": "EOFError", "Closed": "ValueError",
-        "ProducerDied": "EOFError", "MessageTooLarge": "ValueError", "ChannelNotFound": "FileNotFoundError",
+        "ProducerDied": "RuntimeError", "MessageTooLarge": "ValueError", "ChannelNotFound": "FileNotFoundError",
         "UnsafeMessage": "TypeError", "SystemRefused": "OSError",
     }  # fmt: skip
     for name in ringipc.__all__:

@@ -121,6 +121,34 @@ def test_a_waiting_consumer_hears_of_a_death_within_a_second(start: Start) -> No
         assert time.monotonic() - before < 1
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_iteration_raises_each_death_once_and_goes_on_to_the_end(start: Start, shared: bool) -> None:
+    with Producer("c", capacity=4096, groups=["g"]) as living:
+        children = [start(put_and_hang, "c", 20) for _ in range(2)]
+        with Consumer("c", group="g", shared=shared) as consumer:
+            got: list[int] = []
+            deaths: list[BaseException] = []
+            while len(deaths) < 2:
+                try:
+                    for message in consumer:
+                        got.append(int(message))
+                        if len(got) == 40:
+                            living.put(b"-1")
+                        elif got[-1] == -1 and len(deaths) < 2:  # all that the two have put has come
+                            os.kill(children[len(deaths)].pid or 0, signal.SIGKILL)
+                    pytest.fail("the loop ended as if all were well")
+                except ProducerDied as death:
+                    deaths.append(death)
+                    living.put(b"-1")
+            for child, told in zip(children, deaths, strict=True):
+                assert f"pid {child.pid} died" in str(told)
+                assert not isinstance(told, EOFError)
+            assert consumer.get(timeout=5) == b"-1"
+            living.close()
+            assert list(consumer) == []
+            assert sorted(got) == [-1] * (len(got) - 40) + sorted(2 * [*range(20)])
+
+
 def test_a_killed_consumer_holds_nobody_back_for_longer_than_a_second(start: Start) -> None:
     with Producer("c", capacity=4096, slots=4) as producer:
         child = start(get_and_hang, "c", "ready", 2)

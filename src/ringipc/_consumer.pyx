@@ -16,7 +16,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.pythread cimport PyThread_get_thread_ident
 from cpython.ref cimport Py_INCREF
-from libc.errno cimport EAGAIN, EBADMSG, ESHUTDOWN, ETIMEDOUT
+from libc.errno cimport EBADMSG, ENODATA, ESHUTDOWN, ETIMEDOUT
 from libc.string cimport memcmp, memcpy
 
 from ringipc._arrays cimport LARGE, PyArray_NewCopy, PyArray_SetBaseObject, array_at
@@ -236,7 +236,7 @@ cdef class BaseConsumer:
 
     @cython.final
     cdef inline int peek(self, rip_message *message, object timeout) except -1:
-        """0 and the next message, not yet taken, or 1 when the time is up."""
+        """0 and the next message, not yet taken, or -ETIMEDOUT, or -ENODATA; what else there is is raised."""
         cdef int rc = 0
         if cython.likely(self.c is not NULL and not self.leaving and rip_check(&self.c.ch.place) == 0):
             rc = rip_rx_peek(self.c, message)
@@ -248,7 +248,7 @@ cdef class BaseConsumer:
     cdef int look_for_long(
         self, int rc, rip_message *message, object timeout, look_for look, rip_filter *filter
     ) except -1:
-        """0 and a message, or 1 when the time is up; rc is what a first look has brought, or 0."""
+        """0 and a message, or as `peek`; rc is what a first look has brought, or 0."""
         cdef uint64_t deadline, start = 0
         cdef rip_watch watch
         cdef int waited = 0
@@ -268,12 +268,12 @@ cdef class BaseConsumer:
                     self.waited += rip_now() - start
                 if rc != 1:
                     self.settle()
-                if rc < 0:
+                if rc < 0 and rc != -ENODATA:
                     self._fail(rc, self.c.died if self.c is not NULL else None)
-                return rc != 1
+                return 0 if rc == 1 else rc if rc else -ETIMEDOUT
             if deadline == 0:
                 if self.c.ch.bell is NULL and self.pump is NULL or settled:
-                    return 1
+                    return -ETIMEDOUT
                 if self.pump is not NULL:
                     rip_message_watch(self.c, filter, &watch)
                     self.c.watches += 1
@@ -418,7 +418,7 @@ cdef class BaseConsumer:
 
     @cython.final
     cdef int match(self, rip_message *message, object timeout, object type) except -1:
-        """0 and a message of this type, taken, or 1 when the time is up."""
+        """0 and a message of this type, taken, or as `peek`."""
         cdef rip_filter filter
         cdef bytes _types = types_of(type, &filter)  # filter points into it
         if self.c is not NULL:
@@ -427,11 +427,12 @@ cdef class BaseConsumer:
 
     @cython.final
     cdef Message match_where(self, object timeout, object type, object where):
-        """A message of this type that where likes, or None when the time is up."""
+        """A message of this type that where likes."""
         cdef rip_message message
         cdef rip_filter filter
         cdef uint64_t deadline
         cdef Message candidate
+        cdef int rc
         cdef bytes _types = types_of(type, &filter)
         if filter.lowest:
             raise ValueError('type="lowest" cannot be had together with where')
@@ -440,8 +441,9 @@ cdef class BaseConsumer:
             rip_search(self.c, &filter)
         while True:
             left = timeout if deadline == 0 or deadline == RIP_FOREVER else seconds_until(deadline)
-            if self.look_for_long(0, &message, left, rip_rx_find, &filter):
-                return None
+            rc = self.look_for_long(0, &message, left, rip_rx_find, &filter)
+            if rc:
+                self._fail(rc, timeout)
             # It is looked at where it lies, and taken afterwards: if that succeeds, nobody has changed it meanwhile.
             candidate = self.wrap(&message)
             self.c.watches += 1  # its lane stays mapped, whoever else uses this consumer meanwhile
@@ -507,33 +509,35 @@ cdef class BaseConsumer:
             The consumer is closed, or belongs to the parent process.
         """
         cdef rip_message message
+        cdef int rc
         if cython.likely(type is None and where is None):
-            if self.peek(&message, timeout):
-                self._fail(-ETIMEDOUT, timeout)
+            rc = self.peek(&message, timeout)
+            if rc:
+                self._fail(rc, timeout)
             return self.receive(&message, False)
         if where is None:
-            if self.match(&message, timeout, type):
-                self._fail(-ETIMEDOUT, timeout)
+            rc = self.match(&message, timeout, type)
+            if rc:
+                self._fail(rc, timeout)
             return self.receive(&message, True)
-        found = self.match_where(timeout, type, where)
-        if found is None:
-            self._fail(-ETIMEDOUT, timeout)
-        return found.payload
+        return self.match_where(timeout, type, where).payload
 
     @cython.critical_section
     def get_nowait(self):
         """`get` with timeout=0."""
         cdef rip_message message
-        if self.peek(&message, 0):
-            self._fail(-EAGAIN, 0)
+        cdef int rc = self.peek(&message, 0)
+        if rc:
+            self._fail(rc, 0)
         return self.receive(&message, False)
 
     @cython.critical_section
     def latest(self, timeout=None):
         """The newest message; the older ones that were not got are let go. Otherwise as `get`."""
         cdef rip_message message
-        if self.look_for_long(0, &message, timeout, look_latest, NULL):
-            self._fail(-ETIMEDOUT, timeout)
+        cdef int rc = self.look_for_long(0, &message, timeout, look_latest, NULL)
+        if rc:
+            self._fail(rc, timeout)
         return self.receive(&message, True)
 
     @cython.critical_section
@@ -542,10 +546,12 @@ cdef class BaseConsumer:
         cdef rip_message message
         cdef rip_rx *lane = NULL
         cdef list got = []
+        cdef int rc
         if max < 1:
             raise ValueError(f"max must be at least 1, not {max}")
-        if self.peek(&message, timeout):
-            self._fail(-ETIMEDOUT, timeout)
+        rc = self.peek(&message, timeout)
+        if rc:
+            self._fail(rc, timeout)
         got.append(self.receive(&message, False))
         while len(got) < max and not self.leaving and rip_check(&self.c.ch.place) == 0:
             if rip_rx_ready(self.c, &message) != 1:
@@ -569,18 +575,14 @@ cdef class BaseConsumer:
     def message(self, timeout=None, *, type=None, where=None):
         """The next message with what is known about it, a `Message`. Otherwise as `get`."""
         cdef rip_message raw
-        if type is None and where is None:
-            if self.peek(&raw, timeout):
-                self._fail(-ETIMEDOUT, timeout)
+        cdef int rc
+        if where is not None:
+            return self.match_where(timeout, type, where)
+        rc = self.peek(&raw, timeout) if type is None else self.match(&raw, timeout, type)
+        if rc:
+            self._fail(rc, timeout)
+        if type is None:
             rip_rx_take(self.c, &raw)
-        elif where is None:
-            if self.match(&raw, timeout, type):
-                self._fail(-ETIMEDOUT, timeout)
-        else:
-            found = self.match_where(timeout, type, where)
-            if found is None:
-                self._fail(-ETIMEDOUT, timeout)
-            return found
         cdef Message message = self.wrap(&raw)
         message.hold.lane = raw.lane
         self.holds += 1
@@ -593,10 +595,8 @@ cdef class BaseConsumer:
     @cython.critical_section
     def __next__(self):
         cdef rip_message message
-        try:
-            self.peek(&message, None)
-        except EOFError:
-            raise StopIteration from None
+        if self.peek(&message, None):  # without a time limit, what it may return is -ENODATA
+            raise StopIteration
         return self.receive(&message, False)
 
     # ---- looking ----

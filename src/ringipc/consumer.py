@@ -64,7 +64,9 @@ class ConsumerStats:
 class Consumer(BaseConsumer):
     """A member of a group; every group sees every message of every producer of a channel, each producer's in order.
 
-    Threads may share it: each message goes to one of them.
+    Threads may share it: each message goes to one of them. Iterating over it gets message after message, as `get` does,
+    to the end of the stream. If a producer's process dies, the loop raises `ProducerDied`, once, after all that it had
+    put; another loop goes on with what the other producers put.
 
     Parameters
     ----------

@@ -24,8 +24,12 @@ class Closed(RingError, ValueError):
     """This producer, consumer or message is closed, or belongs to the process that this one was forked from."""
 
 
-class ProducerDied(RingError, EOFError):
-    """A producer's process ended without closing; all that it had put is read. Told once for each."""
+class ProducerDied(RingError, RuntimeError):
+    """A producer's process ended without closing; all that it had put is read. Raised once for each.
+
+    It is no end: getting, or iterating, may go on, and does so with what other producers put. (A RuntimeError, as
+    `concurrent.futures.BrokenExecutor` is; not an EOFError, which stands for an orderly end.)
+    """
 
 
 class BrokenBarrier(RingError, threading.BrokenBarrierError):

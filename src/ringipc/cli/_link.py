@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from ..consumer import Consumer
+from ..errors import ProducerDied
 from ..producer import Producer
 from ._frame import Record
 
@@ -39,7 +40,8 @@ class Reader:
     Attributes
     ----------
     get
-        The next record. Takes a timeout in seconds; raises queue.Empty after it, EOFError at the stream's end.
+        The next record. Takes a timeout in seconds; raises queue.Empty after it, EOFError at the stream's end, and
+        where the writer died.
     backlog
         The number of frames that wait.
     """
@@ -95,7 +97,15 @@ class RingLink:
     @contextmanager
     def reader(self) -> Iterator[Reader]:
         with Consumer(self.channel) as consumer:
-            yield Reader(consumer.get, lambda: consumer.stats.backlog)
+
+            def get(timeout: float) -> Record:
+                try:
+                    record: Record = consumer.get(timeout)
+                except ProducerDied as error:
+                    raise EOFError("the writer died") from error
+                return record
+
+            yield Reader(get, lambda: consumer.stats.backlog)
 
 
 @dataclass(frozen=True)

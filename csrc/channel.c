@@ -1,6 +1,7 @@
 #include "claims.h"
 #include "extent.h"
 #include "files.h"
+#include "ticks.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -46,10 +47,13 @@ static int enter_nameless(struct rip_place *place, int fd) {
 int rip_channel_enter(struct rip_channel *ch, const char *name, int make, struct rip_access access) {
     int fd = fd_in(name);
     ch->place.forked = in_child;
-    int rc = fd >= 0 ? enter_nameless(&ch->place, fd)
+    int rc = rip_clock_offset(&ch->time_offset);
+    if (rc == 0) {
+        rc = fd >= 0 ? enter_nameless(&ch->place, fd)
              : fd != -ENOENT
                  ? fd
                  : rip_place_enter(&ch->place, name, RIP_FILE_CONTROL, sizeof(struct rip_control), make, access);
+    }
     if (rc != 0) {
         return rc;
     }

@@ -186,6 +186,18 @@ static int take_newest(struct rip_consumer *c, struct rip_rx *rx, struct rip_mes
     return rc;
 }
 
+uint64_t rip_rx_time(const struct rip_rx *rx, uint64_t ticks) {
+    return rip_ticks_to_ns(rx->lane, ticks, rx->ch->time_offset);
+}
+
+/* Was it put after the other one, or at the same moment? Ticks of one clock compare; a lane that a connection fills has another clock. */
+static int is_newer(const struct rip_message *message, const struct rip_message *other) {
+    if (message->lane->lane->clock == other->lane->lane->clock) {
+        return message->ticks >= other->ticks;
+    }
+    return rip_rx_time(message->lane, message->ticks) >= rip_rx_time(other->lane, other->ticks);
+}
+
 int rip_rx_latest(struct rip_consumer *c, struct rip_message *message) {
     int rc = rip_rx_peek(c, message); /* also looks for new lanes, and for the end */
     if (rc != 1) {
@@ -209,8 +221,7 @@ int rip_rx_latest(struct rip_consumer *c, struct rip_message *message) {
             continue;
         }
         if (message->lane) { /* of several lanes, the one put last */
-            /* Raw ticks compare: every lane of a machine has the same clock. */
-            int newer = other.lane == message->lane || other.ticks >= message->ticks;
+            int newer = other.lane == message->lane || is_newer(&other, message);
             struct rip_message *older = newer ? message : &other;
             other.missed += other.lane == message->lane ? message->missed : 0;
             rip_rx_release(older->lane, older->seq);
@@ -322,7 +333,9 @@ void rip_consumer_free(struct rip_consumer *c) {
 
 int32_t rip_message_pid(const struct rip_message *message) { return message->lane->pid; }
 
-uint64_t rip_message_time(const struct rip_rx *lane, uint64_t ticks) { return rip_ticks_to_ns(lane->lane, ticks); }
+uint64_t rip_message_time(const struct rip_rx *lane, uint64_t ticks) {
+    return rip_rx_time(lane, ticks) + lane->ch->time_offset;
+}
 
 /* ---- the same for C programs, where a wait may keep the handle to itself ---- */
 

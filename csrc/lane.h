@@ -137,7 +137,7 @@ static inline int rip_tx_reserve(struct rip_producer *p, uint64_t length, unsign
 }
 
 /* Notes the moment for the messages that are committed from now on: once for a batch, as it costs as much as the rest. */
-static inline void rip_tx_stamp(struct rip_producer *p) { p->ticks = rip_ticks(p->clock); }
+static inline void rip_tx_stamp(struct rip_producer *p) { p->ticks = rip_ticks(p->clock, p->ch.time_offset); }
 
 /* The reserved message is complete, but nobody sees it before rip_tx_publish. */
 static inline void rip_tx_commit(struct rip_producer *p, uint64_t length, uint32_t type, uint8_t kind) {
@@ -203,6 +203,8 @@ int rip_rx_is_there(const struct rip_message *found);
 int rip_rx_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message);
 void rip_rx_give_back(struct rip_consumer *c, const struct rip_message *message);
 
+/* When a message was put, by its ticks: nanoseconds of the machine's time (ticks.h). */
+uint64_t rip_rx_time(const struct rip_rx *rx, uint64_t ticks);
 /* Takes the newest message of all lanes and lets the older go: 1, else as rip_advance. */
 int rip_rx_latest(struct rip_consumer *c, struct rip_message *message);
 

@@ -141,7 +141,7 @@ struct rip_desc {
     uint16_t lost; /* messages refused just before this one; 65535: that many or more */
 };
 
-enum rip_clock { RIP_CLOCK_NS, RIP_CLOCK_COUNTER };
+enum rip_clock { RIP_CLOCK_NS, RIP_CLOCK_COUNTER }; /* RIP_CLOCK_NS: the machine's time */
 
 struct rip_lane {
     struct rip_identity identity;
@@ -150,7 +150,7 @@ struct rip_lane {
     uint64_t arena;    /* its offset in the file */
     uint32_t clock;    /* enum rip_clock: what ticks are */
     int32_t pid;
-    uint64_t ticks0; /* a moment on both clocks */
+    uint64_t ticks0; /* a moment on both clocks: ticks, and nanoseconds of the machine's time (ticks.h) */
     uint64_t ns0;
     uint32_t overflow; /* enum rip_overflow */
     uint32_t reserved;

@@ -26,8 +26,8 @@ static int make_lane(struct rip_producer *p, uint64_t capacity, int32_t pid) {
     p->lane->clock = p->clock;
     p->lane->overflow = (uint32_t)p->overflow;
     p->lane->pid = pid ? pid : (int32_t)getpid();
-    p->lane->ns0 = rip_now();
-    p->lane->ticks0 = rip_ticks(p->clock);
+    p->lane->ns0 = rip_ticks(RIP_CLOCK_NS, p->ch.time_offset);
+    p->lane->ticks0 = rip_ticks(p->clock, p->ch.time_offset);
     p->payloads = (unsigned char *)p->segment.at + p->lane->arena;
     rip_arena_init(&p->arena, capacity);
     return 0;

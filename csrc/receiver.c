@@ -108,7 +108,8 @@ static int next_frame(struct rip_receiver *r) {
 
 static void commit(struct rip_receiver *r) {
     struct rip_producer *p = r->into;
-    p->ticks = r->stamped ? r->frame.time : rip_now();
+    rip_tx_stamp(p);
+    p->ticks = r->stamped ? r->frame.time : p->ticks;
     p->lost = r->frame.missed < UINT16_MAX ? (uint16_t)r->frame.missed : UINT16_MAX;
     struct rip_desc *desc = &p->lane->desc[p->tail & (p->slots - 1)];
     rip_tx_commit(p, r->frame.length, r->frame.type, r->frame.kind);

@@ -24,7 +24,7 @@
 extern "C" {
 #endif
 
-#define RIP_ABI 3u
+#define RIP_ABI 4u
 #define RIP_FOREVER UINT64_MAX /* a deadline that never comes */
 #define RIP_MAX_CHANNEL_NAME 200
 #define RIP_MAX_GROUP_NAME 47
@@ -140,7 +140,7 @@ int rip_get_latest(struct rip_consumer *c, struct rip_message *message, uint64_t
 
 int rip_wait_message(struct rip_consumer *c, uint64_t deadline);
 int32_t rip_message_pid(const struct rip_message *message);           /* of its producer */
-uint64_t rip_message_time(const struct rip_rx *lane, uint64_t ticks); /* nanoseconds, CLOCK_MONOTONIC */
+uint64_t rip_message_time(const struct rip_rx *lane, uint64_t ticks); /* nanoseconds, CLOCK_MONOTONIC of this process */
 int rip_consumer_close(struct rip_consumer *c); /* leaves the group; the mapping stays until rip_consumer_free */
 void rip_consumer_free(struct rip_consumer *c);
 

@@ -138,7 +138,7 @@ static int gather(const struct rip_sender *s, unsigned char *buffer, struct iove
                                   .type = message->type,
                                   .missed = message->missed < UINT32_MAX ? (uint32_t)message->missed : UINT32_MAX,
                                   .length = message->length,
-                                  .time = rip_message_time(message->lane, message->ticks)};
+                                  .time = rip_rx_time(message->lane, message->ticks)};
         memcpy(at, &frame, sizeof frame);
         if (small) {
             memcpy(at + sizeof frame, message->data, message->length);

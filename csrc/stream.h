@@ -23,7 +23,7 @@ struct rip_frame {    /* little-endian */
     uint32_t type;    /* as its sender chose */
     uint32_t missed;  /* messages lost just before this one */
     uint64_t length;  /* bytes that follow; or how many messages of this stream have been let go in all */
-    uint64_t time;    /* when it was put, nanoseconds */
+    uint64_t time;    /* when it was put, nanoseconds of the machine's time (ticks.h) */
 };
 
 #define RIP_FRAME_MAGIC UINT32_C(0x31706972) /* "rip1" */
@@ -53,7 +53,8 @@ int rip_sender_can(const struct rip_sender *s, uint64_t next); /* go on from the
 uint64_t rip_sender_let_go(const struct rip_sender *s);        /* messages, in all */
 void rip_sender_free(struct rip_sender *s); /* leaves the group, which gets back what was not let go */
 
-/* The lane is of capacity bytes and slots messages, and said to be the other process's, pid. stamped: the other side's clock is ours. */
+/* The lane is of capacity bytes and slots messages, and said to be the other process's, pid. stamped: the other side runs on this machine, and its clock
+ * is ours. */
 int rip_receiver_open(const char *channel, uint64_t capacity, uint64_t slots, int32_t pid, int stamped, int two_way,
                       struct rip_receiver **out);
 int rip_receiver_connect(struct rip_receiver *r, int fd);

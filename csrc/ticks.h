@@ -1,20 +1,16 @@
-/* A cheap clock for time stamps: the processor's counter where it runs steadily, CLOCK_MONOTONIC elsewhere. */
+/* The clock of time stamps: the processor's counter where it runs steadily, which costs less, else the machine's time.
+ *
+ * The machine's time is CLOCK_MONOTONIC as processes outside of all time namespaces see it. What lies in shared memory, or goes over a
+ * connection, is of that clock; it differs from rip_now by what rip_clock_offset says. */
 #ifndef RIP_TICKS_H
 #define RIP_TICKS_H
 
 #include "layout.h"
 
 #if defined(__x86_64__)
-#include <cpuid.h>
 #include <x86intrin.h>
 
 static inline uint64_t rip_counter(void) { return __rdtsc(); }
-
-/* Invariant TSC, AMD64 manual vol. 3, CPUID Fn8000_0007. */
-static inline int rip_counter_is_steady(void) {
-    unsigned a, b, c, d = 0;
-    return __get_cpuid(0x80000007u, &a, &b, &c, &d) && (d >> 8 & 1u);
-}
 
 static inline void rip_pause(void) { _mm_pause(); }
 
@@ -26,35 +22,26 @@ static inline uint64_t rip_counter(void) {
     return ticks;
 }
 
-static inline int rip_counter_is_steady(void) { return 1; }
-
 static inline void rip_pause(void) { __asm__ volatile("isb"); }
 
 #else
 
 static inline uint64_t rip_counter(void) { return rip_now(); }
-static inline int rip_counter_is_steady(void) { return 0; }
 static inline void rip_pause(void) { atomic_signal_fence(memory_order_seq_cst); }
 
 #endif
 
-static inline uint64_t rip_ticks(enum rip_clock clock) {
-    return __builtin_expect(clock == RIP_CLOCK_COUNTER, 1) ? rip_counter() : rip_now();
+/* offset: rip_clock_offset of this process. */
+static inline uint64_t rip_ticks(enum rip_clock clock, uint64_t offset) {
+    return __builtin_expect(clock == RIP_CLOCK_COUNTER, 1) ? rip_counter() : rip_now() - offset;
 }
 
-/* Ticks to nanoseconds, by two moments seen on both clocks: the lane's making and now. */
-static inline uint64_t rip_ticks_to_ns(const struct rip_lane *lane, uint64_t ticks) {
-    if (lane->clock != RIP_CLOCK_COUNTER) {
-        return ticks;
-    }
-    uint64_t now = rip_now(), counter = rip_counter();
-    double span = (double)(counter - lane->ticks0);
-    double rate = span > 0 ? (double)(now - lane->ns0) / span : 0;
-    double age = (double)(int64_t)(counter - ticks) * rate;
-    if (!(age > -9e18 && age < 9e18)) { /* the lane's numbers are anybody's */
-        return now;
-    }
-    return now - (uint64_t)(int64_t)age;
-}
+/* 1 if the counter runs at one rate on all processors, and the kernel keeps its own time by it. */
+int rip_counter_is_steady(void);
+/* By how much CLOCK_MONOTONIC of this process's time namespace is ahead of the machine's time, nanoseconds, modulo 2^64; 0, or -EMFILE
+ * and the like. */
+int rip_clock_offset(uint64_t *offset);
+/* Nanoseconds of the machine's time. offset: as in rip_ticks. */
+uint64_t rip_ticks_to_ns(const struct rip_lane *lane, uint64_t ticks, uint64_t offset);
 
 #endif

@@ -625,7 +625,8 @@ cdef class Message:
     seq : int
         Counts the messages of its producer from 0.
     timestamp : int
-        When it was put, in nanoseconds of time.monotonic_ns().
+        When it was put, in nanoseconds of time.monotonic_ns() in this process, also where its producer's process is in
+        another time namespace.
     producer : int
         The pid of its producer.
     lane : int

@@ -144,11 +144,15 @@ static void ring_ourselves(struct rip_bell *bell) {
     }
 }
 
+static void look_again(struct rip_bell *bell, uint64_t ns) {
+    struct itimerspec later = {.it_value = {.tv_nsec = (long)ns}};
+    timerfd_settime(bell->timer, 0, &later, NULL);
+}
+
 /* Asks to be rung: whatever comes from now on makes the descriptor readable. 1 if it had been rung before. */
 static int arm(struct rip_channel *ch, const struct rip_watch *watch) {
-    static const struct itimerspec later = {.it_value = {.tv_nsec = LOOK_AGAIN_NS}};
     int was = silence(ch->bell);
-    timerfd_settime(ch->bell->timer, 0, &later, NULL);
+    look_again(ch->bell, LOOK_AGAIN_NS);
     /* release: pairs with the fetch_and of whoever rings; before the announcement, which sends them to look */
     atomic_fetch_or_explicit(&ch->control->members[ch->place.member].bell, RIP_BELL_WANTED, memory_order_release);
     rip_watch_announce(watch);
@@ -156,12 +160,17 @@ static int arm(struct rip_channel *ch, const struct rip_watch *watch) {
     return was;
 }
 
-typedef int ready(void *handle);
+/* 0 if there is something to do, else nanoseconds until it is time to look again, at most LOOK_AGAIN_NS. */
+typedef uint64_t idle(void *handle);
 
-static void settle(struct rip_channel *ch, ready *ready, void *handle, const struct rip_watch *watch) {
-    if (!ready(handle)) {
+static void settle(struct rip_channel *ch, idle *idle, void *handle, const struct rip_watch *watch) {
+    if (idle(handle)) {
         arm(ch, watch);
-        if (!ready(handle)) {
+        uint64_t ns = idle(handle);
+        if (ns) {
+            if (ns != LOOK_AGAIN_NS) {
+                look_again(ch->bell, ns);
+            }
             return;
         }
     }
@@ -281,11 +290,18 @@ int rip_consumer_notify(struct rip_consumer *c, int number, const int32_t *value
     return 0;
 }
 
-static int has_message(void *handle) { return rip_rx_pending(handle); }
+/* While another member has the lock of the table of lanes, nobody tells us when it lets go. */
+static uint64_t has_no_message(void *handle) {
+    if (rip_rx_pending(handle)) {
+        return 0;
+    }
+    uint64_t slice = rip_rx_slice(handle);
+    return slice < RIP_SLICE_NS ? slice : LOOK_AGAIN_NS;
+}
 
-static int has_room(void *handle) {
+static uint64_t has_no_room(void *handle) {
     struct rip_producer *p = handle;
-    return p->overflow != RIP_BLOCK || rip_make_room(p, p->wanted) != -EAGAIN;
+    return p->overflow == RIP_BLOCK && rip_make_room(p, p->wanted) == -EAGAIN ? LOOK_AGAIN_NS : 0;
 }
 
 /* Opens the descriptor, and says in the table that there is one: *rung is where those look who would wake us. */
@@ -318,7 +334,7 @@ void rip_consumer_settle(struct rip_consumer *c) {
     if (c->ch.bell && c->ch.place.state == RIP_OPEN) {
         struct rip_watch watch;
         rip_message_watch(c, NULL, &watch);
-        settle(&c->ch, has_message, c, &watch);
+        settle(&c->ch, has_no_message, c, &watch);
     }
 }
 
@@ -343,6 +359,6 @@ void rip_producer_settle(struct rip_producer *p) {
     if (p->ch.bell && p->ch.place.state == RIP_OPEN) {
         struct rip_watch watch;
         rip_room_watch(p, &watch);
-        settle(&p->ch, has_room, p, &watch);
+        settle(&p->ch, has_no_room, p, &watch);
     }
 }

@@ -47,6 +47,7 @@ static int enter_nameless(struct rip_place *place, int fd) {
 int rip_channel_enter(struct rip_channel *ch, const char *name, int make, struct rip_access access) {
     int fd = fd_in(name);
     ch->place.forked = in_child;
+    rip_fence_setup(); /* before the lock: the first time it takes milliseconds */
     int rc = rip_clock_offset(&ch->time_offset);
     if (rc == 0) {
         rc = fd >= 0 ? enter_nameless(&ch->place, fd)

@@ -12,7 +12,7 @@
 struct rip_channel {
     struct rip_place place;
     struct rip_control *control;
-    uint32_t lane; /* a producer's, as a signal's value says it */
+    uint32_t lane;        /* a producer's, as a signal's value says it */
     uint64_t time_offset; /* rip_clock_offset */
     struct rip_spin spin;
     struct rip_bell *bell; /* if there is a descriptor to wait on */

@@ -190,7 +190,8 @@ uint64_t rip_rx_time(const struct rip_rx *rx, uint64_t ticks) {
     return rip_ticks_to_ns(rx->lane, ticks, rx->ch->time_offset);
 }
 
-/* Was it put after the other one, or at the same moment? Ticks of one clock compare; a lane that a connection fills has another clock. */
+/* Was it put after the other one, or at the same moment? Ticks of one clock compare; a lane that a connection fills has
+ * another clock. */
 static int is_newer(const struct rip_message *message, const struct rip_message *other) {
     if (message->lane->lane->clock == other->lane->lane->clock) {
         return message->ticks >= other->ticks;
@@ -199,7 +200,8 @@ static int is_newer(const struct rip_message *message, const struct rip_message 
 }
 
 int rip_rx_latest(struct rip_consumer *c, struct rip_message *message) {
-    int rc = rip_rx_peek(c, message); /* also looks for new lanes, and for the end */
+    int rc = rip_look_at_lanes(c);          /* the newest may be in a new one */
+    rc = rc ? rc : rip_rx_peek(c, message); /* also looks for the end */
     if (rc != 1) {
         return rc;
     }
@@ -262,12 +264,13 @@ void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, 
         }
     }
     watch->words[n] = &c->ch.control->lanes_changed;
-    watch->seen[n++] = c->lanes_changed;
+    watch->seen[n++] = c->lanes_seen;
     watch->count = n;
     watch->bell = &c->ch.control->groups[c->group].bell;
     watch->asleep32 = NULL;
     watch->asleep64 = &c->ch.control->groups_asleep;
     watch->bit = UINT64_C(1) << c->group;
+    watch->slice = rip_rx_slice(c);
     watch->spin = &c->ch.spin;
 }
 
@@ -339,10 +342,29 @@ uint64_t rip_message_time(const struct rip_rx *lane, uint64_t ticks) {
 
 /* ---- the same for C programs, where a wait may keep the handle to itself ---- */
 
-int rip_peek(struct rip_consumer *c, struct rip_message *message) {
+typedef int look(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message);
+
+/* A look of one who does not wait. */
+static int look_once(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message, look *look) {
     int rc = rip_check(&c->ch.place);
-    rc = rc ? rc : rip_rx_peek(c, message);
+    if (rc != 0) {
+        return rc;
+    }
+    while ((rc = look(c, filter, message)) == 0 && rip_may_nap(c)) {
+        rip_nap();
+    }
     return rc == 0 ? -EAGAIN : rc;
+}
+
+static int peek(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
+    (void)filter;
+    return rip_rx_peek(c, message);
+}
+
+int rip_peek(struct rip_consumer *c, struct rip_message *message) { return look_once(c, NULL, message, peek); }
+
+int rip_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
+    return look_once(c, filter, message, rip_rx_match);
 }
 
 void rip_take(struct rip_consumer *c, const struct rip_message *message) { rip_rx_take(c, message); }
@@ -367,15 +389,13 @@ static int wait_message(struct rip_consumer *c, const struct rip_filter *filter,
 
 int rip_wait_message(struct rip_consumer *c, uint64_t deadline) { return wait_message(c, NULL, deadline); }
 
-typedef int look(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message);
-
 static int get(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message, uint64_t deadline,
                look *look) {
     int rc;
-    while ((rc = look(c, filter, message)) == -EAGAIN) {
+    while ((rc = look_once(c, filter, message, look)) == -EAGAIN) {
         int waited = wait_message(c, filter, deadline);
         if (waited < 0) {
-            rc = look(c, filter, message);
+            rc = look_once(c, filter, message, look);
             return rc == -EAGAIN ? waited : rc;
         }
     }
@@ -384,18 +404,16 @@ static int get(struct rip_consumer *c, struct rip_filter *filter, struct rip_mes
 
 static int take_next(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
     (void)filter;
-    int rc = rip_peek(c, message);
+    int rc = rip_rx_peek(c, message);
     if (rc == 1) {
-        rip_take(c, message);
+        rip_rx_take(c, message);
     }
     return rc;
 }
 
 static int take_latest(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
     (void)filter;
-    int rc = rip_check(&c->ch.place);
-    rc = rc ? rc : rip_rx_latest(c, message);
-    return rc == 0 ? -EAGAIN : rc;
+    return rip_rx_latest(c, message);
 }
 
 int rip_get(struct rip_consumer *c, struct rip_message *message, uint64_t deadline) {
@@ -408,5 +426,5 @@ int rip_get_latest(struct rip_consumer *c, struct rip_message *message, uint64_t
 
 int rip_get_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message, uint64_t deadline) {
     rip_search(c, filter);
-    return get(c, filter, message, deadline, rip_match);
+    return get(c, filter, message, deadline, rip_rx_match);
 }

@@ -1,5 +1,6 @@
 /* Entering a group: making one, taking over one that waits for members, or joining those who compete; and making one that waits. What
  * a consumer does afterwards is in consumer.c. */
+#include "files.h"
 #include "lane.h"
 
 #include <string.h>
@@ -51,18 +52,24 @@ static void set_cursors(struct rip_channel *ch, uint32_t group, enum rip_how sta
     }
 }
 
-/* Moves the cursors of a new group over what has been reclaimed while it came: 0, or -EMFILE and the like. */
+/* Moves the cursors of a new group over what has been reclaimed while it came: 0, -EMFILE and the like, or -EBADMSG
+ * where the file of a lane that lives has been removed: the group could not read it, and would hold its producer back
+ * for ever. */
 static int pass_reclaimed(struct rip_channel *ch, uint32_t group) {
     struct rip_control *control = ch->control;
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         struct rip_lane_entry *lane = &control->lanes[i];
         _Atomic uint64_t *held = &control->cursors[group][i].held;
-        uint64_t head, from;
-        if (atomic_load_explicit(&lane->state, memory_order_relaxed) == RIP_LANE_FREE) {
+        uint64_t head, from, magic;
+        uint32_t state = atomic_load_explicit(&lane->state, memory_order_relaxed); /* under the lock */
+        if (state == RIP_LANE_FREE) {
             continue;
         }
         int rc = rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, head), &head);
         rc = rc ? rc : rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, from), &from);
+        if (rc == 0 && state == RIP_LANE_LIVE) {
+            rc = rip_file_read(&ch->place, rip_lane_file(rip_lane_id(lane)), 0, &magic) == -ENOENT ? -EBADMSG : 0;
+        }
         if (rc != 0) {
             return rc;
         }

@@ -88,13 +88,18 @@ struct rip_consumer {
     uint32_t claims;  /* it keeps claims: its members compete, or what they hold is to outlive them */
     uint32_t watches; /* waits under way: they look at mapped lanes, so none is unmapped meanwhile */
     uint32_t had_lanes;
-    uint32_t joined; /* lanes that we see from now on are new */
-    int32_t died;    /* the producer of which -EOWNERDEAD spoke */
-    uint64_t lanes_changed;
+    uint32_t joined;        /* lanes that we see from now on are new */
+    int32_t died;           /* the producer of which -EOWNERDEAD spoke */
+    uint64_t lanes_changed; /* of the table that we have */
+    uint64_t lanes_seen;    /* and of the one that we have last seen, which we may not have been able to take over */
+    uint32_t behind;        /* looks in a row that could not, because another member had the lock */
+    int32_t refused;        /* why a lane could not be mapped, or 0: to be told */
+    uint64_t again;         /* when to try that again, nanoseconds; 0: all are mapped */
     uint64_t taken;
     uint64_t bytes;
     uint64_t missed; /* in lanes that are gone */
     uint64_t searches;
+    uint64_t told[RIP_MAX_LANES]; /* by place in the table: 1 + the id of a lane that could not be mapped, if told */
 };
 
 /* ---- producer ---- */
@@ -178,8 +183,12 @@ int rip_advance(struct rip_consumer *c, struct rip_message *message);
 int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message);
 /* Looks at the tail, and at what has been given back, of such a lane: 1 if there may be something, 0, or -EBADMSG. */
 int rip_rx_look(struct rip_rx *rx);
-/* Has the next look something to tell, a message, an end, or a death? */
+/* Has the next look something to tell, a message, an end, a death, or an error? */
 int rip_rx_pending(struct rip_consumer *c);
+/* Has the table of lanes changed since we took it over? There may be a lane that we do not know. */
+int rip_rx_is_behind(const struct rip_consumer *c);
+/* How long to wait at most until the next look: RIP_SLICE_NS, less while we are behind. */
+uint64_t rip_rx_slice(const struct rip_consumer *c);
 /* filter: what the wait is for, or NULL for any message. */
 void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, struct rip_watch *watch);
 /* Enters the group of this name; the lock must be held. how: as in rip_consumer_open. */
@@ -187,8 +196,13 @@ int rip_group_join(struct rip_consumer *c, const char *name, uint32_t how, int32
 void rip_rx_unmap(struct rip_rx *rx);
 /* Takes the lane table over: new lanes, ended lanes, lanes that are gone; the lock must be held. */
 int rip_rescan(struct rip_consumer *c);
-/* Looks at the table of lanes if that has changed: 0, or a negative errno. */
+/* Looks at the table of lanes if that has changed: 0, or a negative errno, once, why a lane of it could not be mapped.
+ * While another member has its lock we stay behind. */
 int rip_look_at_lanes(struct rip_consumer *c);
+/* Are we behind, but not for long yet? Then who does not wait naps and looks again: what has been put may lie in a lane
+ * that we do not know, and the lock is held for a moment, unless its holder is stopped. */
+int rip_may_nap(const struct rip_consumer *c);
+void rip_nap(void);
 /* Of a lane with nothing to read: -EOWNERDEAD if its producer has died and that has not been told, else 0. */
 int rip_tell_death(struct rip_consumer *c, struct rip_rx *rx);
 /* Nothing to read anywhere: is it the end? 0 or -ENODATA. */

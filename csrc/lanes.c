@@ -4,6 +4,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#define FIRST_PAUSE_NS UINT64_C(64000) /* of one who is behind; each is twice the one before */
+#define NAP_NS 50000
+#define NAPS 100u
+#define TRY_AGAIN_NS UINT64_C(100000000) /* to map what could not be mapped */
 
 void rip_rx_unmap(struct rip_rx *rx) {
     rip_segment_close(&rx->segment);
@@ -101,9 +107,27 @@ static struct rip_rx *find(struct rip_consumer *c, uint64_t id) {
     return NULL;
 }
 
-/* Brings in the lanes of the table that are new: 1, or 0 where there was no place for one. */
+/* Want of something that may be there later; whatever else goes wrong is damage. */
+static int is_shortage(int rc) { return rip_is_short(rc) || rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG; }
+
+/* A lane cannot be mapped. Its error is told once; the others go on. 1: there is nothing more to do for it, 0: it is to
+ * be tried again. */
+static int refuse(struct rip_consumer *c, uint32_t index, uint32_t state, int rc) {
+    uint64_t told = rip_lane_id(&c->ch.control->lanes[index]) + 1;
+    int is_told = c->told[index] == told;
+    if (!is_told && c->refused == 0) {
+        c->refused = rc;
+        c->told[index] = told;
+        is_told = 1;
+    }
+    return is_told && state != RIP_LANE_LIVE && !is_shortage(rc);
+}
+
+/* Brings in the lanes of the table that are new: 1, 0 if it is to be called again, or a negative errno when opening. */
 static int map_new_lanes(struct rip_consumer *c) {
     struct rip_control *control = c->ch.control;
+    int all = 1;
+    c->again = 0;
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         /* acquire: pairs with the release where a lane is ended; the tail that we load afterwards is its last */
         uint32_t state = atomic_load_explicit(&control->lanes[i].state, memory_order_acquire);
@@ -113,21 +137,31 @@ static int map_new_lanes(struct rip_consumer *c) {
         struct rip_rx *rx = find(c, rip_lane_id(&control->lanes[i]));
         if (!rx) {
             if (c->count == RIP_RX_LANES) {
-                return 0;
-            }
-            int rc = map_lane(c, i, &rx);
-            if (rc == -ENOENT) { /* a kill came before its file had a name, or after it had lost it */
+                all = 0;
                 continue;
             }
-            if (rc != 0) {
+            int rc = map_lane(c, i, &rx);
+            if (rc == -ENOENT &&
+                state != RIP_LANE_LIVE) { /* a kill came before its file had a name, or after it had lost it */
+                continue;
+            }
+            rc = rc == -ENOENT ? -EBADMSG : rc; /* somebody has removed the file of a lane that lives */
+            if (rc != 0 && !c->joined) {
                 return rc;
+            }
+            if (rc != 0) {
+                if (!refuse(c, i, state, rc)) {
+                    all = 0;
+                    c->again = rip_now() + TRY_AGAIN_NS;
+                }
+                continue;
             }
             c->lanes[c->count++] = rx;
         }
         rx->state = state;
         rx->present = 1;
     }
-    return 1;
+    return all;
 }
 
 /* Have we a message of it? Then only damage has taken it out of the table, and what we have must stay readable. */
@@ -163,7 +197,8 @@ int rip_rescan(struct rip_consumer *c) {
         }
     }
     c->count = kept;
-    c->lanes_changed = rc == 1 ? changed : changed - 1; /* no place: once more next time */
+    c->lanes_seen = changed;
+    c->lanes_changed = rc == 1 ? changed : changed - 1;
     return 0;
 }
 
@@ -175,9 +210,9 @@ static void try_retire(struct rip_consumer *c, struct rip_rx *rx) {
     }
 }
 
-/* Have we the table as it is? Else it is too early to speak of an end. */
-static int is_up_to_date(const struct rip_consumer *c) {
-    return atomic_load_explicit(&c->ch.control->lanes_changed, memory_order_relaxed) == c->lanes_changed;
+int rip_rx_is_behind(const struct rip_consumer *c) {
+    /* relaxed: rip_rescan loads it with acquire */
+    return atomic_load_explicit(&c->ch.control->lanes_changed, memory_order_relaxed) != c->lanes_changed;
 }
 
 int rip_at_end(struct rip_consumer *c) {
@@ -192,7 +227,7 @@ int rip_at_end(struct rip_consumer *c) {
             try_retire(c, rx);
         }
     }
-    return !more && c->had_lanes && is_up_to_date(c) ? -ENODATA : 0;
+    return !more && c->had_lanes && !rip_rx_is_behind(c) ? -ENODATA : 0; /* else it is too early to speak of an end */
 }
 
 /* Where members compete: is there one that nobody has? */
@@ -205,9 +240,53 @@ static int has_free(const struct rip_rx *rx) {
     return 0;
 }
 
+/* Takes over the table of lanes, as far as that can be done now. */
+static void catch_up(struct rip_consumer *c) {
+    /* relaxed: rip_rescan loads it again with acquire */
+    uint64_t changed = atomic_load_explicit(&c->ch.control->lanes_changed, memory_order_relaxed);
+    if (c->again && changed == c->lanes_seen && rip_now() < c->again) {
+        return;
+    }
+    c->behind += c->behind < UINT32_MAX;
+    if (rip_try_lock(&c->ch.place) != 0) {
+        c->lanes_seen = changed;
+        c->again = 0;
+        return;
+    }
+    (void)rip_rescan(c); /* a consumer that has joined goes on with what it has */
+    rip_unlock(&c->ch.place);
+    if (!rip_rx_is_behind(c) || c->again) {
+        c->behind = 0;
+    }
+}
+
+int rip_look_at_lanes(struct rip_consumer *c) {
+    if (RIP_UNLIKELY(rip_rx_is_behind(c))) {
+        catch_up(c);
+    }
+    int rc = c->refused;
+    c->refused = 0;
+    return rc;
+}
+
+uint64_t rip_rx_slice(const struct rip_consumer *c) {
+    uint64_t pause = FIRST_PAUSE_NS << (c->behind < 10 ? c->behind : 10);
+    return c->behind && pause < RIP_SLICE_NS ? pause : RIP_SLICE_NS;
+}
+
+int rip_may_nap(const struct rip_consumer *c) { return RIP_UNLIKELY(c->behind != 0) && c->behind <= NAPS; }
+
+void rip_nap(void) {
+    static const struct timespec nap = {.tv_nsec = NAP_NS};
+    nanosleep(&nap, NULL);
+}
+
 int rip_rx_pending(struct rip_consumer *c) {
     int more = 0;
-    if (rip_look_at_lanes(c) != 0 || !is_up_to_date(c)) {
+    if (rip_rx_is_behind(c)) {
+        catch_up(c);
+    }
+    if (c->refused) {
         return 1;
     }
     for (uint32_t i = 0; i < c->count; i++) {
@@ -218,16 +297,7 @@ int rip_rx_pending(struct rip_consumer *c) {
         }
         more |= rx->state == RIP_LANE_LIVE || (c->shared && rx->held != rx->tail);
     }
-    return !more && c->had_lanes;
-}
-
-int rip_look_at_lanes(struct rip_consumer *c) {
-    if (RIP_UNLIKELY(!is_up_to_date(c)) && rip_try_lock(&c->ch.place) == 0) {
-        int rc = rip_rescan(c);
-        rip_unlock(&c->ch.place);
-        return rc;
-    }
-    return 0;
+    return !more && c->had_lanes && !rip_rx_is_behind(c);
 }
 
 int rip_tell_death(struct rip_consumer *c, struct rip_rx *rx) {

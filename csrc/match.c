@@ -195,12 +195,6 @@ void rip_rx_give_back(struct rip_consumer *c, const struct rip_message *message)
 
 void rip_search(struct rip_consumer *c, struct rip_filter *filter) { filter->search = ++c->searches; }
 
-int rip_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
-    int rc = rip_check(&c->ch.place);
-    rc = rc ? rc : rip_rx_match(c, filter, message);
-    return rc == 0 ? -EAGAIN : rc;
-}
-
 void rip_give_back(struct rip_consumer *c, const struct rip_message *message) {
     if (rip_check(&c->ch.place) == 0) {
         rip_rx_give_back(c, message);

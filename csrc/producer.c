@@ -243,6 +243,7 @@ void rip_room_watch(struct rip_producer *p, struct rip_watch *watch) {
     watch->asleep32 = &p->entry->asleep;
     watch->asleep64 = NULL;
     watch->bit = RIP_ASLEEP;
+    watch->slice = RIP_SLICE_NS;
     watch->spin = &p->ch.spin;
 }
 

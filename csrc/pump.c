@@ -143,6 +143,16 @@ static int has_more(const struct link *link) {
     return may_send(link) && link->says != RIP_STEP_OUT && rip_sender_has_more(link->sender);
 }
 
+/* Are there lanes that one of them could not map yet? Nobody tells us when it can. */
+static int is_behind(const struct pump *p) {
+    for (uint32_t i = 0; i < p->count; i++) {
+        if (may_send(&p->links[i]) && rip_sender_is_behind(p->links[i].sender)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* ---- for handles ---- */
 
 static void push(struct rip_pump *pump) {
@@ -157,9 +167,10 @@ static void push(struct rip_pump *pump) {
                 more |= has_more(&p->links[i]);
             }
         }
+        more |= is_behind(p);
         pthread_mutex_unlock(&p->lock);
         atomic_store_explicit(&p->pushed, rip_now(), memory_order_relaxed);
-        if (more) { /* the table of lanes was locked, say */
+        if (more) {
             kick(p);
         }
     } else if (atomic_exchange_explicit(&pump->asleep, 0,
@@ -168,8 +179,8 @@ static void push(struct rip_pump *pump) {
     }
 }
 
-static int to_ms(uint64_t now, uint64_t deadline) {
-    uint64_t ns = deadline <= now ? 0 : deadline - now < RIP_SLICE_NS ? deadline - now : RIP_SLICE_NS;
+static int to_ms(uint64_t now, uint64_t deadline, uint64_t slice) {
+    uint64_t ns = deadline <= now ? 0 : deadline - now < slice ? deadline - now : slice;
     return (int)((ns + 999999) / 1000000);
 }
 
@@ -217,8 +228,8 @@ static int pull(struct rip_pump *pump, const struct rip_watch *watch, uint64_t d
     catch_up(p);
     int ready = rip_watch_is_ready(watch); /* what comes from now on comes by us: whoever reads has the lock */
     pthread_mutex_unlock(&p->lock);
-    uint64_t now = rip_now(), slice = now + RIP_SLICE_NS;
-    int n = ready ? 1 : wait_and_step(p, p->spin ? 0 : to_ms(now, deadline));
+    uint64_t now = rip_now(), slice = now + watch->slice;
+    int n = ready ? 1 : wait_and_step(p, p->spin ? 0 : to_ms(now, deadline, watch->slice));
     while (n == 0 && p->spin && (now = rip_now()) < deadline && now < slice) {
         rip_pause();
         n = wait_and_step(p, 0);
@@ -307,6 +318,7 @@ int rip_pump_run(struct rip_pump *pump, struct rip_end *end) {
         int readers = are_readers(p), ms = round_of(p, readers, idle);
         int over = has_ended(p, end), stop = p->stop;
         int asleep = !over && !stop && fall_asleep(p);
+        ms = is_behind(p) ? ROOM_MS : ms;
         pthread_mutex_unlock(&p->lock);
         if (over || stop) {
             return over;

@@ -3,7 +3,7 @@
  * Every call returns 0 or a count, or a negative errno:
  *   -EAGAIN           nothing there (consumer), no room (producer); look again or wait
  *   -ETIMEDOUT        the deadline passed
- *   -EINTR            a signal came, or RIP_SLICE_NS passed: look around, then call again
+ *   -EINTR            a signal came, or RIP_SLICE_NS passed, or less: look around, then call again
  *   -ENODATA          end of stream: every producer has closed and all is read
  *   -EOWNERDEAD       a producer died; all that it had published is read (told once)
  *   -ENOBUFS          no room in a lane that drops what finds none: the message is counted as refused
@@ -119,8 +119,10 @@ void rip_producer_free(struct rip_producer *p);
 int rip_consumer_open(const char *channel, const char *group, uint32_t how, enum rip_wait wait,
                       struct rip_consumer **out, int32_t *holder);
 
-int rip_peek(struct rip_consumer *c, struct rip_message *message);       /* 1, or -EAGAIN, -ENODATA, -EOWNERDEAD, ... */
-void rip_take(struct rip_consumer *c, const struct rip_message *peeked); /* it is held from now until rip_release */
+/* 1, or -EAGAIN, -ENODATA, -EOWNERDEAD, ... An error of mapping a new lane (-EMFILE, -ENOSPC, ...) comes once; then the
+ * lane is tried again. */
+int rip_peek(struct rip_consumer *c, struct rip_message *message);
+void rip_take(struct rip_consumer *c, const struct rip_message *peeked);     /* it is held from now until rip_release */
 void rip_release(struct rip_consumer *c, const struct rip_message *message); /* in any order */
 
 /* Begins a search: to be called once before the first rip_match. */

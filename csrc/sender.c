@@ -96,8 +96,9 @@ static int take(struct rip_sender *s) {
                 return s->taken > s->sent ? 0 : rc;
             }
         }
-        int rc = rip_peek(s->from, &message);
-        if (rc == -EAGAIN) {
+        int rc = rip_check(&s->from->ch.place);
+        rc = rc ? rc : rip_rx_peek(s->from, &message);
+        if (rc == 0 || rc == -ENOSPC || rip_is_short(rc)) { /* a lane that cannot be mapped now is tried again */
             return 0;
         }
         if (rc == -ENODATA) {
@@ -117,6 +118,10 @@ int rip_sender_fd(struct rip_sender *s) { return rip_consumer_fd(s->from); }
 void rip_sender_settle(struct rip_sender *s) { rip_consumer_settle(s->from); }
 
 int rip_sender_has_more(struct rip_sender *s) { return s->wire.fd >= 0 && may_take(s) && rip_rx_pending(s->from); }
+
+int rip_sender_is_behind(const struct rip_sender *s) {
+    return s->wire.fd >= 0 && may_take(s) && rip_rx_is_behind(s->from);
+}
 
 /* Frames of messages as the kernel is to get them, small payloads beside their headers in a buffer, large ones where they are: how many
  * parts. */

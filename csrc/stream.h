@@ -47,14 +47,15 @@ int rip_sender_step(struct rip_sender *s);        /* gives the kernel what it ta
 int rip_sender_fd(struct rip_sender *s);          /* as rip_consumer_fd */
 void rip_sender_settle(struct rip_sender *s);     /* as rip_consumer_settle */
 int rip_sender_has_more(struct rip_sender *s);    /* has the ring something for it that it has not taken? */
+int rip_sender_is_behind(const struct rip_sender *s); /* may it have, in a lane that could not be mapped yet? */
 void rip_sender_end(
     struct rip_sender *s); /* takes no more: once all that it has taken is on its way, the stream ends */
 int rip_sender_can(const struct rip_sender *s, uint64_t next); /* go on from there? */
 uint64_t rip_sender_let_go(const struct rip_sender *s);        /* messages, in all */
 void rip_sender_free(struct rip_sender *s); /* leaves the group, which gets back what was not let go */
 
-/* The lane is of capacity bytes and slots messages, and said to be the other process's, pid. stamped: the other side runs on this machine, and its clock
- * is ours. */
+/* The lane is of capacity bytes and slots messages, and said to be the other process's, pid. stamped: that one runs on
+ * this machine, so its time stamps are of the same clock. */
 int rip_receiver_open(const char *channel, uint64_t capacity, uint64_t slots, int32_t pid, int stamped, int two_way,
                       struct rip_receiver **out);
 int rip_receiver_connect(struct rip_receiver *r, int fd);

@@ -235,6 +235,7 @@ void rip_sync_watch(struct rip_sync *s, uint64_t seen, struct rip_watch *watch) 
     watch->asleep32 = &s->file->asleep;
     watch->asleep64 = NULL;
     watch->bit = RIP_ASLEEP;
+    watch->slice = RIP_SLICE_NS;
     watch->spin = &s->spin;
 }
 

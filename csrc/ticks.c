@@ -21,7 +21,8 @@ static int is_invariant(void) {
     return __get_cpuid(0x80000007u, &a, &b, &c, &d) && (d >> 8 & 1u);
 }
 
-/* The kernel watches the counter, and gives it up where it jumps: between processors, or when a virtual machine moves. */
+/* The kernel watches the counter, and gives it up where it jumps, between processors or when a virtual
+ * machine moves. */
 static int is_trusted(void) {
     char source[16] = "";
     FILE *file = fopen("/sys/devices/system/clocksource/clocksource0/current_clocksource", "re");
@@ -57,8 +58,8 @@ static int parse_offset(const char *line, uint64_t *offset) {
     return 1;
 }
 
-/* The file is about the namespace that our children are in. It is ours too, but for a process of a namespace within the initial one
- * that has called unshare(2) once more and goes on by itself. */
+/* The file is about the namespace that our children are in. It is ours too, but for a process of a namespace within the
+ * initial one that has called unshare(2) once more and goes on by itself. */
 int rip_clock_offset(uint64_t *offset) {
     struct stat st;
     char line[128];

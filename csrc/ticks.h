@@ -1,7 +1,7 @@
 /* The clock of time stamps: the processor's counter where it runs steadily, which costs less, else the machine's time.
  *
- * The machine's time is CLOCK_MONOTONIC as processes outside of all time namespaces see it. What lies in shared memory, or goes over a
- * connection, is of that clock; it differs from rip_now by what rip_clock_offset says. */
+ * The machine's time is CLOCK_MONOTONIC as processes outside of all time namespaces see it. What lies in shared memory,
+ * or goes over a connection, is of that clock; it differs from rip_now by what rip_clock_offset says. */
 #ifndef RIP_TICKS_H
 #define RIP_TICKS_H
 
@@ -38,8 +38,8 @@ static inline uint64_t rip_ticks(enum rip_clock clock, uint64_t offset) {
 
 /* 1 if the counter runs at one rate on all processors, and the kernel keeps its own time by it. */
 int rip_counter_is_steady(void);
-/* By how much CLOCK_MONOTONIC of this process's time namespace is ahead of the machine's time, nanoseconds, modulo 2^64; 0, or -EMFILE
- * and the like. */
+/* By how much CLOCK_MONOTONIC of this process's time namespace is ahead of the machine's time, nanoseconds, modulo
+ * 2^64; 0, or -EMFILE and the like. */
 int rip_clock_offset(uint64_t *offset);
 /* Nanoseconds of the machine's time. offset: as in rip_ticks. */
 uint64_t rip_ticks_to_ns(const struct rip_lane *lane, uint64_t ticks, uint64_t offset);

@@ -25,6 +25,7 @@ struct rip_watch {
     _Atomic uint32_t *asleep32; /* the announcement: one of these two */
     _Atomic uint64_t *asleep64;
     uint64_t bit;
+    uint64_t slice; /* nanoseconds, RIP_SLICE_NS at most: the longest sleep in one piece */
     struct rip_spin *spin;
 };
 
@@ -44,7 +45,8 @@ int rip_watch_is_ready(const struct rip_watch *watch);
 void rip_watch_announce(const struct rip_watch *watch);
 /* Spins for at most ns nanoseconds: 1 when ready, else 0. */
 int rip_watch_spin(const struct rip_watch *watch, uint64_t ns);
-/* Spins and sleeps as the mode says: 1 when ready, -EINTR after a signal or RIP_SLICE_NS, or -ETIMEDOUT: look once more then. */
+/* Spins and sleeps as the mode says: 1 when ready, -EINTR after a signal or its slice, or -ETIMEDOUT: look once more
+ * then. */
 int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline);
 
 #endif

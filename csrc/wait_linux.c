@@ -125,7 +125,7 @@ int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline) {
     if (deadline <= start) { /* whatever is ready: damage may make it so for ever, and the caller looks once more */
         return -ETIMEDOUT;
     }
-    uint64_t slice = deadline - start < RIP_SLICE_NS ? deadline : start + RIP_SLICE_NS;
+    uint64_t slice = deadline - start < watch->slice ? deadline : start + watch->slice;
     int ready = 0;
     if (watch->spin->mode == RIP_WAIT_SPIN) {
         ready = rip_watch_spin(watch, slice - start);

@@ -271,6 +271,10 @@ cdef class BaseConsumer:
                 if rc < 0 and rc != -ENODATA:
                     self._fail(rc, self.c.died if self.c is not NULL else None)
                 return 0 if rc == 1 else rc if rc else -ETIMEDOUT
+            if deadline == 0 and rip_may_nap(self.c):
+                with nogil:
+                    rip_nap()
+                continue
             if deadline == 0:
                 if self.c.ch.bell is NULL and self.pump is NULL or settled:
                     return -ETIMEDOUT
@@ -505,6 +509,10 @@ cdef class BaseConsumer:
             The message cannot be what a producer wrote; it is skipped.
         UnsafeMessage
             It is an object, and this consumer did not say pickle=True; it is skipped.
+        SystemRefused
+            The lane of a producer that has come since cannot be mapped, for want of descriptors, memory, or space for
+            what a group keeps about it. Raised once for each lane, which is tried again later (its producer is held
+            back meanwhile); the messages of the others can be got. If its file is damaged or has gone it is `Corrupt`.
         Closed
             The consumer is closed, or belongs to the parent process.
         """

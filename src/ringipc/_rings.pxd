@@ -137,6 +137,8 @@ cdef extern from "lane.h" nogil:
     int rip_rx_peek(rip_consumer *, rip_message *)
     int rip_rx_pending(rip_consumer *)
     int rip_rx_spin(const rip_consumer *, unsigned)
+    bint rip_may_nap(const rip_consumer *)
+    void rip_nap()
     int rip_rx_ready(rip_consumer *, rip_message *)
     int rip_rx_match(rip_consumer *, rip_filter *, rip_message *)
     int rip_rx_find(rip_consumer *, rip_filter *, rip_message *)

@@ -241,7 +241,7 @@ class Consumer(BaseConsumer):
 
         Raises
         ------
-        EndOfStream, ProducerDied, Corrupt, UnsafeMessage, Closed
+        EndOfStream, ProducerDied, Corrupt, UnsafeMessage, SystemRefused, Closed
             As in `get`.
         """
         if type is None and where is None:

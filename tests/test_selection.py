@@ -1,5 +1,6 @@
 """Taking messages out of their turn: by type, the lowest type first, by a condition."""
 
+import asyncio
 import random
 import threading
 import time
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 from conftest import rest
 
-from ringipc import Consumer, Empty, EndOfStream, Message, Producer
+from ringipc import Consumer, Empty, EndOfStream, Message, Producer, UnsafeMessage
+from ringipc.producer import Overflow
 
 
 def put_all(producer: Producer, *types: int) -> None:
@@ -65,6 +67,37 @@ def test_a_condition_that_raises_loses_nothing(producer: Producer, consumer: Con
         consumer.get(where=lambda m: 0 // (m.type - 2))
     assert rest(consumer) == [0, 1, 2]
     assert producer.stats.backlog == 0
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("overflow", ["block", "drop-old"])
+@pytest.mark.parametrize("how", ["get", "message", "aget"])
+def test_a_message_that_a_condition_cannot_read_is_skipped(shared: bool, overflow: Overflow, how: str) -> None:
+    def is_wanted(message: Message) -> bool:
+        return bool(message.payload == b"wanted")
+
+    def get(consumer: Consumer) -> bytes:
+        if how == "message":
+            return bytes(consumer.message(where=is_wanted, timeout=5).payload)
+        if how == "aget":
+            return bytes(asyncio.run(asyncio.wait_for(consumer.aget(where=is_wanted), 5)))
+        return bytes(consumer.get(where=is_wanted, timeout=5))
+
+    with (
+        Producer("c", capacity="1 MiB", pickle=True, overflow=overflow) as producer,
+        Consumer("c", shared=shared) as consumer,
+    ):
+        for message in (b"left", object, b"left", range(3), b"wanted"):
+            producer.put(message)
+        for _ in range(2):
+            with pytest.raises(UnsafeMessage):
+                get(consumer)
+        assert get(consumer) == b"wanted"
+        assert [consumer.get(timeout=0) for _ in range(2)] == [b"left"] * 2
+        with pytest.raises(Empty):
+            consumer.get_nowait()
+        assert consumer.stats.held == 0
+        producer.flush(timeout=5)
 
 
 def test_a_condition_is_asked_once_about_each_message(producer: Producer, consumer: Consumer) -> None:

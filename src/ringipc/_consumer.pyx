@@ -461,9 +461,13 @@ cdef class BaseConsumer:
                     self.settle()
                     return candidate
             except Exception:
-                if rip_check(&self.c.ch.place) != 0 or rip_rx_is_there(&message):
-                    raise
-                continue  # what where was shown had gone to another member, and may have been anything
+                if rip_check(&self.c.ch.place) == 0:
+                    if candidate.unreadable and rip_rx_try(self.c, &message):  # it is skipped, as without where
+                        rip_rx_release(message.lane, message.seq)
+                        self.settle()
+                    elif not rip_rx_is_there(&message):
+                        continue  # what where was shown had gone to another member, and may have been anything
+                raise
             finally:
                 self.c.watches -= 1
             candidate.release()
@@ -495,7 +499,8 @@ cdef class BaseConsumer:
             Only a message of this type, of one of these (a set, or another iterable of ints), or, with "lowest", one of
             the lowest type that is there. The others stay, in their order.
         where
-            Only a message for which this function, called with the `Message`, is true. It must not keep the payload.
+            Only a message for which this function, called with the `Message`, is true. It must not keep the payload. What
+            it raises comes out of here, and the message stays, unless its payload could not be read: then it is skipped.
 
         Raises
         ------
@@ -649,6 +654,7 @@ cdef class Message:
     cdef BaseConsumer consumer
     cdef Hold hold
     cdef object content
+    cdef bint unreadable
     cdef uint8_t kind
     cdef readonly uint32_t type
     cdef readonly uint64_t seq
@@ -664,7 +670,9 @@ cdef class Message:
             if self.content is None:
                 if self.hold is None:
                     self.consumer._fail(-ESHUTDOWN, "message")
+                self.unreadable = True  # unless what follows succeeds
                 self.content = self.consumer.payload_of(self.hold, self.kind)
+                self.unreadable = False
             return self.content
 
     def release(self):

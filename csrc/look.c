@@ -3,6 +3,23 @@
 
 #include <string.h>
 
+/* Messages before the tail that are there for a cursor, or floor; those before from have been given up. */
+static uint64_t count_from(_Atomic uint64_t *cursor, uint64_t from, uint64_t tail) {
+    uint64_t seq = atomic_load_explicit(cursor, memory_order_relaxed); /* only to be shown */
+    seq = seq < from ? from : seq;
+    return seq < tail ? tail - seq : 0;
+}
+
+static uint64_t backlog_of(struct rip_control *control, uint32_t i, uint64_t from, uint64_t tail) {
+    uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed); /* under the lock */
+    uint64_t most = active ? 0 : count_from(&control->lanes[i].floor, from, tail);
+    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+        uint64_t count = active >> g & 1 ? count_from(&control->cursors[g][i].held, from, tail) : 0;
+        most = count > most ? count : most;
+    }
+    return most;
+}
+
 static void look_at_lanes(struct rip_channel *ch, struct rip_look *look, uint64_t tails[RIP_MAX_LANES],
                           uint64_t froms[RIP_MAX_LANES]) {
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
@@ -13,7 +30,11 @@ static void look_at_lanes(struct rip_channel *ch, struct rip_look *look, uint64_
             rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, tail), &tails[i]) == 0 &&
             rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, from), &froms[i]) == 0) {
             look->lane[look->lanes++] =
-                (struct rip_lane_info){.id = rip_lane_id(lane), .pid = lane->pid, .is = state, .messages = tails[i]};
+                (struct rip_lane_info){.id = rip_lane_id(lane),
+                                       .pid = lane->pid,
+                                       .is = state,
+                                       .messages = tails[i],
+                                       .backlog = backlog_of(ch->control, i, froms[i], tails[i])};
         }
     }
 }
@@ -32,10 +53,7 @@ static void look_at_groups(struct rip_channel *ch, struct rip_look *look, const 
         *info = (struct rip_group_info){.how = control->groups[g].flags & (RIP_SHARED | RIP_DURABLE)};
         memcpy(info->name, control->groups[g].name, sizeof info->name - 1);
         for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
-            /* relaxed: only to be shown */
-            uint64_t held = atomic_load_explicit(&control->cursors[g][i].held, memory_order_relaxed);
-            held = held < froms[i] ? froms[i] : held;
-            info->backlog += held < tails[i] ? tails[i] - held : 0;
+            info->backlog += count_from(&control->cursors[g][i].held, froms[i], tails[i]);
         }
     }
 }

@@ -171,6 +171,7 @@ struct rip_lane_info {
     int32_t pid;
     uint32_t is;       /* enum rip_lane_is */
     uint64_t messages; /* put so far */
+    uint64_t backlog;  /* messages that some group has not let go, or, where there is none, that wait for the first */
 };
 
 struct rip_group_info {

@@ -1,15 +1,17 @@
 """What processes leave behind when they are killed, and the commands that show and remove it."""
 
 import os
+import signal
 import time
 from pathlib import Path
 
 import pytest
 from conftest import Start
 
-from ringipc import Barrier, Consumer, Event, Lock, Producer, Semaphore
+from ringipc import Barrier, Channel, Consumer, Event, Lock, Producer, Semaphore
 from ringipc.cli import main
 from ringipc.leftovers import names
+from ringipc.producer import Overflow
 
 
 def leave_all_behind(ready: Event) -> None:
@@ -65,6 +67,40 @@ def test_what_is_left_behind_is_taken_over(left: None) -> None:
     for handle in (Semaphore("s"), Lock("l"), Event("e"), Barrier("b", 3)):
         handle.close()
     assert names() == []
+
+
+def get_all_and_die(count: int) -> None:
+    consumer = Consumer("c")
+    for _ in range(count):
+        consumer.get(timeout=20)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("how", ["left", "killed"])
+@pytest.mark.parametrize("overflow", ["block", "drop-old"])
+def test_only_what_nobody_has_read_waits(start: Start, how: str, overflow: Overflow) -> None:
+    def waiting() -> int:
+        (named,) = names()
+        return named.waiting
+
+    with Producer("c", capacity=4096, slots=16, overflow=overflow) as producer:
+        producer.put_many([b"x"] * 5)
+        assert waiting() == 5
+        if how == "killed":
+            start(get_all_and_die, 5).join(20)
+        else:
+            with Consumer("c") as consumer:
+                assert len(consumer.get_many(9)) == 5
+        assert waiting() == 0
+        producer.put(b"unread")
+        assert waiting() == 1
+        if overflow == "drop-old":
+            producer.put_many([b"x"] * 50)
+            assert waiting() == 16
+        assert [lane.backlog for lane in Channel("c").lanes] == [waiting()]
+        with Consumer("c") as consumer:
+            assert consumer.stats.backlog == waiting()
+            consumer.get_many(99)
 
 
 def test_what_is_damaged_is_shown_and_left_alone(base: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -499,8 +499,9 @@ cdef class BaseConsumer:
             Only a message of this type, of one of these (a set, or another iterable of ints), or, with "lowest", one of
             the lowest type that is there. The others stay, in their order.
         where
-            Only a message for which this function, called with the `Message`, is true. It must not keep the payload. What
-            it raises comes out of here, and the message stays, unless its payload could not be read: then it is skipped.
+            Only a message for which this function, called with the `Message`, is true. It must not keep the payload.
+            What it raises comes out of here, and the message stays, unless its payload could not be read: then it is
+            skipped.
 
         Raises
         ------

@@ -41,13 +41,16 @@ def own_methods(cls):
 
 
 def look(bytes channel):
-    """0 or an error code; lanes: id, pid, state, messages; groups: name, how, backlog; members: pid, group or -1."""
+    """0 or an error code; lanes: id, pid, state, messages, backlog; groups: name, how, backlog; members: pid, group.
+
+    A producer's group is -1.
+    """
     cdef rip_look_at there
     cdef const char *name = channel
     cdef int rc
     with nogil:
         rc = rip_look(name, &there)
-    lanes = [(lane.id, lane.pid, lane.state, lane.messages) for lane in there.lane[:there.lanes]]
+    lanes = [(lane.id, lane.pid, lane.state, lane.messages, lane.backlog) for lane in there.lane[:there.lanes]]
     groups = [(<bytes>group.name, group.how, group.backlog) for group in there.group[:there.groups]]
     members = [(member.pid, member.group) for member in there.member[:there.members]]
     return rc, lanes, groups, members

@@ -67,6 +67,7 @@ cdef extern from "ringipc.h" nogil:
         int32_t pid
         uint32_t state "is"
         uint64_t messages
+        uint64_t backlog
     struct rip_group_info:
         char name[48]
         uint32_t how

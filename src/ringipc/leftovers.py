@@ -35,7 +35,7 @@ class Named:
         Of the processes that take part, or have it open, one entry for each handle. Empty: it was left behind, or its
         messages wait.
     waiting
-        Messages that wait in a channel for some group.
+        Messages that wait in a channel for some group, or for the first one to come.
     bytes
         That its files take.
     """
@@ -76,7 +76,7 @@ def _look(name: str, size: int) -> Named | None:
     try:
         channel = Channel(name)
         groups = channel.groups
-        waiting = max((group.backlog for group in groups), default=sum(lane.messages for lane in channel.lanes))
+        waiting = max((group.backlog for group in groups), default=sum(lane.backlog for lane in channel.lanes))
         return Named(name, "channel", channel.pids, waiting, size)
     except _errors.ChannelNotFound:
         return None

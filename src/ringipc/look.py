@@ -28,12 +28,15 @@ class Lane:
         "live"; or "ended" or "dead", when its producer has closed or died and some group has not read it to the end.
     messages
         Put so far.
+    backlog
+        Those that some group has not let go; where there is no group, those that wait for the first one.
     """
 
     id: int
     pid: int
     state: Literal["live", "ended", "dead"]
     messages: int
+    backlog: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,7 @@ class Channel:
 
         return _take_passed, (DupFd(self.fileno()),)
 
-    def _look(self) -> tuple[list[tuple[int, int, int, int]], list[tuple[bytes, int, int]], list[tuple[int, int]]]:
+    def _look(self) -> tuple[list[tuple[int, int, int, int, int]], list[tuple[bytes, int, int]], list[tuple[int, int]]]:
         code, lanes, groups, members = look(self._code)
         if code < 0:
             _channel.fail(code, self if self.name is None else self.name)
@@ -174,7 +177,7 @@ class Channel:
     def lanes(self) -> list[Lane]:
         """The lanes that are there, in no order."""
         lanes, _, _ = self._look()
-        return [Lane(id, pid, _STATES[state], messages) for id, pid, state, messages in lanes]
+        return [Lane(id, pid, _STATES[state], messages, backlog) for id, pid, state, messages, backlog in lanes]
 
     @property
     def groups(self) -> list[Group]:

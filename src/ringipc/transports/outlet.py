@@ -112,7 +112,7 @@ class Outlet(Link):
         lanes = [lane for lane in self.channel.lanes if lane.state != "live"]
         if not lanes and not there:
             return []
-        waiting = [group.backlog for group in self.channel.groups] or [lane.messages for lane in lanes]
+        waiting = [group.backlog for group in self.channel.groups] or [lane.backlog for lane in lanes]
         only_here = len(self.channel.pids) <= len(self._peers)  # else somebody else has the ring
         return [(max(waiting, default=0), 0), *there] if there or only_here else []
 

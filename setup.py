@@ -40,7 +40,8 @@ setup(
             "wraparound": False,
             "initializedcheck": False,
             "cdivision": True,
-            "embedsignature": True,
+            "embedsignature": True,  # as text that `inspect.signature` reads: C methods have no other
+            "embedsignature.format": "clinic",
             "freethreading_compatible": True,
         },
     )

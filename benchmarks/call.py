@@ -31,7 +31,7 @@ def _time_calls(nop: Callable[[], None]) -> float:
     return perf_counter() - start
 
 
-def _time_messages(put: Callable[[bytes], None], get: Callable[[], object]) -> float:
+def _time_messages(put: Callable[[bytes], object], get: Callable[[], object]) -> float:
     start = perf_counter()
     for _ in repeat(None, COUNT):
         put(MESSAGE)

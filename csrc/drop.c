@@ -207,9 +207,6 @@ static int find_room(struct rip_producer *p, uint64_t length, uint64_t active) {
             rip_arena_place(&p->arena, rip_round_up(length, RIP_LINE), p->tail) == 0) {
             return 0;
         }
-        if (drops->from == p->published && p->published != p->tail) {
-            rip_tx_publish(p); /* what a batch has written: it is the oldest now */
-        }
         if (drops->from == p->published || give_up(p, drops->from, active) != 0) {
             if (drop_pins(p, active)) {
                 continue;

@@ -94,7 +94,7 @@ def test_put_many_says_how_many_went_in() -> None:
 def test_put_many_stops_at_a_bad_message_and_says_where(producer: Producer, consumer: Consumer) -> None:
     with pytest.raises(TypeError) as caught:
         producer.put_many([b"a", b"b", object(), b"c"])
-    assert caught.value.__notes__ == ["put_many: 2 of the messages went in before this"]
+    assert caught.value.__notes__ == ["put_many: messages[2] failed; before it 2 were put"]
     assert consumer.get_many(9) == [b"a", b"b"]
 
 

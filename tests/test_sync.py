@@ -206,8 +206,8 @@ def test_closing_ends_the_waits_of_other_threads(kind: type[ANY]) -> None:
 def test_a_lock_belongs_to_its_handle() -> None:
     with closing(lock := Lock("l"), other := Lock("l")):
         with lock:
-            assert lock.locked
-            assert other.locked
+            assert lock.locked()
+            assert other.locked()
             assert not lock.acquire(timeout=0)
             with pytest.raises(RuntimeError, match="not this handle's"):
                 other.release()
@@ -404,7 +404,7 @@ def test_ctrl_c_ends_a_wait_at_once(make: str, wait: str, state: str) -> None:
     assert process.returncode == 0
 
 
-def every_half_millisecond(call: Callable[[int], None]) -> threading.Thread:
+def every_half_millisecond(call: Callable[[int], object]) -> threading.Thread:
     def work() -> None:
         for k in range(500):
             call(k)

@@ -7,6 +7,7 @@ The class is finished in Python: a subclass says what an error code means (_fail
 
 from array import array as packed
 from collections.abc import Iterable
+from inspect import Signature
 
 cimport cython
 cimport numpy as cnp
@@ -17,12 +18,13 @@ from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.pythread cimport PyThread_get_thread_ident
 from cpython.ref cimport Py_INCREF
 from libc.errno cimport EBADMSG, ENODATA, ESHUTDOWN, ETIMEDOUT
+from libc.math cimport INFINITY
 from libc.string cimport memcmp, memcpy
 
 from ringipc._arrays cimport LARGE, PyArray_NewCopy, PyArray_SetBaseObject, array_at
 from ringipc._rings cimport *
 from ringipc._wait cimport (
-    deadline_of, park_after, rip_check, rip_now, rip_wait, rip_watch, rip_watch_wait, seconds_until, RIP_FOREVER,
+    deadline_of, park_after, rip_check, rip_now, rip_wait, rip_watch, rip_watch_wait, seconds_of, seconds_until,
     RIP_WAIT_BLOCK,
 )
 
@@ -167,7 +169,11 @@ cdef class BaseConsumer:
     @property
     def closed(self):
         """True after `close`, and in a forked child."""
-        return self.leaving or self.c is NULL or rip_check(&self.c.ch.place) != 0
+        return not self.is_open()
+
+    @cython.final
+    cdef inline bint is_open(self) noexcept:
+        return self.c is not NULL and not self.leaving and rip_check(&self.c.ch.place) == 0
 
     @cython.critical_section
     def fileno(self):
@@ -235,26 +241,25 @@ cdef class BaseConsumer:
     # ---- getting ----
 
     @cython.final
-    cdef inline int peek(self, rip_message *message, object timeout) except -1:
+    cdef inline int peek(self, rip_message *message, double seconds) except -1:
         """0 and the next message, not yet taken, or -ETIMEDOUT, or -ENODATA; what else there is is raised."""
         cdef int rc = 0
-        if cython.likely(self.c is not NULL and not self.leaving and rip_check(&self.c.ch.place) == 0):
+        if cython.likely(self.is_open()):
             rc = rip_rx_peek(self.c, message)
             if cython.likely(rc == 1):
                 return 0
-        return self.look_for_long(rc, message, timeout, look_next, NULL)
+        return self.look_for_long(rc, message, seconds, look_next, NULL)
 
     @cython.final
     cdef int look_for_long(
-        self, int rc, rip_message *message, object timeout, look_for look, rip_filter *filter
+        self, int rc, rip_message *message, double seconds, look_for look, rip_filter *filter
     ) except -1:
         """0 and a message, or as `peek`; rc is what a first look has brought, or 0."""
-        cdef uint64_t deadline, start = 0
+        cdef uint64_t deadline = deadline_of(seconds), start = 0
         cdef rip_watch watch
         cdef int waited = 0
         cdef bint settled = False
-        deadline_of(timeout, &deadline)
-        if rc == 0 and deadline and not self.closed and self.pump is NULL and self.c.ch.spin.mode != RIP_WAIT_BLOCK:
+        if rc == 0 and deadline and self.pump is NULL and self.is_open() and self.c.ch.spin.mode != RIP_WAIT_BLOCK:
             if rip_rx_spin(self.c, TRIES):
                 rc = look(self.c, filter, message)
         while True:
@@ -421,31 +426,29 @@ cdef class BaseConsumer:
         return True
 
     @cython.final
-    cdef int match(self, rip_message *message, object timeout, object type) except -1:
+    cdef int match(self, rip_message *message, double seconds, object type) except -1:
         """0 and a message of this type, taken, or as `peek`."""
         cdef rip_filter filter
         cdef bytes _types = types_of(type, &filter)  # filter points into it
         if self.c is not NULL:
             rip_search(self.c, &filter)
-        return self.look_for_long(0, message, timeout, rip_rx_match, &filter)
+        return self.look_for_long(0, message, seconds, rip_rx_match, &filter)
 
     @cython.final
     cdef Message match_where(self, object timeout, object type, object where):
         """A message of this type that where likes."""
         cdef rip_message message
         cdef rip_filter filter
-        cdef uint64_t deadline
+        cdef uint64_t deadline = deadline_of(seconds_of(timeout))
         cdef Message candidate
         cdef int rc
         cdef bytes _types = types_of(type, &filter)
         if filter.lowest:
             raise ValueError('type="lowest" cannot be had together with where')
-        deadline_of(timeout, &deadline)
         if self.c is not NULL:
             rip_search(self.c, &filter)
         while True:
-            left = timeout if deadline == 0 or deadline == RIP_FOREVER else seconds_until(deadline)
-            rc = self.look_for_long(0, &message, left, rip_rx_find, &filter)
+            rc = self.look_for_long(0, &message, seconds_until(deadline), rip_rx_find, &filter)
             if rc:
                 self._fail(rc, timeout)
             # It is looked at where it lies, and taken afterwards: if that succeeds, nobody has changed it meanwhile.
@@ -489,7 +492,7 @@ cdef class BaseConsumer:
 
     @cython.critical_section
     def get(self, timeout=None, *, type=None, where=None):
-        """The next message, as `BaseProducer.put` says.
+        """The next message, as `Producer.put` says.
 
         Parameters
         ----------
@@ -523,14 +526,15 @@ cdef class BaseConsumer:
             The consumer is closed, or belongs to the parent process.
         """
         cdef rip_message message
+        cdef double seconds = seconds_of(timeout)
         cdef int rc
         if cython.likely(type is None and where is None):
-            rc = self.peek(&message, timeout)
+            rc = self.peek(&message, seconds)
             if rc:
                 self._fail(rc, timeout)
             return self.receive(&message, False)
         if where is None:
-            rc = self.match(&message, timeout, type)
+            rc = self.match(&message, seconds, type)
             if rc:
                 self._fail(rc, timeout)
             return self.receive(&message, True)
@@ -549,7 +553,7 @@ cdef class BaseConsumer:
     def latest(self, timeout=None):
         """The newest message; the older ones that were not got are let go. Otherwise as `get`."""
         cdef rip_message message
-        cdef int rc = self.look_for_long(0, &message, timeout, look_latest, NULL)
+        cdef int rc = self.look_for_long(0, &message, seconds_of(timeout), look_latest, NULL)
         if rc:
             self._fail(rc, timeout)
         return self.receive(&message, True)
@@ -560,10 +564,11 @@ cdef class BaseConsumer:
         cdef rip_message message
         cdef rip_rx *lane = NULL
         cdef list got = []
+        cdef double seconds = seconds_of(timeout)
         cdef int rc
         if max < 1:
             raise ValueError(f"max must be at least 1, not {max}")
-        rc = self.peek(&message, timeout)
+        rc = self.peek(&message, seconds)
         if rc:
             self._fail(rc, timeout)
         got.append(self.receive(&message, False))
@@ -589,10 +594,12 @@ cdef class BaseConsumer:
     def message(self, timeout=None, *, type=None, where=None):
         """The next message with what is known about it, a `Message`. Otherwise as `get`."""
         cdef rip_message raw
+        cdef double seconds
         cdef int rc
         if where is not None:
             return self.match_where(timeout, type, where)
-        rc = self.peek(&raw, timeout) if type is None else self.match(&raw, timeout, type)
+        seconds = seconds_of(timeout)
+        rc = self.peek(&raw, seconds) if type is None else self.match(&raw, seconds, type)
         if rc:
             self._fail(rc, timeout)
         if type is None:
@@ -609,7 +616,7 @@ cdef class BaseConsumer:
     @cython.critical_section
     def __next__(self):
         cdef rip_message message
-        if self.peek(&message, None):  # without a time limit, what it may return is -ENODATA
+        if self.peek(&message, INFINITY):  # without a time limit, what it may return is -ENODATA
             raise StopIteration
         return self.receive(&message, False)
 
@@ -664,6 +671,11 @@ cdef class Message:
     cdef readonly uint64_t lane
     cdef readonly bint redelivered
     cdef readonly uint64_t missed
+
+    __signature__ = Signature()  # a class in C has none of its own
+
+    def __init__(self):
+        raise TypeError("a Message comes from Consumer.message(): it cannot be made in any other way")
 
     @property
     def payload(self):

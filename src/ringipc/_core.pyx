@@ -7,6 +7,7 @@
 from cpython.object cimport PyTypeObject
 
 from ringipc._rings cimport *
+from ringipc._wait cimport seconds_of
 
 cdef extern from "Python.h":
     ctypedef struct PyMethodDef:
@@ -38,6 +39,11 @@ def own_methods(cls):
             if type(method) is METHOD and getattr(cls, name) is method:
                 setattr(cls, name, PyDescr_NewMethod(<PyTypeObject *>cls, (<PyMethodDescrObject *>method).d_method))
     return cls
+
+
+def check_timeout(timeout):
+    """Refuses what is not a number of seconds from 0 up, or None."""
+    seconds_of(timeout)
 
 
 def look(bytes channel):

@@ -25,7 +25,7 @@ from ringipc._arrays cimport (
 from ringipc._rings cimport *
 from ringipc._wait cimport (
     deadline_of, park_after, rip_check, rip_now, rip_sleep, rip_wait, rip_wake, rip_watch, rip_watch_wait,
-    rip_word, seconds_until, RIP_FOREVER, RIP_SLICE_NS,
+    rip_word, seconds_of, seconds_until, RIP_FOREVER, RIP_SLICE_NS,
 )
 
 cdef extern from "pump.h" nogil:
@@ -71,10 +71,10 @@ cdef inline void copy_memory(unsigned char *to, const unsigned char *source, uin
             memcpy(to, source, length)
 
 
-cdef inline uint32_t type_of(Py_ssize_t type) except? 0:
-    if not 0 <= type < 1 << 32:
+cdef inline int64_t type_of(Py_ssize_t type) except -1:
+    if cython.unlikely(not 0 <= type < 1 << 32):
         raise OverflowError(f"type must be from 0 to 2**32 - 1, not {type}")
-    return <uint32_t>type
+    return type
 
 
 cdef class BaseProducer:
@@ -232,7 +232,7 @@ cdef class BaseProducer:
     # ---- putting ----
 
     @cython.final
-    cdef int reserve_slow(self, uint64_t length, object timeout, unsigned char **payload) except -1:
+    cdef int reserve_slow(self, uint64_t length, double seconds, unsigned char **payload) except -1:
         """Waits for the turn and for room: WRITTEN, TIMED_OUT or REFUSED."""
         cdef uint64_t deadline, start = 0
         cdef rip_watch watch
@@ -240,7 +240,7 @@ cdef class BaseProducer:
         cdef bint settled = False
         if self.p is NULL:
             self._fail(-ESHUTDOWN, length)
-        deadline_of(timeout, &deadline)
+        deadline = deadline_of(seconds)
         while True:
             if self.busy and self.await_turn(deadline):
                 return TIMED_OUT
@@ -284,11 +284,11 @@ cdef class BaseProducer:
         return 0
 
     @cython.final
-    cdef inline int reserve_room(self, uint64_t length, object timeout, unsigned char **payload) except -1:
+    cdef inline int reserve_room(self, uint64_t length, double seconds, unsigned char **payload) except -1:
         if cython.likely(self.p is not NULL and self.busy == NOBODY and rip_check(&self.p.ch.place) == 0):
             if cython.likely(rip_tx_reserve(self.p, length, payload) == 0):
                 return 0
-        return self.reserve_slow(length, timeout, payload)
+        return self.reserve_slow(length, seconds, payload)
 
     @cython.final
     cdef inline void copy(self, unsigned char *to, const unsigned char *source, uint64_t length) noexcept:
@@ -302,10 +302,10 @@ cdef class BaseProducer:
 
     @cython.final
     cdef inline int write_bytes(
-        self, const unsigned char *data, uint64_t length, object timeout, uint32_t type
+        self, const unsigned char *data, uint64_t length, double seconds, uint32_t type
     ) except -1:
         cdef unsigned char *payload
-        cdef int how = self.reserve_room(length, timeout, &payload)
+        cdef int how = self.reserve_room(length, seconds, &payload)
         if how == WRITTEN:
             self.copy(payload, data, length)
             rip_tx_commit(self.p, length, type, RIP_BYTES)
@@ -313,7 +313,7 @@ cdef class BaseProducer:
 
     @cython.final
     cdef int begin_array(
-        self, object dtype, int ndim, const cnp.npy_intp *shape, bint fortran, uint64_t size, object timeout,
+        self, object dtype, int ndim, const cnp.npy_intp *shape, bint fortran, uint64_t size, double seconds,
         unsigned char **elements, uint64_t *length
     ) except -1:
         """Room for an array of size bytes, its header written: *elements is where they go, *length is all of it."""
@@ -333,21 +333,21 @@ cdef class BaseProducer:
         if header.header == 0:
             raise ValueError("the description of this dtype takes more than 4 MB")
         length[0] = header.header + size
-        cdef int how = self.reserve_room(length[0], timeout, elements)
+        cdef int how = self.reserve_room(length[0], seconds, elements)
         if how == WRITTEN:
             rip_array_write(&header, elements[0])
             elements[0] += header.header
         return how
 
     @cython.final
-    cdef int write_array(self, cnp.ndarray array, object timeout, uint32_t type) except -1:
+    cdef int write_array(self, cnp.ndarray array, double seconds, uint32_t type) except -1:
         cdef unsigned char *elements
         cdef uint64_t length
         cdef uint64_t size = <uint64_t>cnp.PyArray_NBYTES(array)
         cdef bint plain = cnp.PyArray_IS_C_CONTIGUOUS(array)
         cdef bint fortran = not plain and cnp.PyArray_IS_F_CONTIGUOUS(array)
         cdef cnp.dtype dtype = <cnp.dtype>cnp.PyArray_DESCR(array)
-        cdef int how = self.begin_array(dtype, cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array), fortran, size, timeout,
+        cdef int how = self.begin_array(dtype, cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array), fortran, size, seconds,
                                         &elements, &length)
         if how != WRITTEN:
             return how
@@ -364,15 +364,15 @@ cdef class BaseProducer:
         return 0
 
     @cython.final
-    cdef int write_buffer(self, object message, object timeout, uint32_t type) except -1:
+    cdef int write_buffer(self, object message, double seconds, uint32_t type) except -1:
         cdef Py_buffer view
         cdef unsigned char *payload
         cdef int how
         PyObject_GetBuffer(message, &view, PyBUF_FULL_RO)
         try:
             if PyBuffer_IsContiguous(&view, b"C"):
-                return self.write_bytes(<const unsigned char *>view.buf, <uint64_t>view.len, timeout, type)
-            how = self.reserve_room(<uint64_t>view.len, timeout, &payload)
+                return self.write_bytes(<const unsigned char *>view.buf, <uint64_t>view.len, seconds, type)
+            how = self.reserve_room(<uint64_t>view.len, seconds, &payload)
             if how == WRITTEN:
                 PyBuffer_ToContiguous(payload, &view, view.len, b"C")
                 rip_tx_commit(self.p, <uint64_t>view.len, type, RIP_BYTES)
@@ -381,38 +381,38 @@ cdef class BaseProducer:
             PyBuffer_Release(&view)
 
     @cython.final
-    cdef inline int write(self, object message, object timeout, uint32_t type) except -1:
+    cdef inline int write(self, object message, double seconds, uint32_t type) except -1:
         """Writes a message, not yet published: WRITTEN, TIMED_OUT or REFUSED."""
         if PyBytes_CheckExact(message):
             return self.write_bytes(<const unsigned char *>PyBytes_AS_STRING(message),
-                                    <uint64_t>PyBytes_GET_SIZE(message), timeout, type)
+                                    <uint64_t>PyBytes_GET_SIZE(message), seconds, type)
         if PyArray_CheckExact(message) and (
             <void *>cnp.PyArray_DESCR(message) == <void *>self.dtype
             or not PyDataType_REFCHK(<cnp.dtype>cnp.PyArray_DESCR(message))
         ):
-            return self.write_array(message, timeout, type)
-        return self.write_other(message, timeout, type)
+            return self.write_array(message, seconds, type)
+        return self.write_other(message, seconds, type)
 
     @cython.final
-    cdef int write_other(self, object message, object timeout, uint32_t type) except -1:
+    cdef int write_other(self, object message, double seconds, uint32_t type) except -1:
         if not PyByteArray_CheckExact(message):
             message = self._prepare(message)
         if PyArray_CheckExact(message):
-            return self.write_array(message, timeout, type)
+            return self.write_array(message, seconds, type)
         if isinstance(message, tuple):
             kind, head, blocks = message
-            return self.write_parts(kind, head, list(blocks), timeout, type)
-        return self.write_buffer(message, timeout, type)
+            return self.write_parts(kind, head, list(blocks), seconds, type)
+        return self.write_buffer(message, seconds, type)
 
     @cython.final
-    cdef int write_parts(self, uint8_t kind, bytes head, list blocks, object timeout, uint32_t type) except -1:
+    cdef int write_parts(self, uint8_t kind, bytes head, list blocks, double seconds, uint32_t type) except -1:
         """A head, then blocks of memory, each at a multiple of 64 bytes."""
         cdef unsigned char *payload
         cdef uint64_t length = <uint64_t>PyBytes_GET_SIZE(head), at
         cdef int how
         for block in blocks:
             length = ((length + 63) & ~<uint64_t>63) + <uint64_t>block.nbytes
-        how = self.reserve_room(length, timeout, &payload)
+        how = self.reserve_room(length, seconds, &payload)
         if how != WRITTEN:
             return how
         self.take_turn(COPYING)
@@ -447,6 +447,12 @@ cdef class BaseProducer:
         type
             0 to 2**32 - 1, for the reader to tell messages apart.
 
+        Returns
+        -------
+        bool
+            True: the message went in. False: the lane was full and refused it (overflow="drop-new" or "drop-old");
+            `stats.refused` counts it.
+
         Raises
         ------
         Full
@@ -460,33 +466,41 @@ cdef class BaseProducer:
         Closed
             The producer is closed, or belongs to the parent process.
         """
+        cdef double seconds = seconds_of(timeout)
         if self.p is not NULL:
             rip_tx_stamp(self.p)
-        if self.write(message, timeout, type_of(type)) == TIMED_OUT:
+        cdef int how = self.write(message, seconds, <uint32_t>type_of(type))
+        if how == TIMED_OUT:
             self.settle()
             self._fail(-ETIMEDOUT, timeout)
         self.publish()
         self.settle()
+        return how == WRITTEN
 
     @cython.critical_section
     def put_nowait(self, message, *, Py_ssize_t type=0):
         """`put` with timeout=0."""
         if self.p is not NULL:
             rip_tx_stamp(self.p)
-        if self.write(message, 0, type_of(type)) == TIMED_OUT:
+        cdef int how = self.write(message, 0, <uint32_t>type_of(type))
+        if how == TIMED_OUT:
             self.settle()
             self._fail(-EAGAIN, 0)
         self.publish()
         self.settle()
+        return how == WRITTEN
 
     @cython.critical_section
     def put_many(self, messages, timeout=None, *, Py_ssize_t type=0):
-        """Puts several messages, which become visible together as far as there is room for them: one wake-up for all.
+        """Puts several messages, in order.
+
+        On a lane that waits for room they become visible together, with one wake-up for all, as far as there is room.
+        On a lane that drops messages each becomes visible at once, so that a reader can make room meanwhile.
 
         Parameters
         ----------
         messages
-            Any iterable of what `put` takes. A list is best: of an iterator, what did not go in is lost.
+            Any iterable of what `put` takes. A list is best: of an iterator, what is left after a timeout is lost.
         timeout
             Seconds to wait for room, in all.
         type
@@ -495,18 +509,20 @@ cdef class BaseProducer:
         Returns
         -------
         int
-            How many went in; fewer than all only when timeout seconds have passed.
+            How many were dealt with, always the first ones: each was put, or refused by a full lane that does not wait
+            (`stats.refused` counts those). Fewer than all only when timeout seconds have passed: then ``messages[n:]``
+            are those to put again.
 
         Raises
         ------
         MessageTooLarge, UnsafeMessage, Closed
-            As in `put`; a note on the exception says how many went in before.
+            As in `put`. A note on the exception says how many messages were put, and how many refused, before the one
+            that could not be put.
         """
-        cdef uint64_t deadline
-        cdef Py_ssize_t done = 0
+        cdef uint64_t deadline = deadline_of(seconds_of(timeout))
+        cdef Py_ssize_t done = 0, put = 0
         cdef int how
-        cdef uint32_t each = type_of(type)
-        deadline_of(timeout, &deadline)
+        cdef uint32_t each = <uint32_t>type_of(type)
         if isinstance(messages, (bytes, bytearray, memoryview, str)):
             raise TypeError(f"put_many takes a list of messages, not one message of type {messages.__class__.__name__}")
         if not isinstance(messages, (list, tuple)):
@@ -515,13 +531,17 @@ cdef class BaseProducer:
             rip_tx_stamp(self.p)
         try:
             for message in messages:
-                left = timeout if deadline == 0 or deadline == RIP_FOREVER else seconds_until(deadline)
-                how = self.write(message, left, each)
+                how = self.write(message, seconds_until(deadline), each)
                 if how == TIMED_OUT:
                     break
-                done += how == WRITTEN
+                done += 1
+                if how == WRITTEN:
+                    put += 1
+                    if self.p.overflow != RIP_BLOCK:
+                        self.publish()
         except BaseException as error:
-            error.add_note(f"put_many: {done} of the messages went in before this")
+            refused = f" and {done - put} refused by the full lane" if done != put else ""
+            error.add_note(f"put_many: messages[{done}] failed; before it {put} were put{refused}")
             raise
         finally:
             if self.p is not NULL and rip_check(&self.p.ch.place) == 0:
@@ -538,12 +558,13 @@ cdef class BaseProducer:
         cdef cnp.npy_intp dims[RIP_MAX_NDIM]
         cdef unsigned char *elements
         cdef uint64_t length
+        cdef double seconds = seconds_of(timeout)
         cdef int i, ndim = <int>len(shape)
         if ndim > RIP_MAX_NDIM:
             raise ValueError(f"an array has at most {RIP_MAX_NDIM} dimensions, not {ndim}")
         for i in range(ndim):
             dims[i] = shape[i]
-        cdef int how = self.begin_array(dtype, ndim, dims, False, size, timeout, &elements, &length)
+        cdef int how = self.begin_array(dtype, ndim, dims, False, size, seconds, &elements, &length)
         if how == TIMED_OUT:
             self.settle()
             self._fail(-ETIMEDOUT, timeout)
@@ -576,10 +597,9 @@ cdef class BaseProducer:
     @cython.critical_section
     def _await_empty(self, timeout):
         """Waits until every group has let everything go: True, or False when the time is up."""
-        cdef uint64_t deadline
+        cdef uint64_t deadline = deadline_of(seconds_of(timeout))
         cdef rip_watch watch
         cdef int rc, waited = 0
-        deadline_of(timeout, &deadline)
         while True:
             rc = -ESHUTDOWN if self.p is NULL else rip_check(&self.p.ch.place)
             if rc != 0:

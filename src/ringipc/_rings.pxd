@@ -39,7 +39,7 @@ cdef extern from "ringipc.h" nogil:
         uint32_t mode
         uint32_t group
     enum rip_overflow:
-        pass
+        RIP_BLOCK
     int rip_producer_open(const char *, uint64_t, uint64_t, rip_overflow, rip_wait, const rip_access *,
                           rip_producer **)
     int rip_producer_close(rip_producer *)
@@ -114,6 +114,7 @@ cdef extern from "lane.h" nogil:
         uint64_t keep
         uint64_t dropped
         uint64_t refused
+        rip_overflow overflow
         rip_arena arena
     struct rip_rx:
         uint64_t next

@@ -9,8 +9,9 @@ cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.errno cimport EAGAIN, ESHUTDOWN, ETIMEDOUT
+from libc.math cimport INFINITY
 
-from ringipc._wait cimport deadline_of, park_after, rip_check, rip_watch_wait
+from ringipc._wait cimport deadline_of, park_after, rip_check, rip_watch_wait, seconds_of
 
 SEMAPHORE = RIP_SEMAPHORE
 LOCK = RIP_LOCK
@@ -112,35 +113,61 @@ cdef class BaseSync:
         return rc
 
 
+cdef object ONE = 1, MINUS_ONE = -1  # the defaults: CPython has one object of each, so a look at the pointer is enough
+
+
+cdef inline int check_blocking(object blocking) except -1:
+    """Refuses a number of seconds in its place."""
+    if not isinstance(blocking, int) or blocking not in (0, 1):
+        raise TypeError(
+            f"blocking must be True or False, not {blocking!r}; write acquire(timeout=5) to wait for up to 5 s"
+        )
+    return 0
+
+
+cdef inline uint32_t units_of(object n) except 0:
+    """How many units a user asks for."""
+    return 1 if n is ONE else many_units_of(n)
+
+
+cdef uint32_t many_units_of(object n) except 0:
+    cdef Py_ssize_t units
+    if isinstance(n, bool):
+        raise TypeError(
+            f"n must be a number of units, not {n!r}; write acquire(blocking=False) not to wait, and "
+            "acquire(timeout=5) to wait for up to 5 s"
+        )
+    units = n
+    if not 1 <= units <= RIP_MAX_UNITS:
+        raise ValueError(f"n must be from 1 to {RIP_MAX_UNITS}, not {units}")
+    return <uint32_t>units
+
+
 cdef class BaseUnits(BaseSync):
     """Units that are taken and given back."""
 
     cdef int died  # the owner before us, of a lock that we hold
 
     @cython.final
-    cdef int take(self, Py_ssize_t units, timeout) except -1:
+    cdef int take(self, uint32_t units, double seconds) except -1:
         """1, or 0 when the time is up."""
         cdef int rc
         self.enter()
-        if cython.unlikely(not 1 <= units <= RIP_MAX_UNITS):
-            raise ValueError(f"n must be from 1 to {RIP_MAX_UNITS}, not {units}")
-        rc = rip_units_try(self.s, <uint32_t>units)
+        rc = rip_units_try(self.s, units)
         if rc == -EAGAIN:
-            rc = self.wait_for(<uint32_t>units, timeout)
+            rc = self.wait_for(units, seconds)
             if rc == -ETIMEDOUT:
                 return 0
         self.died = self.checked(rc)
         return 1
 
     @cython.final
-    cdef int wait_for(self, uint32_t units, timeout) except -1000:
+    cdef int wait_for(self, uint32_t units, double seconds) except -1000:
         """As rip_units_try, or -ETIMEDOUT."""
-        cdef uint64_t deadline
+        cdef uint64_t deadline = deadline_of(seconds)
         cdef rip_turn turn
         cdef rip_watch watch
         cdef int rc, waited = 0
-        deadline_of(timeout, &deadline)
-        self.enter()  # again: what timeout is may have closed it
         if deadline == 0:
             rip_sync_look_around(self.s)  # what the dead held, for one who never waits
             rc = rip_units_try(self.s, units)
@@ -169,15 +196,13 @@ cdef class BaseUnits(BaseSync):
                 return rc
 
     @cython.final
-    cdef int give(self, Py_ssize_t units) except -1:
+    cdef int give(self, uint32_t units) except -1:
         self.enter()
-        if cython.unlikely(not 1 <= units <= RIP_MAX_UNITS):
-            raise ValueError(f"n must be from 1 to {RIP_MAX_UNITS}, not {units}")
-        return self.checked(rip_semaphore_release(self.s, <uint32_t>units))
+        return self.checked(rip_semaphore_release(self.s, units))
 
     @cython.critical_section
     def __enter__(self):
-        self.take(1, None)
+        self.take(1, INFINITY)
         return self
 
     @cython.critical_section
@@ -194,7 +219,7 @@ cdef class BaseSemaphore(BaseUnits):
     """Any number of units."""
 
     @cython.critical_section
-    def release(self, Py_ssize_t n=1):
+    def release(self, n=1):
         """Puts n units back (V), and wakes who has waited longest, if there are enough for it.
 
         Raises
@@ -206,10 +231,10 @@ cdef class BaseSemaphore(BaseUnits):
         Closed
             This handle is closed.
         """
-        self.give(n)
+        self.give(units_of(n))
 
     @cython.critical_section
-    def acquire(self, Py_ssize_t n=1, timeout=None):
+    def acquire(self, n=1, timeout=None, *, blocking=True):
         """Takes n units at once (P): True, or False when they did not come together within timeout seconds.
 
         Who waits is served in turn, so one that wants many is not starved by those that want few.
@@ -217,18 +242,30 @@ cdef class BaseSemaphore(BaseUnits):
         Parameters
         ----------
         n
-            1 to 2**31 - 1.
+            1 to 2**31 - 1. Unlike in `threading.Semaphore.acquire` the first argument is not ``blocking``; a bool is
+            refused.
         timeout
             Seconds; None waits for ever, 0 not at all.
+        blocking
+            False: as timeout=0.
 
         Raises
         ------
         ValueError
-            n is not from 1 to 2**31 - 1.
+            n is not from 1 to 2**31 - 1; or a timeout is given, and blocking is False.
+        TypeError
+            n is a bool.
         Closed
             This handle is closed, or another thread closes it meanwhile.
         """
-        return self.take(n, timeout) == 1
+        cdef double seconds = seconds_of(timeout)
+        if blocking is not True:
+            check_blocking(blocking)
+            if not blocking:
+                if timeout is not None:
+                    raise ValueError("a timeout cannot be given together with blocking=False")
+                seconds = 0
+        return self.take(units_of(n), seconds) == 1
 
     @property
     def held(self):
@@ -240,20 +277,35 @@ cdef class BaseLock(BaseUnits):
     """One unit, and its owner."""
 
     @cython.critical_section
-    def acquire(self, timeout=None):
-        """Takes it: True, or False when it did not come free within timeout seconds.
+    def acquire(self, blocking=True, timeout=-1):
+        """Takes it: True, or False when it did not come free in time. As `threading.Lock.acquire`.
 
         Parameters
         ----------
+        blocking
+            False: not to wait.
         timeout
-            Seconds; None waits for ever, 0 not at all.
+            Seconds; -1 and None wait for ever.
 
         Raises
         ------
+        ValueError
+            timeout is negative and not -1; or one is given, and blocking is False.
+        TypeError
+            blocking is neither True nor False: a number of seconds, for example.
         Closed
             This handle is closed, or another thread closes it meanwhile.
         """
-        return self.take(1, timeout) == 1
+        cdef double seconds = INFINITY
+        if timeout is not MINUS_ONE and timeout != -1:
+            seconds = seconds_of(timeout)
+        if blocking is not True:
+            check_blocking(blocking)
+            if not blocking:
+                if seconds != INFINITY:
+                    raise ValueError("a timeout cannot be given together with blocking=False")
+                seconds = 0
+        return self.take(1, seconds) == 1
 
     @cython.critical_section
     def release(self):
@@ -267,6 +319,12 @@ cdef class BaseLock(BaseUnits):
             This handle is closed.
         """
         self.give(1)
+
+    @cython.critical_section
+    def locked(self):
+        """True while somebody has it, through this handle or another."""
+        self.enter()
+        return rip_semaphore_value(self.s) == 0
 
     @property
     def owner_died(self):
@@ -314,10 +372,9 @@ cdef class BaseEvent(BaseSync):
         Closed
             This handle is closed, or another thread closes it meanwhile.
         """
-        cdef uint64_t deadline, seen
+        cdef uint64_t deadline = deadline_of(seconds_of(timeout)), seen
         cdef rip_watch watch
         cdef int waited = 0
-        deadline_of(timeout, &deadline)
         self.enter()
         seen = rip_sync_look(self.s)
         while True:
@@ -338,10 +395,9 @@ cdef class BaseBarrier(BaseSync):
     @cython.critical_section
     def _wait(self, timeout):
         """The place in this round, or an error code."""
-        cdef uint64_t deadline, seen
+        cdef uint64_t deadline = deadline_of(seconds_of(timeout)), seen
         cdef rip_watch watch
         cdef int place, over, waited = 0
-        deadline_of(timeout, &deadline)
         self.enter()
         place = rip_barrier_arrive(self.s, &seen)
         if place < 0:

@@ -1,6 +1,8 @@
 """What every skin needs to wait: deadlines, and how a thread stops when the interpreter ends."""
 
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.pythread cimport PyThread_get_thread_ident
+from libc.math cimport INFINITY
 from libc.stdint cimport uint32_t, uint64_t
 
 
@@ -31,25 +33,46 @@ cdef extern from "place.h" nogil:
     int rip_check(const rip_place *)
 
 
-cdef inline int deadline_of(object timeout, uint64_t *deadline) except -1:
-    """None waits for ever, 0 not at all."""
-    if timeout is None:
-        deadline[0] = RIP_FOREVER
-        return 0
-    cdef double seconds = timeout
+cdef inline double seconds_of(object timeout) except -1:
+    """What a user gives as a timeout, in seconds; None waits for ever (INFINITY), 0 not at all."""
+    return INFINITY if timeout is None else seconds_from(timeout)
+
+
+cdef inline double seconds_from(object timeout) except -1:
+    cdef double seconds
+    if PyFloat_CheckExact(timeout):
+        seconds = PyFloat_AS_DOUBLE(timeout)
+    else:
+        seconds = number_of_seconds(timeout)
     if not seconds >= 0:
         raise ValueError(f"timeout must be None or a number of seconds from 0 up, not {timeout!r}")
+    return seconds
+
+
+cdef inline double number_of_seconds(object timeout) except? -1:
+    if type(timeout) is not int and not isinstance(timeout, float):
+        from numbers import Real
+        if isinstance(timeout, bool) or not isinstance(timeout, Real):
+            raise TypeError(
+                f"timeout must be None or a number of seconds, not {timeout!r}; write timeout=5 to wait for up to 5 s, "
+                "and timeout=0 (or get_nowait(), put_nowait()) not to wait"
+            )
+    return timeout
+
+
+cdef inline uint64_t deadline_of(double seconds) noexcept:
+    """The moment until which to wait: 0 not at all, RIP_FOREVER without an end."""
     if seconds == 0:
-        deadline[0] = 0
-    elif seconds < 9e9:
-        deadline[0] = rip_now() + <uint64_t>(seconds * 1e9)
-    else:
-        deadline[0] = RIP_FOREVER
-    return 0
+        return 0
+    return rip_now() + <uint64_t>(seconds * 1e9) if seconds < 9e9 else RIP_FOREVER
 
 
 cdef inline double seconds_until(uint64_t deadline) noexcept:
-    cdef uint64_t now = rip_now()
+    """What is left until a moment that `deadline_of` gave."""
+    cdef uint64_t now
+    if deadline == RIP_FOREVER:
+        return INFINITY
+    now = rip_now() if deadline else 0
     return (deadline - now) * 1e-9 if deadline > now else 0
 
 

@@ -72,9 +72,19 @@ def _plain_name(part: str, name: str, what: str) -> bytes:
     return code
 
 
+class Mode(int):
+    """Permissions of files, shown in octal."""
+
+    def __repr__(self) -> str:
+        return f"{self:#o}"
+
+
+PRIVATE = Mode(0o600)
+
+
 def access(mode: int, share_with: str | int | None) -> tuple[int, int]:
     """The permissions of files, and the group of users that they are for (-1: this process's)."""
-    if share_with is not None and mode == 0o600:
+    if share_with is not None and mode == PRIVATE:
         mode = 0o660
     if mode not in (0o600, 0o660, 0o666):
         raise ValueError(f"mode must be 0o600, 0o660 or 0o666, not {mode:#o}: whoever takes part writes to the files")

@@ -1,11 +1,15 @@
 """What can go wrong, one class each; all of them are a `RingError`, and the standard exception that comes nearest."""
 
+import inspect
 import queue
 import threading
 
 
 class RingError(Exception):
     """Anything that a channel refuses or reports."""
+
+    # `inspect.signature` finds none for exceptions that are made as the built-in ones are.
+    __signature__ = inspect.Signature([inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)])
 
 
 class Full(RingError, queue.Full):

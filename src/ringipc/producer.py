@@ -2,18 +2,20 @@
 
 import errno
 import math
+import operator
+import sys
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
 from . import aio, codec, errors, exits, parts, pickled, record
 from . import channel as _channel
-from ._core import own_methods
+from ._core import check_timeout, own_methods
 from ._producer import BaseProducer
 from .look import Channel, code_of
 from .transports import choice
@@ -35,6 +37,25 @@ WAITS: dict[str, int] = {"spin": 0, "adaptive": 1, "block": 2}
 def _break(producer: "Producer | None", error: errors.RingError) -> None:
     if producer is not None:
         producer._failure = error
+
+
+def _shape_of(shape: SupportsIndex | Sequence[SupportsIndex]) -> tuple[int, ...]:
+    """The shape of an array, from what a user gives as one.
+
+    >>> _shape_of(3), _shape_of([np.int64(2), 3])
+    ((3,), (2, 3))
+    """
+    sizes: Any = shape
+    try:
+        made: tuple[int, ...] = (operator.index(sizes),)
+    except TypeError:  # an array of several numbers says so here too
+        try:
+            made = tuple(map(operator.index, sizes))
+        except TypeError:
+            raise TypeError(f"shape must be an integer or a sequence of integers, not {shape!r}") from None
+    if any(size < 0 for size in made):
+        raise ValueError(f"shape must have sizes from 0 up, not {made}")
+    return made
 
 
 def _within(timeout: object) -> str:
@@ -157,7 +178,7 @@ class Producer(BaseProducer):
         groups: Iterable[str] = (),
         pickle: bool = False,
         wait: Wait = "adaptive",
-        mode: int = 0o600,
+        mode: int = _channel.PRIVATE,
         share_with: str | int | None = None,
         fallback: str | None = None,
         listen: bool = True,
@@ -252,10 +273,15 @@ class Producer(BaseProducer):
     def _encode_dtype(self, dtype: np.dtype[Any]) -> bytes:
         return codec.encode_dtype(dtype)
 
-    async def aput(self, message: object, *, type: int = 0) -> None:
+    async def aput(self, message: object, *, type: int = 0) -> bool:
         """`put` for a task of an event loop: asyncio, uvloop, trio, anyio. Other tasks go on while it waits for room.
 
         A task that is cancelled has put nothing. Use the event loop's own timeouts.
+
+        Returns
+        -------
+        bool
+            Whether the message went in, as in `put`.
 
         Raises
         ------
@@ -269,7 +295,12 @@ class Producer(BaseProducer):
                 await self._readiness.wait(self.fileno())
 
     def reserve(
-        self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = "u1", timeout: float | None = None, *, type: int = 0
+        self,
+        shape: SupportsIndex | Sequence[SupportsIndex],
+        dtype: npt.DTypeLike = "u1",
+        timeout: float | None = None,
+        *,
+        type: int = 0,
     ) -> "Reservation":
         """An array in its place in the ring, to be filled there: nothing is copied when it is put.
 
@@ -279,7 +310,8 @@ class Producer(BaseProducer):
         Parameters
         ----------
         shape, dtype
-            Of the array; its elements are what the memory held before.
+            Of the array, as `numpy.empty` takes them: shape is an integer or a sequence of integers, from 0 up. The
+            array's elements are what the memory held before.
         timeout
             Seconds to wait for room, when the with block is entered; None waits for ever.
         type
@@ -287,6 +319,8 @@ class Producer(BaseProducer):
 
         Raises
         ------
+        TypeError, ValueError
+            shape is no shape.
         Full, MessageTooLarge, Closed
             As in `put`, when the with block is entered.
 
@@ -300,7 +334,8 @@ class Producer(BaseProducer):
         array([[7., 7.],
                [7., 7.]], dtype=float32)
         """
-        return Reservation(self, (shape,) if isinstance(shape, int) else tuple(shape), np.dtype(dtype), timeout, type)
+        check_timeout(timeout)
+        return Reservation(self, _shape_of(shape), np.dtype(dtype), timeout, type)
 
     def flush(self, timeout: float | None = None) -> None:
         """Waits until every group has let go of everything that was put.
@@ -362,8 +397,8 @@ class Reservation:
     ) -> None:
         if dtype.subdtype is not None:
             raise ValueError(f"reserve takes no dtype with a shape in it: give the shape {dtype.shape} as the array's")
-        if any(n < 0 for n in shape) or not 0 <= type < 1 << 32:
-            raise ValueError(f"reserve takes sizes from 0 up and a type from 0 to 2**32 - 1, not {shape} and {type}")
+        if not 0 <= type < 1 << 32:
+            raise OverflowError(f"type must be from 0 to 2**32 - 1, not {type}")
         self._producer = producer
         self._shape = shape
         self._dtype = dtype
@@ -371,7 +406,10 @@ class Reservation:
         self._type = type
 
     def __enter__(self) -> npt.NDArray[Any]:
-        size = min(math.prod(self._shape) * self._dtype.itemsize, 1 << 63)  # that much is refused as too large
+        most = math.prod(size or 1 for size in self._shape) * max(self._dtype.itemsize, 1)
+        if most > sys.maxsize:  # which NumPy does not take, even with a size of 0 among the others
+            self._producer._fail(-errno.EMSGSIZE, most)
+        size = math.prod(self._shape) * self._dtype.itemsize
         self._array, self._length = self._producer._begin(self._dtype, self._shape, size, self._timeout)
         return self._array
 

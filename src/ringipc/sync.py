@@ -217,11 +217,6 @@ class Lock(BaseLock, _Shared):
             )
         super()._fail(code)
 
-    @property
-    def locked(self) -> bool:
-        """Somebody has it now."""
-        return self._value() == 0
-
 
 @own_methods
 class Event(BaseEvent, _Shared):

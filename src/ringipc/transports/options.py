@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .._core import check_timeout
+
 if TYPE_CHECKING:
     from ssl import SSLContext
 
@@ -30,6 +32,9 @@ class Options:
     tls: SSLContext | None = None
     users: frozenset[int] = frozenset()
     timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        check_timeout(self.timeout)
 
     def check(self, where: object, url: Url | None) -> None:
         """What says who may come is for sockets: elsewhere it would be a promise that nobody keeps.

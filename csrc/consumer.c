@@ -375,31 +375,30 @@ void rip_release(struct rip_consumer *c, const struct rip_message *message) {
     }
 }
 
-static int wait_message(struct rip_consumer *c, const struct rip_filter *filter, uint64_t deadline) {
-    int rc = rip_check(&c->ch.place);
-    if (rc != 0) {
-        return rc;
-    }
+/* A piece of a wait: as rip_watch_wait. */
+static int wait_once(struct rip_consumer *c, const struct rip_filter *filter, uint64_t deadline) {
     struct rip_watch watch;
     rip_message_watch(c, filter, &watch);
-    rc = rip_watch_wait(&watch, deadline);
+    int rc = rip_watch_wait(&watch, deadline);
     rip_look_around(&c->ch);
+    return rc;
+}
+
+int rip_wait_message(struct rip_consumer *c, uint64_t deadline) {
+    int rc = rip_check(&c->ch.place);
+    while (rc >= 0 && !rip_rx_pending(c)) {
+        rc = wait_once(c, NULL, deadline);
+    }
     return rc < 0 ? rc : 0;
 }
 
-int rip_wait_message(struct rip_consumer *c, uint64_t deadline) { return wait_message(c, NULL, deadline); }
-
 static int get(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message, uint64_t deadline,
                look *look) {
-    int rc;
-    while ((rc = look_once(c, filter, message, look)) == -EAGAIN) {
-        int waited = wait_message(c, filter, deadline);
-        if (waited < 0) {
-            rc = look_once(c, filter, message, look);
-            return rc == -EAGAIN ? waited : rc;
-        }
+    int rc, waited = 0;
+    while ((rc = look_once(c, filter, message, look)) == -EAGAIN && waited >= 0) {
+        waited = wait_once(c, filter, deadline);
     }
-    return rc;
+    return rc == -EAGAIN ? waited : rc;
 }
 
 static int take_next(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {

@@ -28,10 +28,7 @@
 #define RIP_PAGE 4096u
 #define RIP_LINE 64u
 
-#define RIP_MAX_LANES 64u
 #define RIP_RX_LANES (2 * RIP_MAX_LANES) /* that a consumer maps: some have left the table already */
-#define RIP_MAX_GROUPS 32u
-#define RIP_MAX_MEMBERS 256u
 #define RIP_MAX_SLOTS (UINT64_C(1) << 26)
 #define RIP_MAX_CAPACITY (UINT64_C(1) << 46)
 

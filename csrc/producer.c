@@ -346,39 +346,32 @@ int rip_publish(struct rip_producer *p, uint64_t length, uint32_t type, uint8_t 
 
 int rip_wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline) {
     struct rip_watch watch;
-    int rc = rip_check(&p->ch.place);
-    if (rc != 0) {
-        return rc;
+    unsigned char *payload;
+    int waited = 0;
+    for (;;) {
+        int rc = rip_check(&p->ch.place);
+        if (rc != 0) {
+            return rc;
+        }
+        rip_room_watch(p, &watch);
+        rc = rip_tx_reserve(p, length, &payload);
+        if (rc != -EAGAIN && rc != -ENOBUFS) {
+            return rc;
+        }
+        if (waited < 0) {
+            return waited;
+        }
+        waited = rip_watch_wait(&watch, deadline);
+        rip_look_around(&p->ch);
     }
-    rip_room_watch(p, &watch);
-    rc = rip_make_room(p, length);
-    if (rc != -EAGAIN && rc != -ENOBUFS) {
-        return rc;
-    }
-    rc = rip_watch_wait(&watch, deadline);
-    rip_look_around(&p->ch);
-    return rc < 0 ? rc : 0;
 }
 
 int rip_put(struct rip_producer *p, const void *data, uint64_t length, uint32_t type, uint8_t kind, uint64_t deadline) {
-    struct rip_watch watch;
     unsigned char *payload;
     int rc = rip_reserve(p, length, &payload);
-    while (rc == -EAGAIN) {
-        rip_room_watch(p, &watch);
-        rc = rip_reserve(p, length, &payload);
-        if (rc != -EAGAIN) {
-            break;
-        }
-        int waited = rip_watch_wait(&watch, deadline);
-        rip_look_around(&p->ch);
-        if (waited < 0 && waited != -EINTR) {
-            return waited;
-        }
-        rc = rip_reserve(p, length, &payload);
-        if (rc == -EAGAIN && waited == -EINTR) {
-            return waited;
-        }
+    if (rc == -EAGAIN) {
+        rc = rip_wait_room(p, length, deadline);
+        rc = rc ? rc : rip_reserve(p, length, &payload);
     }
     if (rc == 0) {
         memcpy(payload, data, length);

@@ -240,7 +240,7 @@ static int pull(struct rip_pump *pump, const struct rip_watch *watch, uint64_t d
     }
     /* release: pairs with are_readers; a thread that finds nobody reads what comes from here on */
     atomic_fetch_sub_explicit(&p->pulling, 1, memory_order_release);
-    return n > 0 ? 1 : now >= deadline ? -ETIMEDOUT : -EINTR;
+    return n > 0 ? 1 : now >= deadline ? -ETIMEDOUT : 0; /* as rip_watch_wait */
 }
 
 /* ---- the thread ---- */

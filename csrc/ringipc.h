@@ -3,17 +3,18 @@
  * Every call returns 0 or a count, or a negative errno:
  *   -EAGAIN           nothing there (consumer), no room (producer); look again or wait
  *   -ETIMEDOUT        the deadline passed
- *   -EINTR            a signal came, or RIP_SLICE_NS passed, or less: look around, then call again
+ *   -EINTR            a signal handler ran while the call slept; nothing was put or taken, and calling again goes on
  *   -ENODATA          end of stream: every producer has closed and all is read
  *   -EOWNERDEAD       a producer died; all that it had published is read (told once)
- *   -ENOBUFS          no room in a lane that drops what finds none: the message is counted as refused
+ *   -ENOBUFS          no room in a lane that drops messages: this one was refused and counted, and need not be put again
  *   -EMSGSIZE         longer than the lane's capacity
  *   -ESHUTDOWN        this handle is closed             -ECHILD   this handle belongs to the parent process
  *   -ENOENT           no such channel                   -EBUSY    the group has a live member
  *   -EEXIST           the group is there, but of the other kind
  *   -EINVAL, -ENAMETOOLONG   a name that is none        -EUSERS   a table is full: lanes, groups or members
  *   -EBADMSG          damaged, or not a channel         -EPROTONOSUPPORT   another ABI version
- * A handle is used by one thread at a time; the rip_*_watch calls are the part of a wait that needs no such care.
+ * A call that waits does so until its deadline, and notices the death of others meanwhile. A signal whose handler runs while it does not
+ * sleep does not end it, so a wait that is to end with a signal needs a deadline too. A handle is used by one thread at a time.
  */
 #ifndef RINGIPC_H
 #define RINGIPC_H
@@ -28,6 +29,9 @@ extern "C" {
 #define RIP_FOREVER UINT64_MAX /* a deadline that never comes */
 #define RIP_MAX_CHANNEL_NAME 200
 #define RIP_MAX_GROUP_NAME 47
+#define RIP_MAX_LANES 64u    /* in a channel: producers, and streams that have ended and are still to be read */
+#define RIP_MAX_GROUPS 32u   /* in a channel */
+#define RIP_MAX_MEMBERS 256u /* in a channel: handles of both kinds */
 
 enum rip_wait { RIP_WAIT_SPIN, RIP_WAIT_ADAPTIVE, RIP_WAIT_BLOCK };
 /* What a full lane does: waits for room, drops the new message, or drops the oldest that nobody looks at. */
@@ -101,10 +105,11 @@ int rip_reserve(struct rip_producer *p, uint64_t length, unsigned char **payload
 /* Makes the reserved message visible, as its first length bytes, and wakes whoever sleeps. */
 int rip_publish(struct rip_producer *p, uint64_t length, uint32_t type, uint8_t kind);
 
-/* Copies a message in, waiting for room until deadline (rip_now() + nanoseconds, or RIP_FOREVER; 0: do not wait). */
+/* Copies a message in, waiting for room until deadline (rip_now() + nanoseconds, or RIP_FOREVER; 0: do not wait). 0: it went in;
+ * -ENOBUFS: it was refused. */
 int rip_put(struct rip_producer *p, const void *data, uint64_t length, uint32_t type, uint8_t kind, uint64_t deadline);
 
-/* Waits until there is room for length bytes; like rip_reserve, it aborts what is reserved. */
+/* Waits until there is room for length bytes, so that rip_reserve finds it; like that, it aborts what is reserved. */
 int rip_wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline);
 uint64_t rip_producer_backlog(struct rip_producer *p); /* messages that some group has not let go */
 void rip_producer_gate(struct rip_producer *p, struct rip_gate *gate);
@@ -140,6 +145,7 @@ int rip_get_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_
 /* The newest message, letting go the older ones that are not taken. */
 int rip_get_latest(struct rip_consumer *c, struct rip_message *message, uint64_t deadline);
 
+/* Waits until rip_peek has something to say, a message, an end or a death; in a shared group another member may be quicker to take it. */
 int rip_wait_message(struct rip_consumer *c, uint64_t deadline);
 int32_t rip_message_pid(const struct rip_message *message);           /* of its producer */
 uint64_t rip_message_time(const struct rip_rx *lane, uint64_t ticks); /* nanoseconds, CLOCK_MONOTONIC of this process */
@@ -188,9 +194,9 @@ struct rip_member_info {
 
 struct rip_look {
     uint32_t lanes, groups, members; /* how many there are */
-    struct rip_lane_info lane[64];
-    struct rip_group_info group[32];
-    struct rip_member_info member[256];
+    struct rip_lane_info lane[RIP_MAX_LANES];
+    struct rip_group_info group[RIP_MAX_GROUPS];
+    struct rip_member_info member[RIP_MAX_MEMBERS];
 };
 
 int rip_look(const char *channel, struct rip_look *look);

@@ -45,8 +45,8 @@ int rip_watch_is_ready(const struct rip_watch *watch);
 void rip_watch_announce(const struct rip_watch *watch);
 /* Spins for at most ns nanoseconds: 1 when ready, else 0. */
 int rip_watch_spin(const struct rip_watch *watch, uint64_t ns);
-/* Spins and sleeps as the mode says: 1 when ready, -EINTR after a signal or its slice, or -ETIMEDOUT: look once more
- * then. */
+/* Spins and sleeps as the mode says: 1 when ready; 0 when the slice has passed, or somebody else was woken: look around
+ * and go on; -EINTR after a signal; -ETIMEDOUT: look once more then. */
 int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline);
 
 #endif

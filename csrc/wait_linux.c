@@ -129,7 +129,7 @@ int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline) {
     int ready = 0;
     if (watch->spin->mode == RIP_WAIT_SPIN) {
         ready = rip_watch_spin(watch, slice - start);
-        return ready ? 1 : slice == deadline ? -ETIMEDOUT : -EINTR;
+        return ready ? 1 : slice == deadline ? -ETIMEDOUT : 0;
     }
     /* relaxed: hints. Who has slept for a slice waits for something rare, and does not spin between slices. */
     if (watch->spin->mode == RIP_WAIT_ADAPTIVE && !atomic_load_explicit(&watch->spin->slept, memory_order_relaxed) &&
@@ -147,7 +147,7 @@ int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline) {
     if (ready_now) {
         return 1;
     }
-    return rc == -ETIMEDOUT && slice == deadline ? -ETIMEDOUT : -EINTR;
+    return rc == -ETIMEDOUT && slice != deadline ? 0 : rc;
 }
 
 void rip_watch_announce(const struct rip_watch *watch) {

@@ -6,30 +6,18 @@
 // In this order or at the same time: messages wait for a first consumer, and outlive the producer.
 #include "ringipc.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #define SAMPLES 1000u
-
-/* Room for a message, however long that takes. A wait ends now and then so that a program can look around; this one goes on. */
-static int reserve(struct rip_producer *producer, uint64_t length, unsigned char **payload) {
-    int rc;
-    while ((rc = rip_reserve(producer, length, payload)) == -EAGAIN) {
-        rc = rip_wait_room(producer, length, RIP_FOREVER);
-        if (rc < 0 && rc != -EINTR) {
-            break;
-        }
-    }
-    return rc;
-}
 
 /* The samples are computed in their place in the ring: nothing is copied. */
 static int send_wave(struct rip_producer *producer, float *x, float *y) {
     struct rip_array array = {.dtype = "<f4", .dtype_length = 3, .ndim = 1, .shape = {SAMPLES}};
     uint64_t header = rip_array_header_size(&array), length = header + SAMPLES * sizeof(float);
     unsigned char *payload;
-    int rc = reserve(producer, length, &payload);
+    int rc = rip_wait_room(producer, length, RIP_FOREVER);
+    rc = rc ? rc : rip_reserve(producer, length, &payload);
     if (rc != 0) {
         return rc;
     }
@@ -44,10 +32,7 @@ static int send_wave(struct rip_producer *producer, float *x, float *y) {
 }
 
 static int send_text(struct rip_producer *producer, const char *text) {
-    int rc;
-    while ((rc = rip_put(producer, text, strlen(text), 1, RIP_BYTES, RIP_FOREVER)) == -EINTR) {
-    }
-    return rc;
+    return rip_put(producer, text, strlen(text), 1, RIP_BYTES, RIP_FOREVER);
 }
 
 int main(void) {

@@ -17,11 +17,7 @@ static void check(int rc, int due, const char *what) {
 
 static void send_by_calls(struct rip_producer *p, const unsigned char *message, uint64_t count) {
     for (uint64_t i = 0; i < count; i++) {
-        int rc;
-        do {
-            rc = rip_put(p, message, SIZE, 0, RIP_BYTES, RIP_FOREVER);
-        } while (rc == -EINTR);
-        check(rc, 0, "rip_put");
+        check(rip_put(p, message, SIZE, 0, RIP_BYTES, RIP_FOREVER), 0, "rip_put");
     }
 }
 
@@ -43,11 +39,7 @@ static double receive_by_calls(struct rip_consumer *c, unsigned char *copy, uint
     struct rip_message message = {0};
     double start = 0;
     for (uint64_t i = 0; i < count; i++) {
-        int rc;
-        do {
-            rc = rip_get(c, &message, RIP_FOREVER);
-        } while (rc == -EINTR);
-        check(rc, 1, "rip_get");
+        check(rip_get(c, &message, RIP_FOREVER), 1, "rip_get");
         memcpy(copy, message.data, SIZE);
         keep(copy);
         rip_release(c, &message);

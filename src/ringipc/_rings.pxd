@@ -6,7 +6,7 @@ from ringipc._wait cimport rip_check, rip_place, rip_spin, rip_wait, rip_watch
 
 
 cdef extern from "ringipc.h" nogil:
-    enum: RIP_ABI
+    enum: RIP_ABI, RIP_MAX_LANES, RIP_MAX_GROUPS, RIP_MAX_MEMBERS
     enum: RIP_BYTES, RIP_ARRAY, RIP_RECORD, RIP_OBJECT, RIP_MAX_NDIM, RIP_MAX_CHANNEL_NAME, RIP_MAX_GROUP_NAME
     enum: RIP_NEWEST, RIP_SHARED, RIP_DURABLE, RIP_REDELIVERED
     struct rip_gate:
@@ -79,9 +79,9 @@ cdef extern from "ringipc.h" nogil:
         uint32_t lanes
         uint32_t groups
         uint32_t members
-        rip_lane_info lane[64]
-        rip_group_info group[32]
-        rip_member_info member[256]
+        rip_lane_info lane[RIP_MAX_LANES]
+        rip_group_info group[RIP_MAX_GROUPS]
+        rip_member_info member[RIP_MAX_MEMBERS]
     int rip_look(const char *, rip_look_at *)
     int rip_remove(const char *, int32_t *)
     int rip_remove_group(const char *, const char *, int32_t *)

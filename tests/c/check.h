@@ -317,19 +317,8 @@ static inline void close_consumer(struct rip_consumer *c) {
     rip_consumer_free(c);
 }
 
-/* The waits of the core end every RIP_SLICE_NS, so that their caller can look around; these go on. */
 static inline int put(struct rip_producer *p, const void *data, uint64_t length, uint64_t deadline) {
-    int rc;
-    while ((rc = rip_put(p, data, length, 0, RIP_BYTES, deadline)) == -EINTR) {
-    }
-    return rc;
-}
-
-static inline int get(struct rip_consumer *c, struct rip_message *message, uint64_t deadline) {
-    int rc;
-    while ((rc = rip_get(c, message, deadline)) == -EINTR) {
-    }
-    return rc;
+    return rip_put(p, data, length, 0, RIP_BYTES, deadline);
 }
 
 /* A message that is just a number. */
@@ -341,7 +330,7 @@ static inline int put_number(struct rip_producer *p, uint64_t number, uint64_t d
 static inline uint64_t get_number(struct rip_consumer *c, uint64_t deadline) {
     struct rip_message message;
     uint64_t number;
-    CHECK_IS(get(c, &message, deadline), 1);
+    CHECK_IS(rip_get(c, &message, deadline), 1);
     CHECK_IS(message.length, sizeof number);
     memcpy(&number, message.data, sizeof number);
     rip_release(c, &message);
@@ -351,7 +340,7 @@ static inline uint64_t get_number(struct rip_consumer *c, uint64_t deadline) {
 /* What comes instead of a message. */
 static inline int get_nothing(struct rip_consumer *c, uint64_t deadline) {
     struct rip_message message;
-    return get(c, &message, deadline);
+    return rip_get(c, &message, deadline);
 }
 
 #endif

@@ -30,7 +30,7 @@ static void read_all(unsigned *deaths) {
     uint64_t next[8] = {0};
     struct rip_message message;
     int rc;
-    while ((rc = get(reads, &message, 0)) == 1 || rc == -EOWNERDEAD) {
+    while ((rc = rip_get(reads, &message, 0)) == 1 || rc == -EOWNERDEAD) {
         if (rc == -EOWNERDEAD) {
             ++*deaths;
             continue;
@@ -258,7 +258,7 @@ static void get_the_rest(void) {
     int rc;
     struct rip_consumer *newcomer = open_consumer(CHANNEL, "another", RIP_OLDEST);
     close_consumer(newcomer);
-    while ((rc = get(survivor, &message, 0)) == 1) {
+    while ((rc = rip_get(survivor, &message, 0)) == 1) {
         uint64_t number;
         memcpy(&number, message.data, sizeof number);
         CHECK(number < 6);
@@ -339,7 +339,7 @@ static void declared_or_not(void) {
     uint64_t next = 0;
     int rc;
     survivor = open_consumer(CHANNEL, "work", RIP_OLDEST);
-    while ((rc = get(survivor, &message, 0)) == 1 || rc == -EOWNERDEAD) {
+    while ((rc = rip_get(survivor, &message, 0)) == 1 || rc == -EOWNERDEAD) {
         if (rc == 1) {
             uint64_t number;
             memcpy(&number, message.data, sizeof number);
@@ -390,7 +390,7 @@ static int drops(void) {
 }
 
 static void slow_one_looks(void) {
-    CHECK_IS(get(survivor, &looked_at, 0), 1);
+    CHECK_IS(rip_get(survivor, &looked_at, 0), 1);
     CHECK_IS(looked_at.seq, 0);
 }
 
@@ -402,7 +402,7 @@ static void slow_one_goes_on(void) {
     CHECK(is_filled(looked_at.data, LARGE, 1, 0));
     struct rip_producer *newcomer = open_producer(CHANNEL, RIP_PAGE, 8); /* finds the dead */
     close_producer(newcomer);
-    while ((rc = get(survivor, &message, 0)) == 1) {
+    while ((rc = rip_get(survivor, &message, 0)) == 1) {
         CHECK_IS(message.missed, message.seq - next);
         next = message.seq + 1;
         CHECK_IS(message.length, LARGE);
@@ -414,7 +414,7 @@ static void slow_one_goes_on(void) {
     CHECK(is_filled(looked_at.data, LARGE, 1, 0));
     rip_release(survivor, &looked_at);
     CHECK_IS(get_nothing(survivor, 0), -ETIMEDOUT);
-    while ((rc = get(reads, &message, 0)) == 1) {
+    while ((rc = rip_get(reads, &message, 0)) == 1) {
         CHECK(message.lane->id == 0 ? message.seq == got++ : is_filled(message.data, LARGE, 1, message.seq));
         rip_release(reads, &message);
     }
@@ -452,7 +452,7 @@ static void newcomers_meet(void) {
     CHECK_IS(put_number(p, 101, 0), 0);
     uint64_t id = p->ch.control->lanes[p->index].id;
     close_producer(p);
-    while ((rc = get(c, &message, 0)) == 1 || rc == -EOWNERDEAD) {
+    while ((rc = rip_get(c, &message, 0)) == 1 || rc == -EOWNERDEAD) {
         if (rc == 1) {
             uint64_t number;
             memcpy(&number, message.data, sizeof number);

@@ -1,6 +1,8 @@
 /* One process, both ends: what producers and consumers do with a lane, call by call, and against a model. */
 #include "check.h"
 
+#include <sys/time.h>
+
 /* ---- lengths, slots, order ---- */
 
 static void every_length(void) {
@@ -658,7 +660,7 @@ static void timeouts(void) {
         CHECK_IS(rip_consumer_open(CHANNEL, "g", RIP_OLDEST, modes[m], &c, &holder), 0);
         for (unsigned t = 0; t < sizeof timeouts / sizeof *timeouts; t++) {
             uint64_t start = rip_now(), end = start + timeouts[t] * MS;
-            CHECK_IS(get(c, &message, timeouts[t] ? end : 0), -ETIMEDOUT);
+            CHECK_IS(rip_get(c, &message, timeouts[t] ? end : 0), -ETIMEDOUT);
             CHECK(rip_now() >= end);
             late += rip_now() > end + 10 * MS;
             CHECK_IS(put_number(p, 0, 0), 0);
@@ -672,6 +674,50 @@ static void timeouts(void) {
         close_consumer(c);
     }
     CHECK(late < 10); /* of 30: the machine may have other work, but not each time */
+}
+
+static void on_alarm(int number) { (void)number; }
+
+/* Calls each wait once, with an alarm after ms (0: none): what each says, and that it lasted as long as it should. */
+static void check_waits(struct rip_producer *p, struct rip_consumer *c, uint64_t ms, uint64_t wait_ms, int due) {
+    for (int which = 0; which < 5; which++) {
+        struct rip_message message;
+        struct rip_filter filter = {.count = 0};
+        struct itimerval alarm = {.it_value.tv_usec = (suseconds_t)ms * 1000};
+        uint64_t start = rip_now(), end = start + wait_ms * MS;
+        CHECK_IS(setitimer(ITIMER_REAL, &alarm, NULL), 0);
+        int rc = which == 0   ? put_number(p, 1, end)
+                 : which == 1 ? rip_wait_room(p, RIP_PAGE, end)
+                 : which == 2 ? rip_get(c, &message, end)
+                 : which == 3 ? rip_get_match(c, &filter, &message, end)
+                              : rip_wait_message(c, end);
+        CHECK_IS(rc, due);
+        CHECK(rip_now() - start >= (ms ? ms : wait_ms) * MS);
+        CHECK(rip_now() < end || !ms);
+    }
+}
+
+/* A wait goes on by itself from slice to slice; only a signal ends it before its time. */
+static void waits_in_slices(void) {
+    struct sigaction was, handle = {.sa_handler = on_alarm};
+    struct rip_producer *full = open_producer(CHANNEL, RIP_PAGE, 1);
+    struct rip_consumer *gate = open_consumer(CHANNEL, "gate", RIP_OLDEST),
+                        *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    CHECK_IS(put_number(full, 1, 0), 0);
+    CHECK_IS(get_number(c, 0), 1);
+    CHECK_IS(sigaction(SIGALRM, &handle, &was), 0);
+    check_waits(full, c, 0, 120, -ETIMEDOUT);
+    check_waits(full, c, 20, 10000, -EINTR);
+    CHECK_IS(get_number(gate, 0), 1);
+    CHECK_IS(rip_wait_room(full, RIP_PAGE, 0), 0);
+    CHECK_IS(put_number(full, 2, 0), 0); /* nothing went in before */
+    CHECK_IS(rip_wait_message(c, 0), 0);
+    CHECK_IS(get_number(c, 0), 2);
+    CHECK_IS(get_number(gate, 0), 2);
+    CHECK_IS(sigaction(SIGALRM, &was, NULL), 0);
+    close_producer(full);
+    close_consumer(gate);
+    close_consumer(c);
 }
 
 static void waits_for_bytes(void) {
@@ -834,6 +880,7 @@ int main(void) {
     run("a closed producer has no backlog, whoever has its place in the table now", closed_producer_has_no_backlog);
     run("time stamps rise, and lie between the moments before and after the put", time_stamps);
     run("a wait ends at its deadline", timeouts);
+    run("a wait goes on between slices, and ends when a signal is handled", waits_in_slices);
     run("waiting for room sleeps when slots are free but bytes are not", waits_for_bytes);
     run("a name is one plain part of a path", bad_names);
     run("sizes that cannot be are refused, and leave nothing behind", bad_sizes);

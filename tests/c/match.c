@@ -188,7 +188,7 @@ static void tail_goes_back(uint32_t how, int with_the_id) {
 }
 
 static void get_in_turn(struct rip_consumer *c, struct rip_message *message, uint64_t seq, uint64_t missed) {
-    CHECK_IS(get(c, message, 0), 1);
+    CHECK_IS(rip_get(c, message, 0), 1);
     CHECK_IS(message->seq, seq);
     CHECK_IS(message->missed, missed);
 }

@@ -319,7 +319,7 @@ static int read_all(uint64_t *messages) {
     if (rc != 0) {
         return rc;
     }
-    while ((rc = get(c, &message, 0)) == 1) {
+    while ((rc = rip_get(c, &message, 0)) == 1) {
         rip_release(c, &message);
         ++*messages;
     }

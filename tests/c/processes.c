@@ -59,7 +59,7 @@ static int receive_all(void *argument) {
     struct rip_consumer *c = attach(CHANNEL, name, s->wait);
     struct rip_message message;
     int rc;
-    while ((rc = get(c, &message, RIP_FOREVER)) == 1) {
+    while ((rc = rip_get(c, &message, RIP_FOREVER)) == 1) {
         CHECK(message.type < s->producers);
         CHECK_IS(message.seq, next[message.type]);
         CHECK_IS(message.length, length_of(s, message.seq));
@@ -266,7 +266,7 @@ static int holds_and_hangs(void *argument) {
     (void)argument;
     struct rip_message message;
     struct rip_consumer *c = attach(CHANNEL, "g", RIP_WAIT_BLOCK);
-    CHECK_IS(get(c, &message, RIP_FOREVER), 1);
+    CHECK_IS(rip_get(c, &message, RIP_FOREVER), 1);
     reached(1);
     hang();
 }
@@ -332,7 +332,7 @@ static int competes_and_hangs(void *argument) {
     (void)argument;
     struct rip_message message;
     struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
-    CHECK_IS(get(c, &message, RIP_FOREVER), 1);
+    CHECK_IS(rip_get(c, &message, RIP_FOREVER), 1);
     reached(1);
     hang();
 }
@@ -348,10 +348,10 @@ static void survivor_without_descriptors(void) {
     kill_and_wait(child);
     allow_files(0);
     look_soon(&c->ch); /* it finds the death, but cannot see what was held */
-    CHECK_IS(get(c, &message, rip_now() + 100 * MS), -ETIMEDOUT);
+    CHECK_IS(rip_get(c, &message, rip_now() + 100 * MS), -ETIMEDOUT);
     allow_files(-1);
     look_soon(&c->ch);
-    CHECK_IS(get(c, &message, rip_now() + 1000 * MS), 1);
+    CHECK_IS(rip_get(c, &message, rip_now() + 1000 * MS), 1);
     CHECK(message.flags & RIP_REDELIVERED);
     rip_release(c, &message);
     CHECK_IS(rip_producer_backlog(p), 0);
@@ -544,9 +544,9 @@ static int gets_until_killed(void *name) {
     struct rip_consumer *c = attach(CHANNEL, name, RIP_WAIT_ADAPTIVE);
     struct rip_message held, message;
     for (int rc = 1; rc != -ENODATA;) {
-        rc = get(c, &held, RIP_FOREVER); /* two at a time, the second is let go first */
+        rc = rip_get(c, &held, RIP_FOREVER); /* two at a time, the second is let go first */
         if (rc == 1) {
-            if (get(c, &message, rip_now() + MS) == 1) {
+            if (rip_get(c, &message, rip_now() + MS) == 1) {
                 rip_release(c, &message);
             }
             rip_release(c, &held);
@@ -571,7 +571,7 @@ static void survives_kills(void) {
         uint64_t end = rip_now() + random_below(&r, 10 * MS);
         struct rip_message message;
         int rc;
-        while ((rc = get(c, &message, end)) == 1 || rc == -EOWNERDEAD) {
+        while ((rc = rip_get(c, &message, end)) == 1 || rc == -EOWNERDEAD) {
             if (rc == -EOWNERDEAD) {
                 told++;
                 continue;
@@ -602,7 +602,7 @@ static void survives_kills(void) {
     close_producer(keeper);
     struct rip_message message;
     int rc;
-    while ((rc = get(c, &message, RIP_FOREVER)) != -ENODATA) {
+    while ((rc = rip_get(c, &message, RIP_FOREVER)) != -ENODATA) {
         CHECK(rc == 1 || rc == -EOWNERDEAD);
         if (rc == 1) {
             rip_release(c, &message);

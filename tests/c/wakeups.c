@@ -169,7 +169,7 @@ static int releases(void *argument) {
     traceable();
     for (;;) {
         struct rip_message message;
-        CHECK_IS(get(c, &message, RIP_FOREVER), 1);
+        CHECK_IS(rip_get(c, &message, RIP_FOREVER), 1);
         stop_here();
         rip_release(c, &message);
         stop_here();

@@ -1,6 +1,7 @@
 """How connections begin and end: processes that just end, pipes whose reader has gone, rings with a fallback."""
 
 import os
+import signal
 import socket
 import threading
 import time
@@ -43,6 +44,34 @@ def test_who_waits_for_room_in_a_pipe_is_told_that_its_reader_has_gone() -> None
             producer.put(b"x" * 1000, timeout=20)
     with pytest.raises(Full, match="lost"):
         producer.close()
+
+
+def break_a_pipe(disposition: signal.Handlers) -> None:
+    signal.signal(signal.SIGPIPE, disposition)
+    test_who_waits_for_room_in_a_pipe_is_told_that_its_reader_has_gone()
+    assert signal.getsignal(signal.SIGPIPE) == disposition
+    assert not signal.sigpending()
+
+
+@pytest.mark.parametrize("disposition", [signal.SIG_DFL, signal.SIG_IGN])
+def test_a_pipe_that_breaks_ends_no_process(start: Start, disposition: signal.Handlers) -> None:
+    """Whether it ignores SIGPIPE, as Python makes it, or not."""
+    start(break_a_pipe, disposition)
+
+
+@pytest.mark.parametrize("url", ["unix://{}/s", "tcp://127.0.0.1:0", "fifo://{}/f", "pipe", "ring"])
+def test_a_lane_that_a_stream_cannot_have_is_refused_at_once(base: str, url: str) -> None:
+    """And not when the first consumer comes, whose messages would be lost."""
+    to, of = ringipc.pair()
+    where: Any = to if url == "pipe" else "c" if url == "ring" else url.format(base)
+    options: dict[str, Any] = {"fallback": f"unix://{base}/s"} if url == "ring" else {}
+    sizes: list[dict[str, Any]] = [{"capacity": "1.1 GiB"}, {"slots": (1 << 20) + 1}]
+    for size in sizes:
+        with pytest.raises(ValueError, match="a lane has at most 1073741824 bytes"):
+            Producer(where, **size, **options)
+    assert os.listdir(base) == []
+    to.close()  # still ours
+    of.close()
 
 
 def test_producers_of_a_named_pipe_come_one_after_the_other(base: str) -> None:

@@ -7,7 +7,7 @@
 from cpython.object cimport PyTypeObject
 
 from ringipc._rings cimport *
-from ringipc._wait cimport seconds_of
+from ringipc._wait cimport seconds_from
 
 cdef extern from "Python.h":
     ctypedef struct PyMethodDef:
@@ -41,9 +41,10 @@ def own_methods(cls):
     return cls
 
 
-def check_timeout(timeout):
+def check_timeout(timeout, str what="timeout"):
     """Refuses what is not a number of seconds from 0 up, or None."""
-    seconds_of(timeout)
+    if timeout is not None:
+        seconds_from(timeout, what)
 
 
 def look(bytes channel):

@@ -35,27 +35,27 @@ cdef extern from "place.h" nogil:
 
 cdef inline double seconds_of(object timeout) except -1:
     """What a user gives as a timeout, in seconds; None waits for ever (INFINITY), 0 not at all."""
-    return INFINITY if timeout is None else seconds_from(timeout)
+    return INFINITY if timeout is None else seconds_from(timeout, "timeout")
 
 
-cdef inline double seconds_from(object timeout) except -1:
+cdef inline double seconds_from(object timeout, str what) except -1:
     cdef double seconds
     if PyFloat_CheckExact(timeout):
         seconds = PyFloat_AS_DOUBLE(timeout)
     else:
-        seconds = number_of_seconds(timeout)
+        seconds = number_of_seconds(timeout, what)
     if not seconds >= 0:
-        raise ValueError(f"timeout must be None or a number of seconds from 0 up, not {timeout!r}")
+        raise ValueError(f"{what} must be None or a number of seconds from 0 up, not {timeout!r}")
     return seconds
 
 
-cdef inline double number_of_seconds(object timeout) except? -1:
+cdef inline double number_of_seconds(object timeout, str what) except? -1:
     if type(timeout) is not int and not isinstance(timeout, float):
         from numbers import Real
         if isinstance(timeout, bool) or not isinstance(timeout, Real):
             raise TypeError(
-                f"timeout must be None or a number of seconds, not {timeout!r}; write timeout=5 to wait for up to 5 s, "
-                "and timeout=0 (or get_nowait(), put_nowait()) not to wait"
+                f"{what} must be None or a number of seconds, not {timeout!r}; write {what}=5 to wait for up to 5 s, "
+                f"and {what}=0 (or get_nowait(), put_nowait()) not to wait"
             )
     return timeout
 

@@ -1,11 +1,17 @@
-"""A process that ends without closing its handles closes them here, so that its peers see an end and not a death."""
+"""A process that ends without closing its handles closes them here, so that its peers see an end and not a death.
+
+What fails then must not be missed, though nobody is there any more to catch an exception: it is told on stderr, and the
+process ends with status 120, which is Python's for an error while it finalizes. An exception in an atexit function does
+not change the status, and os._exit would skip what others have to do at the end. But Python itself makes the status 120
+where a standard stream cannot be flushed; so sys.stderr is replaced by one that fails when it is flushed.
+"""
 
 import atexit
 import os
 import sys
 import threading
 import weakref
-from typing import Protocol
+from typing import Any, Protocol
 
 from .errors import RingError
 
@@ -16,6 +22,22 @@ class _Handle(Protocol):
 
 _handles: "weakref.WeakSet[_Handle]" = weakref.WeakSet()
 _told_multiprocessing = 0  # the pid of the process that has
+_STATUS = 120
+
+
+class _Failed:
+    """In the place of sys.stderr: does what that does, and makes the exit status 120."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            self._stream.flush()
+        raise ValueError("ringipc could not close all handles")  # which those who only tidy up pass over
 
 
 def close_at_exit(handle: _Handle) -> None:
@@ -24,14 +46,29 @@ def close_at_exit(handle: _Handle) -> None:
 
 
 def _close_all() -> None:
-    failed: RingError | None = None
     for handle in list(_handles):
+        _handles.discard(handle)  # multiprocessing and atexit both come here
         try:
             handle._end(exiting=True)
         except RingError as error:  # the others are to be closed all the same
-            failed = error
-    if failed is not None:
-        raise failed
+            _fail(str(error))
+        except KeyboardInterrupt:
+            _fail(f"{handle!r} was interrupted while it closed: what nobody has taken yet is lost")
+
+
+def _fail(text: str) -> None:
+    if sys.stderr is not None:
+        print(f"ringipc: at exit: {text}", file=sys.stderr)
+    if not isinstance(sys.stderr, _Failed):
+        sys.stderr = _Failed(sys.stderr)
+
+
+def _fail_in_child() -> None:
+    """A child of multiprocessing takes its status from here, unless it has failed already."""
+    error = sys.exc_info()[1]
+    is_child = sys.modules["multiprocessing.process"].parent_process() is not None
+    if is_child and isinstance(sys.stderr, _Failed) and (error is None or getattr(error, "code", 1) in (0, None)):
+        raise SystemExit(_STATUS)
 
 
 def _join_and_close_all() -> None:
@@ -51,6 +88,7 @@ def _tell_multiprocessing() -> None:
     if util is not None and _told_multiprocessing != os.getpid():
         _told_multiprocessing = os.getpid()
         util.Finalize(None, _join_and_close_all, exitpriority=0)
+        util.Finalize(None, _fail_in_child, exitpriority=-1000)  # the last of all
 
 
 atexit.register(_close_all)

@@ -19,7 +19,7 @@ from ._core import check_timeout, own_methods
 from ._producer import BaseProducer
 from .look import Channel, code_of
 from .transports import choice
-from .transports.options import Options
+from .transports.options import Options, check_lane
 from .transports.pipe_end import PipeEnd
 
 if TYPE_CHECKING:
@@ -147,6 +147,10 @@ class Producer(BaseProducer):
         The uids, beside this process's own, that the other side of a Unix socket may have.
     timeout
         Seconds to wait for the listener, where listen is False; None waits for ever.
+    linger
+        Seconds that `close`, and the end of the program, wait after the last progress for messages that only this
+        process has, because they go over connections and nobody has taken them yet. None waits for ever, 0 not at all.
+        After a second a warning (logger "ringipc") says what it waits for. What is then left is lost, and said to be.
 
     Raises
     ------
@@ -186,6 +190,7 @@ class Producer(BaseProducer):
         tls: "SSLContext | None" = None,
         users: Iterable[int] = (),
         timeout: float | None = None,
+        linger: float | None = 30,
     ) -> None:
         if isinstance(groups, str):
             raise TypeError(f"groups must be a list of names, not the str {groups!r}")
@@ -199,11 +204,15 @@ class Producer(BaseProducer):
             raise ValueError(f'wait must be "spin", "adaptive" or "block", not {wait!r}')
         access = _channel.access(mode, share_with)
         spin = wait == "spin"
+        check_timeout(linger, "linger")
+        self._linger = linger
         options = Options(listen, key, tls, frozenset(users), timeout)
         self._link: Outlet | PipeOutlet | None = None
         self._transport = "ring"
         ring = choice.ring_of(channel)
         choice.check_fallback(channel, ring, fallback, options)
+        if fallback is not None:
+            check_lane(fallback, size, slots)
         if ring is None:
             self._link = choice.producer_link(channel, options, size, slots, spin=spin)
             self._transport = self._link.transport
@@ -356,8 +365,8 @@ class Producer(BaseProducer):
     def close(self) -> None:
         """Ends the stream. What was put stays for the groups to read. Closing again does nothing.
 
-        Where messages go over connections it waits until the other sides have them, up to 30 s beyond the last that
-        went.
+        Where messages go over connections it waits until the other sides have them, as `linger` says. A program that
+        ends without closing does so too; then what is lost is told on stderr, and the exit status is 120.
 
         Raises
         ------
@@ -369,11 +378,11 @@ class Producer(BaseProducer):
     def _end(self, *, exiting: bool) -> None:
         self._readiness.closing()
         code = self._close(exiting)
-        left = self._link.close() if self._link is not None else 0
+        lost = self._link.close(self._linger) if self._link is not None else ""
         if code < 0 and code != -errno.ECHILD:
             _channel.fail(code, self.channel)
-        if left:
-            raise errors.Full(f"channel {self.channel!r}: {left} messages are lost, as nobody took them in time")
+        if lost:
+            raise errors.Full(f"channel {self.channel!r}: {lost}")
 
     def __enter__(self) -> Self:
         return self

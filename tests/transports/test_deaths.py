@@ -12,7 +12,7 @@ import pytest
 from conftest import Start
 
 from ringipc import Full, ProducerDied
-from ringipc.transports import base, outlet
+from ringipc.transports import outlet
 
 from .ways import LISTENING, STREAMS, Way, certificate, eventually, over, way
 
@@ -163,14 +163,34 @@ def interrupted(wait: Callable[[], object]) -> None:
 
 
 @over("unix-stream", "tls", "unix", "fifo")
-def test_who_closes_with_nobody_there_gives_up_in_the_end(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
-    producer = way.producer()
+def test_who_closes_with_nobody_there_gives_up_in_the_end(way: Way, caplog: pytest.LogCaptureFixture) -> None:
+    producer = way.producer(linger=1.5)
     producer.put_many([b"1", b"2", b"3"])
     interrupted(producer.close)  # it can be tried again
-    monkeypatch.setattr(base, "LINGER", 0.1)
-    with pytest.raises(Full, match="3 messages are lost"):
+    with pytest.raises(Full, match=r"3 messages are lost after 1\.5 s without progress \(linger=\): no consumer"):
         producer.close()
+    [told] = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert "close() waits, for up to 1.5 s (linger=): 3 messages are left: no consumer" in told
     producer.close()
+
+
+@over("unix-stream", "tcp-stream", "pipe", "fifo")
+def test_who_does_not_linger_is_told_at_once(way: Way) -> None:
+    at = time.monotonic()
+    options: dict[str, Any] = {"linger": 0, "capacity": "4 MiB"}
+    with pytest.raises(Full, match="1 message is lost"), way.producer(**options) as producer:
+        producer.put(bytes(2 << 20))  # a pipe has room for less
+    assert time.monotonic() - at < 1
+
+
+@over("unix-stream", "tcp-stream")
+def test_closing_says_which_group_it_waits_for(way: Way) -> None:
+    producer = way.producer(linger=0.2, groups=["late"])
+    with way.consumer(group="quick") as consumer:
+        producer.put(b"1")
+        assert consumer.get(timeout=5) == b"1"
+        with pytest.raises(Full, match=r"1 message is lost after 0\.2 s .*: no consumer of group 'late' is connected"):
+            producer.close()
 
 
 @pytest.mark.parametrize("what", ["put", "get"])

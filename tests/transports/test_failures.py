@@ -16,7 +16,7 @@ import pytest
 from greetings import KEY
 
 from ringipc import Consumer, Empty, EndOfStream, Full, NotAdmitted, Producer, ProducerDied, SystemRefused
-from ringipc.transports import base, link
+from ringipc.transports import link
 from ringipc.transports.handshake import Hello, boot_id
 from ringipc.transports.sockets import connect
 
@@ -186,10 +186,9 @@ def test_a_path_that_is_no_socket(base: str) -> None:
         path.unlink()
 
 
-def test_handles_that_are_forgotten_leave_nothing(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_handles_that_are_forgotten_leave_nothing(way: Way) -> None:
     """No thread and no descriptor: no_trace looks."""
-    monkeypatch.setattr(base, "LINGER", 0.1)
-    producer, consumer = way.producer(), way.consumer()
+    producer, consumer = way.producer(linger=0.1), way.consumer()
     producer.put(b"1")
     assert consumer.get(timeout=5) == b"1"
     del consumer

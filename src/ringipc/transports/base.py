@@ -2,27 +2,74 @@
 
 import contextlib
 import errno
+import logging
+import math
 import os
 import threading
+import time
 from collections.abc import Callable
 
 from .. import errors
 from .._pump import BasePump
 from ..look import Channel, code_of
 from .handshake import Hello, Welcome, boot_id
+from .options import LARGEST_LANE, MOST_SLOTS
 from .url import Url
 
-LINGER = 30.0  # seconds without progress after which a producer that closes gives up what nobody has taken
-_LARGEST = 1 << 30  # bytes of memory for the lane of another process
-_MOST_SLOTS = 1 << 20
+log = logging.getLogger("ringipc")
+
+_TELL_AFTER = 1.0  # seconds without progress after which a producer that closes says whom it waits for
 
 
 def lane_refused(said: Hello | Welcome, code: int) -> str:
     """What an error of `_make_lane` means."""
     what = f"a lane of {said.capacity} bytes and {said.slots} messages"
     if code == -errno.EMSGSIZE:
-        return f"{what} is more than the {_LARGEST} bytes and {_MOST_SLOTS} messages that one may have: make it smaller"
+        return f"{what} is more than the {LARGEST_LANE} bytes and {MOST_SLOTS} messages that one may have"
     return f"{what}: {os.strerror(-code)}"
+
+
+class Patience:
+    """How long a producer that closes waits for what it has put to be taken.
+
+    Parameters
+    ----------
+    url
+        Of the link.
+    linger
+        Seconds after the last progress; None waits for ever.
+    """
+
+    def __init__(self, url: str, linger: float | None) -> None:
+        self._url = url
+        self._linger = math.inf if linger is None else linger
+        self._since = time.monotonic()
+        self._left: object = None
+        self._told = False
+        self._over = False
+
+    def lasts(self, left: object, count: int, why: Callable[[], str]) -> bool:
+        """Whether to wait on: what is left to be done, of which so many messages, and why it is not done."""
+        now = time.monotonic()
+        if left != self._left:
+            self._left, self._since = left, now
+        self._over = now - self._since >= self._linger
+        if now - self._since >= _TELL_AFTER and not self._told and not self._over:
+            self._told = True
+            limit = "" if self._linger == math.inf else f", for up to {self._linger:g} s"
+            log.warning("%s: close() waits%s (linger=): %s: %s", self._url, limit, _counted(count, "left"), why())
+        return not self._over
+
+    def lost(self, count: int, why: Callable[[], str]) -> str:
+        """What is to be said of so many messages that were not taken; nothing if there are none."""
+        if count <= 0:
+            return ""
+        after = f" after {self._linger:g} s without progress (linger=)" if self._over else ""
+        return f"{_counted(count, 'lost')}{after}: {why()}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} message{'s are' if count != 1 else ' is'} {what}"
 
 
 class BaseLink:
@@ -69,7 +116,7 @@ class BaseLink:
 
         What it claims is checked before memory is allocated.
         """
-        if not 0 < said.capacity <= _LARGEST or not 0 < said.slots <= _MOST_SLOTS:
+        if not 0 < said.capacity <= LARGEST_LANE or not 0 < said.slots <= MOST_SLOTS:
             return -errno.EMSGSIZE
         stamped = said.boot == boot_id()
         return self.pump.lane(code_of(self.channel), said.capacity, said.slots, said.pid, stamped, two_way, prompt)

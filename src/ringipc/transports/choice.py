@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from .. import errors
 from .._core import DURABLE, SHARED
 from ..look import Channel, code_of
-from .options import Options
+from .options import Options, check_lane
 from .pipe_end import PipeEnd
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def producer_link(where: Where, options: Options, capacity: int, slots: int, *, 
     """Begun: it listens, or is connected. Its channel is where the producer's lane is to be."""
     url = _parse(where)
     options.check(where, url)
+    check_lane(where, capacity, slots)
     if url.scheme in ("pipe", "fifo"):
         from .pipes import PipeOutlet
 

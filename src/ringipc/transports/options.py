@@ -13,6 +13,25 @@ if TYPE_CHECKING:
     from .url import Url
 
 
+LARGEST_LANE = 1 << 30  # bytes that a process allocates for the lane of another one
+MOST_SLOTS = 1 << 20
+
+
+def check_lane(where: object, capacity: int, slots: int) -> None:
+    """Of a producer whose messages go over connections, or may have to: the other side makes a lane as large.
+
+    Raises
+    ------
+    ValueError
+        The other side would refuse, and the messages that are put until then would be lost.
+    """
+    if capacity > LARGEST_LANE or slots > MOST_SLOTS:
+        raise ValueError(
+            f"{where!r}: over a socket or a pipe a lane has at most {LARGEST_LANE} bytes (1 GiB) and {MOST_SLOTS} "
+            f"messages, not capacity={capacity} and slots={slots}"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to connect.

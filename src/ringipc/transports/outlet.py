@@ -2,12 +2,11 @@
 
 import errno
 import os
-import time
 
 from .. import errors
 from .._core import DURABLE, NEWEST, SHARED
 from ..look import Channel, code_of
-from . import base
+from .base import Patience
 from .handshake import Hello, Welcome
 from .link import Link, Peer, raise_refusal
 from .options import Options
@@ -81,27 +80,38 @@ class Outlet(Link):
                 peer = self._peers[welcome.session] = joined
             self._take(peer, welcome.next, connection)
 
-    def close(self) -> int:
-        """After the channel's producer has closed: waits until all is taken. How many messages nobody has taken."""
+    def close(self, linger: float | None) -> str:
+        """After the channel's producer has closed: waits until all is taken. What is lost, or nothing."""
         if self._closed or self._pid != os.getpid():
-            return 0
+            return ""
         self._ending = True
         self.pump.push()
         if self.transport == "ring":
-            return 0
+            return ""
+        patience = Patience(self.url, linger)
         try:
             with self._changed:
-                left, waited = self._left(), time.monotonic()
-                while left and not self._closed and time.monotonic() - waited < base.LINGER:
+                left = self._left()
+                while left and not self._closed and patience.lasts(left, _count(left), self._why_left):
                     self._changed.wait(0.02)
-                    now = self._left()
-                    if now != left:
-                        left, waited = now, time.monotonic()
+                    left = self._left()
+                lost = patience.lost(_count(left), self._why_left)
         except Exception:
             self.abandon()
             raise
         self.abandon()  # but not after Ctrl-C: closing can be tried again
-        return sum(count for count, _ in left)
+        return lost
+
+    def _why_left(self) -> str:
+        connected = {peer.group for peer in self._peers.values()}
+        if self.channel.name is None:
+            behind = {group.name for group in self.channel.groups if group.backlog}
+        else:
+            behind = connected
+        missing = ", ".join(map(repr, sorted(behind - connected)))
+        if missing or not behind:
+            return f"no consumer{f' of group {missing}' if missing else ''} is connected"
+        return f"group {', '.join(map(repr, sorted(behind)))} did not take all"
 
     def _left(self) -> list[tuple[int, int]]:
         """What is still to be taken, and how far each peer is."""
@@ -125,3 +135,8 @@ class Outlet(Link):
         if not any(backlogs.get(peer.group, 0) for peer in peers):
             self.pump.finish()
         return bool(peers)
+
+
+def _count(left: list[tuple[int, int]]) -> int:
+    """The messages in what `_left` says."""
+    return sum(count for count, _ in left)

@@ -16,7 +16,7 @@ from .. import errors
 from .._pump import STEP_END
 from ..look import Channel, code_of
 from . import base
-from .base import BaseLink
+from .base import BaseLink, Patience
 from .forks import own
 from .handshake import Hello, boot_id
 from .pipe_end import PipeEnd
@@ -171,23 +171,29 @@ class PipeOutlet(PipeLink):
             self._fail(errors.SystemRefused(-ended[2], text, self.url))
         self._done.set()
 
-    def close(self) -> int:
-        """After the channel's producer has closed: waits until all is written. How many messages are not."""
+    def close(self, linger: float | None) -> str:
+        """After the channel's producer has closed: waits until all is written. What is lost, or nothing."""
         if self._closed or self._pid != os.getpid():
-            return 0
+            return ""
         self.pump.push()
-        written, waited = self.pump.progress(self._id), time.monotonic()
-        while self.failure is None and not self._done.wait(0.02) and time.monotonic() - waited < base.LINGER:
-            now = self.pump.progress(self._id)
-            if now != written:
-                written, waited = now, time.monotonic()
-        left = sum(lane.messages for lane in self.channel.lanes) - self.pump.progress(self._id)
-        while self._where.scheme == "fifo" and self.failure is None and time.monotonic() - waited < base.LINGER:
-            if _unread(self._end.fd) == 0:  # the next producer's greeting is not to be read together with our end
-                break
-            time.sleep(_LOOK_EVERY)
+        patience = Patience(self.url, linger)
+        put = sum(lane.messages for lane in self.channel.lanes)  # 0 where all is written already
+        left = put - self.pump.progress(self._id)
+        while self.failure is None and not self._done.wait(0.02) and patience.lasts(left, left, self._why_left):
+            left = put - self.pump.progress(self._id)
+        if self.failure is None and self._done.is_set():
+            left = 0
+            if self._where.scheme == "fifo":  # the next producer's greeting is not to be read together with our end
+                while (unread := _unread(self._end.fd)) and patience.lasts((unread,), 0, self._why_left):
+                    time.sleep(_LOOK_EVERY)
+        lost = patience.lost(left, self._why_left)
         self.abandon()
-        return max(left, 0) if not self._done.is_set() or self.failure is not None else 0
+        return lost
+
+    def _why_left(self) -> str:
+        if self.failure is not None:
+            return str(self.failure)
+        return "no consumer has opened it" if self._end.fd < 0 else "the consumer did not read all"
 
 
 class PipeInlet(PipeLink):

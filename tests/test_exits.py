@@ -1,0 +1,137 @@
+"""What a program that ends without closing leaves behind, and says."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+HEAD = """
+import multiprocessing, os, signal, sys, threading, time
+import ringipc
+
+def lose(url):
+    producer = ringipc.Producer(url, capacity="1 MiB", linger=0.2)
+    producer.put(b"1")
+    return producer
+"""
+
+
+def end(body: str, *arguments: str) -> tuple[int, str, float]:
+    """Runs a program: its exit status, what it says on stderr, and how long it took after it had begun."""
+    program = HEAD + textwrap.dedent(body)
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=30, check=False
+    )
+    began = float(done.stdout.split()[0])
+    return done.returncode, done.stderr, time.time() - began
+
+
+LOST = "ringipc: at exit: channel '{}': 1 message is lost after 0.2 s without progress (linger=): no consumer {}\n"
+
+
+@pytest.mark.parametrize("scheme", ["unix", "tcp", "fifo"])
+def test_a_program_that_loses_messages_says_so_and_fails(base: str, scheme: str) -> None:
+    path = f"{base}/place"
+    url = "tcp://127.0.0.1:0" if scheme == "tcp" else f"{scheme}://{path}"
+    status, told, seconds = end("print(time.time()); p = lose(sys.argv[1])", url)
+    Path(path).unlink(missing_ok=True)
+    assert status == 120
+    assert told.count("\n") == 1
+    assert "ringipc: at exit: channel '" in told
+    assert "1 message is lost after 0.2 s without progress (linger=): no consumer" in told
+    assert seconds < 5
+
+
+def test_all_is_closed_and_flushed_though_one_fails(base: str) -> None:
+    """And what others do at exit is done."""
+    status, told, _ = end(
+        """
+        import atexit
+        atexit.register(print, "registered before", flush=True)
+        first, second = lose(f"unix://{sys.argv[1]}/1"), lose(f"unix://{sys.argv[1]}/2")
+        ring = ringipc.Producer("c", capacity=4096)
+        consumer = ringipc.Consumer("c")
+        print(time.time())
+        print("not flushed yet")
+        print("last words", file=sys.stderr)
+        sys.exit(3)
+        """,
+        base,
+    )
+    assert status == 120
+    lines = told.splitlines()
+    assert lines[0] == "last words"
+    assert sorted(lines[1:]) == [
+        LOST.format(f"unix://{base}/{k}", "is connected").strip() for k in (1, 2)
+    ]  # and no file is left, as `base` sees
+
+
+def test_a_program_that_loses_nothing_ends_with_its_own_status(base: str) -> None:
+    status, told, _ = end(
+        """
+        print(time.time())
+        producer = ringipc.Producer(f"unix://{sys.argv[1]}/1")
+        consumer = ringipc.Consumer(f"unix://{sys.argv[1]}/1")
+        producer.put(b"1")
+        assert consumer.get() == b"1"
+        sys.exit(3)
+        """,
+        base,
+    )
+    assert (status, told) == (3, "")
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork", pytest.param("forkserver", marks=pytest.mark.long)])
+def test_a_child_that_loses_messages_fails(base: str, method: str, tmp_path: Path) -> None:
+    """multiprocessing's children do not end as other programs do."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        HEAD
+        + textwrap.dedent(
+            """
+            kept = []
+
+            def child(url, how):
+                kept.append(lose(url))
+                if how == "raises":
+                    raise KeyError("its own")
+                if how == "exits":
+                    sys.exit(0)
+
+            if __name__ == "__main__":
+                context = multiprocessing.get_context(sys.argv[2])
+                for how in "returns", "exits", "raises":
+                    process = context.Process(target=child, args=(f"unix://{sys.argv[1]}/{how}", how))
+                    process.start()
+                    process.join()
+                    print(process.exitcode)
+            """
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, program, base, method], capture_output=True, text=True, timeout=30, check=False
+    )
+    *ended, raised = done.stdout.split()
+    assert (done.returncode, ended, done.stderr.count("1 message is lost")) == (0, ["120", "120"], 3)
+    assert raised in ("1", "120")
+    assert done.stderr.count("Traceback") == 1
+    assert "KeyError: 'its own'" in done.stderr
+
+
+def test_ctrl_c_ends_the_wait_at_exit(base: str) -> None:
+    """Which has said whom it waits for."""
+    program = HEAD + "producer = ringipc.Producer(f'unix://{sys.argv[1]}/1', linger=None); producer.put(b'1')"
+    with subprocess.Popen([sys.executable, "-c", program, base], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        told = process.stderr.readline()
+        assert "close() waits (linger=): 1 message is left: no consumer is connected" in told
+        process.send_signal(signal.SIGINT)
+        told = process.stderr.read()
+        assert process.wait(5) == 120
+        assert "was interrupted while it closed: what nobody has taken yet is lost" in told
+        assert "Traceback" not in told
+    Path(f"{base}/1").unlink(missing_ok=True)

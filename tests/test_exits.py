@@ -70,6 +70,12 @@ def test_all_is_closed_and_flushed_though_one_fails(base: str) -> None:
     ]  # and no file is left, as `base` sees
 
 
+def test_a_producer_that_is_forgotten_counts_too(base: str) -> None:
+    status, told, _ = end('print(time.time()); lose(f"unix://{sys.argv[1]}/1")', base)
+    assert status == 120
+    assert "1 message is lost after 0.2 s without progress (linger=): no consumer is connected" in told
+
+
 def test_a_program_that_loses_nothing_ends_with_its_own_status(base: str) -> None:
     status, told, _ = end(
         """

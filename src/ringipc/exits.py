@@ -22,6 +22,7 @@ class _Handle(Protocol):
 
 _handles: "weakref.WeakSet[_Handle]" = weakref.WeakSet()
 _told_multiprocessing = 0  # the pid of the process that has
+_failed = 0  # the pid of the process whose exit status is to say so
 _STATUS = 120
 
 
@@ -51,23 +52,30 @@ def _close_all() -> None:
         try:
             handle._end(exiting=True)
         except RingError as error:  # the others are to be closed all the same
-            _fail(str(error))
+            _tell(str(error))
         except KeyboardInterrupt:
-            _fail(f"{handle!r} was interrupted while it closed: what nobody has taken yet is lost")
+            _tell(f"{handle!r} was interrupted while it closed: what nobody has taken yet is lost")
+    if _failed == os.getpid() and not isinstance(sys.stderr, _Failed):
+        sys.stderr = _Failed(sys.stderr)
 
 
-def _fail(text: str) -> None:
+def fail_at_exit() -> None:
+    """Something is lost that was to outlive this process, and it has been told: now the exit status is to say so."""
+    global _failed
+    _failed = os.getpid()
+
+
+def _tell(text: str) -> None:
+    fail_at_exit()
     if sys.stderr is not None:
         print(f"ringipc: at exit: {text}", file=sys.stderr)
-    if not isinstance(sys.stderr, _Failed):
-        sys.stderr = _Failed(sys.stderr)
 
 
 def _fail_in_child() -> None:
     """A child of multiprocessing takes its status from here, unless it has failed already."""
     error = sys.exc_info()[1]
     is_child = sys.modules["multiprocessing.process"].parent_process() is not None
-    if is_child and isinstance(sys.stderr, _Failed) and (error is None or getattr(error, "code", 1) in (0, None)):
+    if is_child and _failed == os.getpid() and (error is None or getattr(error, "code", 1) in (0, None)):
         raise SystemExit(_STATUS)
 
 

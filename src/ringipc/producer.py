@@ -150,6 +150,7 @@ class Producer(BaseProducer):
     linger
         Seconds that `close`, and the end of the program, wait after the last progress for messages that only this
         process has, because they go over connections and nobody has taken them yet. None waits for ever, 0 not at all.
+        A producer that is let go without `close` lingers too, in a thread of its own.
         After a second a warning (logger "ringipc") says what it waits for. What is then left is lost, and said to be.
 
     Raises
@@ -230,7 +231,7 @@ class Producer(BaseProducer):
         if fallback is not None:
             self._link = self._fall_back(str(ring), fallback, options, size, slots, spin)
         if self._link is not None:
-            weakref.finalize(self, self._link.forget).atexit = False  # there exits closes it
+            weakref.finalize(self, self._link.linger, linger).atexit = False  # there exits closes it
             if self._link.transport != "ring":
                 me = weakref.ref(self)
                 self._link.failed = lambda error: _break(me(), error)
@@ -314,7 +315,8 @@ class Producer(BaseProducer):
         """An array in its place in the ring, to be filled there: nothing is copied when it is put.
 
         It is put when the with block is left, and dropped if that is by an exception. Until then other threads wait
-        with their puts. Where a full lane refuses messages (see overflow) the array lies elsewhere, and is dropped.
+        with their puts. Where the lane is full and refuses messages (see overflow) there is still an array, of its own
+        memory, which is dropped when the with block is left; `stats.refused` counts it.
 
         Parameters
         ----------

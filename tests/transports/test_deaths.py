@@ -183,6 +183,22 @@ def test_who_does_not_linger_is_told_at_once(way: Way) -> None:
     assert time.monotonic() - at < 1
 
 
+@over("unix-stream", "tcp-stream", "fifo")
+def test_what_a_forgotten_producer_has_put_is_not_lost(way: Way) -> None:
+    """Whoever comes before it gives up gets all of it, and the end of the stream."""
+    way.producer(linger=20).put_many([b"1", b"2", b"3"])
+    with way.consumer() as consumer:
+        assert list(consumer) == [b"1", b"2", b"3"]
+
+
+@over("unix-stream", "tcp-stream", "fifo")
+def test_what_a_forgotten_producer_loses_is_told(way: Way, caplog: pytest.LogCaptureFixture) -> None:
+    way.producer(linger=0.1).put_many([b"1", b"2", b"3"])
+    eventually(lambda: bool(caplog.records))
+    [told] = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert "3 messages are lost after 0.1 s without progress (linger=): no consumer" in told
+
+
 @over("unix-stream", "tcp-stream")
 def test_closing_says_which_group_it_waits_for(way: Way) -> None:
     producer = way.producer(linger=0.2, groups=["late"])

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from .. import errors
+from .. import errors, exits
 from .._pump import BasePump
 from ..look import Channel, code_of
 from .handshake import Hello, Welcome, boot_id
@@ -107,9 +107,12 @@ class BaseLink:
         raise NotImplementedError
 
     def forget(self) -> None:
-        """For a finalizer, which may run in any thread and under any lock."""
+        """For a finalizer of the handle, which may run in any thread and under any lock."""
+        self._in_thread(self.abandon, daemon=True)
+
+    def _in_thread(self, end: Callable[[], object], *, daemon: bool) -> None:
         with contextlib.suppress(RuntimeError):  # no threads any more: then the process ends
-            threading.Thread(target=self.abandon, name=f"ringipc {self.url}", daemon=True).start()
+            threading.Thread(target=end, name=f"ringipc {self.url}", daemon=daemon).start()
 
     def _make_lane(self, said: Hello | Welcome, *, two_way: bool, prompt: bool) -> int:
         """For what the producer who has said so will send: the lane's id in the pump, or a negative errno.
@@ -125,3 +128,22 @@ class BaseLink:
         """Nobody will come any more."""
         self.failure = error.with_traceback(None)  # whose frames would keep what they hold
         self.failed(error)
+
+
+class OutgoingLink(BaseLink):
+    """A producer's: what it has put, and nobody has taken yet, is here alone."""
+
+    def close(self, linger: float | None) -> str:
+        """After the channel's producer has closed: waits until all is taken. What is lost, or nothing."""
+        raise NotImplementedError
+
+    def linger(self, seconds: float | None) -> None:
+        """As `forget`, but what was put is not lost with its producer: the end of the program waits for it."""
+
+        def end() -> None:
+            lost = self.close(seconds)
+            if lost:
+                log.error("%s: %s (its producer was let go without close())", self.url, lost)
+                exits.fail_at_exit()
+
+        self._in_thread(end, daemon=False)

@@ -6,7 +6,7 @@ import os
 from .. import errors
 from .._core import DURABLE, NEWEST, SHARED
 from ..look import Channel, code_of
-from .base import Patience
+from .base import OutgoingLink, Patience
 from .handshake import Hello, Welcome
 from .link import Link, Peer, raise_refusal
 from .options import Options
@@ -15,7 +15,7 @@ from .url import Url
 _AT_ONCE = 4  # messages that a member of a shared group has at a time, so that the others get theirs
 
 
-class Outlet(Link):
+class Outlet(Link, OutgoingLink):
     """A producer's: a member of its channel for each consumer."""
 
     is_producer = True
@@ -81,7 +81,6 @@ class Outlet(Link):
             self._take(peer, welcome.next, connection)
 
     def close(self, linger: float | None) -> str:
-        """After the channel's producer has closed: waits until all is taken. What is lost, or nothing."""
         if self._closed or self._pid != os.getpid():
             return ""
         self._ending = True
@@ -119,11 +118,12 @@ class Outlet(Link):
         there = [(0, self.pump.progress(peer.id)) for peer in peers]
         if self.channel.name is not None:
             return there if self._left_of_ring(peers) else []
-        lanes = [lane for lane in self.channel.lanes if lane.state != "live"]
+        lanes = self.channel.lanes  # of this producer alone
         if not lanes and not there:
             return []
         waiting = [group.backlog for group in self.channel.groups] or [lane.backlog for lane in lanes]
-        only_here = len(self.channel.pids) <= len(self._peers)  # else somebody else has the ring
+        mine = len(self._peers) + any(lane.state == "live" for lane in lanes)  # a producer that is just being let go
+        only_here = len(self.channel.pids) <= mine  # else somebody else has the ring
         return [(max(waiting, default=0), 0), *there] if there or only_here else []
 
     def _left_of_ring(self, peers: list[Peer]) -> bool:

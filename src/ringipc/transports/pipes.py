@@ -16,7 +16,7 @@ from .. import errors
 from .._pump import STEP_END
 from ..look import Channel, code_of
 from . import base
-from .base import BaseLink, Patience
+from .base import BaseLink, OutgoingLink, Patience
 from .forks import own
 from .handshake import Hello, boot_id
 from .pipe_end import PipeEnd
@@ -111,7 +111,7 @@ def _unread(fd: int) -> int:
     return count[0]
 
 
-class PipeOutlet(PipeLink):
+class PipeOutlet(PipeLink, OutgoingLink):
     """A producer's."""
 
     def __init__(
@@ -172,7 +172,7 @@ class PipeOutlet(PipeLink):
         self._done.set()
 
     def close(self, linger: float | None) -> str:
-        """After the channel's producer has closed: waits until all is written. What is lost, or nothing."""
+        # What is written counts as taken.
         if self._closed or self._pid != os.getpid():
             return ""
         self.pump.push()

@@ -1,6 +1,7 @@
 """The calls as users write them: signatures, timeouts, and what threading's users expect."""
 
 import ast
+import asyncio
 import contextlib
 import inspect
 import threading
@@ -235,6 +236,14 @@ def test_put_says_whether_the_message_went_in() -> None:
         assert (producer.stats.messages, producer.stats.refused) == (2, 2)
         assert consumer.get_many(9) == [b"", b""]
         assert producer.put(b"") is True
+
+
+def test_aput_says_whether_the_message_went_in() -> None:
+    async def put_twice(producer: Producer) -> list[bool]:
+        return [await producer.aput(b"1"), await producer.aput(b"2")]
+
+    with Producer("c", capacity=4096, slots=1, overflow="drop-new") as producer, Consumer("c"):
+        assert asyncio.run(put_twice(producer)) == [True, False]
 
 
 @pytest.mark.parametrize("overflow", ["drop-new", "drop-old"])

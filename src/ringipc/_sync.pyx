@@ -116,12 +116,16 @@ cdef class BaseSync:
 cdef object ONE = 1, MINUS_ONE = -1  # the defaults: CPython has one object of each, so a look at the pointer is enough
 
 
-cdef inline int check_blocking(object blocking) except -1:
-    """Refuses a number of seconds in its place."""
+cdef double seconds_if(object blocking, double seconds) except -1:
+    """How long to wait: so many seconds, or not at all; a number of seconds in the place of blocking is refused."""
     if not isinstance(blocking, int) or blocking not in (0, 1):
         raise TypeError(
             f"blocking must be True or False, not {blocking!r}; write acquire(timeout=5) to wait for up to 5 s"
         )
+    if blocking:
+        return seconds
+    if seconds != INFINITY:
+        raise ValueError("a timeout cannot be given together with blocking=False")
     return 0
 
 
@@ -260,11 +264,7 @@ cdef class BaseSemaphore(BaseUnits):
         """
         cdef double seconds = seconds_of(timeout)
         if blocking is not True:
-            check_blocking(blocking)
-            if not blocking:
-                if timeout is not None:
-                    raise ValueError("a timeout cannot be given together with blocking=False")
-                seconds = 0
+            seconds = seconds_if(blocking, seconds)
         return self.take(units_of(n), seconds) == 1
 
     @property
@@ -300,11 +300,7 @@ cdef class BaseLock(BaseUnits):
         if timeout is not MINUS_ONE and timeout != -1:
             seconds = seconds_of(timeout)
         if blocking is not True:
-            check_blocking(blocking)
-            if not blocking:
-                if seconds != INFINITY:
-                    raise ValueError("a timeout cannot be given together with blocking=False")
-                seconds = 0
+            seconds = seconds_if(blocking, seconds)
         return self.take(1, seconds) == 1
 
     @cython.critical_section

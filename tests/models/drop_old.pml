@@ -15,7 +15,7 @@
  * with rip_claim_free; what it begins with for begin_group. The first member is its group's only one, so it counts what it misses;
  * the second one is of a group whose members compete. With ALONE there is the first alone, which joins at any time; with TOGETHER
  * both are of the second group. One message may be pinned, and all are of one size; its place in the arena is any that is neither
- * live nor pinned. Left out: a batch of messages, members that are killed (claims.pml), the order of payload and tail (lane.pml). */
+ * live nor pinned. Left out: members that are killed (claims.pml), the order of payload and tail (lane.pml). */
 #ifndef FAULT
 #define FAULT 0
 #endif

@@ -44,15 +44,6 @@ def test_a_timeout_is_kept_to_a_few_milliseconds(producer: Producer, wait: Wait,
     assert sorted(late)[len(late) // 2] < 0.003
 
 
-def test_timeouts_that_are_none_are_refused(producer: Producer, consumer: Consumer) -> None:
-    for bad in (-1, float("nan")):
-        with pytest.raises(ValueError, match="timeout"):
-            consumer.get(timeout=bad)
-    with pytest.raises(TypeError):
-        consumer.get(timeout="1")  # type: ignore[arg-type]
-    producer.put(b"", timeout=1e300)
-
-
 @pytest.mark.parametrize("wait", ["adaptive", "block"])
 def test_a_blocked_consumer_uses_hardly_any_of_a_core(producer: Producer, wait: Wait) -> None:
     with Consumer("c", wait=wait) as consumer:

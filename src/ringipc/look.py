@@ -90,6 +90,7 @@ class Channel:
     >>> with ringipc.Producer(channel, capacity="1 MiB") as producer, ringipc.Consumer(channel) as consumer:
     ...     producer.put(b"between us")
     ...     consumer.get()
+    True
     b'between us'
     >>> channel.close()
     """
@@ -289,6 +290,7 @@ def open(name: str) -> Channel:
     >>> with ringipc.Producer("seen", capacity="1 MiB", groups=["later"]) as producer:
     ...     producer.put(b"kept for the group")
     ...     [(group.name, group.backlog) for group in ringipc.open("seen").groups]
+    True
     [('later', 1)]
     >>> ringipc.open("seen").remove()
     """

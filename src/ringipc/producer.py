@@ -170,6 +170,7 @@ class Producer(BaseProducer):
     >>> with ringipc.Producer("frames", capacity="1 MiB") as producer, ringipc.Consumer("frames") as consumer:
     ...     producer.put(np.arange(3))
     ...     consumer.get()
+    True
     array([0, 1, 2])
     """
 

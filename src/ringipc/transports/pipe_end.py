@@ -78,6 +78,7 @@ def pair() -> tuple[PipeEnd, PipeEnd]:
     >>> with ringipc.Producer(to) as producer, ringipc.Consumer(of) as consumer:
     ...     producer.put(b"through a pipe")
     ...     consumer.get()
+    True
     b'through a pipe'
     """
     try:

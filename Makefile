@@ -72,7 +72,8 @@ fuzz-stream: build/fuzz/stream
 	@mkdir -p build/fuzz/corpus-stream
 	$< $(FUZZ) build/fuzz/corpus-stream $(AGAIN)
 
-build/fuzz/hostile: WRAP := $(foreach call,mmap munmap fcntl close syscall,-Wl$(comma)--wrap=$(call))
+# A step of a page: else no lane would be large enough to get its memory in several.
+build/fuzz/hostile: WRAP := $(foreach call,mmap munmap fcntl close syscall,-Wl$(comma)--wrap=$(call)) -DRIP_STEP=4096u
 build/fuzz/%: tests/fuzz/%.c tests/fuzz/input.h $(CORE_C) $(CORE_H) Makefile
 	@mkdir -p $(@D)
 	clang $(CSTRICT) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread -Icsrc $(WRAP) \

@@ -1,10 +1,9 @@
 #include "arena.h"
 
-#include <errno.h>
 #include <string.h>
 
 void rip_arena_init(struct rip_arena *arena, uint64_t capacity) {
-    *arena = (struct rip_arena){.gap_end = capacity, .capacity = capacity, .count = 1};
+    *arena = (struct rip_arena){.capacity = capacity, .count = 1};
 }
 
 uint64_t rip_arena_live(const struct rip_arena *arena) {
@@ -20,8 +19,8 @@ static const struct rip_run *live_range(const struct rip_arena *arena, unsigned 
     return i < arena->count ? &arena->runs[i] : &arena->pins[i - arena->count];
 }
 
-/* The lowest place with need free bytes, or UINT64_MAX. */
-static uint64_t lowest_gap(const struct rip_arena *arena, uint64_t need) {
+/* The lowest place with need free bytes below end, or UINT64_MAX. */
+static uint64_t lowest_gap(const struct rip_arena *arena, uint64_t need, uint64_t end) {
     uint64_t place = 0;
     for (int moved = 1; moved;) {
         moved = 0;
@@ -33,11 +32,11 @@ static uint64_t lowest_gap(const struct rip_arena *arena, uint64_t need) {
             }
         }
     }
-    return place <= arena->capacity && need <= arena->capacity - place ? place : UINT64_MAX;
+    return place <= end && need <= end - place ? place : UINT64_MAX;
 }
 
-static uint64_t next_live_byte(const struct rip_arena *arena, uint64_t place) {
-    uint64_t end = arena->capacity;
+/* The next live byte from place on, or end. */
+static uint64_t next_live_byte(const struct rip_arena *arena, uint64_t place, uint64_t end) {
     for (unsigned i = 0; i < arena->count + arena->pinned; i++) {
         const struct rip_run *run = live_range(arena, i);
         if (run->lo < run->hi && run->lo >= place && run->lo < end) {
@@ -54,7 +53,7 @@ void rip_arena_reclaim(struct rip_arena *arena, uint64_t seq, uint64_t offset, u
         runs[0] = (struct rip_run){.seq = next};
         arena->count = 1;
         arena->at = 0;
-        arena->gap_end = next_live_byte(arena, 0);
+        arena->gap_end = next_live_byte(arena, 0, arena->allocated);
         return;
     }
     unsigned dead = 0;
@@ -69,31 +68,40 @@ void rip_arena_reclaim(struct rip_arena *arena, uint64_t seq, uint64_t offset, u
     }
 }
 
-int rip_arena_place(struct rip_arena *arena, uint64_t need, uint64_t next) {
+void rip_arena_allocated(struct rip_arena *arena, uint64_t allocated) {
+    arena->allocated = allocated;
+    arena->gap_end = next_live_byte(arena, arena->at, allocated);
+}
+
+uint64_t rip_arena_find(struct rip_arena *arena, uint64_t need, uint64_t end) {
     struct rip_run *last = &arena->runs[arena->count - 1];
     last->hi = arena->at;
-    arena->gap_end = next_live_byte(arena, arena->at);
-    int fits = need <= arena->gap_end - arena->at;
-    uint64_t live = rip_arena_live(arena);
-    uint64_t place = UINT64_MAX;
-    if (!fits) {
-        place = lowest_gap(arena, need);
-    } else if (arena->at > 0 && live > 0) {
-        place = lowest_gap(arena, live > need ? live : need); /* staying is possible: move only for much room */
-    }
-    if (fits && place >= arena->at) {
+    uint64_t gap_end = next_live_byte(arena, arena->at, end);
+    arena->gap_end = gap_end < arena->allocated ? gap_end : arena->allocated;
+    int fits = need <= gap_end - arena->at;
+    if (fits && arena->at == 0) {
         return 0;
     }
-    int begins = last->lo < last->hi; /* a run; else the last one is empty, and moves */
-    if (place == UINT64_MAX || (begins && arena->count == RIP_MAX_RUNS)) {
-        return fits ? 0 : -EAGAIN;
+    uint64_t live = rip_arena_live(arena), place = UINT64_MAX;
+    if (!fits) {
+        place = lowest_gap(arena, need, end);
+    } else if (live > 0) { /* staying is possible: move only for much room */
+        place = lowest_gap(arena, live > need ? live : need, end);
     }
-    if (begins) {
+    int begins = last->lo < last->hi; /* a run by moving; else the last one is empty, and moves */
+    if ((fits && place >= arena->at) || (begins && arena->count == RIP_MAX_RUNS)) {
+        return fits ? arena->at : UINT64_MAX;
+    }
+    return place;
+}
+
+void rip_arena_go(struct rip_arena *arena, uint64_t place, uint64_t next) {
+    struct rip_run *last = &arena->runs[arena->count - 1];
+    if (last->lo < last->hi) {
         last++;
         arena->count++;
     }
     *last = (struct rip_run){.seq = next, .lo = place, .hi = place};
     arena->at = place;
-    arena->gap_end = next_live_byte(arena, place);
-    return 0;
+    arena->gap_end = next_live_byte(arena, place, arena->allocated);
 }

@@ -21,22 +21,27 @@ struct rip_run {
 };
 
 struct rip_arena {
-    uint64_t at;      /* where the next message goes: the last run's hi */
-    uint64_t gap_end; /* the next live byte above it, or the capacity */
+    uint64_t at;      /* where the next message goes: the last run's hi; never beyond allocated */
+    uint64_t gap_end; /* the next live byte above it, or the end of what is allocated */
     uint64_t capacity;
-    unsigned count; /* runs; at least 1 */
+    uint64_t allocated; /* the bytes from 0 on that have memory; nothing is written beyond */
+    unsigned count;     /* runs; at least 1 */
     unsigned pinned;
     struct rip_run runs[RIP_MAX_RUNS];
     struct rip_run pins[RIP_MAX_PINS]; /* messages before the oldest live one that must stay; drop.c keeps them */
 };
 
-void rip_arena_init(struct rip_arena *arena, uint64_t capacity);
+void rip_arena_init(struct rip_arena *arena, uint64_t capacity);       /* nothing of it is allocated yet */
+void rip_arena_allocated(struct rip_arena *arena, uint64_t allocated); /* it has more memory now */
 
 /* Forgets the messages before seq, the oldest still live, which lies at offset; next is the seq to be written next. */
 void rip_arena_reclaim(struct rip_arena *arena, uint64_t seq, uint64_t offset, uint64_t next);
 
-/* Makes room for need bytes (a multiple of 64) at arena->at for message next: 0, or -EAGAIN. */
-int rip_arena_place(struct rip_arena *arena, uint64_t need, uint64_t next);
+/* Finds a place for need bytes (a multiple of 64) below end, the capacity or what is allocated: UINT64_MAX if there is
+ * none. */
+uint64_t rip_arena_find(struct rip_arena *arena, uint64_t need, uint64_t end);
+/* Goes on from a place that was found, which is another than at, and allocated by now: message next will lie there. */
+void rip_arena_go(struct rip_arena *arena, uint64_t place, uint64_t next);
 
 uint64_t rip_arena_live(const struct rip_arena *arena); /* bytes */
 

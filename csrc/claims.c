@@ -10,8 +10,8 @@ static uint64_t size_of(uint64_t slots) {
 }
 
 static int make(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t slots, struct rip_segment *out) {
-    int rc = rip_file_begin(&ch->place, size_of(slots), out);
-    rc = rc ? rc : rip_file_fill(out);
+    int rc = rip_file_begin(&ch->place, size_of(slots), size_of(slots), out);
+    rc = rc ? rc : rip_file_fill(out, out->size);
     if (rc == 0) {
         struct rip_claims *claims = out->at; /* all zero: free */
         claims->slots = slots;
@@ -35,8 +35,12 @@ static int find(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t 
     const volatile struct rip_claims *claims = out->at; /* volatile: read once */
     *slots = out->size < sizeof *claims ? 0 : claims->slots;
     if (*slots == 0 || *slots > RIP_MAX_SLOTS || (*slots & (*slots - 1)) || out->size != size_of(*slots)) {
+        rc = -EBADMSG;
+    }
+    rc = rc ? rc : rip_populate(out->at, out->size, 1);
+    if (rc != 0) {
         rip_segment_close(out);
-        return -EBADMSG;
+        return rc;
     }
     rip_segment_close_fd(out); /* the mapping is enough */
     return 0;

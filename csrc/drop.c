@@ -191,9 +191,11 @@ static uint64_t limit_of(const struct rip_producer *p) {
     return limit;
 }
 
-/* Gives up as many messages as must be for one of length bytes: 0, or -ENOBUFS where what is looked at leaves no room. */
+/* Gives up as many messages as must be for one of length bytes: 0, -ENOBUFS where what is looked at leaves no room, or
+ * why memory could not be allocated. That there is none is no error here: then room is made in what is allocated. */
 static int find_room(struct rip_producer *p, uint64_t length, uint64_t active) {
     struct rip_drops *drops = p->drops;
+    uint64_t end = p->arena.capacity;
     for (;;) {
         uint64_t offset = p->lane->desc[drops->from & (p->slots - 1)].offset, limit = limit_of(p);
         rip_arena_reclaim(&p->arena, drops->from, offset, p->tail);
@@ -203,9 +205,11 @@ static int find_room(struct rip_producer *p, uint64_t length, uint64_t active) {
             }
             return -ENOBUFS;
         }
-        if (p->tail - drops->from < p->keep &&
-            rip_arena_place(&p->arena, rip_round_up(length, RIP_LINE), p->tail) == 0) {
-            return 0;
+        if (p->tail - drops->from < p->keep) {
+            int rc = rip_tx_place(p, length, &end);
+            if (rc != -EAGAIN && !rip_is_out_of_memory(rc)) {
+                return rc;
+            }
         }
         if (drops->from == p->published || give_up(p, drops->from, active) != 0) {
             if (drop_pins(p, active)) {

@@ -80,7 +80,7 @@ int rip_extent_find(const struct rip_place *place, uint32_t file, const uint64_t
 }
 
 /* A memory file has no limit of its own: without this, asking for too much would end some process for want of memory. */
-static int is_there_memory(uint64_t size) {
+static int is_there_memory(uint64_t bytes) {
     static const char what[] = "MemAvailable:";
     uint64_t available = UINT64_MAX / 1024;
     FILE *file = fopen("/proc/meminfo", "re");
@@ -94,10 +94,23 @@ static int is_there_memory(uint64_t size) {
         }
         fclose(file);
     }
-    return size / 1024 <= available;
+    return bytes / 1024 <= available;
 }
 
-int rip_extent_begin(struct rip_place *place, uint64_t size, struct rip_segment *out) {
+int rip_extent_fill(struct rip_segment *segment, uint64_t end) {
+    return is_there_memory(end - segment->allocated) ? rip_segment_fill(segment, end) : -ENOSPC;
+}
+
+static int make_longer(int fd, uint64_t size) {
+    struct stat st;
+    int rc = fstat(fd, &st);
+    if (rc == 0 && (uint64_t)st.st_size < size) {
+        rc = ftruncate(fd, (off_t)size);
+    }
+    return rc ? -errno : 0;
+}
+
+int rip_extent_begin(struct rip_place *place, uint64_t size, uint64_t first, struct rip_segment *out) {
     uint64_t at = end_of(place);
     struct rip_identity identity = {
         .magic = RIP_MAGIC, .abi = RIP_ABI, .file = RIP_FILE_BEGUN + place->member, .size = size};
@@ -105,10 +118,11 @@ int rip_extent_begin(struct rip_place *place, uint64_t size, struct rip_segment 
         return -EBADMSG;
     }
     uint64_t whole = whole_pages(size);
-    if (whole > (uint64_t)INT64_MAX - at || !is_there_memory(size)) {
+    if (whole > (uint64_t)INT64_MAX - at || !is_there_memory(first)) {
         return -ENOSPC;
     }
-    int rc = rip_allocate(place->segment.fd, at, RIP_PAGE);
+    int rc = make_longer(place->segment.fd, at + whole);
+    rc = rc ? rc : rip_allocate(place->segment.fd, at, RIP_PAGE);
     if (rc == 0 && pwrite(place->segment.fd, &identity, sizeof identity, (off_t)at) != sizeof identity) {
         rc = -errno;
     }

@@ -17,15 +17,16 @@ static void name_of(struct rip_which which, char out[64]) {
     }
 }
 
-int rip_file_begin(struct rip_place *place, uint64_t size, struct rip_segment *out) {
+int rip_file_begin(struct rip_place *place, uint64_t size, uint64_t first, struct rip_segment *out) {
     *out = (struct rip_segment){.fd = -1};
     return has_directory(place) ? rip_segment_begin(place->dir, size, place->mode, out)
-                                : rip_extent_begin(place, size, out);
+                                : rip_extent_begin(place, size, first, out);
 }
 
-int rip_file_fill(struct rip_segment *segment) {
-    int rc = rip_segment_fill(segment);
-    if (rc == 0 && segment->offset == 0) { /* an extent has it already */
+int rip_file_fill(struct rip_segment *segment, uint64_t end) {
+    int is_extent = segment->offset > 0, is_first = segment->allocated == 0;
+    int rc = is_extent ? rip_extent_fill(segment, end) : rip_segment_fill(segment, end);
+    if (rc == 0 && is_first && !is_extent) { /* an extent has it already */
         *(struct rip_identity *)segment->at =
             (struct rip_identity){.magic = RIP_MAGIC, .abi = RIP_ABI, .file = RIP_FILE_BEGUN, .size = segment->size};
     }

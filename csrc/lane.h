@@ -9,6 +9,10 @@
 
 #include <errno.h>
 
+#ifndef RIP_STEP
+#define RIP_STEP UINT64_C(262144) /* bytes of memory that a lane gets at once, at least; whole pages of any machine's */
+#endif
+
 #define RIP_LIKELY(x) __builtin_expect(!!(x), 1)
 #define RIP_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
@@ -47,7 +51,7 @@ struct rip_rx {
     uint64_t held;  /* the oldest seq not let go; cursor->held says so to the producer */
     uint64_t guess; /* where in the arena the next message probably lies: behind the last one read */
     uint64_t slots;
-    uint64_t capacity;
+    uint64_t readable; /* bytes of the arena that are allocated, as we have seen */
     const struct rip_desc *desc;
     const unsigned char *payloads;
     struct rip_cursor *cursor;
@@ -56,6 +60,7 @@ struct rip_rx {
     uint8_t *marks;          /* [slots], enum rip_mark: what has happened out of turn */
     uint64_t ahead;          /* messages taken that lie at or after next */
     uint64_t search, sought; /* a search that has been here, and how far it has come */
+    uint64_t capacity;
     const struct rip_lane *lane;
     struct rip_segment segment;
     struct rip_claims *claims; /* where several hands are after a message, else NULL */
@@ -104,9 +109,13 @@ struct rip_consumer {
 
 /* ---- producer ---- */
 
-/* Looks at the cursors, and finds a place in the arena: 0, -EAGAIN, -EMSGSIZE, -EBADMSG, or -ENOBUFS where the lane drops what finds
- * no place. */
+/* Looks at the cursors, and finds a place in the arena that is allocated: 0, -EAGAIN, -EMSGSIZE, -EBADMSG, -ENOSPC and
+ * the like, or -ENOBUFS where the lane drops what finds no place. */
 int rip_make_room(struct rip_producer *p, uint64_t length);
+/* The part that finds the place: 0, -EAGAIN, -ENOSPC and the like. *end: below it messages may lie, the capacity at
+ * first; it becomes what is allocated when there is no memory for more. */
+int rip_tx_place(struct rip_producer *p, uint64_t length, uint64_t *end);
+static inline int rip_is_out_of_memory(int rc) { return rc == -ENOSPC || rc == -ENOMEM || rc == -EDQUOT; }
 /* Counts a message that found no place and is not to wait. */
 void rip_tx_refuse(struct rip_producer *p);
 /* Moves p->limit up to the smallest cursor: 0 or -EBADMSG. */
@@ -222,14 +231,9 @@ uint64_t rip_rx_time(const struct rip_rx *rx, uint64_t ticks);
 /* Takes the newest message of all lanes and lets the older go: 1, else as rip_advance. */
 int rip_rx_latest(struct rip_consumer *c, struct rip_message *message);
 
-/* Message seq: 1 or -EBADMSG. */
-static inline int rip_rx_read(struct rip_rx *rx, uint64_t seq, struct rip_message *message) {
-    /* volatile: read once, so that what is checked is what is used */
+static inline int rip_rx_describe(struct rip_rx *rx, uint64_t seq, uint64_t offset, uint64_t length,
+                                  struct rip_message *message) {
     const volatile struct rip_desc *desc = &rx->desc[seq & (rx->slots - 1)];
-    uint64_t offset = desc->offset, length = desc->length;
-    if (RIP_UNLIKELY(offset > rx->capacity || length > rx->capacity - offset || offset % RIP_LINE)) {
-        return -EBADMSG;
-    }
     rx->guess = offset + rip_round_up(length, RIP_LINE);
     *message = (struct rip_message){.data = rx->payloads + offset,
                                     .length = length,
@@ -241,6 +245,21 @@ static inline int rip_rx_read(struct rip_rx *rx, uint64_t seq, struct rip_messag
                                     .kind = desc->kind,
                                     .flags = desc->flags};
     return 1;
+}
+
+/* rip_rx_read of a message that does not lie in what is known to be allocated: looks whether it is. Reading what is
+ * not, in a tmpfs, allocates it, or ends in SIGBUS. */
+int rip_rx_read_far(struct rip_rx *rx, uint64_t seq, struct rip_message *message);
+
+/* Message seq: 1 or -EBADMSG. */
+static inline int rip_rx_read(struct rip_rx *rx, uint64_t seq, struct rip_message *message) {
+    /* volatile: read once, so that what is checked is what is used */
+    const volatile struct rip_desc *desc = &rx->desc[seq & (rx->slots - 1)];
+    uint64_t offset = desc->offset, length = desc->length;
+    if (RIP_UNLIKELY(offset > rx->readable || length > rx->readable - offset || offset % RIP_LINE)) {
+        return rip_rx_read_far(rx, seq, message);
+    }
+    return rip_rx_describe(rx, seq, offset, length, message);
 }
 
 /* Passes over what has been taken out of its turn. */

@@ -39,6 +39,27 @@ static void start_counting(struct rip_consumer *c, struct rip_rx *rx) {
     }
 }
 
+__attribute__((cold, noinline)) int rip_rx_read_far(struct rip_rx *rx, uint64_t seq, struct rip_message *message) {
+    const volatile struct rip_desc *desc = &rx->desc[seq & (rx->slots - 1)]; /* volatile: read once */
+    uint64_t offset = desc->offset, length = desc->length;
+    /* relaxed: the tail was stored after it, and loaded before */
+    uint64_t allocated = atomic_load_explicit(&rx->lane->allocated, memory_order_relaxed);
+    if (allocated > rx->capacity || offset > allocated || length > allocated - offset || offset % RIP_LINE) {
+        return -EBADMSG;
+    }
+    uint64_t end = rip_round_up(offset + length, RIP_STEP);
+    end = end < allocated ? end : allocated;
+    if (end > rx->readable) {
+        void *at = (char *)rx->segment.at + rip_arena_offset(rx->slots) + rx->readable;
+        int rc = rip_populate(at, end - rx->readable, 0);
+        if (rc == -EBADMSG) {
+            return rc;
+        }
+        rx->readable = rc ? rx->readable : end; /* short of memory for a moment: the message is good all the same */
+    }
+    return rip_rx_describe(rx, seq, offset, length, message);
+}
+
 /* A lane's header is anybody's writing: every number in it is checked before it is used. */
 static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out) {
     struct rip_lane_entry *entry = &c->ch.control->lanes[index];

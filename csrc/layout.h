@@ -156,6 +156,7 @@ struct rip_lane {
     alignas(128) _Atomic uint64_t head; /* the first seq not reclaimed */
     _Atomic uint64_t from;              /* where messages are dropped: the first seq not given up */
     _Atomic uint64_t refused;           /* messages that found no room */
+    _Atomic uint64_t allocated;         /* bytes of the arena, from 0, that have memory */
     alignas(RIP_PAGE) struct rip_desc desc[];
 };
 
@@ -234,7 +235,7 @@ static_assert(sizeof(struct rip_desc) == 32, "ABI");
 static_assert(offsetof(struct rip_lane, slots) == 40 && offsetof(struct rip_lane, ticks0) == 72, "ABI");
 static_assert(offsetof(struct rip_lane, tail) == 128 && offsetof(struct rip_lane, closed) == 136 &&
                   offsetof(struct rip_lane, overflow) == 88 && offsetof(struct rip_lane, head) == 256 &&
-                  offsetof(struct rip_lane, refused) == 272,
+                  offsetof(struct rip_lane, refused) == 272 && offsetof(struct rip_lane, allocated) == 280,
               "ABI");
 static_assert(offsetof(struct rip_lane, desc) == 4096, "ABI");
 static_assert(RIP_MAX_GROUPS < 63, "the top bit of groups_asleep is RIP_FENCE_GROUPS");

@@ -123,7 +123,7 @@ static int make_control(int dir, enum rip_file file, uint64_t size, struct rip_a
     if (rc != 0) {
         return rc;
     }
-    rc = rip_segment_fill(&made);
+    rc = rip_segment_fill(&made, size);
     if (rc == 0) {
         *(struct rip_identity *)made.at =
             (struct rip_identity){.magic = RIP_MAGIC, .abi = RIP_ABI, .file = (uint32_t)file, .size = size};
@@ -131,6 +131,10 @@ static int make_control(int dir, enum rip_file file, uint64_t size, struct rip_a
     }
     rip_segment_close(&made);
     return rc == -EEXIST ? 0 : rc; /* another process was quicker: its control is as good */
+}
+
+static int check_size(const struct rip_place *place, uint64_t size) {
+    return place->segment.size == size ? rip_populate(place->segment.at, size, 1) : -EBADMSG;
 }
 
 static int open_for_locks(struct rip_place *place) {
@@ -163,9 +167,7 @@ static int open_fds(struct rip_place *place, enum rip_file file, uint64_t size, 
             rc = rip_segment_open(place->dir, "control", file, 1, &place->segment);
         }
     }
-    if (rc == 0 && place->segment.size != size) {
-        rc = -EBADMSG;
-    }
+    rc = rc ? rc : check_size(place, size);
     return rc ? rc : open_for_locks(place);
 }
 
@@ -225,9 +227,7 @@ static int take_fd(struct rip_place *place, int fd, enum rip_file file, uint64_t
     }
     int rc = rip_segment_take(fd, file, file != RIP_FILE_CONTROL, 1, &place->segment);
     place->segment.fd = -1;
-    if (rc == 0 && place->segment.size != size) {
-        rc = -EBADMSG;
-    }
+    rc = rc ? rc : check_size(place, size);
     if (rc == 0) {
         rc = place->segment.fd = open_anew(fd);
         rc = rc < 0 ? rc : 0;

@@ -13,15 +13,50 @@ static uint64_t power_of_two(uint64_t n) {
     return power;
 }
 
-static int make_lane(struct rip_producer *p, uint64_t capacity, int32_t pid) {
-    int rc = rip_file_fill(&p->segment);
+/* How much of the file gets memory when the first bytes of the arena need it. */
+static uint64_t end_of_step(const struct rip_producer *p, uint64_t bytes) {
+    uint64_t end = rip_round_up(rip_arena_offset(p->slots) + bytes, RIP_STEP);
+    uint64_t size = rip_lane_size(p->slots, p->arena.capacity);
+    return end < size ? end : size;
+}
+
+static int allocate(struct rip_producer *p, uint64_t bytes) {
+    uint64_t arena = rip_arena_offset(p->slots), end = end_of_step(p, bytes);
+    int rc = rip_file_fill(&p->segment, end);
+    if (rc == 0) {
+        p->lane = p->segment.at;
+        rip_arena_allocated(&p->arena, end - arena);
+        /* relaxed: pairs with rip_rx_read_far; what is published later, in this memory, orders it */
+        atomic_store_explicit(&p->lane->allocated, end - arena, memory_order_relaxed);
+    }
+    return rc;
+}
+
+/* The file stays open while there may be more to allocate. */
+static void close_when_allocated(struct rip_producer *p) {
+    if (p->segment.allocated == p->segment.size) {
+        rip_segment_close_fd(&p->segment);
+    }
+}
+
+static int grow(struct rip_producer *p, uint64_t bytes) {
+    if (RIP_LIKELY(bytes <= p->arena.allocated)) {
+        return 0;
+    }
+    int rc = allocate(p, bytes);
+    close_when_allocated(p);
+    return rc;
+}
+
+/* first: bytes of the arena that get memory now. */
+static int make_lane(struct rip_producer *p, uint64_t first, int32_t pid) {
+    int rc = allocate(p, first);
     if (rc != 0) {
         return rc;
     }
-    p->lane = p->segment.at;                                                       /* all zero */
     p->clock = !pid && rip_counter_is_steady() ? RIP_CLOCK_COUNTER : RIP_CLOCK_NS; /* another process's is not ours */
     p->lane->slots = p->slots;
-    p->lane->capacity = capacity;
+    p->lane->capacity = p->arena.capacity;
     p->lane->arena = rip_arena_offset(p->slots);
     p->lane->clock = p->clock;
     p->lane->overflow = (uint32_t)p->overflow;
@@ -29,7 +64,6 @@ static int make_lane(struct rip_producer *p, uint64_t capacity, int32_t pid) {
     p->lane->ns0 = rip_ticks(RIP_CLOCK_NS, p->ch.time_offset);
     p->lane->ticks0 = rip_ticks(p->clock, p->ch.time_offset);
     p->payloads = (unsigned char *)p->segment.at + p->lane->arena;
-    rip_arena_init(&p->arena, capacity);
     return 0;
 }
 
@@ -81,12 +115,14 @@ static uint64_t slots_for(uint64_t keep, enum rip_overflow overflow) {
 }
 
 /* pid: of the process whose messages they are, where that is another one, else 0. */
-static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, enum rip_overflow overflow,
-                     enum rip_wait wait, const struct rip_access *access, int32_t pid, struct rip_producer **out) {
+static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, uint32_t how, enum rip_wait wait,
+                     const struct rip_access *access, int32_t pid, struct rip_producer **out) {
+    enum rip_overflow overflow = (enum rip_overflow)(how & ~RIP_PREALLOCATE);
     if (access && access->mode != 0600 && access->mode != 0660 && access->mode != 0666) { /* who takes part writes */
         return -EINVAL;
     }
-    if (capacity == 0 || capacity > RIP_MAX_CAPACITY || slots == 0 || slots > RIP_MAX_SLOTS) {
+    if (capacity == 0 || capacity > RIP_MAX_CAPACITY || slots == 0 || slots > RIP_MAX_SLOTS ||
+        overflow > RIP_DROP_OLD) {
         return -EINVAL;
     }
     struct rip_producer *p = NULL;
@@ -101,6 +137,8 @@ static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, enu
     p->until = p->keep;
     rip_spin_init(&p->ch.spin, wait);
     capacity = rip_round_up(capacity, RIP_PAGE);
+    rip_arena_init(&p->arena, capacity);
+    uint64_t first = how & RIP_PREALLOCATE ? capacity : 1;
     int rc = overflow == RIP_DROP_OLD ? rip_drops_make(p) : 0;
     rc = rc ? rc : rip_channel_enter(&p->ch, channel, 1, access ? *access : rip_private);
     if (rc != 0) {
@@ -109,17 +147,17 @@ static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, enu
         return rc;
     }
     rc = rip_member_join(&p->ch, RIP_A_PRODUCER, RIP_NO_LANE);
-    rc = rc ? rc : rip_file_begin(&p->ch.place, rip_lane_size(p->slots, capacity), &p->segment);
+    rc = rc ? rc : rip_file_begin(&p->ch.place, rip_lane_size(p->slots, capacity), end_of_step(p, first), &p->segment);
     if (rc == 0) {
         rip_unlock(&p->ch.place); /* allocating can take long; our membership keeps the channel */
-        rc = make_lane(p, capacity, pid);
+        rc = make_lane(p, first, pid);
         int locked = rip_lock(&p->ch.place);
         rc = rc ? rc : locked;
     }
     if (rc == 0) {
         rip_reap(&p->ch); /* a free entry may be in the name of one that was killed since */
         rc = join(p);
-        rip_segment_close_fd(&p->segment);
+        close_when_allocated(p);
     }
     if (rc != 0) {
         rip_channel_leave(&p->ch);
@@ -131,9 +169,9 @@ static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, enu
     return 0;
 }
 
-int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, enum rip_overflow overflow,
-                      enum rip_wait wait, const struct rip_access *access, struct rip_producer **out) {
-    return open_lane(channel, capacity, slots, overflow, wait, access, 0, out);
+int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, uint32_t how, enum rip_wait wait,
+                      const struct rip_access *access, struct rip_producer **out) {
+    return open_lane(channel, capacity, slots, how, wait, access, 0, out);
 }
 
 int rip_lane_open(const char *channel, uint64_t capacity, uint64_t slots, int32_t pid, struct rip_producer **out) {
@@ -200,19 +238,37 @@ int rip_reclaim(struct rip_producer *p) {
     }
 }
 
+int rip_tx_place(struct rip_producer *p, uint64_t length, uint64_t *end) {
+    struct rip_arena *arena = &p->arena;
+    uint64_t need = rip_round_up(length, RIP_LINE), place = rip_arena_find(arena, need, *end);
+    int rc = place == UINT64_MAX ? -EAGAIN : grow(p, place + need);
+    if (rip_is_out_of_memory(rc)) {
+        *end = arena->allocated;
+        place = rip_arena_find(arena, need, *end);
+        rc = place == UINT64_MAX ? rc : 0;
+    }
+    if (rc == 0 && place != arena->at) {
+        rip_arena_go(arena, place, p->tail);
+    }
+    return rc;
+}
+
+static int find_room(struct rip_producer *p, uint64_t length) {
+    uint64_t end = p->arena.capacity;
+    int rc = rip_reclaim(p);
+    if (rc == 0) {
+        rc = p->tail >= p->until ? -EAGAIN : rip_tx_place(p, length, &end);
+    }
+    return rc;
+}
+
 __attribute__((noinline)) int rip_make_room(struct rip_producer *p, uint64_t length) {
     if (length > p->arena.capacity) {
         return -EMSGSIZE;
     }
-    if (p->drops) {
-        return rip_drops_make_room(p, length);
-    }
-    int rc = rip_reclaim(p);
-    if (rc != 0) {
-        return rc;
-    }
-    rc = p->tail >= p->until ? -EAGAIN : rip_arena_place(&p->arena, rip_round_up(length, RIP_LINE), p->tail);
-    return rc == -EAGAIN && p->overflow == RIP_DROP_NEW ? -ENOBUFS : rc;
+    int rc = p->drops ? rip_drops_make_room(p, length) : find_room(p, length);
+    int is_full = rc == -EAGAIN || rip_is_out_of_memory(rc);
+    return is_full && p->overflow != RIP_BLOCK ? -ENOBUFS : rc;
 }
 
 void rip_tx_refuse(struct rip_producer *p) {

@@ -138,7 +138,8 @@ static int unpack(struct rip_receiver *r) {
             rc = rip_tx_reserve(r->into, r->frame.length, &r->payload);
             if (rc != 0) {
                 r->payload = NULL;
-                return rc == -EAGAIN ? RIP_STEP_ROOM : rc;
+                /* without memory the stream waits too: what is let go here makes room in what there is */
+                return rc == -EAGAIN || rip_is_out_of_memory(rc) ? RIP_STEP_ROOM : rc;
             }
         }
         uint64_t left = r->frame.length - r->got, has = r->to - r->from;

@@ -8,6 +8,7 @@
  *   -EOWNERDEAD       a producer died; all that it had published is read (told once)
  *   -ENOBUFS          no room in a lane that drops messages: this one was refused and counted, and need not be put again
  *   -EMSGSIZE         longer than the lane's capacity
+ *   -ENOSPC, -ENOMEM, -EDQUOT   no memory to make the lane larger; nothing has changed, and a later call may succeed
  *   -ESHUTDOWN        this handle is closed             -ECHILD   this handle belongs to the parent process
  *   -ENOENT           no such channel                   -EBUSY    the group has a live member
  *   -EEXIST           the group is there, but of the other kind
@@ -36,6 +37,7 @@ extern "C" {
 enum rip_wait { RIP_WAIT_SPIN, RIP_WAIT_ADAPTIVE, RIP_WAIT_BLOCK };
 /* What a full lane does: waits for room, drops the new message, or drops the oldest that nobody looks at. */
 enum rip_overflow { RIP_BLOCK, RIP_DROP_NEW, RIP_DROP_OLD };
+#define RIP_PREALLOCATE 0x100u /* with one of them: the lane gets all of its memory when it is opened */
 enum rip_kind { RIP_BYTES = 1, RIP_ARRAY = 2, RIP_RECORD = 3, RIP_OBJECT = 4 }; /* the last two are for Python */
 enum rip_how { RIP_OLDEST = 0, RIP_NEWEST = 1, RIP_SHARED = 2, RIP_DURABLE = 4 };
 enum rip_message_flag { RIP_REDELIVERED = 1 };
@@ -91,10 +93,13 @@ struct rip_access {
 
 /* ---- producer: one lane, one writer ---- */
 
-/* Attaches to the channel, and makes it if it is not there, for this user alone where access is NULL. capacity (bytes) is rounded up to a page, slots (messages) to a power
- * of two; all of it is allocated here (-ENOSPC) and never later. */
-int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, enum rip_overflow overflow,
-                      enum rip_wait wait, const struct rip_access *access, struct rip_producer **out);
+/* Attaches to the channel, and makes it if it is not there, for this user alone where access is NULL. capacity (bytes)
+ * is rounded up to a page, slots (messages) to a power of two. how: enum rip_overflow, and RIP_PREALLOCATE. Memory for
+ * the slots, 32 bytes each, is allocated here (-ENOSPC). Memory for messages is allocated before it is first written:
+ * where there is none, rip_reserve, rip_put and rip_wait_room say -ENOSPC at once, and do not wait; in a lane that
+ * drops it counts as no room. With RIP_PREALLOCATE all of it is allocated here, and none later. */
+int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, uint32_t how, enum rip_wait wait,
+                      const struct rip_access *access, struct rip_producer **out);
 
 /* Makes a group that waits for its first member, so that it misses nothing that is put from now on; does nothing if it is there. */
 int rip_declare(struct rip_producer *p, const char *group);

@@ -13,6 +13,11 @@
 
 #define TMPFS_MAGIC 0x01021994
 
+#ifndef MADV_POPULATE_READ /* not in the headers of every libc */
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
+
 static const char *base_path(void) {
     const char *base = getenv("RINGIPC_DIR");
     if (base && *base) {
@@ -147,14 +152,20 @@ void rip_dir_remove(int dir, const char *channel) {
 }
 
 int rip_segment_map(struct rip_segment *segment, int write) {
-    /* A reader's faults bring many pages at a time, a writer's only one: it takes them all now. */
-    int protection = write ? PROT_READ | PROT_WRITE : PROT_READ, flags = write ? MAP_SHARED | MAP_POPULATE : MAP_SHARED;
-    void *at = mmap(NULL, segment->size, protection, flags, segment->fd, (off_t)segment->offset);
+    int protection = write ? PROT_READ | PROT_WRITE : PROT_READ;
+    void *at = mmap(NULL, segment->size, protection, MAP_SHARED, segment->fd, (off_t)segment->offset);
     if (at == MAP_FAILED) {
         return -errno;
     }
     segment->at = at;
     return 0;
+}
+
+int rip_populate(void *at, uint64_t size, int write) {
+    uint64_t before = (uintptr_t)at % (uintptr_t)sysconf(_SC_PAGESIZE); /* it begins in the midst of a larger page */
+    int advice = write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
+    int rc = madvise((char *)at - before, before + size, advice) == 0 ? 0 : -errno;
+    return rc == -EINVAL ? 0 : rc == -EFAULT ? -EBADMSG : rc; /* EINVAL: the kernel does not know it */
 }
 
 int rip_allocate(int fd, uint64_t offset, uint64_t size) {
@@ -170,7 +181,8 @@ int rip_segment_begin(int dir, uint64_t size, uint32_t mode, struct rip_segment 
     if (out->fd < 0) {
         return -errno;
     }
-    if (fchmod(out->fd, mode) != 0) { /* the mode asked for, whatever the umask */
+    /* the mode asked for, whatever the umask */
+    if (fchmod(out->fd, mode) != 0 || ftruncate(out->fd, (off_t)size) != 0) {
         int rc = -errno;
         rip_segment_close_fd(out);
         return rc;
@@ -178,9 +190,20 @@ int rip_segment_begin(int dir, uint64_t size, uint32_t mode, struct rip_segment 
     return 0;
 }
 
-int rip_segment_fill(struct rip_segment *segment) {
-    int rc = rip_allocate(segment->fd, segment->offset, segment->size);
-    return rc ? rc : rip_segment_map(segment, 1);
+/* Allocating comes first: only that can say that there is no space. Then the pages are mapped, in half the time of the
+ * page faults that this saves. */
+int rip_segment_fill(struct rip_segment *segment, uint64_t end) {
+    uint64_t from = segment->allocated;
+    int rc = segment->at ? 0 : rip_segment_map(segment, 1);
+    if (rc != 0 || !segment->at) {
+        return rc;
+    }
+    rc = rip_allocate(segment->fd, segment->offset + from, end - from);
+    rc = rc ? rc : rip_populate((char *)segment->at + from, end - from, 1);
+    if (rc == 0) {
+        segment->allocated = end;
+    }
+    return rc;
 }
 
 int rip_segment_name(int dir, const struct rip_segment *segment, const char *name) {

@@ -7,8 +7,9 @@
 struct rip_segment {
     void *at;
     uint64_t size;
-    uint64_t offset; /* of an extent in its file */
-    int fd;          /* -1 once it is not needed */
+    uint64_t allocated; /* bytes, by who makes it: no others may be written */
+    uint64_t offset;    /* of an extent in its file */
+    int fd;             /* -1 once it is not needed */
 };
 
 /* Is it a name? One plain part of a path, or another user's: "~<uid>/<part>". 1: one of ours, 0: of another user's, -EINVAL or
@@ -22,10 +23,14 @@ int rip_dir_share(int dir, struct rip_access access);
 void rip_dir_remove(int dir, const char *channel);
 
 int rip_allocate(int fd, uint64_t offset, uint64_t size); /* all of these bytes, whatever signals come */
-/* Begins a file of size bytes; it has no name yet, and no bytes. */
+/* Begins a file of size bytes; it has no name yet, and nothing of it is allocated. */
 int rip_segment_begin(int dir, uint64_t size, uint32_t mode, struct rip_segment *out);
-int rip_segment_fill(struct rip_segment *segment); /* allocates all of them, and maps it for reading and writing */
+/* Allocates its first end bytes, and maps it for reading and writing if that is not done yet. */
+int rip_segment_fill(struct rip_segment *segment, uint64_t end);
 int rip_segment_map(struct rip_segment *segment, int write);
+/* Makes the kernel do now what it would do at the first use of each page: 0, -ENOMEM, or -EBADMSG where a use would end
+ * in SIGBUS. Linux before 5.14 cannot, and 0 says nothing there. */
+int rip_populate(void *at, uint64_t size, int write);
 /* Gives it its name, whole: -EEXIST if the name is taken. */
 int rip_segment_name(int dir, const struct rip_segment *segment, const char *name);
 /* Checks identity and size, and maps it. alone: nothing follows it in the file. write: 1 for writing too. */

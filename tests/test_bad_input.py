@@ -92,7 +92,7 @@ def test_a_capacity_beyond_the_space_is_refused_at_once(base: str) -> None:
     space = os.statvfs(base)
     size = space.f_blocks * space.f_frsize + (1 << 20)
     with pytest.raises(SystemRefused, match=f"channel 'c': a lane of {size} bytes: No space left") as caught:
-        Producer("c", capacity=size)
+        Producer("c", capacity=size, preallocate=True)
     assert caught.value.errno == errno.ENOSPC
     assert isinstance(caught.value, OSError)
     assert isinstance(caught.value, RingError)

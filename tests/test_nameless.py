@@ -208,5 +208,5 @@ def test_one_with_a_name_is_passed_by_it(producer: Producer) -> None:
 def test_more_memory_than_there_is_is_refused_at_once() -> None:
     with Channel() as channel:
         with pytest.raises(SystemRefused, match="lane of"):
-            Producer(channel, capacity="64 TiB")
+            Producer(channel, capacity="64 TiB", preallocate=True)
         assert os.fstat(channel.fileno()).st_blocks * 512 < 1 << 20

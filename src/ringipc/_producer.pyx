@@ -117,15 +117,19 @@ cdef class BaseProducer:
 
     # ---- opening and closing ----
 
-    def _open(self, bytes channel, uint64_t capacity, uint64_t slots, int overflow, int wait, int mode, int64_t group):
+    def _open(
+        self, bytes channel, uint64_t capacity, uint64_t slots, uint32_t overflow, bint preallocate, int wait, int mode,
+        int64_t group
+    ):
         if self.p is not NULL:
             raise RuntimeError("this Producer is open already")
         cdef const char *name = channel
         cdef rip_producer *p = NULL
         cdef rip_access access = rip_access(<uint32_t>mode, <uint32_t>group)
+        cdef uint32_t how = overflow | (<uint32_t>RIP_PREALLOCATE if preallocate else 0)
         cdef int rc
         with nogil:
-            rc = rip_producer_open(name, capacity, slots, <rip_overflow>overflow, <rip_wait>wait, &access, &p)
+            rc = rip_producer_open(name, capacity, slots, how, <rip_wait>wait, &access, &p)
         self.p = p
         return rc
 
@@ -457,6 +461,8 @@ cdef class BaseProducer:
         ------
         Full
             There was no room within timeout seconds.
+        SystemRefused
+            There is no memory for it (see preallocate). That is said at once, whatever the timeout; it may go in later.
         MessageTooLarge
             The message is longer than the lane's capacity.
         UnsafeMessage
@@ -622,10 +628,10 @@ cdef class BaseProducer:
 
     @cython.critical_section
     def _counts(self):
-        """Messages put, bytes put, dropped, refused, backlog, bytes of it, slots, capacity, waits, seconds waited."""
+        """Messages and bytes put, dropped, refused, backlog, bytes of it, slots, capacity, allocated, waits, waited."""
         cdef rip_gate gate
         if self.p is NULL:
             self._fail(-ESHUTDOWN, None)
         rip_producer_gate(self.p, &gate)
         return (self.p.tail, self.p.bytes, self.p.dropped, self.p.refused, gate.messages, gate.bytes, self.p.keep,
-                self.p.arena.capacity, self.waits, self.waited * 1e-9)
+                self.p.arena.capacity, self.p.arena.allocated, self.waits, self.waited * 1e-9)

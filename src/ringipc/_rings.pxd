@@ -38,10 +38,8 @@ cdef extern from "ringipc.h" nogil:
     struct rip_access:
         uint32_t mode
         uint32_t group
-    enum rip_overflow:
-        RIP_BLOCK
-    int rip_producer_open(const char *, uint64_t, uint64_t, rip_overflow, rip_wait, const rip_access *,
-                          rip_producer **)
+    enum: RIP_BLOCK, RIP_PREALLOCATE
+    int rip_producer_open(const char *, uint64_t, uint64_t, uint32_t, rip_wait, const rip_access *, rip_producer **)
     int rip_producer_close(rip_producer *)
     void rip_producer_free(rip_producer *)
     uint64_t rip_producer_backlog(rip_producer *)
@@ -101,6 +99,7 @@ cdef extern from "channel.h" nogil:
 cdef extern from "arena.h" nogil:
     struct rip_arena:
         uint64_t capacity
+        uint64_t allocated
 
 
 cdef extern from "lane.h" nogil:

@@ -79,6 +79,8 @@ class ProducerStats:
         What some group has not let go: messages, and bytes of the ring.
     slots, capacity
         The most that the lane holds: messages, and bytes.
+    allocated
+        Bytes that have memory so far, of capacity.
     waits, waited
         How often `put` had to wait for room, and for how many seconds in all.
     transport
@@ -93,6 +95,7 @@ class ProducerStats:
     backlog_bytes: int
     slots: int
     capacity: int
+    allocated: int
     waits: int
     waited: float
     transport: str
@@ -112,16 +115,19 @@ class Producer(BaseProducer):
         end of a `pair`, "fifo:///path", "unix:///path", "unix://@name" or "tcp://host:port" (port 0: any that is free;
         the attribute `channel` says which).
     capacity
-        Bytes for messages in flight, as a number or as text ("64 MiB"); the longest message is this long. All of it is
-        allocated at once.
+        The most bytes for messages in flight, as a number or as text ("64 MiB"); the longest message is this long.
+        Memory is allocated as it is needed: a lane whose consumers keep up takes a few messages' worth.
     slots
-        Messages in flight; rounded up to a power of two unless old ones are dropped.
+        Messages in flight; rounded up to a power of two unless old ones are dropped. Each takes 32 bytes at once.
     overflow
         What a full lane does. "block" makes `put` wait. "drop-new" refuses what is put. "drop-old" drops the oldest
         messages that nobody looks at; only where the consumers' views leave no room is a new one refused. With these
         two `put` never waits, and returns as if the message had gone in; `stats` counts what was lost, on both sides.
+        Where there is no memory for more, the lane is full.
     groups
         Names of groups that are to miss nothing, though none of their members is there yet: what is put waits for them.
+    preallocate
+        True: all of capacity is allocated now, so that no `put` allocates any, or fails because there is none.
     pickle
         True: `put` takes any object that pickle takes; what needs no pickle still crosses without. A consumer gets it
         only if it says pickle=True too: a pickle can make its reader run any code.
@@ -160,7 +166,7 @@ class Producer(BaseProducer):
     NotAdmitted
         The other side does not know the key, is another user, or has a certificate that is not trusted.
     SystemRefused
-        There is no space for capacity, or the directory cannot be written.
+        There is no memory for its slots, or with preallocate for capacity, or the directory cannot be written.
     Incompatible, Corrupt
         The channel is there, but another version's, or no channel.
 
@@ -182,6 +188,7 @@ class Producer(BaseProducer):
         slots: int = 1024,
         overflow: Overflow = "block",
         groups: Iterable[str] = (),
+        preallocate: bool = False,
         pickle: bool = False,
         wait: Wait = "adaptive",
         mode: int = _channel.PRIVATE,
@@ -223,11 +230,12 @@ class Producer(BaseProducer):
         self.channel = channel if self._link is None else self._link.url  # with the port that was found
         self._pickle = pickle
         self._readiness = aio.Readiness()
-        code = self._open(name, size, slots, OVERFLOWS[overflow], WAITS[wait], *access)
+        code = self._open(name, size, slots, OVERFLOWS[overflow], preallocate, WAITS[wait], *access)
         if code < 0:
             if self._link is not None:
                 self._link.abandon()
-            _channel.fail(code, channel, f"a lane of {size} bytes" if code == -errno.ENOSPC else "")
+            needed = f"a lane of {size} bytes" if preallocate else f"the beginning of a lane of {slots} slots"
+            _channel.fail(code, channel, needed if code == -errno.ENOSPC else "")
         exits.close_at_exit(self)
         if fallback is not None:
             self._link = self._fall_back(str(ring), fallback, options, size, slots, spin)
@@ -250,6 +258,8 @@ class Producer(BaseProducer):
                     f"channel {self.channel!r}: a message of {detail} bytes is longer than the lane's capacity of "
                     f"{self.stats.capacity}; make the producer with a larger one"
                 )
+            case errno.ENOSPC | errno.ENOMEM | errno.EDQUOT:
+                _channel.fail(code, self.channel, f"memory for a message of {detail} bytes")
             case errno.ETIMEDOUT | errno.EAGAIN:
                 raise errors.Full(f"channel {self.channel!r}: no room {_within(detail)}: {self._why_full()}")
         details = {errno.ESHUTDOWN: "producer", errno.ECHILD: "producer", errno.EBADMSG: "a group's cursor"}

@@ -11,11 +11,13 @@ struct model {
     } live[MAX_LIVE];
     uint64_t oldest, next; /* seqs; live[seq % MAX_LIVE] */
     uint64_t reclaimed;    /* the producer's limit */
+    uint64_t memory;       /* that can be allocated */
 };
 
 static void model_init(struct model *m, uint64_t capacity) {
     memset(m, 0, sizeof *m);
     rip_arena_init(&m->arena, capacity);
+    m->memory = capacity;
 }
 
 static void let_go(struct model *m, uint64_t count) {
@@ -38,7 +40,30 @@ static int is_free(const struct model *m, uint64_t offset, uint64_t length) {
     return 1;
 }
 
-/* As rip_tx_reserve and rip_tx_commit: 0 or -EAGAIN. */
+/* As rip_tx_place. */
+static int find_place(struct model *m, uint64_t need) {
+    struct rip_arena *a = &m->arena;
+    uint64_t at = rip_arena_find(a, need, a->capacity);
+    if (at == UINT64_MAX) {
+        return -EAGAIN;
+    }
+    if (at + need > a->allocated && at + need <= m->memory) {
+        uint64_t allocated = rip_round_up(at + need, RIP_PAGE);
+        rip_arena_allocated(a, allocated < m->memory ? allocated : m->memory);
+    }
+    if (at + need > a->allocated) {
+        at = rip_arena_find(a, need, a->allocated);
+        if (at == UINT64_MAX) {
+            return -ENOSPC;
+        }
+    }
+    if (at != a->at) {
+        rip_arena_go(a, at, m->next);
+    }
+    return 0;
+}
+
+/* As rip_tx_reserve and rip_tx_commit: 0, -EAGAIN or -ENOSPC. */
 static int place(struct model *m, uint64_t length) {
     struct rip_arena *a = &m->arena;
     uint64_t need = rip_round_up(length, RIP_LINE);
@@ -50,12 +75,12 @@ static int place(struct model *m, uint64_t length) {
         if (live_count(m) >= MAX_LIVE) {
             return -EAGAIN;
         }
-        int rc = rip_arena_place(a, need, m->next);
+        int rc = find_place(m, need);
         if (rc != 0) {
-            CHECK_IS(rc, -EAGAIN);
             return rc;
         }
     }
+    CHECK(a->at + need <= a->allocated && a->allocated <= m->memory);
     CHECK(a->at <= a->gap_end && need <= a->gap_end - a->at);
     CHECK(is_free(m, a->at, length));
     m->live[m->next % MAX_LIVE].offset = a->at;
@@ -165,6 +190,34 @@ static void holds_what_the_capacity_says(void) {
     }
 }
 
+/* Where there is no more memory an arena is as good as one of that capacity, and whole again when there is. */
+static void makes_do_with_what_it_has(void) {
+    struct random r = {7};
+    for (unsigned held = 0; held < 40; held += 13) {
+        model_init(&m, 1 << 20);
+        m.memory = 16 * RIP_PAGE;
+        unsigned short_of_memory = 0;
+        for (unsigned i = 0; i < 40000; i++) {
+            uint64_t length = random_length(&r, 1 << 14);
+            int rc = place(&m, length);
+            CHECK(rc == 0 || live_count(&m) > 0);
+            short_of_memory += rc == -ENOSPC;
+            if (live_count(&m) > held || rc != 0) {
+                let_go(&m, 1 + random_below(&r, live_count(&m)));
+            }
+        }
+        CHECK(held == 0 || short_of_memory > 0);
+        let_go(&m, live_count(&m));
+        CHECK_IS(place(&m, 17 * RIP_PAGE), -ENOSPC);
+        CHECK_IS(place(&m, 16 * RIP_PAGE), 0);
+        CHECK_IS(place(&m, 1), -ENOSPC);
+        m.memory = 1 << 20;
+        CHECK_IS(place(&m, 1), 0);
+        let_go(&m, live_count(&m));
+        CHECK_IS(place(&m, 1 << 20), 0);
+    }
+}
+
 static void restarts_when_drained(void) {
     struct random r = {5};
     model_init(&m, 1 << 20);
@@ -221,7 +274,7 @@ static void disbelieves_offsets(void) {
             m.reclaimed = m.oldest = seq;
         }
         uint64_t need = rip_round_up(random_below(&r, 9000), RIP_LINE);
-        if (rip_arena_place(&m.arena, need, m.next) == 0) {
+        if (find_place(&m, need) == 0) {
             CHECK(m.arena.at <= m.arena.gap_end && m.arena.gap_end <= m.arena.capacity);
             CHECK(m.arena.at % RIP_LINE == 0 && need <= m.arena.gap_end - m.arena.at);
             m.arena.at += need;
@@ -235,6 +288,7 @@ int main(void) {
         never_overlaps);
     run("a small arena wraps at every alignment", wraps_at_every_alignment);
     run("as many equal messages fit as the capacity says", holds_what_the_capacity_says);
+    run("without memory for more an arena makes do with what it has", makes_do_with_what_it_has);
     run("an arena that is drained restarts at 0", restarts_when_drained);
     run("a consumer that keeps up keeps large messages near 0", stays_warm);
     run("a consumer that stalls finds nearly all of the arena behind it", uses_all_when_stalled);

@@ -89,6 +89,19 @@ static int puts_two(void) {
     return 0;
 }
 
+/* A message for which the lane has to get more memory. */
+static int grows(void) {
+    struct rip_producer *p = open_producer(CHANNEL, 4 * RIP_STEP, 8);
+    unsigned char *payload;
+    stop_here();
+    CHECK_IS(rip_reserve(p, 2 * RIP_STEP, &payload), 0);
+    memcpy(payload, &(uint64_t){100}, sizeof(uint64_t));
+    CHECK_IS(rip_publish(p, sizeof(uint64_t), 0, RIP_BYTES), 0);
+    CHECK_IS(put_number(p, 101, 0), 0);
+    stop_here();
+    return 0;
+}
+
 static int closes_producer(void) {
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 8);
     CHECK_IS(put_number(p, 100, 0), 0);
@@ -200,7 +213,7 @@ static void killed_with_work_of_the_dead(void) {
 }
 
 static void killed_among_others(void) {
-    static int (*const victims[])(void) = {opens_producer, puts_two, closes_producer,
+    static int (*const victims[])(void) = {opens_producer, puts_two, grows,          closes_producer,
                                            opens_consumer, gets,     closes_consumer};
     for (unsigned i = 0; i < sizeof victims / sizeof *victims; i++) {
         kill_at_every_moment(&(struct play){CHANNEL, others, victims[i], others_go_on, NULL});

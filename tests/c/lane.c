@@ -769,7 +769,8 @@ static void bad_sizes(void) {
     CHECK_IS(rip_producer_open(CHANNEL, UINT64_MAX, 4, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p), -EINVAL);
     CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, 0, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p), -EINVAL);
     CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, RIP_MAX_SLOTS + 1, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p), -EINVAL);
-    int rc = rip_producer_open(CHANNEL, RIP_MAX_CAPACITY, 4, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p);
+    CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, 4, RIP_DROP_OLD + 1, RIP_WAIT_BLOCK, NULL, &p), -EINVAL);
+    int rc = rip_producer_open(CHANNEL, RIP_MAX_CAPACITY, 4, RIP_BLOCK | RIP_PREALLOCATE, RIP_WAIT_BLOCK, NULL, &p);
     CHECK(rc == -ENOSPC || rc == -EFBIG || rc == -ENOMEM);
     CHECK(is_over());
 }

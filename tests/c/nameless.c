@@ -17,7 +17,7 @@ static int try_consumer(const char *channel) {
 
 static int try_producer(const char *channel, uint64_t capacity) {
     struct rip_producer *p = NULL;
-    int rc = rip_producer_open(channel, capacity, 4, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p);
+    int rc = rip_producer_open(channel, capacity, 4, RIP_BLOCK | RIP_PREALLOCATE, RIP_WAIT_BLOCK, NULL, &p);
     if (rc == 0) {
         close_producer(p);
     }

@@ -1,0 +1,394 @@
+/* When a lane gets its memory, and what happens where there is none. */
+#include "check.h"
+#include "stream.h"
+
+#include <sys/mount.h>
+#include <sys/socket.h>
+
+#define CAPACITY (UINT64_C(64) << 20)
+#define SLOTS 1024u
+
+/* ---- libc's, in whose place these are for the core too ---- */
+
+static uint64_t allowed = UINT64_MAX; /* bytes that may still be allocated */
+static unsigned allocations;
+
+int posix_fallocate(int fd, off_t offset, off_t length) {
+    allocations++;
+    if ((uint64_t)length > allowed) {
+        return ENOSPC;
+    }
+    allowed -= allowed == UINT64_MAX ? 0 : (uint64_t)length;
+    return syscall(SYS_fallocate, fd, 0, offset, length) == 0 ? 0 : errno;
+}
+
+/* ---- what is there ---- */
+
+static uint64_t memory_of(const char *file) {
+    struct stat st;
+    if (strcmp(CHANNEL, MEMORY) == 0) {
+        CHECK_IS(fstat(MEMORY_FD, &st), 0);
+    } else {
+        CHECK_IS(stat(path_of(CHANNEL, file), &st), 0);
+    }
+    return (uint64_t)st.st_blocks * 512;
+}
+
+/* Bytes of memory that the first lane has; what else is in a file without a name is known. */
+static uint64_t lane_memory(void) {
+    return strcmp(CHANNEL, MEMORY) == 0 ? memory_of(NULL) - sizeof(struct rip_control) : memory_of("lane-0");
+}
+
+/* Neither the producer nor a consumer has touched what is not allocated: that would have got it memory. */
+static void check_memory(const struct rip_producer *p) {
+    CHECK_IS(lane_memory(), p->segment.allocated);
+    CHECK_IS(p->arena.allocated, p->segment.allocated - rip_arena_offset(p->slots));
+}
+
+static struct rip_producer *open_with(uint64_t capacity, uint32_t how) {
+    struct rip_producer *p = NULL;
+    CHECK_IS(rip_producer_open(CHANNEL, capacity, SLOTS, how, RIP_WAIT_BLOCK, NULL, &p), 0);
+    return p;
+}
+
+/* Of one without a name a page is left of each lane that has been. */
+static void anew(void) {
+    if (strcmp(CHANNEL, MEMORY) == 0) {
+        memory_anew();
+    }
+}
+
+static unsigned char data[4 << 20];
+
+static int put_filled(struct rip_producer *p, uint64_t length, uint64_t number) {
+    fill(data, length, 1, number);
+    return put(p, data, length, RIP_FOREVER);
+}
+
+static void get_filled(struct rip_consumer *c, uint64_t number) {
+    struct rip_message message;
+    CHECK_IS(get(c, &message, 0), 1);
+    CHECK(is_filled(message.data, message.length, 1, number));
+    rip_release(c, &message);
+}
+
+/* ---- tests ---- */
+
+static void follows_use(void) {
+    struct rip_producer *p = open_with(CAPACITY, RIP_BLOCK);
+    struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    CHECK_IS(p->segment.allocated, RIP_STEP);
+    for (uint64_t i = 0; i < 20000; i++) { /* small ones, and at most a slot's round of them under way */
+        CHECK_IS(put_filled(p, 100, i), 0);
+        get_filled(c, i);
+    }
+    CHECK_IS(p->segment.allocated, RIP_STEP);
+    for (uint64_t i = 0; i < 100; i++) {
+        CHECK_IS(put_filled(p, 1 << 20, i), 0);
+        get_filled(c, i);
+    }
+    CHECK(p->segment.allocated <= 3u << 20);
+    check_memory(p);
+    uint64_t sent = 0, capacity = p->arena.capacity; /* nobody reads: all of it is used, and no more */
+    while (rip_put(p, data, 1 << 20, 0, RIP_BYTES, 0) == 0) {
+        sent++;
+    }
+    CHECK(sent >= 62 && p->arena.allocated >= sent << 20 && p->arena.allocated <= capacity);
+    check_memory(p);
+    close_producer(p);
+    close_consumer(c);
+}
+
+static void all_at_once(void) {
+    struct rip_producer *p = NULL;
+    allowed = 4 << 20;
+    CHECK_IS(rip_producer_open(CHANNEL, 4 << 20, SLOTS, RIP_PREALLOCATE, RIP_WAIT_BLOCK, NULL, &p), -ENOSPC);
+    CHECK(is_over());
+    allowed = UINT64_MAX;
+    anew();
+    p = open_with(4 << 20, RIP_DROP_NEW | RIP_PREALLOCATE);
+    CHECK_IS(p->segment.allocated, p->segment.size);
+    CHECK_IS(p->segment.fd, -1);
+    check_memory(p);
+    unsigned before = allocations;
+    while (rip_put(p, data, 4096, 0, RIP_BYTES, 0) == 0) {
+    }
+    CHECK_IS(allocations, before);
+    close_producer(p);
+    CHECK_IS(rip_remove(CHANNEL, &(int32_t){0}), 0);
+}
+
+/* With memory for so many steps. */
+static void without_more(uint64_t steps, unsigned most_held) {
+    struct random r = {1 + steps};
+    struct rip_producer *p = open_with(CAPACITY, RIP_BLOCK);
+    struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    uint64_t sent = 0, got = 0, refused = 0;
+    allowed = steps * RIP_STEP;
+    for (unsigned i = 0; i < 200; i++) {
+        uint64_t start = rip_now(), length = random_below(&r, random_below(&r, 2) ? 3000 : 900000);
+        int rc = put_filled(p, length, sent); /* waits for ever, where it waits */
+        CHECK(rc == 0 || (rc == -ENOSPC && rip_now() - start < 1000 * MS));
+        sent += rc == 0;
+        refused += rc != 0;
+        check_memory(p);
+        while (sent - got > most_held || (rc != 0 && got < sent)) {
+            get_filled(c, got++);
+        }
+    }
+    CHECK(refused > 0);
+    unsigned char *payload;
+    CHECK_IS(rip_reserve(p, CAPACITY / 2, &payload), -ENOSPC); /* and a small one still goes */
+    CHECK_IS(rip_wait_room(p, CAPACITY / 2, RIP_FOREVER), -ENOSPC);
+    CHECK_IS(put_filled(p, 100, sent++), 0);
+    allowed = UINT64_MAX;
+    CHECK_IS(rip_reserve(p, CAPACITY / 2, &payload), 0);
+    CHECK_IS(put_filled(p, sizeof data, sent++), 0);
+    while (got < sent) {
+        get_filled(c, got++);
+    }
+    check_memory(p);
+    close_producer(p);
+    CHECK_IS(get_nothing(c, 0), -ENODATA);
+    close_consumer(c);
+}
+
+static void refuses_and_goes_on(void) {
+    for (uint64_t steps = 0; steps < 8; steps += 2) {
+        without_more(steps, (unsigned)steps * 3);
+        anew();
+    }
+}
+
+/* What has got no memory is refused and counted, or makes room where there is some. */
+static void drops_without_more(void) {
+    static const uint32_t hows[] = {RIP_DROP_NEW, RIP_DROP_OLD};
+    for (unsigned h = 0; h < 2; h++) {
+        struct random r = {3 + h};
+        struct rip_producer *p = open_with(CAPACITY, hows[h]);
+        struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+        struct rip_message held, message;
+        CHECK_IS(put_filled(p, 1000, 0), 0);
+        CHECK_IS(get(c, &held, 0), 1);           /* held: with drop-old it is pinned */
+        CHECK_IS(get_nothing(c, 0), -ETIMEDOUT); /* the claims are made by now */
+        allowed = 3 * RIP_STEP;
+        uint64_t in = 1;
+        for (unsigned i = 0; i < 3000; i++) {
+            uint64_t length = random_below(&r, 100000);
+            int rc = put_filled(p, length, in);
+            CHECK(rc == 0 || rc == -ENOBUFS);
+            in += rc == 0;
+            CHECK(p->segment.allocated <= 4 * RIP_STEP);
+        }
+        CHECK_IS(put_filled(p, 2 << 20, in), -ENOBUFS); /* longer than all that there is */
+        CHECK(hows[h] == RIP_DROP_OLD ? p->dropped > 1000 : p->refused > 1000);
+        CHECK(is_filled(held.data, held.length, 1, 0));
+        uint64_t got = 1;
+        for (; get(c, &message, 0) == 1; got++) {
+            CHECK(is_filled(message.data, message.length, 1, message.seq));
+            rip_release(c, &message);
+        }
+        CHECK_IS(got + p->dropped, in);
+        rip_release(c, &held);
+        allowed = UINT64_MAX;
+        CHECK_IS(put_filled(p, 2 << 20, in), 0);
+        get_filled(c, in);
+        close_producer(p);
+        close_consumer(c);
+        anew();
+    }
+}
+
+/* Whichever part of what a producer's opening allocates is not there. */
+static void opens_without_any(void) {
+    struct rip_producer *p = NULL;
+    struct rip_consumer *c = NULL;
+    int32_t holder;
+    unsigned refused = 0;
+    struct rip_look look;
+    struct rip_producer *other = open_with(RIP_PAGE, RIP_BLOCK);
+    for (uint64_t steps = 0; steps < 3; steps++) {
+        for (unsigned page = 0; page < 3; page++) {
+            allowed = steps * RIP_STEP + page * RIP_PAGE;
+            int rc = rip_producer_open(CHANNEL, CAPACITY, SLOTS, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p);
+            CHECK(rc == 0 || rc == -ENOSPC);
+            refused += rc != 0;
+            if (rc == 0) {
+                CHECK(steps > 0);
+                close_producer(p);
+            }
+            CHECK_IS(rip_look(CHANNEL, &look), 0);
+            CHECK_IS(look.lanes, 1);
+            CHECK_IS(look.members, 1);
+        }
+    }
+    CHECK(refused >= 3 && refused < 9);
+    allowed = 0;
+    CHECK_IS(rip_consumer_open(CHANNEL, "g", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), 0); /* needs none */
+    CHECK_IS(put_number(other, 1, 0), 0);
+    CHECK_IS(get_number(c, 0), 1);
+    allowed = UINT64_MAX;
+    close_producer(other);
+    close_consumer(c);
+}
+
+/* A stream stops, as where the ring is full, until there is memory. */
+static void a_stream_waits(void) {
+    int ends[2];
+    struct rip_receiver *r;
+    CHECK_IS(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
+    CHECK_IS(rip_receiver_open(CHANNEL, CAPACITY, SLOTS, getpid(), 1, 1, &r), 0);
+    CHECK_IS(rip_receiver_connect(r, ends[0]), 0);
+    struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    struct rip_frame frame = {.magic = RIP_FRAME_MAGIC, .is = RIP_FRAME_MESSAGE, .kind = RIP_BYTES, .length = RIP_STEP};
+    fill(data, RIP_STEP, 1, 0);
+    CHECK_IS(write(ends[1], &frame, sizeof frame), sizeof frame);
+    allowed = 0;
+    for (unsigned i = 0; i < 5; i++) {
+        CHECK_IS(rip_receiver_step(r), RIP_STEP_ROOM);
+    }
+    allowed = UINT64_MAX;
+    for (uint64_t at = 0; at < RIP_STEP;) {
+        ssize_t n = write(ends[1], data + at, RIP_STEP - at);
+        at += n > 0 ? (uint64_t)n : 0;
+        CHECK_IS(rip_receiver_step(r), RIP_STEP_IDLE);
+    }
+    get_filled(c, 0);
+    close_consumer(c);
+    rip_receiver_free(r);
+    close(ends[0]);
+    close(ends[1]);
+    c = open_consumer(CHANNEL, "g", RIP_OLDEST); /* finds the producer dead, and the channel ends */
+    while (get_nothing(c, 0) == -EOWNERDEAD) {
+    }
+    close_consumer(c);
+}
+
+/* A message that is said to lie where there is no memory is none, and looking at it gets it no memory. */
+static void damaged(void) {
+    struct rip_producer *p = open_with(CAPACITY, RIP_BLOCK);
+    struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    const struct {
+        uint64_t offset, length;
+    } said[] = {{p->arena.allocated, 1},
+                {p->arena.allocated - 64, 65},
+                {0, p->arena.allocated + 1},
+                {CAPACITY - 64, 64},
+                {0, CAPACITY},
+                {CAPACITY, UINT64_MAX},
+                {63, 1},
+                {UINT64_MAX, 64}};
+    for (uint64_t i = 0; i < sizeof said / sizeof *said; i++) {
+        CHECK_IS(put_number(p, i, 0), 0);
+        struct rip_desc *desc = &p->lane->desc[i], was = *desc;
+        desc->offset = said[i].offset;
+        desc->length = said[i].length;
+        CHECK_IS(get_nothing(c, 0), -EBADMSG);
+        *desc = was;
+        CHECK_IS(get_number(c, 0), i);
+    }
+    check_memory(p);
+    atomic_store(&p->lane->allocated, CAPACITY + 64);
+    CHECK_IS(put_number(p, 9, 0), 0);
+    p->lane->desc[sizeof said / sizeof *said].offset = CAPACITY;
+    CHECK_IS(get_nothing(c, 0), -EBADMSG);
+    close_producer(p);
+    close_consumer(c);
+}
+
+/* ---- in a tmpfs of our own ---- */
+
+#ifndef NAMELESS
+static void write_file(const char *path, const char *text) {
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        ssize_t n = write(fd, text, strlen(text)); /* as an ordinary user: whoever must not finds out at mount */
+        (void)n;
+        close(fd);
+    }
+}
+
+/* 0 where this process may not have one. */
+static int mount_tmpfs(const char *options) {
+    char map[64];
+    unsigned user = geteuid(), group = getegid();
+    if (unshare(CLONE_NEWNS) != 0) {
+        if (unshare(CLONE_NEWNS | CLONE_NEWUSER) != 0) {
+            return 0;
+        }
+        write_file("/proc/self/setgroups", "deny");
+        snprintf(map, sizeof map, "%u %u 1", user, user);
+        write_file("/proc/self/uid_map", map);
+        snprintf(map, sizeof map, "%u %u 1", group, group);
+        write_file("/proc/self/gid_map", map);
+    }
+    return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 && mount("none", scratch, "tmpfs", 0, options) == 0;
+}
+
+static void hog(const char *path) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    CHECK(fd >= 0);
+    while (write(fd, data, RIP_PAGE) > 0) {
+    }
+    CHECK_IS(errno, ENOSPC);
+    close(fd);
+}
+
+/* The kernel's own limit: a write or a read too many would be a SIGBUS. */
+static int in_a_small_tmpfs(void *unused) {
+    char path[80];
+    (void)unused;
+    if (!mount_tmpfs("size=16m")) {
+        printf(" (skipped: this process may not mount a tmpfs)");
+        fflush(stdout);
+        return 0;
+    }
+    struct rip_producer *p = open_with(CAPACITY, RIP_BLOCK); /* four times what there is */
+    struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    uint64_t sent = 0, got = 0;
+    int rc;
+    while ((rc = put_filled(p, 100000, sent)) == 0) {
+        sent++;
+    }
+    CHECK_IS(rc, -ENOSPC);
+    CHECK(sent > 140 && sent < 168);
+    snprintf(path, sizeof path, "%s/hog", scratch);
+    hog(path);
+    while (got < sent - 1) {
+        get_filled(c, got++);
+    }
+    for (unsigned i = 0; i < 1000; i++) { /* in what it has */
+        CHECK_IS(put_filled(p, 100000, sent++), 0);
+        get_filled(c, got++);
+    }
+    CHECK_IS(put_number(p, 5, 0), 0); /* a hole, and the word that should say so says something else */
+    uint64_t allocated = p->arena.allocated;
+    struct rip_desc *desc = &p->lane->desc[(p->tail - 1) % SLOTS];
+    get_filled(c, got++);
+    atomic_store(&p->lane->allocated, CAPACITY);
+    desc->offset = rip_round_up(allocated, RIP_STEP) + RIP_STEP;
+    CHECK_IS(get_nothing(c, 0), -EBADMSG);
+    CHECK_IS(remove(path), 0); /* there is space again */
+    CHECK_IS(put_filled(p, 200000, sent), 0);
+    close_producer(p);
+    close_consumer(c);
+    return 0;
+}
+
+static void small_tmpfs(void) { expect_success(spawn(in_a_small_tmpfs, NULL)); }
+#endif
+
+int main(void) {
+    run("a lane takes as much memory as its messages have needed", follows_use);
+    run("one that is to have it all gets it when it is opened, or is not there", all_at_once);
+    run("a message for which there is no memory is refused at once, and what comes later goes on", refuses_and_goes_on);
+    run("a lane that drops makes do with the memory that it has", drops_without_more);
+    run("a producer needs some to begin with, and leaves nothing behind without; a consumer needs none",
+        opens_without_any);
+    run("a stream waits for memory", a_stream_waits);
+    run("what is said to lie where there is no memory is not looked at", damaged);
+#ifndef NAMELESS
+    run("in a tmpfs that is full nobody is killed", small_tmpfs);
+#endif
+    return 0;
+}

@@ -1,0 +1,194 @@
+"""A lane's memory follows its use: what it takes, and what happens where there is no more."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ringipc import Channel, Consumer, Producer, SystemRefused
+
+STEP = 1 << 18
+
+
+def lane_memory(base: str, lane: int = 0) -> int:
+    path = Path(base) / f"ringipc-{os.geteuid()}" / "c" / f"lane-{lane}"
+    return path.stat().st_blocks * 512
+
+
+def test_a_small_stream_takes_little_memory_and_a_stalled_one_what_it_needs(base: str) -> None:
+    with Producer("c") as producer, Consumer("c") as consumer:
+        for _ in range(5000):
+            producer.put(b"x" * 100)
+            consumer.get(timeout=0)
+        assert lane_memory(base) == STEP
+        assert producer.stats.capacity == 64 << 20
+        assert 0 < producer.stats.allocated < STEP
+        for k in range(20):
+            producer.put(np.full(1 << 20, k, "u1"))
+        assert 20 << 20 < producer.stats.allocated < 22 << 20
+        assert 20 << 20 < lane_memory(base) < 22 << 20
+        assert [message[-1] for message in consumer.get_many(20)] == list(range(20))
+
+
+def test_preallocate_takes_all_of_it_at_once(base: str) -> None:
+    with Producer("c", capacity="4 MiB", preallocate=True) as producer:
+        assert producer.stats.allocated == producer.stats.capacity == 4 << 20
+        assert lane_memory(base) > 4 << 20
+
+
+def refuses_one_and_takes_another(producer: Producer, consumer: Consumer, size: int) -> None:
+    """There is no memory for size bytes: that is said at once, and changes nothing else."""
+    producer.put(b"before")
+    for timeout in (None, 0, 5):
+        with (
+            pytest.raises(SystemRefused, match="memory for a message of") as caught,
+            producer.reserve(size, "u1", timeout),
+        ):
+            pass
+        assert caught.value.errno == errno.ENOSPC
+    producer.put(b"after")
+    assert [consumer.get(timeout=0), consumer.get(timeout=0)] == [b"before", b"after"]
+    assert producer.stats.allocated < 2 * STEP
+    assert producer.stats.messages == 2
+
+
+def test_without_memory_for_a_message_put_says_so_at_once_and_goes_on(base: str) -> None:
+    space = os.statvfs(base)
+    size = space.f_blocks * space.f_frsize + (1 << 20)
+    if size > 1 << 45:
+        pytest.skip("this file system has no limit to run into")
+    with Producer("c", capacity=2 * size) as producer, Consumer("c") as consumer:
+        refuses_one_and_takes_another(producer, consumer, size)
+
+
+def test_without_memory_in_a_channel_without_a_name_too() -> None:
+    with Channel() as channel:
+        with pytest.raises(SystemRefused, match="No space left"):
+            Producer(channel, capacity="16 TiB", preallocate=True)
+        with Producer(channel, capacity="16 TiB") as producer, Consumer(channel) as consumer:
+            refuses_one_and_takes_another(producer, consumer, 1 << 43)
+
+
+def in_a_small_tmpfs(base: str, program: str) -> None:
+    """Runs a program with 16 MiB for its channels, in a mount namespace of its own."""
+    unshare = ["unshare", "--mount", "--propagation", "private", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    mount = [*unshare, "sh", "-c", 'mount -t tmpfs -o size=16m none "$0" && exec "$@"', base]
+    try:
+        subprocess.run([*mount, "true"], check=True, timeout=30, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a tmpfs of its own needs root, or user namespaces: {error}")
+    subprocess.run([*mount, sys.executable, "-c", BEGIN + program], check=True, timeout=30)
+
+
+BEGIN = """
+import asyncio, errno, os
+import numpy as np, ringipc
+from ringipc import Consumer, Producer, SystemRefused
+hog = os.path.join(os.environ["RINGIPC_DIR"], "hog")
+
+def fill_up():
+    with open(hog, "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+
+def refused(call):
+    try:
+        call()
+    except SystemRefused as error:
+        assert error.errno == errno.ENOSPC and "'c'" in str(error), error
+        return True
+    return False
+
+"""
+
+
+def test_a_producer_as_it_is_works_in_little_space_and_loses_nothing_when_it_is_full(base: str) -> None:
+    in_a_small_tmpfs(
+        base,
+        """
+other = hog + "-of-1-MiB"
+with open(other, "wb") as file:
+    file.write(bytes(1 << 20))
+with Producer("c") as producer, Consumer("c") as consumer:
+    for k in range(3000):
+        producer.put(b"x" * 100)
+        consumer.get(timeout=0)
+    sent = 0
+    while not refused(lambda: producer.put(np.full(1 << 20, sent, "u1"))):  # would wait for room without an end
+        sent += 1
+    assert 12 <= sent <= 14, sent
+    frame = np.zeros(1 << 20, "u1")
+    assert refused(lambda: producer.put_nowait(frame))
+    assert refused(lambda: producer.put(frame, timeout=5))
+    assert refused(lambda: producer.reserve(1 << 20).__enter__())
+    assert refused(lambda: asyncio.run(producer.aput(frame)))
+    try:
+        producer.put_many([b"in", frame, b"not in"])
+        raise SystemExit("it was to be refused")
+    except SystemRefused as error:
+        assert "1 of the messages" in error.__notes__[0], error.__notes__
+    assert not producer.closed
+    fill_up()
+    for k in range(sent):
+        assert (consumer.get(timeout=0) == k).all()
+    assert consumer.get(timeout=0) == b"in"
+    for k in range(100):  # in what it has
+        producer.put(np.full(1 << 20, k, "u1"))
+        assert (consumer.get(timeout=0) == k).all()
+    large = np.ones(producer.stats.allocated, "u1")  # and a header
+    assert refused(lambda: producer.put(large))
+    os.unlink(other)
+    os.unlink(hog)
+    producer.put(large)
+    assert consumer.get(timeout=0).all()
+""",
+    )
+
+
+def test_in_little_space_preallocate_is_refused_when_opening(base: str) -> None:
+    in_a_small_tmpfs(
+        base,
+        """
+assert refused(lambda: Producer("c", preallocate=True))
+assert os.listdir(os.environ["RINGIPC_DIR"]) == []
+with Producer("c", capacity="8 MiB", preallocate=True) as producer, Consumer("c") as consumer:
+    fill_up()
+    for k in range(7):
+        producer.put(np.full(1 << 20, k, "u1"))
+    assert [m[0] for m in consumer.get_many(7)] == list(range(7))
+    os.unlink(hog)
+""",
+    )
+
+
+@pytest.mark.parametrize("overflow", ["drop-new", "drop-old"])
+def test_a_lane_that_drops_takes_a_lack_of_memory_for_a_lack_of_room(base: str, overflow: str) -> None:
+    in_a_small_tmpfs(
+        base,
+        f"""
+with Producer("c", overflow={overflow!r}) as producer, Consumer("c") as consumer:
+    producer.put(b"first")
+    assert consumer.get(timeout=0) == b"first"
+    fill_up()
+    for k in range(5000):
+        producer.put(k.to_bytes(4, "little") * 250)
+    stats = producer.stats
+    assert stats.allocated < 1 << 18
+    got = [int.from_bytes(m[:4], "little") for m in consumer.get_many(5000)]
+    if {overflow!r} == "drop-new":
+        assert stats.refused > 4000 and got == list(range(len(got))) and len(got) + stats.refused == 5000
+    else:
+        assert stats.dropped > 4000 and got == list(range(5000 - len(got), 5000)) and len(got) + stats.dropped == 5000
+    os.unlink(hog)
+    for k in range(5):
+        producer.put(bytes(1 << 20))
+    assert [len(m) for m in consumer.get_many(5)] == [1 << 20] * 5
+""",
+    )

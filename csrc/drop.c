@@ -54,6 +54,18 @@ static int is_behind(const struct rip_producer *p, uint32_t g, uint64_t seq) {
     return seq < atomic_load_explicit(&p->ch.control->cursors[g][p->index].held, memory_order_acquire);
 }
 
+/* Where message seq lies, read back from shared memory: believed only where it can be true, else nowhere. */
+static struct rip_run place_of(const struct rip_producer *p, uint64_t seq) {
+    const volatile struct rip_desc *desc = &p->lane->desc[seq & (p->slots - 1)]; /* volatile: read once */
+    uint64_t offset = desc->offset, length = desc->length, end = p->arena.allocated;
+    struct rip_run run = {.seq = seq};
+    if (offset % RIP_LINE == 0 && offset <= end && length <= end - offset) {
+        run.lo = offset;
+        run.hi = offset + rip_round_up(length, RIP_LINE);
+    }
+    return run;
+}
+
 /* Gives message seq up for group g: 0, or -EAGAIN if somebody looks at it and no pin is left. */
 static int give_up_for(struct rip_producer *p, const struct group *group, uint32_t g, uint64_t seq) {
     if (is_behind(p, g, seq)) {
@@ -70,9 +82,7 @@ static int give_up_for(struct rip_producer *p, const struct group *group, uint32
     if (p->arena.pinned == RIP_MAX_PINS) {
         return -EAGAIN;
     }
-    const struct rip_desc *desc = &p->lane->desc[seq & (p->slots - 1)];
-    p->arena.pins[p->arena.pinned++] =
-        (struct rip_run){.seq = seq, .lo = desc->offset, .hi = desc->offset + rip_round_up(desc->length, RIP_LINE)};
+    p->arena.pins[p->arena.pinned++] = place_of(p, seq);
     return 0;
 }
 

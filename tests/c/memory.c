@@ -296,6 +296,39 @@ static void damaged(void) {
     close_consumer(c);
 }
 
+/* A producer that drops reads back where the messages lie that somebody looks at, to write around them. */
+static void damaged_pin(void) {
+    static const uint64_t offsets[] = {36, 100, 64 * 40 + 1, 64 * 62 + 63, 4095, UINT64_MAX - 63, UINT64_MAX};
+    static const uint64_t lengths[] = {0, 1, 64, 4096, UINT64_MAX};
+    for (unsigned i = 0; i < sizeof offsets / sizeof *offsets; i++) {
+        for (unsigned k = 0; k < sizeof lengths / sizeof *lengths; k++) {
+            struct rip_producer *p = NULL;
+            struct rip_message held;
+            unsigned char *payload;
+            CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, 16, RIP_DROP_OLD, RIP_WAIT_BLOCK, NULL, &p), 0);
+            struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+            CHECK_IS(put_number(p, 0, 0), 0);
+            CHECK_IS(get(c, &held, 0), 1);
+            p->lane->desc[0].offset = offsets[i];
+            p->lane->desc[0].length = lengths[k];
+            for (uint64_t n = 1; n < 600; n++) {
+                uint64_t length = 1 + n % 150;
+                int rc = rip_reserve(p, length, &payload);
+                CHECK(rc == 0 || rc == -ENOBUFS);
+                if (rc == 0) {
+                    CHECK(payload >= p->payloads && (payload - p->payloads) % RIP_LINE == 0);
+                    CHECK(payload + length <= p->payloads + p->arena.allocated);
+                    CHECK_IS(rip_publish(p, length, 0, RIP_BYTES), 0);
+                }
+            }
+            rip_release(c, &held);
+            close_producer(p);
+            close_consumer(c);
+            anew();
+        }
+    }
+}
+
 /* ---- in a tmpfs of our own ---- */
 
 #ifndef NAMELESS
@@ -389,6 +422,7 @@ int main(void) {
         opens_without_any);
     run("a stream waits for memory", a_stream_waits);
     run("what is said to lie where there is no memory is not looked at", damaged);
+    run("nothing is written where no memory is, wherever a message that is looked at is said to lie", damaged_pin);
 #ifndef NAMELESS
     run("in a tmpfs that is full nobody is killed", small_tmpfs);
 #endif

@@ -3,7 +3,8 @@
  * Each member that has asked for one has a pipe of its own in the channel's directory, bell-<member>, and an epoll descriptor over the
  * pipe's end. It announces itself as a sleeper does, with the same bit, and notes in its entry that it wants to be rung. Whoever
  * would wake a sleeper then writes a byte into the pipe: once, until the member has looked and announced itself again.
- * Where there is no directory the pipe has no name, and is reached through /proc/<pid>/fd by processes of the same user and pid namespace.
+ * Where there is no directory, or none that is the channel's any more, the pipe has no name, and is reached through
+ * /proc/<pid>/fd by processes of the same user and pid namespace.
  * A ringer of another one cannot ring it; one that is killed between taking the note and writing would leave the member waiting for
  * ever; and nobody tells it of a death. So the epoll descriptor also becomes readable some time after the member has looked last:
  * then it looks again, and for the dead too. */
@@ -36,7 +37,7 @@ void rip_bell_remove(struct rip_channel *ch, uint32_t member) {
         atomic_load_explicit(&ch->control->members[member].bell, memory_order_relaxed) & RIP_BELL_IS) {
         char name[32];
         name_of(member, name);
-        unlinkat(ch->place.dir, name, 0);
+        rip_place_unlink(&ch->place, name);
     }
 }
 
@@ -102,7 +103,7 @@ static int open_nameless(struct rip_bell *bell) {
 }
 
 static int open_pipe(struct rip_channel *ch, struct rip_bell *bell) {
-    bell->pipe = ch->place.dir >= 0 ? open_named(ch) : open_nameless(bell);
+    bell->pipe = rip_place_has_name(&ch->place) ? open_named(ch) : open_nameless(bell);
     return bell->pipe < 0 ? bell->pipe : watch(bell, bell->pipe);
 }
 
@@ -215,7 +216,7 @@ static void send_signal(struct rip_channel *ch, uint32_t member, uint32_t wanted
 }
 
 /* The member may have died, and its number be another process's: only the pipe that it spoke of is opened. */
-static int find_nameless(const struct rip_member *entry, uint32_t number) {
+static int find_nameless(const struct rip_member *entry, uint32_t number, uint32_t inode) {
     char path[48];
     struct stat st;
     struct statfs fs;
@@ -227,9 +228,7 @@ static int find_nameless(const struct rip_member *entry, uint32_t number) {
     if (there < 0) {
         return -errno;
     }
-    /* relaxed: it was noted before the bell was wanted */
-    int is = fstat(there, &st) == 0 && S_ISFIFO(st.st_mode) &&
-             (uint32_t)st.st_ino == atomic_load_explicit(&entry->pipe, memory_order_relaxed) &&
+    int is = fstat(there, &st) == 0 && S_ISFIFO(st.st_mode) && (uint32_t)st.st_ino == inode &&
              fstatfs(there, &fs) == 0 && fs.f_type == PIPEFS_MAGIC;
     int end = is ? open_end(there) : -ENOENT;
     close(there);
@@ -251,8 +250,10 @@ static void ring_pipe(struct rip_channel *ch, uint32_t member) {
     name_of(member, name);
     rip_fork_hold();
     /* Both ends: or a member that dies before the write would have us killed by SIGPIPE. */
-    int fd = ch->place.dir >= 0 ? openat(ch->place.dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
-                                : find_nameless(entry, was >> RIP_BELL_FD_SHIFT);
+    uint32_t inode = atomic_load_explicit(&entry->pipe, memory_order_relaxed); /* noted before the bell was wanted */
+    int fd = inode && !rip_place_has_name(&ch->place)
+                 ? find_nameless(entry, was >> RIP_BELL_FD_SHIFT, inode)
+                 : openat(ch->place.dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd >= 0) {
         ssize_t written = write(fd, "", 1); /* fails where it is full: then it is readable already */
         (void)written;
@@ -313,7 +314,7 @@ static int open_bell(struct rip_channel *ch, _Atomic uint32_t *rung, uint32_t va
     rc = make_bell(ch);
     const struct rip_bell *bell = ch->bell;
     if (rc >= 0 && bell) { /* relaxed: our announcement comes after it */
-        uint32_t number = ch->place.dir >= 0 ? 0 : (uint32_t)bell->pipe << RIP_BELL_FD_SHIFT;
+        uint32_t number = bell->inode ? (uint32_t)bell->pipe << RIP_BELL_FD_SHIFT : 0;
         struct rip_member *member = &ch->control->members[ch->place.member];
         atomic_store_explicit(&member->pipe, bell->inode, memory_order_relaxed);
         atomic_store_explicit(&member->bell, number | RIP_BELL_IS, memory_order_relaxed);

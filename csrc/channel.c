@@ -95,6 +95,9 @@ int rip_read_word(struct rip_channel *ch, uint64_t id, size_t offset, uint64_t *
 
 /* Reasons to outlive the last member: a durable group, or messages that wait for a first consumer. */
 static int is_wanted(struct rip_channel *ch) {
+    if (ch->place.dir >= 0 && !rip_place_has_name(&ch->place)) { /* nobody can come to it any more */
+        return 0;
+    }
     uint64_t active = atomic_load_explicit(&ch->control->groups_active, memory_order_relaxed); /* under the lock */
     uint32_t flags = ch->control->groups_ever ? 0 : RIP_AWAITED;
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {

@@ -18,8 +18,8 @@ struct rip_channel {
     struct rip_bell *bell; /* if there is a descriptor to wait on */
 };
 
-/* An error that says nothing about what is there: this process cannot look at it now. */
-static inline int rip_is_short(int rc) { return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM; }
+/* An error that says nothing about what was there: this process cannot look at it now, or it has been deleted. */
+static inline int rip_is_short(int rc) { return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -ESTALE; }
 
 /* Opens the control file, and makes it if make. "fd:<number>": takes what that descriptor is of. On success the table lock is held. */
 int rip_channel_enter(struct rip_channel *ch, const char *name, int make, struct rip_access access);

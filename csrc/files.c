@@ -44,7 +44,7 @@ int rip_file_name(struct rip_place *place, struct rip_which which, struct rip_se
     }
     char name[64];
     name_of(which, name);
-    return rip_segment_name(place->dir, segment, name);
+    return rip_place_has_name(place) ? rip_segment_name(place->dir, segment, name) : -ESTALE;
 }
 
 /* An extent, through a description without our locks, which its mapping would keep. */
@@ -67,7 +67,7 @@ static int open_extent(const struct rip_place *place, struct rip_which which, in
 static int open_named(const struct rip_place *place, struct rip_which which, int write, struct rip_segment *out) {
     char name[64];
     name_of(which, name);
-    int rc = rip_segment_open(place->dir, name, which.file, write, out);
+    int rc = rip_place_has_name(place) ? rip_segment_open(place->dir, name, which.file, write, out) : -ESTALE;
     if (rc == 0) {
         const volatile struct rip_identity *identity = out->at;
         rc = identity->of[0] == which.of[0] && identity->of[1] == which.of[1] ? 0 : -EBADMSG;
@@ -90,8 +90,9 @@ int rip_file_read(const struct rip_place *place, struct rip_which which, size_t 
     int fd = place->segment.fd, rc = 0;
     if (has_directory(place)) {
         name_of(which, name);
-        fd = openat(place->dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        rc = fd < 0 ? -errno : 0;
+        rc = rip_place_has_name(place) ? 0 : -ESTALE;
+        fd = rc ? -1 : openat(place->dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        rc = rc || fd >= 0 ? rc : -errno;
     } else {
         rc = rip_extent_find(place, (uint32_t)which.file, which.of, &at, &size);
     }
@@ -108,10 +109,17 @@ void rip_file_remove(struct rip_place *place, struct rip_which which) {
     if (has_directory(place)) {
         char name[64];
         name_of(which, name);
-        unlinkat(place->dir, name, 0);
+        rip_place_unlink(place, name);
     } else {
         rip_extent_remove(place, (uint32_t)which.file, which.of);
     }
+}
+
+int rip_files_sweep(struct rip_place *place) {
+    if (!has_directory(place)) {
+        return 0;
+    }
+    return rip_place_has_name(place) ? rip_dir_sweep(place->dir, 0) : -ESTALE;
 }
 
 void rip_files_drop(struct rip_place *place, uint32_t member) {

@@ -27,6 +27,9 @@ int rip_file_open(const struct rip_place *place, struct rip_which which, int wri
 /* Reads a word of it, as it is just now; -EBADMSG if it is too short. */
 int rip_file_read(const struct rip_place *place, struct rip_which which, size_t offset, uint64_t *word);
 void rip_file_remove(struct rip_place *place, struct rip_which which); /* the lock must be held */
+/* Before the first lane: removes what a channel of the same name that has lost its control file has left. The lock must
+ * be held. */
+int rip_files_sweep(struct rip_place *place);
 void rip_files_drop(struct rip_place *place, uint32_t member); /* what a member has begun; the lock must be held */
 
 #endif

@@ -61,7 +61,7 @@ struct rip_member {          /* this line is written under the table lock, but f
     _Atomic uint32_t bell;   /* RIP_BELL_IS: it has a descriptor; RIP_BELL_WANTED: set by it, cleared by who rings it */
     _Atomic uint32_t signal; /* that it wants to get next, or 0; set by it, cleared by who sends it */
     _Atomic int32_t value;   /* that the signal carries; RIP_VALUE_IS_LANE in signal: the lane's id instead */
-    _Atomic uint32_t pipe;   /* where the bell has no name: the inode of what the number in bell is a descriptor of */
+    _Atomic uint32_t pipe; /* of a bell without a name: the inode of what the number in bell is a descriptor of; or 0 */
 };
 
 enum rip_lane_state { RIP_LANE_FREE, RIP_LANE_LIVE, RIP_LANE_ENDED, RIP_LANE_DEAD };

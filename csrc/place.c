@@ -137,14 +137,29 @@ static int check_size(const struct rip_place *place, uint64_t size) {
     return place->segment.size == size ? rip_populate(place->segment.at, size, 1) : -EBADMSG;
 }
 
+static int is_same(const struct stat *one, const struct stat *other) {
+    return one->st_ino == other->st_ino && one->st_dev == other->st_dev;
+}
+
+int rip_place_has_name(const struct rip_place *place) {
+    struct stat ours, named;
+    return fstat(place->segment.fd, &ours) == 0 && fstatat(place->dir, "control", &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+           is_same(&ours, &named);
+}
+
+void rip_place_unlink(const struct rip_place *place, const char *name) {
+    if (rip_place_has_name(place)) {
+        unlinkat(place->dir, name, 0);
+    }
+}
+
 static int open_for_locks(struct rip_place *place) {
     int fd = openat(place->dir, "control", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) {
         return -errno;
     }
     struct stat mapped, opened;
-    if (fstat(place->segment.fd, &mapped) != 0 || fstat(fd, &opened) != 0 || mapped.st_ino != opened.st_ino ||
-        mapped.st_dev != opened.st_dev) {
+    if (fstat(place->segment.fd, &mapped) != 0 || fstat(fd, &opened) != 0 || !is_same(&mapped, &opened)) {
         close(fd);
         return -ENOENT; /* removed between the two, and made anew */
     }
@@ -185,10 +200,9 @@ static int enter_once(struct rip_place *place, enum rip_file file, uint64_t size
         rc = rip_lock(place);
     }
     if (rc == 0 && atomic_load_explicit(removed(place), memory_order_relaxed)) {
-        struct stat st;
-        if (fstat(place->segment.fd, &st) == 0 && st.st_nlink > 0) { /* who removed it was killed on the way */
-            rip_dir_remove(place->dir, place->name);
-        }
+        rip_place_remove(place); /* again: who removed it may have been killed on the way */
+        rc = -ENOENT;
+    } else if (rc == 0 && !rip_place_has_name(place)) { /* deleted by hand since we opened it */
         rc = -ENOENT;
     }
     if (rc != 0) {
@@ -212,6 +226,9 @@ int rip_place_enter(struct rip_place *place, const char *name, enum rip_file fil
         if (rc != -ENOENT || !make) { /* making: the last member may have removed it under us; then make it anew */
             break;
         }
+    }
+    if (rc != 0 && make) { /* what did not fit leaves no empty directory */
+        rip_dir_leave(name);
     }
     return rc;
 }
@@ -275,7 +292,10 @@ int rip_place_adopt(struct rip_place *place, int fd, enum rip_file file, uint64_
 
 void rip_place_remove(struct rip_place *place) {
     atomic_store_explicit(removed(place), 1, memory_order_relaxed);
-    rip_dir_remove(place->dir, place->name);
+    if (rip_place_has_name(place)) {
+        rip_dir_clear(place->dir);
+    }
+    rip_dir_leave(place->name);
 }
 
 /* ---- locks ---- */

@@ -46,6 +46,10 @@ int rip_place_dup(const struct rip_place *place);
 void rip_place_reopen(struct rip_place *place);
 void rip_place_shut(struct rip_place *place);   /* the fork handler's, for all others */
 void rip_place_remove(struct rip_place *place); /* from the file system; the lock must be held */
+/* Is what lies under its name its own? Whoever deletes a control file by hand leaves its name and its directory to the
+ * next one: then nothing there is ours to open, make or remove. */
+int rip_place_has_name(const struct rip_place *place);
+void rip_place_unlink(const struct rip_place *place, const char *name); /* a file in what is its own directory */
 void rip_place_let_go(struct rip_place *place); /* of every descriptor, and with them of every lock; it stays mapped */
 void rip_place_unmap(struct rip_place *place);
 

@@ -78,6 +78,10 @@ static int join(struct rip_producer *p) {
     if (i == RIP_MAX_LANES) {
         return -EUSERS;
     }
+    int rc = control->lanes_ever ? 0 : rip_files_sweep(&p->ch.place);
+    if (rc != 0) {
+        return rc;
+    }
     struct rip_lane_entry *entry = &control->lanes[i];
     atomic_store_explicit(&entry->id, control->lanes_ever++, memory_order_relaxed); /* the cursors below publish it */
     entry->pid = p->lane->pid;
@@ -91,7 +95,7 @@ static int join(struct rip_producer *p) {
     }
     atomic_store_explicit(&entry->bell_of, 0, memory_order_relaxed);
     control->members[p->ch.place.member].index = i;
-    int rc = rip_file_name(&p->ch.place, rip_lane_file(rip_lane_id(entry)), &p->segment);
+    rc = rip_file_name(&p->ch.place, rip_lane_file(rip_lane_id(entry)), &p->segment);
     if (rc != 0) {
         return rc;
     }

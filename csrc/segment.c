@@ -118,30 +118,42 @@ int rip_dir_share(int dir, struct rip_access access) {
     return rc;
 }
 
-void rip_dir_remove(int dir, const char *channel) {
+static int begins_with(const char *name, const char *prefix) { return strncmp(name, prefix, strlen(prefix)) == 0; }
+
+int rip_dir_sweep(int dir, int bells) {
     int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *entries = fd < 0 ? NULL : fdopendir(fd);
     if (!entries) {
+        int rc = -errno;
         if (fd >= 0) {
             close(fd);
         }
-        return;
+        return rc;
     }
     for (struct dirent *entry; (entry = readdir(entries));) {
-        if (strncmp(entry->d_name, "lane-", 5) == 0 || strncmp(entry->d_name, "claims-", 7) == 0 ||
-            strncmp(entry->d_name, "bell-", 5) == 0) {
+        if (begins_with(entry->d_name, "lane-") || begins_with(entry->d_name, "claims-") ||
+            (bells && begins_with(entry->d_name, "bell-"))) {
             unlinkat(dir, entry->d_name, 0);
         }
     }
     closedir(entries);
+    return 0;
+}
+
+void rip_dir_clear(int dir) {
+    rip_dir_sweep(dir, 1);
     unlinkat(dir, "control", 0); /* last: while it is there, its lock keeps newcomers out, whose files would be next */
+}
+
+int rip_dir_leave(const char *channel) {
     uid_t owner;
     const char *plain = parse(channel, &owner);
-    int user = open_user_dir(owner, 0, O_PATH);
-    if (user >= 0) {
-        unlinkat(user, plain, AT_REMOVEDIR); /* stays if a file of somebody else's is in it, or it is another user's */
-        close(user);
+    int user = plain ? open_user_dir(owner, 0, O_PATH) : -EINVAL;
+    if (user < 0) {
+        return user;
     }
+    int rc = unlinkat(user, plain, AT_REMOVEDIR) == 0 ? 0 : -errno;
+    close(user);
     int base = open(base_path(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (base >= 0) {
         char name[32];
@@ -149,6 +161,7 @@ void rip_dir_remove(int dir, const char *channel) {
         unlinkat(base, name, AT_REMOVEDIR); /* stays while another channel is in it */
         close(base);
     }
+    return rc;
 }
 
 int rip_segment_map(struct rip_segment *segment, int write) {

@@ -19,8 +19,12 @@ int rip_name_check(const char *name);
 int rip_dir_open(const char *channel, int make);
 /* Opens the directory, which is ours, to those for whom the files in it are. */
 int rip_dir_share(int dir, struct rip_access access);
-/* Removes the channel's directory with all files of ours in it, and the directory of the user if that is empty then. */
-void rip_dir_remove(int dir, const char *channel);
+/* Removes all lanes and claims in it, and the bells too if bells; the lock of its control file must be held. */
+int rip_dir_sweep(int dir, int bells);
+void rip_dir_clear(int dir); /* all files of ours; the lock must be held */
+/* Removes the channel's directory if it is empty, and the user's if that is empty then: 0, -ENOENT, or -ENOTEMPTY and
+ * the like. Whoever is just about to make a file in it makes it anew. */
+int rip_dir_leave(const char *channel);
 
 int rip_allocate(int fd, uint64_t offset, uint64_t size); /* all of these bytes, whatever signals come */
 /* Begins a file of size bytes; it has no name yet, and nothing of it is allocated. */

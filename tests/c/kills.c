@@ -507,7 +507,47 @@ static int reads_and_removes_channel(void) {
     return 0;
 }
 
+/* A lane and claims of a channel whose control file somebody has deleted. They say that the first two messages are done. */
+static void control_is_deleted(void) {
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 8);
+    struct rip_consumer *c = open_consumer(CHANNEL, "victim", RIP_SHARED);
+    CHECK_IS(put_number(p, 7, 0), 0);
+    CHECK_IS(put_number(p, 8, 0), 0);
+    CHECK_IS(get_number(c, 0), 7);
+    CHECK_IS(get_number(c, 0), 8);
+    CHECK_IS(unlink(path_of(CHANNEL, "control")), 0);
+    close_consumer(c);
+    close_producer(p);
+    CHECK(has_lane(0) && has_claims(1, 0));
+}
+
+static void competitors_meet(void) {
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 8);
+    struct rip_consumer *c = open_consumer(CHANNEL, "victim", RIP_SHARED);
+    struct rip_message message;
+    unsigned seen = 0;
+    int rc;
+    CHECK_IS(put_number(p, 200, 0), 0);
+    close_producer(p);
+    while ((rc = get(c, &message, 0)) == 1 || rc == -EOWNERDEAD) {
+        if (rc == 1) {
+            uint64_t number;
+            memcpy(&number, message.data, sizeof number);
+            CHECK(number == 100 || number == 200); /* nothing of the past */
+            seen += number == 200;
+            rip_release(c, &message);
+        }
+    }
+    CHECK_IS(rc, -ENODATA);
+    CHECK_IS(seen, 1);
+    close_consumer(c);
+    CHECK(is_over());
+}
+
 static void killed_alone(void) {
+    if (strcmp(CHANNEL, MEMORY) != 0) {
+        kill_at_every_moment(&(struct play){CHANNEL, control_is_deleted, makes_channel, competitors_meet, NULL});
+    }
     kill_at_every_moment(&(struct play){CHANNEL, nobody, makes_channel, newcomers_meet, NULL});
     kill_at_every_moment(&(struct play){CHANNEL, nobody, removes_empty_channel, newcomers_meet, NULL});
     kill_at_every_moment(&(struct play){CHANNEL, messages_wait, reads_and_removes_channel, newcomers_meet, NULL});

@@ -21,8 +21,8 @@ struct view {
 
 /* The files of the channel, for reading: each is opened from offset *at on; -1 if there is none. */
 static int open_file(const char *channel, unsigned i, uint64_t *at) {
-    static const char *const names[FILES] = {"control", "lane-0",     "lane-1",     "lane-2",
-                                             "lane-3",  "claims-2-0", "claims-1-1", "claims-2-1"};
+    static const char *const names[FILES] = {"control",    "lane-0",     "lane-1",     "lane-2",    "lane-3",
+                                             "claims-1-0", "claims-2-0", "claims-1-1", "claims-2-1"};
     if (strcmp(channel, MEMORY) != 0) {
         *at = 0;
         return names[i] ? open(path_of(channel, names[i]), O_RDONLY | O_CLOEXEC) : -1;

@@ -82,7 +82,7 @@ int rip_extent_find(const struct rip_place *place, uint32_t file, const uint64_t
 /* A memory file has no limit of its own: without this, asking for too much would end some process for want of memory. */
 static int is_there_memory(uint64_t bytes) {
     static const char what[] = "MemAvailable:";
-    uint64_t available = UINT64_MAX / 1024;
+    uint64_t available = UINT64_MAX / 1024; /* KiB */
     FILE *file = fopen("/proc/meminfo", "re");
     if (file) {
         char line[128];
@@ -94,6 +94,7 @@ static int is_there_memory(uint64_t bytes) {
         }
         fclose(file);
     }
+    rip_want(bytes, available * 1024);
     return bytes / 1024 <= available;
 }
 
@@ -104,6 +105,7 @@ int rip_extent_fill(struct rip_segment *segment, uint64_t end) {
 static int make_longer(int fd, uint64_t size) {
     struct stat st;
     int rc = fstat(fd, &st);
+    rip_want(size, 0);
     if (rc == 0 && (uint64_t)st.st_size < size) {
         rc = ftruncate(fd, (off_t)size);
     }

@@ -133,7 +133,7 @@ static int join_new_group(struct rip_consumer *c, const char *name, uint32_t how
     struct rip_control *control = c->ch.control;
     c->group = find_free(control);
     if (c->group == RIP_MAX_GROUPS) {
-        return -EUSERS;
+        return -ENOSR;
     }
     int rc = rip_member_join(&c->ch, RIP_A_CONSUMER, c->group);
     if (rc != 0) {
@@ -172,7 +172,7 @@ int rip_group_declare(struct rip_channel *ch, const char *name) {
     }
     uint32_t g = find_free(control);
     if (g == RIP_MAX_GROUPS) {
-        return -EUSERS;
+        return -ENOSR;
     }
     int rc = begin_group(ch, g, name, RIP_AWAITED, RIP_OLDEST);
     control->groups_ever |= rc == 0;

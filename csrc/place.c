@@ -121,6 +121,7 @@ static int make_control(int dir, enum rip_file file, uint64_t size, struct rip_a
     int rc = rip_dir_share(dir, access);
     rc = rc ? rc : rip_segment_begin(dir, size, access.mode, &made);
     if (rc != 0) {
+        rip_want_tables();
         return rc;
     }
     rc = rip_segment_fill(&made, size);
@@ -130,6 +131,7 @@ static int make_control(int dir, enum rip_file file, uint64_t size, struct rip_a
         rc = rip_segment_name(dir, &made, "control");
     }
     rip_segment_close(&made);
+    rip_want_tables();
     return rc == -EEXIST ? 0 : rc; /* another process was quicker: its control is as good */
 }
 
@@ -264,6 +266,7 @@ int rip_place_make(enum rip_file file, uint64_t size, int seals) {
         rc = -errno;
     }
     if (rc != 0) {
+        rip_want_tables();
         close(fd);
         return rc;
     }

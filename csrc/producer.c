@@ -76,7 +76,7 @@ static int join(struct rip_producer *p) {
         i++;
     }
     if (i == RIP_MAX_LANES) {
-        return -EUSERS;
+        return -EXFULL;
     }
     int rc = control->lanes_ever ? 0 : rip_files_sweep(&p->ch.place);
     if (rc != 0) {

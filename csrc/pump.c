@@ -394,7 +394,7 @@ int rip_pump_add(struct rip_pump *pump, struct rip_sender *sender, struct rip_re
                  uint64_t *id) {
     struct pump *p = of(pump);
     pthread_mutex_lock(&p->lock);
-    int rc = p->count == RIP_MAX_LINKS ? -EUSERS : 0;
+    int rc = p->count == RIP_MAX_LINKS ? -EMLINK : 0;
     if (rc == 0) {
         *id = ++p->ids;
         p->links[p->count++] =

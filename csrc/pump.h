@@ -35,7 +35,7 @@ struct rip_end { /* a connection that is of no use any more */
 };
 
 int rip_pump_open(int spin, struct rip_pump **out);
-/* Adds a sender or a receiver, which is the pump's from then on: -EUSERS where there are too many. prompt: a receiver says at once what
+/* Adds a sender or a receiver, which is the pump's from then on: -EMLINK where there are too many. prompt: a receiver says at once what
  * has been let go; a sender gets what others than this pump's handle put, too. *id names it. */
 int rip_pump_add(struct rip_pump *pump, struct rip_sender *sender, struct rip_receiver *receiver, int prompt,
                  uint64_t *id);

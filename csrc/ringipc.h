@@ -12,7 +12,9 @@
  *   -ESHUTDOWN        this handle is closed             -ECHILD   this handle belongs to the parent process
  *   -ENOENT           no such channel                   -EBUSY    the group has a live member
  *   -EEXIST           the group is there, but of the other kind
- *   -EINVAL, -ENAMETOOLONG   a name that is none        -EUSERS   a table is full: lanes, groups or members
+ *   -EINVAL, -ENAMETOOLONG   a name that is none        -ESTALE   the channel's files have been deleted
+ *   -EXFULL, -ENOSR, -EUSERS   a table is full: of RIP_MAX_LANES lanes, RIP_MAX_GROUPS groups, RIP_MAX_MEMBERS members
+ *   -ENOSPC, -EFBIG   no room: rip_wanted says for how much
  *   -EBADMSG          damaged, or not a channel         -EPROTONOSUPPORT   another ABI version
  * A call that waits does so until its deadline, and notices the death of others meanwhile. A signal whose handler runs while it does not
  * sleep does not end it, so a wait that is to end with a signal needs a deadline too. A handle is used by one thread at a time.
@@ -30,9 +32,9 @@ extern "C" {
 #define RIP_FOREVER UINT64_MAX /* a deadline that never comes */
 #define RIP_MAX_CHANNEL_NAME 200
 #define RIP_MAX_GROUP_NAME 47
-#define RIP_MAX_LANES 64u    /* in a channel: producers, and streams that have ended and are still to be read */
-#define RIP_MAX_GROUPS 32u   /* in a channel */
-#define RIP_MAX_MEMBERS 256u /* in a channel: handles of both kinds */
+#define RIP_MAX_LANES 64u /* of a channel; one that has ended stays until every group has read it */
+#define RIP_MAX_GROUPS 32u
+#define RIP_MAX_MEMBERS 256u /* producers and consumers together */
 
 enum rip_wait { RIP_WAIT_SPIN, RIP_WAIT_ADAPTIVE, RIP_WAIT_BLOCK };
 /* What a full lane does: waits for room, drops the new message, or drops the oldest that nobody looks at. */
@@ -251,6 +253,16 @@ int rip_sync_tidy(const char *name);
 
 /* A descriptor of the directory in which everything of this user's that has a name is a directory; the caller closes it. -ENOENT */
 int rip_directory(void);
+/* Where the directory of each user is, ringipc-<uid>: $RINGIPC_DIR, else /dev/shm if it is a tmpfs, else $TMPDIR, else /tmp. */
+const char *rip_base(void);
+
+/* What the last call of this thread needed that failed with -ENOSPC or -EFBIG. */
+struct rip_want {
+    uint64_t bytes; /* 0: a file, and there can be no more of them */
+    uint64_t free;  /* bytes that there were */
+    int for_tables; /* of a channel, or of one of the above; 0: for messages */
+};
+struct rip_want rip_wanted(void);
 
 /* Takes that many units at once (P), of a lock one. 1: it is a lock, and ours, but its last owner died with it. */
 int rip_semaphore_acquire(struct rip_sync *s, uint32_t units, uint64_t deadline);

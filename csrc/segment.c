@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -18,7 +19,15 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-static const char *base_path(void) {
+static _Thread_local struct rip_want want;
+
+void rip_want(uint64_t bytes, uint64_t free) { want = (struct rip_want){.bytes = bytes, .free = free}; }
+
+void rip_want_tables(void) { want.for_tables = 1; }
+
+struct rip_want rip_wanted(void) { return want; }
+
+const char *rip_base(void) {
     const char *base = getenv("RINGIPC_DIR");
     if (base && *base) {
         return base;
@@ -34,6 +43,7 @@ static const char *base_path(void) {
 /* What somebody else than this user has made is refused. */
 static int open_dir(int at, const char *name, uid_t user, int make, int how) {
     if (make && mkdirat(at, name, 0700) != 0 && errno != EEXIST) {
+        rip_want(0, 0);
         return -errno;
     }
     int fd = openat(at, name, how | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -46,7 +56,7 @@ static int open_dir(int at, const char *name, uid_t user, int make, int how) {
 }
 
 static int open_user_dir(uid_t user, int make, int how) {
-    int base = open(base_path(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int base = open(rip_base(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (base < 0) {
         return -errno;
     }
@@ -154,7 +164,7 @@ int rip_dir_leave(const char *channel) {
     }
     int rc = unlinkat(user, plain, AT_REMOVEDIR) == 0 ? 0 : -errno;
     close(user);
-    int base = open(base_path(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int base = open(rip_base(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (base >= 0) {
         char name[32];
         snprintf(name, sizeof name, "ringipc-%u", (unsigned)owner);
@@ -186,14 +196,20 @@ int rip_allocate(int fd, uint64_t offset, uint64_t size) {
     do {
         rc = -posix_fallocate(fd, (off_t)offset, (off_t)size);
     } while (rc == -EINTR);
+    if (rc != 0) {
+        struct statvfs fs;
+        rip_want(size, fstatvfs(fd, &fs) == 0 ? fs.f_bavail * fs.f_frsize : 0);
+    }
     return rc;
 }
 
 int rip_segment_begin(int dir, uint64_t size, uint32_t mode, struct rip_segment *out) {
+    rip_want(0, 0);
     *out = (struct rip_segment){.size = size, .fd = openat(dir, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, mode)};
     if (out->fd < 0) {
         return -errno;
     }
+    rip_want(size, 0);
     /* the mode asked for, whatever the umask */
     if (fchmod(out->fd, mode) != 0 || ftruncate(out->fd, (off_t)size) != 0) {
         int rc = -errno;

@@ -26,6 +26,9 @@ void rip_dir_clear(int dir); /* all files of ours; the lock must be held */
  * the like. Whoever is just about to make a file in it makes it anew. */
 int rip_dir_leave(const char *channel);
 
+/* What rip_wanted says from now on in this thread: bytes 0 where a file could not be made at all. */
+void rip_want(uint64_t bytes, uint64_t free);
+void rip_want_tables(void);                               /* that was for them */
 int rip_allocate(int fd, uint64_t offset, uint64_t size); /* all of these bytes, whatever signals come */
 /* Begins a file of size bytes; it has no name yet, and nothing of it is allocated. */
 int rip_segment_begin(int dir, uint64_t size, uint32_t mode, struct rip_segment *out);

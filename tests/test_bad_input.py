@@ -309,22 +309,6 @@ def test_a_message_of_unknown_kind_is_refused_and_skipped(base: str) -> None:
         assert consumer.get_many(5, timeout=1) == [b"b"]
 
 
-def test_tables_that_are_full_say_so() -> None:
-    producers = [Producer("c", capacity=4096, slots=1) for _ in range(64)]
-    with pytest.raises(SystemRefused, match="full: it takes 64 producers"):
-        Producer("c", capacity=4096)
-    consumers = [Consumer("c", group=f"{k}") for k in range(32)]
-    with pytest.raises(SystemRefused, match="32 groups"):
-        Consumer("c", group="more")
-    for k, producer in enumerate(producers):
-        producer.put(b"%d" % k)
-    assert sorted(consumers[7].get_many(1)[0] for _ in range(64)) == sorted(b"%d" % k for k in range(64))
-    for consumer in consumers:
-        consumer.close()
-    for producer in producers:
-        producer.close()
-
-
 def test_handles_cannot_be_pickled(producer: Producer, consumer: Consumer) -> None:
     import pickle
 

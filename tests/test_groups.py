@@ -69,7 +69,7 @@ def test_declaring_again_changes_nothing() -> None:
 
 
 def test_too_many_declared_groups_leave_nothing_behind() -> None:
-    with pytest.raises(ringipc.SystemRefused, match="32 groups"):
+    with pytest.raises(ringipc.TableFull, match="32 groups"):
         Producer("c", capacity=4096, groups=[f"g{k}" for k in range(33)])
 
 

@@ -196,7 +196,7 @@ def test_a_group_begins_at_the_oldest_or_at_the_newest(producer: Producer) -> No
 def test_a_second_member_of_an_exclusive_group_is_refused(producer: Producer, consumer: Consumer) -> None:
     import os
 
-    with pytest.raises(GroupBusy, match=f"group 'default' is exclusive, and pid {os.getpid()} is its member"):
+    with pytest.raises(GroupBusy, match=f"group 'default' is exclusive, and this process, pid {os.getpid()}, is its"):
         Consumer("c")
     consumer.close()
     with Consumer("c") as again:

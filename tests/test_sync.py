@@ -27,7 +27,7 @@ from ringipc import (
     Producer,
     RingError,
     Semaphore,
-    SystemRefused,
+    TableFull,
 )
 
 ANY = Semaphore | Lock | Event | Barrier
@@ -154,7 +154,7 @@ def test_what_is_closed_says_so() -> None:
 
 def test_255_handles_and_no_more() -> None:
     handles = [Event("e") for _ in range(255)]
-    with closing(*handles), pytest.raises(SystemRefused, match="255"):
+    with closing(*handles), pytest.raises(TableFull, match="255"):
         Event("e")
 
 

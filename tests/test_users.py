@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import Start
 
-from ringipc import ChannelNotFound, Consumer, Empty, Lock, Producer, SystemRefused
+from ringipc import Barrier, ChannelNotFound, Consumer, Empty, Event, Lock, Producer, Semaphore, SystemRefused
 
 OWNER, MEMBER, STRANGER, GROUP = 12345, 12346, 12347, 777
 
@@ -136,7 +136,7 @@ def test_what_another_user_planted_is_refused(base: str) -> None:
         consumer.get()
         for planted in (where / "lane-0", where / "control", where):
             os.chown(planted, STRANGER, STRANGER)
-            with pytest.raises(SystemRefused, match="not of the making") as caught:
+            with pytest.raises(SystemRefused, match=f"{planted} belongs to user {STRANGER}") as caught:
                 Consumer("c", group="other", timeout=1)
             assert caught.value.errno == errno.EPERM
             os.chown(planted, os.geteuid(), os.getegid())
@@ -158,8 +158,26 @@ def test_only_the_owner_makes_a_channel(base: str) -> None:
         Producer("~4242/c")
     with pytest.raises(ChannelNotFound):
         Consumer("~4242/c", timeout=0)
+    for make in (Lock, Semaphore, Event, Barrier):
+        with pytest.raises(SystemRefused, match="only its owner can make it") as caught:
+            make("~4242/c")
+        assert caught.value.errno == errno.ENOENT
     with Producer("c", capacity=4096), Consumer(f"~{os.geteuid()}/c", timeout=0):
         pass
+
+
+def share_with_strangers(base: str) -> None:
+    with pytest.raises(SystemRefused, match="share_with= names") as caught:
+        Producer("c", capacity=4096, share_with=GROUP)
+    assert caught.value.errno == errno.EPERM
+    assert os.listdir(base) == []
+
+
+@as_root
+def test_a_group_that_the_maker_is_not_in_is_refused_and_leaves_nothing(open_base: str, start: Start) -> None:
+    process = start(take_part, share_with_strangers, STRANGER, (), open_base)
+    process.join(30)
+    assert process.exitcode == 0
 
 
 @pytest.mark.parametrize("name", ["~", "~root", "~/c", "~no-such-user/c", "~0/", "~0/.c", "~0/~0/c", "~0/a/b", "~-1/c"])

@@ -19,6 +19,7 @@ from .errors import (
     ProducerDied,
     RingError,
     SystemRefused,
+    TableFull,
     UnsafeMessage,
 )
 from .look import Channel, Group, Lane, open
@@ -59,6 +60,7 @@ __all__ = [
     "RingError",
     "Semaphore",
     "SystemRefused",
+    "TableFull",
     "UnsafeMessage",
     "open",
     "pair",

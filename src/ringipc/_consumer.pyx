@@ -25,7 +25,7 @@ from ringipc._arrays cimport LARGE, PyArray_NewCopy, PyArray_SetBaseObject, arra
 from ringipc._rings cimport *
 from ringipc._wait cimport (
     deadline_of, park_after, rip_check, rip_now, rip_wait, rip_watch, rip_watch_wait, seconds_of, seconds_until,
-    RIP_WAIT_BLOCK,
+    wanted_last, RIP_WAIT_BLOCK,
 )
 
 cdef extern from "pump.h" nogil:
@@ -89,6 +89,11 @@ cdef class Hold:
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         PyBuffer_FillInfo(view, self, <void *>self.data, <Py_ssize_t>self.length, True, flags)
+
+
+def wanted():
+    """Where this thread's last call had no room: bytes needed (0: a file), bytes free, were they for tables?"""
+    return wanted_last()
 
 
 cdef class BaseConsumer:

@@ -7,7 +7,7 @@
 from cpython.object cimport PyTypeObject
 
 from ringipc._rings cimport *
-from ringipc._wait cimport seconds_from
+from ringipc._wait cimport seconds_from, wanted_last
 
 cdef extern from "Python.h":
     ctypedef struct PyMethodDef:
@@ -24,6 +24,9 @@ SHARED = RIP_SHARED
 DURABLE = RIP_DURABLE
 MAX_CHANNEL_NAME = RIP_MAX_CHANNEL_NAME
 MAX_GROUP_NAME = RIP_MAX_GROUP_NAME
+MAX_LANES = RIP_MAX_LANES
+MAX_GROUPS = RIP_MAX_GROUPS
+MAX_MEMBERS = RIP_MAX_MEMBERS
 
 METHOD = type(str.upper)
 
@@ -45,6 +48,11 @@ def check_timeout(timeout, str what="timeout"):
     """Refuses what is not a number of seconds from 0 up, or None."""
     if timeout is not None:
         seconds_from(timeout, what)
+
+
+def wanted():
+    """Where this thread's last call had no room: bytes needed (0: a file), bytes free, were they for tables?"""
+    return wanted_last()
 
 
 def look(bytes channel):
@@ -85,6 +93,11 @@ def tidy(bytes channel):
 def directory():
     """A descriptor of the directory in which all names are, for the caller to close, or an error code."""
     return rip_directory()
+
+
+def base():
+    """The path of the directory in which every user has one for all names."""
+    return <bytes>rip_base()
 
 
 def channel_fd():

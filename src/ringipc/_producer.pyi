@@ -4,6 +4,8 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+def wanted() -> tuple[int, int, bool]: ...
+
 class BaseProducer:
     _failure: Exception | None
     def _open(

@@ -25,7 +25,7 @@ from ringipc._arrays cimport (
 from ringipc._rings cimport *
 from ringipc._wait cimport (
     deadline_of, park_after, rip_check, rip_now, rip_sleep, rip_wait, rip_wake, rip_watch, rip_watch_wait,
-    rip_word, seconds_of, seconds_until, RIP_FOREVER, RIP_SLICE_NS,
+    rip_word, seconds_of, seconds_until, wanted_last, RIP_FOREVER, RIP_SLICE_NS,
 )
 
 cdef extern from "pump.h" nogil:
@@ -75,6 +75,11 @@ cdef inline int64_t type_of(Py_ssize_t type) except -1:
     if cython.unlikely(not 0 <= type < 1 << 32):
         raise OverflowError(f"type must be from 0 to 2**32 - 1, not {type}")
     return type
+
+
+def wanted():
+    """Where this thread's last call had no room: bytes needed (0: a file), bytes free, were they for tables?"""
+    return wanted_last()
 
 
 cdef class BaseProducer:

@@ -8,6 +8,7 @@ from ringipc._wait cimport rip_check, rip_place, rip_spin, rip_wait, rip_watch
 cdef extern from "ringipc.h" nogil:
     enum: RIP_ABI, RIP_MAX_LANES, RIP_MAX_GROUPS, RIP_MAX_MEMBERS
     enum: RIP_BYTES, RIP_ARRAY, RIP_RECORD, RIP_OBJECT, RIP_MAX_NDIM, RIP_MAX_CHANNEL_NAME, RIP_MAX_GROUP_NAME
+    enum: RIP_MAX_LANES, RIP_MAX_GROUPS, RIP_MAX_MEMBERS
     enum: RIP_NEWEST, RIP_SHARED, RIP_DURABLE, RIP_REDELIVERED
     struct rip_gate:
         char group[48]
@@ -85,6 +86,7 @@ cdef extern from "ringipc.h" nogil:
     int rip_remove_group(const char *, const char *, int32_t *)
     int rip_tidy(const char *)
     int rip_directory()
+    const char *rip_base()
     int rip_channel_fd()
 
 

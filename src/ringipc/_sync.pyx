@@ -11,7 +11,9 @@ from cpython.pythread cimport PyThread_get_thread_ident
 from libc.errno cimport EAGAIN, ESHUTDOWN, ETIMEDOUT
 from libc.math cimport INFINITY
 
-from ringipc._wait cimport deadline_of, park_after, rip_check, rip_watch_wait, seconds_of
+from ringipc._wait cimport (
+    deadline_of, park_after, rip_check, rip_watch_wait, seconds_of, wanted_last,
+)
 
 SEMAPHORE = RIP_SEMAPHORE
 LOCK = RIP_LOCK
@@ -40,6 +42,11 @@ def tidy(bytes name):
     with nogil:
         rc = rip_sync_tidy(text)
     return rc
+
+
+def wanted():
+    """Where this thread's last call had no room: bytes needed (0: a file), bytes free, were they for tables?"""
+    return wanted_last()
 
 
 cdef class BaseSync:

@@ -13,6 +13,11 @@ cdef extern from "ringipc.h" nogil:
         RIP_WAIT_ADAPTIVE
         RIP_WAIT_BLOCK
     uint64_t rip_now()
+    struct rip_want:
+        uint64_t bytes
+        uint64_t free
+        bint for_tables
+    rip_want rip_wanted()
 
 
 cdef extern from "wait.h" nogil:
@@ -65,6 +70,12 @@ cdef inline uint64_t deadline_of(double seconds) noexcept:
     if seconds == 0:
         return 0
     return rip_now() + <uint64_t>(seconds * 1e9) if seconds < 9e9 else RIP_FOREVER
+
+
+cdef inline tuple wanted_last():
+    """Where a call of this module and thread had no room: bytes needed (0: a file), and free; were they for tables?"""
+    cdef rip_want want = rip_wanted()
+    return want.bytes, want.free, want.for_tables
 
 
 cdef inline double seconds_until(uint64_t deadline) noexcept:

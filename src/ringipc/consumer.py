@@ -1,6 +1,7 @@
 """The end that gets."""
 
 import errno
+import os
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 
 from . import aio, codec, errors, exits, pickled, record
 from . import channel as _channel
-from ._consumer import BaseConsumer
+from ._consumer import BaseConsumer, wanted
 from ._core import DURABLE, NEWEST, OBJECT, SHARED, own_methods
 from .look import Channel
 from .producer import WAITS, Wait
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from ._consumer import Payload, Types, Where
 
 STARTS: dict[str, int] = {"oldest": 0, "newest": NEWEST}
+
+_CLAIMS = "the claims of its group on a lane"
+_FEWER = "make producers with fewer slots="
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,8 @@ class Consumer(BaseConsumer):
         There was no such channel within timeout seconds.
     GroupBusy
         The group is exclusive and has a member that lives.
+    TableFull
+        The channel has 32 groups, or 256 members, already.
     Incompatible, Corrupt, SystemRefused
         As for `Producer`.
 
@@ -166,9 +172,12 @@ class Consumer(BaseConsumer):
             if self._link.transport != "ring":
                 self._attach(self._link.pump.address)
         if code == -errno.EBUSY:
+            who, rest = f"pid {holder}", "give this consumer another group"
+            if holder == os.getpid():
+                who = f"this process, pid {holder},"
+                rest = f"let go of views on messages of a consumer that is closed, close one that is open, or {rest}"
             raise errors.GroupBusy(
-                f"channel {channel!r}: group {group!r} is exclusive, and pid {holder} is its member; "
-                "give this consumer another group"
+                f"channel {channel!r}: group {group!r} is exclusive, and {who} is its member; {rest}"
             )
         if code == -errno.EEXIST:
             kind = "exclusive" if shared else "shared"
@@ -177,7 +186,8 @@ class Consumer(BaseConsumer):
                 "or give this consumer another group"
             )
         if code < 0:
-            _channel.fail(code, channel)
+            no_room = code in (-errno.ENOSPC, -errno.EFBIG)
+            _channel.fail(code, channel, _CLAIMS if no_room else "", wanted(), _FEWER)
         exits.close_at_exit(self)
 
     def _fail(self, code: int, detail: object) -> NoReturn:
@@ -195,7 +205,8 @@ class Consumer(BaseConsumer):
                 raise errors.Closed(f"channel {self.channel!r}: this message has been released")
             case errno.EBADMSG:
                 _channel.fail(code, self.channel, detail if isinstance(detail, str) else "a lane")
-        _channel.fail(code, self.channel, "consumer" if -code in (errno.ESHUTDOWN, errno.ECHILD) else "")
+        details = {errno.ESHUTDOWN: "consumer", errno.ECHILD: "consumer", errno.ENOSPC: _CLAIMS, errno.EFBIG: _CLAIMS}
+        _channel.fail(code, self.channel, details.get(-code, ""), wanted(), _FEWER)
 
     def notify(self, signum: int | None, *, value: int | None = None) -> None:
         """Asks for a signal to this process when the next message comes: once, until asked again, as mq_notify(3) does.

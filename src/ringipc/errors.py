@@ -48,6 +48,10 @@ class GroupBusy(RingError):
     """The group is exclusive and has a member that lives."""
 
 
+class TableFull(RingError):
+    """A channel has as many lanes, groups or members as it takes, or a semaphore or the like as many handles."""
+
+
 class MessageTooLarge(RingError, ValueError):
     """The message takes more bytes than the lane has."""
 
@@ -77,4 +81,7 @@ class MissingExtra(RingError, ImportError):
 
 
 class SystemRefused(RingError, OSError):
-    """The operating system said no: out of space, out of descriptors, not permitted. `errno` says what."""
+    """The operating system said no: out of space, out of descriptors, not permitted.
+
+    An `OSError`: `errno` says what, and `filename` of what. The text says how much there is of it, and what to do.
+    """

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from . import aio, codec, errors, exits, parts, pickled, record
 from . import channel as _channel
 from ._core import check_timeout, own_methods
-from ._producer import BaseProducer
+from ._producer import BaseProducer, wanted
 from .look import Channel, code_of
 from .transports import choice
 from .transports.options import Options, check_lane
@@ -32,6 +32,8 @@ Wait = Literal["spin", "adaptive", "block"]
 Overflow = Literal["block", "drop-new", "drop-old"]
 OVERFLOWS: dict[str, int] = {"block": 0, "drop-new": 1, "drop-old": 2}
 WAITS: dict[str, int] = {"spin": 0, "adaptive": 1, "block": 2}
+
+_SMALLER = "choose a smaller capacity="
 
 
 def _break(producer: "Producer | None", error: errors.RingError) -> None:
@@ -165,8 +167,11 @@ class Producer(BaseProducer):
         It is another user's, who has not made it; or nobody listened within timeout seconds.
     NotAdmitted
         The other side does not know the key, is another user, or has a certificate that is not trusted.
+    TableFull
+        The channel has 64 lanes, or 256 members, already; or it has 32 groups, and more are declared.
     SystemRefused
-        There is no memory for its slots, or with preallocate for capacity, or the directory cannot be written.
+        There is no memory for its slots, or with preallocate for capacity, or the directory cannot be written: an
+        `OSError`, whose `errno` says what.
     Incompatible, Corrupt
         The channel is there, but another version's, or no channel.
 
@@ -235,7 +240,8 @@ class Producer(BaseProducer):
             if self._link is not None:
                 self._link.abandon()
             needed = f"a lane of {size} bytes" if preallocate else f"the beginning of a lane of {slots} slots"
-            _channel.fail(code, channel, needed if code == -errno.ENOSPC else "")
+            no_room = code in (-errno.ENOSPC, -errno.EFBIG)
+            _channel.fail(code, channel, needed if no_room else "", wanted(), _SMALLER)
         exits.close_at_exit(self)
         if fallback is not None:
             self._link = self._fall_back(str(ring), fallback, options, size, slots, spin)
@@ -259,7 +265,7 @@ class Producer(BaseProducer):
                     f"{self.stats.capacity}; make the producer with a larger one"
                 )
             case errno.ENOSPC | errno.ENOMEM | errno.EDQUOT:
-                _channel.fail(code, self.channel, f"memory for a message of {detail} bytes")
+                _channel.fail(code, self.channel, f"memory for a message of {detail} bytes", wanted())
             case errno.ETIMEDOUT | errno.EAGAIN:
                 raise errors.Full(f"channel {self.channel!r}: no room {_within(detail)}: {self._why_full()}")
         details = {errno.ESHUTDOWN: "producer", errno.ECHILD: "producer", errno.EBADMSG: "a group's cursor"}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
 from . import channel as _channel
-from . import errors, exits
+from . import errors, exits, shortage
 from ._core import ABI, own_methods
 from ._sync import (
     BARRIER,
@@ -21,6 +21,7 @@ from ._sync import (
     BaseLock,
     BaseSemaphore,
     BaseSync,
+    wanted,
 )
 from .producer import WAITS, Wait
 
@@ -36,11 +37,13 @@ class _Shared(BaseSync):
         if wait not in WAITS:
             raise ValueError(f'wait must be "spin", "adaptive" or "block", not {wait!r}')
         if name is not None:
-            code = _channel.checked_name(name, self._what)
             _channel.check_base()
+        self._code = None if name is None else _channel.checked_name(name, self._what)
         self.name = name
         self._options = (value, undo, wait)
-        rc = self._open(None if name is None else code, fd, self._kind, value, undo, WAITS[wait])
+        rc = self._open(self._code, fd, self._kind, value, undo, WAITS[wait])
+        if rc == -errno.ENOENT:
+            raise errors.SystemRefused(errno.ENOENT, f"{self._called()}: only its owner can make it, and has not", name)
         if rc < 0:
             _Shared._fail(self, rc)  # not what a subclass makes of codes that calls on an open one return
         exits.close_at_exit(self)
@@ -60,23 +63,25 @@ class _Shared(BaseSync):
                     f"{what} is there, but did not begin with {self._options[0]}; leave that out to take it as it is"
                 )
             case errno.EUSERS:
-                raise errors.SystemRefused(
-                    -code, f"{what} is full: {MAX_HANDLES} handles can have it open, 256 threads wait for it", self.name
+                raise errors.TableFull(
+                    f"{what} is full: {MAX_HANDLES} handles can have it open at once, and 256 threads wait for it"
                 )
             case errno.EOVERFLOW:
                 raise OverflowError(f"{what}: there would be more than {MAX_UNITS} units")
             case errno.ENOENT:
                 raise errors.Closed(f"{what} ended before this forked process used it; make another")
             case errno.EBADMSG:
+                where = "" if self._code is None else f" (they are in {shortage.path_of(self._code)})"
                 raise errors.Corrupt(
-                    f"{what}: its files are damaged, or were never ringipc's; remove them and start anew"
+                    f"{what}: its files are damaged, or were never ringipc's; remove them{where} and start anew"
                 )
             case errno.EPROTONOSUPPORT:
                 raise errors.Incompatible(
                     f"{what} was made by a ringipc with another layout in memory (this one has version {ABI}); "
                     "use one version on both sides, or another name"
                 )
-        raise errors.SystemRefused(-code, f"{what}: {os.strerror(-code)}", self.name)
+        text = _channel.system_text(-code, what, self._code, wanted())
+        raise errors.SystemRefused(-code, text, self.name)
 
     def close(self) -> None:
         """Lets it go. What has a name goes with the last one that has it open. Closing again does nothing."""
@@ -143,8 +148,10 @@ class Semaphore(BaseSemaphore, _Shared):
     ------
     Incompatible
         Something else has this name, or it began with another value.
+    TableFull
+        255 handles have it open already.
     SystemRefused
-        255 handles have it open already, or there is no space.
+        There is no space, or it is another user's: an `OSError`, whose `errno` says what.
 
     Examples
     --------
@@ -192,7 +199,7 @@ class Lock(BaseLock, _Shared):
 
     Raises
     ------
-    Incompatible, SystemRefused
+    Incompatible, TableFull, SystemRefused
         As in `Semaphore`.
 
     Examples
@@ -229,7 +236,7 @@ class Event(BaseEvent, _Shared):
 
     Raises
     ------
-    Incompatible, SystemRefused
+    Incompatible, TableFull, SystemRefused
         As in `Semaphore`.
 
     Examples
@@ -267,7 +274,7 @@ class Barrier(BaseBarrier, _Shared):
 
     Raises
     ------
-    Incompatible, SystemRefused
+    Incompatible, TableFull, SystemRefused
         As in `Semaphore`; another number of parties, too.
 
     Examples

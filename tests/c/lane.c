@@ -783,12 +783,12 @@ static void full_tables(void) {
     for (unsigned i = 0; i < RIP_MAX_LANES; i++) {
         p[i] = open_producer(CHANNEL, RIP_PAGE, 4);
     }
-    CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, 4, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p[RIP_MAX_LANES]), -EUSERS);
+    CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, 4, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p[RIP_MAX_LANES]), -EXFULL);
     for (unsigned g = 0; g < RIP_MAX_GROUPS; g++) {
         snprintf(name, sizeof name, "%u", g);
         c[g] = open_consumer(CHANNEL, name, RIP_OLDEST);
     }
-    CHECK_IS(rip_consumer_open(CHANNEL, "more", RIP_OLDEST, RIP_WAIT_BLOCK, &c[RIP_MAX_GROUPS], &holder), -EUSERS);
+    CHECK_IS(rip_consumer_open(CHANNEL, "more", RIP_OLDEST, RIP_WAIT_BLOCK, &c[RIP_MAX_GROUPS], &holder), -ENOSR);
     for (uint64_t i = 0; i < RIP_MAX_LANES; i++) {
         CHECK_IS(put_number(p[i], i, 0), 0);
     }

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from .. import errors, exits
 from .._pump import BasePump
+from ..channel import FULL_TABLES
 from ..look import Channel, code_of
 from .handshake import Hello, Welcome, boot_id
 from .options import LARGEST_LANE, MOST_SLOTS
@@ -25,8 +26,13 @@ def lane_refused(said: Hello | Welcome, code: int) -> str:
     """What an error of `_make_lane` means."""
     what = f"a lane of {said.capacity} bytes and {said.slots} messages"
     if code == -errno.EMSGSIZE:
-        return f"{what} is more than the {LARGEST_LANE} bytes and {MOST_SLOTS} messages that one may have"
-    return f"{what}: {os.strerror(-code)}"
+        return f"{what} is more than the {LARGEST_LANE} bytes and {MOST_SLOTS} messages that one may have: make it smaller"
+    return f"{what}: {refused(code)}"
+
+
+def refused(code: int) -> str:
+    """What an error of the channel that a connection is to bring in its lane, or its member, means."""
+    return FULL_TABLES.get(-code, os.strerror(-code))
 
 
 class Patience:

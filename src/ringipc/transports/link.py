@@ -346,4 +346,6 @@ def raise_refusal(url: str, welcome: Welcome) -> NoReturn:
             raise errors.GroupBusy(text)
         case errno.EEXIST | errno.EPROTO | errno.EMSGSIZE:
             raise errors.Incompatible(text)
+        case errno.EXFULL | errno.ENOSR | errno.EUSERS:
+            raise errors.TableFull(text)
     raise errors.SystemRefused(welcome.error, text, url)

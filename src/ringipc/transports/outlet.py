@@ -48,7 +48,7 @@ class Outlet(Link, OutgoingLink):
         if id == -errno.EEXIST:
             return self._refuse(errno.EEXIST, f"group {group!r} is there, shared or exclusive, unlike this consumer")
         if id < 0:
-            return self._refuse(-id, os.strerror(-id))
+            return self._refuse(-id, base.refused(id))
         return Peer(id, session, group)
 
     def _join(self, hello: Hello) -> Peer | Welcome:

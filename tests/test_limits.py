@@ -1,0 +1,232 @@
+"""What an error says when something is used up, and that nothing is left behind by it."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ringipc
+from ringipc import Channel, Consumer, GroupBusy, Lock, Producer, RingError, SystemRefused, TableFull
+
+# ---- tables ----
+
+
+def test_a_65th_producer_is_told_how_many_there_can_be() -> None:
+    producers = [Producer("c", capacity=4096, slots=1) for _ in range(64)]
+    with pytest.raises(TableFull, match=r"channel 'c' is full: it has 64 lanes.*close producers") as caught:
+        Producer("c", capacity=4096)
+    assert isinstance(caught.value, RingError)
+    assert not isinstance(caught.value, OSError)
+    for k, producer in enumerate(producers):
+        producer.put(b"%d" % k)
+    with Consumer("c") as consumer:
+        assert sorted(int(consumer.get(timeout=0)) for _ in range(64)) == list(range(64))
+        producers.pop().close()
+        with Producer("c", capacity=4096):
+            pass
+        for producer in producers:
+            producer.close()
+
+
+def test_lanes_that_nobody_has_read_count_and_the_error_says_so() -> None:
+    for k in range(64):
+        with Producer("c", capacity=4096, slots=1) as producer:
+            producer.put(b"%d" % k)
+    with pytest.raises(TableFull, match="let every group read what those that have closed or died left"):
+        Producer("c", capacity=4096)
+    with Consumer("c") as consumer:
+        assert len(list(consumer)) == 64
+
+
+def test_a_33rd_group_is_told_how_many_there_can_be(producer: Producer) -> None:
+    consumers = [Consumer("c", group=f"{k}") for k in range(32)]
+    producer.put(b"x")
+    with pytest.raises(TableFull, match=r"channel 'c' is full: it has 32 groups.*remove_group"):
+        Consumer("c", group="more")
+    with pytest.raises(TableFull, match="32 groups"):
+        Producer("c", capacity=4096, groups=["another"])
+    for consumer in consumers:
+        assert consumer.get(timeout=0) == b"x"
+        consumer.close()
+    assert len(ringipc.open("c").lanes) == 1
+
+
+def test_a_257th_member_is_told_how_many_there_can_be(producer: Producer) -> None:
+    consumers = [Consumer("c", shared=True) for _ in range(255)]
+    for make in (lambda: Consumer("c", shared=True), lambda: Producer("c", capacity=4096)):
+        with pytest.raises(TableFull, match="channel 'c' is full: it has 256 members"):
+            make()
+    assert len(ringipc.open("c").pids) == 256
+    for consumer in consumers:
+        consumer.close()
+
+
+def test_who_finds_a_table_full_over_a_connection_is_told_too(monkeypatch: pytest.MonkeyPatch, base: str) -> None:
+    monkeypatch.setenv("RINGIPC_RING", "0")
+    url = f"unix://{base}/socket"
+    with Producer(url, capacity=4096) as producer:
+        consumers = [Consumer(url, group=f"{k}", timeout=10) for k in range(32)]
+        with pytest.raises(TableFull, match="it has 32 groups"):
+            Consumer(url, group="more", timeout=10)
+        for consumer in consumers:
+            consumer.close()
+        producer.close()
+
+
+# ---- groups ----
+
+
+def test_a_group_that_views_in_this_process_keep_says_so(producer: Producer) -> None:
+    producer.put(bytes(9))
+    consumer = Consumer("c", copy=False)
+    view = consumer.get()
+    consumer.close()
+    with pytest.raises(GroupBusy, match=f"this process, pid {os.getpid()}, is its member.*views on messages"):
+        Consumer("c")
+    view.release()
+    Consumer("c").close()
+
+
+# ---- space ----
+
+
+def mount(options: str) -> Iterator[Path]:
+    where = tempfile.mkdtemp(prefix="test-ringipc-tmpfs-")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "ringipc", where], capture_output=True).returncode:
+        os.rmdir(where)
+        pytest.skip("only root can mount a file system, and not in every container")
+    try:
+        yield Path(where)
+    finally:
+        subprocess.run(
+            ["umount", "--lazy", where], check=True
+        )  # an error that was caught may keep a mapping for a while
+        os.rmdir(where)
+
+
+@pytest.fixture
+def small(base: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    for where in mount("size=4m"):
+        monkeypatch.setenv("RINGIPC_DIR", str(where))
+        yield where
+
+
+def fill(where: Path, leave: int) -> Path:
+    """A file that leaves so many bytes free."""
+    space = os.statvfs(where)
+    hog = where / "hog"
+    with hog.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, space.f_bavail * space.f_frsize - leave)
+    return hog
+
+
+def numbers(error: SystemRefused, where: Path) -> tuple[int, int]:
+    """What it says is needed, and free."""
+    found = re.search(rf"(\d+) bytes are needed and (\d+) are free in {where}; .*RINGIPC_DIR", str(error))
+    assert found, str(error)
+    return int(found[1]), int(found[2])
+
+
+def test_a_lane_that_does_not_fit_says_what_it_needs_where_and_leaves_nothing(small: Path) -> None:
+    with pytest.raises(
+        SystemRefused, match=r"channel 'c': a lane of 4096 bytes: No space.*smaller capacity="
+    ) as caught:
+        Producer("c", capacity=4096, slots=1 << 18)  # 8 MiB of descriptors
+    needed, free = numbers(caught.value, small)
+    assert needed > 8 << 20
+    assert free < 4 << 20
+    assert os.listdir(small) == []
+
+
+def test_tables_that_do_not_fit_are_not_called_a_lane_and_leave_nothing(small: Path) -> None:
+    hog = fill(small, 64 << 10)
+    with pytest.raises(SystemRefused, match="channel 'c': its tables: No space") as caught:
+        Producer("c", capacity=4096)
+    assert "capacity=" not in str(caught.value)
+    needed, free = numbers(caught.value, small)
+    assert free <= 64 << 10 < needed < 1 << 20
+    assert os.listdir(small) == ["hog"]
+    hog.unlink()
+    fill(small, 4096)
+    with pytest.raises(SystemRefused, match="lock 'l': No space") as caught:
+        Lock("l")
+    assert numbers(caught.value, small)[1] <= 4096
+    assert os.listdir(small) == ["hog"]
+
+
+def test_claims_that_do_not_fit_say_so_and_the_producer_goes_on(small: Path) -> None:
+    with Producer("c", capacity=4096, slots=1 << 15, groups=["g"]) as producer:
+        hog = fill(small, 4096)
+        with pytest.raises(SystemRefused, match=r"claims of its group.*fewer slots=") as caught:
+            Consumer("c", group="h", shared=True)
+        assert numbers(caught.value, small)[0] >= 8 << 15
+        producer.put(b"on")
+        hog.unlink()
+        with Consumer("c", group="g", shared=True) as consumer:
+            assert consumer.get(timeout=1) == b"on"
+    assert os.listdir(small) == []
+
+
+def test_a_file_system_without_room_for_more_files_says_so(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for where in mount("size=4m,nr_inodes=3"):
+        monkeypatch.setenv("RINGIPC_DIR", str(where))
+        with pytest.raises(SystemRefused, match=f"there can be no more files in {where}; remove some"):
+            Producer("c", capacity=4096)
+        assert os.listdir(where) == []
+
+
+def test_memory_that_is_not_there_is_told() -> None:
+    with Channel() as channel, pytest.raises(SystemRefused, match=r"\d+ bytes of memory are needed and \d+ are avail"):
+        Producer(channel, capacity="64 TiB")
+
+
+# ---- limits of a process ----
+
+
+def said(limit: str, value: int, code: str) -> str:
+    start = f"import resource, ringipc\nresource.setrlimit(resource.{limit}, ({value}, {value}))\n"
+    done = subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, timeout=30)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("most", "what"), [(1 << 18, "a lane of 1048576 bytes"), (100_000, "its tables")])
+def test_a_file_that_may_not_be_so_long_is_told_and_leaves_nothing(base: str, most: int, what: str) -> None:
+    text = said(
+        "RLIMIT_FSIZE",
+        most,
+        """
+try:
+    ringipc.Producer("c", capacity="1 MiB", slots=1 << 15)
+except ringipc.SystemRefused as error:
+    print(error)
+""",
+    )
+    assert f"channel 'c': {what}: File too large: a file of " in text
+    assert f"may make them {most} bytes long" in text
+    assert "ulimit -f" in text
+    assert os.listdir(base) == []
+
+
+def test_too_many_descriptors_are_told_with_the_limit(base: str) -> None:
+    text = said(
+        "RLIMIT_NOFILE",
+        40,
+        """
+kept = []
+for make in (lambda: ringipc.Producer("c", capacity=4096), lambda: ringipc.Consumer("c", group=str(len(kept))),
+             lambda: ringipc.Lock("l" + str(len(kept)))):
+    try:
+        while True:
+            kept.append(make())
+    except ringipc.SystemRefused as error:
+        print(error)
+    del kept[2:]
+""",
+    )
+    assert text.count("this process may have 40 descriptors open at once") == 3, text
+    assert text.count("ulimit -n") == 3

@@ -90,6 +90,8 @@ class Consumer(BaseConsumer):
     copy
         None: bytes are copied out, arrays are views. True: all are copied. False: all are views, bytes as a memoryview.
         A view is read-only, and keeps its message in the ring until the last reference to it is gone, slices included.
+        What ignores that it is read-only crashes: an in-place operation on a torch tensor made of a view (``.clone()``
+        it first, or copy=True), or ``np.add.at``. In a forked child a view may show another message later.
     pickle
         True: objects are unpickled. Only for channels whose every producer you trust: a pickle can run any code.
     wait

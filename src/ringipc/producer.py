@@ -335,6 +335,9 @@ class Producer(BaseProducer):
         with their puts. Where the lane is full and refuses messages (see overflow) there is still an array, of its own
         memory, which is dropped when the with block is left; `stats.refused` counts it.
 
+        The array is read-only once it is put. Slices and other views taken of it are not: writing through one that is
+        kept changes a message that others read.
+
         Parameters
         ----------
         shape, dtype

@@ -91,10 +91,28 @@ int rip_look(const char *channel, struct rip_look *look) {
     return rc;
 }
 
+/* Enters what is to be removed. Where other files are left without a control file it makes one, whose lock keeps
+ * newcomers out: then the channel is as new, and all of them go with it. */
+static int enter_to_remove(struct rip_channel *ch, const char *channel) {
+    int rc = rip_channel_enter(ch, channel, 0, rip_private);
+    if (rc == -ENOENT && rip_dir_leave(channel) == -ENOTEMPTY) {
+        rc = rip_channel_enter(ch, channel, 1, rip_private);
+    }
+    return rc;
+}
+
+/* Has it a name under which it can be removed unseen? */
+static int is_discarded(const char *channel, int rc, int with_other_versions) {
+    return (rc == -EBADMSG || (with_other_versions && rc == -EPROTONOSUPPORT)) && rip_name_check(channel) == 1;
+}
+
 int rip_remove(const char *channel, int32_t *holder) {
     struct rip_channel ch = {.place.state = RIP_OPEN};
     *holder = 0;
-    int rc = rip_channel_enter(&ch, channel, 0, rip_private);
+    int rc = enter_to_remove(&ch, channel);
+    if (is_discarded(channel, rc, 1)) {
+        return rip_place_discard(channel);
+    }
     if (rc != 0) {
         return rc;
     }
@@ -113,14 +131,18 @@ int rip_remove(const char *channel, int32_t *holder) {
 
 int rip_tidy(const char *channel) {
     struct rip_channel ch = {.place.state = RIP_OPEN};
-    int rc = rip_channel_enter(&ch, channel, 0, rip_private);
+    int rc = enter_to_remove(&ch, channel);
+    if (is_discarded(channel, rc, 0)) { /* what waits in another version's, that version can read */
+        rc = rip_place_discard(channel);
+        return rc ? rc : 1;
+    }
     if (rc != 0) {
         return rc;
     }
     rip_channel_leave(&ch);
     rc = (int)atomic_load_explicit(&ch.control->removed, memory_order_relaxed); /* set under the lock, by us */
     rip_channel_unmap(&ch);
-    return rc;
+    return rc == 1 && rip_dir_leave(channel) == -ENOTEMPTY ? -ENOTEMPTY : rc;
 }
 
 int rip_remove_group(const char *channel, const char *group, int32_t *holder) {

@@ -301,6 +301,47 @@ void rip_place_remove(struct rip_place *place) {
     rip_dir_leave(place->name);
 }
 
+/* ---- removing what cannot be entered ---- */
+
+static int is_whole(int fd, const struct stat *st) {
+    struct rip_identity identity;
+    uint64_t size = (uint64_t)st->st_size;
+    return pread(fd, &identity, sizeof identity, 0) == sizeof identity && identity.size == size &&
+           ((size == sizeof(struct rip_control) && rip_identity_check(&identity, RIP_FILE_CONTROL) == 0) ||
+            (size == sizeof(struct rip_sync_file) && rip_identity_check(&identity, RIP_FILE_SYNC) == 0));
+}
+
+/* Whoever takes part has a lock on the control file, whatever is in it. */
+static int take_all_of_it(int fd) {
+    struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct stat st;
+    if (fcntl(fd, F_OFD_SETLK, &all) != 0) {
+        return errno == EAGAIN ? -EBUSY : -errno;
+    }
+    return fstat(fd, &st) == 0 && !is_whole(fd, &st) ? 0 : -EBUSY; /* else somebody has made it anew just now */
+}
+
+int rip_place_discard(const char *name) {
+    struct rip_place place = {.segment.fd = -1};
+    int ours = rip_name_check(name);
+    if (ours != 1) {
+        return ours < 0 ? ours : -EPERM;
+    }
+    rip_fork_hold(); /* a child would keep the lock */
+    place.dir = rip_dir_open(name, 0);
+    int rc = place.dir < 0 ? place.dir : 0;
+    if (rc == 0) {
+        place.segment.fd = openat(place.dir, "control", O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        rc = place.segment.fd < 0 ? -errno : take_all_of_it(place.segment.fd);
+    }
+    if (rc == 0 && rip_place_has_name(&place)) {
+        rip_dir_clear(place.dir);
+    }
+    rip_place_shut(&place);
+    rip_fork_allow();
+    return rc ? rc : rip_dir_leave(name);
+}
+
 /* ---- locks ---- */
 
 static int lock_byte(int fd, int command, short type, off_t byte) {

@@ -46,6 +46,9 @@ int rip_place_dup(const struct rip_place *place);
 void rip_place_reopen(struct rip_place *place);
 void rip_place_shut(struct rip_place *place);   /* the fork handler's, for all others */
 void rip_place_remove(struct rip_place *place); /* from the file system; the lock must be held */
+/* Removes one that cannot be entered, because its control file is damaged or another version's: 0, -EBUSY where
+ * somebody takes part in it, -ENOTEMPTY where files that are none of ours keep its directory. */
+int rip_place_discard(const char *name);
 /* Is what lies under its name its own? Whoever deletes a control file by hand leaves its name and its directory to the
  * next one: then nothing there is ours to open, make or remove. */
 int rip_place_has_name(const struct rip_place *place);

@@ -207,10 +207,13 @@ struct rip_look {
 };
 
 int rip_look(const char *channel, struct rip_look *look);
-/* Removes the channel with all that is in it (without a name: all that is in it), or a group. -EBUSY with *holder the pid of somebody who takes part. */
+/* Removes the channel with all that is in it (without a name: all that is in it), or a group; also one that is damaged,
+ * or another version's. -EBUSY with *holder the pid of somebody who takes part, or 0 where its files do not say who;
+ * -ENOTEMPTY: files that are none of ours keep the directory of a damaged one. */
 int rip_remove(const char *channel, int32_t *holder);
-/* Removes what is left of a channel that nobody takes part in, unless messages wait in it for a group, or a durable group is there: 1, or 0
- * where there is a reason to keep it. */
+/* Removes what is left of a channel that nobody takes part in, unless messages wait in it for a group, or a durable
+ * group is there: 1, or 0 where there is a reason to keep it. A damaged one goes, another version's stays
+ * (-EPROTONOSUPPORT). -EBUSY, -ENOTEMPTY: as rip_remove. */
 int rip_tidy(const char *channel);
 int rip_remove_group(const char *channel, const char *group, int32_t *holder);
 

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from conftest import Start
 
-from ringipc import Barrier, Consumer, EndOfStream, Event, Lock, Producer, Semaphore
+import ringipc
+from ringipc import Barrier, ChannelBusy, Consumer, EndOfStream, Event, Lock, Producer, Semaphore
+from ringipc.cli import main
 from ringipc.leftovers import names
 
 
@@ -151,3 +153,67 @@ def test_what_is_left_without_a_control_file_is_not_taken_for_a_new_channels(no_
             producer.put(b"%d" % k)
         assert [int(consumer.get(timeout=1)) for _ in range(20)] == list(range(20))
     assert not no_control.exists()
+
+
+def test_what_is_left_without_a_control_file_is_listed_and_removed(
+    no_control: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert [(named.name, named.kind, named.bytes > 1 << 16) for named in names()] == [("c", "damaged", True)]
+    assert main(["clean"]) == 0
+    assert "removed damaged 'c'" in capsys.readouterr().out
+    assert names() == []
+
+
+def damage(where: Path, at: int = 0, what: bytes = b"damaged!") -> None:
+    with (where / "control").open("r+b") as file:
+        file.seek(at)
+        file.write(what)
+
+
+def test_a_damaged_channel_can_be_removed_but_not_from_under_a_process(
+    base: str, start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ready, go = Event("ready"), Event("go")
+    process = start(hold, "channel", ready, go)
+    assert ready.wait(20)
+    damage(directory(base))
+    with pytest.raises(ringipc.Corrupt, match=str(directory(base))):
+        Consumer("c")
+    channel = ringipc.open("c")
+    with pytest.raises(ChannelBusy, match=f"pid {process.pid} takes part"):
+        channel.remove()
+    assert main(["clean"]) == 1
+    assert f"kept damaged 'c': process {process.pid} has it open" in capsys.readouterr().out
+    process.kill()
+    process.join()
+    channel.remove()
+    assert not directory(base).exists()
+    for event in (ready, go):
+        event.close()
+
+
+def test_another_versions_channel_is_removed_only_if_that_is_asked_for(
+    base: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for by_command in (True, False):
+        with Producer("c", capacity=4096) as producer:
+            producer.put(b"x")
+        damage(directory(base), 8, b"\x63")
+        assert main(["clean"]) == 1
+        assert "another version" in capsys.readouterr().out
+        if by_command:
+            assert main(["clean", "--messages"]) == 0
+        else:
+            ringipc.open("c").remove()
+        assert not directory(base).exists()
+
+
+def test_files_of_others_keep_the_directory(base: str, capsys: pytest.CaptureFixture[str]) -> None:
+    directory(base).mkdir(parents=True)
+    (directory(base) / "notes").write_text("not ringipc's")
+    assert main(["clean"]) == 1
+    assert f"none of ringipc's are in {directory(base)}" in capsys.readouterr().out
+    assert os.listdir(directory(base)) == ["notes"]
+    (directory(base) / "notes").unlink()
+    assert main(["clean"]) == 0
+    assert names() == []

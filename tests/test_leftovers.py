@@ -103,18 +103,24 @@ def test_only_what_nobody_has_read_waits(start: Start, how: str, overflow: Overf
             consumer.get_many(99)
 
 
-def test_what_is_damaged_is_shown_and_left_alone(base: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with Producer("whole", capacity=4096):
+def test_what_is_damaged_is_shown_and_removed(base: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with Producer("whole", capacity=4096) as producer:
         (user,) = Path(base).iterdir()
-        bad = user / "bad"
-        bad.mkdir()
-        (bad / "control").write_bytes(b"something else")
-        assert [(named.name, named.kind) for named in names()] == [("bad", "damaged"), ("whole", "channel")]
-        assert main(["clean"]) == 1
-        assert "kept 'bad'" in capsys.readouterr().out
-        (bad / "control").unlink()
-        assert main(["clean"]) == 0  # an empty one is what somebody killed early leaves
-        assert not bad.exists()
+        for name, content in (("bad", b"something else"), ("none", None)):
+            (user / name).mkdir()
+            if content is not None:
+                (user / name / "control").write_bytes(content)
+        assert [(named.name, named.kind) for named in names()] == [
+            ("bad", "damaged"), ("none", "damaged"), ("whole", "channel"),
+        ]  # fmt: skip
+        assert main(["clean"]) == 0
+        assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()] == [
+            "removed damaged 'bad'", "removed damaged 'none'",
+        ]  # fmt: skip
+        assert [named.name for named in names()] == ["whole"]
+        producer.put(b"undisturbed")
+        with Consumer("whole") as consumer:
+            assert consumer.get() == b"undisturbed"
 
 
 def test_without_a_directory_there_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,6 @@ from ringipc._wait cimport rip_check, rip_place, rip_spin, rip_wait, rip_watch
 cdef extern from "ringipc.h" nogil:
     enum: RIP_ABI, RIP_MAX_LANES, RIP_MAX_GROUPS, RIP_MAX_MEMBERS
     enum: RIP_BYTES, RIP_ARRAY, RIP_RECORD, RIP_OBJECT, RIP_MAX_NDIM, RIP_MAX_CHANNEL_NAME, RIP_MAX_GROUP_NAME
-    enum: RIP_MAX_LANES, RIP_MAX_GROUPS, RIP_MAX_MEMBERS
     enum: RIP_NEWEST, RIP_SHARED, RIP_DURABLE, RIP_REDELIVERED
     struct rip_gate:
         char group[48]
@@ -39,7 +38,9 @@ cdef extern from "ringipc.h" nogil:
     struct rip_access:
         uint32_t mode
         uint32_t group
-    enum: RIP_BLOCK, RIP_PREALLOCATE
+    enum rip_overflow:
+        RIP_BLOCK
+    enum: RIP_PREALLOCATE
     int rip_producer_open(const char *, uint64_t, uint64_t, uint32_t, rip_wait, const rip_access *, rip_producer **)
     int rip_producer_close(rip_producer *)
     void rip_producer_free(rip_producer *)

@@ -144,8 +144,8 @@ def fail(
             raise errors.ChannelNotFound(number, "no producer has made this channel yet", name)
         case errno.EBADMSG:
             raise errors.Corrupt(
-                f"{what}: {detail or 'its files'} cannot be what a producer wrote; close what has it open, remove it"
-                + (f" ({path})" if path else "")
+                f"{what}: {detail or 'its files'} cannot be what a producer wrote; close what has it open"
+                + (f", remove it (ringipc clean, or ringipc.open({name!r}).remove(); it is {path})" if path else "")
                 + ", and start anew"
             )
         case errno.EPROTOTYPE:
@@ -156,6 +156,7 @@ def fail(
             raise errors.Incompatible(
                 f"{what} was made by a ringipc with another layout in memory (this one has version {ABI}); "
                 "use one version on both sides, or another channel"
+                + (f"; if nobody needs what is in it, ringipc.open({name!r}).remove()" if path else "")
             )
         case errno.EXFULL | errno.ENOSR | errno.EUSERS:
             raise errors.TableFull(f"{what} is full: {FULL_TABLES[number]}, or use another channel")

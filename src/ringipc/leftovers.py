@@ -5,11 +5,12 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-from . import _sync
+from . import _sync, shortage
 from . import channel as _channel
 from . import errors as _errors
-from ._core import directory
+from ._core import directory, remove
 from ._core import tidy as _tidy_channel
+from ._core import wanted as _wanted
 from .look import Channel
 
 Kind = Literal["channel", "semaphore", "lock", "event", "barrier", "damaged"]
@@ -30,7 +31,7 @@ class Named:
     name
         As given to `Producer`, `Semaphore` and the like.
     kind
-        What it is; "damaged" when its files cannot be read, or are another version's.
+        What it is; "damaged" when its files cannot be read, are another version's, or are not all there.
     pids
         Of the processes that take part, or have it open, one entry for each handle. Empty: it was left behind, or its
         messages wait.
@@ -48,10 +49,13 @@ class Named:
 
 
 def _files(name: str, at: int) -> int:
+    """Bytes that its files take; -1: it has gone meanwhile."""
     size = 0
     try:
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
-    except OSError:  # it has gone meanwhile, or is none of ours
+    except FileNotFoundError:
+        return -1
+    except OSError:  # it is none of ours
         return 0
     try:
         for entry in os.listdir(fd):
@@ -64,24 +68,25 @@ def _files(name: str, at: int) -> int:
     return size
 
 
-def _look(name: str, size: int) -> Named | None:
+def _look(name: str, at: int) -> Named | None:
     code = os.fsencode(name)
     rc, kind, pids = _sync.look(code)
-    if rc == 0:
-        return Named(name, _KINDS.get(kind, "damaged"), pids, 0, size)
-    if rc == -errno.ENOENT:
-        return Named(name, "damaged", [], 0, size) if size == 0 else None
-    if rc != -errno.EPROTOTYPE:
-        return Named(name, "damaged", [], 0, size)
-    try:
-        channel = Channel(name)
-        groups = channel.groups
-        waiting = max((group.backlog for group in groups), default=sum(lane.backlog for lane in channel.lanes))
-        return Named(name, "channel", channel.pids, waiting, size)
-    except _errors.ChannelNotFound:
+    size = _files(name, at)  # afterwards: what has no control file now, and is there, does not just come to its end
+    if size < 0:
         return None
-    except _errors.RingError:
-        return Named(name, "damaged", [], 0, size)
+    if rc == 0 and kind in _KINDS:
+        return Named(name, _KINDS[kind], pids, 0, size)
+    if rc == -errno.EPROTOTYPE:
+        try:
+            channel = Channel(name)
+            groups = channel.groups
+            waiting = max((group.backlog for group in groups), default=sum(lane.backlog for lane in channel.lanes))
+            return Named(name, "channel", channel.pids, waiting, size)
+        except _errors.ChannelNotFound:
+            return None
+        except _errors.RingError:
+            pass
+    return Named(name, "damaged", shortage.holders(code), 0, size)
 
 
 def names() -> list[Named]:
@@ -99,44 +104,35 @@ def names() -> list[Named]:
     if at < 0:
         raise _errors.SystemRefused(-at, f"the directory of all names: {os.strerror(-at)}")
     try:
-        found = [_look(name, _files(name, at)) for name in sorted(os.listdir(at))]
+        found = [_look(name, at) for name in sorted(os.listdir(at))]
     finally:
         os.close(at)
     return [named for named in found if named is not None]
 
 
-def _remove_empty(name: str) -> bool:
-    """A directory whose maker was killed before it made anything in it; who uses it just now makes it anew."""
-    at = directory()
-    if at < 0:
-        return False
-    try:
-        os.rmdir(name, dir_fd=at)
-    except OSError:  # it is not empty any more
-        return False
-    finally:
-        os.close(at)
-    return True
-
-
-def tidy(named: Named, *, messages: bool = False) -> bool:
-    """Removes something that was left behind: True, or False when it stays because it is alive, wanted, or damaged.
+def tidy(named: Named, *, messages: bool = False) -> str | None:
+    """Removes something that was left behind: None, or why it stays.
 
     Parameters
     ----------
     messages
-        True: a channel goes even if messages wait in it, or a durable group is there.
+        True: a channel goes even if messages wait in it, or a durable group is there, and so does another version's.
     """
     code = os.fsencode(named.name)
-    if named.kind == "damaged":
-        return named.bytes == 0 and _remove_empty(named.name)
-    rc = _tidy_channel(code) if named.kind == "channel" else _sync.tidy(code)
-    if rc == 0 and messages and named.kind == "channel":
-        try:
-            Channel(named.name).remove()
-        except _errors.ChannelBusy:
-            return False
-        except _errors.ChannelNotFound:
-            return True
-        return True
-    return rc == 1
+    rc = _tidy_channel(code)
+    if rc == -errno.EPROTOTYPE:
+        rc = _sync.tidy(code)
+    elif messages and rc in (0, -errno.EPROTONOSUPPORT):
+        rc, _ = remove(code)
+        rc = 1 if rc == 0 else rc
+    if rc in (1, -errno.ENOENT):
+        return None
+    if rc == 0 and named.kind == "channel":
+        return f"{named.waiting} messages wait in it, or a durable group (--messages)"
+    if rc in (0, -errno.EBUSY):
+        return f"process {', '.join(map(str, shortage.holders(code))) or 'that is not seen from here'} has it open"
+    if rc == -errno.EPROTONOSUPPORT:
+        return "another version of ringipc has made it, and may find messages in it (--messages)"
+    if rc == -errno.ENOTEMPTY:
+        return f"files that are none of ringipc's are in {shortage.path_of(code)}"
+    return _channel.system_text(-rc, "it cannot be removed", code, _wanted())

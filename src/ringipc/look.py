@@ -8,9 +8,10 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
 from . import channel as _channel
-from . import errors
-from ._core import DURABLE, SHARED, channel_fd, look, remove, remove_group
+from . import errors, shortage
+from ._core import DURABLE, SHARED, channel_fd, look, remove, remove_group, wanted
 
+_ONLY_TO_BE_REMOVED = (-errno.EBADMSG, -errno.EPROTONOSUPPORT)  # damaged, or another version's
 _STATES: dict[int, Literal["live", "ended", "dead"]] = {1: "live", 2: "ended", 3: "dead"}
 
 
@@ -73,8 +74,8 @@ class Channel:
     Parameters
     ----------
     name
-        Of a channel that is there. None: a new one, without a name. "fd:7": the one without a name that descriptor 7 is
-        of, as `from_fd`.
+        Of a channel that is there, if only damaged, so that it can be removed. None: a new one, without a name. "fd:7":
+        the one without a name that descriptor 7 is of, as `from_fd`.
 
     Raises
     ------
@@ -106,7 +107,9 @@ class Channel:
         if code.startswith(b"fd:"):
             self.name = None
             self._hold(_dup(int(code[3:])))
-        self._look()
+        there = look(self._code)[0]
+        if there < 0 and (self.name is None or there not in _ONLY_TO_BE_REMOVED):
+            _channel.fail(there, self if self.name is None else self.name)
 
     @classmethod
     def from_fd(cls, fd: int) -> Self:
@@ -121,7 +124,7 @@ class Channel:
 
     def _hold(self, fd: int) -> None:
         if fd < 0:
-            _channel.fail(fd, self)
+            _channel.fail(fd, self, wanted=wanted())
         self._fd = fd
 
     @property
@@ -203,16 +206,22 @@ class Channel:
     def remove(self) -> None:
         """Removes the channel with all the messages in it; one without a name can be used again.
 
+        One with a name goes even if it is damaged, or another version's.
+
         Raises
         ------
         ChannelBusy
             Somebody takes part in it.
+        SystemRefused
+            Files that are none of ringipc's keep the directory of a damaged one.
         """
         code, pid = remove(self._code)
         if code == -errno.EBUSY:
-            raise errors.ChannelBusy(f"{self._called()}: pid {pid} takes part in it; it must close, or end, first")
+            pids = [pid] if pid else shortage.holders(self._code)
+            who = f"pid {', '.join(map(str, pids))} takes" if pids else "a process that is not seen from here takes"
+            raise errors.ChannelBusy(f"{self._called()}: {who} part in it; it must close, or end, first")
         if code < 0:
-            _channel.fail(code, self if self.name is None else self.name)
+            _channel.fail(code, self if self.name is None else self.name, wanted=wanted())
 
     def remove_group(self, group: str) -> None:
         """Ends a group that has no members, a durable one for example: nothing is kept for it from then on.

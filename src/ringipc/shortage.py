@@ -5,6 +5,7 @@ import os
 import pwd
 import resource
 import stat
+from pathlib import Path
 
 from ._core import base
 
@@ -128,3 +129,20 @@ def _entries(path: str) -> list[str]:
         return [os.path.join(path, name) for name in sorted(os.listdir(path))]
     except OSError:
         return []
+
+
+def holders(code: bytes) -> list[int]:
+    """The processes that have the control file of a name open, as far as they can be seen from here."""
+    try:
+        wanted = os.stat(os.path.join(path_of(code), "control"), follow_symlinks=False)
+    except OSError:
+        return []
+    pids = set()
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            found = link.stat()
+        except OSError:  # it has gone, or is another user's
+            continue
+        if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+            pids.add(int(link.parts[2]))
+    return sorted(pids)

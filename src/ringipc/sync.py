@@ -71,7 +71,7 @@ class _Shared(BaseSync):
             case errno.ENOENT:
                 raise errors.Closed(f"{what} ended before this forked process used it; make another")
             case errno.EBADMSG:
-                where = "" if self._code is None else f" (they are in {shortage.path_of(self._code)})"
+                where = "" if self._code is None else f" (ringipc clean; they are in {shortage.path_of(self._code)})"
                 raise errors.Corrupt(
                     f"{what}: its files are damaged, or were never ringipc's; remove them{where} and start anew"
                 )

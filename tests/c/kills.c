@@ -507,7 +507,7 @@ static int reads_and_removes_channel(void) {
     return 0;
 }
 
-/* A lane and claims of a channel whose control file somebody has deleted. They say that the first two messages are done. */
+/* A lane and claims of a channel whose control file somebody has deleted; they say that two messages are done. */
 static void control_is_deleted(void) {
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 8);
     struct rip_consumer *c = open_consumer(CHANNEL, "victim", RIP_SHARED);
@@ -529,7 +529,7 @@ static void competitors_meet(void) {
     int rc;
     CHECK_IS(put_number(p, 200, 0), 0);
     close_producer(p);
-    while ((rc = get(c, &message, 0)) == 1 || rc == -EOWNERDEAD) {
+    while ((rc = rip_get(c, &message, 0)) == 1 || rc == -EOWNERDEAD) {
         if (rc == 1) {
             uint64_t number;
             memcpy(&number, message.data, sizeof number);

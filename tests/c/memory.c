@@ -67,7 +67,7 @@ static int put_filled(struct rip_producer *p, uint64_t length, uint64_t number) 
 
 static void get_filled(struct rip_consumer *c, uint64_t number) {
     struct rip_message message;
-    CHECK_IS(get(c, &message, 0), 1);
+    CHECK_IS(rip_get(c, &message, 0), 1);
     CHECK(is_filled(message.data, message.length, 1, number));
     rip_release(c, &message);
 }
@@ -169,7 +169,7 @@ static void drops_without_more(void) {
         struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
         struct rip_message held, message;
         CHECK_IS(put_filled(p, 1000, 0), 0);
-        CHECK_IS(get(c, &held, 0), 1);           /* held: with drop-old it is pinned */
+        CHECK_IS(rip_get(c, &held, 0), 1);           /* held: with drop-old it is pinned */
         CHECK_IS(get_nothing(c, 0), -ETIMEDOUT); /* the claims are made by now */
         allowed = 3 * RIP_STEP;
         uint64_t in = 1;
@@ -184,7 +184,7 @@ static void drops_without_more(void) {
         CHECK(hows[h] == RIP_DROP_OLD ? p->dropped > 1000 : p->refused > 1000);
         CHECK(is_filled(held.data, held.length, 1, 0));
         uint64_t got = 1;
-        for (; get(c, &message, 0) == 1; got++) {
+        for (; rip_get(c, &message, 0) == 1; got++) {
             CHECK(is_filled(message.data, message.length, 1, message.seq));
             rip_release(c, &message);
         }
@@ -308,7 +308,7 @@ static void damaged_pin(void) {
             CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, 16, RIP_DROP_OLD, RIP_WAIT_BLOCK, NULL, &p), 0);
             struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
             CHECK_IS(put_number(p, 0, 0), 0);
-            CHECK_IS(get(c, &held, 0), 1);
+            CHECK_IS(rip_get(c, &held, 0), 1);
             p->lane->desc[0].offset = offsets[i];
             p->lane->desc[0].length = lengths[k];
             for (uint64_t n = 1; n < 600; n++) {

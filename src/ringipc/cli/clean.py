@@ -11,9 +11,14 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "clean",
         help="remove what was left behind by processes that were killed",
         description="Removes channels, semaphores, locks, events and barriers that nobody has open. Nothing that is "
-        "alive is touched; a channel whose messages wait for a group, or that has a durable group, is kept.",
+        "alive is touched; a channel whose messages wait for a group, or that has a durable group, is kept, and so is "
+        "what another version of ringipc has made.",
     )
-    parser.add_argument("--messages", action="store_true", help="remove channels with messages or durable groups, too")
+    parser.add_argument(
+        "--messages",
+        action="store_true",
+        help="remove channels with messages or durable groups, and other versions' channels, too",
+    )
     parser.set_defaults(run=run)
 
 
@@ -21,14 +26,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Says what it removes, and of what nobody has open what it keeps, and why."""
     kept = 0
     for named in leftovers.names():
-        if named.pids:
+        if named.pids and named.kind != "damaged":
             continue
-        if leftovers.tidy(named, messages=arguments.messages):
+        why = leftovers.tidy(named, messages=arguments.messages)
+        if why is None:
             print(f"removed {named.kind} {named.name!r}, {named.bytes} bytes")
-        elif named.kind == "damaged":
-            print(f"kept {named.name!r}: it is damaged, empty, or another version's; remove its directory by hand")
-            kept += 1
-        elif named.kind == "channel":
-            print(f"kept channel {named.name!r}: {named.waiting} messages wait in it, or a durable group (--messages)")
+        else:
+            print(f"kept {named.kind} {named.name!r}: {why}")
             kept += 1
     return 1 if kept else 0

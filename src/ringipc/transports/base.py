@@ -26,7 +26,8 @@ def lane_refused(said: Hello | Welcome, code: int) -> str:
     """What an error of `_make_lane` means."""
     what = f"a lane of {said.capacity} bytes and {said.slots} messages"
     if code == -errno.EMSGSIZE:
-        return f"{what} is more than the {LARGEST_LANE} bytes and {MOST_SLOTS} messages that one may have: make it smaller"
+        most = f"{LARGEST_LANE} bytes and {MOST_SLOTS} messages"
+        return f"{what} is more than the {most} that one may have: make it smaller"
     return f"{what}: {refused(code)}"
 
 

@@ -6,7 +6,7 @@ import os
 from .. import errors
 from .._core import DURABLE, NEWEST, SHARED
 from ..look import Channel, code_of
-from .base import OutgoingLink, Patience
+from .base import OutgoingLink, Patience, refused
 from .handshake import Hello, Welcome
 from .link import Link, Peer, raise_refusal
 from .options import Options
@@ -48,7 +48,7 @@ class Outlet(Link, OutgoingLink):
         if id == -errno.EEXIST:
             return self._refuse(errno.EEXIST, f"group {group!r} is there, shared or exclusive, unlike this consumer")
         if id < 0:
-            return self._refuse(-id, base.refused(id))
+            return self._refuse(-id, refused(id))
         return Peer(id, session, group)
 
     def _join(self, hello: Hello) -> Peer | Welcome:

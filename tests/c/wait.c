@@ -51,8 +51,13 @@ static void spins_while_it_pays(void) {
     cores = 2;
     rip_spin_init(&spin, RIP_WAIT_ADAPTIVE);
     cores = 0;
-    struct rip_watch watch = {
-        .words = {&word}, .count = 1, .bell = &bell, .asleep32 = &asleep, .bit = RIP_ASLEEP, .spin = &spin};
+    struct rip_watch watch = {.words = {&word},
+                              .count = 1,
+                              .bell = &bell,
+                              .asleep32 = &asleep,
+                              .bit = RIP_ASLEEP,
+                              .slice = RIP_SLICE_NS,
+                              .spin = &spin};
     uint32_t before = atomic_load(&spin.budget);
     for (unsigned i = 0; i < 40; i++) {
         CHECK_IS(rip_watch_wait(&watch, rip_now() + MS / 2), -ETIMEDOUT);

@@ -35,6 +35,7 @@ setup(
         build_dir="build",
         compiler_directives={
             "language_level": 3,
+            "auto_pickle": False,  # nothing here can be made of what somebody else has written
             "binding": False,
             "boundscheck": False,
             "wraparound": False,

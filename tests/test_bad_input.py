@@ -17,6 +17,7 @@ from ringipc import (
     Corrupt,
     Incompatible,
     Lock,
+    Message,
     Producer,
     RingError,
     Semaphore,
@@ -315,6 +316,25 @@ def test_handles_cannot_be_pickled(producer: Producer, consumer: Consumer) -> No
     for handle in (producer, consumer):
         with pytest.raises(TypeError, match="give the other process the channel's name"):
             pickle.dumps(handle)
+
+
+def test_no_message_can_be_forged(producer: Producer, consumer: Consumer) -> None:
+    import copy
+    import pickle
+
+    from ringipc import _consumer, _core, _producer, _pump, _sync
+
+    for module in (_consumer, _core, _producer, _pump, _sync):
+        assert not [name for name in dir(module) if name.startswith("__pyx_unpickle")]
+        for thing in vars(module).values():
+            assert not hasattr(thing, "__setstate_cython__"), thing
+    producer.put(b"a")
+    with consumer.message() as message:
+        for forge in (pickle.dumps, copy.copy):
+            with pytest.raises(TypeError, match="a Message cannot be pickled"):
+                forge(message)
+    with pytest.raises(TypeError, match=r"comes from Consumer\.message"):
+        Message()
 
 
 def test_every_error_is_a_ring_error_and_a_standard_one() -> None:

@@ -682,6 +682,9 @@ cdef class Message:
     def __init__(self):
         raise TypeError("a Message comes from Consumer.message(): it cannot be made in any other way")
 
+    def __reduce__(self):
+        raise TypeError("a Message cannot be pickled: put its payload")
+
     @property
     def payload(self):
         with cython.critical_section(self.consumer):

@@ -1,5 +1,4 @@
 # distutils: language = c
-# cython: auto_pickle=False
 """The skin over semaphores, locks, events and barriers: types in, errors out, the GIL off while waiting.
 
 The classes are finished in Python: a subclass says what an error code means (_fail).

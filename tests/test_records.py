@@ -6,8 +6,9 @@ import contextlib
 import datetime
 import enum
 import fractions
+import importlib.metadata
+import re
 import struct
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from conftest import Start
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ringipc import Consumer, Corrupt, Message, MissingExtra, Producer, UnsafeMessage
+from ringipc import Consumer, Corrupt, Message, Producer, UnsafeMessage
 from ringipc._core import RECORD
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary()
@@ -148,19 +149,8 @@ def test_records_work_with_everything_else(producer: Producer, consumer: Consume
     assert producer.stats.backlog == 0
 
 
-def test_without_msgspec_a_record_says_what_to_install(
-    producer: Producer, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from ringipc import record
-
-    producer.put([1])
-    record._msgspec.cache_clear()
-    monkeypatch.setitem(sys.modules, "msgspec", None)
-    with pytest.raises(MissingExtra, match=r"ringipc\[records\]"):
-        producer.put([1])
-    with pytest.raises(MissingExtra, match=r"ringipc\[records\]"):
-        consumer.get()
-    record._msgspec.cache_clear()
+def test_msgspec_comes_with_the_package() -> None:
+    assert any(re.match(r"msgspec\b(?!.*extra)", text) for text in importlib.metadata.requires("ringipc") or ())
 
 
 # ---- objects ----

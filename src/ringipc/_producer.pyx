@@ -449,7 +449,7 @@ cdef class BaseProducer:
               memory): comes out as an array;
             * anything else with a buffer (bytes, bytearray, memoryview, array.array, mmap): as bytes;
             * a record, that is None, a bool, an int, a float, a str, or a dict, list or tuple of those and of bytes and
-              arrays, nested as you like: as the same, its arrays as arrays (needs the extra ``records``);
+              arrays, nested as you like: as the same, its arrays as arrays;
             * any other object, where both sides say pickle=True: what pickle makes of it.
         timeout
             Seconds to wait for room; None waits for ever, 0 not at all.
@@ -472,8 +472,6 @@ cdef class BaseProducer:
             The message is longer than the lane's capacity.
         UnsafeMessage
             It is an object, or holds some, and pickle=True was not said.
-        MissingExtra
-            It is a record, and msgspec is not installed.
         Closed
             The producer is closed, or belongs to the parent process.
         """

@@ -76,10 +76,6 @@ class UnsafeMessage(RingError, TypeError):
     """The message is an object, or holds some, and could cross only as a pickle, which one side does not allow."""
 
 
-class MissingExtra(RingError, ImportError):
-    """What was asked for needs a package that is not installed; the text says which."""
-
-
 class SystemRefused(RingError, OSError):
     """The operating system said no: out of space, out of descriptors, not permitted.
 

@@ -292,7 +292,7 @@ class Producer(BaseProducer):
     def _prepare(self, message: object) -> codec.Plain | parts.Parts:
         try:
             return record.encode(message) if type(message) in record.TYPES else codec.plain(message)
-        except (errors.UnsafeMessage, errors.MissingExtra):
+        except errors.UnsafeMessage:
             if not self._pickle:
                 raise
         return pickled.encode(message)
@@ -312,7 +312,7 @@ class Producer(BaseProducer):
 
         Raises
         ------
-        MessageTooLarge, UnsafeMessage, MissingExtra, Closed
+        MessageTooLarge, UnsafeMessage, Closed
             As in `put`.
         """
         while True:

@@ -1,20 +1,19 @@
 """Records: dicts, lists and tuples of scalars, strings, bytes and arrays, without pickle.
 
-All but the arrays is msgpack, written and read by msgspec, an extra that is imported when the first record comes. What
-msgpack has no word for is an extension: an array is the number of its block, its dtype, shape and order; a tuple is the
-list of its items; a NumPy scalar is an array without dimensions.
+All but the arrays is msgpack, written and read by msgspec. What msgpack has no word for is an extension: an array is
+the number of its block, its dtype, shape and order; a tuple is the list of its items; a NumPy scalar is an array
+without dimensions.
 """
 
 import math
-from functools import lru_cache
-from types import ModuleType
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from . import codec, parts
 from ._core import RECORD
-from .errors import Corrupt, MissingExtra, UnsafeMessage
+from .errors import Corrupt, UnsafeMessage
 
 _ARRAY, _SCALAR, _TUPLE = 1, 2, 3
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
@@ -23,19 +22,8 @@ TYPES = _PLAIN - {bytes} | {dict, list, tuple}  # bytes alone are a message of t
 _Blocks = list[np.ndarray[Any, np.dtype[Any]]]
 
 
-@lru_cache
-def _msgspec() -> ModuleType:
-    try:
-        import msgspec
-    except ImportError as error:
-        raise MissingExtra("records need msgspec: pip install 'ringipc[records]'") from error
-    return msgspec
-
-
-@lru_cache
-def _descriptions() -> Any:
-    """Reads how an array is described: its block, dtype, shape, and whether the first index runs fastest."""
-    return _msgspec().msgpack.Decoder(tuple[int, bytes, tuple[int, ...], bool])
+# Reads how an array is described: its block, dtype, shape, and whether the first index runs fastest.
+_DESCRIPTIONS = msgspec.msgpack.Decoder(tuple[int, bytes, tuple[int, ...], bool])
 
 
 def _array(value: object, blocks: _Blocks) -> Any:
@@ -45,7 +33,7 @@ def _array(value: object, blocks: _Blocks) -> Any:
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     described = (len(blocks), codec.encode_dtype(array.dtype), array.shape, fortran)
     blocks.append(array if fortran else np.asarray(array, order="C"))
-    msgpack = _msgspec().msgpack
+    msgpack = msgspec.msgpack
     return msgpack.Ext(_SCALAR if isinstance(value, np.generic) else _ARRAY, msgpack.encode(described))
 
 
@@ -63,7 +51,7 @@ def _write(value: Any, blocks: _Blocks) -> Any:
     if kind is list or kind is tuple:
         if not _PLAIN.issuperset(map(type, value)):
             value = [_write(item, blocks) for item in value]
-        return value if kind is list else _msgspec().msgpack.Ext(_TUPLE, _msgspec().msgpack.encode(value))
+        return value if kind is list else msgspec.msgpack.Ext(_TUPLE, msgspec.msgpack.encode(value))
     return _array(value, blocks)
 
 
@@ -75,12 +63,10 @@ def encode(record: object) -> parts.Parts:
     UnsafeMessage
         Something in it is none of what a record holds; subclasses of dict, list and tuple are not, as they would come
         out as these.
-    MissingExtra
-        msgspec is not installed.
     """
     blocks: _Blocks = []
     try:
-        small = _msgspec().msgpack.encode(_write(record, blocks))
+        small = msgspec.msgpack.encode(_write(record, blocks))
     except OverflowError:
         raise UnsafeMessage("an int in a record must lie between -2**63 and 2**64 - 1") from None
     except RecursionError:
@@ -96,7 +82,7 @@ class _Reader:
         self.copy = copy
 
     def read(self, data: memoryview) -> Any:
-        return _msgspec().msgpack.decode(data, ext_hook=self.extension)
+        return msgspec.msgpack.decode(data, ext_hook=self.extension)
 
     def extension(self, code: int, data: memoryview) -> Any:
         if code == _TUPLE:
@@ -110,7 +96,7 @@ class _Reader:
         raise ValueError(f"no extension {code} of records")
 
     def array(self, described: memoryview) -> np.ndarray[Any, np.dtype[Any]]:
-        number, code, shape, fortran = _descriptions().decode(described)
+        number, code, shape, fortran = _DESCRIPTIONS.decode(described)
         dtype = codec.decode_dtype(code)
         if not 0 <= number < len(self.blocks) or math.prod(shape) * dtype.itemsize != len(self.blocks[number]):
             raise ValueError("an array is no block of its message")
@@ -127,10 +113,7 @@ def decode(message: memoryview, copy: bool) -> Any:
     ------
     Corrupt
         It is none.
-    MissingExtra
-        msgspec is not installed.
     """
-    msgspec = _msgspec()
     small, blocks = parts.split(message)
     try:
         return _Reader(blocks, copy).read(small)

@@ -85,24 +85,6 @@ def test_fortran_order_stays(producer: Producer, consumer: Consumer) -> None:
     assert np.array_equal(got, a)
 
 
-def test_scalars_of_numpy_come_out_as_arrays_without_dimensions(producer: Producer, consumer: Consumer) -> None:
-    for scalar in (np.float32(1.5), np.datetime64("2001-02-03"), np.bool_(True), np.str_("abc")):
-        producer.put(scalar)
-        got = consumer.get()
-        assert got.shape == ()
-        assert got[()] == scalar
-        assert got.dtype == scalar.dtype
-
-
-def test_subclasses_of_ndarray_come_out_as_arrays(producer: Producer, consumer: Consumer, tmp_path: Any) -> None:
-    mapped = np.memmap(tmp_path / "m", "i4", "w+", shape=(3,))
-    mapped[:] = 5
-    producer.put(mapped)
-    got = consumer.get()
-    assert type(got) is np.ndarray
-    assert got.tolist() == [5, 5, 5]
-
-
 @pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 4095, 4096, 65535, 65536, 100_000, 1 << 20])
 def test_bytes_of_any_length_come_out_as_they_were(producer: Producer, consumer: Consumer, size: int) -> None:
     data = np.random.default_rng(size).bytes(size)

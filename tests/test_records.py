@@ -7,9 +7,11 @@ import datetime
 import enum
 import fractions
 import importlib.metadata
+import inspect
+import mmap
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import hypothesis.extra.numpy as hnp
@@ -19,7 +21,7 @@ from conftest import Start
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ringipc import Consumer, Corrupt, Message, Producer, UnsafeMessage
+from ringipc import Consumer, Corrupt, Message, MessageTooLarge, Producer, UnsafeMessage
 from ringipc._core import RECORD
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary()
@@ -32,6 +34,12 @@ RECORDS = st.recursive(
     ),
     max_leaves=12,
 )
+
+
+@pytest.fixture
+def picklers() -> Iterator[tuple[Producer, Consumer]]:
+    with Producer("p", capacity="1 MiB", pickle=True) as producer, Consumer("p", pickle=True) as consumer:
+        yield producer, consumer
 
 
 def same(a: Any, b: Any) -> bool:
@@ -95,9 +103,28 @@ def test_copies_are_asked_for_as_with_arrays(producer: Producer) -> None:
         assert producer.stats.backlog == 0
 
 
-def test_buffers_in_a_record_come_out_as_bytes(producer: Producer, consumer: Consumer) -> None:
-    producer.put([bytearray(b"ab"), memoryview(b"abcd")[::2], array.array("B", [1, 2])])
-    assert consumer.get() == [b"ab", b"ac", b"\1\2"]
+BUFFERS: list[Any] = [bytearray(b"ab"), memoryview(b"abcd")[::2], array.array("h", [1, 2]), memoryview(b"")]
+
+
+def test_buffers_come_out_as_bytes_alone_and_in_a_record(producer: Producer, consumer: Consumer) -> None:
+    expected = [bytes(memoryview(buffer)) for buffer in BUFFERS]
+    producer.put(BUFFERS)
+    assert consumer.get() == expected
+    producer.put_many(BUFFERS)
+    assert consumer.get_many(9) == expected
+
+
+def test_with_pickle_buffers_come_out_as_they_were_alone_and_in_a_record(
+    picklers: tuple[Producer, Consumer],
+) -> None:
+    producer, consumer = picklers
+    expected = [bytes(buffer) if type(buffer) is memoryview else buffer for buffer in BUFFERS]
+    producer.put(BUFFERS)
+    producer.put([*BUFFERS, {1}])
+    producer.put_many(BUFFERS)
+    for got in (consumer.get(), consumer.get()[:-1], consumer.get_many(9)):
+        assert got == expected
+        assert list(map(type, got)) == [bytearray, bytes, array.array, bytes]
 
 
 Point = collections.namedtuple("Point", "x y")
@@ -137,6 +164,107 @@ def test_what_would_change_on_the_way_is_refused(producer: Producer, consumer: C
     assert consumer.get(timeout=0) == b"next"
 
 
+class Plot:
+    def __array__(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("record", "text"),
+    [
+        ({"pose": [1, 2, object()]}, r"at \['pose'\]\[2\]: 'object' object is .*: say pickle=True on both sides"),
+        ({"dets": [(1, {"when": {3}})]}, r"at \['dets'\]\[0\]\[1\]\['when'\]: 'set' object"),
+        ([0, {"a": 1 << 64}], r"at \[1\]\['a'\]: an int must lie between -2\*\*63 and 2\*\*64 - 1: say pickle=True"),
+        ([{"a": 0, 1 << 64: 1}], r"at \[0\]: an int must lie"),
+        (1 << 64, "^an int must lie"),
+        ((1, "\udce9"), r"at \[1\]: the str '\\udce9' has surrogates.* os.fsencode\(\)"),
+        ("\udce9", "^the str"),
+        ({"\udce9": 1}, "^the str"),
+        ({"x": {(1, 2): 3}}, r"at \['x'\]: the key \(1, 2\) is none of"),
+        ({"a": np.array([None])}, r"at \['a'\]: an array of dtype object"),
+        ([Plot()], r"at \[0\]: 'Plot' object is .*: put np.asarray\(\) of it, or say pickle=True on both sides"),
+        (Plot(), r"^'Plot' object is .*: put np.asarray\(\) of it, or say pickle=True on both sides"),
+        (object(), "^'object' object is .*: say pickle=True on both sides"),
+    ],
+    ids=lambda r: repr(r)[:30],
+)
+def test_a_refusal_says_where_it_lies_and_what_to_do(producer: Producer, record: Any, text: str) -> None:
+    with pytest.raises(UnsafeMessage, match=text):
+        producer.put(record)
+
+
+def test_bytes_of_4_gib_in_a_record_are_refused(producer: Producer) -> None:
+    zeros = bytes(1 << 32)  # which take no memory as long as nobody looks at them
+    with pytest.raises(UnsafeMessage, match=r"at \[0\]: bytes of 4 GiB or more: put memoryview\(\)"):
+        producer.put([zeros])
+    with pytest.raises(MessageTooLarge):
+        producer.put([memoryview(zeros)])
+
+
+def nested(depth: int, wrap: Callable[[Any], Any]) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = wrap(value)
+    return value
+
+
+def called_deep(call: Callable[[], Any], depth: int) -> Any:
+    return call() if depth == 0 else called_deep(call, depth - 1)
+
+
+WRAPS: list[Callable[[Any], Any]] = [lambda v: (v,), lambda v: [v], lambda v: {"a": v}, lambda v: [(v, {"a": v})]]
+
+
+@pytest.mark.parametrize("wrap", WRAPS[:3], ids=["tuple", "list", "dict"])
+def test_what_put_takes_get_can_read_however_deep_it_is(
+    producer: Producer, consumer: Consumer, wrap: Callable[[Any], Any]
+) -> None:
+    for depth in (1, 99, 100):
+        producer.put(nested(depth, wrap))
+        assert repr(consumer.get(timeout=0)) == repr(nested(depth, wrap))
+    producer.put(nested(100, wrap))
+    frames = len(inspect.stack())
+    got = called_deep(lambda: consumer.get(timeout=0), 850 - frames)  # of the 1000 that Python allows
+    assert repr(got) == repr(nested(100, wrap))
+    for depth in (101, 332, 400, 498, 900, 10_000):
+        with pytest.raises(UnsafeMessage, match="more than 100 dicts, lists and tuples in each other"):
+            producer.put(nested(depth, wrap))
+    with pytest.raises(UnsafeMessage, match="what is left of this thread's stack"):
+        called_deep(lambda: producer.put(nested(90, wrap)), 900 - frames)
+    producer.put(b"next")
+    assert consumer.get(timeout=0) == b"next"
+
+
+def test_too_little_stack_is_no_damage(producer: Producer, consumer: Consumer) -> None:
+    producer.put(nested(100, lambda v: [v]))
+    with pytest.raises(RecursionError):
+        called_deep(lambda: consumer.get(timeout=0), 930 - len(inspect.stack()))
+
+
+def test_tuples_of_tuples_come_out_as_they_were(producer: Producer, consumer: Consumer) -> None:
+    record = ((), (1, (2, [(), ({"a": (3,)},)]), (np.float32(1), b"x")), {"b": ((4,), (4,))})
+    producer.put(record)
+    got = consumer.get()
+    assert repr(got) == repr(record)
+
+
+def test_an_array_that_is_larger_than_memory_is_refused_before_it_is_copied(
+    producer: Producer, consumer: Consumer, picklers: tuple[Producer, Consumer]
+) -> None:
+    large: Any = np.broadcast_to(np.float64(1), 1 << 36)  # half a tebibyte
+    endless: Any = np.broadcast_to(np.float64(1), (1 << 60) - 1)
+    messages: list[Any] = [large, {"a": large}, [memoryview(large)], (1, [large] * 5), [endless] * 2, [endless] * 5]
+    for sender in (producer, picklers[0]):
+        for message in messages:
+            with pytest.raises(MessageTooLarge, match="longer than the lane's capacity"):
+                sender.put(message)
+    producer.put(b"next")
+    assert consumer.get(timeout=0) == b"next"
+
+
+def test_msgspec_comes_with_the_package() -> None:
+    assert any(re.match(r"msgspec\b(?!.*extra)", text) for text in importlib.metadata.requires("ringipc") or ())
+
+
 def test_records_work_with_everything_else(producer: Producer, consumer: Consumer) -> None:
     producer.put_many([{"k": k, "a": np.full(3, k)} for k in range(6)], type=4)
     assert consumer.get(type=4)["k"] == 0
@@ -149,17 +277,7 @@ def test_records_work_with_everything_else(producer: Producer, consumer: Consume
     assert producer.stats.backlog == 0
 
 
-def test_msgspec_comes_with_the_package() -> None:
-    assert any(re.match(r"msgspec\b(?!.*extra)", text) for text in importlib.metadata.requires("ringipc") or ())
-
-
 # ---- objects ----
-
-
-@pytest.fixture
-def picklers() -> Iterator[tuple[Producer, Consumer]]:
-    with Producer("p", capacity="1 MiB", pickle=True) as producer, Consumer("p", pickle=True) as consumer:
-        yield producer, consumer
 
 
 class Frame:
@@ -194,10 +312,116 @@ def test_objects_cross_with_their_arrays_on_the_ring(picklers: tuple[Producer, C
         assert np.array_equal(got, value) if isinstance(value, np.ndarray) else got == value
     producer.put(np.ma.masked_array([1, 2], [True, False]))
     assert consumer.get(timeout=0).mask.tolist() == [True, False]
-    producer.put({"a": np.arange(3)})  # still a record
+    producer.put({"a": np.arange(3)})
     assert consumer.message(timeout=0).payload["a"].tolist() == [0, 1, 2]
     with pytest.raises(UnsafeMessage, match="cannot be pickled"):
         producer.put(lambda: None)
+
+
+STRANGE: list[Any] = [
+    "\udce9",
+    1 << 64,
+    -(1 << 70),
+    ["\udce9", {"\udce9": 1 << 64}],
+    {(1, 2): 3},
+    collections.OrderedDict(a=1),
+    nested(300, lambda v: (v,)),
+    np.dtype([("a", "f4")]),
+]
+
+
+@pytest.mark.parametrize("value", STRANGE, ids=lambda v: repr(v)[:30])
+def test_what_pickle_takes_goes(picklers: tuple[Producer, Consumer], value: Any) -> None:
+    producer, consumer = picklers
+    for message in (value, {"a": value}, [value, {1}]):
+        producer.put(message)
+        got = consumer.get(timeout=0)
+        assert type(got) is type(message)
+        assert repr(got) == repr(message)
+
+
+def test_what_is_shared_stays_shared_and_goes_once(picklers: tuple[Producer, Consumer]) -> None:
+    producer, consumer = picklers
+    doubled: Any = [0]
+    for _ in range(200):
+        doubled = [doubled, doubled]
+    producer.put(doubled)
+    got = consumer.get()
+    assert got[0] is got[1]
+    assert got[0][0] is got[1][1]
+    image = np.arange(10_000)
+    before = producer.stats.bytes
+    producer.put({"a": image, "b": [image, image], "c": (image[::2],)})
+    assert producer.stats.bytes - before < 2 * image.nbytes
+    got = consumer.get()
+    assert got["a"] is got["b"][0] is got["b"][1]
+    assert np.array_equal(got["a"], image)
+    del got
+    circle: Any = {"text": "round"}
+    circle["again"] = [circle]
+    producer.put(circle)
+    got = consumer.get()
+    assert got["again"][0] is got
+    del got["again"]
+
+
+ANY_ORDER: list[Any] = [
+    np.arange(12).reshape(3, 4),
+    np.asfortranarray(np.arange(12).reshape(3, 4)),
+    np.arange(12).reshape(3, 4)[::2, ::-1],
+    np.broadcast_to(np.float32(2), (3, 4)),
+    np.arange(3).astype("M8[s]"),
+    np.array(["a", "bc"]),
+    np.array(5),
+    np.zeros((0, 3)),
+    np.arange(4).astype(">i2"),
+    np.zeros(2, [("x", "f4"), ("y", "i8")])[["y"]],
+]
+
+
+@pytest.mark.parametrize("array", ANY_ORDER, ids=lambda a: f"{a.dtype}{a.shape}")
+def test_the_arrays_of_objects_are_views_whatever_their_order(picklers: tuple[Producer, Consumer], array: Any) -> None:
+    producer, consumer = picklers
+    producer.put([{1}, array])
+    got = consumer.get()[1]
+    assert same(got, array)
+    assert got.flags.f_contiguous == (array.flags.f_contiguous or array.size < 2)
+    assert not got.flags.owndata
+    assert not got.flags.writeable
+    assert got.__array_interface__["data"][0] % 64 == 0
+    assert consumer.stats.held == 1
+    del got
+    assert consumer.stats.held == 0
+    with Consumer("p", group="copies", start="oldest", pickle=True, copy=True) as copies:
+        producer.put([{1}, array])
+        assert copies.get()[1].flags.writeable
+
+
+def test_a_consumer_that_does_not_unpickle_reads_bytes_and_arrays_only(picklers: tuple[Producer, Consumer]) -> None:
+    producer, _ = picklers
+    with Consumer("p", group="careful") as careful:
+        producer.put_many([b"a", np.arange(3), memoryview(b"b"), {"a": 1}, 1, bytearray(b"c")])
+        assert careful.get() == b"a"
+        assert careful.get().tolist() == [0, 1, 2]
+        assert careful.get() == b"b"
+        for _ in range(3):
+            with pytest.raises(UnsafeMessage, match="went by pickle; make the consumer with pickle=True if you trust"):
+                careful.get()
+
+
+class Refuses:
+    def __reduce__(self) -> Any:
+        raise KeyError("no")
+
+
+def test_whatever_goes_wrong_in_pickling_is_told_as_a_refusal(picklers: tuple[Producer, Consumer]) -> None:
+    producer, _ = picklers
+    with pytest.raises(UnsafeMessage, match="'Refuses' object cannot be pickled: 'no'"):
+        producer.put(Refuses())
+    with pytest.raises(UnsafeMessage, match="nested too deeply to be pickled"):
+        producer.put(nested(10_000, lambda v: [v]))
+    with mmap.mmap(-1, 10) as mapped, pytest.raises(UnsafeMessage, match=r"put np.asarray\(\) or memoryview\(\) of it"):
+        producer.put(mapped)
 
 
 def test_copied_objects_can_be_written_to(picklers: tuple[Producer, Consumer]) -> None:
@@ -253,6 +477,11 @@ HEAD = struct.pack("<QQQ", 1, 1, 8)
         struct.pack("<QQ", 3, 0) + b"\xd4\x09\x00",
         struct.pack("<QQ", 3, 0) + b"\xd4\x01\x00",
         struct.pack("<QQ", 3, 0) + b"\xd4\x03\x00",
+        struct.pack("<QQ", 3, 0) + b"\xd4\x04\x00",
+        struct.pack("<QQ", 2, 0) + b"\xc1\x90",
+        struct.pack("<QQ", 6, 0) + b"\xc1\x92\xc4\x01\x05\xc0",
+        struct.pack("<QQ", 9, 0) + b"\xc1\x92\xc4\x01\x05\xc4\x01\x05\xc0"[:9],
+        struct.pack("<QQ", 10, 0) + b"\xc1\x92\xc4\x01\x90\xc4\x03\xd4\x03\x07",
     ],
     ids=lambda d: d.hex()[:40],
 )
@@ -269,7 +498,7 @@ def test_a_record_that_no_producer_wrote_is_damage(producer: Producer, consumer:
 def test_no_damage_to_a_record_does_more_than_an_error(producer: Producer, consumer: Consumer, data: Any) -> None:
     from ringipc.record import encode
 
-    parts = encode([{"a": (1, "text", b"bytes")}, np.arange(4), np.float32(1), (np.zeros((2, 2)),)])
+    parts = encode([{"a": (1, ("text",), b"bytes")}, np.arange(4), np.float32(1), (np.zeros((2, 2)),), bytearray(9)])
     raw = bytearray(parts.head)
     for block in parts.blocks:
         raw += bytes(-len(raw) % 64) + block.tobytes()

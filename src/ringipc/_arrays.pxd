@@ -16,7 +16,8 @@ cdef extern from "numpy/arrayobject.h":
     int PyArray_CopyInto(cnp.ndarray, cnp.ndarray) except -1
     int PyArray_SetBaseObject(cnp.ndarray, object) except -1
     bint PyArray_CheckExact(object)
-    bint PyDataType_REFCHK(cnp.dtype)
+    cnp.dtype PyArray_DescrNew(cnp.dtype)
+    bint PyDataType_HASFIELDS(cnp.dtype)
     PyTypeObject PyArray_Type
 
 

@@ -21,7 +21,9 @@ from libc.errno cimport EBADMSG, ENODATA, ESHUTDOWN, ETIMEDOUT
 from libc.math cimport INFINITY
 from libc.string cimport memcmp, memcpy
 
-from ringipc._arrays cimport LARGE, PyArray_NewCopy, PyArray_SetBaseObject, array_at
+from ringipc._arrays cimport (
+    LARGE, PyArray_DescrNew, PyArray_NewCopy, PyArray_SetBaseObject, PyDataType_HASFIELDS, array_at,
+)
 from ringipc._rings cimport *
 from ringipc._wait cimport (
     deadline_of, park_after, rip_check, rip_now, rip_wait, rip_watch, rip_watch_wait, seconds_of, seconds_until,
@@ -51,6 +53,11 @@ cdef inline int look_next(rip_consumer *c, rip_filter *filter, rip_message *mess
 
 cdef int look_latest(rip_consumer *c, rip_filter *filter, rip_message *message) noexcept nogil:
     return rip_rx_latest(c, message)
+
+
+cdef bint is_nested(dtype) except -1:
+    """Whether the dtype of a field has fields itself."""
+    return dtype.names is not None and any([field[0].base.names is not None for field in dtype.fields.values()])
 
 
 cdef bytes types_of(object type, rip_filter *filter):
@@ -101,8 +108,8 @@ cdef class BaseConsumer:
 
     cdef rip_consumer *c
     cdef int copy
-    cdef dict dtypes  # by their codes
-    cdef object dtype  # of the array got last
+    cdef dict dtypes  # by their codes; None for what is to be decoded each time
+    cdef object dtype  # of the array got last, from there
     cdef bytes dtype_code
     cdef uint64_t holds  # messages in the hands of Hold objects
     cdef bint leaving  # closed, but views are still alive
@@ -132,7 +139,8 @@ cdef class BaseConsumer:
     def _fail(self, int code, detail):
         raise NotImplementedError
 
-    def _decode_dtype(self, bytes code):
+    @staticmethod
+    def _decode_dtype(code):
         raise NotImplementedError
 
     def _decode(self, kind, message, copy):
@@ -330,26 +338,22 @@ cdef class BaseConsumer:
         return hold
 
     @cython.final
-    cdef object known_dtype(self, const rip_array *array):
-        """The dtype that a header describes, or None if it has not come before."""
-        if (self.dtype_code is not None and array.dtype_length == <uint32_t>PyBytes_GET_SIZE(self.dtype_code)
-                and memcmp(array.dtype, PyBytes_AS_STRING(self.dtype_code), array.dtype_length) == 0):
-            return self.dtype
-        cdef bytes code = PyBytes_FromStringAndSize(array.dtype, array.dtype_length)
-        dtype = self.dtypes.get(code)
-        if dtype is not None:
-            self.dtype = dtype
+    cdef object dtype_of(self, const rip_array *array):
+        """The dtype that a header describes; one of its own if it has fields, as these can be renamed in place."""
+        cdef bytes code
+        if (self.dtype_code is None or array.dtype_length != <uint32_t>PyBytes_GET_SIZE(self.dtype_code)
+                or memcmp(array.dtype, PyBytes_AS_STRING(self.dtype_code), array.dtype_length) != 0):
+            code = PyBytes_FromStringAndSize(array.dtype, array.dtype_length)
+            if code not in self.dtypes:
+                dtype = self._decode_dtype(code)
+                if len(self.dtypes) >= 1000:
+                    self.dtypes.clear()
+                self.dtypes[code] = None if is_nested(dtype) else dtype  # the copy below would share the dtypes in it
+            self.dtype = self.dtypes[code]
             self.dtype_code = code
-        return dtype
-
-    @cython.final
-    cdef object learn_dtype(self, const rip_array *array):
-        cdef bytes code = PyBytes_FromStringAndSize(array.dtype, array.dtype_length)
-        dtype = self._decode_dtype(code)
-        if len(self.dtypes) >= 1000:
-            self.dtypes.clear()
-        self.dtypes[code] = dtype
-        return dtype
+        if self.dtype is None:
+            return self._decode_dtype(self.dtype_code)
+        return PyArray_DescrNew(self.dtype) if PyDataType_HASFIELDS(self.dtype) else self.dtype
 
     @cython.final
     cdef object view_array(self, Hold hold):
@@ -358,9 +362,7 @@ cdef class BaseConsumer:
         cdef int i
         if rip_array_read(&array, hold.data, hold.length) != 0:
             self._fail(-EBADMSG, "the header of an array")
-        cdef object dtype = self.known_dtype(&array)
-        if dtype is None:
-            dtype = self.learn_dtype(&array)
+        cdef object dtype = self.dtype_of(&array)
         if rip_array_check(&array, (<cnp.dtype>dtype).itemsize, hold.length) != 0:
             self._fail(-EBADMSG, "the shape of an array")
         for i in range(array.ndim):
@@ -522,7 +524,9 @@ cdef class BaseConsumer:
         Corrupt
             The message cannot be what a producer wrote; it is skipped.
         UnsafeMessage
-            It is an object, and this consumer did not say pickle=True; it is skipped.
+            It goes by pickle, and this consumer did not say pickle=True; it is skipped.
+        RecursionError
+            Too little is left of the caller's stack to read a nested message; it is skipped.
         SystemRefused
             The lane of a producer that has come since cannot be mapped, for want of descriptors, memory, or space for
             what a group keeps about it. Raised once for each lane, which is tried again later (its producer is held

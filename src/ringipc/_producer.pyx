@@ -7,10 +7,7 @@ The class is finished in Python: a subclass says what an error code means (_fail
 
 cimport cython
 cimport numpy as cnp
-from cpython.buffer cimport (
-    PyBUF_FULL_RO, PyBUF_SIMPLE, PyBuffer_IsContiguous, PyBuffer_Release, PyBuffer_ToContiguous,
-    PyObject_GetBuffer,
-)
+from cpython.buffer cimport PyBUF_FULL_RO, PyBuffer_IsContiguous, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_CheckExact
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
@@ -19,9 +16,7 @@ from cpython.ref cimport Py_INCREF
 from libc.errno cimport EAGAIN, ENOBUFS, ESHUTDOWN, ETIMEDOUT
 from libc.string cimport memcpy
 
-from ringipc._arrays cimport (
-    LARGE, PyArray_CheckExact, PyArray_CopyInto, PyArray_SetBaseObject, PyDataType_REFCHK, array_at,
-)
+from ringipc._arrays cimport LARGE, PyArray_CheckExact, PyArray_CopyInto, PyArray_SetBaseObject, array_at
 from ringipc._rings cimport *
 from ringipc._wait cimport (
     deadline_of, park_after, rip_check, rip_now, rip_sleep, rip_wait, rip_wake, rip_watch, rip_watch_wait,
@@ -32,6 +27,9 @@ cdef extern from "pump.h" nogil:
     bint rip_pump_sleeps(const rip_pump *)
     struct rip_pump:  # of another module: all that this one knows of it
         void (*push)(rip_pump *) noexcept nogil
+
+cdef extern from "Python.h":
+    int PyBuffer_ToContiguous(void *, const Py_buffer *, Py_ssize_t, char) except -1  # cpython.buffer checks nothing
 
 cnp.import_array()
 
@@ -46,29 +44,42 @@ cdef enum:  # who has a producer's turn
     RESERVING
 
 
-cdef uint64_t copy_block(unsigned char *to, object block) except? 0:
-    """Copies the memory of an array or a buffer, contiguous in either order: how many bytes."""
-    cdef Py_buffer view
-    cdef const unsigned char *source
-    cdef uint64_t length
-    if PyArray_CheckExact(block):  # not all of them have a buffer: dates have none
-        source = <const unsigned char *>cnp.PyArray_DATA(block)
-        length = <uint64_t>cnp.PyArray_NBYTES(block)
-        copy_memory(to, source, length)
-        return length
-    PyObject_GetBuffer(block, &view, PyBUF_SIMPLE)
-    copy_memory(to, <const unsigned char *>view.buf, <uint64_t>view.len)
-    length = <uint64_t>view.len
-    PyBuffer_Release(&view)
-    return length
-
-
 cdef inline void copy_memory(unsigned char *to, const unsigned char *source, uint64_t length) noexcept:
     if length < LARGE:
         memcpy(to, source, length)
     else:
         with nogil:
             memcpy(to, source, length)
+
+
+cdef int copy_strided(unsigned char *to, cnp.ndarray array) except -1:
+    """Copies the elements of an array in C order."""
+    PyArray_CopyInto(array_at(to, <cnp.dtype>cnp.PyArray_DESCR(array), cnp.PyArray_NDIM(array),
+                              cnp.PyArray_DIMS(array), cnp.NPY_ARRAY_WRITEABLE), array)
+    return 0
+
+
+cdef uint64_t copy_block(unsigned char *to, object block) except? 0:
+    """Copies an array or a buffer to where it is contiguous, as `parts.Parts` says: how many bytes."""
+    cdef Py_buffer view
+    cdef uint64_t length
+    if PyArray_CheckExact(block):  # not all of them have a buffer: dates have none
+        length = <uint64_t>cnp.PyArray_NBYTES(block)
+        if cnp.PyArray_IS_C_CONTIGUOUS(block) or cnp.PyArray_IS_F_CONTIGUOUS(block):
+            copy_memory(to, <const unsigned char *>cnp.PyArray_DATA(block), length)
+        else:
+            copy_strided(to, block)
+        return length
+    PyObject_GetBuffer(block, &view, PyBUF_FULL_RO)
+    try:
+        length = <uint64_t>view.len
+        if PyBuffer_IsContiguous(&view, b"C"):
+            copy_memory(to, <const unsigned char *>view.buf, length)
+        else:
+            PyBuffer_ToContiguous(to, &view, view.len, b"C")
+        return length
+    finally:
+        PyBuffer_Release(&view)
 
 
 cdef inline int64_t type_of(Py_ssize_t type) except -1:
@@ -88,6 +99,8 @@ cdef class BaseProducer:
     cdef rip_producer *p
     cdef object dtype  # of the array put last
     cdef bytes dtype_code
+    cdef list dtype_names  # the structured dtypes in it, and the names of their fields
+    cdef public bint _pickle  # all but bytes, memoryviews and arrays goes by pickle
     cdef int busy  # NOBODY, COPYING or RESERVING: the lane is in one thread's hands while that has let the GIL go
     cdef unsigned long owner  # its thread
     cdef rip_word turn  # changes when the turn is given back
@@ -117,7 +130,8 @@ cdef class BaseProducer:
     def _prepare(self, message):
         raise NotImplementedError
 
-    def _encode_dtype(self, dtype):
+    @staticmethod
+    def _encode_dtype(dtype):
         raise NotImplementedError
 
     # ---- opening and closing ----
@@ -321,6 +335,24 @@ cdef class BaseProducer:
         return how
 
     @cython.final
+    cdef inline bint knows(self, dtype):
+        """Whether dtype_code describes this dtype, as the names of its fields are now."""
+        return <void *>dtype == <void *>self.dtype and (not self.dtype_names or not self.renamed())
+
+    @cython.final
+    cdef bint renamed(self):
+        cdef tuple pair
+        for pair in self.dtype_names:
+            if (<cnp.dtype>pair[0]).names is not pair[1]:  # renaming replaces the tuple
+                return True
+        return False
+
+    @cython.final
+    cdef int learn(self, dtype) except -1:
+        self.dtype, self.dtype_code, self.dtype_names = self._encode_dtype(dtype)
+        return 0
+
+    @cython.final
     cdef int begin_array(
         self, object dtype, int ndim, const cnp.npy_intp *shape, bint fortran, uint64_t size, double seconds,
         unsigned char **elements, uint64_t *length
@@ -328,9 +360,8 @@ cdef class BaseProducer:
         """Room for an array of size bytes, its header written: *elements is where they go, *length is all of it."""
         cdef rip_array header
         cdef int i
-        if dtype is not self.dtype:
-            self.dtype_code = self._encode_dtype(dtype)
-            self.dtype = dtype
+        if not self.knows(dtype):
+            self.learn(dtype)
         cdef bytes code = self.dtype_code  # ours: a thread that comes while we wait may change the other
         header.dtype = PyBytes_AS_STRING(code)
         header.dtype_length = <uint32_t>PyBytes_GET_SIZE(code)
@@ -365,8 +396,7 @@ cdef class BaseProducer:
         else:
             self.take_turn(COPYING)
             try:
-                PyArray_CopyInto(array_at(elements, dtype, cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array),
-                                          cnp.NPY_ARRAY_WRITEABLE), array)
+                copy_strided(elements, array)
             finally:
                 self.give_turn()
         rip_tx_commit(self.p, length, type, RIP_ARRAY)
@@ -395,16 +425,13 @@ cdef class BaseProducer:
         if PyBytes_CheckExact(message):
             return self.write_bytes(<const unsigned char *>PyBytes_AS_STRING(message),
                                     <uint64_t>PyBytes_GET_SIZE(message), seconds, type)
-        if PyArray_CheckExact(message) and (
-            <void *>cnp.PyArray_DESCR(message) == <void *>self.dtype
-            or not PyDataType_REFCHK(<cnp.dtype>cnp.PyArray_DESCR(message))
-        ):
+        if PyArray_CheckExact(message) and (not self._pickle or self.knows(<object>cnp.PyArray_DESCR(message))):
             return self.write_array(message, seconds, type)
         return self.write_other(message, seconds, type)
 
     @cython.final
     cdef int write_other(self, object message, double seconds, uint32_t type) except -1:
-        if not PyByteArray_CheckExact(message):
+        if self._pickle or not PyByteArray_CheckExact(message):
             message = self._prepare(message)
         if PyArray_CheckExact(message):
             return self.write_array(message, seconds, type)
@@ -419,8 +446,9 @@ cdef class BaseProducer:
         cdef unsigned char *payload
         cdef uint64_t length = <uint64_t>PyBytes_GET_SIZE(head), at
         cdef int how
-        for block in blocks:
+        for block in blocks:  # a strided one may be longer than all memory: it must not wrap
             length = ((length + 63) & ~<uint64_t>63) + <uint64_t>block.nbytes
+            length = min(length, <uint64_t>1 << 62)  # that much is refused as too large
         how = self.reserve_room(length, seconds, &payload)
         if how != WRITTEN:
             return how
@@ -445,12 +473,17 @@ cdef class BaseProducer:
         message
             What it is decides how it crosses and what comes out. It is copied into the ring.
 
-            * an array of any shape, strides and dtype without objects, or what DLPack makes one of (a tensor in CPU
-              memory): comes out as an array;
-            * anything else with a buffer (bytes, bytearray, memoryview, array.array, mmap): as bytes;
-            * a record, that is None, a bool, an int, a float, a str, or a dict, list or tuple of those and of bytes and
-              arrays, nested as you like: as the same, its arrays as arrays;
-            * any other object, where both sides say pickle=True: what pickle makes of it.
+            * an array of any shape, strides and dtype without objects and metadata: comes out as an array;
+            * bytes or a memoryview: as bytes;
+            * a record, that is None, a bool, an int, a float, a str, a NumPy scalar, or a dict, list or tuple of those
+              and of all else that is named here, up to 100 in each other: as the same;
+            * a tensor in CPU memory, that is what DLPack makes an array of: as an array;
+            * anything else with a buffer (bytearray, array.array, mmap, a ctypes structure without pointers): as bytes.
+
+            Subclasses of these (a masked array, a named tuple) and other objects are refused. With pickle=True on both
+            sides all but bytes, memoryviews and arrays goes by pickle instead, and comes out as what it was: anything
+            that pickle takes, with what is shared in it. (What NumPy's own pickling loses is lost: that a mask is hard,
+            the subclass of a scalar, and, in a record too, NULs at the end of a numpy.str_ or numpy.bytes_.)
         timeout
             Seconds to wait for room; None waits for ever, 0 not at all.
         type
@@ -471,7 +504,8 @@ cdef class BaseProducer:
         MessageTooLarge
             The message is longer than the lane's capacity.
         UnsafeMessage
-            It is an object, or holds some, and pickle=True was not said.
+            It, or something in it, is none of the above; or pickle refuses it. The text says where it lies, and what
+            to do.
         Closed
             The producer is closed, or belongs to the parent process.
         """

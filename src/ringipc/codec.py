@@ -1,20 +1,30 @@
 """What a message is made of: dtypes as bytes and back, and what `put` makes of things that are no plain arrays."""
 
+import ctypes
 import json
 import re
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .errors import Corrupt, UnsafeMessage
 
 _SIMPLE = re.compile(r"[<>|][biufcSUVmM]\d+(\[\w+\])?", re.ASCII)  # what dtype.str says of types without objects
+_FIELD_NAME = re.compile(r":[^:]*:")  # in the format of a buffer (PEP 3118)
+_POINTER = re.compile(r"[&OPXz:]|Z(?![fdg])")  # a colon that is left over: the format cannot be parsed
+_CData = ctypes.c_int.__mro__[2]  # the base of all that ctypes makes
+
+PICKLE = "say pickle=True on both sides"  # the advice that always helps
 
 Plain = np.ndarray[Any, np.dtype[Any]] | memoryview
 
 
 def _describe(dtype: np.dtype[Any]) -> Any:
+    if dtype.metadata:
+        raise UnsafeMessage(
+            f"the metadata of dtype {dtype} would be lost: put array.view() of a dtype without it, or {PICKLE}"
+        )
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
         return [_describe(base), list(shape)]
@@ -22,20 +32,37 @@ def _describe(dtype: np.dtype[Any]) -> Any:
         return dtype.str
     assert dtype.fields is not None
     fields = [dtype.fields[name] for name in dtype.names]
+    titles = [field[2] if len(field) > 2 else None for field in fields]
+    if not all(title is None or type(title) is str for title in titles):  # JSON would make something else of it
+        raise UnsafeMessage(
+            f"the titles of dtype {dtype} are not all str: put array.view() of a dtype without them, or {PICKLE}"
+        )
+    if dtype.type is not np.void:
+        raise UnsafeMessage(
+            f"an array of {dtype.type.__name__!r} elements would come out as one of 'void': put array.view() of a "
+            f"plain dtype, or {PICKLE}"
+        )
     return {
         "names": list(dtype.names),
         "formats": [_describe(field[0]) for field in fields],
         "offsets": [field[1] for field in fields],
-        "titles": [field[2] if len(field) > 2 else None for field in fields],
+        "titles": titles if any(titles) else None,
         "itemsize": dtype.itemsize,
         "align": dtype.isalignedstruct,
     }
 
 
+@lru_cache(maxsize=1000)
+def _simple(text: str) -> np.dtype[Any]:
+    if not _SIMPLE.fullmatch(text):
+        raise ValueError(f"no dtype without fields: {text!r}")
+    return np.dtype(text)
+
+
 def _build(description: Any) -> Any:
     match description:
-        case str() if _SIMPLE.fullmatch(description):
-            return np.dtype(description)
+        case str():
+            return _simple(description)
         case [base, list(shape)]:
             return np.dtype((_build(base), tuple(shape)))
         case {
@@ -52,33 +79,92 @@ def _build(description: Any) -> Any:
                 "offsets": offsets,
                 "itemsize": size,
             }
-            if any(title is not None for title in titles):
+            if titles is not None:
                 fields["titles"] = titles
             return np.dtype(fields, align=align)
     raise ValueError("no description of a dtype")
 
 
 @lru_cache(maxsize=1000)
-def encode_dtype(dtype: np.dtype[Any]) -> bytes:
-    """A dtype as bytes: its `str` if it is simple ("<f4"), JSON with every field's offset if it is structured.
+def _read(code: bytes) -> np.dtype[Any]:
+    text = code.decode()
+    dtype: np.dtype[Any] = _build(json.loads(text) if text[:1] in ("{", "[") else text)
+    return dtype
+
+
+class Code(NamedTuple):
+    """How a dtype is written, for as long as the names of its fields are these.
+
+    Attributes
+    ----------
+    dtype
+        That was written.
+    text
+        Its `str` if it is simple ("<f4"), JSON with every field's offset if it is structured.
+    names
+        Each structured dtype in it, and its names, a tuple that is replaced when the fields are renamed in place.
+    """
+
+    dtype: np.dtype[Any]
+    text: bytes
+    names: list[tuple[np.dtype[Any], tuple[str, ...]]]
+
+
+_codes: dict[int, Code] = {}  # by the dtype's id: equal ones may differ in metadata or unit
+
+
+def _names(dtype: np.dtype[Any]) -> list[tuple[np.dtype[Any], tuple[str, ...]]]:
+    base = dtype.base
+    if base.names is None:
+        return []
+    return [(base, base.names)] + [pair for name in base.names for pair in _names(base[name])]
+
+
+def _write(dtype: np.dtype[Any]) -> bytes:
+    if dtype.hasobject:
+        raise UnsafeMessage(f"an array of dtype {dtype} holds Python objects: {PICKLE}")
+    description = _describe(dtype)
+    try:
+        if isinstance(description, str):
+            same = _simple(description)
+            if type(same) is type(dtype) or same == dtype:
+                return description.encode()
+        else:
+            text = json.dumps(description, separators=(",", ":")).encode()
+            if _read(text) == dtype:
+                return text
+    except (ValueError, TypeError):
+        pass  # there is no such dtype without its package
+    raise UnsafeMessage(
+        f"dtype {dtype} cannot be described to other processes: put array.view() of a plain dtype, such as "
+        f"'V{dtype.itemsize}', or {PICKLE}"
+    )
+
+
+def encode_dtype(dtype: np.dtype[Any]) -> Code:
+    """How a dtype is written.
 
     Raises
     ------
     UnsafeMessage
-        The dtype holds Python objects, or means something that its description does not say (a user-defined dtype).
+        The dtype holds Python objects, or something that its description does not say (a user-defined dtype, metadata).
     """
-    if dtype.hasobject:
-        raise UnsafeMessage(f"an array of dtype {dtype} holds Python objects, which other processes cannot read")
-    description = _describe(dtype)
-    code = (description if isinstance(description, str) else json.dumps(description, separators=(",", ":"))).encode()
-    if dtype.metadata is None and decode_dtype(code) != dtype:
-        raise UnsafeMessage(f"dtype {dtype} cannot be described to other processes: put array.view() of a plain dtype")
+    code = _codes.get(id(dtype))
+    if code is not None and not (code.names and any(struct.names is not names for struct, names in code.names)):
+        return code
+    try:
+        names = _names(dtype)
+        code = Code(dtype, _write(dtype), names)
+    except RecursionError:
+        raise UnsafeMessage(f"the dtype of an array is nested too deeply: {PICKLE}") from None
+    if len(_codes) >= 1000:
+        _codes.clear()
+    _codes[id(dtype)] = code
     return code
 
 
-@lru_cache(maxsize=1000)
 def decode_dtype(code: bytes) -> np.dtype[Any]:
-    """The dtype that `encode_dtype` wrote.
+    """The dtype that `encode_dtype` wrote; a new one if it has fields, as who gets it may rename them in place.
 
     Raises
     ------
@@ -86,46 +172,72 @@ def decode_dtype(code: bytes) -> np.dtype[Any]:
         It is none, or one that holds Python objects: then it did not come from `encode_dtype`.
     """
     try:
-        text = code.decode()
-        dtype: np.dtype[Any] = _build(json.loads(text) if text[:1] in ("{", "[") else text)
-    except (ValueError, TypeError, SyntaxError, KeyError, RecursionError, OverflowError) as error:
+        dtype = _read(code)
+    except (ValueError, TypeError, SyntaxError, KeyError, OverflowError) as error:
         raise Corrupt(f"no dtype in the header of an array: {code[:80]!r}") from error
     if dtype.hasobject or dtype.subdtype is not None:
         raise Corrupt(f"the header of an array claims the dtype {dtype}, which no producer sends")
-    return dtype
+    if dtype.names is None:
+        return dtype
+    if b'"titles":[' in code:  # which the copy below would forget
+        return _build(json.loads(code))  # type: ignore[no-any-return]
+    return dtype.newbyteorder("|")  # changes no order: a copy, and one of each dtype inside
 
 
 def _from_dlpack(tensor: Any) -> np.ndarray[Any, np.dtype[Any]]:
     try:
         return np.from_dlpack(tensor)
-    except (BufferError, RuntimeError, TypeError, ValueError) as error:
-        kind = type(tensor).__name__
-        raise UnsafeMessage(f"a {kind} that DLPack does not make an array in CPU memory of: {error}") from error
+    except Exception as error:
+        raise UnsafeMessage(
+            f"DLPack makes no array in CPU memory of this {type(tensor).__name__!r} object: {error}; move it to the "
+            f"CPU, detach it, or view it as a dtype that NumPy has (bfloat16 as int16), or {PICKLE}"
+        ) from error
+
+
+def _has_pointers(view: memoryview) -> bool:
+    if isinstance(view.obj, _CData):  # the format of a union or a packed structure does not tell; ctypes' pickling does
+        kind: Any = type(view.obj)
+        while issubclass(kind, ctypes.Array):
+            kind = kind._type_
+        try:
+            kind.__new__(kind).__reduce__()
+        except ValueError:
+            return True
+        return False
+    return _POINTER.search(_FIELD_NAME.sub("", view.format)) is not None
 
 
 def plain(message: object) -> Plain:
-    """An ndarray, or a memoryview of bytes, that holds the whole of message.
+    """An exact ndarray, or a memoryview of bytes, that holds the whole of message.
 
     Raises
     ------
     UnsafeMessage
         message is no array, has neither DLPack nor a buffer, or something of it would be lost on the way.
     """
-    if isinstance(message, np.ma.MaskedArray):
-        raise UnsafeMessage("the mask of a masked array would be lost: put its .filled(), or .data and .mask")
-    if isinstance(message, (np.ndarray, np.generic)):
-        array = np.asarray(message)
-        encode_dtype(array.dtype)  # raises where it cannot
-        return array
+    kind = type(message)
+    if isinstance(message, np.ndarray):
+        if kind is np.ndarray:
+            return message
+        if isinstance(message, np.ma.MaskedArray):
+            raise UnsafeMessage(
+                f"the mask of a masked array would be lost: put its .filled(), or .data and .mask, or {PICKLE}"
+            )
+        raise UnsafeMessage(
+            f"{kind.__name__!r} object would come out as a plain ndarray: put np.asarray() of it, or {PICKLE}"
+        )
     if hasattr(message, "__dlpack__"):  # before its buffer, if it has one too: that says nothing about the shape
         return _from_dlpack(message)
     try:
         view = memoryview(message)  # type: ignore[arg-type]  # whatever has a buffer
     except TypeError:
-        kind = type(message).__name__
+        is_array = hasattr(message, "__array__") or hasattr(message, "__array_interface__")
         raise UnsafeMessage(
-            f"a {kind} is neither bytes-like, nor an array, nor a record, and cannot cross without pickle=True"
+            f"{kind.__name__!r} object is neither bytes-like, nor an array, nor a record: "
+            f"{'put np.asarray() of it, or ' if is_array else ''}{PICKLE}"
         ) from None
-    if "O" in view.format or "&" in view.format or "P" in view.format:
-        raise UnsafeMessage(f"a buffer of format {view.format!r} holds pointers, which mean nothing in other processes")
+    if _has_pointers(view):
+        raise UnsafeMessage(
+            f"{kind.__name__!r} object of format {view.format!r} holds pointers, which mean nothing in other processes"
+        )
     return view

@@ -6,9 +6,7 @@ import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal, NoReturn, Self
 
 from . import aio, codec, errors, exits, pickled, record
 from . import channel as _channel
@@ -282,16 +280,15 @@ class Consumer(BaseConsumer):
         except errors.EndOfStream:
             raise StopAsyncIteration from None
 
-    def _decode_dtype(self, code: bytes) -> np.dtype[Any]:
-        return codec.decode_dtype(code)
+    _decode_dtype = staticmethod(codec.decode_dtype)
 
     def _decode(self, kind: int, message: memoryview, copy: bool) -> object:
         if kind != OBJECT:
             return record.decode(message, copy)
         if not self._pickle:
             raise errors.UnsafeMessage(
-                f"channel {self.channel!r}: the message is an object, which is read with pickle; make the consumer "
-                "with pickle=True if you trust every producer"
+                f"channel {self.channel!r}: the message went by pickle; make the consumer with pickle=True if you "
+                "trust every producer, or the producer without"
             )
         return pickled.decode(message, copy)
 

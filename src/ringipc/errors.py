@@ -73,7 +73,7 @@ class NotAdmitted(RingError, PermissionError):
 
 
 class UnsafeMessage(RingError, TypeError):
-    """The message is an object, or holds some, and could cross only as a pickle, which one side does not allow."""
+    """The message, or something in it, could cross only as a pickle, which one side does not allow, or not at all."""
 
 
 class SystemRefused(RingError, OSError):

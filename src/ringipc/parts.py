@@ -24,12 +24,17 @@ Block = np.ndarray[Any, np.dtype[Any]] | memoryview
 class Parts(NamedTuple):
     """A message for `BaseProducer.put`: its kind, all that comes before the first block, and the blocks.
 
-    A block is an array that is contiguous in C or Fortran order, or a memoryview of bytes.
+    A block is an array, or a memoryview. In the ring it is contiguous: in Fortran order what is so before, else in C's.
     """
 
     kind: int
     head: bytes
     blocks: Sequence[Block]
+
+
+def is_fortran(array: np.ndarray[Any, np.dtype[Any]]) -> bool:
+    """Whether an array's memory is copied as it is, with the first index running fastest."""
+    return array.flags.f_contiguous and not array.flags.c_contiguous
 
 
 def join(kind: int, small: bytes, blocks: Sequence[Block]) -> Parts:

@@ -3,12 +3,51 @@
 Only where both sides allow it: whoever can write a pickle can make its reader run any code.
 """
 
+import io
 import pickle
 from typing import Any
 
-from . import parts
+import numpy as np
+
+from . import codec, parts
 from ._core import OBJECT
 from .errors import Corrupt, UnsafeMessage
+
+_Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def _view(block: Any, dtype: np.dtype[Any], shape: tuple[int, ...], fortran: bool) -> _Array:
+    return np.ndarray(shape, dtype, buffer=block, order="F" if fortran else "C")
+
+
+class _Pickler(pickle.Pickler):
+    """Lets the memory of all arrays go beside the pickle, of those too that NumPy would write into it.
+
+    In the pickle an empty buffer stands for it; stands_for says what goes in its place. A memoryview, which pickle does
+    not take, comes out as bytes, as it does without.
+    """
+
+    stands_for: dict[pickle.PickleBuffer, parts.Block]
+
+    def reducer_override(self, value: object) -> Any:
+        if type(value) is memoryview:
+            return bytes, (self.beside(codec.plain(value)),)
+        if type(value) is not np.ndarray or value.dtype.hasobject or value.dtype.itemsize == 0:
+            return NotImplemented
+        return _view, (self.beside(value), value.dtype, value.shape, parts.is_fortran(value))
+
+    def beside(self, block: parts.Block) -> pickle.PickleBuffer:
+        buffer = pickle.PickleBuffer(bytearray())  # one that can be written, so that a copy can be
+        self.stands_for[buffer] = block
+        return buffer
+
+
+def _advice(value: object) -> str:
+    try:
+        codec.plain(value)
+    except UnsafeMessage:
+        return ""
+    return "; put np.asarray() or memoryview() of it"
 
 
 def encode(value: object) -> parts.Parts:
@@ -19,12 +58,24 @@ def encode(value: object) -> parts.Parts:
     UnsafeMessage
         It cannot be pickled.
     """
-    buffers: list[pickle.PickleBuffer] = []
+    stands_for: dict[pickle.PickleBuffer, parts.Block] = {}
+    blocks: list[parts.Block] = []
+
+    def note(buffer: pickle.PickleBuffer) -> None:
+        blocks.append(stands_for[buffer] if buffer in stands_for else buffer.raw())
+
+    small = io.BytesIO()
+    pickler = _Pickler(small, protocol=5, buffer_callback=note)  # no method of it: that would make a cycle
+    pickler.stands_for = stands_for
     try:
-        small = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
-    except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
-        raise UnsafeMessage(f"a {type(value).__name__} that cannot be pickled: {error}") from error
-    return parts.join(OBJECT, small, [buffer.raw() for buffer in buffers])
+        pickler.dump(value)
+    except MemoryError:
+        raise
+    except RecursionError as error:
+        raise UnsafeMessage(f"{type(value).__name__!r} object is nested too deeply to be pickled") from error
+    except Exception as error:
+        raise UnsafeMessage(f"{type(value).__name__!r} object cannot be pickled: {error}{_advice(value)}") from error
+    return parts.join(OBJECT, small.getvalue(), blocks)
 
 
 def decode(message: memoryview, copy: bool) -> Any:

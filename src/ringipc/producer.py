@@ -131,8 +131,9 @@ class Producer(BaseProducer):
     preallocate
         True: all of capacity is allocated now, so that no `put` allocates any, or fails because there is none.
     pickle
-        True: `put` takes any object that pickle takes; what needs no pickle still crosses without. A consumer gets it
-        only if it says pickle=True too: a pickle can make its reader run any code.
+        True: `put` takes any object that pickle takes, and all but bytes, memoryviews and arrays goes by pickle, and
+        comes out as what it was. A consumer gets it only if it says pickle=True too: a pickle can make its reader run
+        any code.
     wait
         How `put` waits for room: "spin" burns a core for the lowest latency, "block" sleeps at once, "adaptive" spins
         for as long as has paid lately, at most 200 microseconds, then sleeps.
@@ -290,15 +291,19 @@ class Producer(BaseProducer):
         return f"group {group!r} ({f'pid {pid}' if pid else 'without a member now'}) has not let go of {have}"
 
     def _prepare(self, message: object) -> codec.Plain | parts.Parts:
-        try:
-            return record.encode(message) if type(message) in record.TYPES else codec.plain(message)
-        except errors.UnsafeMessage:
-            if not self._pickle:
-                raise
-        return pickled.encode(message)
+        if self._pickle and type(message) is not memoryview:
+            try:
+                if isinstance(message, np.ndarray) and type(message) is np.ndarray:
+                    codec.encode_dtype(message.dtype)
+                    return message
+            except errors.UnsafeMessage:
+                pass
+            return pickled.encode(message)
+        if type(message) in record.TYPES or isinstance(message, np.generic):
+            return record.encode(message)
+        return codec.plain(message)
 
-    def _encode_dtype(self, dtype: np.dtype[Any]) -> bytes:
-        return codec.encode_dtype(dtype)
+    _encode_dtype = staticmethod(codec.encode_dtype)
 
     async def aput(self, message: object, *, type: int = 0) -> bool:
         """`put` for a task of an event loop: asyncio, uvloop, trio, anyio. Other tasks go on while it waits for room.
@@ -352,7 +357,7 @@ class Producer(BaseProducer):
         ------
         TypeError, ValueError
             shape is no shape.
-        Full, MessageTooLarge, Closed
+        Full, MessageTooLarge, UnsafeMessage, Closed
             As in `put`, when the with block is entered.
 
         Examples

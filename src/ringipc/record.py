@@ -1,8 +1,9 @@
 """Records: dicts, lists and tuples of scalars, strings, bytes and arrays, without pickle.
 
 All but the arrays is msgpack, written and read by msgspec. What msgpack has no word for is an extension: an array is
-the number of its block, its dtype, shape and order; a tuple is the list of its items; a NumPy scalar is an array
-without dimensions.
+the number of its block, its dtype, shape and order; a NumPy scalar is an array without dimensions; a buffer is the
+number of its block; a tuple is its number in a table that comes before the record, inner ones first, so reading goes no
+deeper than lists and dicts do.
 """
 
 import math
@@ -10,49 +11,119 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.msgpack import Decoder, Ext
+from msgspec.msgpack import decode as _unpack
+from msgspec.msgpack import encode as _pack
 
 from . import codec, parts
 from ._core import RECORD
+from .codec import PICKLE
 from .errors import Corrupt, UnsafeMessage
 
-_ARRAY, _SCALAR, _TUPLE = 1, 2, 3
+_ARRAY, _SCALAR, _TUPLE, _BUFFER = 1, 2, 3, 4
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
-TYPES = _PLAIN - {bytes} | {dict, list, tuple}  # bytes alone are a message of their own kind
+_CONTAINERS = frozenset({dict, list, tuple})
+TYPES = _PLAIN - {bytes} | _CONTAINERS  # bytes alone are a message of their own kind
+_DEEPEST = 100  # containers in each other, so that `get` can read it also where little is left of the stack
+_TABLE = b"\xc1"  # what no msgpack begins with: the table of tuples, and the record
 
-_Blocks = list[np.ndarray[Any, np.dtype[Any]]]
+_read_array = Decoder(tuple[int, bytes, tuple[int, ...], bool]).decode  # its block, dtype, shape, and whether Fortran's
+_read_number = Decoder(int).decode
+_read_table = Decoder(list[bytes]).decode
 
-
-# Reads how an array is described: its block, dtype, shape, and whether the first index runs fastest.
-_DESCRIPTIONS = msgspec.msgpack.Decoder(tuple[int, bytes, tuple[int, ...], bool])
-
-
-def _array(value: object, blocks: _Blocks) -> Any:
-    array = codec.plain(value)
-    if isinstance(array, memoryview):
-        return array.tobytes()
-    fortran = array.flags.f_contiguous and not array.flags.c_contiguous
-    described = (len(blocks), codec.encode_dtype(array.dtype), array.shape, fortran)
-    blocks.append(array if fortran else np.asarray(array, order="C"))
-    msgpack = msgspec.msgpack
-    return msgpack.Ext(_SCALAR if isinstance(value, np.generic) else _ARRAY, msgpack.encode(described))
+_Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def _write(value: Any, blocks: _Blocks) -> Any:
-    """What msgspec is to encode for value; its arrays go to blocks."""
-    kind = type(value)
-    if kind in _PLAIN:
-        return value
-    if kind is dict:
-        if not _PLAIN.issuperset(map(type, value)):
-            raise UnsafeMessage("a key of a dict must be None, a bool, an int, a float, a str or bytes")
-        if _PLAIN.issuperset(map(type, value.values())):
+def _scalar(value: np.generic) -> _Array:
+    array = np.asarray(value)
+    if array.dtype.type is not type(value):
+        raise UnsafeMessage(
+            f"{type(value).__name__!r} object would come out as {array.dtype.type.__name__!r}: put one of that type"
+        )
+    return array
+
+
+class _Writer:
+    """Makes of a record what msgspec encodes; its arrays go to blocks, its tuples to tuples."""
+
+    def __init__(self) -> None:
+        self.blocks: list[parts.Block] = []
+        self.tuples: list[bytes] = []
+
+    def write(self, value: Any, room: int) -> Any:
+        kind = type(value)
+        if kind in _PLAIN:
             return value
-        return {key: _write(item, blocks) for key, item in value.items()}
-    if kind is list or kind is tuple:
-        if not _PLAIN.issuperset(map(type, value)):
-            value = [_write(item, blocks) for item in value]
-        return value if kind is list else msgspec.msgpack.Ext(_TUPLE, msgspec.msgpack.encode(value))
-    return _array(value, blocks)
+        if kind is dict:
+            if not room or not _PLAIN.issuperset(map(type, value)):
+                _check(value, room)
+            if _PLAIN.issuperset(map(type, value.values())):
+                return value
+            return {key: self.write(item, room - 1) for key, item in value.items()}
+        if kind is list or kind is tuple:
+            if not room:
+                _check(value, room)
+            if not _PLAIN.issuperset(map(type, value)):
+                value = [self.write(item, room - 1) for item in value]
+            if kind is list:
+                return value
+            self.tuples.append(_pack(value))
+            return Ext(_TUPLE, _pack(len(self.tuples) - 1))
+        return self.block(value)
+
+    def block(self, value: object) -> Ext:
+        scalar = isinstance(value, np.generic)
+        data = _scalar(value) if isinstance(value, np.generic) else codec.plain(value)
+        number = len(self.blocks)
+        self.blocks.append(data)
+        if isinstance(data, memoryview):
+            return Ext(_BUFFER, _pack(number))
+        described = (number, codec.encode_dtype(data.dtype).text, data.shape, parts.is_fortran(data))
+        return Ext(_SCALAR if scalar else _ARRAY, _pack(described))
+
+
+def _check(value: Any, room: int) -> None:
+    """Raises UnsafeMessage with the reason if a record cannot hold a value, whatever lies in that."""
+    kind = type(value)
+    if kind in _CONTAINERS:
+        if not room:
+            raise UnsafeMessage(
+                f"more than {_DEEPEST} dicts, lists and tuples in each other, or one that contains itself: {PICKLE}"
+            )
+        for key in value if kind is dict else ():
+            if type(key) not in _PLAIN:
+                raise UnsafeMessage(f"the key {key!r} is none of None, bool, int, float, str and bytes: {PICKLE}")
+            _check(key, room)
+    elif kind is int:
+        if not -(1 << 63) <= value < 1 << 64:
+            raise UnsafeMessage(f"an int must lie between -2**63 and 2**64 - 1: {PICKLE}")
+    elif kind is str or kind is bytes:
+        try:
+            size = len(value.encode() if kind is str else value)
+        except UnicodeEncodeError:
+            raise UnsafeMessage(
+                f"the str {value[:40]!r} has surrogates, which UTF-8 cannot write: put os.fsencode() of it, or {PICKLE}"
+            ) from None
+        if size >= 1 << 32:
+            raise UnsafeMessage(f"{kind.__name__} of 4 GiB or more: put memoryview() of bytes")
+    elif kind not in _PLAIN:
+        _Writer().block(value)
+
+
+def _fault(record: object) -> str:
+    """Where the first thing lies that a record cannot hold, and why it cannot."""
+    left = [("", record, _DEEPEST)]
+    while left:
+        path, value, room = left.pop()
+        try:
+            _check(value, room)
+        except UnsafeMessage as error:
+            where = path if len(path) <= 100 else f"{path[:100]}..."
+            return f"at {where}: {error}" if path else str(error)
+        if type(value) in _CONTAINERS:
+            items = value.items() if isinstance(value, dict) else enumerate(value)  # type: ignore[arg-type]
+            left += [(f"{path}[{key!r}]", item, room - 1) for key, item in items][::-1]
+    return ""
 
 
 def encode(record: object) -> parts.Parts:
@@ -64,14 +135,16 @@ def encode(record: object) -> parts.Parts:
         Something in it is none of what a record holds; subclasses of dict, list and tuple are not, as they would come
         out as these.
     """
-    blocks: _Blocks = []
+    writer = _Writer()
     try:
-        small = msgspec.msgpack.encode(_write(record, blocks))
-    except OverflowError:
-        raise UnsafeMessage("an int in a record must lie between -2**63 and 2**64 - 1") from None
-    except RecursionError:
-        raise UnsafeMessage("the record is nested too deeply, or contains itself") from None
-    return parts.join(RECORD, small, blocks)
+        small = _pack(writer.write(record, _DEEPEST))
+        if writer.tuples:
+            small = _TABLE + _pack([*writer.tuples, small])
+    except RecursionError as error:
+        raise UnsafeMessage("the record is nested too deeply for what is left of this thread's stack") from error
+    except (UnsafeMessage, OverflowError, UnicodeEncodeError, msgspec.EncodeError) as error:
+        raise UnsafeMessage(_fault(record) or str(error)) from error.__cause__
+    return parts.join(RECORD, small, writer.blocks)
 
 
 class _Reader:
@@ -79,31 +152,46 @@ class _Reader:
 
     def __init__(self, blocks: list[memoryview], copy: bool) -> None:
         self.blocks = blocks
+        self.tuples: list[tuple[Any, ...]] = []
         self.copy = copy
 
-    def read(self, data: memoryview) -> Any:
-        return msgspec.msgpack.decode(data, ext_hook=self.extension)
+    def read(self, data: bytes | memoryview) -> Any:
+        return _unpack(data, ext_hook=self.extension)
+
+    def read_table(self, data: memoryview) -> Any:
+        *tuples, record = _read_table(data)
+        for code in tuples:
+            items = self.read(code)
+            if not isinstance(items, list):
+                raise ValueError("a tuple is no list of its items")
+            self.tuples.append(tuple(items))
+        return self.read(record)
 
     def extension(self, code: int, data: memoryview) -> Any:
-        if code == _TUPLE:
-            items = self.read(data)
-            if isinstance(items, list):
-                return tuple(items)
-        elif code == _ARRAY:
+        if code == _ARRAY:
             return self.array(data)
-        elif code == _SCALAR:
+        if code == _TUPLE:
+            return _at(self.tuples, _read_number(data))
+        if code == _SCALAR:
             return self.array(data)[()]
+        if code == _BUFFER:
+            return bytes(_at(self.blocks, _read_number(data)))
         raise ValueError(f"no extension {code} of records")
 
-    def array(self, described: memoryview) -> np.ndarray[Any, np.dtype[Any]]:
-        number, code, shape, fortran = _DESCRIPTIONS.decode(described)
+    def array(self, described: memoryview) -> _Array:
+        number, code, shape, fortran = _read_array(described)
         dtype = codec.decode_dtype(code)
-        if not 0 <= number < len(self.blocks) or math.prod(shape) * dtype.itemsize != len(self.blocks[number]):
+        block = _at(self.blocks, number)
+        if math.prod(shape) * dtype.itemsize != len(block):
             raise ValueError("an array is no block of its message")
-        view: np.ndarray[Any, np.dtype[Any]] = np.ndarray(
-            shape, dtype, buffer=self.blocks[number], order="F" if fortran else "C"
-        )
+        view: _Array = np.ndarray(shape, dtype, buffer=block, order="F" if fortran else "C")
         return view.copy(order="K") if self.copy else view
+
+
+def _at(table: list[Any], number: int) -> Any:
+    if not 0 <= number < len(table):
+        raise ValueError(f"there is no number {number} among {len(table)}")
+    return table[number]
 
 
 def decode(message: memoryview, copy: bool) -> Any:
@@ -113,9 +201,12 @@ def decode(message: memoryview, copy: bool) -> Any:
     ------
     Corrupt
         It is none.
+    RecursionError
+        Too little is left of the caller's stack.
     """
     small, blocks = parts.split(message)
+    reader = _Reader(blocks, copy)
     try:
-        return _Reader(blocks, copy).read(small)
-    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        return reader.read_table(small[1:]) if small and small[0] == _TABLE[0] else reader.read(small)
+    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError) as error:
         raise Corrupt(f"a record that no producer wrote: {error}") from error

@@ -1,0 +1,406 @@
+"""Dtypes, and what is no plain array: it comes out as the type that it was, or is refused with advice."""
+
+import ctypes
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Start
+
+from ringipc import Consumer, Producer, UnsafeMessage
+
+INNER = [("x", "f4"), ("y", "f4")]
+Part = Callable[[Any], Any]
+RENAMED: dict[str, tuple[Callable[[], np.dtype[Any]], Part]] = {  # a dtype, and what of it has fields to rename
+    "flat": (lambda: np.dtype(INNER), lambda dtype: dtype),
+    "nested": (lambda: np.dtype([("pose", INNER), ("t", "f8")]), lambda dtype: dtype["pose"]),
+    "outer": (lambda: np.dtype([("pose", INNER), ("t", "f8")]), lambda dtype: dtype),
+    "array of them": (lambda: np.dtype([("t", "f8"), ("poses", INNER, (2,))]), lambda dtype: dtype["poses"].base),
+    "titled": (lambda: np.dtype([(("title", "pose"), INNER), ("t", "f8")]), lambda dtype: dtype["pose"]),
+}
+Wrap = Callable[[Any], Any]
+ALONE_OR_NOT = pytest.mark.parametrize(
+    ("wrap", "unwrap"),
+    [(lambda a: a, lambda m: m), (lambda a: {"a": a}, lambda m: m["a"])],
+    ids=["alone", "in a record"],
+)
+
+
+@pytest.fixture
+def picklers() -> Any:
+    with Producer("p", capacity="1 MiB", pickle=True) as producer, Consumer("p", pickle=True) as consumer:
+        yield producer, consumer
+
+
+# ---- dtypes, whose fields can be renamed in place ----
+
+
+@ALONE_OR_NOT
+@pytest.mark.parametrize("kind", RENAMED)
+def test_fields_renamed_after_a_put_have_their_new_names_in_the_next(
+    producer: Producer, consumer: Consumer, kind: str, wrap: Wrap, unwrap: Wrap
+) -> None:
+    make, part = RENAMED[kind]
+    a = np.zeros(1, make())
+    producer.put(wrap(a))
+    part(a.dtype).names = ("u", "v")
+    producer.put(wrap(a))
+    first, second = unwrap(consumer.get()).dtype, unwrap(consumer.get()).dtype
+    assert first == make()
+    assert part(first).names != ("u", "v")
+    assert part(second).names == ("u", "v")
+    assert second == a.dtype
+
+
+@ALONE_OR_NOT
+@pytest.mark.parametrize("kind", RENAMED)
+def test_renaming_the_fields_of_what_was_got_renames_nothing_else(
+    producer: Producer, consumer: Consumer, kind: str, wrap: Wrap, unwrap: Wrap
+) -> None:
+    make, part = RENAMED[kind]
+    a = np.zeros(1, make())
+    with Consumer("c", group="other") as other:
+        for _ in range(3):
+            producer.put(wrap(a))
+        before, renamed = unwrap(consumer.get()), unwrap(consumer.get())
+        part(renamed.dtype).names = ("u", "v")
+        assert part(renamed.dtype).names == ("u", "v")
+        for got in (before, unwrap(consumer.get()), unwrap(other.get())):
+            assert got.dtype == a.dtype == make()
+            assert got.dtype.fields == make().fields
+        del before, renamed, got
+
+
+def test_a_reserved_array_has_the_names_that_the_fields_have_then(producer: Producer, consumer: Consumer) -> None:
+    dtype = np.dtype(INNER)
+    producer.put(np.zeros(1, dtype))
+    dtype.names = ("u", "v")
+    with producer.reserve(1, dtype) as frame:
+        frame[:] = 1
+    consumer.get()
+    assert consumer.get().dtype.names == ("u", "v")
+
+
+def put_and_rename(count: int) -> None:
+    with Producer("r", capacity="1 MiB", groups=["default"]) as producer:
+        a = np.zeros(1, INNER)
+        for k in range(count):
+            a.dtype.names = (f"x{k}", f"y{k}")
+            producer.put(a)
+
+
+def test_renamed_fields_between_processes(start: Start) -> None:
+    start(put_and_rename, 20)
+    with Consumer("r", timeout=30) as consumer:
+        for k in range(20):
+            got = consumer.get(timeout=30)
+            assert got.dtype.names == (f"x{k}", f"y{k}")
+            got.dtype.names = ("u", "v")
+        del got
+
+
+def test_a_unit_does_not_become_an_equal_one(producer: Producer, consumer: Consumer) -> None:
+    for unit in ("M8[1000ms]", "M8[s]", "M8[1000ms]"):
+        producer.put(np.zeros(1, unit))
+        producer.put([np.zeros(1, unit)])
+        assert consumer.get().dtype.str == np.dtype(unit).str
+        assert consumer.get()[0].dtype.str == np.dtype(unit).str
+
+
+METADATA = [
+    np.dtype("f4", metadata={"unit": "mV"}),
+    np.dtype([("x", np.dtype("f4", metadata={"unit": "mV"}))]),
+    np.dtype(INNER, metadata={"frame": "map"}),
+]
+
+
+@pytest.mark.parametrize("dtype", METADATA, ids=str)
+def test_metadata_is_never_lost_in_silence(
+    producer: Producer, consumer: Consumer, picklers: tuple[Producer, Consumer], dtype: np.dtype[Any]
+) -> None:
+    a = np.ones(2, dtype)
+    bare: Any = np.zeros(2, np.dtype([(name, "f4") for name in dtype.names] if dtype.names else "f4"))
+    assert bare.dtype == dtype  # says NumPy
+    producer.put(bare)
+    for message in (a, [a]):
+        with pytest.raises(UnsafeMessage, match=r"metadata .* put array.view\(\) .* pickle=True"):
+            producer.put(message)
+    producer.put(bare)
+    assert consumer.get().dtype == consumer.get().dtype == bare.dtype
+    with pytest.raises(UnsafeMessage, match="metadata"):
+        producer.reserve(1, dtype).__enter__()
+    producer, consumer = picklers
+    for message in (a, [a]):
+        producer.put(message)
+        got = consumer.get()
+        assert repr(got[0].dtype if message is not a else got.dtype) == repr(dtype)
+        at = got if message is a else got[0]
+        assert at.dtype.metadata == dtype.metadata
+        assert not at.flags.owndata
+        del got, at
+
+
+def user_dtypes() -> list[Any]:
+    from numpy._core._rational_tests import rational  # type: ignore[import-not-found,unused-ignore]
+
+    dtypes = [np.dtype(rational)]
+    try:
+        import ml_dtypes  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        return dtypes
+    names = ("bfloat16", "float8_e5m2", "int4", "complex32", "bcomplex32")
+    return dtypes + [np.dtype(getattr(ml_dtypes, name)) for name in names if hasattr(ml_dtypes, name)]
+
+
+@pytest.mark.parametrize("dtype", user_dtypes(), ids=str)
+def test_a_dtype_of_another_package_goes_by_pickle_only(
+    producer: Producer, consumer: Consumer, picklers: tuple[Producer, Consumer], dtype: np.dtype[Any]
+) -> None:
+    a = np.ones(3, dtype)
+    for message in (a, [a], np.ones(3, np.dtype(dtype, metadata={"u": 1})), a):
+        with pytest.raises(UnsafeMessage, match=r"put array.view\(\) .* pickle=True"):
+            producer.put(message)
+    producer.put(a.view(f"V{dtype.itemsize}"))
+    assert consumer.get().view(dtype).tolist() == a.tolist()
+    producer, consumer = picklers
+    messages: list[Any] = [a, {"a": a}, a]
+    for message in messages:
+        producer.put(message)
+        got = consumer.get()
+        got = got["a"] if isinstance(got, dict) else got
+        assert got.dtype == dtype
+        assert got.tolist() == a.tolist()
+        del got
+
+
+def test_elements_of_another_type_than_void_are_not_lost(
+    producer: Producer, picklers: tuple[Producer, Consumer]
+) -> None:
+    a: Any = np.zeros(2, np.dtype((np.record, [("x", "f4")])))
+    with pytest.raises(UnsafeMessage, match="'record'"):
+        producer.put(a)
+    with pytest.raises(UnsafeMessage, match="'record'"):
+        producer.put([a[0]])
+    producer, consumer = picklers
+    producer.put(a)
+    assert consumer.get()[0].x == 0
+
+
+def test_titles_that_are_not_text_are_refused(producer: Producer, picklers: tuple[Producer, Consumer]) -> None:
+    dtype: Any = [((b"title", "x"), "f4")]
+    a = np.zeros(1, dtype)
+    with pytest.raises(UnsafeMessage, match=r"titles .* are not all str"):
+        producer.put(a)
+    producer, consumer = picklers
+    producer.put(a)
+    assert consumer.get().dtype == a.dtype
+
+
+def test_a_dtype_nested_too_deeply_is_refused_at_put(producer: Producer, consumer: Consumer) -> None:
+    dtype: Any = "f4"
+    for _ in range(600):
+        dtype = np.dtype([("x", dtype)])
+    with pytest.raises(UnsafeMessage, match="nested too deeply"):
+        producer.put(np.zeros(1, dtype))
+    producer.put(b"next")
+    assert consumer.get(timeout=0) == b"next"
+
+
+# ---- scalars and subclasses ----
+
+SCALARS = [
+    np.float64(1.5),
+    np.int8(-3),
+    np.bool_(True),
+    np.datetime64("2001-02-03"),
+    np.str_("abc"),
+    np.bytes_(b"abc"),
+    np.complex64(1j),
+    np.void(b"abc"),
+    np.ones(1, INNER)[0],
+]
+
+
+@pytest.mark.parametrize("scalar", SCALARS, ids=lambda s: type(s).__name__)
+def test_a_scalar_of_numpy_comes_out_as_one(
+    producer: Producer, consumer: Consumer, picklers: tuple[Producer, Consumer], scalar: Any
+) -> None:
+    for sender, receiver in ((producer, consumer), picklers):
+        sender.put_many([scalar, [scalar]])
+        got = receiver.get_many(2)
+        for value in (got[0], got[1][0]):
+            assert type(value) is type(scalar)
+            assert value == scalar
+            assert value.dtype == scalar.dtype
+        del value, got
+
+
+class Volts(np.ndarray[Any, Any]):
+    unit = "V"
+
+    def __array_finalize__(self, other: Any) -> None:
+        self.unit = getattr(other, "unit", "V")
+
+    def __reduce__(self) -> Any:
+        reduced: Any = super().__reduce__()
+        return (*reduced[:2], (reduced[2], self.unit))
+
+    def __setstate__(self, state: Any) -> None:
+        super().__setstate__(state[0])
+        self.unit = state[1]
+
+
+class Metres(np.float64):
+    pass
+
+
+def volts() -> Any:
+    a: Any = np.arange(3.0).view(Volts)
+    a.unit = "mV"
+    return a
+
+
+SUBCLASSES = [volts(), np.ones((1, 2)).view(np.matrix), np.rec.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")])]
+
+
+@pytest.mark.parametrize("value", SUBCLASSES, ids=lambda v: type(v).__name__)
+def test_a_subclass_is_refused_or_comes_out_as_one_whatever_is_beside_it(
+    producer: Producer, picklers: tuple[Producer, Consumer], value: Any
+) -> None:
+    for message in (value, {"v": value}):
+        with pytest.raises(UnsafeMessage, match=f"'{type(value).__name__}' object would come out as .* pickle=True"):
+            producer.put(message)
+    producer, consumer = picklers
+    for message in (value, {"v": value}, {"v": value, "a set": {1}}):
+        producer.put(message)
+        got = consumer.get()
+        got = got["v"] if isinstance(got, dict) else got
+        assert type(got) is type(value)
+        assert np.array_equal(got, value)
+        assert getattr(got, "unit", "") == getattr(value, "unit", "")
+
+
+def test_a_scalar_of_a_subclass_is_refused(producer: Producer) -> None:  # pickled it is NumPy's own, says NumPy
+    for message in (Metres(2), [Metres(2)]):
+        with pytest.raises(UnsafeMessage, match="'Metres' object would come out as 'float64'"):
+            producer.put(message)
+
+
+# ---- buffers and pointers ----
+
+
+class Position(ctypes.Structure):
+    _fields_ = [("Pos", ctypes.c_double), ("Z", ctypes.c_int), ("O", ctypes.c_int)]
+
+
+class Name(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_int), ("text", ctypes.c_char_p)]
+
+
+class Packed(ctypes.Structure):
+    _pack_ = 1
+    _layout_ = "ms"
+    _fields_ = Name._fields_
+
+
+class Either(ctypes.Union):
+    _fields_ = Name._fields_
+
+
+POINTERS = [
+    (ctypes.c_char_p * 1)(b"secret"),
+    (ctypes.c_wchar_p * 1)("secret"),
+    (ctypes.c_void_p * 2)(1, 2),
+    ctypes.CFUNCTYPE(None)(),
+    ctypes.pointer(Position()),
+    ctypes.py_object(1),
+    Name(6, b"secret"),
+    Packed(6, b"secret"),
+    Either(6),
+    (Packed * 2)(),
+    ((Either * 2) * 2)(),
+    memoryview(Either(6)),
+    memoryview(np.array([None])),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize("pointers", POINTERS, ids=lambda p: type(p).__name__)
+def test_pointers_never_cross(producer: Producer, picklers: tuple[Producer, Consumer], pointers: Any) -> None:
+    for message in (pointers, [pointers]):
+        with pytest.raises(UnsafeMessage, match="holds pointers"):
+            producer.put(message)
+        if type(pointers) is not ctypes.py_object:
+            with pytest.raises(UnsafeMessage, match="pointers"):
+                picklers[0].put(message)
+
+
+NO_POINTERS = [
+    Position(1, 2, 3),
+    (Position * 2)(),
+    (ctypes.c_wchar * 3)("a", "b", "c"),
+    memoryview(np.zeros(2, [("Pos", "f4"), ("O", "i4"), ("&z", "u1")])),  # type: ignore[arg-type]
+    memoryview(np.zeros(2, "c16")),  # type: ignore[arg-type]
+    memoryview(np.zeros((2, 3), "c8").T),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize("data", NO_POINTERS, ids=lambda d: type(d).__name__)
+def test_names_of_fields_are_no_pointers(producer: Producer, consumer: Consumer, data: Any) -> None:
+    producer.put(data)
+    assert consumer.get() == memoryview(data).tobytes()
+    producer.put([data])
+    assert consumer.get() == [memoryview(data).tobytes()]
+
+
+class Broken:
+    def __dlpack__(self, **options: Any) -> Any:
+        raise KeyError("device")
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0
+
+
+def test_a_tensor_that_does_not_become_an_array_is_refused(
+    producer: Producer, picklers: tuple[Producer, Consumer]
+) -> None:
+    with pytest.raises(UnsafeMessage, match="'Broken' object: 'device'; move it to the CPU"):
+        producer.put(Broken())
+    with pytest.raises(UnsafeMessage, match=r"at \['t'\]: DLPack makes no array"):
+        producer.put({"t": Broken()})
+    producer, consumer = picklers
+    producer.put(Broken())
+    assert type(consumer.get()) is Broken
+
+
+NO_MEMORY = """
+import _testcapi, ringipc
+producer = ringipc.Producer("m", capacity="1 MiB"); consumer = ringipc.Consumer("m")
+view = memoryview(bytes(range(200)) * 100)[::2]
+expected = view.tobytes()
+for _ in range(20):  # what is allocated once only is not what is looked for
+    producer.put(view)
+    consumer.get()
+failed = went_in = 0
+for after in range(30):
+    _testcapi.set_nomemory(after, after + 1)
+    try:
+        producer.put(view)
+        went_in += 1
+    except MemoryError:
+        failed += 1
+    finally:
+        _testcapi.remove_mem_hooks()
+producer.close()
+got = list(consumer)
+assert got == [expected] * went_in, "something else came out"
+assert failed, "nothing failed"
+"""
+
+
+def test_a_strided_buffer_goes_whole_or_not_at_all_without_memory(base: str) -> None:
+    pytest.importorskip("_testcapi")
+    done = subprocess.run([sys.executable, "-c", NO_MEMORY], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr

@@ -93,28 +93,26 @@ int rip_read_word(struct rip_channel *ch, uint64_t id, size_t offset, uint64_t *
     return rip_is_short(rc) ? rc : 0;
 }
 
-/* Reasons to outlive the last member: a durable group, or messages that wait for a first consumer. */
-static int is_wanted(struct rip_channel *ch) {
+/* What there is to be kept for: RIP_AWAITED, the first group, or one that was declared and has had no member yet;
+ * RIP_DURABLE. The lock must be held. */
+static uint32_t kept_for(const struct rip_control *control) {
+    uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed); /* under the lock */
+    uint32_t flags = control->groups_ever ? 0 : RIP_AWAITED;
+    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+        flags |= active >> g & 1 ? control->groups[g].flags : 0;
+    }
+    return flags & (RIP_AWAITED | RIP_DURABLE);
+}
+
+/* Reasons to outlive the last member: a durable group, or a stream for those who have seen nothing of it yet, if only
+ * its end. */
+static int is_wanted(const struct rip_channel *ch) {
+    const struct rip_control *control = ch->control;
     if (ch->place.dir >= 0 && !rip_place_has_name(&ch->place)) { /* nobody can come to it any more */
         return 0;
     }
-    uint64_t active = atomic_load_explicit(&ch->control->groups_active, memory_order_relaxed); /* under the lock */
-    uint32_t flags = ch->control->groups_ever ? 0 : RIP_AWAITED;
-    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        flags |= active >> g & 1 ? ch->control->groups[g].flags : 0;
-    }
-    if (!(flags & RIP_AWAITED)) {
-        return (flags & RIP_DURABLE) != 0;
-    }
-    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
-        struct rip_lane_entry *lane = &ch->control->lanes[i];
-        uint64_t tail;
-        if (atomic_load_explicit(&lane->state, memory_order_relaxed) != RIP_LANE_FREE &&
-            (rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, tail), &tail) != 0 || tail > 0)) {
-            return 1;
-        }
-    }
-    return (flags & RIP_DURABLE) != 0;
+    uint32_t flags = kept_for(control);
+    return flags & RIP_DURABLE || (flags & RIP_AWAITED && control->lanes_ever > control->lanes_past);
 }
 
 void rip_member_end(struct rip_channel *ch, uint32_t i) {
@@ -248,7 +246,7 @@ int rip_member_leave(struct rip_channel *ch, uint32_t member) {
 void rip_lanes_retire(struct rip_channel *ch) {
     struct rip_control *control = ch->control;
     uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed); /* under the lock */
-    int retired = 0;
+    int retired = 0, untold = kept_for(control) & RIP_AWAITED;
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         struct rip_lane_entry *lane = &control->lanes[i];
         /* acquire: pairs with the release in rip_producer_close and rip_reap; the tail read below is the last one. The cursors pair
@@ -258,11 +256,16 @@ void rip_lanes_retire(struct rip_channel *ch) {
             continue;
         }
         uint64_t tail;
-        int rc = rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, tail), &tail);
-        int needed = rc != 0 || (!active && atomic_load_explicit(&lane->floor, memory_order_relaxed) < tail);
+        int rc = rip_file_read(&ch->place, rip_lane_file(rip_lane_id(lane)), offsetof(struct rip_lane, tail), &tail);
+        tail = rc ? 0 : tail; /* what cannot be read counts as empty */
+        int needed = rip_is_short(rc) || (!active && atomic_load_explicit(&lane->floor, memory_order_relaxed) < tail);
         for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
             needed |=
                 (active >> g & 1) && atomic_load_explicit(&control->cursors[g][i].held, memory_order_acquire) < tail;
+        }
+        if (state == RIP_LANE_DEAD && rc == 0 && untold) { /* that one was killed is told, also if it had put nothing */
+            untold = 0;
+            needed = 1;
         }
         if (!needed) {
             rip_file_remove(&ch->place, rip_lane_file(rip_lane_id(lane)));

@@ -34,8 +34,9 @@ struct rip_producer {
     struct rip_arena arena;
     struct rip_drops *drops; /* if the lane drops old messages */
     uint64_t dropped, refused;
-    uint16_t lost;  /* messages refused since the last one that went in */
-    uint32_t index; /* of the lane */
+    uint16_t lost;   /* messages refused since the last one that went in */
+    uint32_t index;  /* of the lane */
+    uint32_t undone; /* its stream does not count */
     enum rip_overflow overflow;
     enum rip_clock clock;
     struct rip_segment segment;

@@ -67,6 +67,9 @@ static int make_lane(struct rip_producer *p, uint64_t first, int32_t pid) {
     return 0;
 }
 
+/* Lane id does not count as a stream, unless there were others before it; the lock is held. */
+static void forget(struct rip_control *control, uint64_t id) { control->lanes_past += control->lanes_past == id; }
+
 /* Enters the lane in the table; the lock is held, and we are a member. A kill between any two steps leaves an entry that rip_reap
  * can end: it knows the lane by our index, which comes before the file's name and after the id that tells it. */
 static int join(struct rip_producer *p) {
@@ -97,6 +100,7 @@ static int join(struct rip_producer *p) {
     control->members[p->ch.place.member].index = i;
     rc = rip_file_name(&p->ch.place, rip_lane_file(rip_lane_id(entry)), &p->segment);
     if (rc != 0) {
+        forget(control, rip_lane_id(entry));
         return rc;
     }
     p->index = i;
@@ -356,6 +360,8 @@ int rip_declare(struct rip_producer *p, const char *group) {
     return rc;
 }
 
+void rip_producer_undo(struct rip_producer *p) { p->undone = p->published == 0; }
+
 int rip_producer_close(struct rip_producer *p) {
     int rc = rip_check(&p->ch.place);
     if (rc != 0) {
@@ -366,6 +372,9 @@ int rip_producer_close(struct rip_producer *p) {
     if (rc != 0) { /* our membership ends with our descriptors, and the next member to look reaps it */
         rip_channel_abandon(&p->ch);
         return rc;
+    }
+    if (p->undone) {
+        forget(p->ch.control, rip_lane_id(p->entry));
     }
     atomic_store_explicit(&p->lane->closed, 1, memory_order_release); /* pairs with the acquire in rip_rescan */
     atomic_store_explicit(&p->entry->state, RIP_LANE_ENDED,

@@ -120,6 +120,9 @@ int rip_put(struct rip_producer *p, const void *data, uint64_t length, uint32_t 
 int rip_wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline);
 uint64_t rip_producer_backlog(struct rip_producer *p); /* messages that some group has not let go */
 void rip_producer_gate(struct rip_producer *p, struct rip_gate *gate);
+/* To be called before rip_producer_close where the program has failed to begin: a stream without a message then has no
+ * end for anybody to be told of, as if this producer had never been. */
+void rip_producer_undo(struct rip_producer *p);
 int rip_producer_close(struct rip_producer *p); /* end of stream; the mapping stays until rip_producer_free */
 void rip_producer_free(struct rip_producer *p);
 
@@ -211,9 +214,9 @@ int rip_look(const char *channel, struct rip_look *look);
  * or another version's. -EBUSY with *holder the pid of somebody who takes part, or 0 where its files do not say who;
  * -ENOTEMPTY: files that are none of ours keep the directory of a damaged one. */
 int rip_remove(const char *channel, int32_t *holder);
-/* Removes what is left of a channel that nobody takes part in, unless messages wait in it for a group, or a durable
- * group is there: 1, or 0 where there is a reason to keep it. A damaged one goes, another version's stays
- * (-EPROTONOSUPPORT). -EBUSY, -ENOTEMPTY: as rip_remove. */
+/* Removes what is left of a channel that nobody takes part in, unless messages, or the end of its stream, wait in it
+ * for a group, or a durable group is there: 1, or 0 where there is a reason to keep it. A damaged one goes, another
+ * version's stays (-EPROTONOSUPPORT). -EBUSY, -ENOTEMPTY: as rip_remove. */
 int rip_tidy(const char *channel);
 int rip_remove_group(const char *channel, const char *group, int32_t *holder);
 

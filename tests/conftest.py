@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import ringipc
+from ringipc.leftovers import names
 
 SHM = "/dev/shm"
 MINUTES = float(os.environ.get("MINUTES", "1"))  # for each of the long tests that look for faults at random
@@ -26,6 +27,12 @@ def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     path = tempfile.mkdtemp(prefix="test-ringipc-", dir=SHM if os.access(SHM, os.W_OK) else None)
     monkeypatch.setenv("RINGIPC_DIR", path)
     yield path
+    monkeypatch.setenv("RINGIPC_DIR", path)  # the test may have named another
+    for named in names():
+        if named.kind == "channel":
+            channel = ringipc.Channel(named.name)
+            if channel.lanes == [] and channel.groups == [] and channel.pids == []:
+                channel.remove()  # the end of a stream without messages, which waits for somebody
     left = files_in(path)
     if left:  # a failed assertion, or a caught one, keeps the views of its frames in a cycle
         gc.collect()

@@ -139,7 +139,7 @@ def clear(base: str, name: str) -> None:
 
 
 def good_control(base: str) -> bytes:
-    with Producer("good", capacity=4096):
+    with Producer("good", capacity=4096), Consumer("good"):
         return control_of(base, "good").read_bytes()
 
 
@@ -253,6 +253,7 @@ def test_a_damaged_lane_is_refused_field_by_field(base: str) -> None:
                 file.write(struct.pack("<Q", value))
             with pytest.raises(Corrupt):
                 Consumer("c")
+        ringipc.open("c").remove()
 
 
 def test_damaged_descriptors_are_refused(base: str) -> None:

@@ -20,6 +20,7 @@ from ringipc import (
     Producer,
     ProducerDied,
 )
+from ringipc.leftovers import names
 
 
 def test_a_declared_group_misses_nothing() -> None:
@@ -71,6 +72,7 @@ def test_declaring_again_changes_nothing() -> None:
 def test_too_many_declared_groups_leave_nothing_behind() -> None:
     with pytest.raises(ringipc.TableFull, match="32 groups"):
         Producer("c", capacity=4096, groups=[f"g{k}" for k in range(33)])
+    assert names() == []
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -55,6 +55,8 @@ def test_what_was_left_behind_is_listed_and_removed(left: None, capsys: pytest.C
         assert main(["clean", "--messages"]) == 0
         assert [named.name for named in names()] == ["alive", "held"]
     held.close()
+    assert [(named.name, named.waiting) for named in names()] == [("alive", 0)]  # the end of its stream waits
+    assert main(["clean", "--messages"]) == 0
     assert names() == []
 
 

@@ -161,6 +161,12 @@ cdef class BaseProducer:
         return rip_declare(self.p, group)
 
     @cython.critical_section
+    def _undo(self):
+        """Before `_close`: this has failed to begin, and its end is nobody's to be told of."""
+        if self.p is not NULL:
+            rip_producer_undo(self.p)
+
+    @cython.critical_section
     def _close(self, bint exiting):
         """Ends the stream; waits for another thread's copy, ends a reservation."""
         if self.p is NULL:

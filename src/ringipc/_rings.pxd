@@ -42,6 +42,7 @@ cdef extern from "ringipc.h" nogil:
         RIP_BLOCK
     enum: RIP_PREALLOCATE
     int rip_producer_open(const char *, uint64_t, uint64_t, uint32_t, rip_wait, const rip_access *, rip_producer **)
+    void rip_producer_undo(rip_producer *)
     int rip_producer_close(rip_producer *)
     void rip_producer_free(rip_producer *)
     uint64_t rip_producer_backlog(rip_producer *)

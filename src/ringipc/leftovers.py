@@ -128,7 +128,7 @@ def tidy(named: Named, *, messages: bool = False) -> str | None:
     if rc in (1, -errno.ENOENT):
         return None
     if rc == 0 and named.kind == "channel":
-        return f"{named.waiting} messages wait in it, or a durable group (--messages)"
+        return f"{named.waiting} messages wait in it, or the end of its stream, or a durable group (--messages)"
     if rc in (0, -errno.EBUSY):
         return f"process {', '.join(map(str, shortage.holders(code))) or 'that is not seen from here'} has it open"
     if rc == -errno.EPROTONOSUPPORT:

@@ -255,6 +255,7 @@ class Producer(BaseProducer):
         for group in declared:
             code = self._declare(group)
             if code < 0:
+                self._undo()
                 self.close()
                 _channel.fail(code, channel)
 
@@ -276,6 +277,7 @@ class Producer(BaseProducer):
         try:
             return choice.fallback_link(name, url, options, size, slots, spin=spin)
         except BaseException:
+            self._undo()
             self._close(False)
             raise
 

@@ -436,8 +436,41 @@ static void outlives_its_producer(void) {
     CHECK_IS(get_nothing(c, 0), -ENODATA);
     close_consumer(c);
     CHECK(is_over());
-    p = open_producer(CHANNEL, RIP_PAGE, 4); /* nobody has put: nothing to wait for */
+}
+
+/* Without a name it is there for as long as its descriptor. */
+static int is_kept(void) { return strcmp(CHANNEL, MEMORY) == 0 || exists(CHANNEL, NULL); }
+
+/* Of a stream without a message its end waits, as a message would; its lane does not. */
+static void an_end_outlives_its_producer(void) {
+    close_producer(open_producer(CHANNEL, RIP_PAGE, 4));
+    CHECK(is_kept() && !has_lane(0));
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4); /* the next one joins what is there */
+    struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
+    CHECK_IS(put_number(p, 7, 0), 0);
     close_producer(p);
+    CHECK_IS(get_number(c, 0), 7);
+    CHECK_IS(get_nothing(c, 0), -ENODATA);
+    close_consumer(c);
+    CHECK(is_over());
+
+    close_producer(open_producer(CHANNEL, RIP_PAGE, 4));
+    c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    CHECK_IS(get_nothing(c, RIP_FOREVER), -ENODATA);
+    close_consumer(c);
+    CHECK(is_over()); /* it was told */
+
+    p = open_producer(CHANNEL, RIP_PAGE, 4);
+    CHECK_IS(rip_declare(p, "a"), 0);
+    CHECK_IS(rip_declare(p, "b"), 0);
+    close_producer(p);
+    for (unsigned i = 0; i < 2; i++) {
+        CHECK(is_kept());
+        c = open_consumer(CHANNEL, i == 0 ? "a" : "b", RIP_OLDEST);
+        CHECK_IS(get_nothing(c, RIP_FOREVER), -ENODATA);
+        close_consumer(c);
+    }
     CHECK(is_over());
 }
 
@@ -757,10 +790,11 @@ static void bad_names(void) {
     CHECK_IS(rip_consumer_open(long_name, "g", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -ENOENT);
     p = open_producer(long_name, RIP_PAGE, 4);
     CHECK_IS(rip_consumer_open(long_name, "", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -EINVAL);
+    close_producer(p);
+    close_consumer(open_consumer(long_name, "g", RIP_OLDEST));
     long_name[RIP_MAX_GROUP_NAME + 1] = '\0';
     CHECK_IS(rip_consumer_open("x", long_name, RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -EINVAL);
     CHECK_IS(rip_consumer_open("x", "g", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -ENOENT);
-    close_producer(p);
 }
 
 static void bad_sizes(void) {
@@ -871,6 +905,7 @@ int main(void) {
     run("the latest message lets the older ones go, but for those that are held", latest);
     run("messages wait for a first group", waits_for_a_first_group);
     run("a channel with messages for a first group outlives its producer", outlives_its_producer);
+    run("so does the end of a stream that had none", an_end_outlives_its_producer);
     run("a group begins at the oldest message still there, or behind the newest", joins_at_oldest_or_newest);
     run("a group has one member", group_has_one_member);
     run("a full producer can tell which group keeps it from going on", tells_who_gates);

@@ -160,7 +160,7 @@ static void modes(void) {
     CHECK_IS(rip_producer_open("good", CAPACITY, SLOTS, RIP_BLOCK, RIP_WAIT_BLOCK, &access, &good), 0);
     stat_of("control", 0, 0660);
     stat_of("lane-0", 0, 0660);
-    close_producer(good);
+    end();
 }
 
 static void copies_can_be_read(void) { /* else the tests below would pass for the wrong reason */
@@ -467,7 +467,7 @@ static void pipe_for_a_lane(void) {
     alarm(5);
     CHECK_IS(rip_consumer_open("good", "g", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -EBADMSG);
     alarm(0);
-    close_producer(good);
+    end();
     CHECK(!exists("good", NULL));
 }
 

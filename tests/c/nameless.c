@@ -115,6 +115,7 @@ static void no_channels(void) {
     snprintf(name, sizeof name, "fd:%d", p->ch.place.segment.fd);
     CHECK_IS(try_consumer(name), -EBADMSG);
     close_producer(p);
+    close_consumer(open_consumer("named", "g", RIP_OLDEST));
     CHECK_IS(fcntl(MEMORY_FD, F_GETFD), 0); /* it stays the caller's */
 }
 

@@ -315,6 +315,20 @@ static void killed_last(void) {
     close_consumer(c);
     CHECK(is_over());
 
+    for (unsigned i = 0; i < RIP_MAX_LANES + 1; i++) { /* nothing: then it waits that one was killed, once */
+        count = 0;
+        reached(0);
+        child = spawn(puts_and_hangs, &count);
+        await(1);
+        kill_and_wait(child);
+    }
+    CHECK(!is_over());
+    c = attach(CHANNEL, "g", RIP_WAIT_BLOCK);
+    CHECK_IS(get_nothing(c, 0), -EOWNERDEAD);
+    CHECK_IS(get_nothing(c, 0), -ENODATA);
+    close_consumer(c);
+    CHECK(is_over());
+
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4);
     reached(0);
     child = spawn(holds_and_hangs, NULL);
@@ -481,6 +495,9 @@ static int opens_and_looks(void *argument) {
         CHECK_IS(fstat(p->ch.place.segment.fd, &ours), 0);
         CHECK_IS(file.st_ino, ours.st_ino); /* or nobody would find us */
         close_producer(p);
+        int32_t holder;
+        int rc = rip_remove(CHANNEL, &holder); /* its end would wait for somebody */
+        CHECK(rc == 0 || rc == -EBUSY || rc == -ENOENT);
     }
     return 0;
 }

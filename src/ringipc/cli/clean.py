@@ -11,8 +11,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "clean",
         help="remove what was left behind by processes that were killed",
         description="Removes channels, semaphores, locks, events and barriers that nobody has open. Nothing that is "
-        "alive is touched; a channel whose messages wait for a group, or that has a durable group, is kept, and so is "
-        "what another version of ringipc has made.",
+        "alive is touched; a channel is kept whose messages wait for a group, or the end of its stream, or that has a "
+        "durable group, and so is what another version of ringipc has made.",
     )
     parser.add_argument(
         "--messages",

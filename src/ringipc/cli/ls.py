@@ -11,7 +11,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "ls",
         help="list channels, semaphores, locks, events and barriers",
         description="Lists all that has a name, with the processes that take part. What has none of them was left "
-        "behind, or keeps messages for a group; see `ringipc clean`.",
+        "behind, or keeps messages, or the end of a stream, for a group; see `ringipc clean`.",
     )
     parser.set_defaults(run=run)
 

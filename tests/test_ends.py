@@ -1,0 +1,88 @@
+"""The end of a stream that had no message, for those who come when its producer has gone."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import AnyChannel
+
+import ringipc
+from ringipc import Consumer, Empty, EndOfStream, Producer, ProducerDied
+from ringipc.cli import main
+from ringipc.leftovers import names
+
+
+def put_nothing(channel: AnyChannel, groups: list[str]) -> None:
+    Producer(channel, capacity=4096, groups=groups).close()
+
+
+@pytest.mark.parametrize("nameless", [False, True])
+def test_an_end_waits_for_the_first_group(nameless: bool) -> None:
+    channel = ringipc.Channel() if nameless else "c"
+    put_nothing(channel, [])
+    with Consumer(channel, timeout=5) as consumer, pytest.raises(EndOfStream):
+        consumer.get(timeout=5)
+    if nameless:  # it was told, and the channel is as new
+        with Consumer(channel) as consumer, pytest.raises(Empty):
+            consumer.get(timeout=0.1)
+    else:
+        assert names() == []
+
+
+@pytest.mark.parametrize("nameless", [False, True])
+def test_an_end_waits_for_each_declared_group(nameless: bool) -> None:
+    channel = ringipc.Channel() if nameless else "c"
+    put_nothing(channel, ["a", "b"])
+    for group in ("a", "b"):
+        with Consumer(channel, group=group, shared=group == "b", timeout=5) as consumer:
+            assert list(consumer) == []
+    assert nameless or names() == []
+
+
+def test_the_stream_of_the_next_producer_follows() -> None:
+    put_nothing("c", [])
+    with Producer("c", capacity=4096) as producer, Consumer("c") as consumer:
+        with pytest.raises(Empty):
+            consumer.get(timeout=0.1)
+        producer.put(b"x")
+        producer.close()
+        assert list(consumer) == [b"x"]
+    assert names() == []
+
+
+def test_many_streams_without_messages_take_one_file() -> None:
+    for _ in range(100):  # more than there is room for in the table of lanes
+        put_nothing("c", [])
+    (named,) = names()
+    assert named.bytes < 200_000
+    with Consumer("c", timeout=5) as consumer:
+        assert list(consumer) == []
+
+
+def test_that_a_producer_was_killed_waits_as_well() -> None:
+    die = "import os, ringipc; p = ringipc.Producer('c', capacity=4096); os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", die]).returncode == -signal.SIGKILL
+    with Consumer("c", timeout=5) as consumer:
+        with pytest.raises(ProducerDied):
+            consumer.get(timeout=5)
+        with pytest.raises(EndOfStream):
+            consumer.get(timeout=5)
+    assert names() == []
+
+
+def test_clean_keeps_an_end_as_it_keeps_messages(capsys: pytest.CaptureFixture[str]) -> None:
+    put_nothing("c", [])
+    assert main(["clean"]) == 1
+    assert "the end of its stream" in capsys.readouterr().out
+    with Consumer("c", timeout=5) as consumer:
+        assert list(consumer) == []
+    put_nothing("c", [])
+    assert main(["clean", "--messages"]) == 0
+    assert names() == []
+
+
+def test_where_a_group_has_been_nothing_waits() -> None:
+    with Producer("c", capacity=4096), Consumer("c"):
+        pass
+    assert names() == []

@@ -274,7 +274,7 @@ void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, 
     watch->spin = &c->ch.spin;
 }
 
-int rip_consumer_open(const char *channel, const char *group, uint32_t how, enum rip_wait wait,
+int rip_consumer_open(const char *channel, const char *group, uint32_t how, enum rip_wait wait, uint64_t deadline,
                       struct rip_consumer **out, int32_t *holder) {
     *holder = 0;
     if (!rip_is_group_name(group)) {
@@ -287,6 +287,7 @@ int rip_consumer_open(const char *channel, const char *group, uint32_t how, enum
     memset(c, 0, sizeof *c);
     rip_spin_init(&c->ch.spin, wait);
     c->shared = (how & RIP_SHARED) != 0;
+    c->ch.place.give_up = deadline > RIP_TRY_ONLY ? deadline : RIP_TRY_ONLY;
     int rc = rip_channel_enter(&c->ch, channel, 0, rip_private);
     if (rc != 0) {
         free(c);
@@ -302,18 +303,22 @@ int rip_consumer_open(const char *channel, const char *group, uint32_t how, enum
         return rc;
     }
     rip_unlock(&c->ch.place);
+    c->ch.place.give_up = 0;
     c->joined = 1;
     *out = c;
     return 0;
 }
 
 int rip_consumer_close(struct rip_consumer *c) {
-    int rc = rip_check(&c->ch.place);
-    if (rc != 0) {
-        return rc == -ESHUTDOWN ? 0 : rc;
+    if (c->ch.place.state == RIP_CLOSED) {
+        return 0;
+    }
+    int rc = rip_place_leave(&c->ch.place);
+    rc = rc ? rc : rip_lock(&c->ch.place);
+    if (rc == -ECHILD || rip_is_locked_out(rc)) {
+        return rc;
     }
     c->ch.place.state = RIP_CLOSED;
-    rc = rip_lock(&c->ch.place);
     if (rc != 0) { /* as in rip_producer_close */
         rip_channel_abandon(&c->ch);
         return rc;
@@ -324,6 +329,11 @@ int rip_consumer_close(struct rip_consumer *c) {
     }
     rip_channel_leave(&c->ch);
     return 0;
+}
+
+void rip_consumer_abandon(struct rip_consumer *c) {
+    c->ch.place.state = RIP_CLOSED;
+    rip_channel_abandon(&c->ch);
 }
 
 void rip_consumer_free(struct rip_consumer *c) {

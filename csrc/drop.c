@@ -106,7 +106,7 @@ static int open_claims(struct rip_producer *p, uint32_t g, uint64_t id, struct r
     struct rip_control *control = p->ch.control;
     int rc = rip_lock(&p->ch.place);
     if (rc != 0) {
-        return rc;
+        return rip_is_locked_out(rc) ? -ENOLCK : rc; /* what bring_up means by -EAGAIN is something else */
     }
     int there = atomic_load_explicit(&control->groups_active, memory_order_relaxed) >> g & 1;
     rc = there && rip_group_id(control, g) == id ? rip_claims_open(&p->ch, id, rip_lane_id(p->entry), p->slots, out)

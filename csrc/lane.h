@@ -111,7 +111,8 @@ struct rip_consumer {
 /* ---- producer ---- */
 
 /* Looks at the cursors, and finds a place in the arena that is allocated: 0, -EAGAIN, -EMSGSIZE, -EBADMSG, -ENOSPC and
- * the like, or -ENOBUFS where the lane drops what finds no place. */
+ * the like, -ENOBUFS where the lane drops what finds no place, or -ENOLCK where the table lock is needed, and rip_lock
+ * has given up. */
 int rip_make_room(struct rip_producer *p, uint64_t length);
 /* The part that finds the place: 0, -EAGAIN, -ENOSPC and the like. *end: below it messages may lie, the capacity at
  * first; it becomes what is allocated when there is no memory for more. */
@@ -199,6 +200,8 @@ int rip_rx_pending(struct rip_consumer *c);
 int rip_rx_is_behind(const struct rip_consumer *c);
 /* How long to wait at most until the next look: RIP_SLICE_NS, less while we are behind. */
 uint64_t rip_rx_slice(const struct rip_consumer *c);
+/* Closed without the table lock: others find that this member has gone. */
+void rip_consumer_abandon(struct rip_consumer *c);
 /* filter: what the wait is for, or NULL for any message. */
 void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, struct rip_watch *watch);
 /* Enters the group of this name; the lock must be held. how: as in rip_consumer_open. */

@@ -1,6 +1,13 @@
 /* Finding the dead: a member is alive while its byte of the control file is locked (place.h). */
 #include "channel.h"
 
+/* One that was closing, and waited for the lock until its process ended, has not died: it says so in its lane. */
+static uint32_t how_ended(struct rip_channel *ch, uint32_t lane) {
+    uint64_t closed;
+    int rc = rip_read_word(ch, rip_lane_id(&ch->control->lanes[lane]), offsetof(struct rip_lane, closed), &closed);
+    return rc == 0 && (uint32_t)closed ? RIP_LANE_ENDED : RIP_LANE_DEAD;
+}
+
 void rip_reap(struct rip_channel *ch) {
     struct rip_control *control = ch->control;
     ch->place.looked = rip_now();
@@ -13,7 +20,7 @@ void rip_reap(struct rip_channel *ch) {
         }
         if (role == RIP_A_PRODUCER && index < RIP_MAX_LANES) {
             /* release: pairs with the acquire in rip_rescan; it reads the tail after it */
-            atomic_store_explicit(&control->lanes[index].state, RIP_LANE_DEAD, memory_order_release);
+            atomic_store_explicit(&control->lanes[index].state, how_ended(ch, index), memory_order_release);
             lanes_died = 1;
         } else if (role == RIP_A_CONSUMER && index < RIP_MAX_GROUPS) {
             if (rip_member_leave(ch, i) != 0) {

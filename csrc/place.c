@@ -8,12 +8,21 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LOOK_EVERY_NS UINT64_C(500000000)
+#define FIRST_PAUSE_NS UINT64_C(20000) /* between tries for the table lock; each is twice as long as the one before */
+#define LAST_PAUSE_NS UINT64_C(5000000)
+#define HURRY_NS UINT64_C(1000000000)
 
 __attribute__((cold)) int rip_refuse(const struct rip_place *place) {
     return place->state == RIP_FORKED ? -ECHILD : -ESHUTDOWN;
+}
+
+int rip_place_leave(struct rip_place *place) {
+    place->state = place->state == RIP_OPEN ? RIP_LEAVING : place->state;
+    return place->state == RIP_FORKED ? -ECHILD : 0;
 }
 
 /* ---- all handles of this process ---- */
@@ -21,6 +30,7 @@ __attribute__((cold)) int rip_refuse(const struct rip_place *place) {
 static pthread_mutex_t handles_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct rip_place *handles;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+static rip_lock_between *ask; /* set before there are handles */
 
 static void list(struct rip_place *place) {
     place->listed = 1;
@@ -222,6 +232,7 @@ int rip_place_enter(struct rip_place *place, const char *name, enum rip_file fil
     make = make && ours; /* what is another user's only that one can make */
     strcpy(place->name, name);
     place->member = RIP_NO_MEMBER;
+    place->between = ask;
     int rc = -ENOENT;
     for (int tries = 0; tries < 100; tries++) {
         rc = enter_once(place, file, size, make, access);
@@ -276,6 +287,7 @@ int rip_place_make(enum rip_file file, uint64_t size, int seals) {
 int rip_place_adopt(struct rip_place *place, int fd, enum rip_file file, uint64_t size) {
     place->name[0] = '\0';
     place->member = RIP_NO_MEMBER;
+    place->between = ask;
     place->dir = -1;
     place->segment = (struct rip_segment){.fd = -1};
     rip_fork_hold();
@@ -349,15 +361,56 @@ static int lock_byte(int fd, int command, short type, off_t byte) {
     return fcntl(fd, command, &lock) == 0 ? 0 : -errno;
 }
 
-int rip_lock(struct rip_place *place) {
-    int rc;
-    do {
-        rc = lock_byte(place->segment.fd, F_OFD_SETLKW, F_WRLCK, 0);
-    } while (rc == -EINTR); /* held for microseconds, and let go by the kernel if its holder dies */
-    return rc;
-}
+void rip_lock_ask(rip_lock_between *between) { ask = between; }
 
 int rip_try_lock(struct rip_place *place) { return lock_byte(place->segment.fd, F_OFD_SETLK, F_WRLCK, 0); }
+
+static int is_free(struct rip_place *place) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+    if (fcntl(place->segment.fd, F_OFD_GETLK, &lock) != 0) {
+        return -errno;
+    }
+    return lock.l_type == F_UNLCK ? 0 : -EAGAIN;
+}
+
+/* Tries until it is something else than -EAGAIN. */
+static int keep_trying(struct rip_place *place, int (*attempt)(struct rip_place *place), uint64_t deadline) {
+    struct rip_lock_wait wait = {.fd = place->segment.fd};
+    uint64_t asked = 0;
+    for (uint64_t pause = FIRST_PAUSE_NS;; pause = 2 * pause < LAST_PAUSE_NS ? 2 * pause : LAST_PAUSE_NS) {
+        int rc = attempt(place);
+        if (rc != -EAGAIN || deadline == RIP_TRY_ONLY) {
+            return rc;
+        }
+        uint64_t now = rip_now();
+        if (!wait.since) {
+            wait.since = asked = now;
+        }
+        if (now >= deadline) {
+            return -EAGAIN;
+        }
+        struct timespec length = {.tv_nsec = (long)(pause < deadline - now ? pause : deadline - now)};
+        int signalled = nanosleep(&length, NULL) != 0;
+        if (place->between && (signalled || now - asked >= RIP_SLICE_NS)) {
+            asked = now;
+            rc = place->between(&wait);
+            if (rc != 0) {
+                return rc;
+            }
+        }
+    }
+}
+
+int rip_lock(struct rip_place *place) {
+    return keep_trying(place, rip_try_lock, place->give_up ? place->give_up : RIP_FOREVER);
+}
+
+void rip_place_hurry(struct rip_place *place) {
+    place->give_up = rip_now() + HURRY_NS;
+    place->between = NULL;
+}
+
+int rip_await_lock(struct rip_place *place, uint64_t deadline) { return keep_trying(place, is_free, deadline); }
 
 void rip_unlock(struct rip_place *place) { lock_byte(place->segment.fd, F_OFD_SETLK, F_UNLCK, 0); }
 

@@ -7,19 +7,35 @@
 
 #include "segment.h"
 
+#include <errno.h>
+
 #define RIP_NO_MEMBER UINT32_MAX
 
 static const struct rip_access rip_private = {.mode = 0600, .group = UINT32_MAX};
 
-enum rip_place_state { RIP_OPEN, RIP_CLOSED, RIP_FORKED };
+/* RIP_LEAVING: about to be closed, which needs the table lock: it refuses every other call. RIP_FORKED is set in a forked child, from its
+ * fork handler. */
+enum rip_place_state { RIP_OPEN, RIP_LEAVING, RIP_CLOSED, RIP_FORKED };
+
+/* A wait for a table lock that another process has. */
+struct rip_lock_wait {
+    int fd;         /* of the control file */
+    uint32_t told;  /* for whoever is called in between */
+    uint64_t since; /* nanoseconds, as rip_now */
+};
+
+/* Called every RIP_SLICE_NS of such a wait, and after a signal: 0, or -EINTR to end the wait with that. */
+typedef int rip_lock_between(struct rip_lock_wait *wait);
 
 struct rip_place {
-    uint32_t state;             /* enum rip_place_state; RIP_FORKED is set in a forked child, from its fork handler */
+    uint32_t state;             /* enum rip_place_state */
     int dir;                    /* -1: it has no name */
     struct rip_segment segment; /* control; its descriptor is the one that holds our locks */
     uint32_t mode;              /* of its files */
     uint32_t member;            /* our entry, or RIP_NO_MEMBER */
     uint64_t looked;            /* when this handle last looked for the dead, nanoseconds */
+    uint64_t give_up;           /* when rip_lock gives up, as rip_now; 0: never; RIP_TRY_ONLY: it does not wait */
+    rip_lock_between *between;  /* or NULL */
     void (*forked)(struct rip_place *place); /* in a forked child: lets go of what is the parent's */
     struct rip_place *prev, *next;           /* all handles of this process, for the fork handler */
     uint32_t listed;                         /* among them */
@@ -31,6 +47,9 @@ int rip_refuse(const struct rip_place *place);
 static inline int rip_check(const struct rip_place *place) {
     return __builtin_expect(place->state == RIP_OPEN, 1) ? 0 : rip_refuse(place);
 }
+
+/* Refuses all other calls from here on: 0, or -ECHILD. */
+int rip_place_leave(struct rip_place *place);
 
 /* Opens the control file, of this kind and size, and makes it, all zero, if make and if the name is this user's. On success the table lock is held. forked is set
  * before. */
@@ -56,9 +75,27 @@ void rip_place_unlink(const struct rip_place *place, const char *name); /* a fil
 void rip_place_let_go(struct rip_place *place); /* of every descriptor, and with them of every lock; it stays mapped */
 void rip_place_unmap(struct rip_place *place);
 
-int rip_lock(struct rip_place *place);     /* waits */
+#define RIP_TRY_ONLY 1
+
+/* The table lock is held for microseconds, unless its holder is stopped (SIGSTOP, a debugger, a container that is paused). So nobody
+ * waits for it in one piece. -EAGAIN: it was not free before place->give_up; -EINTR: place->between has ended the wait. */
+int rip_lock(struct rip_place *place);
 int rip_try_lock(struct rip_place *place); /* -EAGAIN if another member has it */
 void rip_unlock(struct rip_place *place);
+/* Waits until no other process has it, and does not take it: 0, -EAGAIN at the deadline, or -EINTR. Where threads share a handle only
+ * one of them may take the lock at a time, which belongs to the handle; but any of them may wait. */
+int rip_await_lock(struct rip_place *place, uint64_t deadline);
+/* For the last who closes a handle, where nobody can end the wait: rip_lock gives up after a second, and is not asked in between. */
+void rip_place_hurry(struct rip_place *place);
+/* What rip_lock_wait is told to, for every handle that this process opens from now on. */
+void rip_lock_ask(rip_lock_between *between);
+/* Will another call do? Somebody else has the lock, or a signal came while it was waited for. */
+static inline int rip_is_locked_out(int rc) { return rc == -EAGAIN || rc == -EINTR; }
+
+/* ---- holder.c ---- */
+
+/* The pid of the process that has the table lock of this control file, or 0: none, or none that can be seen from here. Slow. */
+int32_t rip_lock_holder(int fd);
 
 int rip_member_lock(struct rip_place *place, uint32_t member); /* -EAGAIN if a live member has it */
 void rip_member_unlock(struct rip_place *place, uint32_t member);

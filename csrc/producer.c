@@ -156,10 +156,11 @@ static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, uin
     }
     rc = rip_member_join(&p->ch, RIP_A_PRODUCER, RIP_NO_LANE);
     rc = rc ? rc : rip_file_begin(&p->ch.place, rip_lane_size(p->slots, capacity), end_of_step(p, first), &p->segment);
+    int locked = 0;
     if (rc == 0) {
         rip_unlock(&p->ch.place); /* allocating can take long; our membership keeps the channel */
         rc = make_lane(p, first, pid);
-        int locked = rip_lock(&p->ch.place);
+        locked = rip_lock(&p->ch.place);
         rc = rc ? rc : locked;
     }
     if (rc == 0) {
@@ -168,7 +169,11 @@ static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, uin
         close_when_allocated(p);
     }
     if (rc != 0) {
-        rip_channel_leave(&p->ch);
+        if (locked == 0) {
+            rip_channel_leave(&p->ch);
+        } else { /* without the lock the tables are not ours to edit: the next member to look reaps us */
+            rip_channel_abandon(&p->ch);
+        }
         rip_producer_free(p);
         return rc;
     }
@@ -363,12 +368,20 @@ int rip_declare(struct rip_producer *p, const char *group) {
 void rip_producer_undo(struct rip_producer *p) { p->undone = p->published == 0; }
 
 int rip_producer_close(struct rip_producer *p) {
-    int rc = rip_check(&p->ch.place);
+    if (p->ch.place.state == RIP_CLOSED) {
+        return 0;
+    }
+    int rc = rip_place_leave(&p->ch.place);
     if (rc != 0) {
-        return rc == -ESHUTDOWN ? 0 : rc;
+        return rc;
+    }
+    /* release: pairs with the acquire in rip_rescan. Before the lock: if we never get it, others find that we have ended, not died */
+    atomic_store_explicit(&p->lane->closed, 1, memory_order_release);
+    rc = rip_lock(&p->ch.place);
+    if (rip_is_locked_out(rc)) {
+        return rc;
     }
     p->ch.place.state = RIP_CLOSED;
-    rc = rip_lock(&p->ch.place);
     if (rc != 0) { /* our membership ends with our descriptors, and the next member to look reaps it */
         rip_channel_abandon(&p->ch);
         return rc;
@@ -376,7 +389,6 @@ int rip_producer_close(struct rip_producer *p) {
     if (p->undone) {
         forget(p->ch.control, rip_lane_id(p->entry));
     }
-    atomic_store_explicit(&p->lane->closed, 1, memory_order_release); /* pairs with the acquire in rip_rescan */
     atomic_store_explicit(&p->entry->state, RIP_LANE_ENDED,
                           memory_order_release); /* pairs with the acquire in rip_rescan */
     rip_lanes_retire(&p->ch);

@@ -132,6 +132,7 @@ static int unpack(struct rip_receiver *r) {
                 rip_tx_publish(r->into);
             }
             r->ended = 1;
+            rip_place_hurry(&r->into->ch.place);
             return rip_producer_close(r->into);
         }
         if (!r->payload) {

@@ -130,8 +130,8 @@ void rip_producer_free(struct rip_producer *p);
 
 /* how: where a new group begins, RIP_OLDEST or RIP_NEWEST; with RIP_SHARED several members compete for its messages, each of which
  * goes to one; with RIP_DURABLE the group stays when its last member goes. -ENOENT where the channel is not there; -EBUSY with
- * *holder the pid of the live member of this group. */
-int rip_consumer_open(const char *channel, const char *group, uint32_t how, enum rip_wait wait,
+ * *holder the pid of the live member of this group; -EAGAIN where another process had the channel's tables locked until the deadline. */
+int rip_consumer_open(const char *channel, const char *group, uint32_t how, enum rip_wait wait, uint64_t deadline,
                       struct rip_consumer **out, int32_t *holder);
 
 /* 1, or -EAGAIN, -ENODATA, -EOWNERDEAD, ... An error of mapping a new lane (-EMFILE, -ENOSPC, ...) comes once; then the

@@ -61,6 +61,7 @@ int rip_sender_connect(struct rip_sender *s, int fd, uint64_t next) {
 uint64_t rip_sender_let_go(const struct rip_sender *s) { return s->let_go; }
 
 void rip_sender_free(struct rip_sender *s) {
+    rip_place_hurry(&s->from->ch.place);
     rip_consumer_close(s->from);
     rip_consumer_free(s->from);
     free(s->held);

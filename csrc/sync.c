@@ -162,8 +162,12 @@ int rip_sync_close(struct rip_sync *s) {
     if (s->place.state == RIP_CLOSED) {
         return 0;
     }
-    int rc = s->place.state == RIP_OPEN ? rip_lock(&s->place) : 0;
-    int joined = s->place.state == RIP_OPEN && rc == 0;
+    int forked = rip_place_leave(&s->place); /* and has taken no seat of its own */
+    int rc = forked ? 0 : rip_lock(&s->place);
+    if (rip_is_locked_out(rc)) {
+        return rc;
+    }
+    int joined = !forked && rc == 0;
     s->place.state = RIP_CLOSED;
     s->held = 0;
     if (s->give >= 0) {

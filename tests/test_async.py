@@ -249,6 +249,35 @@ def test_closing_in_another_thread_ends_the_wait(run: Run, producer: Producer) -
     run(main)
 
 
+@pytest.mark.parametrize("run", [run_asyncio, run_trio])
+def test_no_task_waits_on_after_a_close_in_another_thread(run: Run) -> None:
+    async def main() -> None:
+        for k in range(15):
+            producer, consumer = Producer(f"c{k}", capacity=4096, slots=1), Consumer(f"c{k}", group="g")
+            producer.put(b"full")
+            with Producer(f"d{k}", capacity=4096) as idle, Consumer(f"d{k}") as empty:
+                ended = 0
+
+                async def wait(call: Callable[[], Awaitable[Any]]) -> None:
+                    nonlocal ended
+                    with pytest.raises(Closed):
+                        await call()
+                    ended += 1
+
+                async with anyio.create_task_group() as tasks:
+                    for _ in range(3):
+                        tasks.start_soon(wait, lambda producer=producer: producer.aput(b"x"))
+                        tasks.start_soon(wait, empty.aget)
+                    await anyio.sleep(0.005)
+                    for handle in (producer, empty):
+                        threading.Thread(target=handle.close).start()
+                assert ended == 6
+                idle.put(b"nobody gets it")
+            consumer.close()
+
+    run(main)
+
+
 def echo(count: int) -> None:
     async def main() -> None:
         with Consumer("there", timeout=20) as consumer, Producer("back", capacity=4096, slots=8) as producer:

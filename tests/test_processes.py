@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import ringipc
 from ringipc import Closed, Consumer, Empty, EndOfStream, Full, Producer, ProducerDied
 
 Start = Callable[..., BaseProcess]
@@ -234,6 +235,70 @@ def test_a_forked_child_must_attach_for_itself(start: Start) -> None:
         assert view.tolist() == [1, 2, 3]
         del view
         producer.flush(timeout=1)
+
+
+FORKS = """
+import multiprocessing, os, sys, threading, time, ringipc
+
+p = ringipc.Producer("big", capacity=65 << 20, overflow="drop-old")
+q = ringipc.Producer("reserved", capacity=4096)
+entered, never = threading.Event(), threading.Event()
+
+def put():
+    large = bytes(64 << 20)
+    while True:
+        p.put(large)
+
+def reserve():
+    with q.reserve(3):
+        entered.set()
+        never.wait()
+
+def touch():
+    for handle in (p, q):
+        for call in (lambda: handle.put(bytes(100)), handle.fileno, lambda: handle.put(b"", 0.1), handle.flush):
+            try:
+                call()
+            except ringipc.Closed:
+                continue
+            os._exit(3)
+        handle.close()
+
+ends = {
+    "exit": sys.exit,
+    "_exit": lambda: os._exit(0),
+    "touch": lambda: (touch(), sys.exit()),
+}
+for what in (put, reserve):
+    threading.Thread(target=what, daemon=True).start()
+entered.wait()
+for k in range(3):
+    for end in ends.values():
+        time.sleep(0.013)  # in a copy of 64 MiB, most probably
+        pid = os.fork()
+        if pid == 0:
+            end()
+        deadline = time.monotonic() + 5
+        while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
+            time.sleep(0.002)
+        if ended != (pid, 0):
+            os.kill(pid, 9)
+            os._exit(1)
+    child = multiprocessing.get_context("fork").Process(target=touch)
+    child.start()
+    child.join(5)
+    if child.exitcode != 0:
+        child.kill()
+        os._exit(2)
+os._exit(0)
+"""
+
+
+def test_a_child_forked_in_the_midst_of_a_put_ends(base: str) -> None:
+    ended = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKS], timeout=60, check=False)
+    for name in ("big", "reserved"):
+        ringipc.open(name).remove()
+    assert ended.returncode == 0
 
 
 def test_a_fork_does_not_keep_a_dead_parent_alive() -> None:

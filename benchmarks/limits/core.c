@@ -91,7 +91,8 @@ int main(int argc, char **argv) {
     struct rip_consumer *c;
     int32_t holder;
     int rc;
-    while ((rc = rip_consumer_open(channel, "default", RIP_OLDEST, RIP_WAIT_SPIN, &c, &holder)) == -ENOENT) {
+    while ((rc = rip_consumer_open(channel, "default", RIP_OLDEST, RIP_WAIT_SPIN, RIP_FOREVER, &c, &holder)) ==
+           -ENOENT) {
         usleep(100); /* the producer makes the channel */
     }
     check(rc, 0, "rip_consumer_open");

@@ -17,7 +17,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.pythread cimport PyThread_get_thread_ident
 from cpython.ref cimport Py_INCREF
-from libc.errno cimport EBADMSG, ENODATA, ESHUTDOWN, ETIMEDOUT
+from libc.errno cimport EAGAIN, EBADMSG, ECHILD, ENODATA, ESHUTDOWN, ETIMEDOUT
 from libc.math cimport INFINITY
 from libc.string cimport memcmp, memcpy
 
@@ -26,15 +26,19 @@ from ringipc._arrays cimport (
 )
 from ringipc._rings cimport *
 from ringipc._wait cimport (
-    deadline_of, park_after, rip_check, rip_now, rip_wait, rip_watch, rip_watch_wait, seconds_of, seconds_until,
-    wanted_last, RIP_WAIT_BLOCK,
+    ask, close_patiently, deadline_of, locking, park_after, rip_check, rip_lock_ask, rip_now, rip_place_hurry, rip_wait,
+    rip_watch, rip_watch_wait, seconds_of, seconds_until, wanted_last, AT_LEAST_NS, RIP_TRY_ONLY, RIP_WAIT_BLOCK,
 )
+
+cdef extern from "place.h" nogil:
+    int quietly_await_lock "rip_await_lock"(rip_place *, uint64_t)  # for a place that asks nobody in between
 
 cdef extern from "pump.h" nogil:
     struct rip_pump:  # of another module: all that this one knows of it
         int (*pull)(rip_pump *, const rip_watch *, uint64_t) noexcept nogil
 
 cnp.import_array()
+rip_lock_ask(ask)
 
 cdef enum:
     TRIES = 50  # looks before the GIL is let go, a microsecond or two: a prompt peer answers within them
@@ -126,6 +130,7 @@ cdef class BaseConsumer:
     def __dealloc__(self):
         if self.c is not NULL:
             with nogil:
+                rip_place_hurry(&self.c.ch.place)
                 rip_consumer_close(self.c)
                 rip_consumer_free(self.c)
 
@@ -148,17 +153,21 @@ cdef class BaseConsumer:
 
     # ---- opening and closing ----
 
-    def _open(self, bytes channel, bytes group, uint32_t how, int wait, copy):
-        """0 and 0, or an error code and the pid of the group's live member."""
+    def _open(self, bytes channel, bytes group, uint32_t how, int wait, copy, timeout):
+        """0 and 0, or an error code and the pid of the group's live member. timeout: to wait for the table lock."""
         if self.c is not NULL:
             raise RuntimeError("this Consumer is open already")
         cdef const char *name = channel
         cdef const char *group_name = group
         cdef rip_consumer *c = NULL
         cdef int32_t holder = 0
+        cdef uint64_t deadline
         cdef int rc
+        deadline = max(deadline_of(seconds_of(timeout)), rip_now() + <uint64_t>AT_LEAST_NS)
         with nogil:
-            rc = rip_consumer_open(name, group_name, how, <rip_wait>wait, &c, &holder)
+            rc = rip_consumer_open(name, group_name, how, <rip_wait>wait, deadline, &c, &holder)
+        if rc == 0:
+            c.ch.place.give_up = RIP_TRY_ONLY  # what follows waits without the GIL
         self.c = c
         self.copy = COPY_DEFAULT if copy is None else COPY_ALWAYS if copy else COPY_NEVER
         return rc, holder
@@ -169,7 +178,10 @@ cdef class BaseConsumer:
 
     @cython.critical_section
     def _close(self, bint exiting):
-        """Leaves the group; not before the last view is gone, unless the interpreter is exiting."""
+        """Leaves the group; not before the last view is gone, unless the interpreter is exiting.
+
+        What a signal's handler raises while it waits leaves it to be closed again: it refuses all other calls.
+        """
         if self.c is NULL:
             return 0
         if exiting:
@@ -177,12 +189,19 @@ cdef class BaseConsumer:
         self.leaving = True
         if self.holds and not exiting:
             return 0
-        return rip_consumer_close(self.c)  # with the GIL, as in BaseProducer
+        return close_patiently(<locking>rip_consumer_close, self.c, &self.c.ch.place, exiting)
+
+    @cython.critical_section
+    def _refuse(self):
+        """From here on every call but `_close` finds it closed: 0, or an error code in a forked child."""
+        self.leaving = True  # the place stays open for what is held
+        return 0 if self.c is NULL or rip_check(&self.c.ch.place) != -ECHILD else -ECHILD
 
     @property
     def closed(self):
         """True after `close`, and in a forked child."""
-        return not self.is_open()
+        with cython.critical_section(self):
+            return not self.is_open()
 
     @cython.final
     cdef inline bint is_open(self) noexcept:
@@ -241,7 +260,24 @@ cdef class BaseConsumer:
             rip_rx_release(lane, seq)
             self.settle()  # the end of a stream waits for what is held
             if self.leaving and self.holds == 0:
-                rip_consumer_close(self.c)
+                self.close_at_last()
+
+    @cython.final
+    cdef void close_at_last(self) noexcept:
+        """With the last view, where nothing can be raised: after a second without the lock others find us gone."""
+        cdef uint64_t deadline
+        cdef int rc = rip_consumer_close(self.c)
+        if rc != -EAGAIN:
+            return
+        rip_place_hurry(&self.c.ch.place)
+        deadline = self.c.ch.place.give_up
+        self.c.ch.place.give_up = RIP_TRY_ONLY
+        while rc == -EAGAIN and rip_now() < deadline:
+            with nogil:
+                quietly_await_lock(&self.c.ch.place, deadline)
+            rc = rip_consumer_close(self.c)
+        if rc == -EAGAIN:
+            rip_consumer_abandon(self.c)
 
     @cython.final
     cdef int look_around(self) except -1:
@@ -701,8 +737,11 @@ cdef class Message:
             return self.content
 
     def release(self):
-        self.content = None
-        self.hold = None
+        with cython.critical_section(self.consumer):
+            content, hold = self.content, self.hold
+            self.content = None
+            self.hold = None
+        del content, hold  # what they end comes back to the consumer
 
     def __enter__(self):
         return self

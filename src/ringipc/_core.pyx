@@ -7,7 +7,7 @@
 from cpython.object cimport PyTypeObject
 
 from ringipc._rings cimport *
-from ringipc._wait cimport seconds_from, wanted_last
+from ringipc._wait cimport ask, rip_lock_ask, seconds_from, wanted_last
 
 cdef extern from "Python.h":
     ctypedef struct PyMethodDef:
@@ -29,6 +29,8 @@ MAX_GROUPS = RIP_MAX_GROUPS
 MAX_MEMBERS = RIP_MAX_MEMBERS
 
 METHOD = type(str.upper)
+
+rip_lock_ask(ask)
 
 
 def own_methods(cls):

@@ -13,14 +13,15 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SI
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pythread cimport PyThread_get_thread_ident
 from cpython.ref cimport Py_INCREF
-from libc.errno cimport EAGAIN, ENOBUFS, ESHUTDOWN, ETIMEDOUT
+from libc.errno cimport EAGAIN, ENOBUFS, ENOLCK, ESHUTDOWN, ETIMEDOUT
 from libc.string cimport memcpy
 
 from ringipc._arrays cimport LARGE, PyArray_CheckExact, PyArray_CopyInto, PyArray_SetBaseObject, array_at
 from ringipc._rings cimport *
 from ringipc._wait cimport (
-    deadline_of, park_after, rip_check, rip_now, rip_sleep, rip_wait, rip_wake, rip_watch, rip_watch_wait,
-    rip_word, seconds_of, seconds_until, wanted_last, RIP_FOREVER, RIP_SLICE_NS,
+    ask, await_lock, close_patiently, deadline_of, locking, park_after, rip_check, rip_lock_ask, rip_now,
+    rip_place_hurry, rip_place_leave, rip_sleep, rip_wait, rip_wake, rip_watch, rip_watch_wait, rip_word, seconds_of,
+    seconds_until, wanted_last, RIP_FOREVER, RIP_FORKED, RIP_SLICE_NS, RIP_TRY_ONLY,
 )
 
 cdef extern from "pump.h" nogil:
@@ -32,11 +33,15 @@ cdef extern from "Python.h":
     int PyBuffer_ToContiguous(void *, const Py_buffer *, Py_ssize_t, char) except -1  # cpython.buffer checks nothing
 
 cnp.import_array()
+rip_lock_ask(ask)
 
 cdef enum:  # how a put ends
     WRITTEN
     TIMED_OUT
     REFUSED  # by a full lane that drops what finds no room; that has been counted
+
+cdef enum:
+    TO_MEET_NS = 250000000  # for the table lock, where a new group's claims are to be opened
 
 cdef enum:  # who has a producer's turn
     NOBODY
@@ -114,6 +119,7 @@ cdef class BaseProducer:
     def __dealloc__(self):
         if self.p is not NULL:
             with nogil:
+                rip_place_hurry(&self.p.ch.place)
                 rip_producer_close(self.p)
                 rip_producer_free(self.p)
 
@@ -149,6 +155,8 @@ cdef class BaseProducer:
         cdef int rc
         with nogil:
             rc = rip_producer_open(name, capacity, slots, how, <rip_wait>wait, &access, &p)
+        if rc == 0:
+            p.ch.place.give_up = RIP_TRY_ONLY  # what follows waits without the GIL
         self.p = p
         return rc
 
@@ -158,7 +166,18 @@ cdef class BaseProducer:
 
     @cython.critical_section
     def _declare(self, bytes group):
-        return rip_declare(self.p, group)
+        if self.p is NULL:
+            return -ESHUTDOWN
+        cdef int rc = rip_declare(self.p, group)
+        while rc == -EAGAIN:
+            await_lock(&self.p.ch.place, RIP_FOREVER)
+            rc = rip_declare(self.p, group)
+        return rc
+
+    @cython.critical_section
+    def _refuse(self):
+        """From here on every call but `_close` finds it closed: 0, or an error code in a forked child."""
+        return 0 if self.p is NULL else rip_place_leave(&self.p.ch.place)
 
     @cython.critical_section
     def _undo(self):
@@ -168,19 +187,23 @@ cdef class BaseProducer:
 
     @cython.critical_section
     def _close(self, bint exiting):
-        """Ends the stream; waits for another thread's copy, ends a reservation."""
+        """Ends the stream; waits for another thread's copy, ends a reservation.
+
+        What a signal's handler raises while it waits leaves it to be closed again: it refuses all other calls.
+        """
         if self.p is NULL:
             return 0
         if self.busy == COPYING and self.owner != PyThread_get_thread_ident():
             self.await_turn(RIP_FOREVER)
         if exiting:
             self.exiting = PyThread_get_thread_ident()
-        return rip_producer_close(self.p)  # with the GIL: other threads may be about to look around with this handle
+        return close_patiently(<locking>rip_producer_close, self.p, &self.p.ch.place, exiting)
 
     @property
     def closed(self):
         """True after `close`, and in a forked child."""
-        return self.p is NULL or rip_check(&self.p.ch.place) != 0
+        with cython.critical_section(self):
+            return self.p is NULL or rip_check(&self.p.ch.place) != 0
 
     @cython.final
     cdef int look_around(self) except -1:
@@ -198,6 +221,9 @@ cdef class BaseProducer:
         cdef uint32_t word
         cdef uint64_t slice
         while self.busy:
+            if self.p.ch.place.state == RIP_FORKED:  # that thread is the parent's: nobody here gives the turn back
+                self.busy = NOBODY
+                return 0
             if self.owner == PyThread_get_thread_ident():
                 raise RuntimeError("this thread has a reservation open on this Producer: leave its with block first")
             word = self.turn
@@ -263,7 +289,7 @@ cdef class BaseProducer:
     @cython.final
     cdef int reserve_slow(self, uint64_t length, double seconds, unsigned char **payload) except -1:
         """Waits for the turn and for room: WRITTEN, TIMED_OUT or REFUSED."""
-        cdef uint64_t deadline, start = 0
+        cdef uint64_t deadline, start = 0, unlocked = 0
         cdef rip_watch watch
         cdef int rc, waited = 0
         cdef bint settled = False
@@ -278,6 +304,11 @@ cdef class BaseProducer:
             if rc == 0:
                 rip_room_watch(self.p, &watch)
                 rc = rip_tx_reserve(self.p, length, payload)
+            if rc == -ENOLCK:  # a new group's claims are to be made: a lane that drops does not wait long for that
+                unlocked = unlocked or rip_now() + <uint64_t>TO_MEET_NS
+                if rip_now() < unlocked and not await_lock(&self.p.ch.place, unlocked):
+                    continue
+                rc = -ENOBUFS
             if rc == -ENOBUFS:
                 rip_tx_refuse(self.p)
                 return REFUSED

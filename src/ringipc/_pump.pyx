@@ -1,15 +1,17 @@
 # distutils: language = c
 """The skin over the core's pump: connections of a handle, and the thread's loop."""
 
+from libc.errno cimport EINTR
 from libc.stdint cimport int32_t, uint32_t, uint64_t, uintptr_t
 
-from ringipc._wait cimport RIP_WAIT_BLOCK
+from ringipc._wait cimport RIP_FOREVER, RIP_WAIT_ADAPTIVE, ask, rip_lock_ask
 
 
 cdef extern from "ringipc.h" nogil:
     struct rip_consumer:
         pass
-    int rip_consumer_open(const char *, const char *, uint32_t, int, rip_consumer **, int32_t *)
+    int rip_consumer_open(const char *, const char *, uint32_t, int, uint64_t, rip_consumer **,
+                          int32_t *) except? -EINTR
     int rip_consumer_close(rip_consumer *)
     void rip_consumer_free(rip_consumer *)
 
@@ -22,7 +24,7 @@ cdef extern from "stream.h" nogil:
     enum: RIP_STEP_END
     int rip_sender_open(rip_consumer *, uint32_t, int, rip_sender **)
     void rip_sender_free(rip_sender *)
-    int rip_receiver_open(const char *, uint64_t, uint64_t, int32_t, int, int, rip_receiver **)
+    int rip_receiver_open(const char *, uint64_t, uint64_t, int32_t, int, int, rip_receiver **) except? -EINTR
     void rip_receiver_free(rip_receiver *)
 
 
@@ -46,6 +48,8 @@ cdef extern from "pump.h" nogil:
     void rip_pump_free(rip_pump *)
 
 STEP_END = RIP_STEP_END
+
+rip_lock_ask(ask)
 
 
 cdef class BasePump:
@@ -84,7 +88,7 @@ cdef class BasePump:
         cdef uint64_t id = 0
         cdef int rc
         with nogil:
-            rc = rip_consumer_open(name, group_name, how, RIP_WAIT_BLOCK, &source, &holder)
+            rc = rip_consumer_open(name, group_name, how, RIP_WAIT_ADAPTIVE, RIP_FOREVER, &source, &holder)
             if rc == 0:
                 rc = rip_sender_open(source, window, two_way, &sender)
                 if rc < 0:

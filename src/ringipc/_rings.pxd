@@ -1,5 +1,6 @@
 """What the skin sees of the C core."""
 
+from libc.errno cimport EINTR
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 
 from ringipc._wait cimport rip_check, rip_place, rip_spin, rip_wait, rip_watch
@@ -41,13 +42,15 @@ cdef extern from "ringipc.h" nogil:
     enum rip_overflow:
         RIP_BLOCK
     enum: RIP_PREALLOCATE
-    int rip_producer_open(const char *, uint64_t, uint64_t, uint32_t, rip_wait, const rip_access *, rip_producer **)
+    int rip_producer_open(const char *, uint64_t, uint64_t, uint32_t, rip_wait, const rip_access *,
+                          rip_producer **) except? -EINTR
     void rip_producer_undo(rip_producer *)
     int rip_producer_close(rip_producer *)
     void rip_producer_free(rip_producer *)
     uint64_t rip_producer_backlog(rip_producer *)
     void rip_producer_gate(rip_producer *, rip_gate *)
-    int rip_consumer_open(const char *, const char *, uint32_t, rip_wait, rip_consumer **, int32_t *)
+    int rip_consumer_open(const char *, const char *, uint32_t, rip_wait, uint64_t, rip_consumer **,
+                          int32_t *) except? -EINTR
     void rip_search(rip_consumer *, rip_filter *)
     int rip_consumer_close(rip_consumer *)
     void rip_consumer_free(rip_consumer *)
@@ -83,10 +86,10 @@ cdef extern from "ringipc.h" nogil:
         rip_lane_info lane[RIP_MAX_LANES]
         rip_group_info group[RIP_MAX_GROUPS]
         rip_member_info member[RIP_MAX_MEMBERS]
-    int rip_look(const char *, rip_look_at *)
-    int rip_remove(const char *, int32_t *)
-    int rip_remove_group(const char *, const char *, int32_t *)
-    int rip_tidy(const char *)
+    int rip_look(const char *, rip_look_at *) except? -EINTR
+    int rip_remove(const char *, int32_t *) except? -EINTR
+    int rip_remove_group(const char *, const char *, int32_t *) except? -EINTR
+    int rip_tidy(const char *) except? -EINTR
     int rip_directory()
     const char *rip_base()
     int rip_channel_fd()
@@ -152,6 +155,7 @@ cdef extern from "lane.h" nogil:
     void rip_rx_give_back(rip_consumer *, const rip_message *)
     int rip_rx_latest(rip_consumer *, rip_message *)
     void rip_rx_take(rip_consumer *, const rip_message *)
+    void rip_consumer_abandon(rip_consumer *)
     void rip_rx_drop(rip_rx *, uint64_t)
     void rip_rx_tell(rip_rx *)
     void rip_rx_release(rip_rx *, uint64_t)

@@ -1,5 +1,6 @@
 """What the skin sees of semaphores, locks, events and barriers."""
 
+from libc.errno cimport EINTR
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from ringipc._wait cimport rip_place, rip_wait, rip_watch
@@ -12,7 +13,7 @@ cdef extern from "ringipc.h" nogil:
         RIP_EVENT
         RIP_BARRIER
     enum: RIP_MAX_UNITS, RIP_MAX_PARTIES, RIP_MAX_HANDLES
-    int rip_sync_open(const char *, int, rip_sync_kind, int64_t, int, rip_wait, rip_sync **)
+    int rip_sync_open(const char *, int, rip_sync_kind, int64_t, int, rip_wait, rip_sync **) except? -EINTR
     int rip_sync_fd(rip_sync *)
     uint32_t rip_sync_value(const rip_sync *)
     int rip_sync_close(rip_sync *)
@@ -21,8 +22,8 @@ cdef extern from "ringipc.h" nogil:
         uint32_t kind
         uint32_t handles
         int32_t pid[RIP_MAX_HANDLES]
-    int rip_sync_info(const char *, rip_sync_info_at *)
-    int rip_sync_tidy(const char *)
+    int rip_sync_info(const char *, rip_sync_info_at *) except? -EINTR
+    int rip_sync_tidy(const char *) except? -EINTR
     int rip_semaphore_release(rip_sync *, uint32_t)
     uint32_t rip_semaphore_value(const rip_sync *)
     int rip_event_set(rip_sync *)

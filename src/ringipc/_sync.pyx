@@ -11,8 +11,11 @@ from libc.errno cimport EAGAIN, ESHUTDOWN, ETIMEDOUT
 from libc.math cimport INFINITY
 
 from ringipc._wait cimport (
-    deadline_of, park_after, rip_check, rip_watch_wait, seconds_of, wanted_last,
+    ask, await_lock, close_patiently, deadline_of, locking, park_after, rip_check, rip_lock_ask, rip_place_hurry,
+    rip_watch_wait, seconds_of, wanted_last, RIP_FOREVER, RIP_TRY_ONLY,
 )
+
+rip_lock_ask(ask)
 
 SEMAPHORE = RIP_SEMAPHORE
 LOCK = RIP_LOCK
@@ -57,6 +60,7 @@ cdef class BaseSync:
     def __dealloc__(self):
         if self.s is not NULL:
             with nogil:
+                rip_place_hurry(&self.s.place)
                 rip_sync_close(self.s)
                 rip_sync_free(self.s)
 
@@ -73,6 +77,8 @@ cdef class BaseSync:
         cdef int rc
         with nogil:
             rc = rip_sync_open(text, fd, <rip_sync_kind>kind, begins, undo, <rip_wait>wait, &s)
+        if rc == 0:
+            s.place.give_up = RIP_TRY_ONLY  # what follows waits without the GIL
         self.s = s
         return rc
 
@@ -82,26 +88,29 @@ cdef class BaseSync:
             return 0
         if exiting:
             self.exiting = PyThread_get_thread_ident()
-        return rip_sync_close(self.s)  # with the GIL: other threads may be about to look around with this handle
+        return close_patiently(<locking>rip_sync_close, self.s, &self.s.place, exiting)
 
     @cython.critical_section
     def _descriptor(self):
-        cdef int fd = -ESHUTDOWN if self.s is NULL else rip_sync_fd(self.s)
-        if fd < 0:
-            self._fail(fd)
-        return fd
+        self.enter()
+        return self.checked(rip_sync_fd(self.s))
 
     @property
     def closed(self):
         """True after `close`."""
-        return self.s is NULL or rip_check(&self.s.place) == -ESHUTDOWN
+        with cython.critical_section(self):
+            return self.s is NULL or rip_check(&self.s.place) == -ESHUTDOWN
 
     @cython.final
     cdef inline int enter(self) except -1:
         """Each call's beginning: is it open? A forked child takes its own seat."""
         cdef int rc = -ESHUTDOWN if self.s is NULL else rip_sync_check(self.s)
         if cython.unlikely(rc != 0):
-            self._fail(rc)
+            while rc == -EAGAIN:
+                await_lock(&self.s.place, RIP_FOREVER)
+                rc = rip_sync_check(self.s)
+            if rc != 0:
+                self._fail(rc)
         return 0
 
     @cython.final
@@ -276,7 +285,8 @@ cdef class BaseSemaphore(BaseUnits):
     @property
     def held(self):
         """Units that this handle has taken and not given back; 0 without undo."""
-        return 0 if self.s is NULL else self.s.held
+        with cython.critical_section(self):
+            return 0 if self.s is NULL else self.s.held
 
 
 cdef class BaseLock(BaseUnits):
@@ -334,7 +344,8 @@ cdef class BaseLock(BaseUnits):
 
         If we are killed too, or close it, before we release it, the next owner is told in turn.
         """
-        return self.s is not NULL and self.s.held > 0 and self.died == 1
+        with cython.critical_section(self):
+            return self.s is not NULL and self.s.held > 0 and self.died == 1
 
 
 cdef class BaseEvent(BaseSync):

@@ -1,9 +1,10 @@
-"""What every skin needs to wait: deadlines, and how a thread stops when the interpreter ends."""
+"""What every skin needs to wait: deadlines, table locks, and how a thread stops when the interpreter ends."""
 
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.pythread cimport PyThread_get_thread_ident
+from libc.errno cimport EAGAIN, EINTR
 from libc.math cimport INFINITY
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 
 cdef extern from "ringipc.h" nogil:
@@ -33,9 +34,30 @@ cdef extern from "wait.h" nogil:
 
 
 cdef extern from "place.h" nogil:
+    enum: RIP_FORKED, RIP_TRY_ONLY
     struct rip_place:
-        pass
+        uint32_t state
+        uint64_t give_up
+    struct rip_lock_wait:
+        int fd
+        uint32_t told
+        uint64_t since
     int rip_check(const rip_place *)
+    int rip_place_leave(rip_place *)
+    void rip_place_hurry(rip_place *)
+    int rip_await_lock(rip_place *, uint64_t) except? -EINTR
+    void rip_lock_ask(int (*)(rip_lock_wait *) noexcept nogil)
+    int32_t rip_lock_holder(int)
+
+
+cdef extern from "Python.h":
+    int handle_signals "PyErr_CheckSignals"()  # what a handler raises stays set
+
+
+cdef enum:
+    WARN_AFTER_NS = 3000000000
+    AT_EXIT_NS = 1000000000
+    AT_LEAST_NS = 1000000000  # a holder that is not stopped may be waiting for a processor
 
 
 cdef inline double seconds_of(object timeout) except -1:
@@ -94,3 +116,53 @@ cdef inline void park_after(unsigned long exiting) noexcept:
         with nogil:
             while True:
                 rip_sleep(&never, 0, RIP_FOREVER)
+
+
+cdef inline int ask(rip_lock_wait *wait) noexcept nogil:
+    """For `rip_lock_ask`: runs the handlers of signals, and says in time whom this thread waits for."""
+    cdef bint due = not wait.told and rip_now() - wait.since >= <uint64_t>WARN_AFTER_NS
+    cdef int32_t holder = rip_lock_holder(wait.fd) if due else 0
+    with gil:
+        if due:
+            wait.told = True
+            warn(wait.fd, holder)
+        return -EINTR if handle_signals() else 0
+
+
+cdef inline object warn(int fd, int32_t holder):
+    import logging
+    import os
+
+    who = f"pid {holder}" if holder else "a process that cannot be seen from here"
+    logging.getLogger("ringipc").warning(
+        "waiting for %s, which has locked %s and does not go on: it is stopped (SIGSTOP, a debugger, a paused "
+        "container); let it go on, or end it", who, os.readlink(f"/proc/self/fd/{fd}")
+    )
+
+
+cdef inline int await_lock(rip_place *place, uint64_t deadline) except -1:
+    """Without the GIL, until no other process has the table lock: 0, or 1 when the time is up."""
+    cdef int rc
+    with nogil:
+        rc = rip_await_lock(place, deadline)
+    return rc == -EAGAIN
+
+
+ctypedef int (*locking)(void *) noexcept nogil
+
+
+cdef inline int patiently(locking call, void *handle, rip_place *place, uint64_t deadline) except -1000:
+    """Makes a call that takes the table lock, with the GIL, as threads share the handle; waits for the lock without.
+
+    What the call says, which is -EAGAIN when the time is up.
+    """
+    cdef int rc = call(handle)
+    while rc == -EAGAIN and not await_lock(place, deadline):
+        rc = call(handle)
+    return rc
+
+
+cdef inline int close_patiently(locking close, void *handle, rip_place *place, bint exiting) except -1000:
+    """A process that ends waits a second at most; whoever has the lock, or comes next, finds that it has gone."""
+    cdef int rc = patiently(close, handle, place, rip_now() + AT_EXIT_NS if exiting else RIP_FOREVER)
+    return 0 if exiting and rc == -EAGAIN else rc

@@ -55,6 +55,8 @@ class Readiness:
 
     def __init__(self) -> None:
         self._loops: dict[asyncio.AbstractEventLoop, _Loop] = {}
+        self._closing = False
+        self._beginning = threading.Lock()  # a task is seen by `closing`, or sees that it has been called
         self._pump: Any = None  # trio: what the tasks wait for that do not wait for the descriptor themselves
         self._notify: Any = None  # and how to wake the one that does
         self._trio_token: Any = None
@@ -68,12 +70,15 @@ class Readiness:
             await self._wait_in_asyncio(loop, fd, picky)
 
     async def _wait_in_asyncio(self, loop: asyncio.AbstractEventLoop, fd: int, picky: bool) -> None:
-        tasks = self._loops.get(loop)
-        if tasks is None:
-            tasks = self._loops[loop] = _Loop(loop, fd)
-        future = loop.create_future()
-        waiting = tasks.picky.add if picky else tasks.waiting.append
-        waiting(future)
+        with self._beginning:
+            if self._closing:
+                return
+            tasks = self._loops.get(loop)
+            if tasks is None:
+                tasks = self._loops[loop] = _Loop(loop, fd)
+            future = loop.create_future()
+            waiting = tasks.picky.add if picky else tasks.waiting.append
+            waiting(future)
         try:
             await future
         except BaseException:  # cancelled
@@ -92,14 +97,20 @@ class Readiness:
         if self._pump is not None:
             await self._pump.wait()
             return
-        self._pump = trio.Event()
-        self._notify = partial(trio.lowlevel.notify_closing, fd)
-        self._trio_token = trio.lowlevel.current_trio_token()
-        self._trio_thread = threading.get_ident()
+        with self._beginning:
+            if self._closing:
+                return
+            self._pump = trio.Event()
+            self._notify = partial(trio.lowlevel.notify_closing, fd)
+            self._trio_token = trio.lowlevel.current_trio_token()
+            self._trio_thread = threading.get_ident()
         try:
             await trio.lowlevel.wait_readable(fd)
         except trio.ClosedResourceError:  # sent by _wake_trio: the task is to look for itself
             await trio.lowlevel.checkpoint()
+        except OSError:  # the descriptor was closed just before
+            if not self._closing:
+                raise
         finally:
             pump, self._pump = self._pump, None
             pump.set()
@@ -120,7 +131,12 @@ class Readiness:
         self._wake_trio()
 
     def closing(self) -> None:
-        """To be called before the descriptor is closed: all tasks go on, and find it closed. From any thread."""
+        """All tasks go on, and find the handle closed, which refuses calls by now; none waits from here on.
+
+        To be called before the descriptor is closed. From any thread.
+        """
+        with self._beginning:
+            self._closing = True
         for loop, tasks in list(self._loops.items()):
             self._loops.pop(loop, None)
             tasks.call(tasks.wake_all)

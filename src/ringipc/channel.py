@@ -158,6 +158,13 @@ def fail(
                 "use one version on both sides, or another channel"
                 + (f"; if nobody needs what is in it, ringipc.open({name!r}).remove()" if path else "")
             )
+        case errno.EAGAIN:
+            raise errors.SystemRefused(
+                number,
+                f"{what}: another process has its tables locked and does not go on; it is stopped (SIGSTOP, "
+                "a debugger, a paused container): let it go on, or end it",
+                name,
+            )
         case errno.EXFULL | errno.ENOSR | errno.EUSERS:
             raise errors.TableFull(f"{what} is full: {FULL_TABLES[number]}, or use another channel")
     if number in (errno.ENOSPC, errno.EFBIG) and wanted[2]:

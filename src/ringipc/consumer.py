@@ -95,7 +95,8 @@ class Consumer(BaseConsumer):
     wait
         How `get` waits; see `Producer`.
     timeout
-        Seconds to wait for the channel to be made, or for somebody who listens; None waits for ever.
+        Seconds to wait for the channel to be made, or for somebody who listens, or (one second at least) for a process
+        that is stopped while it has the channel's tables locked; None waits for ever.
     fallback
         A URL of a socket, where the producer said the same: the way to go where the ring cannot be mapped, because it
         is another user's, or is not seen from here.
@@ -164,7 +165,7 @@ class Consumer(BaseConsumer):
             group,
             how,
             spin=wait == "spin",
-            attach=lambda name, how: self._open(name, group_name, how, WAITS[wait], copy),
+            attach=lambda name, how, left: self._open(name, group_name, how, WAITS[wait], copy, left),
         )
         if self._link is not None:
             self.channel = self._link.url  # with the port that was found
@@ -298,12 +299,18 @@ class Consumer(BaseConsumer):
         return ConsumerStats(*self._counts(), transport=self._link.transport if self._link is not None else "ring")
 
     def close(self) -> None:
-        """Leaves the group, once the last view on its messages is gone. Closing again does nothing."""
+        """Leaves the group, once the last view on its messages is gone. Closing again does nothing.
+
+        If a signal's handler raises meanwhile (Ctrl-C), every other call finds the consumer closed, but it is still a
+        member of its group: close it again, or let it be closed at exit.
+        """
         self._end(exiting=False)
 
     def _end(self, *, exiting: bool) -> None:
-        self._readiness.closing()
-        code = self._close(exiting)
+        code = self._refuse()  # first: whoever is woken finds it closed
+        if code == 0:
+            self._readiness.closing()
+            code = self._close(exiting)
         if self._link is not None:
             self._link.close()
         if code < 0 and code != -errno.ECHILD:

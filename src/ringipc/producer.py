@@ -394,6 +394,9 @@ class Producer(BaseProducer):
     def close(self) -> None:
         """Ends the stream. What was put stays for the groups to read. Closing again does nothing.
 
+        If a signal's handler raises meanwhile (Ctrl-C), every other call finds the producer closed, but its stream has
+        not ended yet: close it again, or let it be closed at exit.
+
         Where messages go over connections it waits until the other sides have them, as `linger` says. A program that
         ends without closing does so too; then what is lost is told on stderr, and the exit status is 120.
 
@@ -405,8 +408,10 @@ class Producer(BaseProducer):
         self._end(exiting=False)
 
     def _end(self, *, exiting: bool) -> None:
-        self._readiness.closing()
-        code = self._close(exiting)
+        code = self._refuse()  # first: whoever is woken finds it closed
+        if code == 0:
+            self._readiness.closing()
+            code = self._close(exiting)
         lost = self._link.close(self._linger) if self._link is not None else ""
         if code < 0 and code != -errno.ECHILD:
             _channel.fail(code, self.channel)

@@ -84,7 +84,11 @@ class _Shared(BaseSync):
         raise errors.SystemRefused(-code, text, self.name)
 
     def close(self) -> None:
-        """Lets it go. What has a name goes with the last one that has it open. Closing again does nothing."""
+        """Lets it go. What has a name goes with the last one that has it open. Closing again does nothing.
+
+        If a signal's handler raises meanwhile (Ctrl-C), every other call finds it closed, but what it holds has not
+        come back yet: close it again, or let it be closed at exit.
+        """
         self._end(exiting=False)
 
     def _end(self, *, exiting: bool) -> None:

@@ -314,7 +314,7 @@ static inline struct rip_producer *open_producer(const char *channel, uint64_t c
 static inline struct rip_consumer *open_consumer(const char *channel, const char *group, uint32_t start) {
     struct rip_consumer *c = NULL;
     int32_t holder = -1;
-    CHECK_IS(rip_consumer_open(channel, group, start, RIP_WAIT_BLOCK, &c, &holder), 0);
+    CHECK_IS(rip_consumer_open(channel, group, start, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder), 0);
     return c;
 }
 

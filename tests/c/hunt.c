@@ -38,7 +38,7 @@ static struct rip_producer *open_sleepy_producer(uint64_t slots) {
 static struct rip_consumer *open_sleepy_consumer(const char *group) {
     struct rip_consumer *c = NULL;
     int32_t holder;
-    CHECK_IS(rip_consumer_open("c", group, RIP_OLDEST, opened_as, &c, &holder), 0);
+    CHECK_IS(rip_consumer_open("c", group, RIP_OLDEST, opened_as, RIP_FOREVER, &c, &holder), 0);
     c->ch.spin.mode = RIP_WAIT_BLOCK;
     return c;
 }

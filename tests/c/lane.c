@@ -510,7 +510,7 @@ static void group_has_one_member(void) {
     struct rip_consumer *other = NULL;
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4);
     struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
-    CHECK_IS(rip_consumer_open(CHANNEL, "g", RIP_OLDEST, RIP_WAIT_BLOCK, &other, &holder), -EBUSY);
+    CHECK_IS(rip_consumer_open(CHANNEL, "g", RIP_OLDEST, RIP_WAIT_BLOCK, RIP_FOREVER, &other, &holder), -EBUSY);
     CHECK_IS(holder, getpid());
     CHECK(!other);
     CHECK_IS(put_number(p, 1, 0), 0);
@@ -690,7 +690,7 @@ static void timeouts(void) {
         struct rip_consumer *c = NULL;
         int32_t holder;
         CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, 1, RIP_BLOCK, modes[m], NULL, &p), 0);
-        CHECK_IS(rip_consumer_open(CHANNEL, "g", RIP_OLDEST, modes[m], &c, &holder), 0);
+        CHECK_IS(rip_consumer_open(CHANNEL, "g", RIP_OLDEST, modes[m], RIP_FOREVER, &c, &holder), 0);
         for (unsigned t = 0; t < sizeof timeouts / sizeof *timeouts; t++) {
             uint64_t start = rip_now(), end = start + timeouts[t] * MS;
             CHECK_IS(rip_get(c, &message, timeouts[t] ? end : 0), -ETIMEDOUT);
@@ -781,20 +781,20 @@ static void bad_names(void) {
     int32_t holder;
     for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
         CHECK_IS(rip_producer_open(names[i], RIP_PAGE, 4, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p), -EINVAL);
-        CHECK_IS(rip_consumer_open(names[i], "g", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -EINVAL);
+        CHECK_IS(rip_consumer_open(names[i], "g", RIP_OLDEST, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder), -EINVAL);
     }
     memset(long_name, 'n', RIP_MAX_CHANNEL_NAME + 1);
     CHECK_IS(rip_producer_open(long_name, RIP_PAGE, 4, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p), -ENAMETOOLONG);
-    CHECK_IS(rip_consumer_open(long_name, "g", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -ENAMETOOLONG);
+    CHECK_IS(rip_consumer_open(long_name, "g", RIP_OLDEST, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder), -ENAMETOOLONG);
     long_name[RIP_MAX_CHANNEL_NAME] = '\0';
-    CHECK_IS(rip_consumer_open(long_name, "g", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -ENOENT);
+    CHECK_IS(rip_consumer_open(long_name, "g", RIP_OLDEST, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder), -ENOENT);
     p = open_producer(long_name, RIP_PAGE, 4);
-    CHECK_IS(rip_consumer_open(long_name, "", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -EINVAL);
+    CHECK_IS(rip_consumer_open(long_name, "", RIP_OLDEST, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder), -EINVAL);
     close_producer(p);
     close_consumer(open_consumer(long_name, "g", RIP_OLDEST));
     long_name[RIP_MAX_GROUP_NAME + 1] = '\0';
-    CHECK_IS(rip_consumer_open("x", long_name, RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -EINVAL);
-    CHECK_IS(rip_consumer_open("x", "g", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -ENOENT);
+    CHECK_IS(rip_consumer_open("x", long_name, RIP_OLDEST, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder), -EINVAL);
+    CHECK_IS(rip_consumer_open("x", "g", RIP_OLDEST, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder), -ENOENT);
 }
 
 static void bad_sizes(void) {
@@ -822,7 +822,8 @@ static void full_tables(void) {
         snprintf(name, sizeof name, "%u", g);
         c[g] = open_consumer(CHANNEL, name, RIP_OLDEST);
     }
-    CHECK_IS(rip_consumer_open(CHANNEL, "more", RIP_OLDEST, RIP_WAIT_BLOCK, &c[RIP_MAX_GROUPS], &holder), -ENOSR);
+    CHECK_IS(rip_consumer_open(CHANNEL, "more", RIP_OLDEST, RIP_WAIT_BLOCK, RIP_FOREVER, &c[RIP_MAX_GROUPS], &holder),
+             -ENOSR);
     for (uint64_t i = 0; i < RIP_MAX_LANES; i++) {
         CHECK_IS(put_number(p[i], i, 0), 0);
     }
@@ -882,7 +883,7 @@ static void fails_to_attach_without_descriptors(void) {
     for (int files = 0; files < needs; files++) {
         for (uint32_t start = RIP_OLDEST; start <= RIP_NEWEST; start++) {
             allow_files(files);
-            int rc = rip_consumer_open(CHANNEL, "g", start, RIP_WAIT_BLOCK, &c, &holder);
+            int rc = rip_consumer_open(CHANNEL, "g", start, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder);
             allow_files(-1);
             CHECK_IS(rc, -EMFILE);
         }

@@ -60,7 +60,7 @@ static int try_producer(void) {
 static int try_consumer_at(uint32_t start) {
     struct rip_consumer *c = NULL;
     int32_t holder;
-    int rc = rip_consumer_open("bad", "g", start, RIP_WAIT_BLOCK, &c, &holder);
+    int rc = rip_consumer_open("bad", "g", start, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder);
     if (rc == 0) {
         close_consumer(c);
     }
@@ -465,7 +465,7 @@ static void pipe_for_a_lane(void) {
     CHECK_IS(unlink(path_of("good", "lane-0")), 0);
     CHECK_IS(mkfifo(path_of("good", "lane-0"), 0600), 0);
     alarm(5);
-    CHECK_IS(rip_consumer_open("good", "g", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -EBADMSG);
+    CHECK_IS(rip_consumer_open("good", "g", RIP_OLDEST, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder), -EBADMSG);
     alarm(0);
     end();
     CHECK(!exists("good", NULL));
@@ -518,7 +518,8 @@ static void random_damage(void) {
             patch(what < 5 ? "control" : "lane-0", offset, &value, size);
         }
         alarm(5);
-        if (rip_consumer_open("bad", "g", seed % 2 ? RIP_OLDEST : RIP_NEWEST, RIP_WAIT_BLOCK, &c, &holder) == 0) {
+        if (rip_consumer_open("bad", "g", seed % 2 ? RIP_OLDEST : RIP_NEWEST, RIP_WAIT_BLOCK, RIP_FOREVER, &c,
+                              &holder) == 0) {
             for (unsigned i = 0; i < 10 && rip_get(c, &message, 0) == 1; i++) {
                 CHECK((uint64_t)(message.data - message.lane->payloads) <= CAPACITY - message.length);
                 rip_release(c, &message);

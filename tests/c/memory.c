@@ -224,7 +224,7 @@ static void opens_without_any(void) {
     }
     CHECK(refused >= 3 && refused < 9);
     allowed = 0;
-    CHECK_IS(rip_consumer_open(CHANNEL, "g", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), 0); /* needs none */
+    CHECK_IS(rip_consumer_open(CHANNEL, "g", RIP_OLDEST, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder), 0); /* needs none */
     CHECK_IS(put_number(other, 1, 0), 0);
     CHECK_IS(get_number(c, 0), 1);
     allowed = UINT64_MAX;

@@ -8,7 +8,7 @@
 static int try_consumer(const char *channel) {
     struct rip_consumer *c = NULL;
     int32_t holder;
-    int rc = rip_consumer_open(channel, "g", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder);
+    int rc = rip_consumer_open(channel, "g", RIP_OLDEST, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder);
     if (rc == 0) {
         close_consumer(c);
     }
@@ -72,7 +72,7 @@ static void layout(void) {
     struct rip_consumer *c = NULL;
     struct rip_identity identity = {0};
     int32_t holder;
-    CHECK_IS(rip_consumer_open(CHANNEL, "g", RIP_SHARED, RIP_WAIT_BLOCK, &c, &holder), 0);
+    CHECK_IS(rip_consumer_open(CHANNEL, "g", RIP_SHARED, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder), 0);
     uint64_t end = memory_end(), at = memory_next(0, end, &identity);
     CHECK_IS(at, 155648);
     CHECK_IS(identity.file, RIP_FILE_LANE);
@@ -128,7 +128,7 @@ static void come_and_go(void) {
     struct rip_consumer *c = NULL;
     int32_t holder;
     struct rip_producer *stays = open_producer(CHANNEL, RIP_PAGE, 4);
-    CHECK_IS(rip_consumer_open(CHANNEL, "work", RIP_SHARED, RIP_WAIT_BLOCK, &c, &holder), 0);
+    CHECK_IS(rip_consumer_open(CHANNEL, "work", RIP_SHARED, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder), 0);
     uint64_t before = memory_of(MEMORY_FD), lane = 0;
     for (uint64_t n = 0; n < LIVES; n++) {
         struct rip_producer *p = NULL;
@@ -144,7 +144,7 @@ static void come_and_go(void) {
     before = memory_of(MEMORY_FD);
     for (unsigned n = 0; n < LIVES; n++) { /* groups, while a lane stays */
         struct rip_consumer *other = NULL;
-        CHECK_IS(rip_consumer_open(CHANNEL, "other", RIP_SHARED, RIP_WAIT_BLOCK, &other, &holder), 0);
+        CHECK_IS(rip_consumer_open(CHANNEL, "other", RIP_SHARED, RIP_WAIT_BLOCK, RIP_FOREVER, &other, &holder), 0);
         close_consumer(other);
         CHECK(extents() <= 8);
     }
@@ -199,7 +199,7 @@ static void as_new(void) {
     close_producer(p);
     c = NULL;
     p = open_producer(CHANNEL, RIP_PAGE, 4);
-    CHECK_IS(rip_consumer_open(CHANNEL, "g", RIP_DURABLE, RIP_WAIT_BLOCK, &c, &holder), 0);
+    CHECK_IS(rip_consumer_open(CHANNEL, "g", RIP_DURABLE, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder), 0);
     close_consumer(c);
     CHECK_IS(put_number(p, 3, 0), 0);
     close_producer(p);
@@ -289,7 +289,7 @@ static void make_copied(void) {
     struct rip_producer *p = open_producer(CHANNEL, CAPACITY, SLOTS);
     struct rip_consumer *c = NULL;
     int32_t holder;
-    CHECK_IS(rip_consumer_open(CHANNEL, "g", RIP_SHARED | RIP_DURABLE, RIP_WAIT_BLOCK, &c, &holder), 0);
+    CHECK_IS(rip_consumer_open(CHANNEL, "g", RIP_SHARED | RIP_DURABLE, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder), 0);
     for (uint64_t n = 0; n < 3; n++) {
         CHECK_IS(put_number(p, n, 0), 0);
     }
@@ -316,7 +316,7 @@ static int read_all(uint64_t *messages) {
     struct rip_message message;
     int32_t holder;
     *messages = 0;
-    int rc = rip_consumer_open(CHANNEL, "g", RIP_SHARED, RIP_WAIT_BLOCK, &c, &holder);
+    int rc = rip_consumer_open(CHANNEL, "g", RIP_SHARED, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder);
     if (rc != 0) {
         return rc;
     }
@@ -411,7 +411,8 @@ static void random_damage(void) {
             patch(offset, value, 1u << random_below(&r, 4));
         }
         alarm(5);
-        if (rip_consumer_open(CHANNEL, "g", seed % 2 ? RIP_SHARED : RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder) == 0) {
+        if (rip_consumer_open(CHANNEL, "g", seed % 2 ? RIP_SHARED : RIP_OLDEST, RIP_WAIT_BLOCK, RIP_FOREVER, &c,
+                              &holder) == 0) {
             for (unsigned i = 0; i < 10 && rip_get(c, &message, 0) == 1; i++) {
                 CHECK((uint64_t)(message.data - message.lane->payloads) <= message.lane->capacity - message.length);
                 rip_release(c, &message);

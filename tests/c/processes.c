@@ -11,7 +11,8 @@ static struct rip_consumer *attach(const char *channel, const char *group, enum 
     int32_t holder;
     uint64_t end = rip_now() + WHILE_ABSENT;
     int rc;
-    while ((rc = rip_consumer_open(channel, group, RIP_OLDEST, wait, &c, &holder)) == -ENOENT && rip_now() < end) {
+    while ((rc = rip_consumer_open(channel, group, RIP_OLDEST, wait, RIP_FOREVER, &c, &holder)) == -ENOENT &&
+           rip_now() < end) {
         nap(MS);
     }
     CHECK_IS(rc, 0);
@@ -518,7 +519,7 @@ static int joins_the_same(void *argument) {
     while (joined < 300) {
         struct rip_consumer *c = NULL;
         int32_t holder;
-        int rc = rip_consumer_open(CHANNEL, "g", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder);
+        int rc = rip_consumer_open(CHANNEL, "g", RIP_OLDEST, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder);
         if (rc == -EBUSY) {
             sched_yield();
             continue;

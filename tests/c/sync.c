@@ -50,7 +50,7 @@ static void names_are_kept_apart(void) {
     CHECK_IS(rip_sync_open("s", -1, RIP_LOCK, -1, 0, RIP_WAIT_BLOCK, &other), -EPROTOTYPE);
     CHECK_IS(rip_sync_open("s", -1, RIP_SEMAPHORE, 4, 0, RIP_WAIT_BLOCK, &other), -EEXIST);
     CHECK_IS(rip_producer_open("s", 4096, 8, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p), -EPROTOTYPE);
-    CHECK_IS(rip_consumer_open("s", "g", RIP_OLDEST, RIP_WAIT_BLOCK, &c, &holder), -EPROTOTYPE);
+    CHECK_IS(rip_consumer_open("s", "g", RIP_OLDEST, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder), -EPROTOTYPE);
     close_sync(s);
     s = open_sync("s", RIP_BARRIER, 4, 0); /* with the last one it is gone */
     close_sync(s);

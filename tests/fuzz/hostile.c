@@ -323,7 +323,7 @@ static void open_consumer(unsigned i) {
     if (!consumers[i]) {
         searches[i] = (struct rip_filter){.search = 0};
         rip_consumer_open(channel, groups[what >> 7], what & 7u, what & 8 ? RIP_WAIT_BLOCK : RIP_WAIT_ADAPTIVE,
-                          &consumers[i], &holder);
+                          RIP_FOREVER, &consumers[i], &holder);
     }
 }
 

@@ -109,7 +109,7 @@ static void receive(const char *channel) {
     int32_t holder;
     int two_way = next() % 4 != 0;
     CHECK(rip_receiver_open(channel, RIP_PAGE, SLOTS, 77, next() & 1, two_way, &receiver) == 0);
-    CHECK(rip_consumer_open(channel, "g", 0, RIP_WAIT_BLOCK, &consumer, &holder) == 0);
+    CHECK(rip_consumer_open(channel, "g", 0, RIP_WAIT_BLOCK, RIP_FOREVER, &consumer, &holder) == 0);
     CHECK(rip_receiver_connect(receiver, near) == 0);
     int says = 0;
     while (input < input_end) {
@@ -166,7 +166,8 @@ static void give(const char *channel) {
     int32_t holder;
     int two_way = next() % 4 != 0;
     CHECK(rip_producer_open(channel, RIP_PAGE, SLOTS, next() % 3, RIP_WAIT_BLOCK, NULL, &producer) == 0);
-    CHECK(rip_consumer_open(channel, "g", next() % 2 ? RIP_SHARED : 0, RIP_WAIT_BLOCK, &from, &holder) == 0);
+    CHECK(rip_consumer_open(channel, "g", next() % 2 ? RIP_SHARED : 0, RIP_WAIT_BLOCK, RIP_FOREVER, &from, &holder) ==
+          0);
     CHECK(rip_sender_open(from, next() % 3, two_way, &sender) == 0);
     CHECK(rip_sender_connect(sender, near, 0) == 0);
     int says = 0, closed = 0;

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .url import Url
 
 Where = str | Channel | PipeEnd
+Attach = Callable[[bytes, int, float | None], tuple[int, int]]  # name, how, seconds to wait for the table lock
 _L = TypeVar("_L", bound="BaseLink")
 
 _log = logging.getLogger("ringipc")
@@ -102,7 +103,7 @@ def find(
     how: int,
     *,
     spin: bool,
-    attach: Callable[[bytes, int], tuple[int, int]],
+    attach: Attach,
 ) -> tuple[int, int, Inlet | PipeInlet | None]:
     """Attaches a consumer, waiting for a producer: what attach said at last, and the link if it is not the ring."""
     ring = ring_of(where)
@@ -111,7 +112,8 @@ def find(
         return _attach_link(_consumer_link(where, options, group, how, spin=spin), attach)
     deadline = None if options.timeout is None else time.monotonic() + options.timeout
     while True:
-        code, holder = attach(code_of(ring), how)
+        left = None if deadline is None else max(deadline - time.monotonic(), 0)
+        code, holder = attach(code_of(ring), how, left)
         if code not in _NO_RING or (code != -errno.ENOENT and fallback is None):
             return code, holder, None
         if fallback is not None:
@@ -126,10 +128,8 @@ def find(
         time.sleep(min(_LOOK_EVERY, left))
 
 
-def _attach_link(
-    link: Inlet | PipeInlet, attach: Callable[[bytes, int], tuple[int, int]]
-) -> tuple[int, int, Inlet | PipeInlet]:
-    code, holder = attach(code_of(link.channel), link.how)
+def _attach_link(link: Inlet | PipeInlet, attach: Attach) -> tuple[int, int, Inlet | PipeInlet]:
+    code, holder = attach(code_of(link.channel), link.how, None)
     if code < 0:
         link.abandon()
     return code, holder, link

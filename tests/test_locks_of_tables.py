@@ -1,0 +1,227 @@
+"""A process is stopped while it has a channel's tables locked: waits for it can be interrupted, and freeze nobody."""
+
+import itertools
+import logging
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+
+import numpy as np
+import pytest
+
+import ringipc
+from ringipc import Barrier, Consumer, Event, Lock, Producer, Semaphore
+
+HOLDER = """
+import fcntl, os, signal, struct, sys
+fcntl.fcntl(0, 38, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 1, 0))  # F_OFD_SETLKW
+os.write(1, b".")
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+@contextmanager
+def stopped_holder(path: str) -> Iterator[int]:
+    """A process that has locked the tables, and is stopped."""
+    fd = os.open(path, os.O_RDWR)  # a description of its own: a lock belongs to one
+    try:
+        holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdin=fd, stdout=subprocess.PIPE)
+    finally:
+        os.close(fd)
+    with holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.read(1) == b"."
+            os.waitid(os.P_PID, holder.pid, os.WSTOPPED | os.WNOWAIT)
+            yield holder.pid
+        finally:
+            holder.kill()
+
+
+def control(base: str, name: str) -> str:
+    return f"{base}/ringipc-{os.getuid()}/{name}/control"
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupted(call: Callable[[], object]) -> None:
+    """A signal's handler raises in it, and other threads run meanwhile."""
+    ticks = 0
+    over = threading.Event()
+
+    def tick() -> None:
+        nonlocal ticks
+        while not over.wait(0.01):
+            ticks += 1
+
+    def handler(number: int, frame: object) -> None:
+        raise Interrupted
+
+    ticking = threading.Thread(target=tick)
+    before = signal.signal(signal.SIGALRM, handler)
+    ticking.start()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        began = time.monotonic()
+        with pytest.raises(Interrupted):
+            call()
+        assert time.monotonic() - began < 2
+        assert ticks >= 5
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        over.set()
+        ticking.join()
+
+
+def test_closing_can_be_interrupted_and_tried_again(base: str) -> None:
+    producer = Producer("c", capacity=4096, groups=["default"])
+    consumer = Consumer("c")
+    producer.put(b"a")
+    with stopped_holder(control(base, "c")):
+        for handle in (producer, consumer):
+            interrupted(handle.close)
+            assert handle.closed
+        with pytest.raises(ringipc.Closed):
+            producer.put(b"b")
+        with pytest.raises(ringipc.Closed):
+            consumer.get(0)
+    assert len(ringipc.open("c").pids) == 2  # both are still members
+    consumer.close()
+    producer.close()
+    assert os.listdir(base) == []
+
+
+SYNCS: list[Callable[[str | None], Semaphore | Lock | Event | Barrier]] = [
+    Semaphore,
+    Lock,
+    Event,
+    lambda name: Barrier(name, 2),
+]
+
+
+@pytest.mark.parametrize("make", SYNCS)
+def test_opening_and_closing_what_processes_wait_for_each_other_with(
+    base: str, make: Callable[[str | None], Semaphore | Lock | Event | Barrier]
+) -> None:
+    handle = make("s")
+    with stopped_holder(control(base, "s")):
+        interrupted(lambda: make("s"))
+        interrupted(handle.close)
+    handle.close()
+    assert os.listdir(base) == []
+
+
+def test_opening_looking_and_declaring(base: str) -> None:
+    with Producer("c", capacity=4096) as producer:
+        with stopped_holder(control(base, "c")):
+            for call in (
+                lambda: Producer("c", capacity=4096),
+                lambda: Consumer("c"),
+                lambda: ringipc.open("c"),
+                lambda: producer._declare(b"later"),
+            ):
+                interrupted(call)
+        channel = ringipc.open("c")
+        with stopped_holder(control(base, "c")):
+            interrupted(lambda: channel.groups)
+            interrupted(channel.remove)
+            interrupted(lambda: channel.remove_group("default"))
+        assert len(channel.pids) == 1
+        assert channel.groups == []
+
+
+def test_a_timeout_ends_the_wait_for_the_lock(base: str) -> None:
+    with Producer("c", capacity=4096), stopped_holder(control(base, "c")):
+        began = time.monotonic()
+        with pytest.raises(ringipc.SystemRefused, match="locked"):
+            Consumer("c", timeout=0)
+        assert 1 <= time.monotonic() - began < 3  # a holder that is not stopped may be waiting for a processor
+
+
+def test_the_last_view_ends_without_freezing_anybody(base: str) -> None:
+    with Producer("c", capacity=4096) as producer:
+        consumer = Consumer("c")
+        producer.put(np.arange(3))
+        views = [consumer.get()]
+        consumer.close()
+        ticks: list[float] = []
+        over = threading.Event()
+
+        def tick() -> None:
+            while not over.wait(0.01):
+                ticks.append(time.monotonic())
+
+        thread = threading.Thread(target=tick)
+        thread.start()
+        with stopped_holder(control(base, "c")):
+            began = time.monotonic()
+            views.clear()
+            assert time.monotonic() - began < 3  # it leaves it to others to find that it has gone
+        over.set()
+        thread.join()
+        assert max(b - a for a, b in itertools.pairwise(ticks)) < 0.5
+        producer.flush(5)
+
+
+def test_a_dropping_put_refuses_rather_than_waits(base: str) -> None:
+    with Producer("c", capacity=4096, overflow="drop-old") as producer, Consumer("c", group="first") as first:
+        producer.put(b"a")
+        with Consumer("c", group="second") as second:
+            with stopped_holder(control(base, "c")):
+                for k in range(3):  # its claims for the second group are to be opened first
+                    began = time.monotonic()
+                    producer.put(b"%d" % k * 4090)
+                    assert time.monotonic() - began < 1
+                assert producer.stats.refused == 3
+            producer.put(b"b" * 4090)
+            assert producer.stats.refused == 3
+            assert first.latest() == second.latest() == b"b" * 4090
+
+
+def test_the_log_says_who_has_the_lock(base: str, caplog: pytest.LogCaptureFixture) -> None:
+    producer = Producer("c", capacity=4096)
+    with stopped_holder(control(base, "c")) as pid:
+        closing = threading.Thread(target=producer.close)
+        with caplog.at_level(logging.WARNING, "ringipc"):
+            closing.start()
+            closing.join(4)
+        assert closing.is_alive()
+        assert [record.name for record in caplog.records] == ["ringipc"]
+        assert f"pid {pid}" in caplog.text
+        assert control(base, "c") in caplog.text
+    closing.join()
+    assert os.listdir(base) == []
+
+
+def end_with_everything_open(ready: Connection, go: Connection) -> None:
+    keep = Producer("c", capacity=4096), Consumer("c", group="child")
+    keep[0].put(b"a")
+    ready.send(None)
+    go.recv()
+
+
+def test_a_process_ends_all_the_same_and_its_end_is_no_death(base: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    (ready, tell_ready), (hear_go, go) = context.Pipe(False), context.Pipe(False)
+    with Producer("c", capacity=4096) as producer, Consumer("c") as consumer:
+        child = context.Process(target=end_with_everything_open, args=(tell_ready, hear_go))
+        child.start()
+        ready.recv()
+        with stopped_holder(control(base, "c")):
+            go.send(None)
+            child.join(15)
+            assert child.exitcode == 0
+        producer.close()
+        assert consumer.get(5) == b"a"
+        with pytest.raises(ringipc.EndOfStream):
+            consumer.get(5)

@@ -230,13 +230,16 @@ int rip_remove_group(const char *channel, const char *group, int32_t *holder);
 #define RIP_MAX_PARTIES 255
 #define RIP_MAX_HANDLES 255 /* on one of them at a time */
 
+#define RIP_MUST_BE (-2)
+
 enum rip_sync_kind { RIP_SEMAPHORE = 1, RIP_LOCK = 2, RIP_EVENT = 3, RIP_BARRIER = 4 };
 
 struct rip_sync;
 
 /* Opens it, and makes it if it is not there. name NULL: one without a name; or fd >= 0: the one that another process has made, and given
- * us rip_sync_fd of; fd stays the caller's. value: units at the start, or parties of a barrier; -1: as it is, or else 1. undo: what a
- * semaphore's handle holds comes back when it is closed or its process is killed; a lock always does.
+ * us rip_sync_fd of; fd stays the caller's. It ends with its last handle, and one without a name with its last descriptor. value: units at
+ * the start, or parties of a barrier; -1: as it is, or else 1; RIP_MUST_BE: as it is, or -ENOENT. undo: what a semaphore's handle holds
+ * comes back when it is closed or its process is killed; a lock always does.
  * -EPROTOTYPE: there is something else of this name; -EEXIST: it is there with another value. */
 int rip_sync_open(const char *name, int fd, enum rip_sync_kind kind, int64_t value, int undo, enum rip_wait wait,
                   struct rip_sync **out);

@@ -61,8 +61,7 @@ static int sit_down(struct rip_sync *s) {
     return -EUSERS;
 }
 
-/* Nobody else is there: it is new, or those who were there have been killed. The lock must be held; whoever is killed here leaves it to
- * the next, who finds nobody. */
+/* The lock must be held; whoever is killed here leaves it to the next, who finds nobody. */
 static void begin(struct rip_sync_file *file, enum rip_sync_kind kind, uint32_t value) {
     uint64_t before = file->kind == (uint32_t)kind ? atomic_load_explicit(&file->word, memory_order_relaxed) : 0;
     int counts = kind == RIP_SEMAPHORE || kind == RIP_LOCK;
@@ -75,8 +74,13 @@ static void begin(struct rip_sync_file *file, enum rip_sync_kind kind, uint32_t 
 
 /* The lock is held, and is let go. */
 static int join(struct rip_sync *s, enum rip_sync_kind kind, int64_t value) {
-    int rc = 0;
-    if (!reap(s)) {
+    int rc = 0, others = reap(s);
+    /* With a name it ends with the last handle, however that went. Without one it ends with the last descriptor, which may be on its way
+     * to a process that is to find what has been set, or released. */
+    int begins = s->place.dir >= 0 ? !others : s->file->begun == 0;
+    if (begins && value == RIP_MUST_BE) {
+        rc = -ENOENT;
+    } else if (begins) {
         begin(s->file, kind, value < 0 ? 1 : (uint32_t)value);
     } else if (s->file->kind != (uint32_t)kind) {
         rc = -EPROTOTYPE;
@@ -110,11 +114,11 @@ int rip_sync_enter(struct rip_sync *s) {
     return rc;
 }
 
-static int open_it(struct rip_sync *s, const char *name, int fd) {
+static int open_it(struct rip_sync *s, const char *name, int fd, int make) {
     if (!name || fd >= 0) {
         return rip_place_adopt(&s->place, fd, RIP_FILE_SYNC, sizeof(struct rip_sync_file));
     }
-    return rip_place_enter(&s->place, name, RIP_FILE_SYNC, sizeof(struct rip_sync_file), 1, rip_private);
+    return rip_place_enter(&s->place, name, RIP_FILE_SYNC, sizeof(struct rip_sync_file), make, rip_private);
 }
 
 int rip_sync_open(const char *name, int fd, enum rip_sync_kind kind, int64_t value, int undo, enum rip_wait wait,
@@ -133,7 +137,7 @@ int rip_sync_open(const char *name, int fd, enum rip_sync_kind kind, int64_t val
     s->undo = kind == RIP_LOCK || (kind == RIP_SEMAPHORE && undo);
     rip_spin_init(&s->spin, wait);
     rip_spin_init(&s->no_spin, RIP_WAIT_BLOCK);
-    int rc = open_it(s, name, fd);
+    int rc = open_it(s, name, fd, value != RIP_MUST_BE);
     if (rc == 0) {
         s->file = s->place.segment.at;
         rc = join(s, kind, value);

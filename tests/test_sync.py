@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Start
@@ -240,6 +242,46 @@ def test_other_processes_get_them_as_arguments(start: Start, method: str, name: 
         go.set()
         assert s.acquire(3, timeout=20)
         process.join(20)
+
+
+def find_as_they_were(handles: list[Any], found: Any) -> None:
+    semaphore, lock, event, barrier = handles
+    found.send((semaphore.value, lock._value(), event.is_set(), barrier.n_waiting, barrier.broken))
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_what_is_passed_without_a_name_stays_as_it_is_when_its_maker_has_let_it_go(start: Start, method: str) -> None:
+    handles = [Semaphore(value=3), Lock(), Event(), Barrier(parties=2)]
+    semaphore, lock, event, barrier = handles
+    semaphore.acquire(2)  # without undo
+    event.set()
+    barrier.abort()
+    near, far = get_context(method).Pipe()
+    start(find_as_they_were, handles, far, method=method)
+    for handle in handles:
+        handle.close()  # most probably before the other process has opened it
+    assert near.poll(20)
+    assert near.recv() == (1, 1, True, 0, True)
+
+
+def test_what_is_on_its_way_to_nobody_yet_stays_too() -> None:
+    event = Event()
+    fd = os.dup(event._descriptor())
+    event.set()
+    event.close()
+    with closing(again := Event.__new__(Event)):
+        again._begin(None, 0, False, "adaptive", fd=fd, passed=True)
+        os.close(fd)
+        assert again.is_set()
+
+
+def test_what_is_passed_by_name_and_has_ended_is_told_where_it_is_opened() -> None:
+    event = Event("s")
+    event.set()
+    passed = pickle.dumps(event)
+    event.close()
+    with pytest.raises(Closed, match="ended before"):
+        pickle.loads(passed)
 
 
 def test_a_name_is_enough_to_pickle_them() -> None:

@@ -12,7 +12,7 @@ cdef extern from "ringipc.h" nogil:
         RIP_LOCK
         RIP_EVENT
         RIP_BARRIER
-    enum: RIP_MAX_UNITS, RIP_MAX_PARTIES, RIP_MAX_HANDLES
+    enum: RIP_MUST_BE, RIP_MAX_UNITS, RIP_MAX_PARTIES, RIP_MAX_HANDLES
     int rip_sync_open(const char *, int, rip_sync_kind, int64_t, int, rip_wait, rip_sync **) except? -EINTR
     int rip_sync_fd(rip_sync *)
     uint32_t rip_sync_value(const rip_sync *)

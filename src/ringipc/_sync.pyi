@@ -5,6 +5,7 @@ SEMAPHORE: int
 LOCK: int
 EVENT: int
 BARRIER: int
+MUST_BE: int
 MAX_HANDLES: int
 MAX_UNITS: int
 MAX_PARTIES: int

@@ -15,6 +15,7 @@ from ._sync import (
     MAX_HANDLES,
     MAX_PARTIES,
     MAX_UNITS,
+    MUST_BE,
     SEMAPHORE,
     BaseBarrier,
     BaseEvent,
@@ -33,7 +34,9 @@ class _Shared(BaseSync):
     _what: str
     name: str | None
 
-    def _begin(self, name: str | None, value: int | None, undo: bool, wait: Wait, fd: int = -1) -> None:
+    def _begin(
+        self, name: str | None, value: int | None, undo: bool, wait: Wait, *, fd: int = -1, passed: bool = False
+    ) -> None:
         if wait not in WAITS:
             raise ValueError(f'wait must be "spin", "adaptive" or "block", not {wait!r}')
         if name is not None:
@@ -41,7 +44,12 @@ class _Shared(BaseSync):
         self._code = None if name is None else _channel.checked_name(name, self._what)
         self.name = name
         self._options = (value, undo, wait)
-        rc = self._open(self._code, fd, self._kind, value, undo, WAITS[wait])
+        rc = self._open(self._code, fd, self._kind, MUST_BE if passed else value, undo, WAITS[wait])
+        if passed and rc == -errno.ENOENT:
+            raise errors.Closed(
+                f"{self._called()} ended before this process had opened it: keep the handle that was passed open until "
+                "then, or pass one without a name"
+            )
         if rc == -errno.ENOENT:
             raise errors.SystemRefused(errno.ENOENT, f"{self._called()}: only its owner can make it, and has not", name)
         if rc < 0:
@@ -115,7 +123,7 @@ class _Passed(Protocol):
 
 def _open_named(cls: type[_Shared], name: str, options: tuple[int | None, bool, Wait]) -> _Shared:
     made = cls.__new__(cls)
-    made._begin(name, *options)
+    made._begin(name, *options, passed=True)
     return made
 
 
@@ -123,7 +131,7 @@ def _open_passed(cls: type[_Shared], passed: _Passed, options: tuple[int | None,
     fd = passed.detach()
     try:
         made = cls.__new__(cls)
-        made._begin(None, *options, fd=fd)
+        made._begin(None, *options, fd=fd, passed=True)
     finally:
         os.close(fd)
     return made
@@ -139,7 +147,8 @@ class Semaphore(BaseSemaphore, _Shared):
     ----------
     name
         For processes that are not related: one name space with channels. It ends with the last one that has it open.
-        None: it has none, and goes to other processes as an argument; one of them must have it open at any time.
+        None: it has none, and goes to other processes as an argument; it stays as it is until the last of them that has
+        it, or is still to get it, has closed it or ended.
     value
         Units at the start, 0 to 2**31 - 1. None: take it as it is, and if it is not there, make it with 1.
     undo

@@ -1,7 +1,9 @@
 """Bad input gets a clear error at once, and leaves nothing behind."""
 
+import datetime
 import errno
 import os
+import pickle
 import struct
 import subprocess
 import sys
@@ -312,8 +314,10 @@ def test_a_message_of_unknown_kind_is_refused_and_skipped(base: str) -> None:
 
 
 def test_handles_cannot_be_pickled(producer: Producer, consumer: Consumer) -> None:
-    import pickle
-
+    producer.put(b"a")
+    with consumer.message() as message, pytest.raises(TypeError, match="payload"):
+        pickle.dumps(message)
+    assert not hasattr(message, "__setstate_cython__")
     for handle in (producer, consumer):
         with pytest.raises(TypeError, match="give the other process the channel's name"):
             pickle.dumps(handle)
@@ -336,6 +340,36 @@ def test_no_message_can_be_forged(producer: Producer, consumer: Consumer) -> Non
                 forge(message)
     with pytest.raises(TypeError, match=r"comes from Consumer\.message"):
         Message()
+
+
+def test_what_is_no_pump_is_not_taken_for_one(producer: Producer, consumer: Consumer) -> None:
+    for handle in (producer, consumer):
+        for what in (1, None, datetime.datetime_CAPI):
+            with pytest.raises(ValueError, match="PyCapsule"):
+                handle._attach(what)
+
+
+UNOPENED = """
+from ringipc import Closed, Consumer, Event, Producer
+from ringipc._pump import BasePump
+
+p, c, e = (kind.__new__(kind) for kind in (Producer, Consumer, Event))
+p.channel = c.channel = e.name = p._link = c._link = None
+for call in (
+    lambda: p._declare(b"g"), lambda: p._gate(), lambda: p._commit(1, 1), lambda: p._counts(), lambda: p._abort(),
+    lambda: p._await_empty(0), lambda: p._close(False), lambda: p._refuse(), lambda: c._counts(), lambda: c._refuse(),
+    lambda: c._close(False), lambda: c._notify(1, None), lambda: c._pick(None, None), lambda: e._close(False),
+    lambda: e._descriptor(), lambda: e.is_set(), lambda: BasePump.__new__(BasePump),
+):
+    try:
+        call()
+    except (Closed, TypeError):
+        pass
+"""
+
+
+def test_private_calls_on_what_has_never_been_opened_do_not_crash() -> None:
+    subprocess.run([sys.executable, "-c", UNOPENED], check=True, timeout=20)
 
 
 def test_every_error_is_a_ring_error_and_a_standard_one() -> None:

@@ -244,15 +244,14 @@ def test_other_processes_get_them_as_arguments(start: Start, method: str, name: 
         process.join(20)
 
 
-def find_as_they_were(handles: list[Any], found: Any) -> None:
+def find_as_they_were(handles: Any, found: Any) -> None:
     semaphore, lock, event, barrier = handles
     found.send((semaphore.value, lock._value(), event.is_set(), barrier.n_waiting, barrier.broken))
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_what_is_passed_without_a_name_stays_as_it_is_when_its_maker_has_let_it_go(start: Start, method: str) -> None:
-    handles = [Semaphore(value=3), Lock(), Event(), Barrier(parties=2)]
-    semaphore, lock, event, barrier = handles
+    handles = semaphore, _, event, barrier = Semaphore(value=3), Lock(), Event(), Barrier(parties=2)
     semaphore.acquire(2)  # without undo
     event.set()
     barrier.abort()

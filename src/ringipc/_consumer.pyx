@@ -1,4 +1,5 @@
 # distutils: language = c
+# cython: auto_pickle=False
 """The skin over the reading end of a channel: the GIL is off while waiting and while copying much.
 
 The class is finished in Python: a subclass says what an error code means (_fail) and how to decode what is not plain
@@ -15,6 +16,7 @@ from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.memoryview cimport PyMemoryView_FromObject
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pythread cimport PyThread_get_thread_ident
 from cpython.ref cimport Py_INCREF
 from libc.errno cimport EAGAIN, EBADMSG, ECHILD, ENODATA, ESHUTDOWN, ETIMEDOUT
@@ -123,6 +125,7 @@ cdef class BaseConsumer:
     cdef uint64_t waited  # nanoseconds
     cdef unsigned long exiting  # the thread that ends the interpreter
     cdef rip_pump *pump  # where the messages come by connections, else NULL
+    cdef object capsule  # that keeps it
 
     def __cinit__(self, *args, **kwargs):
         self.dtypes = {}
@@ -172,9 +175,11 @@ cdef class BaseConsumer:
         self.copy = COPY_DEFAULT if copy is None else COPY_ALWAYS if copy else COPY_NEVER
         return rc, holder
 
-    def _attach(self, uintptr_t pump):
-        """The address of a pump, which is to outlive this, or 0."""
-        self.pump = <rip_pump *>pump
+    @cython.critical_section
+    def _attach(self, capsule):
+        """Of a pump (`BasePump.capsule`), which stays as long as this does."""
+        self.pump = <rip_pump *>PyCapsule_GetPointer(capsule, "ringipc.rip_pump")
+        self.capsule = capsule
 
     @cython.critical_section
     def _close(self, bint exiting):
@@ -742,6 +747,9 @@ cdef class Message:
             self.content = None
             self.hold = None
         del content, hold  # what they end comes back to the consumer
+
+    def __reduce__(self):
+        raise TypeError("a Message cannot be pickled: give the other process its payload")
 
     def __enter__(self):
         return self

@@ -1,4 +1,5 @@
 # distutils: language = c
+# cython: auto_pickle=False
 """The skin over the writing end of a lane: the GIL is off while waiting and while copying much.
 
 The class is finished in Python: a subclass says what an error code means (_fail) and how to encode what is not plain
@@ -11,6 +12,7 @@ from cpython.buffer cimport PyBUF_FULL_RO, PyBuffer_IsContiguous, PyBuffer_Relea
 from cpython.bytearray cimport PyByteArray_CheckExact
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pythread cimport PyThread_get_thread_ident
 from cpython.ref cimport Py_INCREF
 from libc.errno cimport EAGAIN, ENOBUFS, ENOLCK, ESHUTDOWN, ETIMEDOUT
@@ -114,6 +116,7 @@ cdef class BaseProducer:
     cdef uint64_t waited  # nanoseconds
     cdef unsigned long exiting  # the thread that ends the interpreter
     cdef rip_pump *pump  # where the messages go on to other processes by connections, else NULL
+    cdef object capsule  # that keeps it
     cdef public object _failure  # why nobody can come there any more: who waits for room is told
 
     def __dealloc__(self):
@@ -160,9 +163,11 @@ cdef class BaseProducer:
         self.p = p
         return rc
 
-    def _attach(self, uintptr_t pump):
-        """The address of a pump, which is to outlive this, or 0."""
-        self.pump = <rip_pump *>pump
+    @cython.critical_section
+    def _attach(self, capsule):
+        """Of a pump (`BasePump.capsule`), which stays as long as this does."""
+        self.pump = <rip_pump *>PyCapsule_GetPointer(capsule, "ringipc.rip_pump")
+        self.capsule = capsule
 
     @cython.critical_section
     def _declare(self, bytes group):
@@ -659,7 +664,7 @@ cdef class BaseProducer:
     @cython.critical_section
     def _commit(self, uint64_t length, uint32_t type):
         self.give_turn()
-        cdef int rc = rip_check(&self.p.ch.place)
+        cdef int rc = -ESHUTDOWN if self.p is NULL else rip_check(&self.p.ch.place)
         if rc != 0:
             self._fail(rc, length)
         rip_tx_stamp(self.p)
@@ -697,6 +702,8 @@ cdef class BaseProducer:
     def _gate(self):
         """Who keeps the lane from moving on: group, pid, messages, bytes."""
         cdef rip_gate gate
+        if self.p is NULL:
+            self._fail(-ESHUTDOWN, None)
         rip_producer_gate(self.p, &gate)
         return (<bytes>gate.group).decode(errors="replace"), gate.pid, gate.messages, gate.bytes
 

@@ -1,8 +1,11 @@
 # distutils: language = c
+# cython: auto_pickle=False
 """The skin over the core's pump: connections of a handle, and the thread's loop."""
 
+from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_New, PyCapsule_SetContext
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EINTR
-from libc.stdint cimport int32_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from ringipc._wait cimport RIP_FOREVER, RIP_WAIT_ADAPTIVE, ask, rip_lock_ask
 
@@ -52,6 +55,10 @@ STEP_END = RIP_STEP_END
 rip_lock_ask(ask)
 
 
+cdef void let_go(object capsule) noexcept:
+    Py_DECREF(<object>PyCapsule_GetContext(capsule))
+
+
 cdef class BasePump:
     """Moves messages between a channel of this process and connections; `run` is the loop of its thread.
 
@@ -60,11 +67,8 @@ cdef class BasePump:
 
     cdef rip_pump *pump
 
-    def __init__(self, bint spin):
-        cdef int rc
-        if self.pump is not NULL:
-            raise RuntimeError("this pump is open already")
-        rc = rip_pump_open(spin, &self.pump)
+    def __cinit__(self, bint spin):
+        cdef int rc = rip_pump_open(spin, &self.pump)
         if rc < 0:
             raise OSError(-rc, "no descriptors for a pump")
 
@@ -74,9 +78,12 @@ cdef class BasePump:
                 rip_pump_free(self.pump)
 
     @property
-    def address(self):
-        """For `BaseProducer._attach` and `BaseConsumer._attach`."""
-        return <uintptr_t>self.pump
+    def capsule(self):
+        """For `BaseProducer._attach` and `BaseConsumer._attach`; the pump is there for as long as it is."""
+        capsule = PyCapsule_New(self.pump, "ringipc.rip_pump", let_go)
+        Py_INCREF(self)
+        PyCapsule_SetContext(capsule, <void *>self)
+        return capsule
 
     def join(self, bytes channel, bytes group, uint32_t how, uint32_t window, bint two_way, bint others=False):
         """Joins a group for a connection's other side: its id, or an error and the pid of the group's member."""

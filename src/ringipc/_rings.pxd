@@ -1,7 +1,7 @@
 """What the skin sees of the C core."""
 
 from libc.errno cimport EINTR
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from ringipc._wait cimport rip_check, rip_place, rip_spin, rip_wait, rip_watch
 

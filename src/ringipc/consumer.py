@@ -171,7 +171,7 @@ class Consumer(BaseConsumer):
             self.channel = self._link.url  # with the port that was found
             weakref.finalize(self, self._link.forget).atexit = False  # there exits closes it
             if self._link.transport != "ring":
-                self._attach(self._link.pump.address)
+                self._attach(self._link.pump.capsule)
         if code == -errno.EBUSY:
             who, rest = f"pid {holder}", "give this consumer another group"
             if holder == os.getpid():

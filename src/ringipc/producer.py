@@ -251,7 +251,7 @@ class Producer(BaseProducer):
             if self._link.transport != "ring":
                 me = weakref.ref(self)
                 self._link.failed = lambda error: _break(me(), error)
-                self._attach(self._link.pump.address)
+                self._attach(self._link.pump.capsule)
         for group in declared:
             code = self._declare(group)
             if code < 0:

@@ -15,6 +15,7 @@ struct rip_channel {
     uint32_t lane;        /* a producer's, as a signal's value says it */
     uint64_t time_offset; /* rip_clock_offset */
     struct rip_spin spin;
+    int fenced;            /* as in a struct rip_watch: our peers fence for us, because we sleep so often */
     struct rip_bell *bell; /* if there is a descriptor to wait on */
 };
 
@@ -25,6 +26,8 @@ static inline int rip_is_short(int rc) { return rc == -EMFILE || rc == -ENFILE |
 int rip_channel_enter(struct rip_channel *ch, const char *name, int make, struct rip_access access);
 /* Takes a member entry; the lock must be held. index: of its group, or RIP_NO_LANE while a producer has no lane yet. */
 int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index);
+/* Is there a member whose peers all have to fence? The lock must be held. */
+int rip_fences_all(const struct rip_control *control);
 /* A member is none any more; the lock must be held. */
 void rip_member_end(struct rip_channel *ch, uint32_t member);
 /* Gives it back if we have one, ends the channel if nobody is left in it, lets the lock and all descriptors go. */

@@ -271,6 +271,7 @@ void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, 
     watch->asleep64 = &c->ch.control->groups_asleep;
     watch->bit = UINT64_C(1) << c->group;
     watch->slice = rip_rx_slice(c);
+    watch->fenced = c->ch.fenced;
     watch->spin = &c->ch.spin;
 }
 

@@ -157,12 +157,7 @@ static int join_new_group(struct rip_consumer *c, const char *name, uint32_t how
 
 int rip_group_join(struct rip_consumer *c, const char *name, uint32_t how, int32_t *holder) {
     uint32_t g = find_group(c->ch.control, name);
-    int rc = g < RIP_MAX_GROUPS ? join_group(c, g, how, holder) : join_new_group(c, name, how);
-    if (rc == 0 && c->ch.spin.mode == RIP_WAIT_BLOCK) {
-        atomic_fetch_or_explicit(&c->ch.control->groups_asleep, RIP_FENCE_GROUPS, memory_order_seq_cst);
-        rip_fence_heavy(); /* every publish from now on sees it */
-    }
-    return rc;
+    return g < RIP_MAX_GROUPS ? join_group(c, g, how, holder) : join_new_group(c, name, how);
 }
 
 int rip_group_declare(struct rip_channel *ch, const char *name) {

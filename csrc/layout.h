@@ -101,9 +101,15 @@ struct rip_cursor { /* written by the group only; where members compete, by comp
 #define RIP_VALUE_IS_LANE 0x100u
 #define RIP_SIGNAL_IS                                                                                                  \
     0x51670000u /* in the upper half of a request for a signal: so that none is sent because of damage */
-/* Set where a member sleeps so often that publishers had better fence for themselves, or cannot issue membarrier(2). */
+/* Set while a member has peers fence for themselves: one that sleeps so often that membarrier(2) would cost more, or cannot use it. */
 #define RIP_FENCE_LANE (1u << 31)
 #define RIP_FENCE_GROUPS (UINT64_C(1) << 63)
+
+/* For whom a member has that done, in a byte each. */
+enum rip_fences {
+    RIP_FENCES_OWN = 1, /* for itself: those who publish to a consumer, or release to a producer */
+    RIP_FENCES_ALL = 2  /* for everybody: it has no membarrier(2), to fence others and to be fenced */
+};
 
 #define RIP_REMOVED_AT 128 /* of every file that is called control */
 
@@ -120,6 +126,7 @@ struct rip_control {
     _Atomic uint64_t groups_begun;               /* counts them; written under the table lock */
     alignas(128) _Atomic uint64_t
         groups_asleep; /* a bit for each group with a sleeper: set by it, cleared by who wakes it */
+    alignas(128) uint8_t fences[RIP_MAX_MEMBERS]; /* enum rip_fences; written under the table lock */
     alignas(RIP_PAGE) struct rip_member members[RIP_MAX_MEMBERS];
     struct rip_lane_entry lanes[RIP_MAX_LANES];
     struct rip_group_entry groups[RIP_MAX_GROUPS];
@@ -226,6 +233,7 @@ static_assert(offsetof(struct rip_control, lanes_changed) == 256, "ABI");
 static_assert(offsetof(struct rip_control, groups_active) == 264, "ABI");
 static_assert(offsetof(struct rip_control, groups_begun) == 272, "ABI");
 static_assert(offsetof(struct rip_control, groups_asleep) == 384, "ABI");
+static_assert(offsetof(struct rip_control, fences) == 512, "ABI");
 static_assert(offsetof(struct rip_control, members) == 4096, "ABI");
 static_assert(offsetof(struct rip_control, lanes) == 12288, "ABI");
 static_assert(offsetof(struct rip_control, groups) == 20480, "ABI");

@@ -90,8 +90,7 @@ static int join(struct rip_producer *p) {
     entry->pid = p->lane->pid;
     atomic_store_explicit(&entry->floor, 0,
                           memory_order_relaxed); /* relaxed, as below: the store of state publishes it */
-    uint32_t fence = atomic_load_explicit(&entry->asleep, memory_order_relaxed) & RIP_FENCE_LANE;
-    fence |= p->ch.spin.mode == RIP_WAIT_BLOCK ? RIP_FENCE_LANE : 0;
+    uint32_t fence = p->ch.fenced || rip_fences_all(control) ? RIP_FENCE_LANE : 0;
     atomic_store_explicit(&entry->asleep, fence, memory_order_relaxed);
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         atomic_store_explicit(&control->cursors[g][i].held, 0, memory_order_release); /* pairs with rip_rx_look */
@@ -188,7 +187,7 @@ int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, ui
 }
 
 int rip_lane_open(const char *channel, uint64_t capacity, uint64_t slots, int32_t pid, struct rip_producer **out) {
-    return open_lane(channel, capacity, slots, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, pid, out);
+    return open_lane(channel, capacity, slots, RIP_BLOCK, RIP_WAIT_ADAPTIVE, NULL, pid, out);
 }
 
 uint64_t rip_lane_let_go(const struct rip_producer *p) {
@@ -313,6 +312,7 @@ void rip_room_watch(struct rip_producer *p, struct rip_watch *watch) {
     watch->asleep64 = NULL;
     watch->bit = RIP_ASLEEP;
     watch->slice = RIP_SLICE_NS;
+    watch->fenced = p->ch.fenced;
     watch->spin = &p->ch.spin;
 }
 

@@ -199,8 +199,7 @@ int rip_turn_begin(struct rip_sync *s, uint32_t units, struct rip_turn *turn) {
     }
     struct rip_waiter *waiter = &s->file->waiters[index];
     *turn = (struct rip_turn){.units = units, .index = (uint32_t)index};
-    /* The fence flag: rip_watch_announce needs no more than a fence here, as every change of the word is one. */
-    atomic_store_explicit(&waiter->asleep, RIP_FENCE_LANE, memory_order_relaxed);
+    atomic_store_explicit(&waiter->asleep, 0, memory_order_relaxed);
     uint64_t number;
     do { /* never 0, which says that nobody waits */
         number = atomic_fetch_add_explicit(&s->file->turns, 1, memory_order_relaxed) & TURN;

@@ -66,7 +66,7 @@ static void begin(struct rip_sync_file *file, enum rip_sync_kind kind, uint32_t 
     uint64_t before = file->kind == (uint32_t)kind ? atomic_load_explicit(&file->word, memory_order_relaxed) : 0;
     int counts = kind == RIP_SEMAPHORE || kind == RIP_LOCK;
     atomic_store_explicit(&file->word, counts ? rip_units_word(value, before) : 0, memory_order_relaxed);
-    atomic_store_explicit(&file->asleep, RIP_FENCE_LANE, memory_order_relaxed); /* see rip_sync_ring */
+    atomic_store_explicit(&file->asleep, 0, memory_order_relaxed);
     file->kind = (uint32_t)kind;
     file->value = value;
     file->begun++;
@@ -244,6 +244,7 @@ void rip_sync_watch(struct rip_sync *s, uint64_t seen, struct rip_watch *watch) 
     watch->asleep64 = NULL;
     watch->bit = RIP_ASLEEP;
     watch->slice = RIP_SLICE_NS;
+    watch->fenced = 1; /* each change of the word is a fence, and so is rip_sync_ring */
     watch->spin = &s->spin;
 }
 

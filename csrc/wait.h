@@ -26,6 +26,7 @@ struct rip_watch {
     _Atomic uint64_t *asleep64;
     uint64_t bit;
     uint64_t slice; /* nanoseconds, RIP_SLICE_NS at most: the longest sleep in one piece */
+    int fenced; /* whoever makes it ready has a fence between that and the look at the announcement: no heavy one is needed */
     struct rip_spin *spin;
 };
 

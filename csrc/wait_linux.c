@@ -152,13 +152,16 @@ int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline) {
 
 void rip_watch_announce(const struct rip_watch *watch) {
     /* seq_cst: our bit before the look below; pairs with the fetch_and of whoever wakes us, which clears it */
-    int fenced =
-        watch->asleep64
-            ? (atomic_fetch_or_explicit(watch->asleep64, watch->bit, memory_order_seq_cst) & RIP_FENCE_GROUPS) != 0
-            : (atomic_fetch_or_explicit(watch->asleep32, (uint32_t)watch->bit, memory_order_seq_cst) &
-               RIP_FENCE_LANE) != 0;
-    if (fenced) {
-        atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence in rip_ring_groups or rip_ring_lane */
+    if (watch->asleep64) {
+        atomic_fetch_or_explicit(watch->asleep64, watch->bit, memory_order_seq_cst);
+    } else {
+        atomic_fetch_or_explicit(watch->asleep32, (uint32_t)watch->bit, memory_order_seq_cst);
+    }
+    /* A member relies on the fences of others only if it has asked for them itself: what another has asked for may not have come to all
+     * publishers yet, or may have been taken back. */
+    if (watch->fenced) {
+        atomic_thread_fence(
+            memory_order_seq_cst); /* pairs with the fence in rip_ring_groups, rip_ring_lane or rip_sync_ring */
     } else {
         rip_fence_heavy(); /* either a publisher sees our bit, or we see what it has published */
     }

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 AS_IT_IS = {
-    "event_count": ["FENCE=1", "FENCE=2"],
+    "event_count": ["FENCE=1", "FENCE=2", "FENCE=3"],
     "lane": [""],
     "claims": ["DEATHS=1", "DEATHS=1 SEARCH=1", "GIVEN=1", "GIVEN=1 SEARCH=1"],
     "drop_old": ["", "TOGETHER=1", "ALONE=1 GIVEN=1", "ALONE=1 GIVEN=1 PLACES=1"],
@@ -25,6 +25,8 @@ MANY_STATES = ("claims", "drop_old")
 HANGS, WRONG = "invalid end state", "assertion violated"
 WITH_A_FAULT = [
     ("event_count", "FENCE=0", HANGS),
+    ("event_count", "FENCE=4", HANGS),
+    ("event_count", "FENCE=5", HANGS),
     ("lane", "WITHOUT=1", WRONG),
     ("lane", "WITHOUT=2", WRONG),
     ("lane", "WITHOUT=3", WRONG),

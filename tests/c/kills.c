@@ -220,6 +220,44 @@ static void killed_among_others(void) {
     }
 }
 
+/* ---- a member for whom the others fence ---- */
+
+static void others_that_may_spin(void) {
+    int32_t holder;
+    nobody();
+    sent = got = dead_before = 0;
+    CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, 8, RIP_BLOCK, RIP_WAIT_ADAPTIVE, NULL, &stays), 0);
+    CHECK_IS(rip_consumer_open(CHANNEL, "reads", RIP_OLDEST, RIP_WAIT_ADAPTIVE, RIP_FOREVER, &reads, &holder), 0);
+    for (; sent < 2; sent++) {
+        CHECK_IS(put_number(stays, sent, 0), 0);
+    }
+}
+
+static void nobody_fences_for_the_dead(void) {
+    const struct rip_control *control = stays->ch.control;
+    unsigned deaths = 0;
+    struct rip_producer *newcomer; /* finds the dead */
+    CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, 8, RIP_BLOCK, RIP_WAIT_ADAPTIVE, NULL, &newcomer), 0);
+    CHECK(stays->ch.fenced || !(control->groups_asleep & RIP_FENCE_GROUPS)); /* on one processor nobody spins */
+    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+        CHECK(stays->ch.fenced || !(control->lanes[i].asleep & RIP_FENCE_LANE));
+    }
+    close_producer(newcomer);
+    read_all(&deaths);
+    close_producer(stays);
+    CHECK_IS(get_nothing(reads, 0), -ENODATA);
+    close_consumer(reads);
+    CHECK(is_over());
+}
+
+static void killed_with_others_that_fence(void) {
+    static int (*const victims[])(void) = {opens_consumer, closes_consumer};
+    for (unsigned i = 0; i < sizeof victims / sizeof *victims; i++) {
+        kill_at_every_moment(
+            &(struct play){CHANNEL, others_that_may_spin, victims[i], nobody_fences_for_the_dead, NULL});
+    }
+}
+
 /* ---- a group whose members compete ---- */
 
 static struct rip_consumer *survivor;
@@ -658,6 +696,7 @@ int main(void) {
     run("whoever is killed, and whenever, the others of its channel go on", killed_among_others);
     run("whoever is killed while it does what the dead have left undone, the others go on",
         killed_with_work_of_the_dead);
+    run("nobody fences for a member that was killed", killed_with_others_that_fence);
     run("what a killed member of a group has not let go comes to another one, once", killed_while_competing);
     run("a durable group and a declared one are whole, whoever is killed around them", killed_around_a_group);
     run("a producer killed while it drops messages leaves whole ones, and what is looked at", killed_while_dropping);

@@ -46,7 +46,7 @@ static void one_core(void) {
 
 static void spins_while_it_pays(void) {
     _Atomic uint64_t word = 0;
-    _Atomic uint32_t bell = 0, asleep = RIP_FENCE_LANE;
+    _Atomic uint32_t bell = 0, asleep = 0;
     struct rip_spin spin;
     cores = 2;
     rip_spin_init(&spin, RIP_WAIT_ADAPTIVE);
@@ -57,6 +57,7 @@ static void spins_while_it_pays(void) {
                               .asleep32 = &asleep,
                               .bit = RIP_ASLEEP,
                               .slice = RIP_SLICE_NS,
+                              .fenced = 1,
                               .spin = &spin};
     uint32_t before = atomic_load(&spin.budget);
     for (unsigned i = 0; i < 40; i++) {

@@ -5,8 +5,12 @@
  * sleep for ever: spin calls that an invalid end state. FENCE chooses what is against it:
  *
  *   0  nothing                                            a wake-up is lost
- *   1  the publisher waits for its buffer before it looks (RIP_FENCE_GROUPS, RIP_FENCE_LANE, rip_sync_ring)
+ *   1  the publisher waits for its buffer before it looks (rip_sync_ring, and rip_tx_publish where the word has a fence bit)
  *   2  the sleeper has every buffer emptied before it looks (membarrier(2), rip_fence_heavy)
+ *   3  the first sleeper asks the publisher to fence, by a bit in the word of announcements, for as long as it is there (wait="block");
+ *      the second one does as with 2, whatever the bit says
+ *   4  as 3, but the second one relies on the bit where it sees it: the bit may not have come to a publish that is under way
+ *   5  as 3, but the first one relies on it without having had every buffer emptied once, after it has asked
  *
  * The sleep of 50 ms at most (RIP_SLICE_NS), which would hide a lost wake-up, is left out. */
 #ifndef FENCE
@@ -16,10 +20,12 @@
 #define SLEEPERS 2
 
 byte tail, buffered; /* what all see of it; what the publisher has stored */
-bit asleep;
+bit asleep, fence;   /* one word: each look at it, and each change, is of both */
 byte bell;
+byte sleepers;
 
 #define DRAINED (tail == buffered) /* an atomic read-modify-write, too, first waits for its processor's buffer */
+#define EMPTY_BUFFERS atomic { tail = buffered }
 
 active proctype buffer() {
 end:
@@ -39,10 +45,15 @@ active proctype publisher() {
         DRAINED;
 #endif
         if
-        :: asleep ->
-            atomic { DRAINED -> was = asleep; asleep = 0 }
+        :: asleep || fence ->
+            DRAINED; /* the fence in rip_ring_groups */
             if
-            :: was -> bell++ /* and wakes whoever sleeps on it */
+            :: asleep ->
+                atomic { DRAINED -> was = asleep; asleep = 0 }
+                if
+                :: was -> bell++ /* and wakes whoever sleeps on it */
+                :: else
+                fi
             :: else
             fi
         :: else
@@ -53,18 +64,36 @@ active proctype publisher() {
 
 active [SLEEPERS] proctype sleeper() {
     byte seen = 0, rung;
+    bit asks, relies = 0;
+    atomic { asks = (FENCE >= 3 && sleepers == 0); sleepers++ }
+    if
+    :: asks ->
+        fence = 1;
+#if FENCE != 5
+        EMPTY_BUFFERS;
+#endif
+        relies = 1
+    :: else
+    fi;
     do
     :: seen == MESSAGES -> break
     :: seen < MESSAGES && tail > seen -> seen = tail
     :: seen < MESSAGES && tail == seen ->
         rung = bell;
-        asleep = 1;
-#if FENCE == 2
-        atomic { tail = buffered }
+        atomic { asleep = 1; relies = asks || (FENCE == 4 && fence) };
+#if FENCE >= 2
+        if
+        :: !relies -> EMPTY_BUFFERS
+        :: relies
+        fi;
 #endif
         if
         :: tail > seen
         :: tail == seen -> bell != rung /* sleeps until then */
         fi
-    od
+    od;
+    if
+    :: asks -> fence = 0 /* take_back_fences */
+    :: else
+    fi
 }

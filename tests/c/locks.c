@@ -1,0 +1,220 @@
+/* The table lock, where its holder does not go on; and the fences that members ask of each other, which they take back. */
+#include "check.h"
+
+#include "sync.h"
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+
+/* ---- the lock ---- */
+
+static int asked, gives_up_after;
+
+static int ask(struct rip_lock_wait *wait) {
+    CHECK(rip_now() - wait->since < 10000 * MS);
+    return ++asked == gives_up_after ? -EINTR : 0;
+}
+
+/* A description of its own with the lock, as another process would have it. */
+static int locked(const char *channel) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+    int fd = open(path_of(channel, "control"), O_RDWR | O_CLOEXEC);
+    CHECK(fd >= 0);
+    CHECK_IS(fcntl(fd, F_OFD_SETLKW, &lock), 0);
+    return fd;
+}
+
+static void waits_as_it_is_told(void) {
+    struct rip_consumer *c = NULL;
+    int32_t holder;
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
+    struct rip_place *place = &p->ch.place;
+    int fd = locked("c");
+    CHECK_IS(rip_lock_holder(fd), getpid());
+    rip_lock_ask(ask);
+    asked = 0;
+    uint64_t start = rip_now();
+    CHECK_IS(rip_consumer_open("c", "g", RIP_OLDEST, RIP_WAIT_BLOCK, start + 120 * MS, &c, &holder), -EAGAIN);
+    CHECK(rip_now() - start >= 120 * MS);
+    CHECK(asked >= 1 && asked <= 2);
+    asked = 0;
+    gives_up_after = 2;
+    CHECK_IS(rip_consumer_open("c", "g", RIP_OLDEST, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder), -EINTR);
+    CHECK_IS(rip_await_lock(place, rip_now() + MS), -EAGAIN);
+    asked = 0;
+    place->give_up = RIP_TRY_ONLY;
+    CHECK_IS(rip_declare(p, "g"), -EAGAIN);
+    CHECK_IS(rip_producer_close(p), -EAGAIN);
+    CHECK_IS(rip_check(place), -ESHUTDOWN);
+    CHECK_IS(asked, 0);
+    close(fd);
+    CHECK_IS(rip_lock_holder(place->segment.fd), 0);
+    CHECK_IS(rip_await_lock(place, RIP_FOREVER), 0);
+    rip_lock_ask(NULL);
+    gives_up_after = 0;
+    close_producer(p);
+}
+
+static int opens_a_large_lane(void *argument) {
+    (void)argument;
+    struct rip_producer *p = NULL;
+    gives_up_after = 1;
+    rip_lock_ask(ask);
+    CHECK_IS(rip_producer_open("c", 128 << 20, 4, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p), -EINTR);
+    return 0;
+}
+
+/* Allocating a lane takes long, so the lock is let go meanwhile, and may not be had again. Then the tables are not to be touched. */
+static void gives_up_in_the_midst_of_opening(void) {
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
+    struct rip_control *control = p->ch.control;
+    const volatile struct rip_member *member = &control->members[1];
+    pid_t child = spawn(opens_a_large_lane, NULL);
+    for (unsigned i = 0; member->role != RIP_A_PRODUCER; i++) {
+        CHECK(i < 100000);
+        nap(MS / 20);
+    }
+    int fd = locked("c");
+    CHECK_IS(member->index, RIP_NO_LANE);
+    expect_success(child);
+    CHECK_IS(member->role, RIP_A_PRODUCER); /* for the next one with the lock to find */
+    close(fd);
+    p->ch.place.looked = 0;
+    rip_look_around(&p->ch);
+    CHECK_IS(member->role, RIP_NOBODY);
+    close_producer(p);
+}
+
+static int closes_in_vain(void *argument) {
+    (void)argument;
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
+    CHECK_IS(put_number(p, 7, 0), 0);
+    p->ch.place.give_up = RIP_TRY_ONLY;
+    int fd = locked("c");
+    CHECK_IS(rip_producer_close(p), -EAGAIN);
+    close(fd);
+    return 0; /* and its process ends */
+}
+
+static void who_was_closing_has_not_died(void) {
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    expect_success(spawn(closes_in_vain, NULL));
+    c->ch.place.looked = 0;
+    rip_look_around(&c->ch);
+    CHECK_IS(get_number(c, 1000 * MS), 7);
+    close_producer(p);
+    CHECK_IS(get_nothing(c, 1000 * MS), -ENODATA);
+    close_consumer(c);
+}
+
+/* ---- fences ---- */
+
+static struct rip_producer *producer_that(enum rip_wait waits) {
+    struct rip_producer *p = NULL;
+    CHECK_IS(rip_producer_open("c", RIP_PAGE, 4, RIP_BLOCK, waits, NULL, &p), 0);
+    return p;
+}
+
+static struct rip_consumer *consumer_that(enum rip_wait waits, const char *group) {
+    struct rip_consumer *c = NULL;
+    int32_t holder;
+    CHECK_IS(rip_consumer_open("c", group, RIP_OLDEST, waits, RIP_FOREVER, &c, &holder), 0);
+    return c;
+}
+
+static int publishers_fence(const struct rip_producer *p) { return p->ch.control->groups_asleep >> 63 & 1; }
+
+static int releasers_fence(const struct rip_producer *p) { return (p->entry->asleep & RIP_FENCE_LANE) != 0; }
+
+static int joins_and_is_killed(void *argument) {
+    const char *group = argument;
+    if (group) {
+        consumer_that(RIP_WAIT_BLOCK, group);
+    } else {
+        producer_that(RIP_WAIT_BLOCK);
+    }
+    return 0; /* without closing */
+}
+
+static void fences_go_with_who_asked_for_them(void) {
+    struct rip_producer *p = producer_that(RIP_WAIT_ADAPTIVE);
+    if (p->ch.fenced) { /* on one processor nobody spins */
+        close_producer(p);
+        return;
+    }
+    struct rip_consumer *spins = consumer_that(RIP_WAIT_ADAPTIVE, "spins");
+    CHECK(!publishers_fence(p) && !releasers_fence(p));
+    struct rip_consumer *first = consumer_that(RIP_WAIT_BLOCK, "first");
+    struct rip_consumer *second = consumer_that(RIP_WAIT_BLOCK, "second");
+    CHECK(publishers_fence(p) && !releasers_fence(p));
+    close_consumer(first);
+    CHECK(publishers_fence(p));
+    expect_success(spawn(joins_and_is_killed, "killed"));
+    close_consumer(second); /* finds the dead */
+    CHECK(!publishers_fence(p));
+    struct rip_producer *blocks = producer_that(RIP_WAIT_BLOCK);
+    CHECK(!publishers_fence(p) && !releasers_fence(p) && releasers_fence(blocks));
+    close_producer(blocks);
+    expect_success(spawn(joins_and_is_killed, NULL));
+    blocks = producer_that(RIP_WAIT_ADAPTIVE); /* in the place of the dead one, or of the one before */
+    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+        CHECK_IS(p->ch.control->lanes[i].asleep & RIP_FENCE_LANE, 0);
+    }
+    close_producer(blocks);
+    close_producer(p);
+    close_consumer(spins);
+}
+
+/* From here on membarrier(2) fails in this process. */
+static void without_membarrier(void) {
+    struct sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = {.len = sizeof program / sizeof *program, .filter = program};
+    CHECK_IS(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    CHECK_IS(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
+    rip_fence_forget();
+    CHECK_IS(rip_fence_setup(), 0);
+}
+
+static int comes_without_membarrier(void *argument) {
+    (void)argument;
+    without_membarrier();
+    struct rip_consumer *c = consumer_that(RIP_WAIT_ADAPTIVE, "without");
+    raise(SIGSTOP);
+    close_consumer(c);
+    return 0;
+}
+
+static void all_fence_for_one_without_membarrier(void) {
+    struct rip_producer *p = producer_that(RIP_WAIT_ADAPTIVE);
+    int status;
+    if (p->ch.fenced) {
+        close_producer(p);
+        return;
+    }
+    pid_t child = spawn(comes_without_membarrier, NULL);
+    CHECK_IS(waitpid(child, &status, WUNTRACED), child);
+    CHECK(WIFSTOPPED(status));
+    struct rip_producer *later = producer_that(RIP_WAIT_ADAPTIVE);
+    CHECK(publishers_fence(p) && releasers_fence(p) && releasers_fence(later));
+    close_producer(later);
+    CHECK(publishers_fence(p) && releasers_fence(p));
+    CHECK_IS(kill(child, SIGCONT), 0);
+    expect_success(child);
+    CHECK(!publishers_fence(p) && !releasers_fence(p));
+    close_producer(p);
+}
+
+int main(void) {
+    run("a wait for the lock ends at its deadline, when it is told to, or at once", waits_as_it_is_told);
+    run("who cannot have the lock again while it opens leaves the tables alone", gives_up_in_the_midst_of_opening);
+    run("who was closing when its process ended has not died", who_was_closing_has_not_died);
+    run("peers fence for a member that asks for it, and no longer", fences_go_with_who_asked_for_them);
+    run("all fence for a member without membarrier, and no longer", all_fence_for_one_without_membarrier);
+    return 0;
+}

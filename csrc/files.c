@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -84,24 +85,41 @@ int rip_file_open(const struct rip_place *place, struct rip_which which, int wri
     return rc;
 }
 
+/* A word of the header that begins at `at`. Its owner may store it at this moment, and read(2) promises no whole words: so it is loaded. */
+static int load(int fd, uint64_t at, size_t offset, uint64_t *word) {
+    struct stat st;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size < (off_t)(at + offset + sizeof *word)) {
+        return -EBADMSG;
+    }
+    void *header = mmap(NULL, RIP_PAGE, PROT_READ, MAP_SHARED, fd, (off_t)at);
+    if (header == MAP_FAILED) {
+        return -errno;
+    }
+    /* relaxed: the caller has seen what comes before it */
+    *word = atomic_load_explicit((const _Atomic uint64_t *)(const void *)((const char *)header + offset),
+                                 memory_order_relaxed);
+    munmap(header, RIP_PAGE);
+    return 0;
+}
+
 int rip_file_read(const struct rip_place *place, struct rip_which which, size_t offset, uint64_t *word) {
     uint64_t at = 0, size;
     char name[64];
-    int fd = place->segment.fd, rc = 0;
+    int fd, rc = 0;
     if (has_directory(place)) {
         name_of(which, name);
         rc = rip_place_has_name(place) ? 0 : -ESTALE;
-        fd = rc ? -1 : openat(place->dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        rc = rc || fd >= 0 ? rc : -errno;
+        fd = rc ? rc : openat(place->dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        fd = rc || fd >= 0 ? fd : -errno;
     } else {
         rc = rip_extent_find(place, (uint32_t)which.file, which.of, &at, &size);
+        fd = rc ? rc : rip_place_dup(place); /* without our locks, which a mapping would keep */
     }
-    if (rc == 0 && pread(fd, word, sizeof *word, (off_t)(at + offset)) != sizeof *word) {
-        rc = -EBADMSG;
+    if (fd < 0) {
+        return fd;
     }
-    if (has_directory(place) && fd >= 0) {
-        close(fd);
-    }
+    rc = load(fd, at, offset, word);
+    close(fd);
     return rc;
 }
 

@@ -1,5 +1,4 @@
 # distutils: language = c
-# cython: auto_pickle=False
 """The skin over the C core where nobody takes part: what the core calls things, and looking at a channel.
 
 `_producer` and `_consumer` are the skins of those who do. All of them are thin: types in, errors out.

@@ -1,5 +1,4 @@
 # distutils: language = c
-# cython: auto_pickle=False
 """The skin over the writing end of a lane: the GIL is off while waiting and while copying much.
 
 The class is finished in Python: a subclass says what an error code means (_fail) and how to encode what is not plain

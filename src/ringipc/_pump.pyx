@@ -1,5 +1,4 @@
 # distutils: language = c
-# cython: auto_pickle=False
 """The skin over the core's pump: connections of a handle, and the thread's loop."""
 
 from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_New, PyCapsule_SetContext

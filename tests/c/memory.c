@@ -169,7 +169,7 @@ static void drops_without_more(void) {
         struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
         struct rip_message held, message;
         CHECK_IS(put_filled(p, 1000, 0), 0);
-        CHECK_IS(rip_get(c, &held, 0), 1);           /* held: with drop-old it is pinned */
+        CHECK_IS(rip_get(c, &held, 0), 1);       /* held: with drop-old it is pinned */
         CHECK_IS(get_nothing(c, 0), -ETIMEDOUT); /* the claims are made by now */
         allowed = 3 * RIP_STEP;
         uint64_t in = 1;

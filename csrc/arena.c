@@ -14,6 +14,19 @@ uint64_t rip_arena_live(const struct rip_arena *arena) {
     return live;
 }
 
+uint64_t rip_arena_from(const struct rip_arena *arena, uint64_t seq, uint64_t offset) {
+    uint64_t bytes = 0;
+    for (unsigned i = arena->count; i > 0; i--) {
+        const struct rip_run *run = &arena->runs[i - 1];
+        uint64_t hi = i == arena->count ? arena->at : run->hi;
+        if (run->seq <= seq) { /* as in rip_arena_reclaim, the offset is believed only where it can be true */
+            return bytes + (offset >= run->lo && offset <= hi ? hi - offset : hi - run->lo);
+        }
+        bytes += hi - run->lo;
+    }
+    return bytes;
+}
+
 /* Run i, or pin i - count. */
 static const struct rip_run *live_range(const struct rip_arena *arena, unsigned i) {
     return i < arena->count ? &arena->runs[i] : &arena->pins[i - arena->count];

@@ -44,5 +44,7 @@ uint64_t rip_arena_find(struct rip_arena *arena, uint64_t need, uint64_t end);
 void rip_arena_go(struct rip_arena *arena, uint64_t place, uint64_t next);
 
 uint64_t rip_arena_live(const struct rip_arena *arena); /* bytes */
+/* Bytes that the messages from seq on take, a live one, which lies at offset. */
+uint64_t rip_arena_from(const struct rip_arena *arena, uint64_t seq, uint64_t offset);
 
 #endif

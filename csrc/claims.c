@@ -64,6 +64,7 @@ void rip_claims_remove(struct rip_channel *ch, uint64_t group, uint64_t lane) {
 }
 
 static uint64_t seq_of(uint64_t word) { return word >> RIP_CLAIM_SEQ_SHIFT; }
+static uint32_t member_of(uint64_t word) { return (uint32_t)(word >> RIP_CLAIM_MEMBER_SHIFT) & (RIP_MAX_MEMBERS - 1); }
 
 /* Of message seq; a later one in its place means that everybody has done with it. */
 static enum rip_claim state_of(uint64_t word, uint64_t seq) {
@@ -73,11 +74,19 @@ static enum rip_claim state_of(uint64_t word, uint64_t seq) {
     return (enum rip_claim)(word & RIP_CLAIM_STATE);
 }
 
-static int is_done(uint64_t word, uint64_t seq) { return state_of(word, seq) >= RIP_DONE; }
+static int is_done(uint64_t word, uint64_t seq) { return state_of(word, seq) >= RIP_KEPT; }
+static int is_over(uint64_t word, uint64_t seq) { return state_of(word, seq) >= RIP_DONE; }
 
 int rip_claim_is_free(const struct rip_claims *claims, uint64_t slots, uint64_t seq) {
     /* acquire: pairs with the compare-and-swap of whoever ended the message of the lap before */
     return state_of(atomic_load_explicit(&claims->words[seq & (slots - 1)], memory_order_acquire), seq) == RIP_FREE;
+}
+
+int rip_claim_is_held(const struct rip_claims *claims, uint64_t slots, uint64_t seq, uint32_t member) {
+    uint64_t word =
+        atomic_load_explicit(&claims->words[seq & (slots - 1)], memory_order_relaxed); /* relaxed: if ours */
+    enum rip_claim state = state_of(word, seq);
+    return (state == RIP_CLAIMED || state == RIP_KEPT) && member_of(word) == member;
 }
 
 int rip_claim(struct rip_claims *claims, uint64_t slots, uint64_t seq, uint32_t member, int *redelivered) {
@@ -105,7 +114,7 @@ static void move_cursor(struct rip_claims *claims, uint64_t slots, struct rip_cu
         }
         was = held;
         uint64_t word = atomic_load_explicit(&claims->words[held & (slots - 1)], memory_order_seq_cst);
-        if (!is_done(word, held)) {
+        if (!is_over(word, held)) {
             return;
         }
         /* release: pairs with the acquire in rip_reclaim; on failure another has moved it, and we go on from there */
@@ -158,9 +167,42 @@ uint64_t rip_claims_tell(struct rip_claims *claims) {
     return told < dropped ? dropped - told : 0;
 }
 
-int rip_claim_is_done(const struct rip_claims *claims, uint64_t slots, uint64_t seq) {
+enum rip_claim rip_claim_look(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t slots, uint64_t seq,
+                              uint32_t *member) {
+    uint64_t word = 0;
+    size_t at = offsetof(struct rip_claims, words) + (size_t)(seq & (slots - 1)) * sizeof word;
+    int rc = rip_try_lock(&ch->place); /* extents are found under it */
+    if (rc == 0) {
+        rc = rip_file_read(&ch->place, which(group, lane), at, &word);
+        rip_unlock(&ch->place);
+    }
+    *member = member_of(word);
+    return rc == 0 ? state_of(word, seq) : RIP_FREE;
+}
+
+uint64_t rip_claims_done(const struct rip_claims *claims, uint64_t slots, uint64_t held, uint64_t tail) {
+    for (uint64_t steps = 0; steps < slots && held < tail;
+         steps++, held++) { /* no more are there, if nothing is damaged */
+        /* seq_cst: pairs with rip_claim_keep and rip_claim_end */
+        if (!is_done(atomic_load_explicit(&claims->words[held & (slots - 1)], memory_order_seq_cst), held)) {
+            return held;
+        }
+    }
+    return tail;
+}
+
+int rip_claim_is_over(const struct rip_claims *claims, uint64_t slots, uint64_t seq) {
     /* acquire: as in rip_claim_drop */
-    return is_done(atomic_load_explicit(&claims->words[seq & (slots - 1)], memory_order_acquire), seq);
+    return is_over(atomic_load_explicit(&claims->words[seq & (slots - 1)], memory_order_acquire), seq);
+}
+
+void rip_claim_keep(struct rip_claims *claims, uint64_t slots, uint64_t seq) {
+    _Atomic uint64_t *place = &claims->words[seq & (slots - 1)];
+    uint64_t word = atomic_load_explicit(place, memory_order_relaxed);    /* relaxed: it is ours */
+    if (seq_of(word) == seq && (word & RIP_CLAIM_STATE) == RIP_CLAIMED) { /* else something is damaged */
+        /* seq_cst: pairs with rip_claims_done; of two members that are done with the last ones at once, one sees both */
+        atomic_store_explicit(place, (word & ~RIP_CLAIM_STATE) | RIP_KEPT, memory_order_seq_cst);
+    }
 }
 
 void rip_claim_end(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t seq, uint32_t drops) {
@@ -184,19 +226,21 @@ void rip_claim_free(struct rip_claims *claims, uint64_t slots, uint64_t seq) {
     atomic_fetch_add_explicit(&claims->returned, 1, memory_order_release); /* pairs with the acquire in rip_rx_look */
 }
 
-/* Frees a member's claims in one lane: how many. What lies before the cursor was ended by moving it. */
+/* Frees a member's claims in one lane: how many. What it kept is done, and ends. What lies before the cursor has ended. */
 static uint64_t return_lane(struct rip_claims *claims, uint64_t slots, uint32_t member, uint64_t held) {
     uint64_t returned = 0;
     for (uint64_t i = 0; i < slots; i++) {
         /* acquire: pairs with the compare-and-swap in rip_claim of the member that is dead */
         uint64_t word = atomic_load_explicit(&claims->words[i], memory_order_acquire);
-        uint64_t its = word >> RIP_CLAIM_MEMBER_SHIFT & (RIP_MAX_MEMBERS - 1);
-        uint64_t seq = seq_of(word);
-        if ((word & RIP_CLAIM_STATE) == RIP_CLAIMED && its == member && seq >= held) {
-            /* release: pairs with the acquire in rip_claim; it fails only where damage makes another change a dead member's claim */
-            returned += atomic_compare_exchange_strong_explicit(
-                &claims->words[i], &word, seq << RIP_CLAIM_SEQ_SHIFT | RIP_CLAIM_REDELIVERED | RIP_FREE,
-                memory_order_release, memory_order_relaxed);
+        uint64_t state = word & RIP_CLAIM_STATE, seq = seq_of(word);
+        if ((state == RIP_CLAIMED || state == RIP_KEPT) && member_of(word) == member && seq >= held) {
+            uint64_t becomes = state == RIP_CLAIMED ? RIP_CLAIM_REDELIVERED | RIP_FREE : RIP_DONE;
+            /* seq_cst: pairs with the acquire in rip_claim, and as in move_cursor, which follows. It fails only where damage
+             * makes another change a dead member's claim. */
+            int changed =
+                atomic_compare_exchange_strong_explicit(&claims->words[i], &word, seq << RIP_CLAIM_SEQ_SHIFT | becomes,
+                                                        memory_order_seq_cst, memory_order_relaxed);
+            returned += changed && state == RIP_CLAIMED;
         }
     }
     return returned;

@@ -1,24 +1,27 @@
 /* Who has which message of a lane, where several hands are after it (members that compete, one that takes over from a dead one, a
  * producer that drops): a word for each slot, changed by compare-and-swap.
  *
- *   63                      11 10         3   2            1   0
+ *   63                      12 11         4   3            2   0
  *   | seq                     | member     | redelivered | state |
  *
  * A word of an older seq counts as free: nobody has touched this message yet. Claiming in order and out of it is the same
- * operation, and a dead member's claims are found by its number. The cursor moves over what is done; whoever ends a message
- * moves it, so all of this holds at any instruction at which a member is killed.
+ * operation, and a dead member's claims are found by its number.
+ *
+ * A message is KEPT when its member has done with it and still looks at it. It is not delivered again, and the end of the stream
+ * does not wait for it, but its room is not free: the cursor moves over DONE and DROPPED alone. Whoever ends a message moves
+ * the cursor, so all of this holds at any instruction at which a member is killed.
  */
 #ifndef RIP_CLAIMS_H
 #define RIP_CLAIMS_H
 
 #include "channel.h"
 
-enum rip_claim { RIP_FREE, RIP_CLAIMED, RIP_DONE, RIP_DROPPED };
+enum rip_claim { RIP_FREE, RIP_CLAIMED, RIP_KEPT, RIP_DONE, RIP_DROPPED };
 
-#define RIP_CLAIM_STATE UINT64_C(3)
-#define RIP_CLAIM_REDELIVERED UINT64_C(4)
-#define RIP_CLAIM_MEMBER_SHIFT 3
-#define RIP_CLAIM_SEQ_SHIFT 11
+#define RIP_CLAIM_STATE UINT64_C(7)
+#define RIP_CLAIM_REDELIVERED UINT64_C(8)
+#define RIP_CLAIM_MEMBER_SHIFT 4
+#define RIP_CLAIM_SEQ_SHIFT 12
 
 static_assert(RIP_MAX_MEMBERS <= 1u << (RIP_CLAIM_SEQ_SHIFT - RIP_CLAIM_MEMBER_SHIFT), "a member's number fits");
 
@@ -30,7 +33,11 @@ void rip_claims_remove(struct rip_channel *ch, uint64_t group, uint64_t lane);
 int rip_claim(struct rip_claims *claims, uint64_t slots, uint64_t seq, uint32_t member, int *redelivered);
 /* Is message seq still there for somebody to claim? */
 int rip_claim_is_free(const struct rip_claims *claims, uint64_t slots, uint64_t seq);
-/* Ends a claim of ours, and moves the cursor over what is done. drops: the producer looks at the words, and not at the cursor. */
+/* A claim of ours is done with, and its payload still looked at: it is KEPT until rip_claim_end. */
+void rip_claim_keep(struct rip_claims *claims, uint64_t slots, uint64_t seq);
+/* Does this member hold message seq? */
+int rip_claim_is_held(const struct rip_claims *claims, uint64_t slots, uint64_t seq, uint32_t member);
+/* Ends a claim of ours, and moves the cursor over what is over. drops: the producer looks at the words, not at the cursor. */
 void rip_claim_end(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t seq, uint32_t drops);
 /* Frees a claim of ours again, for anybody. */
 void rip_claim_free(struct rip_claims *claims, uint64_t slots, uint64_t seq);
@@ -41,13 +48,19 @@ enum rip_claim rip_claim_drop(struct rip_claims *claims, uint64_t slots, uint64_
 int rip_claim_is_got(const struct rip_claims *claims, uint64_t slots, uint64_t seq);
 /* How many messages the group has lost that no member has been told of. */
 uint64_t rip_claims_tell(struct rip_claims *claims);
-/* Has the group done with message seq, or lost it? */
-int rip_claim_is_done(const struct rip_claims *claims, uint64_t slots, uint64_t seq);
-/* Moves the cursor, which was at held, to seq at least, then over what is done. */
+/* Is the room of message seq free, because the group has done with it or lost it, and nobody looks at it? */
+int rip_claim_is_over(const struct rip_claims *claims, uint64_t slots, uint64_t seq);
+/* What the word of message seq says, where the file need not be mapped here; RIP_FREE where we cannot look now. *member: whose
+ * it is. */
+enum rip_claim rip_claim_look(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t slots, uint64_t seq,
+                              uint32_t *member);
+/* The first message from held on, before tail, that the group has not done with, or tail. */
+uint64_t rip_claims_done(const struct rip_claims *claims, uint64_t slots, uint64_t held, uint64_t tail);
+/* Moves the cursor, which was at held, to seq at least, then over what is over. */
 void rip_claims_pass(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t held, uint64_t seq);
 
-/* Frees what a member of this entry of the group table holds, in all lanes, and wakes the others: 0, or -EMFILE and the like where
- * it could not look. The lock must be held. */
+/* Frees what a member of this entry of the group table has claimed, and ends what it kept, in all lanes; then wakes the others. 0,
+ * or -EMFILE and the like where it could not look. The lock must be held. */
 int rip_claims_return(struct rip_channel *ch, uint32_t group, uint32_t member);
 
 #endif

@@ -92,7 +92,7 @@ int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *
         rx->gap += gap_before(c, rx, seq);
         rc = rip_rx_read(rx, seq, message);
         if (rc == 1) {
-            message->flags = redelivered ? RIP_REDELIVERED : 0;
+            message->flags |= redelivered ? RIP_REDELIVERED : 0; /* or it was before it came over a connection */
             message->missed += rx->gap;
             rx->last_gap = rx->gap;
             rx->gap = 0;
@@ -147,13 +147,10 @@ static int claim_newest(struct rip_consumer *c, struct rip_rx *rx, struct rip_me
         *message = next;
         found = 1;
     }
-    if (found) {
-        rip_rx_take(c, message);
-    }
     return found ? 1 : rc;
 }
 
-/* Lets go all that can be read of a lane but its newest message, and takes that: 1, or 0 if there is none. */
+/* Lets go all that can be read of a lane but its newest message, and takes that, uncounted: 1, or 0: there is none. */
 static int take_newest(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message) {
     if (rx->claims) {
         return claim_newest(c, rx, message);
@@ -181,7 +178,7 @@ static int take_newest(struct rip_consumer *c, struct rip_rx *rx, struct rip_mes
     rc = rip_rx_read(rx, newest, message);
     if (rc == 1) {
         message->missed += missed;
-        rip_rx_take(c, message);
+        rx->next = newest + 1;
     }
     return rc;
 }
@@ -205,9 +202,7 @@ int rip_rx_latest(struct rip_consumer *c, struct rip_message *message) {
     if (rc != 1) {
         return rc;
     }
-    if (c->claimed) { /* members compete for that lane: it is ours already */
-        rip_rx_take(c, message);
-    } else {
+    if (!c->claimed) { /* else it is ours already: members compete for that lane */
         message->lane = NULL;
     }
     for (uint32_t i = 0; i < c->count; i++) {
@@ -232,11 +227,16 @@ int rip_rx_latest(struct rip_consumer *c, struct rip_message *message) {
             *message = other;
         }
     }
-    return message->lane ? 1 : -EBADMSG; /* what was there is gone: a tail went back */
+    if (!message->lane) { /* what was there is gone: a tail went back */
+        return -EBADMSG;
+    }
+    rip_rx_take(c, message);
+    return 1;
 }
 
-uint64_t rip_rx_backlog(const struct rip_consumer *c) {
+uint64_t rip_rx_backlog(struct rip_consumer *c) {
     uint64_t backlog = 0;
+    rip_catch_up(c);
     for (uint32_t i = 0; i < c->count; i++) {
         const struct rip_rx *rx = c->lanes[i];
         /* relaxed: only a number to show */
@@ -379,6 +379,12 @@ int rip_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_mess
 }
 
 void rip_take(struct rip_consumer *c, const struct rip_message *message) { rip_rx_take(c, message); }
+
+void rip_done(struct rip_consumer *c, const struct rip_message *message) {
+    if (c->ch.place.state == RIP_OPEN) {
+        rip_rx_keep(message->lane, message->seq);
+    }
+}
 
 void rip_release(struct rip_consumer *c, const struct rip_message *message) {
     if (c->ch.place.state == RIP_OPEN) {

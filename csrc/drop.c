@@ -76,7 +76,7 @@ static int give_up_for(struct rip_producer *p, const struct group *group, uint32
         p->dropped++;
         return 0;
     }
-    if (state != RIP_CLAIMED || is_pinned(&p->arena, seq)) {
+    if (state >= RIP_DONE || is_pinned(&p->arena, seq)) {
         return 0;
     }
     if (p->arena.pinned == RIP_MAX_PINS) {
@@ -160,7 +160,7 @@ static int meet(struct rip_producer *p, uint64_t *active) {
 /* Is nobody to read message seq any more? */
 static int is_done(const struct rip_producer *p, uint64_t seq, uint64_t active) {
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        if (active >> g & 1 && !is_behind(p, g, seq) && !rip_claim_is_done(p->drops->groups[g].claims, p->slots, seq)) {
+        if (active >> g & 1 && !is_behind(p, g, seq) && !rip_claim_is_over(p->drops->groups[g].claims, p->slots, seq)) {
             return 0;
         }
     }

@@ -76,6 +76,7 @@ struct rip_rx {
     uint64_t id;
     int32_t pid;
     uint32_t index;
+    uint32_t group;
     uint32_t state;   /* enum rip_lane_state when last looked */
     uint32_t told;    /* its producer's death has been told */
     uint32_t tried;   /* to retire it */
@@ -125,8 +126,8 @@ int rip_reclaim(struct rip_producer *p);
 
 /* A lane for what another process sends, where its memory cannot be shared (stream.h): pid is that one's, ticks are nanoseconds. */
 int rip_lane_open(const char *channel, uint64_t capacity, uint64_t slots, int32_t pid, struct rip_producer **out);
-/* Messages that every group has let go, in all; also once it is closed. */
-uint64_t rip_lane_let_go(const struct rip_producer *p);
+/* Messages that every group has done with, in all, of which known are known; also once it is closed. */
+uint64_t rip_lane_done(struct rip_producer *p, uint64_t known);
 /* As if its process had been killed. */
 void rip_lane_abandon(struct rip_producer *p);
 
@@ -185,7 +186,9 @@ static inline void rip_tx_publish(struct rip_producer *p) {
 /* ---- consumer ---- */
 
 /* How many messages of all lanes are published and not taken. */
-uint64_t rip_rx_backlog(const struct rip_consumer *c);
+uint64_t rip_rx_backlog(struct rip_consumer *c);
+/* The pid of a producer whose lane is full while we hold the oldest message in it, or 0. */
+int32_t rip_rx_blocks(const struct rip_consumer *c);
 /* How many the group has missed since we came. */
 uint64_t rip_rx_missed(const struct rip_consumer *c);
 /* The next message of the next lane that has one: 1, else 0, -ENODATA, -EOWNERDEAD, -EBADMSG. Where members compete it is ours. */
@@ -209,7 +212,9 @@ int rip_group_join(struct rip_consumer *c, const char *name, uint32_t how, int32
 void rip_rx_unmap(struct rip_rx *rx);
 /* Takes the lane table over: new lanes, ended lanes, lanes that are gone; the lock must be held. */
 int rip_rescan(struct rip_consumer *c);
-/* Looks at the table of lanes if that has changed: 0, or a negative errno, once, why a lane of it could not be mapped.
+/* Takes over the table of lanes if that has changed, as far as that can be done now. */
+void rip_catch_up(struct rip_consumer *c);
+/* The same: 0, or a negative errno, once, why a lane of it could not be mapped.
  * While another member has its lock we stay behind. */
 int rip_look_at_lanes(struct rip_consumer *c);
 /* Are we behind, but not for long yet? Then who does not wait naps and looks again: what has been put may lie in a lane
@@ -229,6 +234,10 @@ int rip_rx_is_there(const struct rip_message *found);
 /* Takes a message that the filter lets through: 1, else as rip_advance. */
 int rip_rx_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message);
 void rip_rx_give_back(struct rip_consumer *c, const struct rip_message *message);
+/* With claims: a taken message is done with, and looked at until rip_rx_release. */
+void rip_rx_keep(struct rip_rx *rx, uint64_t seq);
+/* With claims, in a lane that has ended: if its last message is done with, wakes those who wait for the end. */
+void rip_rx_tell_end(struct rip_rx *rx);
 
 /* When a message was put, by its ticks: nanoseconds of the machine's time (ticks.h). */
 uint64_t rip_rx_time(const struct rip_rx *rx, uint64_t ticks);
@@ -365,11 +374,20 @@ static inline void rip_rx_drop_marked(struct rip_rx *rx) {
     }
 }
 
+/* After a claim has ended, or is done with. While the lane is live nobody waits for an end. seq_cst: our word, then the state;
+ * who ends the lane sets its state, then wakes all (rip_lanes_changed), and they see our word. */
+static inline void rip_rx_look_for_end(struct rip_rx *rx) {
+    if (RIP_UNLIKELY(atomic_load_explicit(&rx->entry->state, memory_order_seq_cst) != RIP_LANE_LIVE)) {
+        rip_rx_tell_end(rx);
+    }
+}
+
 /* Lets a taken message go; the lane's cursor moves up to the oldest one still held. */
 static inline void rip_rx_drop(struct rip_rx *rx, uint64_t seq) {
     if (RIP_UNLIKELY(rx->claims)) {
         rx->ours--;
         rip_claim_end(rx->claims, rx->slots, rx->cursor, seq, rx->drops);
+        rip_rx_look_for_end(rx);
         return;
     }
     rip_rx_skip(rx);

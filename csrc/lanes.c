@@ -102,6 +102,7 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
     rx->id = rip_lane_id(entry); /* under the lock */
     rx->pid = entry->pid;
     rx->index = index;
+    rx->group = c->group;
     rx->next = rx->held = rx->tail = atomic_load_explicit(&rx->cursor->held, memory_order_relaxed); /* our group's */
     rx->drops = overflow == RIP_DROP_OLD;
     rx->refused = c->joined ? 0 : atomic_load_explicit(&rx->lane->refused, memory_order_relaxed); /* to be shown */
@@ -236,14 +237,17 @@ int rip_rx_is_behind(const struct rip_consumer *c) {
     return atomic_load_explicit(&c->ch.control->lanes_changed, memory_order_relaxed) != c->lanes_changed;
 }
 
+/* May a message of it come to us, now or later? In a shared group, what another member works on may come back. */
+static int has_more(const struct rip_consumer *c, const struct rip_rx *rx) {
+    return rx->state == RIP_LANE_LIVE ||
+           (c->shared && rip_claims_done(rx->claims, rx->slots, rx->held, rx->tail) != rx->tail);
+}
+
 int rip_at_end(struct rip_consumer *c) {
     int more = 0;
     for (uint32_t i = 0; i < c->count; i++) {
         struct rip_rx *rx = c->lanes[i];
-        if (rx->state == RIP_LANE_LIVE ||
-            (c->shared && rx->held != rx->tail)) { /* what others hold may come back to us */
-            more = 1;
-        }
+        more |= has_more(c, rx);
         if (rx->state != RIP_LANE_LIVE) {
             try_retire(c, rx);
         }
@@ -261,8 +265,10 @@ static int has_free(const struct rip_rx *rx) {
     return 0;
 }
 
-/* Takes over the table of lanes, as far as that can be done now. */
-static void catch_up(struct rip_consumer *c) {
+void rip_catch_up(struct rip_consumer *c) {
+    if (RIP_LIKELY(!rip_rx_is_behind(c))) {
+        return;
+    }
     /* relaxed: rip_rescan loads it again with acquire */
     uint64_t changed = atomic_load_explicit(&c->ch.control->lanes_changed, memory_order_relaxed);
     if (c->again && changed == c->lanes_seen && rip_now() < c->again) {
@@ -282,9 +288,7 @@ static void catch_up(struct rip_consumer *c) {
 }
 
 int rip_look_at_lanes(struct rip_consumer *c) {
-    if (RIP_UNLIKELY(rip_rx_is_behind(c))) {
-        catch_up(c);
-    }
+    rip_catch_up(c);
     int rc = c->refused;
     c->refused = 0;
     return rc;
@@ -304,9 +308,7 @@ void rip_nap(void) {
 
 int rip_rx_pending(struct rip_consumer *c) {
     int more = 0;
-    if (rip_rx_is_behind(c)) {
-        catch_up(c);
-    }
+    rip_catch_up(c);
     if (c->refused) {
         return 1;
     }
@@ -316,7 +318,7 @@ int rip_rx_pending(struct rip_consumer *c) {
         if (rc < 0 || (rc == 1 && (!rx->claims || has_free(rx))) || (rx->state == RIP_LANE_DEAD && !rx->told)) {
             return 1;
         }
-        more |= rx->state == RIP_LANE_LIVE || (c->shared && rx->held != rx->tail);
+        more |= has_more(c, rx);
     }
     return !more && c->had_lanes && !rip_rx_is_behind(c);
 }
@@ -328,6 +330,48 @@ int rip_tell_death(struct rip_consumer *c, struct rip_rx *rx) {
     rx->told = 1;
     c->died = rx->pid;
     return -EOWNERDEAD;
+}
+
+void rip_rx_keep(struct rip_rx *rx, uint64_t seq) {
+    if (rx->claims) {
+        rip_claim_keep(rx->claims, rx->slots, seq);
+        rip_rx_look_for_end(rx);
+    }
+}
+
+void rip_rx_tell_end(struct rip_rx *rx) {
+    uint64_t held = atomic_load_explicit(&rx->cursor->held, memory_order_seq_cst); /* as in rip_claims_done */
+    uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire);   /* pairs with rip_tx_publish */
+    if (rip_claims_done(rx->claims, rx->slots, held, tail) == tail) {
+        atomic_fetch_add_explicit(&rx->claims->returned, 1, memory_order_release); /* as in rip_claim_free */
+        rip_ring_group(rx->ch, rx->group);
+    }
+}
+
+/* As far as can be seen from here: its producer sleeps, or another message like the last one would not fit. */
+static int is_full(const struct rip_rx *rx) {
+    uint64_t mask = rx->slots - 1, bytes = 0;
+    /* relaxed: only to be shown */
+    if (rx->tail - rx->held == rx->slots ||
+        atomic_load_explicit(&rx->entry->asleep, memory_order_relaxed) & RIP_ASLEEP) {
+        return 1;
+    }
+    for (uint64_t seq = rx->held; seq != rx->tail; seq++) {
+        bytes += rip_round_up(rx->desc[seq & mask].length, RIP_LINE);
+    }
+    return bytes + rip_round_up(rx->desc[(rx->tail - 1) & mask].length, RIP_LINE) > rx->capacity;
+}
+
+int32_t rip_rx_blocks(const struct rip_consumer *c) {
+    for (uint32_t i = 0; i < c->count; i++) {
+        const struct rip_rx *rx = c->lanes[i];
+        int ours =
+            rx->claims ? rip_claim_is_held(rx->claims, rx->slots, rx->held, c->ch.place.member) : rx->held != rx->next;
+        if (ours && !rx->drops && rx->state == RIP_LANE_LIVE && is_full(rx)) {
+            return rx->pid;
+        }
+    }
+    return 0;
 }
 
 uint64_t rip_rx_missed(const struct rip_consumer *c) {

@@ -28,7 +28,7 @@ int rip_rx_try(struct rip_consumer *c, struct rip_message *message) {
             return 0;
         }
         rx->ours++;
-        message->flags = redelivered ? RIP_REDELIVERED : 0;
+        message->flags |= redelivered ? RIP_REDELIVERED : 0; /* as in rip_rx_claim */
         rx->last_gap = c->shared ? rip_claims_tell(rx->claims) : 0;
         message->missed += rx->last_gap;
         if (rx->counts && message->seq >= rx->counted) {

@@ -190,7 +190,19 @@ int rip_lane_open(const char *channel, uint64_t capacity, uint64_t slots, int32_
     return open_lane(channel, capacity, slots, RIP_BLOCK, RIP_WAIT_ADAPTIVE, NULL, pid, out);
 }
 
-uint64_t rip_lane_let_go(const struct rip_producer *p) {
+/* Where group g keeps claims: from message seq on, the first that it has not done with. */
+static uint64_t pass_kept(struct rip_producer *p, uint32_t g, uint64_t seq) {
+    uint64_t id = rip_group_id(p->ch.control, g), lane = rip_lane_id(p->entry);
+    uint32_t member;
+    for (uint64_t steps = 0; steps < p->slots && seq < p->published; steps++, seq++) {
+        if (rip_claim_look(&p->ch, id, lane, p->slots, seq, &member) < RIP_KEPT) {
+            break;
+        }
+    }
+    return seq;
+}
+
+uint64_t rip_lane_done(struct rip_producer *p, uint64_t known) {
     struct rip_control *control = p->ch.control;
     uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_acquire); /* as in rip_reclaim */
     uint64_t least = active ? p->published : atomic_load_explicit(&p->entry->floor, memory_order_relaxed);
@@ -198,6 +210,10 @@ uint64_t rip_lane_let_go(const struct rip_producer *p) {
         if (active >> g & 1) {
             /* acquire: before the load of the id, which changes before the cursors do */
             uint64_t held = atomic_load_explicit(&control->cursors[g][p->index].held, memory_order_acquire);
+            held = held < known ? known : held;
+            if (control->groups[g].flags & (RIP_SHARED | RIP_DURABLE)) {
+                held = pass_kept(p, g, held);
+            }
             least = held < least ? held : least;
         }
     }
@@ -316,39 +332,65 @@ void rip_room_watch(struct rip_producer *p, struct rip_watch *watch) {
     watch->spin = &p->ch.spin;
 }
 
-/* Only looks: another thread may be filling what it has reserved, so the arena must not change here. */
-void rip_producer_gate(struct rip_producer *p, struct rip_gate *gate) {
+/* The oldest published message that some group has not let go; *group: that one, or RIP_MAX_GROUPS: none keeps the lane. */
+static uint64_t oldest_held(const struct rip_producer *p, uint32_t *group) {
     struct rip_control *control = p->ch.control;
     uint64_t active =
         atomic_load_explicit(&control->groups_active, memory_order_acquire); /* pairs with rip_group_leave */
-    uint64_t least = active ? p->published : atomic_load_explicit(&p->entry->floor, memory_order_relaxed);
-    *gate = (struct rip_gate){.pid = 0};
+    uint64_t oldest = active ? p->published : atomic_load_explicit(&p->entry->floor, memory_order_relaxed);
+    *group = RIP_MAX_GROUPS;
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         /* relaxed: only to be shown */
         uint64_t held = atomic_load_explicit(&control->cursors[g][p->index].held, memory_order_relaxed);
-        if ((active >> g & 1) && held < least) {
-            least = held;
-            gate->pid = control->groups[g].pid;
-            memcpy(gate->group, control->groups[g].name, sizeof gate->group - 1);
+        if ((active >> g & 1) && held < oldest) {
+            oldest = held;
+            *group = g;
         }
     }
     uint64_t given_up = p->drops ? rip_drops_from(p) : p->limit;
-    if (least < given_up) { /* a group is just joining, or has not noticed what it lost */
-        least = given_up;
+    if (oldest < given_up) { /* a group is just joining, or has not noticed what it lost */
+        oldest = given_up;
     }
-    if (least > p->published) { /* damaged, or we have closed and another lane has our entry */
-        least = p->published;
-    }
-    gate->messages = p->published - least;
-    for (uint64_t seq = least; seq != p->published && p->published - least <= p->slots; seq++) {
-        gate->bytes += rip_round_up(p->lane->desc[seq & (p->slots - 1)].length, RIP_LINE);
-    }
+    /* else damaged, or we have closed and another lane has our entry */
+    return oldest < p->published ? oldest : p->published;
 }
 
 uint64_t rip_producer_backlog(struct rip_producer *p) {
-    struct rip_gate gate;
-    rip_producer_gate(p, &gate);
-    return gate.messages;
+    uint32_t group;
+    return p->published - oldest_held(p, &group);
+}
+
+/* Only looks: another thread may be filling what it has reserved, so the arena must not change here. */
+uint64_t rip_producer_bytes(struct rip_producer *p) {
+    uint32_t group;
+    uint64_t oldest = oldest_held(p, &group);
+    return oldest == p->published ? 0
+                                  : rip_arena_from(&p->arena, oldest, p->lane->desc[oldest & (p->slots - 1)].offset);
+}
+
+/* In a group whose members compete: the pid of the one that holds message seq, or 0. */
+static int32_t holder_of(struct rip_producer *p, uint32_t group, uint64_t seq) {
+    struct rip_control *control = p->ch.control;
+    uint32_t member;
+    enum rip_claim state =
+        rip_claim_look(&p->ch, rip_group_id(control, group), rip_lane_id(p->entry), p->slots, seq, &member);
+    const struct rip_member *its = &control->members[member];
+    int holds = (state == RIP_CLAIMED || state == RIP_KEPT) && its->role == RIP_A_CONSUMER && its->index == group;
+    return holds ? its->pid : 0;
+}
+
+void rip_producer_gate(struct rip_producer *p, struct rip_gate *gate) {
+    const struct rip_group_entry *groups = p->ch.control->groups;
+    uint32_t g;
+    uint64_t oldest = oldest_held(p, &g);
+    *gate = (struct rip_gate){.messages = p->published - oldest, .bytes = rip_producer_bytes(p)};
+    if (g == RIP_MAX_GROUPS) {
+        return;
+    }
+    memcpy(gate->group, groups[g].name, sizeof gate->group - 1);
+    gate->members = (uint32_t)rip_has_members(&p->ch, g, RIP_NO_MEMBER);
+    gate->shared = (groups[g].flags & RIP_SHARED) != 0;
+    gate->pid = !gate->members ? 0 : gate->shared ? holder_of(p, g, oldest) : groups[g].pid;
 }
 
 int rip_declare(struct rip_producer *p, const char *group) {

@@ -60,7 +60,7 @@ int rip_receiver_owes(const struct rip_receiver *r) {
 void rip_receiver_free(struct rip_receiver *r) {
     if (r->two_way && r->wire.fd >= 0 && !r->wire.out_left &&
         !r->ended) { /* a good-bye; if it does not go out, the closing says it */
-        rip_wire_say(&r->wire, RIP_FRAME_END, rip_lane_let_go(r->into));
+        rip_wire_say(&r->wire, RIP_FRAME_END, rip_lane_done(r->into, r->told));
         rip_wire_flush(&r->wire);
     }
     if (!r->ended) {
@@ -75,7 +75,7 @@ int rip_receiver_tell(struct rip_receiver *r, int eager) {
     if (rc != 0 || !r->two_way || r->ended || r->told == r->into->tail) {
         return rc < 0 ? rc : 0; /* RIP_STEP_OUT: next time */
     }
-    uint64_t count = rip_lane_let_go(r->into), bytes = r->into->bytes;
+    uint64_t count = rip_lane_done(r->into, r->told), bytes = r->into->bytes;
     if (count > r->told &&
         (eager || count - r->told >= r->into->slots / 8 ||
          bytes - r->bytes_told >=

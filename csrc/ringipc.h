@@ -71,8 +71,10 @@ struct rip_filter {
 
 /* Who keeps a producer's lane from moving on. */
 struct rip_gate {
-    char group[RIP_MAX_GROUP_NAME + 1];
-    int32_t pid;       /* 0: no group is there yet */
+    char group[RIP_MAX_GROUP_NAME + 1]; /* empty: no group is there yet */
+    uint32_t shared;                    /* its members compete */
+    uint32_t members;                   /* it has some */
+    int32_t pid;       /* of the member that holds the oldest message, or is to take it; 0: nobody has taken it */
     uint64_t messages; /* published and not yet let go by that group */
     uint64_t bytes;    /* of the arena, in use */
 };
@@ -119,6 +121,7 @@ int rip_put(struct rip_producer *p, const void *data, uint64_t length, uint32_t 
 /* Waits until there is room for length bytes, so that rip_reserve finds it; like that, it aborts what is reserved. */
 int rip_wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline);
 uint64_t rip_producer_backlog(struct rip_producer *p); /* messages that some group has not let go */
+uint64_t rip_producer_bytes(struct rip_producer *p);   /* of the arena, that they take */
 void rip_producer_gate(struct rip_producer *p, struct rip_gate *gate);
 /* To be called before rip_producer_close where the program has failed to begin: a stream without a message then has no
  * end for anybody to be told of, as if this producer had never been. */
@@ -137,14 +140,17 @@ int rip_consumer_open(const char *channel, const char *group, uint32_t how, enum
 /* 1, or -EAGAIN, -ENODATA, -EOWNERDEAD, ... An error of mapping a new lane (-EMFILE, -ENOSPC, ...) comes once; then the
  * lane is tried again. */
 int rip_peek(struct rip_consumer *c, struct rip_message *message);
-void rip_take(struct rip_consumer *c, const struct rip_message *peeked);     /* it is held from now until rip_release */
+void rip_take(struct rip_consumer *c, const struct rip_message *peeked); /* it is held from now until rip_release */
+/* In groups that are shared or durable: done with, and looked at until rip_release. It does not come again if this process
+ * dies, and the end of the stream does not wait for it. */
+void rip_done(struct rip_consumer *c, const struct rip_message *message);
 void rip_release(struct rip_consumer *c, const struct rip_message *message); /* in any order */
 
 /* Begins a search: to be called once before the first rip_match. */
 void rip_search(struct rip_consumer *c, struct rip_filter *filter);
 /* Takes a message that the filter lets through, out of its turn; the others stay in order. 1, or as rip_peek. */
 int rip_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message);
-/* Gives a message that is taken and not released back to its place. */
+/* Gives a message that is taken and neither done nor released back to its place. */
 void rip_give_back(struct rip_consumer *c, const struct rip_message *message);
 
 /* Peek and take, waiting until deadline. */

@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import time
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -44,6 +45,30 @@ def test_a_full_lane_drops_what_is_old() -> None:
         first.release()
         assert producer.stats.backlog == 0
         producer.flush(timeout=0)
+
+
+@pytest.mark.parametrize("overflow", ["block", "drop-old"])
+def test_the_newest_is_counted_once(overflow: Literal["block", "drop-old"]) -> None:
+    with (
+        Producer("c", capacity=4096, slots=4, overflow=overflow) as one,
+        Producer("c", capacity=4096, slots=4, overflow=overflow) as two,
+        Consumer("c") as consumer,
+    ):
+        for k in range(1, 6):
+            one.put_many([b"a", b"bc"])
+            assert consumer.latest() == b"bc"
+            assert (consumer.stats.messages, consumer.stats.bytes) == (2 * k - 1, 4 * k - 2)
+            one.put(b"older")
+            two.put(b"de")
+            assert consumer.latest() == b"de"
+            assert (consumer.stats.messages, consumer.stats.bytes) == (2 * k, 4 * k)
+
+
+def test_what_waits_in_a_new_lane_counts() -> None:
+    with Producer("c", capacity=4096), Consumer("c") as consumer, Producer("c", capacity=4096) as new:
+        put_numbers(new, 1, 2)
+        assert consumer.stats.backlog == 2
+        assert consumer.stats.lanes == 2
 
 
 def test_without_a_group_the_newest_messages_wait_for_one() -> None:

@@ -1,5 +1,6 @@
 """Order, room, batches, reservations, groups, the end: one process, real files."""
 
+import os
 import random
 from typing import Any
 
@@ -58,7 +59,6 @@ def test_slots_limit_messages_in_flight_and_are_rounded_up() -> None:
 
 
 def test_full_names_who_holds_the_lane_back() -> None:
-    import os
 
     with Producer("c", capacity=4096, slots=2) as producer:
         producer.put(b"a" * 100)
@@ -68,11 +68,30 @@ def test_full_names_who_holds_the_lane_back() -> None:
         ):
             producer.put(b"c", timeout=0.01)
         with Consumer("c", group="slow"):
-            with pytest.raises(
-                Full, match=rf"group 'slow' \(pid {os.getpid()}\) has not let go of 2 messages \(192 bytes\)"
-            ):
+            slow = rf"group 'slow' \(pid {os.getpid()}, this process itself\)"
+            with pytest.raises(Full, match=rf"{slow} has not let go of 2 messages \(192 bytes\)"):
                 producer.put_nowait(b"c")
             assert producer.stats.waits == 1
+
+
+@pytest.mark.parametrize("slots", [4, 64])
+@pytest.mark.parametrize("shared", [False, True])
+def test_empty_says_that_the_consumer_itself_fills_the_lane(slots: int, shared: bool) -> None:
+    with Producer("c", capacity=4096, slots=slots) as producer, Consumer("c", shared=shared) as consumer:
+        views = []
+        for k in range(4):
+            with pytest.raises(Empty, match=r"no message for group 'default'$"):
+                consumer.get_nowait()
+            producer.put(np.full(100, k))
+            views.append(consumer.get())
+        with pytest.raises(Full, match="this process itself"):
+            producer.put(np.full(100, 4), timeout=0)
+        text = rf"itself holds 4 messages, and the lane of the producer with pid {os.getpid()} is full: let go"
+        with pytest.raises(Empty, match=text):
+            consumer.get(timeout=0)
+        views.clear()
+        with pytest.raises(Empty, match=r"no message for group 'default'$"):
+            consumer.get_nowait()
 
 
 def test_put_many_says_how_many_went_in() -> None:
@@ -194,7 +213,6 @@ def test_a_group_begins_at_the_oldest_or_at_the_newest(producer: Producer) -> No
 
 
 def test_a_second_member_of_an_exclusive_group_is_refused(producer: Producer, consumer: Consumer) -> None:
-    import os
 
     with pytest.raises(GroupBusy, match=f"group 'default' is exclusive, and this process, pid {os.getpid()}, is its"):
         Consumer("c")

@@ -17,6 +17,7 @@ from ringipc import (
     Consumer,
     Empty,
     EndOfStream,
+    Full,
     GroupBusy,
     Incompatible,
     Message,
@@ -100,6 +101,48 @@ def test_views_and_messages_are_let_go_in_any_order() -> None:
         held.clear()
         for member in members:
             member.close()
+
+
+def hold_one(channel: str) -> None:
+    with Consumer(channel, group="work", shared=True, timeout=20) as consumer, Producer("said", capacity=4096) as said:
+        with consumer.message(timeout=20):
+            said.put(b"it is mine")
+            time.sleep(60)  # until it is killed
+
+
+def test_full_names_the_member_that_holds_the_oldest_message(start: Start) -> None:
+    with (
+        Producer("c", capacity=4096, slots=4, groups=["work"]) as producer,
+        Producer("said", capacity=4096),
+        Consumer("said") as said,
+    ):
+        holder = start(hold_one, "c")
+        producer.put(b"0")
+        assert said.get(timeout=20) == b"it is mine"
+        with Consumer("c", group="work", shared=True) as innocent:  # the last to join
+            producer.put_many([b"1", b"2"])
+            assert innocent.get_many(9) == [b"1", b"2"]
+            producer.put(b"3")
+            have = r"'work' has not let go of 4 messages \(256 bytes\)"
+            with pytest.raises(Full, match=rf"{have}; its member that holds the oldest is pid {holder.pid}$"):
+                producer.put(b"4", timeout=0)
+            with pytest.raises(Full, match=f"not flushed.*is pid {holder.pid}$"):
+                producer.flush(timeout=0)
+            holder.kill()
+            holder.join()
+            with pytest.raises(ProducerDied):
+                said.get(timeout=5)
+            Consumer("c", group="another", start="newest").close()  # finds the dead
+            with pytest.raises(Full, match=f"{have}, and no member has taken the oldest$"):
+                producer.put(b"4", timeout=0)
+            with innocent.message(timeout=0) as message:
+                assert message.payload == b"0"
+                with pytest.raises(Full, match=f"is pid {os.getpid()}, this process itself$"):
+                    producer.put(b"4", timeout=0)
+            producer.put(b"4", timeout=0)
+        with pytest.raises(Full, match=r"wait for a first consumer|'work' \(without a member now\)"):
+            producer.put_many([b"5"] * 4, timeout=0)
+            producer.put(b"5", timeout=0)
 
 
 def test_types_and_conditions_work_in_a_shared_group(producer: Producer) -> None:

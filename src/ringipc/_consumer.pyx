@@ -82,6 +82,14 @@ cdef bytes types_of(object type, rip_filter *filter):
     return code
 
 
+cdef struct Given:  # a view in the hands of the user, which is done with when its thread gets again
+    rip_rx *lane
+    uint64_t seq
+    unsigned long thread  # 0: it is none
+    Given *before
+    Given *after
+
+
 @cython.final
 @cython.no_gc
 @cython.freelist(64)
@@ -93,10 +101,13 @@ cdef class Hold:
     cdef uint64_t seq
     cdef const unsigned char *data
     cdef uint64_t length
+    cdef Given given
 
     def __dealloc__(self):
         if self.lane is not NULL:
             with cython.critical_section(self.consumer):
+                if self.given.thread:
+                    self.consumer.take_back(&self.given)
                 self.consumer.let_go(self.lane, self.seq)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
@@ -117,6 +128,7 @@ cdef class BaseConsumer:
     cdef object dtype  # of the array got last, from there
     cdef bytes dtype_code
     cdef uint64_t holds  # messages in the hands of Hold objects
+    cdef Given *given  # those of them that are not done with, but will be when their threads get again
     cdef bint leaving  # closed, but views are still alive
     cdef bint picking  # the descriptor is to say nothing of what is left
     cdef readonly bint _silenced
@@ -240,14 +252,14 @@ cdef class BaseConsumer:
 
     @cython.critical_section
     def _pick(self, type, where):
-        """`message`, then the descriptor says only what comes from now on, whatever else is there.
+        """`get` without waiting, then the descriptor says only what comes from now on, whatever else is there.
 
         What it said before is in _silenced: other tasks may wait for that.
         """
         self._silenced = self.c is not NULL and not self.leaving and rip_consumer_arm(self.c) == 1
         self.picking = True
         try:
-            return self.message(0, type=type, where=where)
+            return self.get(0, type=type, where=where)
         finally:
             self.picking = False
 
@@ -283,6 +295,46 @@ cdef class BaseConsumer:
         if rc == -EAGAIN:
             rip_consumer_abandon(self.c)
 
+    # ---- what is done with: where the group keeps claims it does not come again, though views on it are alive ----
+
+    @cython.final
+    cdef inline void give_out(self, Hold hold) noexcept:
+        """A view on it is what `get` returns: this thread has done with it when it gets again."""
+        if self.c.claims:
+            hold.given = Given(hold.lane, hold.seq, PyThread_get_thread_ident(), NULL, self.given)
+            if self.given is not NULL:
+                self.given.before = &hold.given
+            self.given = &hold.given
+
+    @cython.final
+    cdef void take_back(self, Given *given) noexcept:
+        if given.before is not NULL:
+            given.before.after = given.after
+        else:
+            self.given = given.after
+        if given.after is not NULL:
+            given.after.before = given.before
+        given.thread = 0
+
+    @cython.final
+    cdef void end_given(self) noexcept:
+        """This thread gets again."""
+        cdef unsigned long thread = PyThread_get_thread_ident()
+        cdef Given *given = self.given
+        cdef Given *after
+        while given is not NULL:
+            after = given.after
+            if given.thread == thread:
+                self.take_back(given)
+                rip_rx_keep(given.lane, given.seq)
+            given = after
+
+    @cython.final
+    cdef void end_message(self, Hold hold) noexcept:
+        """The block of a `Message` has ended; views on it may be alive."""
+        if hold.lane is not NULL and self.c.claims and rip_check(&self.c.ch.place) == 0:
+            rip_rx_keep(hold.lane, hold.seq)
+
     @cython.final
     cdef int look_around(self) except -1:
         """After each piece of a wait."""
@@ -298,6 +350,8 @@ cdef class BaseConsumer:
         """0 and the next message, not yet taken, or -ETIMEDOUT, or -ENODATA; what else there is is raised."""
         cdef int rc = 0
         if cython.likely(self.is_open()):
+            if cython.unlikely(self.given is not NULL):
+                self.end_given()
             rc = rip_rx_peek(self.c, message)
             if cython.likely(rc == 1):
                 return 0
@@ -312,6 +366,8 @@ cdef class BaseConsumer:
         cdef rip_watch watch
         cdef int waited = 0
         cdef bint settled = False
+        if self.given is not NULL and self.is_open():
+            self.end_given()
         if rc == 0 and deadline and self.pump is NULL and self.is_open() and self.c.ch.spin.mode != RIP_WAIT_BLOCK:
             if rip_rx_spin(self.c, TRIES):
                 rc = look(self.c, filter, message)
@@ -454,7 +510,10 @@ cdef class BaseConsumer:
             return self.copy_bytes(message, taken)
         if not taken:
             rip_rx_take(self.c, message)
-        return self.payload_of(self.hold(message), message.kind)
+        cdef Hold hold = self.hold(message)
+        payload = self.payload_of(hold, message.kind)
+        self.give_out(hold)
+        return payload
 
     @cython.final
     cdef bint receive_more(self, rip_message *message, list got) except -1:
@@ -470,6 +529,7 @@ cdef class BaseConsumer:
             self.holds -= 1
             rip_rx_give_back(self.c, message)
             return False
+        self.give_out(hold)
         return True
 
     @cython.final
@@ -587,7 +647,11 @@ cdef class BaseConsumer:
             if rc:
                 self._fail(rc, timeout)
             return self.receive(&message, True)
-        return self.match_where(timeout, type, where).payload
+        cdef Message found = self.match_where(timeout, type, where)
+        payload = found.payload
+        self.give_out(found.hold)
+        found.hold = None  # its end is not the message's
+        return payload
 
     @cython.critical_section
     def get_nowait(self):
@@ -672,6 +736,11 @@ cdef class BaseConsumer:
     # ---- looking ----
 
     @cython.critical_section
+    def _blocks(self):
+        """Messages held, and the pid of a producer who has no room because of them, or 0."""
+        return self.holds, rip_rx_blocks(self.c) if self.holds and rip_check(&self.c.ch.place) == 0 else 0
+
+    @cython.critical_section
     def _counts(self):
         """Messages got, bytes got, missed, backlog, messages held, lanes, waits, seconds waited."""
         if self.c is NULL:
@@ -684,7 +753,7 @@ cdef class Message:
     """A message and what is known about it.
 
     It stays in the ring until `release` (leaving a with block calls it), or until nobody refers to it; views on its
-    payload keep it there beyond that.
+    payload keep it there beyond that. In a shared or durable group it is done then, and does not come again.
 
     Attributes
     ----------
@@ -740,9 +809,16 @@ cdef class Message:
                 self.unreadable = False
             return self.content
 
+    def __dealloc__(self):
+        if self.hold is not None:
+            with cython.critical_section(self.consumer):
+                self.consumer.end_message(self.hold)
+
     def release(self):
         with cython.critical_section(self.consumer):
             content, hold = self.content, self.hold
+            if hold is not None:
+                self.consumer.end_message(hold)
             self.content = None
             self.hold = None
         del content, hold  # what they end comes back to the consumer

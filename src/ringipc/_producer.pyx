@@ -699,19 +699,18 @@ cdef class BaseProducer:
 
     @cython.critical_section
     def _gate(self):
-        """Who keeps the lane from moving on: group, pid, messages, bytes."""
+        """Who keeps the lane from moving on: group, shared, has members, pid, messages, bytes."""
         cdef rip_gate gate
         if self.p is NULL:
             self._fail(-ESHUTDOWN, None)
         rip_producer_gate(self.p, &gate)
-        return (<bytes>gate.group).decode(errors="replace"), gate.pid, gate.messages, gate.bytes
+        return ((<bytes>gate.group).decode(errors="replace"), gate.shared != 0, gate.members != 0, gate.pid,
+                gate.messages, gate.bytes)
 
     @cython.critical_section
     def _counts(self):
         """Messages and bytes put, dropped, refused, backlog, bytes of it, slots, capacity, allocated, waits, waited."""
-        cdef rip_gate gate
         if self.p is NULL:
             self._fail(-ESHUTDOWN, None)
-        rip_producer_gate(self.p, &gate)
-        return (self.p.tail, self.p.bytes, self.p.dropped, self.p.refused, gate.messages, gate.bytes, self.p.keep,
-                self.p.arena.capacity, self.p.arena.allocated, self.waits, self.waited * 1e-9)
+        return (self.p.tail, self.p.bytes, self.p.dropped, self.p.refused, rip_producer_backlog(self.p),
+                rip_producer_bytes(self.p), self.p.keep, self.p.arena.capacity, self.p.arena.allocated, self.waits, self.waited * 1e-9)

@@ -12,6 +12,8 @@ cdef extern from "ringipc.h" nogil:
     enum: RIP_NEWEST, RIP_SHARED, RIP_DURABLE, RIP_REDELIVERED
     struct rip_gate:
         char group[48]
+        uint32_t shared
+        uint32_t members
         int32_t pid
         uint64_t messages
         uint64_t bytes
@@ -48,6 +50,7 @@ cdef extern from "ringipc.h" nogil:
     int rip_producer_close(rip_producer *)
     void rip_producer_free(rip_producer *)
     uint64_t rip_producer_backlog(rip_producer *)
+    uint64_t rip_producer_bytes(rip_producer *)
     void rip_producer_gate(rip_producer *, rip_gate *)
     int rip_consumer_open(const char *, const char *, uint32_t, rip_wait, uint64_t, rip_consumer **,
                           int32_t *) except? -EINTR
@@ -133,6 +136,7 @@ cdef extern from "lane.h" nogil:
         rip_rx *lanes[128]
         uint32_t count
         uint32_t watches
+        uint32_t claims
         int32_t died
         uint64_t taken
         uint64_t bytes
@@ -153,12 +157,14 @@ cdef extern from "lane.h" nogil:
     int rip_rx_try(rip_consumer *, rip_message *)
     bint rip_rx_is_there(const rip_message *)
     void rip_rx_give_back(rip_consumer *, const rip_message *)
+    void rip_rx_keep(rip_rx *, uint64_t)
     int rip_rx_latest(rip_consumer *, rip_message *)
     void rip_rx_take(rip_consumer *, const rip_message *)
     void rip_consumer_abandon(rip_consumer *)
     void rip_rx_drop(rip_rx *, uint64_t)
     void rip_rx_tell(rip_rx *)
     void rip_rx_release(rip_rx *, uint64_t)
-    uint64_t rip_rx_backlog(const rip_consumer *)
+    uint64_t rip_rx_backlog(rip_consumer *)
     uint64_t rip_rx_missed(const rip_consumer *)
+    int32_t rip_rx_blocks(const rip_consumer *)
     void rip_message_watch(rip_consumer *, const rip_filter *, rip_watch *)

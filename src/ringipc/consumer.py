@@ -78,10 +78,11 @@ class Consumer(BaseConsumer):
         At most 47 bytes. Every group sees every message.
     shared
         False: the group is exclusive, this consumer its one member. True: its members compete, and each message goes to
-        one of them, a work queue. What a member holds when it dies, or leaves, goes to the others.
+        one of them, a work queue. What a member has in work when it dies, or leaves, goes to the others: a view until
+        the same thread gets again, a `Message` until its block ends. Views may be kept beyond that.
     durable
         True: the group stays when its last member has gone, and all that is put waits for the next one, which goes on
-        where the group stood; what was held comes again, marked as redelivered. A durable group ends with
+        where the group stood; what was in work comes again, marked as redelivered. A durable group ends with
         ``ringipc.open(channel).remove_group(group)``. Taking a message costs a compare-and-swap more.
     start
         Where a new group begins: at the "oldest" message still there, or after the "newest".
@@ -195,7 +196,9 @@ class Consumer(BaseConsumer):
         match -code:
             case errno.ETIMEDOUT | errno.EAGAIN:
                 within = f" within {detail} s" if detail else ""
-                raise errors.Empty(f"channel {self.channel!r}: no message for group {self.group!r}{within}")
+                raise errors.Empty(
+                    f"channel {self.channel!r}: no message for group {self.group!r}{within}{self._why_empty()}"
+                )
             case errno.ENODATA:
                 raise errors.EndOfStream(f"channel {self.channel!r}: every producer has closed, and all is read")
             case errno.EOWNERDEAD:
@@ -208,6 +211,15 @@ class Consumer(BaseConsumer):
                 _channel.fail(code, self.channel, detail if isinstance(detail, str) else "a lane")
         details = {errno.ESHUTDOWN: "consumer", errno.ECHILD: "consumer", errno.ENOSPC: _CLAIMS, errno.EFBIG: _CLAIMS}
         _channel.fail(code, self.channel, details.get(-code, ""), wanted(), _FEWER)
+
+    def _why_empty(self) -> str:
+        held, pid = self._blocks()
+        if not pid:
+            return ""
+        return (
+            f"; this consumer itself holds {held} messages, and the lane of the producer with pid {pid} is full: let "
+            "go of them, or copy what you keep (copy=True)"
+        )
 
     def notify(self, signum: int | None, *, value: int | None = None) -> None:
         """Asks for a signal to this process when the next message comes: once, until asked again, as mq_notify(3) does.
@@ -265,8 +277,7 @@ class Consumer(BaseConsumer):
         fd = self.fileno()
         while True:
             try:
-                with self._pick(type, where) as message:
-                    return message.payload
+                return self._pick(type, where)
             except errors.Empty:
                 if self._silenced:
                     self._readiness.wake_others()  # they may have been about to see what the descriptor said

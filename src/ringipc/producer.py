@@ -3,6 +3,7 @@
 import errno
 import math
 import operator
+import os
 import sys
 import weakref
 from collections.abc import Iterable, Sequence
@@ -282,7 +283,7 @@ class Producer(BaseProducer):
             raise
 
     def _why_full(self) -> str:
-        group, pid, messages, size = self._gate()
+        group, shared, has_members, pid, messages, size = self._gate()
         if self._link is not None and self._link.failure is not None:
             return str(self._link.failure)
         if messages == 0:
@@ -290,7 +291,14 @@ class Producer(BaseProducer):
         have = f"{messages} messages ({size} bytes)"
         if not group:
             return f"{have} wait for a first consumer"
-        return f"group {group!r} ({f'pid {pid}' if pid else 'without a member now'}) has not let go of {have}"
+        if not has_members:
+            return f"group {group!r} (without a member now) has not let go of {have}"
+        if not pid:
+            return f"group {group!r} has not let go of {have}, and no member has taken the oldest"
+        who = f"pid {pid}, this process itself" if pid == os.getpid() else f"pid {pid}"
+        if shared:
+            return f"group {group!r} has not let go of {have}; its member that holds the oldest is {who}"
+        return f"group {group!r} ({who}) has not let go of {have}"
 
     def _prepare(self, message: object) -> codec.Plain | parts.Parts:
         if self._pickle and type(message) is not memoryview:

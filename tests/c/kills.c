@@ -301,7 +301,19 @@ static int leaves(void) {
     return 0;
 }
 
-/* Each message once, but for the first one, which the victim may have let go; it has never let go the second one. */
+static int keeps(void) {
+    struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
+    struct rip_message messages[2];
+    CHECK_IS(rip_get(c, &messages[0], 0), 1);
+    CHECK_IS(rip_get(c, &messages[1], 0), 1);
+    stop_here();
+    rip_done(c, &messages[0]);
+    rip_release(c, &messages[0]);
+    stop_here();
+    return 0;
+}
+
+/* Each message once, but for the first one, which the victim may have done with; it has never let go the second one. */
 static void get_the_rest(void) {
     struct rip_message message;
     uint64_t seen = 0;
@@ -340,10 +352,41 @@ static void survivor_gets_the_rest(void) {
 }
 
 static void killed_while_competing(void) {
-    static int (*const victims[])(void) = {joins, works, leaves};
+    static int (*const victims[])(void) = {joins, works, leaves, keeps};
     for (unsigned i = 0; i < sizeof victims / sizeof *victims; i++) {
         kill_at_every_moment(&(struct play){CHANNEL, others_and_survivor, victims[i], survivor_gets_the_rest, NULL});
     }
+}
+
+/* Is done with the first message and looks at it, has the second one in work, and dies. */
+static int dies_at_work(void *argument) {
+    (void)argument;
+    struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
+    struct rip_message messages[2];
+    CHECK_IS(rip_get(c, &messages[0], 0), 1);
+    CHECK_IS(rip_get(c, &messages[1], 0), 1);
+    rip_done(c, &messages[0]);
+    return 0;
+}
+
+static void others_and_dead_worker(void) {
+    others_and_survivor();
+    expect_success(spawn(dies_at_work, NULL));
+}
+
+static void survivor_gets_all_but_the_first(void) {
+    struct rip_message message;
+    close_consumer(open_consumer(CHANNEL, "another", RIP_OLDEST));
+    CHECK_IS(get(survivor, &message, 0), 1);
+    CHECK_IS(message.seq, 1);
+    CHECK_IS(message.flags, RIP_REDELIVERED);
+    rip_give_back(survivor, &message);
+    survivor_gets_the_rest();
+}
+
+static void killed_while_it_clears_up_after_a_worker(void) {
+    kill_at_every_moment(
+        &(struct play){CHANNEL, others_and_dead_worker, reaps_consumer, survivor_gets_all_but_the_first, NULL});
 }
 
 /* ---- groups that outlive their members, or are there before them ---- */
@@ -698,6 +741,8 @@ int main(void) {
         killed_with_work_of_the_dead);
     run("nobody fences for a member that was killed", killed_with_others_that_fence);
     run("what a killed member of a group has not let go comes to another one, once", killed_while_competing);
+    run("what a killed member had done with and looked at does not come again, and its room is free",
+        killed_while_it_clears_up_after_a_worker);
     run("a durable group and a declared one are whole, whoever is killed around them", killed_around_a_group);
     run("a producer killed while it drops messages leaves whole ones, and what is looked at", killed_while_dropping);
     run("whoever is killed alone in a channel, the next ones can meet there, and leave nothing behind", killed_alone);

@@ -399,6 +399,75 @@ static void latest(void) {
     close_consumer(c);
 }
 
+/* ---- how much waits ---- */
+
+/* Of the arena, that the messages from seq on take. */
+static uint64_t bytes_from(const struct rip_producer *p, uint64_t seq) {
+    uint64_t bytes = 0;
+    for (; seq != p->published; seq++) {
+        bytes += rip_round_up(p->lane->desc[seq & (p->slots - 1)].length, RIP_LINE);
+    }
+    return bytes;
+}
+
+static void knows_the_bytes_that_wait(void) {
+    static const unsigned char data[3000];
+    struct random r = {9};
+    struct rip_message held[16], message;
+    unsigned count = 0;
+    struct rip_producer *p = open_producer(CHANNEL, 4 * RIP_PAGE, 16);
+    struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    for (unsigned i = 0; i < 20000; i++) {
+        uint64_t what = random_below(&r, 5);
+        unsigned char *payload;
+        if (what < 2) {
+            rip_put(p, data, random_below(&r, random_below(&r, 3) ? 300 : sizeof data), 0, RIP_BYTES, 0);
+        } else if (what == 2) {
+            rip_reserve(p, random_below(&r, 5000), &payload); /* may begin a run */
+        } else if (what == 3 && count < 16) {
+            if (rip_get(c, &message, 0) == 1) {
+                held[count++] = message;
+            }
+        } else if (count) {
+            unsigned k = (unsigned)random_below(&r, count);
+            rip_release(c, &held[k]);
+            held[k] = held[--count];
+        }
+        uint64_t oldest = p->published - rip_producer_backlog(p);
+        CHECK_IS(rip_producer_bytes(p), bytes_from(p, oldest));
+    }
+    close_producer(p);
+    close_consumer(c);
+}
+
+/* Nanoseconds, the quickest of several times. */
+static uint64_t time_of_a_look(struct rip_producer *p) {
+    uint64_t best = UINT64_MAX;
+    for (unsigned i = 0; i < 50; i++) {
+        uint64_t start = rip_now();
+        for (unsigned k = 0; k < 20; k++) {
+            CHECK(rip_producer_backlog(p) > 0 && rip_producer_bytes(p) > 0);
+        }
+        uint64_t took = (rip_now() - start) / 20;
+        best = took < best ? took : best;
+    }
+    return best;
+}
+
+static void looking_takes_as_long_however_much_waits(void) {
+    struct rip_producer *p = open_producer(CHANNEL, 4096 * RIP_PAGE, 1u << 17);
+    struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    CHECK_IS(put_number(p, 0, 0), 0);
+    uint64_t one = time_of_a_look(p);
+    for (uint64_t n = 1; n < 1u << 17; n++) {
+        CHECK_IS(put_number(p, n, 0), 0);
+    }
+    uint64_t many = time_of_a_look(p);
+    CHECK(many < 20 * one + 1000);
+    close_producer(p);
+    close_consumer(c);
+}
+
 /* ---- groups ---- */
 
 static void waits_for_a_first_group(void) {
@@ -904,6 +973,8 @@ int main(void) {
     run("peek takes nothing, and what is taken is held until it is let go", peek_takes_nothing);
     run("lanes and groups do as a model of queues does, and no held message is written over", against_a_model);
     run("the latest message lets the older ones go, but for those that are held", latest);
+    run("how many bytes wait is what their descriptors say", knows_the_bytes_that_wait);
+    run("to ask how much waits takes as long however much it is", looking_takes_as_long_however_much_waits);
     run("messages wait for a first group", waits_for_a_first_group);
     run("a channel with messages for a first group outlives its producer", outlives_its_producer);
     run("so does the end of a stream that had none", an_end_outlives_its_producer);

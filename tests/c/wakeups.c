@@ -86,6 +86,48 @@ static void end_wakes_consumer(void) {
     CHECK_IS(lost, 0);
 }
 
+/* In a shared group it comes when the last message is done with, though it is still looked at. */
+static int waits_for_ends(void *argument) {
+    (void)argument;
+    for (uint64_t n = 0; n < ROUNDS; n++) {
+        CHECK(reaches(&talk->go[0], n + 1, 10000 * MS));
+        struct rip_consumer *c = open_consumer("c", "g", RIP_SHARED);
+        count_up(&talk->gone);
+        CHECK_IS(get_nothing(c, RIP_FOREVER), -ENODATA);
+        count_up(&talk->received[0]);
+        close_consumer(c);
+    }
+    return 0;
+}
+
+static void last_one_done_wakes_consumer(void) {
+    memset(talk, 0, sizeof *talk);
+    pid_t child = spawn(waits_for_ends, NULL);
+    for (uint64_t n = 0; n < ROUNDS; n++) {
+        struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
+        struct rip_consumer *c = open_consumer("c", "g", RIP_SHARED);
+        struct rip_message messages[2];
+        for (unsigned i = 0; i < 2; i++) {
+            CHECK_IS(put_number(p, n, 0), 0);
+            CHECK_IS(get(c, &messages[i], 0), 1);
+        }
+        close_producer(p);
+        count_up(&talk->go[0]);
+        CHECK(reaches(&talk->gone, n + 1, 10000 * MS));
+        await_sleep(child, &talk->received[0], n + 1);
+        rip_done(c, &messages[n & 1]); /* in either order */
+        await_sleep(child, &talk->received[0], n + 1);
+        CHECK(load(&talk->received[0]) == n);
+        rip_done(c, &messages[~n & 1]);
+        expect_awake(child, &talk->received[0], n + 1);
+        rip_release(c, &messages[0]);
+        rip_release(c, &messages[1]);
+        close_consumer(c);
+    }
+    expect_success(child);
+    CHECK_IS(lost, 0);
+}
+
 /* ---- at every instruction ---- */
 
 static int publishes(void *argument) {
@@ -223,6 +265,8 @@ int main(void) {
     talk = shared(sizeof *talk);
     run("a producer that waits for a group is woken when that leaves", leaving_group_wakes_producer);
     run("a consumer that waits for a message is woken by the end of the stream", end_wakes_consumer);
+    run("a member that waits for the end is woken when another one has done with the last message",
+        last_one_done_wakes_consumer);
     if (can_step()) {
         run("a group that goes to sleep while another is being woken is woken by the next message",
             at_every_instruction);

@@ -59,6 +59,7 @@ class Got:
     got: dict[Key, int] = field(default_factory=dict)  # whether redelivered
     order: list[tuple[int, Key, int]] = field(default_factory=list)  # kind or how it was asked for, which, redelivered
     let_go: set[Key] = field(default_factory=set)
+    views: set[Key] = field(default_factory=set)  # of what it got: done when it gets again
     told: list[int] = field(default_factory=list)
 
     @property
@@ -72,7 +73,8 @@ class Got:
         if not self.life.killed:
             return set(self.got)
         event = self.life.slot[slots.RELEASING]  # it may have been let go
-        return self.let_go | {(event >> 32 & 0xFFFF, event & 0xFFFFFFFF)} if event else self.let_go
+        may_be = {(event >> 32 & 0xFFFF, event & 0xFFFFFFFF)} if event else set()
+        return self.let_go | may_be | (self.views if self.under_way else set())  # or it was just getting again
 
     @property
     def under_way(self) -> int:
@@ -109,6 +111,8 @@ def _read(life: Life) -> Got:
                 record.order.append((how, key, redelivered))
             case slots.RELEASED:
                 record.let_go.add(key)
+            case slots.VIEWED:
+                record.views.add(key)
             case slots.TOLD:
                 record.told.append(event & 0xFFFFFFFF)
                 record.order.append((DEATH, (event & 0xFFFFFFFF, event >> 52 & 0xF), 0))

@@ -21,7 +21,7 @@ PHASE, KILLED, INTENT, DONE, PENDING, RELEASING, LONGEST, ATTACHED, MISSED, COUN
 SEEN = 16  # from here on: what each producer had in mind when this consumer had joined
 
 # the kinds of an event; those of a producer are the types of its messages
-GOT, RELEASED, TOLD = 1, 2, 3
+GOT, RELEASED, TOLD, VIEWED = 1, 2, 3, 4  # viewed: done, as if it were released, when its consumer gets again
 # of GOT: redelivered is 0, 1 or UNKNOWN where the call does not say
 UNKNOWN = 2
 ANY_TYPE, NO_ORDER = 0, 7  # how it was asked for; 1 + type: by that type
@@ -97,6 +97,10 @@ def got(producer: int, number: int, redelivered: int, how: int) -> int:
 
 def released(producer: int, number: int) -> int:
     return RELEASED << 56 | producer << 32 | number
+
+
+def viewed(producer: int, number: int) -> int:
+    return VIEWED << 56 | producer << 32 | number
 
 
 def told(pid: int, how: int) -> int:

@@ -115,6 +115,7 @@ class Reader:
         self.slot = memory.slots[number]
         self.rng = random.Random(role.seed)
         self.held: list[tuple[int, int, Any]] = []
+        self.views: set[tuple[int, int]] = set()  # of those held, what is done when we get again
         self.count = 0
         self.how = slots.ANY_TYPE  # it asks now
         self.slot.enter(slots.ATTACHING, role.alarm)
@@ -198,9 +199,13 @@ class Reader:
         return self.rng.choice([(1 + type, type), (slots.NO_ORDER, {type, 0}), (slots.NO_ORDER, "lowest")])
 
     def call(self, call: str, most: int, timeout: float, type: Any) -> list[Any]:
-        if call == "message":
-            return [self.consumer.message(timeout, type=type)]
-        return self.consumer.get_many(most, timeout) if call == "many" else [self.consumer.get(timeout, type=type)]
+        try:
+            if call == "message":
+                return [self.consumer.message(timeout, type=type)]
+            return self.consumer.get_many(most, timeout) if call == "many" else [self.consumer.get(timeout, type=type)]
+        finally:
+            while self.views:
+                self.slot.note(slots.released(*self.views.pop()))
 
     def note(self, messages: list[Any]) -> None:
         while messages:
@@ -220,6 +225,9 @@ class Reader:
                 self.slot.note(event)
             else:
                 self.held.append((producer, number, message))
+                if not isinstance(message, Message) and (self.role.group.shared or self.role.group.durable):
+                    self.views.add((producer, number))
+                    self.slot.note(slots.viewed(producer, number))
             del message
         self.slot[slots.PENDING] = 0
 
@@ -234,6 +242,7 @@ class Reader:
         if isinstance(message, Message):
             message.release()
         del message
+        self.views.discard((producer, number))
         self.slot.note(event)
 
     def release_all(self) -> None:

@@ -268,6 +268,9 @@ static void keep(unsigned consumer, const struct rip_message *message) {
         rip_release(consumers[consumer], message);
         return;
     }
+    if (next() % 2) {
+        rip_done(consumers[consumer], message);
+    }
     kept[kept_count].message = *message;
     kept[kept_count++].consumer = consumer;
 }
@@ -436,6 +439,7 @@ static void consume(unsigned i) {
         rip_wait_message(c, deadline());
         rip_rx_backlog(c);
         rip_rx_missed(c);
+        rip_rx_blocks(c);
     } else if (what == 10) {
         if (rip_consumer_fd(c) >= 0) {
             rip_consumer_settle(c);

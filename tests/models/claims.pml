@@ -1,13 +1,19 @@
 /* Claims: members that compete for the messages of a lane, one of whom may be killed at any step.
  *
- * A word for each slot says who has its message, and the cursor moves over what is done. FAULT puts a fault in:
+ * A word for each slot says who has its message, and the cursor moves over what is over. A member may be done with a message and
+ * go on looking at it (KEPT), at the last one for ever: the stream ends all the same. FAULT puts a fault in:
  *
  *   1  rip_claim_end stores DONE with release order: the store waits while the loads that follow go ahead
  *   2  the cursor is moved with acq_rel order: others see it late, while the loads that follow go ahead
  *   3  return_lane also returns what lies before the cursor
  *   4  rip_claims_return does not move the cursor over what the dead one had ended
+ *   5  move_cursor takes KEPT for over
+ *   6  return_lane takes KEPT for CLAIMED
+ *   7  return_lane leaves KEPT as it is
+ *   8  the end waits for what is KEPT
  *
- * member stands for rip_rx_look, rip_rx_claim and rip_rx_try with rip_claim, rip_claim_end with move_cursor, and rip_claim_free;
+ * member stands for rip_rx_look, rip_rx_claim and rip_rx_try with rip_claim, rip_claim_keep, rip_claim_end with move_cursor, and
+ * rip_claim_free;
  * reaper for rip_claims_return with return_lane, which any member or producer does; producer for rip_reclaim and rip_tx_publish. A
  * killed member comes back in a new life under its old number, as another may. Left out: compare-and-swap that fails for no reason,
  * how they wait (event_count.pml), the order of payload and tail (lane.pml), lanes that drop (drop_old.pml). */
@@ -29,18 +35,32 @@
 #ifndef GIVEN
 #define GIVEN 0
 #endif
+#ifndef KEEPS
+#define KEEPS 0
+#endif
 #define MEMBERS 2
 #define REAPER MEMBERS
 #define PRODUCER (MEMBERS + 1)
 
 #define FREE 0
 #define CLAIMED 1
-#define DONE 2
+#define KEPT 2
+#define DONE 3
 #define WORD(seq, member, again, state) ((seq) << 4 | (member) << 3 | (again) << 2 | (state))
 #define SEQ(word) ((word) >> 4)
 #define MEMBER(word) ((word) >> 3 & 1)
 #define AGAIN(word) ((word) >> 2 & 1)
 #define STATE(word, seq) (SEQ(word) == (seq) -> (word) & 3 : (SEQ(word) < (seq) -> FREE : DONE))
+#if FAULT == 5
+#define IS_OVER(word, seq) (STATE(word, seq) >= KEPT)
+#else
+#define IS_OVER(word, seq) (STATE(word, seq) >= DONE)
+#endif
+#if FAULT == 8
+#define IS_DONE(word, seq) IS_OVER(word, seq)
+#else
+#define IS_DONE(word, seq) (STATE(word, seq) >= KEPT)
+#endif
 
 byte words[SLOTS]; /* what all see of them */
 byte tail, returned;
@@ -53,8 +73,9 @@ byte waiting[MEMBERS];
 /* What must be, seen from above. */
 byte payload[SLOTS];
 byte holder[SLOTS]; /* 1 + the member that has claimed it, or 0 */
-bit ended[MESSAGES], lost[MESSAGES];
-byte given;
+bit done[MESSAGES], ended[MESSAGES], lost[MESSAGES]; /* done: not to be got again; ended: nor looked at */
+byte for_ever; /* 1 + the member that looks at the last message for ever, or 0 */
+byte given, kept;
 
 active [MEMBERS] proctype buffer() {
 end:
@@ -91,7 +112,7 @@ inline move_cursor(me, was) {
         atomic {
             word = words[held % SLOTS];
             if
-            :: STATE(word, held) < DONE -> break
+            :: !IS_OVER(word, held) -> break
             :: else
             fi
         }
@@ -123,7 +144,7 @@ inline claim() { /* seq: 1 + its seq in got, or 0; a word that waits here is see
             :: words[seq % SLOTS] == word ->
                 again = (SEQ(word) == seq -> AGAIN(word) : 0);
                 words[seq % SLOTS] = WORD(seq, me, again, CLAIMED);
-                assert(!ended[seq] && holder[seq % SLOTS] == 0 && again == lost[seq] && payload[seq % SLOTS] == seq);
+                assert(!done[seq] && holder[seq % SLOTS] == 0 && again == lost[seq] && payload[seq % SLOTS] == seq);
                 holder[seq % SLOTS] = 1 + me;
                 forget();
                 break
@@ -135,12 +156,13 @@ inline claim() { /* seq: 1 + its seq in got, or 0; a word that waits here is see
 
 inline end_claim(slot) {
     atomic { /* compare-and-swap */
-        holder[slot] == 1 + me && MAY_MOVE(me) ->
+        holder[slot] == 1 + me && MAY_MOVE(me) && !(for_ever && payload[slot] == MESSAGES - 1) ->
         seq = payload[slot];
         assert(!ended[seq]);
         if
         :: cursor == seq ->
             step_cursor(me);
+            done[seq] = 1;
             ended[seq] = 1;
             holder[slot] = 0;
             was = seq + 1;
@@ -160,6 +182,7 @@ inline end_claim(slot) {
 #else
             words[slot] = WORD(seq, 0, 0, DONE);
 #endif
+            done[seq] = 1;
             ended[seq] = 1;
             holder[slot] = 0
         }
@@ -167,9 +190,24 @@ inline end_claim(slot) {
     move_cursor(me, was)
 }
 
+inline keep_claim(slot) {
+    atomic {
+        holder[slot] == 1 + me && kept < KEEPS && (words[slot] & 3) == CLAIMED && !waits[me] ->
+        kept++;
+        seq = payload[slot];
+        words[slot] = WORD(seq, me, AGAIN(words[slot]), KEPT);
+        done[seq] = 1;
+        if
+        :: seq == MESSAGES - 1 -> for_ever = 1 + me
+        :: true
+        fi;
+        forget()
+    }
+}
+
 inline free_claim(slot) {
     atomic {
-        holder[slot] == 1 + me && given < GIVEN && !waits[me] ->
+        holder[slot] == 1 + me && (words[slot] & 3) == CLAIMED && given < GIVEN && !waits[me] ->
         given++;
         seq = payload[slot];
         again = AGAIN(words[slot]);
@@ -234,6 +272,8 @@ end:
         :: !SEARCH && (next != its_tail || tail != its_tail || returned != its_returned) -> get()
         :: end_claim(0); atomic { forget() }
         :: end_claim(1); atomic { forget() }
+        :: keep_claim(0)
+        :: keep_claim(1)
         :: free_claim(0)
         :: free_claim(1)
         od
@@ -264,9 +304,17 @@ inline reap() {
     :: i < SLOTS ->
         word = words[i];
         if
-        :: (word & 3) == CLAIMED && MEMBER(word) == its && (FAULT == 3 || SEQ(word) >= from) ->
+        :: (word & 3) == KEPT && FAULT != 6 && FAULT != 7 && MEMBER(word) == its && SEQ(word) >= from ->
             atomic { /* compare-and-swap */
-                assert(words[i] == word && holder[i] == 1 + its && !ended[SEQ(word)]);
+                assert(words[i] == word && holder[i] == 1 + its && done[SEQ(word)]);
+                words[i] = WORD(SEQ(word), 0, 0, DONE);
+                ended[SEQ(word)] = 1;
+                holder[i] = 0
+            }
+        :: ((word & 3) == CLAIMED || (FAULT == 6 && (word & 3) == KEPT)) && MEMBER(word) == its &&
+           (FAULT == 3 || SEQ(word) >= from) ->
+            atomic { /* compare-and-swap */
+                assert(words[i] == word && holder[i] == 1 + its && !done[SEQ(word)]);
                 words[i] = WORD(SEQ(word), 0, 1, FREE);
                 lost[SEQ(word)] = 1;
                 holder[i] = 0;
@@ -283,7 +331,12 @@ inline reap() {
 #if FAULT != 4
     move_cursor(REAPER, from);
 #endif
-    atomic { dead[its] = 0; held = 0; steps = 0; word = 0; i = 0; its = 0; from = 0; some = 0 }
+    atomic {
+        for_ever = (for_ever == 1 + its -> 0 : for_ever);
+        for (i : 0 .. SLOTS - 1) {
+            holder[i] = (holder[i] == 1 + its -> 0 : holder[i]) /* it looks at nothing any more */
+        }
+        dead[its] = 0; held = 0; steps = 0; word = 0; i = 0; its = 0; from = 0; some = 0 }
 }
 
 active proctype reaper() {
@@ -307,5 +360,6 @@ active proctype producer() {
         }
         atomic { seq++; tail = seq }
     od;
-    cursor == MESSAGES /* or it hangs here */
+    /* rip_at_end; or it hangs here */
+    cursor == MESSAGES || (cursor == MESSAGES - 1 && for_ever && IS_DONE(words[cursor % SLOTS], cursor))
 }

@@ -9,10 +9,11 @@
  *   4  it has no fence: lane->from is seen late, while the load of groups_begun goes ahead
  *   5  a group that is met is not brought up to what has been given up
  *   6  a message that is given back stays counted as got, so nobody is told when it is dropped
+ *   7  give_up_for does not pin what a member has done with and still looks at
  *
  * producer stands for rip_tx_reserve, rip_drops_make_room with meet, settle, find_room, give_up, drop_pins and rip_claim_drop, then
- * rip_tx_publish; member for rip_rx_look with rip_claims_pass, rip_rx_claim, rip_claim_end with move_cursor, and rip_rx_give_back
- * with rip_claim_free; what it begins with for begin_group. The first member is its group's only one, so it counts what it misses;
+ * rip_tx_publish; member for rip_rx_look with rip_claims_pass, rip_rx_claim, rip_claim_keep, rip_claim_end with move_cursor, and
+ * rip_rx_give_back with rip_claim_free; what it begins with for begin_group. The first member is its group's only one, so it counts what it misses;
  * the second one is of a group whose members compete. With ALONE there is the first alone, which joins at any time; with TOGETHER
  * both are of the second group. One message may be pinned, and all are of one size; its place in the arena is any that is neither
  * live nor pinned. Left out: members that are killed (claims.pml), the order of payload and tail (lane.pml). */
@@ -34,16 +35,21 @@
 #ifndef GIVEN
 #define GIVEN 0
 #endif
+#ifndef KEEPS
+#define KEEPS 0
+#endif
 #define GROUPS 2
 #define NONE 255
 
 #define FREE 0
 #define CLAIMED 1
-#define DONE 2
-#define DROPPED 3
-#define WORD(seq, state) ((seq) << 2 | (state))
-#define SEQ(word) ((word) >> 2)
-#define STATE(word, seq) (SEQ(word) == (seq) -> (word) & 3 : (SEQ(word) < (seq) -> FREE : DONE))
+#define KEPT 2
+#define DONE 3
+#define DROPPED 4
+#define WORD(seq, state) ((seq) << 3 | (state))
+#define SEQ(word) ((word) >> 3)
+#define STATE(word, seq) (SEQ(word) == (seq) -> (word) & 7 : (SEQ(word) < (seq) -> FREE : DONE))
+#define IS_PINNED(state) ((state) == CLAIMED || ((state) == KEPT && FAULT != 7))
 #define AT(group, seq) ((group) * SLOTS + (seq) % SLOTS)
 
 byte tail, head, from_seen;         /* the last one is lane->from */
@@ -59,7 +65,7 @@ byte payload[2];                    /* of which message */
 bit got[GROUPS * MESSAGES], lost[GROUPS * MESSAGES];
 byte first[GROUPS]; /* where the group began */
 byte missed;        /* what the exclusive member has been told */
-byte given;
+byte given, kept;
 
 /* ---- the producer ---- */
 
@@ -71,7 +77,7 @@ inline give_up_for(g, it) { /* is_behind, then rip_claim_drop; failed: no pin is
         do
         :: atomic { STATE(word, it) != FREE ->
             if
-            :: STATE(word, it) == CLAIMED && pin != it && FAULT != 2 -> failed = (pin != NONE); pin = (failed -> pin : it)
+            :: IS_PINNED(STATE(word, it)) && pin != it && FAULT != 2 -> failed = (pin != NONE); pin = (failed -> pin : it)
             :: else
             fi;
             word = 0;
@@ -370,7 +376,11 @@ end:
         mine = NONE
     }
         move_cursor()
-    :: atomic { mine != NONE && given < GIVEN -> /* rip_claim_free */
+    :: atomic { mine != NONE && kept < KEEPS && STATE(words[AT(g, mine)], mine) == CLAIMED -> /* rip_claim_keep */
+        kept++;
+        words[AT(g, mine)] = WORD(mine, KEPT)
+    }
+    :: atomic { mine != NONE && given < GIVEN && STATE(words[AT(g, mine)], mine) == CLAIMED -> /* rip_claim_free */
         assert(IS_WHOLE);
         given++;
         words[AT(g, mine)] = WORD(mine, FREE);

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 
+import numpy as np
 import pytest
 
 import ringipc
@@ -156,6 +157,36 @@ def test_members_of_a_shared_group_share_the_messages(way: Way) -> None:
         assert sorted(got[0] + got[1] + got[2]) == list(range(300))
         assert min(map(len, got)) > 10
         assert all(each == sorted(each) for each in got)
+
+
+@over(*MANY)
+def test_workers_that_look_at_their_last_arrays_come_to_the_end(way: Way) -> None:
+    with contextlib.ExitStack() as stack:
+        producer = stack.enter_context(way.producer(groups=["work"]))
+        members = [stack.enter_context(way.consumer(group="work", shared=True)) for _ in range(2)]
+        got: list[list[int]] = [[], []]
+        kept = []
+        started = threading.Barrier(2)
+
+        def work(which: int) -> None:
+            array = members[which].get()
+            got[which].append(int(array[0]))
+            started.wait(10)
+            for array in members[which]:
+                got[which].append(int(array[0]))
+            kept.append(array)
+
+        threads = [threading.Thread(target=work, args=[which], daemon=True) for which in range(2)]
+        for thread in threads:
+            thread.start()
+        for k in range(40):
+            producer.put(np.full(100, k), timeout=10)
+        producer.close()
+        for thread in threads:
+            thread.join(10)
+        assert sorted(got[0] + got[1]) == list(range(40))
+        assert all((array == array[0]).all() for array in kept)
+        kept.clear()
 
 
 @over(*MANY)

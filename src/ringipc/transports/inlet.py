@@ -1,6 +1,6 @@
 """A consumer's link: where its messages come from."""
 
-from .._core import SHARED
+from .._core import DURABLE, SHARED
 from ..look import Channel
 from .base import lane_refused
 from .handshake import Hello, Welcome
@@ -18,7 +18,9 @@ class Inlet(Link):
         super().__init__(url, options, channel, spin=spin)
         self._group = group
         self._how = how
-        self.how = 0  # of the consumer in its channel, which is its own
+        # Of the consumer in its channel, which is its own. It keeps claims where the group does: so the producer is
+        # told of what is done with, and not only of what is let go.
+        self.how = SHARED if how & (SHARED | DURABLE) else 0
 
     def _new_lane(self, said: Hello | Welcome) -> Peer | Welcome:
         id = self._make_lane(said, two_way=True, prompt=bool(self._how & SHARED))

@@ -1,0 +1,194 @@
+"""Done, and looked at, in groups that keep claims: what is done does not come again, and no end waits for it."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from conftest import Start
+
+import ringipc
+from ringipc import Consumer, Empty, EndOfStream, Event, Message, Producer
+
+WAYS: dict[str, Callable[[Consumer], object]] = {
+    "get": lambda c: c.get(timeout=5),
+    "latest": lambda c: c.latest(timeout=5),
+    "get_many": lambda c: c.get_many(1, timeout=5)[0],
+    "type": lambda c: c.get(timeout=5, type=0),
+    "where": lambda c: c.get(timeout=5, where=lambda m: True),
+    "record": lambda c: c.get(timeout=5)["frame"],
+    "message": lambda c: c.message(timeout=5).payload,  # nobody refers to the message, only to its payload
+}
+
+
+def put_arrays(producer: Producer, *numbers: int) -> None:
+    for k in numbers:
+        producer.put(np.full(100, k))
+
+
+def take_all(channel: str, results: str) -> None:
+    """A worker's plain loop: it looks at the last array when it asks for the next, and at its first all the time."""
+    with Consumer(channel, group="work", shared=True) as consumer, Producer(results, capacity=1 << 16) as done:
+        first = array = consumer.get(timeout=20)
+        done.put(b"%d" % first[0])
+        with contextlib.closing(Event("go")) as go:  # all have their first
+            assert go.wait(20)
+        for array in consumer:
+            done.put(b"%d" % array[0])
+        assert (first == first[0]).all()
+        assert (array == array[0]).all()
+        done.put(b"end")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_plain_loop_over_arrays_ends(start: Start, workers: int) -> None:
+    with (
+        Producer("c", capacity="1 MiB", groups=["work"]) as producer,
+        Producer("r", capacity=4096),
+        Consumer("r") as results,
+        contextlib.closing(Event("go")) as go,
+    ):
+        for _ in range(workers):
+            start(take_all, "c", "r")
+        put_arrays(producer, *range(workers))
+        got = [results.get(timeout=20) for _ in range(workers)]
+        go.set()
+        put_arrays(producer, *range(workers, 40))
+        producer.close()
+        got += [results.get(timeout=20) for _ in range(40)]
+    assert got.count(b"end") == workers
+    assert sorted(int(each) for each in got if each != b"end") == list(range(40))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_end_does_not_wait_for_what_is_only_looked_at(way: str) -> None:
+    with Producer("c", capacity="1 MiB") as producer:
+        one, two = Consumer("c", shared=True), Consumer("c", shared=True)
+        kept = []
+        for k in range(3):
+            producer.put({"frame": np.full(100, k)} if way == "record" else np.full(100, k))
+            kept.append(WAYS[way](one))
+        producer.close()
+        waits = threading.Thread(target=lambda: list(two))
+        waits.start()
+        if way != "message":  # there the last one is done with already
+            with pytest.raises(Empty):
+                two.get(timeout=0.1)
+        with pytest.raises(EndOfStream):
+            WAYS[way](one)
+        waits.join(5)
+        assert not waits.is_alive()
+        with pytest.raises(EndOfStream):
+            two.get(timeout=0)
+        for k, array in enumerate(kept):
+            assert (array == k).all()  # type: ignore[attr-defined]
+        assert one.stats.held == 3
+        kept.clear()
+        del array
+        for each in (one, two):
+            each.close()
+
+
+def keep_three(channel: str, durable: bool) -> None:
+    consumer = Consumer(channel, group="work", shared=not durable, durable=durable)
+    kept = [consumer.get(timeout=20) for _ in range(3)]
+    assert [array[0] for array in kept] == [0, 1, 2]
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_killed_member_had_one_in_work_and_the_others_done(start: Start, durable: bool) -> None:
+    with Producer("c", capacity="1 MiB", groups=["work"]) as producer:
+        stays = None if durable else Consumer("c", group="work", shared=True)
+        put_arrays(producer, *range(4))
+        start(keep_three, "c", durable).join(20)
+        with stays or Consumer("c", group="work", durable=True) as consumer:
+            messages = [consumer.message(timeout=5) for _ in range(2)]
+            assert sorted((m.seq, m.redelivered) for m in messages) == [(2, True), (3, False)]
+            with pytest.raises(Empty):
+                consumer.get_nowait()
+            messages.clear()
+            producer.flush(timeout=0)
+    if durable:
+        ringipc.open("c").remove_group("work")
+
+
+def test_another_thread_ends_nothing_of_this_one(producer: Producer) -> None:
+    with Consumer("c", shared=True) as stays:
+        leaves = Consumer("c", shared=True)
+        put_arrays(producer, *range(4))
+        first, second = leaves.get(), leaves.get()
+        others = threading.Thread(target=lambda: [leaves.get() for _ in range(2)])
+        others.start()
+        others.join()
+        leaves._end(exiting=True)
+        with stays.message(timeout=0) as again:
+            assert (again.seq, again.redelivered) == (1, True)
+        assert rest_of(stays) == []
+        assert (first[0], second[0]) == (0, 1)
+
+
+def test_a_message_is_done_at_the_end_of_its_block_only(producer: Producer) -> None:
+    with Consumer("c", shared=True) as stays:
+        leaves = Consumer("c", shared=True)
+        put_arrays(producer, *range(4))
+        with leaves.message() as ended:
+            kept = ended.payload
+        held = leaves.message()
+        in_work = held.payload
+        kept_too = leaves.get()
+        last = leaves.get()
+        leaves._end(exiting=True)
+        assert rest_of(stays) == [(1, True), (3, True)]
+        assert [array[0] for array in (kept, in_work, kept_too, last)] == [0, 1, 2, 3]
+        held.release()
+
+
+def rest_of(consumer: Consumer) -> list[tuple[int, bool]]:
+    messages: list[Message] = []
+    try:
+        while True:
+            messages.append(consumer.message(timeout=0))
+    except Empty:
+        return [(m.seq, m.redelivered) for m in messages]
+
+
+def test_a_lane_that_drops_goes_on_around_what_is_looked_at() -> None:
+    with Producer("c", capacity=8192, slots=8, overflow="drop-old") as producer:
+        with Consumer("c", shared=True) as consumer:
+            put_arrays(producer, 0, 1)
+            kept = [consumer.get(), consumer.get()]
+            with pytest.raises(Empty):
+                consumer.get_nowait()
+            put_arrays(producer, *range(2, 1000))
+            assert [(array == k).all() for k, array in enumerate(kept)] == [True, True]
+            assert consumer.get()[0] > 1
+            assert producer.stats.refused == 0
+
+
+def test_async_iteration_over_arrays_ends(producer: Producer) -> None:
+    async def take(consumer: Consumer) -> int:
+        count = 0
+        async for array in consumer:
+            assert (array == count).all()
+            count += 1
+        return count
+
+    with Consumer("c", shared=True) as consumer:
+        put_arrays(producer, *range(5))
+        producer.close()
+        assert asyncio.run(asyncio.wait_for(take(consumer), 10)) == 5
+
+
+def test_an_async_get_of_a_type_is_in_work_until_the_next(producer: Producer) -> None:
+    with Consumer("c", shared=True) as stays:
+        leaves = Consumer("c", shared=True)
+        producer.put(np.zeros(3), type=1)
+        array = asyncio.run(leaves.aget(type=1))
+        leaves._end(exiting=True)
+        assert rest_of(stays) == [(0, True)]
+        assert array.tolist() == [0, 0, 0]

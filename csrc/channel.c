@@ -234,7 +234,7 @@ void rip_lanes_changed(struct rip_channel *ch) {
     atomic_fetch_add_explicit(&ch->control->lanes_changed, 1, memory_order_release);
     atomic_thread_fence(memory_order_seq_cst); /* pairs with rip_fence_heavy of whoever goes to sleep */
     if (atomic_load_explicit(&ch->control->groups_asleep, memory_order_relaxed)) {
-        rip_ring_groups(ch);
+        rip_ring_groups(ch, 0);
     }
 }
 
@@ -345,15 +345,42 @@ __attribute__((cold, noinline)) void rip_ring_group(struct rip_channel *ch, uint
     }
 }
 
-__attribute__((cold, noinline)) void rip_ring_groups(struct rip_channel *ch) {
+/* Wakes a member for each message. One with a descriptor may be busy with something else: it is rung where too few sleep. */
+static void ring_some(struct rip_channel *ch, uint32_t group, uint64_t messages) {
+    struct rip_group_entry *entry = &ch->control->groups[group];
+    int most = messages < INT32_MAX ? (int)messages : INT32_MAX;
+    if (rip_wake_some(&entry->bell, RIP_TAKES_ANY, most) == most) { /* more may sleep: the group's bit stays */
+        /* relaxed: whoever is picky has said so before it announced itself */
+        if (atomic_load_explicit(&entry->picky, memory_order_relaxed)) {
+            rip_wake_some(&entry->bell, RIP_TAKES_SOME, INT32_MAX);
+        }
+        return;
+    }
+    /* Nobody sleeps that could be woken. Whose bit we clear, we wake: one may have come since. */
+    atomic_fetch_and_explicit(&ch->control->groups_asleep, ~(UINT64_C(1) << group), memory_order_acq_rel);
+    rip_ring_group(ch, group);
+}
+
+/* Of the groups in mask, those whose members compete: a hint, as that changes under the lock. */
+static uint64_t shared_of(const struct rip_control *control, uint64_t mask) {
+    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+        mask &= control->groups[g].flags & RIP_SHARED ? UINT64_MAX : ~(UINT64_C(1) << g);
+    }
+    return mask;
+}
+
+__attribute__((cold, noinline)) void rip_ring_groups(struct rip_channel *ch, uint64_t messages) {
     struct rip_control *control = ch->control;
     atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence of a sleeper that relies on ours */
     uint64_t mask = atomic_load_explicit(&control->groups_asleep, memory_order_relaxed) & ~RIP_FENCE_GROUPS;
-    if (mask) { /* whose bit we clear, we wake: one may have come since we looked */
-        mask = atomic_fetch_and_explicit(&control->groups_asleep, RIP_FENCE_GROUPS, memory_order_acq_rel);
+    uint64_t some = messages && mask ? shared_of(control, mask) : 0;
+    if (mask & ~some) { /* whose bit we clear, we wake: one may have come since we looked */
+        mask = atomic_fetch_and_explicit(&control->groups_asleep, RIP_FENCE_GROUPS | some, memory_order_acq_rel);
     }
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        if (mask >> g & 1) {
+        if (some >> g & 1) {
+            ring_some(ch, g, messages);
+        } else if (mask >> g & 1) {
             rip_ring_group(ch, g);
         }
     }

@@ -70,8 +70,9 @@ int rip_group_declare(struct rip_channel *ch, const char *name);
 /* -ENOENT, or -EBUSY with *holder the pid of a member. */
 int rip_group_remove(struct rip_channel *ch, const char *name, int32_t *holder);
 
-/* Wakes the groups that sleep. Out of line: a publish calls it only when somebody does. */
-void rip_ring_groups(struct rip_channel *ch);
+/* Wakes the groups that sleep. messages: so many have been published, each for one member where members compete; 0: all are to
+ * look. Out of line: a publish calls it only when somebody sleeps. */
+void rip_ring_groups(struct rip_channel *ch, uint64_t messages);
 void rip_ring_group(struct rip_channel *ch, uint32_t group); /* one of them, whether it sleeps or not */
 void rip_ring_lane(struct rip_channel *ch, struct rip_lane_entry *lane);
 

@@ -272,7 +272,17 @@ void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, 
     watch->bit = UINT64_C(1) << c->group;
     watch->slice = rip_rx_slice(c);
     watch->fenced = c->ch.fenced;
+    watch->picky = filter != NULL;
+    if (filter) { /* relaxed: the announcement comes after it */
+        atomic_store_explicit(&c->ch.control->groups[c->group].picky, 1, memory_order_relaxed);
+    }
     watch->spin = &c->ch.spin;
+}
+
+void rip_rx_pass_on(struct rip_consumer *c) {
+    if (c->shared && rip_check(&c->ch.place) == 0) { /* who closes it wakes all */
+        rip_ring_groups(&c->ch, 1);
+    }
 }
 
 int rip_consumer_open(const char *channel, const char *group, uint32_t how, enum rip_wait wait, uint64_t deadline,

@@ -95,6 +95,7 @@ static int begin_group(struct rip_channel *ch, uint32_t g, const char *name, uin
     group->pid = 0;
     strncpy(group->name, name, RIP_MAX_GROUP_NAME);
     atomic_store_explicit(&group->bells, 0, memory_order_relaxed);
+    atomic_store_explicit(&group->picky, 0, memory_order_relaxed);
     set_cursors(ch, g, start);
     atomic_fetch_or_explicit(&control->groups_active, UINT64_C(1) << g, memory_order_seq_cst);
     atomic_fetch_add_explicit(&control->groups_begun, 1, memory_order_seq_cst);

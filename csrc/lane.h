@@ -173,13 +173,14 @@ static inline void rip_tx_commit(struct rip_producer *p, uint64_t length, uint32
 }
 
 static inline void rip_tx_publish(struct rip_producer *p) {
+    uint64_t messages = p->tail - p->published;
     p->published = p->tail;
     /* release: pairs with the acquire in rip_advance; payload and descriptor before the tail */
     atomic_store_explicit(&p->lane->tail, p->tail, memory_order_release);
     /* The compiler keeps the order; a sleeper's rip_fence_heavy makes the processor keep it. */
     atomic_signal_fence(memory_order_seq_cst);
     if (RIP_UNLIKELY(atomic_load_explicit(&p->ch.control->groups_asleep, memory_order_relaxed))) {
-        rip_ring_groups(&p->ch);
+        rip_ring_groups(&p->ch, messages);
     }
 }
 
@@ -205,6 +206,8 @@ int rip_rx_is_behind(const struct rip_consumer *c);
 uint64_t rip_rx_slice(const struct rip_consumer *c);
 /* Closed without the table lock: others find that this member has gone. */
 void rip_consumer_abandon(struct rip_consumer *c);
+/* One that was woken for a message, and leaves without looking for it, wakes another. */
+void rip_rx_pass_on(struct rip_consumer *c);
 /* filter: what the wait is for, or NULL for any message. */
 void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, struct rip_watch *watch);
 /* Enters the group of this name; the lock must be held. how: as in rip_consumer_open. */

@@ -326,6 +326,7 @@ void rip_room_watch(struct rip_producer *p, struct rip_watch *watch) {
     watch->bell = &p->entry->bell;
     watch->asleep32 = &p->entry->asleep;
     watch->asleep64 = NULL;
+    watch->picky = 0;
     watch->bit = RIP_ASLEEP;
     watch->slice = RIP_SLICE_NS;
     watch->fenced = p->ch.fenced;

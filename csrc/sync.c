@@ -242,6 +242,7 @@ void rip_sync_watch(struct rip_sync *s, uint64_t seen, struct rip_watch *watch) 
     watch->bell = &s->file->bell;
     watch->asleep32 = &s->file->asleep;
     watch->asleep64 = NULL;
+    watch->picky = 0;
     watch->bit = RIP_ASLEEP;
     watch->slice = RIP_SLICE_NS;
     watch->fenced = 1; /* each change of the word is a fence, and so is rip_sync_ring */

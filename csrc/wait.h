@@ -16,6 +16,11 @@ void rip_fence_forget(void); /* in a forked child: it must set itself up */
 int rip_sleep(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline);
 void rip_wake(_Atomic uint32_t *word);
 
+/* Who sleeps: one that takes what any wake-up is for, so that it is enough to wake one; or one that may leave it. */
+enum rip_sleeper { RIP_TAKES_ANY = 1, RIP_TAKES_SOME = 2 };
+/* Wakes so many at most of those that sleep on it as who: how many. */
+int rip_wake_some(_Atomic uint32_t *word, enum rip_sleeper who, int most);
+
 /* What a wait looks at. It is filled in by a handle and then stands alone, so that other threads can use the handle meanwhile. */
 struct rip_watch {
     const _Atomic uint64_t *words[2 * RIP_RX_LANES + 1]; /* ready when one of them */
@@ -27,6 +32,7 @@ struct rip_watch {
     uint64_t bit;
     uint64_t slice; /* nanoseconds, RIP_SLICE_NS at most: the longest sleep in one piece */
     int fenced; /* whoever makes it ready has a fence between that and the look at the announcement: no heavy one is needed */
+    int picky;      /* it may leave what it is woken for (rip_wake_some) */
     struct rip_spin *spin;
 };
 

@@ -44,19 +44,27 @@ void rip_fence_heavy(void) {
     }
 }
 
-int rip_sleep(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline) {
+static int sleep_as(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline, uint32_t who) {
     struct timespec t = {(time_t)(deadline / 1000000000u), (long)(deadline % 1000000000u)};
-    long rc = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, &t, NULL, FUTEX_BITSET_MATCH_ANY);
+    long rc = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, &t, NULL, who);
     if (rc != 0 && (errno == ETIMEDOUT || errno == EINTR)) {
         return -errno;
     }
     return 0; /* woken, or the word had changed */
 }
 
-void rip_wake(_Atomic uint32_t *word) {
-    atomic_fetch_add_explicit(word, 1, memory_order_release); /* pairs with the acquire load in rip_watch_wait */
-    syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+int rip_sleep(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline) {
+    return sleep_as(word, expected, deadline, FUTEX_BITSET_MATCH_ANY);
 }
+
+static int wake(_Atomic uint32_t *word, uint32_t who, int most) {
+    atomic_fetch_add_explicit(word, 1, memory_order_release); /* pairs with the acquire load in rip_watch_wait */
+    return (int)syscall(SYS_futex, word, FUTEX_WAKE_BITSET, most, NULL, NULL, who);
+}
+
+void rip_wake(_Atomic uint32_t *word) { wake(word, FUTEX_BITSET_MATCH_ANY, INT32_MAX); }
+
+int rip_wake_some(_Atomic uint32_t *word, enum rip_sleeper who, int most) { return wake(word, (uint32_t)who, most); }
 
 void rip_spin_init(struct rip_spin *spin, enum rip_wait mode) {
     cpu_set_t cpus;
@@ -141,7 +149,7 @@ int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline) {
     if (rip_watch_is_ready(watch)) {
         return 1; /* the bit stays: another thread of ours may count on it, and it costs one wake-up at most */
     }
-    int rc = rip_sleep(watch->bell, word, slice);
+    int rc = sleep_as(watch->bell, word, slice, watch->picky ? RIP_TAKES_SOME : RIP_TAKES_ANY);
     int ready_now = rip_watch_is_ready(watch);
     atomic_store_explicit(&watch->spin->slept, (uint32_t)(rc == -ETIMEDOUT && !ready_now), memory_order_relaxed);
     if (ready_now) {

@@ -18,15 +18,20 @@ pytestmark = pytest.mark.skipif(
 AS_IT_IS = {
     "event_count": ["FENCE=1", "FENCE=2", "FENCE=3"],
     "lane": [""],
+    "wake_one": ["LEAVES=1", "PICKY=1"],
     "claims": ["KEEPS=1 DEATHS=1", "KEEPS=1 DEATHS=1 SEARCH=1", "GIVEN=1", "GIVEN=1 SEARCH=1"],
     "drop_old": ["KEEPS=1", "TOGETHER=1", "ALONE=1 GIVEN=1", "ALONE=1 GIVEN=1 PLACES=1"],
 }
-MANY_STATES = ("claims", "drop_old")
+MANY_STATES = ("claims", "drop_old", "wake_one")
 HANGS, WRONG = "invalid end state", "assertion violated"
 WITH_A_FAULT = [
     ("event_count", "FENCE=0", HANGS),
     ("event_count", "FENCE=4", HANGS),
     ("event_count", "FENCE=5", HANGS),
+    ("wake_one", "FAULT=1", HANGS),
+    ("wake_one", "FAULT=2", HANGS),
+    ("wake_one", "FAULT=3 LEAVES=1", HANGS),
+    ("wake_one", "FAULT=4 PICKY=1", HANGS),
     ("lane", "WITHOUT=1", WRONG),
     ("lane", "WITHOUT=2", WRONG),
     ("lane", "WITHOUT=3", WRONG),

@@ -14,6 +14,7 @@ import pytest
 
 from ringipc import (
     ChannelNotFound,
+    Closed,
     Consumer,
     Empty,
     EndOfStream,
@@ -101,6 +102,38 @@ def test_views_and_messages_are_let_go_in_any_order() -> None:
         held.clear()
         for member in members:
             member.close()
+
+
+def test_who_is_woken_and_leaves_wakes_another() -> None:
+    """The first to sleep is the first to be woken. It is closed meanwhile, so the message is for the second."""
+    took = []
+    for _ in range(5):
+        with Producer("c", capacity=4096) as producer, Consumer("c", shared=True) as second:
+            first = Consumer("c", shared=True, copy=False)
+            producer.put(b"held")
+            view = first.get(timeout=5)
+            moments: list[float] = []
+
+            def wait(first: Consumer = first) -> None:
+                with pytest.raises(Closed):
+                    first.get()
+
+            def take(second: Consumer = second, moments: list[float] = moments) -> None:
+                second.get()
+                moments.append(time.monotonic())
+
+            waits, takes = threading.Thread(target=wait), threading.Thread(target=take)
+            for thread in (waits, takes):
+                thread.start()
+                time.sleep(0.02)  # until it sleeps; if it does not yet, this round shows nothing
+            first.close()  # not before the view is gone: nobody is woken
+            start = time.monotonic()
+            producer.put(b"to be taken")
+            takes.join(5)
+            waits.join(5)
+            took.append(moments[0] - start)
+            del view
+    assert sorted(took)[2] < 0.012  # else it is found when a slice of the wait, 50 ms, is over
 
 
 def hold_one(channel: str) -> None:

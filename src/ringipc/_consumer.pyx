@@ -380,6 +380,8 @@ cdef class BaseConsumer:
             if rc != 0 or waited == -ETIMEDOUT:
                 if start:
                     self.waited += rip_now() - start
+                    if rc < 0:
+                        rip_rx_pass_on(self.c)
                 if rc != 1:
                     self.settle()
                 if rc < 0 and rc != -ENODATA:
@@ -412,7 +414,11 @@ cdef class BaseConsumer:
                 else:
                     waited = rip_watch_wait(&watch, deadline)
             self.c.watches -= 1
-            self.look_around()
+            try:
+                self.look_around()
+            except BaseException:  # a signal: what we may have been woken for is another's
+                rip_rx_pass_on(self.c)
+                raise
 
     @cython.final
     cdef Hold hold(self, const rip_message *message):

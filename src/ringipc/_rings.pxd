@@ -167,4 +167,5 @@ cdef extern from "lane.h" nogil:
     uint64_t rip_rx_backlog(rip_consumer *)
     uint64_t rip_rx_missed(const rip_consumer *)
     int32_t rip_rx_blocks(const rip_consumer *)
+    void rip_rx_pass_on(rip_consumer *)
     void rip_message_watch(rip_consumer *, const rip_filter *, rip_watch *)

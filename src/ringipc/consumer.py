@@ -224,10 +224,11 @@ class Consumer(BaseConsumer):
     def notify(self, signum: int | None, *, value: int | None = None) -> None:
         """Asks for a signal to this process when the next message comes: once, until asked again, as mq_notify(3) does.
 
-        What is there already sends none. So ask first, then get until `Empty`, then wait. The end of the stream, and a
-        producer that comes, send it too. A descriptor (`fileno`) is usually better: it cannot arrive in the middle of
-        something else, it says what is so and not what was, and it tells of deaths; and of a sender that is killed just
-        before it sends, or runs as another user or in another pid namespace, no signal comes.
+        What is there already sends none; nor, in a shared group, does what goes to a member that waits in `get`. So ask
+        first, then get until `Empty`, then wait. The end of the stream, and a producer that comes, send it too. A
+        descriptor (`fileno`) is usually better: it cannot arrive in the middle of something else, it says what is so
+        and not what was, and it tells of deaths; and of a sender that is killed just before it sends, or runs as
+        another user or in another pid namespace, no signal comes.
 
         Parameters
         ----------

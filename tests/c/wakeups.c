@@ -202,6 +202,161 @@ static void at_every_instruction(void) {
     close_producer(keeper);
 }
 
+/* ---- members that compete ---- */
+
+#define WORKERS 6u
+
+/* Takes a message each time that it is told to, and else does nothing: so each message needs a worker of its own. */
+static int works_when_told(void *argument) {
+    unsigned i = *(unsigned *)argument;
+    struct rip_consumer *c = open_consumer("c", "work", RIP_SHARED);
+    count_up(&talk->gone);
+    for (uint64_t n = 0;; n++) {
+        struct rip_message message;
+        while (load(&talk->go[i]) <= n) {
+            nap(MS / 50);
+        }
+        count_up(&talk->entered[i]);
+        CHECK_IS(get(c, &message, RIP_FOREVER), 1);
+        rip_release(c, &message);
+        count_up(&talk->received[i]);
+    }
+}
+
+/* Two of them sleep. A message is published, one instruction at a time; meanwhile another producer publishes one too. */
+static void each_message_wakes_one(void) {
+    pid_t workers[2], producer;
+    struct rip_producer *other = open_producer("c", RIP_PAGE, 4);
+    memset(talk, 0, sizeof *talk);
+    for (unsigned i = 0; i < 2; i++) {
+        workers[i] = spawn(works_when_told, &i);
+        CHECK(reaches(&talk->gone, i + 1, 10000 * MS));
+    }
+    producer = spawn(publishes, NULL);
+    CHECK(await_stop(producer));
+    uint64_t n = 0;
+    int steps = 0;
+    for (int more = 1; more; steps += steps < 120 ? 1 : 7) {
+        n++;
+        for (unsigned i = 0; i < 2; i++) {
+            atomic_store_explicit(&talk->go[i], n, memory_order_release);
+            CHECK(reaches(&talk->entered[i], n, 10000 * MS));
+            await_sleep(workers[i], &talk->received[i], n);
+        }
+        for (int i = 0; i < steps && more; i++) {
+            more = step(producer);
+        }
+        CHECK_IS(put_number(other, n, 0), 0);
+        if (more) {
+            CHECK(run_on(producer));
+        }
+        expect_awake(workers[0], &talk->received[0], n);
+        expect_awake(workers[1], &talk->received[1], n);
+        CHECK(run_on(producer)); /* to its next message */
+        n++;
+        for (unsigned i = 0; i < 2; i++) { /* that one, and one more */
+            atomic_store_explicit(&talk->go[i], n, memory_order_release);
+        }
+        CHECK_IS(put_number(other, n, 0), 0);
+        expect_awake(workers[0], &talk->received[0], n);
+        expect_awake(workers[1], &talk->received[1], n);
+    }
+    CHECK(steps > 50);
+    CHECK_IS(lost, 0);
+    kill_and_wait(producer);
+    kill_and_wait(workers[0]);
+    kill_and_wait(workers[1]);
+    close_producer(other);
+}
+
+/* How often a process has gone to sleep. */
+static uint64_t sleeps_of(pid_t pid) {
+    char path[32], text[4096] = "";
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    CHECK(fd >= 0);
+    CHECK(read(fd, text, sizeof text - 1) > 0);
+    close(fd);
+    const char *line = strstr(text, "\nvoluntary_ctxt_switches:");
+    CHECK(line);
+    return strtoull(line + strlen("\nvoluntary_ctxt_switches:"), NULL, 10);
+}
+
+static int takes_what_comes(void *argument) {
+    struct rip_consumer *c = open_consumer("c", "work", RIP_SHARED);
+    struct rip_filter filter = {.types = (const uint32_t[]){7}, .count = *(unsigned *)argument};
+    struct rip_message message;
+    count_up(&talk->gone);
+    for (;;) {
+        int rc;
+        rip_search(c, &filter);
+        while ((rc = filter.count ? rip_get_match(c, &filter, &message, RIP_FOREVER)
+                                  : rip_get(c, &message, RIP_FOREVER)) == -EINTR) {
+        }
+        CHECK_IS(rc, 1);
+        rip_release(c, &message);
+        count_up(&talk->received[filter.count]);
+    }
+}
+
+static void no_herd(void) {
+    pid_t workers[WORKERS];
+    uint64_t before = 0, after = 0, start;
+    unsigned any = 0;
+    memset(talk, 0, sizeof *talk);
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
+    for (unsigned i = 0; i < WORKERS; i++) {
+        workers[i] = spawn(takes_what_comes, &any);
+        CHECK(reaches(&talk->gone, i + 1, 10000 * MS));
+    }
+    for (unsigned i = 0; i < WORKERS; i++) {
+        await_sleep(workers[i], &talk->sent, 1);
+        before += sleeps_of(workers[i]);
+    }
+    start = rip_now();
+    for (uint64_t n = 0; n < ROUNDS; n++) {
+        CHECK_IS(put_number(p, n, 0), 0);
+        CHECK(reaches(&talk->received[0], n + 1, 10000 * MS));
+        for (unsigned i = 0; i < WORKERS; i++) {
+            await_sleep(workers[i], &talk->sent, 1);
+        }
+    }
+    uint64_t slices = WORKERS * ((rip_now() - start) / RIP_SLICE_NS + 1);
+    for (unsigned i = 0; i < WORKERS; i++) {
+        after += sleeps_of(workers[i]);
+        kill_and_wait(workers[i]);
+    }
+    CHECK(after - before < 2 * ROUNDS + 2 * slices);
+    close_producer(p);
+}
+
+/* One that wants other messages sleeps too, and for longer: it must not be woken in the place of one that takes any. */
+static void picky_one_keeps_nobody_asleep(void) {
+    unsigned any = 0, some = 1;
+    memset(talk, 0, sizeof *talk);
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
+    pid_t picky = spawn(takes_what_comes, &some), worker = spawn(takes_what_comes, &any);
+    CHECK(reaches(&talk->gone, 2, 10000 * MS));
+    for (uint64_t n = 0; n < ROUNDS; n++) {
+        await_sleep(picky, &talk->received[1], n + 1);
+        await_sleep(worker, &talk->received[0], n + 1);
+        CHECK_IS(put_number(p, n, 0), 0);
+        expect_awake(worker, &talk->received[0], n + 1);
+        await_sleep(worker, &talk->sent, 1);
+        kill(worker, SIGSTOP);
+        while (process_state(worker) != 'T') {
+            sched_yield();
+        }
+        CHECK_IS(rip_put(p, &n, sizeof n, 7, RIP_BYTES, 0), 0);
+        expect_awake(picky, &talk->received[1], n + 1);
+        kill(worker, SIGCONT);
+    }
+    kill_and_wait(picky);
+    kill_and_wait(worker);
+    close_producer(p);
+    CHECK_IS(lost, 0);
+}
+
 /* The same the other way round: a consumer lets a message go, one instruction at a time, and the producer that waits for room goes to
  * sleep in between. */
 static int releases(void *argument) {
@@ -267,9 +422,14 @@ int main(void) {
     run("a consumer that waits for a message is woken by the end of the stream", end_wakes_consumer);
     run("a member that waits for the end is woken when another one has done with the last message",
         last_one_done_wakes_consumer);
+    run("of members that compete a message wakes one, and not all", no_herd);
+    run("a member that wants some messages only keeps no other one asleep, and gets its own",
+        picky_one_keeps_nobody_asleep);
     if (can_step()) {
         run("a group that goes to sleep while another is being woken is woken by the next message",
             at_every_instruction);
+        run("of members that compete each message wakes one, whatever comes between its instructions",
+            each_message_wakes_one);
         run("a producer that goes to sleep while room is being made is woken", release_at_every_instruction);
     } else {
         printf("  left out: no process may be stepped here\n");

@@ -19,8 +19,8 @@ AS_IT_IS = {
     "event_count": ["FENCE=1", "FENCE=2", "FENCE=3"],
     "lane": [""],
     "wake_one": ["LEAVES=1", "PICKY=1"],
-    "claims": ["KEEPS=1 DEATHS=1", "KEEPS=1 DEATHS=1 SEARCH=1", "GIVEN=1", "GIVEN=1 SEARCH=1"],
-    "drop_old": ["KEEPS=1", "TOGETHER=1", "ALONE=1 GIVEN=1", "ALONE=1 GIVEN=1 PLACES=1"],
+    "claims": ["DEATHS=1", "KEEPS=1", "KEEPS=1 DEATHS=1 SEARCH=1", "GIVEN=1", "GIVEN=1 SEARCH=1"],
+    "drop_old": ["", "TOGETHER=1", "ALONE=1 GIVEN=1 KEEPS=1", "ALONE=1 GIVEN=1 PLACES=1"],
 }
 MANY_STATES = ("claims", "drop_old", "wake_one")
 HANGS, WRONG = "invalid end state", "assertion violated"

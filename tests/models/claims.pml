@@ -190,12 +190,16 @@ inline end_claim(slot) {
     move_cursor(me, was)
 }
 
-inline keep_claim(slot) {
+#define MAY_KEEP(slot) (holder[slot] == 1 + me && kept < KEEPS && (words[slot] & 3) == CLAIMED && !waits[me])
+
+inline keep_claim() {
     atomic {
-        holder[slot] == 1 + me && kept < KEEPS && (words[slot] & 3) == CLAIMED && !waits[me] ->
+        if
+        :: MAY_KEEP(0) -> seq = payload[0]
+        :: MAY_KEEP(1) -> seq = payload[1]
+        fi;
         kept++;
-        seq = payload[slot];
-        words[slot] = WORD(seq, me, AGAIN(words[slot]), KEPT);
+        words[seq % SLOTS] = WORD(seq, me, AGAIN(words[seq % SLOTS]), KEPT);
         done[seq] = 1;
         if
         :: seq == MESSAGES - 1 -> for_ever = 1 + me
@@ -272,8 +276,7 @@ end:
         :: !SEARCH && (next != its_tail || tail != its_tail || returned != its_returned) -> get()
         :: end_claim(0); atomic { forget() }
         :: end_claim(1); atomic { forget() }
-        :: keep_claim(0)
-        :: keep_claim(1)
+        :: keep_claim()
         :: free_claim(0)
         :: free_claim(1)
         od

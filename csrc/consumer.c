@@ -214,7 +214,7 @@ int rip_rx_latest(struct rip_consumer *c, struct rip_message *message) {
             }
             return rc;
         }
-        if (rc == 0) {
+        if (!other.lane) {
             continue;
         }
         if (message->lane) { /* of several lanes, the one put last */

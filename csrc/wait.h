@@ -32,7 +32,7 @@ struct rip_watch {
     uint64_t bit;
     uint64_t slice; /* nanoseconds, RIP_SLICE_NS at most: the longest sleep in one piece */
     int fenced; /* whoever makes it ready has a fence between that and the look at the announcement: no heavy one is needed */
-    int picky;      /* it may leave what it is woken for (rip_wake_some) */
+    int picky; /* it may leave what it is woken for (rip_wake_some) */
     struct rip_spin *spin;
 };
 

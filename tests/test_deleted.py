@@ -48,6 +48,9 @@ def test_what_took_the_name_stays_when_the_one_before_is_closed(base: str, make:
     old.close()
     assert inodes(directory(base)) == there
     new.close()
+    if isinstance(new, Producer):  # the end of its stream waits for a consumer
+        with Consumer("c") as consumer:
+            assert list(consumer) == []
     assert names() == []
 
 

@@ -133,9 +133,9 @@ def numbers(error: SystemRefused, where: Path) -> tuple[int, int]:
 
 
 def test_a_lane_that_does_not_fit_says_what_it_needs_where_and_leaves_nothing(small: Path) -> None:
-    with pytest.raises(
-        SystemRefused, match=r"channel 'c': a lane of 4096 bytes: No space.*smaller capacity="
-    ) as caught:
+    with pytest.raises(SystemRefused, match=r"channel 'c': a lane of 8388608 bytes: No space.*smaller capacity="):
+        Producer("c", capacity="8 MiB", preallocate=True)
+    with pytest.raises(SystemRefused, match=r"channel 'c': a lane's 262144 slots: No space.*fewer slots=") as caught:
         Producer("c", capacity=4096, slots=1 << 18)  # 8 MiB of descriptors
     needed, free = numbers(caught.value, small)
     assert needed > 8 << 20
@@ -182,7 +182,7 @@ def test_a_file_system_without_room_for_more_files_says_so(base: str, monkeypatc
 
 def test_memory_that_is_not_there_is_told() -> None:
     with Channel() as channel, pytest.raises(SystemRefused, match=r"\d+ bytes of memory are needed and \d+ are avail"):
-        Producer(channel, capacity="64 TiB")
+        Producer(channel, capacity="64 TiB", preallocate=True)
 
 
 # ---- limits of a process ----

@@ -200,6 +200,8 @@ def test_the_log_says_who_has_the_lock(base: str, caplog: pytest.LogCaptureFixtu
         assert f"pid {pid}" in caplog.text
         assert control(base, "c") in caplog.text
     closing.join()
+    with Consumer("c") as consumer:  # the end of the stream waits for it
+        assert list(consumer) == []
     assert os.listdir(base) == []
 
 

@@ -133,7 +133,7 @@ with Producer("c") as producer, Consumer("c") as consumer:
         producer.put_many([b"in", frame, b"not in"])
         raise SystemExit("it was to be refused")
     except SystemRefused as error:
-        assert "1 of the messages" in error.__notes__[0], error.__notes__
+        assert "before it 1 were put" in error.__notes__[0], error.__notes__
     assert not producer.closed
     fill_up()
     for k in range(sent):

@@ -713,4 +713,5 @@ cdef class BaseProducer:
         if self.p is NULL:
             self._fail(-ESHUTDOWN, None)
         return (self.p.tail, self.p.bytes, self.p.dropped, self.p.refused, rip_producer_backlog(self.p),
-                rip_producer_bytes(self.p), self.p.keep, self.p.arena.capacity, self.p.arena.allocated, self.waits, self.waited * 1e-9)
+                rip_producer_bytes(self.p), self.p.keep, self.p.arena.capacity, self.p.arena.allocated, self.waits,
+                self.waited * 1e-9)

@@ -34,8 +34,6 @@ Overflow = Literal["block", "drop-new", "drop-old"]
 OVERFLOWS: dict[str, int] = {"block": 0, "drop-new": 1, "drop-old": 2}
 WAITS: dict[str, int] = {"spin": 0, "adaptive": 1, "block": 2}
 
-_SMALLER = "choose a smaller capacity="
-
 
 def _break(producer: "Producer | None", error: errors.RingError) -> None:
     if producer is not None:
@@ -241,9 +239,12 @@ class Producer(BaseProducer):
         if code < 0:
             if self._link is not None:
                 self._link.abandon()
-            needed = f"a lane of {size} bytes" if preallocate else f"the beginning of a lane of {slots} slots"
-            no_room = code in (-errno.ENOSPC, -errno.EFBIG)
-            _channel.fail(code, channel, needed if no_room else "", wanted(), _SMALLER)
+            needed, remedy = "", ""
+            if code == -errno.EFBIG or (code == -errno.ENOSPC and preallocate):
+                needed, remedy = f"a lane of {size} bytes", "choose a smaller capacity="
+            elif code == -errno.ENOSPC:
+                needed, remedy = f"a lane's {slots} slots", "choose fewer slots="
+            _channel.fail(code, channel, needed, wanted(), remedy)
         exits.close_at_exit(self)
         if fallback is not None:
             self._link = self._fall_back(str(ring), fallback, options, size, slots, spin)

@@ -377,7 +377,7 @@ static void others_and_dead_worker(void) {
 static void survivor_gets_all_but_the_first(void) {
     struct rip_message message;
     close_consumer(open_consumer(CHANNEL, "another", RIP_OLDEST));
-    CHECK_IS(get(survivor, &message, 0), 1);
+    CHECK_IS(rip_get(survivor, &message, 0), 1);
     CHECK_IS(message.seq, 1);
     CHECK_IS(message.flags, RIP_REDELIVERED);
     rip_give_back(survivor, &message);

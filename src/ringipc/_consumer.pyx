@@ -514,6 +514,10 @@ cdef class BaseConsumer:
         """Takes a message, and makes of it what the user gets."""
         if message.kind == RIP_BYTES and self.copy != COPY_NEVER:
             return self.copy_bytes(message, taken)
+        return self.receive_view(message, taken)
+
+    @cython.final
+    cdef object receive_view(self, rip_message *message, bint taken):
         if not taken:
             rip_rx_take(self.c, message)
         cdef Hold hold = self.hold(message)

@@ -88,9 +88,13 @@ cdef uint64_t copy_block(unsigned char *to, object block) except? 0:
         PyBuffer_Release(&view)
 
 
+cdef int refuse_type(Py_ssize_t type) except -1:
+    raise OverflowError(f"type must be from 0 to 2**32 - 1, not {type}")
+
+
 cdef inline int64_t type_of(Py_ssize_t type) except -1:
     if cython.unlikely(not 0 <= type < 1 << 32):
-        raise OverflowError(f"type must be from 0 to 2**32 - 1, not {type}")
+        refuse_type(type)  # apart, so that the rest of this is inlined
     return type
 
 

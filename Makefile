@@ -95,7 +95,7 @@ $(BUILD)/core/%.o: csrc/%.c Makefile
 
 # Stamps. The lists of packages are read from pyproject.toml, so they stand in one place only.
 LIST := import sys, tomllib; t = tomllib.load(open("pyproject.toml", "rb")); \
-        print("\n".join(t["build-system"]["requires"] if sys.argv[1] == "build" \
+        print("\n".join(t["build-system"]["requires"] + t["project"]["dependencies"] if sys.argv[1] == "build" \
         else t["project"]["optional-dependencies"][sys.argv[1]]))
 
 $(VENV)/.made: pyproject.toml

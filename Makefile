@@ -72,8 +72,10 @@ fuzz-stream: build/fuzz/stream
 	@mkdir -p build/fuzz/corpus-stream
 	$< $(FUZZ) build/fuzz/corpus-stream $(AGAIN)
 
-# A step of a page: else no lane would be large enough to get its memory in several.
-build/fuzz/hostile: WRAP := $(foreach call,mmap munmap fcntl close syscall,-Wl$(comma)--wrap=$(call)) -DRIP_STEP=4096u
+# A step of a page, and all claims are large: else no lane would be large enough to get its memory in several steps, or
+# to get its claims without the lock.
+build/fuzz/hostile: WRAP := $(foreach call,mmap munmap fcntl close syscall,-Wl$(comma)--wrap=$(call)) \
+    -DRIP_STEP=4096u -DRIP_CLAIMS_AT_ONCE=1u
 build/fuzz/%: tests/fuzz/%.c tests/fuzz/input.h $(CORE_C) $(CORE_H) Makefile
 	@mkdir -p $(@D)
 	clang $(CSTRICT) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread -Icsrc $(WRAP) \

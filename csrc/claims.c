@@ -9,54 +9,76 @@ static uint64_t size_of(uint64_t slots) {
     return rip_round_up(sizeof(struct rip_claims) + slots * sizeof(uint64_t), RIP_PAGE);
 }
 
-static int make(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t slots, struct rip_segment *out) {
-    int rc = rip_file_begin(&ch->place, size_of(slots), size_of(slots), out);
-    rc = rc ? rc : rip_file_fill(out, out->size);
-    if (rc == 0) {
-        struct rip_claims *claims = out->at; /* all zero: free */
-        claims->slots = slots;
-        rc = rip_file_name(&ch->place, which(group, lane), out);
-    }
-    if (rc != 0) {
-        rip_segment_close(out);
-        rip_files_drop(&ch->place, ch->place.member);
-        return rc;
-    }
-    rip_segment_close_fd(out);
-    return 0;
-}
-
 /* Where it is there; *slots is what it says, checked. */
-static int find(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t *slots, struct rip_segment *out) {
-    int rc = rip_file_open(&ch->place, which(group, lane), 1, out);
+static int find(struct rip_channel *ch, struct rip_which file, uint64_t *slots, struct rip_segment *out) {
+    int rc = rip_file_open(&ch->place, file, 1, out);
     if (rc != 0) {
         return rc;
     }
     const volatile struct rip_claims *claims = out->at; /* volatile: read once */
     *slots = out->size < sizeof *claims ? 0 : claims->slots;
     if (*slots == 0 || *slots > RIP_MAX_SLOTS || (*slots & (*slots - 1)) || out->size != size_of(*slots)) {
-        rc = -EBADMSG;
+        rip_segment_close(out);
+        return -EBADMSG;
     }
-    rc = rc ? rc : rip_populate(out->at, out->size, 1);
+    return 0;
+}
+
+/* Does the lock stay ours while it gets its memory? */
+static int is_quick(const struct rip_segment *segment) { return segment->size <= RIP_CLAIMS_AT_ONCE; }
+
+static int fill(struct rip_channel *ch, struct rip_segment *segment, int is_new) {
+    int is_short = is_quick(segment), locked = 0;
+    if (!is_short) {
+        rip_unlock(&ch->place); /* our membership keeps the channel */
+    }
+    int rc = is_new ? rip_file_fill(segment, segment->size) : rip_populate(segment->at, segment->size, 1);
+    if (!is_short) {
+        locked = rip_relock(&ch->place);
+    }
+    return locked ? locked : rc;
+}
+
+/* Are this group and this lane in the tables? */
+static int are_there(const struct rip_control *control, uint32_t group, uint32_t lane, struct rip_which file) {
+    const struct rip_lane_entry *entry = &control->lanes[lane];
+    /* relaxed: under the lock */
+    return atomic_load_explicit(&control->groups_active, memory_order_relaxed) >> group & 1 &&
+           rip_group_id(control, group) == file.of[0] &&
+           atomic_load_explicit(&entry->state, memory_order_relaxed) != RIP_LANE_FREE &&
+           rip_lane_id(entry) == file.of[1];
+}
+
+/* -EEXIST: another has made it meanwhile. */
+static int open_once(struct rip_channel *ch, uint32_t group, uint32_t lane, uint64_t slots, struct rip_segment *out) {
+    struct rip_which file = which(rip_group_id(ch->control, group), rip_lane_id(&ch->control->lanes[lane]));
+    uint64_t has = slots;
+    int rc = find(ch, file, &has, out), is_new = rc == -ENOENT;
+    if (is_new) {
+        rip_files_drop(&ch->place, ch->place.member); /* begun before, and not named for want of the lock */
+        rc = rip_file_begin(&ch->place, size_of(slots), size_of(slots), out);
+    }
+    rc = rc ? rc : has != slots ? -EBADMSG : fill(ch, out, is_new);
+    rc = rc ? rc : are_there(ch->control, group, lane, file) ? 0 : -ENOENT;
+    if (rc == 0 && is_new) {
+        struct rip_claims *claims = out->at; /* all zero: free */
+        claims->slots = slots;
+        rc = rip_file_name(&ch->place, file, out);
+    }
     if (rc != 0) {
         rip_segment_close(out);
+        if (is_new && ch->place.locked) {
+            rip_files_drop(&ch->place, ch->place.member);
+        }
         return rc;
     }
     rip_segment_close_fd(out); /* the mapping is enough */
     return 0;
 }
 
-int rip_claims_open(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t slots, struct rip_segment *out) {
-    uint64_t has;
-    int rc = find(ch, group, lane, &has, out);
-    if (rc == -ENOENT) {
-        return make(ch, group, lane, slots, out);
-    }
-    if (rc == 0 && has != slots) {
-        rip_segment_close(out);
-        return -EBADMSG;
-    }
-    return rc;
+int rip_claims_open(struct rip_channel *ch, uint32_t group, uint32_t lane, uint64_t slots, struct rip_segment *out) {
+    int rc = open_once(ch, group, lane, slots, out);
+    return rc == -EEXIST ? open_once(ch, group, lane, slots, out) : rc;
 }
 
 void rip_claims_remove(struct rip_channel *ch, uint64_t group, uint64_t lane) {
@@ -256,7 +278,13 @@ int rip_claims_return(struct rip_channel *ch, uint32_t group, uint32_t member) {
         if (atomic_load_explicit(&lane->state, memory_order_relaxed) == RIP_LANE_FREE) {
             continue;
         }
-        int rc = find(ch, rip_group_id(control, group), rip_lane_id(lane), &slots, &segment);
+        int rc = find(ch, which(rip_group_id(control, group), rip_lane_id(lane)), &slots, &segment);
+        if (rc == 0) {
+            rc = rip_populate(segment.at, segment.size, 1);
+            if (rc != 0) {
+                rip_segment_close(&segment);
+            }
+        }
         if (rc != 0) { /* no member has come across this lane, nobody could read what is there, or we cannot look now */
             result = rip_is_short(rc) ? rc : result;
             continue;

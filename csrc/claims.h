@@ -25,8 +25,14 @@ enum rip_claim { RIP_FREE, RIP_CLAIMED, RIP_KEPT, RIP_DONE, RIP_DROPPED };
 
 static_assert(RIP_MAX_MEMBERS <= 1u << (RIP_CLAIM_SEQ_SHIFT - RIP_CLAIM_MEMBER_SHIFT), "a member's number fits");
 
-/* Opens the file of a group and a lane, and makes it if it is not there; the lock must be held. */
-int rip_claims_open(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t slots, struct rip_segment *out);
+#ifndef RIP_CLAIMS_AT_ONCE
+#define RIP_CLAIMS_AT_ONCE UINT64_C(1048576) /* bytes of a file that gets its memory under the lock, at most */
+#endif
+
+/* Opens the file of a group and a lane, by their places in the tables, and makes it if it is not there; the lock must
+ * be held. While a large one gets its memory the lock is released, and others may change the tables: -ENOENT if the
+ * group or the lane has left. ch->place.locked says whether the lock is ours again; if not, why is returned. */
+int rip_claims_open(struct rip_channel *ch, uint32_t group, uint32_t lane, uint64_t slots, struct rip_segment *out);
 void rip_claims_remove(struct rip_channel *ch, uint64_t group, uint64_t lane);
 
 /* Claims message seq: 1, or 0 if somebody has it or it is gone. *redelivered: another member had it and died. */

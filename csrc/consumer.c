@@ -305,11 +305,15 @@ int rip_consumer_open(const char *channel, const char *group, uint32_t how, enum
         return rc;
     }
     rc = rip_group_join(c, group, how, holder);
-    if (rc != 0) {
+    if (rc != 0 && !c->ch.place.locked) {
+        rip_channel_abandon(&c->ch); /* the tables are not ours to edit: the next member to look reaps us */
+    } else if (rc != 0) {
         if (c->ch.place.member != RIP_NO_MEMBER) {
             rip_member_leave(&c->ch, c->ch.place.member);
         }
         rip_channel_leave(&c->ch);
+    }
+    if (rc != 0) {
         rip_consumer_free(c);
         return rc;
     }

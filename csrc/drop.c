@@ -109,10 +109,9 @@ static int open_claims(struct rip_producer *p, uint32_t g, uint64_t id, struct r
         return rip_is_locked_out(rc) ? -ENOLCK : rc; /* what bring_up means by -EAGAIN is something else */
     }
     int there = atomic_load_explicit(&control->groups_active, memory_order_relaxed) >> g & 1;
-    rc = there && rip_group_id(control, g) == id ? rip_claims_open(&p->ch, id, rip_lane_id(p->entry), p->slots, out)
-                                                 : -ENOENT;
+    rc = there && rip_group_id(control, g) == id ? rip_claims_open(&p->ch, g, p->index, p->slots, out) : -ENOENT;
     rip_unlock(&p->ch.place);
-    return rc;
+    return rip_is_locked_out(rc) ? -ENOLCK : rc;
 }
 
 /* A group that we meet for the first time may have been given a cursor before what we have given up since. */

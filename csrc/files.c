@@ -36,6 +36,11 @@ int rip_file_fill(struct rip_segment *segment, uint64_t end) {
 
 int rip_file_name(struct rip_place *place, struct rip_which which, struct rip_segment *segment) {
     struct rip_identity *identity = segment->at;
+    uint64_t at, size;
+    int rc = has_directory(place) ? -ENOENT : rip_extent_find(place, (uint32_t)which.file, which.of, &at, &size);
+    if (rc != -ENOENT) {
+        return rc ? rc : -EEXIST;
+    }
     identity->of[0] = which.of[0];
     identity->of[1] = which.of[1];
     atomic_signal_fence(memory_order_seq_cst); /* a kill in between leaves it begun */

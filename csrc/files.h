@@ -16,8 +16,8 @@ static inline struct rip_which rip_lane_file(uint64_t id) { return (struct rip_w
 /* A file is made in three steps. begin (the lock must be held): it has its size; -ENOSPC where it is clear that there
  * is no memory for as many bytes as are needed first. fill: its bytes up to end are allocated, zero, and it is mapped
  * for writing; nothing is to be written beyond (that could end in SIGBUS), and later calls allocate more. name (the
- * lock must be held): others find it. *out is to be closed, whatever happens; what has no name goes with our member, or
- * with rip_files_drop. */
+ * lock must be held): others find it, or -EEXIST: there is one of this name. *out is to be closed, whatever happens;
+ * what has no name goes with our member, or with rip_files_drop. */
 int rip_file_begin(struct rip_place *place, uint64_t size, uint64_t first, struct rip_segment *out);
 int rip_file_fill(struct rip_segment *segment, uint64_t end);
 int rip_file_name(struct rip_place *place, struct rip_which which, struct rip_segment *segment);

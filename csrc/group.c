@@ -112,20 +112,25 @@ static int begin_group(struct rip_channel *ch, uint32_t g, const char *name, uin
 static int join_group(struct rip_consumer *c, uint32_t g, uint32_t how, int32_t *holder) {
     struct rip_group_entry *group = &c->ch.control->groups[g];
     uint32_t kind = how & RIP_SHARED, durable = how & RIP_DURABLE;
-    if (!(group->flags & RIP_AWAITED) && (group->flags & RIP_SHARED) != kind) {
+    int has_members = rip_has_members(&c->ch, g, RIP_NO_MEMBER);
+    if ((has_members || !(group->flags & RIP_AWAITED)) && (group->flags & RIP_SHARED) != kind) {
         return -EEXIST;
     }
-    if (!kind && rip_has_members(&c->ch, g, RIP_NO_MEMBER)) {
+    if (!kind && has_members) {
         *holder = group->pid;
         return -EBUSY;
     }
     c->group = g;
     c->claims = kind || durable || (group->flags & RIP_DURABLE);
     int rc = rip_member_join(&c->ch, RIP_A_CONSUMER, g);
-    rc = rc ? rc : rip_rescan(c);
-    if (rc == 0) { /* from here on it goes with its last member, if it is not durable */
+    if (rc == 0) { /* before rip_rescan, which may release the lock: a member says what a declared group is */
         group->pid = (int32_t)getpid();
+        group->flags = kind | (group->flags & (RIP_AWAITED | RIP_DURABLE));
+        rc = rip_rescan(c);
+    }
+    if (rc == 0) { /* from here on it goes with its last member, if it is not durable */
         group->flags = kind | durable | (group->flags & RIP_DURABLE);
+        c->ch.control->groups_ever = 1;
     }
     return rc;
 }
@@ -148,12 +153,12 @@ static int join_new_group(struct rip_consumer *c, const char *name, uint32_t how
     }
     control->groups[c->group].pid = (int32_t)getpid();
     rc = rip_rescan(c);
-    if (rc != 0) { /* as if it had never been: what waits for a first group goes on waiting */
-        end_group(control, c->group);
-        return rc;
+    if (rc == 0) {
+        control->groups_ever = 1;
+    } else if (c->ch.place.locked && !rip_has_members(&c->ch, c->group, c->ch.place.member)) {
+        end_group(control, c->group); /* as if it had never been: what waits for a first group goes on waiting */
     }
-    control->groups_ever = 1;
-    return 0;
+    return rc;
 }
 
 int rip_group_join(struct rip_consumer *c, const char *name, uint32_t how, int32_t *holder) {

@@ -210,10 +210,12 @@ void rip_consumer_abandon(struct rip_consumer *c);
 void rip_rx_pass_on(struct rip_consumer *c);
 /* filter: what the wait is for, or NULL for any message. */
 void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, struct rip_watch *watch);
-/* Enters the group of this name; the lock must be held. how: as in rip_consumer_open. */
+/* Enters the group of this name; the lock must be held, and may be lost, as in rip_claims_open. how: as in
+ * rip_consumer_open. */
 int rip_group_join(struct rip_consumer *c, const char *name, uint32_t how, int32_t *holder);
 void rip_rx_unmap(struct rip_rx *rx);
-/* Takes the lane table over: new lanes, ended lanes, lanes that are gone; the lock must be held. */
+/* Takes the lane table over: new lanes, ended lanes, lanes that are gone; the lock must be held, and may be released
+ * meanwhile, or be lost, as in rip_claims_open. */
 int rip_rescan(struct rip_consumer *c);
 /* Takes over the table of lanes if that has changed, as far as that can be done now. */
 void rip_catch_up(struct rip_consumer *c);

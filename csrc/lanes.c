@@ -103,17 +103,18 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
     rx->pid = entry->pid;
     rx->index = index;
     rx->group = c->group;
-    rx->next = rx->held = rx->tail = atomic_load_explicit(&rx->cursor->held, memory_order_relaxed); /* our group's */
     rx->drops = overflow == RIP_DROP_OLD;
     rx->refused = c->joined ? 0 : atomic_load_explicit(&rx->lane->refused, memory_order_relaxed); /* to be shown */
-    if (c->claims || rx->drops) {
-        rc = rip_claims_open(&c->ch, rip_group_id(c->ch.control, c->group), rip_lane_id(entry), slots,
-                             &rx->claims_segment);
+    if (c->claims || rx->drops) { /* may release the lock: what can change meanwhile is read afterwards */
+        rc = rip_claims_open(&c->ch, c->group, index, slots, &rx->claims_segment);
         if (rc != 0) {
             rip_rx_unmap(rx);
             return rc;
         }
         rx->claims = rx->claims_segment.at;
+    }
+    rx->next = rx->held = rx->tail = atomic_load_explicit(&rx->cursor->held, memory_order_relaxed); /* our group's */
+    if (rx->claims) {
         start_counting(c, rx);
     }
     *out = rx;
@@ -145,7 +146,8 @@ static int refuse(struct rip_consumer *c, uint32_t index, uint32_t state, int rc
     return is_told && state != RIP_LANE_LIVE && !is_shortage(rc);
 }
 
-/* Brings in the lanes of the table that are new: 1, 0 if it is to be called again, or a negative errno when opening. */
+/* Brings in the lanes of the table that are new: 1, 0 if it is to be called again, or a negative errno when opening, or
+ * when the lock is lost (rip_claims_open). */
 static int map_new_lanes(struct rip_consumer *c) {
     struct rip_control *control = c->ch.control;
     int all = 1;
@@ -156,16 +158,22 @@ static int map_new_lanes(struct rip_consumer *c) {
         if (state == RIP_LANE_FREE) {
             continue;
         }
-        struct rip_rx *rx = find(c, rip_lane_id(&control->lanes[i]));
+        uint64_t id = rip_lane_id(&control->lanes[i]);
+        struct rip_rx *rx = find(c, id);
         if (!rx) {
             if (c->count == RIP_RX_LANES) {
                 all = 0;
                 continue;
             }
             int rc = map_lane(c, i, &rx);
-            if (rc == -ENOENT &&
-                state != RIP_LANE_LIVE) { /* a kill came before its file had a name, or after it had lost it */
-                continue;
+            if (!c->ch.place.locked) {
+                c->again = rip_now() + TRY_AGAIN_NS;
+                return rc;
+            }
+            /* again, as above: the lock may have been released */
+            state = atomic_load_explicit(&control->lanes[i].state, memory_order_acquire);
+            if (rc == -ENOENT && (state != RIP_LANE_LIVE || rip_lane_id(&control->lanes[i]) != id)) {
+                continue; /* it has left meanwhile, or a kill came before its file had a name, or after it lost it */
             }
             rc = rc == -ENOENT ? -EBADMSG : rc; /* somebody has removed the file of a lane that lives */
             if (rc != 0 && !c->joined) {
@@ -198,6 +206,7 @@ int rip_rescan(struct rip_consumer *c) {
         c->lanes[k]->present = 0;
     }
     int rc = map_new_lanes(c);
+    c->lanes_seen = changed;
     if (rc < 0) {
         return rc;
     }
@@ -219,7 +228,6 @@ int rip_rescan(struct rip_consumer *c) {
         }
     }
     c->count = kept;
-    c->lanes_seen = changed;
     c->lanes_changed = rc == 1 ? changed : changed - 1;
     return 0;
 }
@@ -280,7 +288,10 @@ void rip_catch_up(struct rip_consumer *c) {
         c->again = 0;
         return;
     }
+    uint64_t give_up = c->ch.place.give_up;
+    c->ch.place.give_up = RIP_TRY_ONLY;
     (void)rip_rescan(c); /* a consumer that has joined goes on with what it has */
+    c->ch.place.give_up = give_up;
     rip_unlock(&c->ch.place);
     if (!rip_rx_is_behind(c) || c->again) {
         c->behind = 0;

@@ -15,6 +15,7 @@
 #define FIRST_PAUSE_NS UINT64_C(20000) /* between tries for the table lock; each is twice as long as the one before */
 #define LAST_PAUSE_NS UINT64_C(5000000)
 #define HURRY_NS UINT64_C(1000000000)
+#define RELOCK_NS UINT64_C(20000000)
 
 __attribute__((cold)) int rip_refuse(const struct rip_place *place) {
     return place->state == RIP_FORKED ? -ECHILD : -ESHUTDOWN;
@@ -363,7 +364,11 @@ static int lock_byte(int fd, int command, short type, off_t byte) {
 
 void rip_lock_ask(rip_lock_between *between) { ask = between; }
 
-int rip_try_lock(struct rip_place *place) { return lock_byte(place->segment.fd, F_OFD_SETLK, F_WRLCK, 0); }
+int rip_try_lock(struct rip_place *place) {
+    int rc = lock_byte(place->segment.fd, F_OFD_SETLK, F_WRLCK, 0);
+    place->locked = rc == 0;
+    return rc;
+}
 
 static int is_free(struct rip_place *place) {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
@@ -405,6 +410,17 @@ int rip_lock(struct rip_place *place) {
     return keep_trying(place, rip_try_lock, place->give_up ? place->give_up : RIP_FOREVER);
 }
 
+int rip_relock(struct rip_place *place) {
+    if (place->give_up != RIP_TRY_ONLY) {
+        return rip_lock(place);
+    }
+    rip_lock_between *between = place->between;
+    place->between = NULL;
+    int rc = keep_trying(place, rip_try_lock, rip_now() + RELOCK_NS);
+    place->between = between;
+    return rc;
+}
+
 void rip_place_hurry(struct rip_place *place) {
     place->give_up = rip_now() + HURRY_NS;
     place->between = NULL;
@@ -412,7 +428,10 @@ void rip_place_hurry(struct rip_place *place) {
 
 int rip_await_lock(struct rip_place *place, uint64_t deadline) { return keep_trying(place, is_free, deadline); }
 
-void rip_unlock(struct rip_place *place) { lock_byte(place->segment.fd, F_OFD_SETLK, F_UNLCK, 0); }
+void rip_unlock(struct rip_place *place) {
+    place->locked = 0;
+    lock_byte(place->segment.fd, F_OFD_SETLK, F_UNLCK, 0);
+}
 
 int rip_member_lock(struct rip_place *place, uint32_t member) {
     return lock_byte(place->segment.fd, F_OFD_SETLK, F_WRLCK, 1 + (off_t)member);

@@ -34,6 +34,7 @@ struct rip_place {
     uint32_t mode;              /* of its files */
     uint32_t member;            /* our entry, or RIP_NO_MEMBER */
     uint64_t looked;            /* when this handle last looked for the dead, nanoseconds */
+    uint32_t locked;            /* we hold the table lock */
     uint64_t give_up;           /* when rip_lock gives up, as rip_now; 0: never; RIP_TRY_ONLY: it does not wait */
     rip_lock_between *between;  /* or NULL */
     void (*forked)(struct rip_place *place); /* in a forked child: lets go of what is the parent's */
@@ -82,6 +83,9 @@ void rip_place_unmap(struct rip_place *place);
 int rip_lock(struct rip_place *place);
 int rip_try_lock(struct rip_place *place); /* -EAGAIN if another member has it */
 void rip_unlock(struct rip_place *place);
+/* Takes it again after a long step without it: as rip_lock, but where place->give_up is RIP_TRY_ONLY it tries for some
+ * milliseconds, and calls nobody in between. */
+int rip_relock(struct rip_place *place);
 /* Waits until no other process has it, and does not take it: 0, -EAGAIN at the deadline, or -EINTR. Where threads share a handle only
  * one of them may take the lock at a time, which belongs to the handle; but any of them may wait. */
 int rip_await_lock(struct rip_place *place, uint64_t deadline);

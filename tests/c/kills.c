@@ -526,6 +526,107 @@ static void killed_while_dropping(void) {
     kill_at_every_moment(&(struct play){CHANNEL, others_and_slow_one, drops, slow_one_goes_on, slow_one_looks});
 }
 
+/* ---- claims that get their memory without the lock ---- */
+
+#define MANY (UINT64_C(1) << 17) /* slots */
+static_assert(MANY * sizeof(uint64_t) + sizeof(struct rip_claims) > RIP_CLAIMS_AT_ONCE, "their claims are large");
+
+static struct rip_producer *late;
+
+static void others_with_many_slots(void) {
+    nobody();
+    sent = got = dead_before = 0;
+    stays = open_producer(CHANNEL, RIP_PAGE, MANY);
+    reads = open_consumer(CHANNEL, "reads", RIP_OLDEST);
+    for (; sent < 6; sent++) {
+        CHECK_IS(put_number(stays, sent, 0), 0);
+    }
+}
+
+static void many_slots_and_survivor(void) {
+    others_with_many_slots();
+    survivor = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
+}
+
+static void newcomer_gets_all(void) {
+    survivor = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
+    CHECK(has_claims(rip_group_id(survivor->ch.control, survivor->group), 0));
+    survivor_gets_the_rest();
+}
+
+static int meets_lane(void) {
+    struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
+    stop_here(); /* a lane comes */
+    stop_here();
+    CHECK_IS(get_number(c, 0), 0);
+    stop_here();
+    return 0;
+}
+
+static void lane_comes(void) { late = open_producer(CHANNEL, RIP_PAGE, MANY); }
+
+static void newcomer_meets_it_too(void) {
+    survivor = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
+    CHECK(has_claims(rip_group_id(survivor->ch.control, survivor->group), 1));
+    close_producer(late);
+    survivor_gets_the_rest();
+}
+
+static int drops_before_anybody_comes(void) {
+    struct rip_producer *p;
+    CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, MANY / 4, RIP_DROP_OLD, RIP_WAIT_BLOCK, NULL, &p), 0);
+    CHECK_IS(p->slots, MANY);
+    CHECK_IS(rip_declare(p, "slow"), 0);
+    stop_here();
+    for (uint64_t n = 0; n < 7; n++) {
+        put_large(p, n);
+    }
+    stop_here();
+    return 0;
+}
+
+/* Of the killed one's lane all that is there is whole, and what is missing is counted; of the other lane nothing is
+ * missing. */
+static void reads_what_is_left(struct rip_consumer *c, uint64_t count) {
+    struct rip_message message;
+    uint64_t next[2] = {0};
+    unsigned deaths = 0;
+    int rc;
+    while ((rc = rip_get(c, &message, 0)) == 1 || rc == -EOWNERDEAD) {
+        deaths += rc == -EOWNERDEAD;
+        if (rc == 1) {
+            CHECK(message.lane->id < 2);
+            CHECK_IS(message.missed, message.seq - next[message.lane->id]);
+            next[message.lane->id] = message.seq + 1;
+            CHECK(message.lane->id == 0 || is_filled(message.data, LARGE, 1, message.seq));
+            rip_release(c, &message);
+        }
+    }
+    CHECK_IS(rc, -ETIMEDOUT);
+    CHECK_IS(next[0], count);
+    CHECK(next[1] <= 7);
+    CHECK(deaths == 1 || (deaths == 0 && next[1] == 0)); /* who put nothing is not missed */
+}
+
+static void all_read_what_is_left(void) {
+    survivor = open_consumer(CHANNEL, "slow", RIP_OLDEST); /* finds the dead */
+    reads_what_is_left(survivor, sent);
+    reads_what_is_left(reads, sent);
+    close_producer(stays);
+    CHECK_IS(get_nothing(survivor, 0), -ENODATA);
+    CHECK_IS(get_nothing(reads, 0), -ENODATA);
+    close_consumer(survivor);
+    close_consumer(reads);
+    CHECK(is_over());
+}
+
+static void killed_while_large_claims_are_made(void) {
+    kill_at_every_moment(&(struct play){CHANNEL, others_with_many_slots, joins, newcomer_gets_all, NULL});
+    kill_at_every_moment(&(struct play){CHANNEL, many_slots_and_survivor, joins, survivor_gets_the_rest, NULL});
+    kill_at_every_moment(&(struct play){CHANNEL, others_put_six, meets_lane, newcomer_meets_it_too, lane_comes});
+    kill_at_every_moment(&(struct play){CHANNEL, others, drops_before_anybody_comes, all_read_what_is_left, NULL});
+}
+
 /* ---- a channel of its own ---- */
 
 static void messages_wait(void) {
@@ -745,6 +846,8 @@ int main(void) {
         killed_while_it_clears_up_after_a_worker);
     run("a durable group and a declared one are whole, whoever is killed around them", killed_around_a_group);
     run("a producer killed while it drops messages leaves whole ones, and what is looked at", killed_while_dropping);
+    run("whoever is killed while large claims are made, the others go on and make them",
+        killed_while_large_claims_are_made);
     run("whoever is killed alone in a channel, the next ones can meet there, and leave nothing behind", killed_alone);
     run("no message is lost with a first consumer that is killed while it attaches", killed_while_attaching);
     run("a newcomer in the place of a killed one is not taken for dead", place_is_taken_over);

@@ -1,0 +1,288 @@
+/* How large files of claims get their memory: the lock of the tables is free meanwhile, and others use it. */
+#include "check.h"
+
+#define MANY (UINT64_C(1) << 17) /* slots: their claims take more than RIP_CLAIMS_AT_ONCE */
+
+static_assert(MANY * sizeof(uint64_t) + sizeof(struct rip_claims) > RIP_CLAIMS_AT_ONCE, "they are large");
+
+/* ---- libc's, in whose place these are for the core too ---- */
+
+static void (*meanwhile)(void); /* called once, while the next large piece of memory is got */
+static int no_memory;
+
+static void large_one(void) {
+    void (*what)(void) = meanwhile;
+    meanwhile = NULL;
+    if (what) {
+        what();
+    }
+}
+
+int posix_fallocate(int fd, off_t offset, off_t length) {
+    if ((uint64_t)length > RIP_CLAIMS_AT_ONCE) {
+        large_one();
+        if (no_memory) {
+            return ENOSPC;
+        }
+    }
+    return syscall(SYS_fallocate, fd, 0, offset, length) == 0 ? 0 : errno;
+}
+
+int madvise(void *at, size_t length, int advice) {
+    if (length > RIP_CLAIMS_AT_ONCE) {
+        large_one();
+    }
+    return (int)syscall(SYS_madvise, at, length, advice);
+}
+
+/* ---- who is there ---- */
+
+static struct rip_producer *known, *many;
+static struct rip_consumer *other;
+
+static struct rip_producer *open_many(enum rip_overflow overflow) {
+    struct rip_producer *p = NULL;
+    CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, MANY, overflow, RIP_WAIT_BLOCK, NULL, &p), 0);
+    return p;
+}
+
+static void begin(enum rip_overflow overflow) {
+    if (strcmp(CHANNEL, MEMORY) == 0) {
+        memory_anew();
+    }
+    known = open_producer(CHANNEL, RIP_PAGE, 8);
+    many = open_many(overflow);
+}
+
+static int try_consumer(const char *group, uint32_t how, uint64_t deadline) {
+    int32_t holder;
+    struct rip_consumer *c = NULL;
+    int rc = rip_consumer_open(CHANNEL, group, how, RIP_WAIT_BLOCK, deadline, &c, &holder);
+    if (rc == 0) {
+        close_consumer(c);
+    }
+    return rc;
+}
+
+static void check_groups(uint32_t groups) {
+    struct rip_look look;
+    CHECK_IS(rip_look(CHANNEL, &look), 0);
+    CHECK_IS(look.groups, groups);
+}
+
+static void lock_is_free(void) { /* else what follows would wait for ever */
+    CHECK_IS(rip_try_lock(&known->ch.place), 0);
+    rip_unlock(&known->ch.place);
+}
+
+static void others_come_and_go(void) {
+    lock_is_free();
+    close_producer(open_producer(CHANNEL, RIP_PAGE, 8));
+    close_consumer(open_consumer(CHANNEL, "passes", RIP_NEWEST));
+}
+
+/* ---- tests ---- */
+
+static void nobody_waits(void) {
+    begin(RIP_BLOCK);
+    meanwhile = others_come_and_go;
+    struct rip_consumer *first = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
+    CHECK(!meanwhile);
+    meanwhile = others_come_and_go; /* the second one finds them made */
+    struct rip_consumer *second = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
+    CHECK(!meanwhile);
+    struct rip_producer *late = open_many(RIP_BLOCK);
+    CHECK_IS(put_number(late, 7, 0), 0);
+    meanwhile = others_come_and_go; /* and one that has joined comes across a new lane */
+    CHECK_IS(get_number(first, RIP_FOREVER), 7);
+    CHECK(!meanwhile);
+    close_producer(late);
+    close_producer(many);
+    close_producer(known);
+    CHECK_IS(get_nothing(first, RIP_FOREVER), -ENODATA);
+    CHECK_IS(get_nothing(second, RIP_FOREVER), -ENODATA);
+    close_consumer(first);
+    close_consumer(second);
+    CHECK(is_over());
+}
+
+static void nobody_waits_for_one_that_drops(void) {
+    static const unsigned char data[RIP_PAGE];
+    begin(RIP_DROP_OLD);
+    CHECK_IS(rip_declare(many, "declared"), 0); /* the producer makes its claims */
+    meanwhile = others_come_and_go;
+    for (unsigned i = 0; i < 3; i++) {
+        CHECK_IS(put(many, data, sizeof data, 0), 0);
+    }
+    CHECK(!meanwhile);
+    CHECK_IS(many->dropped, 2);
+    meanwhile = others_come_and_go;
+    struct rip_consumer *c = open_consumer(CHANNEL, "declared", RIP_OLDEST);
+    CHECK(!meanwhile);
+    struct rip_message message;
+    CHECK_IS(rip_get(c, &message, 0), 1);
+    CHECK_IS(message.seq, 2);
+    CHECK_IS(message.missed, 2);
+    rip_release(c, &message);
+    close_producer(many);
+    close_producer(known);
+    CHECK_IS(get_nothing(c, RIP_FOREVER), -ENODATA);
+    close_consumer(c);
+    CHECK(is_over());
+}
+
+static void another_joins(void) {
+    lock_is_free();
+    other = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
+}
+
+static void another_is_quicker(void) {
+    begin(RIP_BLOCK);
+    for (uint64_t i = 0; i < 4; i++) {
+        CHECK_IS(put_number(many, i, 0), 0);
+    }
+    meanwhile = another_joins;
+    struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
+    CHECK(!memory_has(RIP_FILE_BEGUN + c->ch.place.member, 0, 0));
+    for (uint64_t i = 0; i < 4; i += 2) { /* they have the same ones: each message comes once */
+        CHECK_IS(get_number(other, 0), i);
+        CHECK_IS(get_number(c, 0), i + 1);
+    }
+    close_producer(many);
+    close_producer(known);
+    CHECK_IS(get_nothing(c, RIP_FOREVER), -ENODATA);
+    close_consumer(c);
+    close_consumer(other);
+    CHECK(is_over());
+}
+
+static void producer_goes(void) {
+    lock_is_free();
+    close_producer(many);
+}
+
+static void the_lane_goes(void) {
+    begin(RIP_BLOCK);
+    close_producer(many);
+    struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
+    many = open_many(RIP_BLOCK);
+    uint64_t id = rip_lane_id(many->entry), group = rip_group_id(c->ch.control, c->group);
+    meanwhile = producer_goes;
+    CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
+    CHECK(!meanwhile);
+    CHECK(!has_claims(group, id) && !has_lane(id));
+    CHECK_IS(put_number(known, 1, 0), 0);
+    CHECK_IS(get_number(c, 0), 1);
+    close_producer(known);
+    CHECK_IS(get_nothing(c, RIP_FOREVER), -ENODATA);
+    close_consumer(c);
+    CHECK(is_over());
+}
+
+static void another_kind_is_refused(void) {
+    lock_is_free();
+    CHECK_IS(try_consumer("declared", RIP_OLDEST, RIP_FOREVER), -EEXIST);
+}
+
+static void a_group_is_what_its_first_member_says(void) {
+    begin(RIP_BLOCK);
+    CHECK_IS(rip_declare(many, "declared"), 0);
+    meanwhile = another_kind_is_refused;
+    struct rip_consumer *c = open_consumer(CHANNEL, "declared", RIP_SHARED);
+    CHECK(!meanwhile);
+    close_producer(many);
+    close_producer(known);
+    close_consumer(c);
+    CHECK(is_over());
+}
+
+static void without_memory(void) {
+    begin(RIP_BLOCK);
+    CHECK_IS(put_number(many, 1, 0), 0);
+    no_memory = 1;
+    CHECK_IS(try_consumer("work", RIP_OLDEST | RIP_SHARED, RIP_FOREVER), -ENOSPC);
+    check_groups(0);
+    no_memory = 0;
+    close_producer(many);
+    struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED); /* what waited still waits */
+    CHECK_IS(get_number(c, 0), 1);
+    struct rip_producer *late[2] = {open_many(RIP_BLOCK), open_many(RIP_BLOCK)};
+    no_memory = 1;
+    CHECK_IS(get_nothing(c, 0), -ENOSPC); /* told for each, once */
+    CHECK_IS(get_nothing(c, rip_now() + 300 * MS), -ENOSPC);
+    CHECK_IS(get_nothing(c, rip_now() + 300 * MS), -ETIMEDOUT);
+    CHECK_IS(put_number(known, 2, 0), 0);
+    CHECK_IS(get_number(c, 0), 2);
+    no_memory = 0;
+    CHECK_IS(put_number(late[0], 3, 0), 0);
+    CHECK_IS(get_number(c, RIP_FOREVER), 3);
+    close_producer(late[0]);
+    close_producer(late[1]);
+    close_producer(known);
+    CHECK_IS(get_nothing(c, RIP_FOREVER), -ENODATA);
+    close_consumer(c);
+    CHECK(is_over());
+}
+
+static void another_takes_the_last(void) {
+    another_joins();
+    no_memory = 1;
+}
+
+/* The one that made the group has to leave it to one that has joined meanwhile. */
+static void without_memory_among_others(void) {
+    begin(RIP_BLOCK);
+    CHECK_IS(put_number(many, 1, 0), 0);
+    meanwhile = another_takes_the_last;
+    CHECK_IS(try_consumer("work", RIP_OLDEST | RIP_SHARED, RIP_FOREVER), -ENOSPC);
+    no_memory = 0;
+    CHECK_IS(get_number(other, 0), 1);
+    CHECK_IS(put_number(many, 2, 0), 0);
+    CHECK_IS(get_number(other, 0), 2);
+    close_producer(many);
+    close_producer(known);
+    CHECK_IS(get_nothing(other, RIP_FOREVER), -ENODATA);
+    close_consumer(other);
+    CHECK(is_over());
+}
+
+static void takes_the_lock(void) { CHECK_IS(rip_try_lock(&known->ch.place), 0); }
+
+/* As one that is stopped while it has the lock. */
+static void the_lock_does_not_come_back(void) {
+    begin(RIP_BLOCK);
+    CHECK_IS(put_number(many, 1, 0), 0);
+    meanwhile = takes_the_lock;
+    CHECK_IS(try_consumer("work", RIP_OLDEST | RIP_SHARED, rip_now() + 50 * MS), -EAGAIN);
+    rip_unlock(&known->ch.place);
+    close_consumer(open_consumer(CHANNEL, "passes", RIP_NEWEST)); /* finds that it has gone */
+    check_groups(0);
+    struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
+    struct rip_producer *late = open_many(RIP_BLOCK);
+    CHECK_IS(put_number(late, 3, 0), 0);
+    CHECK_IS(put_number(known, 2, 0), 0);
+    meanwhile = takes_the_lock;
+    CHECK_IS(get_number(c, 0), 2); /* goes on with the lanes that it has */
+    CHECK(!meanwhile);
+    CHECK_IS(get_nothing(c, rip_now() + 200 * MS), -ETIMEDOUT);
+    rip_unlock(&known->ch.place);
+    CHECK_IS(get_number(c, RIP_FOREVER), 3);
+    close_producer(late);
+    close_producer(many);
+    close_producer(known);
+    CHECK_IS(get_nothing(c, RIP_FOREVER), -ENODATA);
+    close_consumer(c);
+    CHECK(is_over());
+}
+
+int main(void) {
+    run("nobody waits while a large file of claims gets its memory", nobody_waits);
+    run("nor while a producer that drops makes one", nobody_waits_for_one_that_drops);
+    run("two members that make the same one share it", another_is_quicker);
+    run("none is left of a lane that goes meanwhile", the_lane_goes);
+    run("a declared group is what its first member says, also meanwhile", a_group_is_what_its_first_member_says);
+    run("without memory for it a group does not come to be, and a lane is told once and tried again", without_memory);
+    run("or the group is left to those who came meanwhile", without_memory_among_others);
+    run("who does not get the lock back goes on without, and makes it later", the_lock_does_not_come_back);
+    return 0;
+}

@@ -158,7 +158,7 @@ static int claim(struct rip_sync *s) {
             return (int)i;
         }
     }
-    return -EUSERS;
+    return -EXFULL;
 }
 
 static void free_waiter(struct rip_waiter *waiter) {

@@ -49,7 +49,7 @@ void rip_sync_ring(struct rip_sync *s);
 
 /* 1 where the last owner of a lock died, 0, or -EAGAIN: not now. */
 int rip_units_try(struct rip_sync *s, uint32_t units);
-/* Stands in the queue: 0 or -EUSERS. From here on rip_turn_try is called, until it takes them, or rip_turn_leave. */
+/* Stands in the queue: 0 or -EXFULL. From here on rip_turn_try is called, until it takes them, or rip_turn_leave. */
 int rip_turn_begin(struct rip_sync *s, uint32_t units, struct rip_turn *turn);
 int rip_turn_try(struct rip_sync *s, struct rip_turn *turn); /* as rip_units_try */
 void rip_turn_leave(struct rip_sync *s, const struct rip_turn *turn);

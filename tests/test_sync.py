@@ -156,8 +156,22 @@ def test_what_is_closed_says_so() -> None:
 
 def test_255_handles_and_no_more() -> None:
     handles = [Event("e") for _ in range(255)]
-    with closing(*handles), pytest.raises(TableFull, match="255"):
+    with closing(*handles), pytest.raises(TableFull, match=r"255 handles have it open, .*; close some"):
         Event("e")
+
+
+def test_256_waiting_threads_and_no_more() -> None:
+    semaphore = Semaphore("s", 0)
+    with closing(semaphore):
+        waiting = [threading.Thread(target=semaphore.acquire) for _ in range(256)]
+        for thread in waiting:
+            thread.start()
+        with pytest.raises(TableFull, match="256 threads wait for it, the most"):
+            while True:  # those that have begun to wait are served first
+                assert not semaphore.acquire(timeout=0.05)
+        semaphore.release(256)
+        for thread in waiting:
+            thread.join()
 
 
 # ---- threads ----
@@ -414,7 +428,8 @@ def test_a_barrier_is_broken_by_hand() -> None:
 # ---- signals ----
 
 INTERRUPTED = """
-import ringipc, sys
+import ringipc, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
 handle = {make}
 print("waits", flush=True)
 try:
@@ -436,12 +451,15 @@ def test_ctrl_c_ends_a_wait_at_once(make: str, wait: str, state: str) -> None:
     code = INTERRUPTED.format(make=make, wait=wait, state=state)
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
+        failing = threading.Timer(20, process.kill)  # else it would be waited for, for ever
+        failing.start()
         assert process.stdout.readline() == "waits\n"
         time.sleep(0.3)
         before = time.monotonic()
         process.send_signal(signal.SIGINT)
         assert process.stdout.read() == "interrupted True\n"
         assert time.monotonic() - before < 5  # with the interpreter's end; without it, for ever
+        failing.cancel()
     assert process.returncode == 0
 
 

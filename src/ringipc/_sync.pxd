@@ -36,6 +36,7 @@ cdef extern from "ringipc.h" nogil:
 
 
 cdef extern from "sync.h" nogil:
+    enum: RIP_MAX_WAITERS
     struct rip_sync:
         rip_place place
         uint32_t held

@@ -9,6 +9,7 @@ MUST_BE: int
 MAX_HANDLES: int
 MAX_UNITS: int
 MAX_PARTIES: int
+MAX_WAITERS: int
 
 def look(name: bytes, /) -> tuple[int, int, list[int]]: ...
 def tidy(name: bytes, /) -> int: ...

@@ -15,6 +15,7 @@ from ._sync import (
     MAX_HANDLES,
     MAX_PARTIES,
     MAX_UNITS,
+    MAX_WAITERS,
     MUST_BE,
     SEMAPHORE,
     BaseBarrier,
@@ -71,8 +72,11 @@ class _Shared(BaseSync):
                     f"{what} is there, but did not begin with {self._options[0]}; leave that out to take it as it is"
                 )
             case errno.EUSERS:
+                raise errors.TableFull(f"{what}: {MAX_HANDLES} handles have it open, the most there can be; close some")
+            case errno.EXFULL:
                 raise errors.TableFull(
-                    f"{what} is full: {MAX_HANDLES} handles can have it open at once, and 256 threads wait for it"
+                    f"{what}: {MAX_WAITERS} threads wait for it, the most there can be; let fewer wait at once, or try "
+                    "again with timeout=0"
                 )
             case errno.EOVERFLOW:
                 raise OverflowError(f"{what}: there would be more than {MAX_UNITS} units")
@@ -147,8 +151,8 @@ class Semaphore(BaseSemaphore, _Shared):
     ----------
     name
         For processes that are not related: one name space with channels. It ends with the last one that has it open.
-        None: it has none, and goes to other processes as an argument; it stays as it is until the last of them that has
-        it, or is still to get it, has closed it or ended.
+        None: it has no name and is passed as an argument. It exists until every process that has it, or is about to
+        receive it, has closed it or ended.
     value
         Units at the start, 0 to 2**31 - 1. None: take it as it is, and if it is not there, make it with 1.
     undo

@@ -4,10 +4,15 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+import ringipc
 
 HEAD = """
 import multiprocessing, os, signal, sys, threading, time
@@ -28,6 +33,19 @@ def end(body: str, *arguments: str) -> tuple[int, str, float]:
     )
     began = float(done.stdout.split()[0])
     return done.returncode, done.stderr, time.time() - began
+
+
+@contextmanager
+def child(program: str, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    """A program that is killed where the test fails."""
+    with subprocess.Popen([sys.executable, "-c", program, *arguments], stderr=subprocess.PIPE, text=True) as process:
+        failing = threading.Timer(20, process.kill)  # else what it says would be waited for, for ever
+        failing.start()
+        try:
+            yield process
+        finally:
+            failing.cancel()
+            process.kill()
 
 
 LOST = "ringipc: at exit: channel '{}': 1 message is lost after 0.2 s without progress (linger=): no consumer {}\n"
@@ -130,14 +148,70 @@ def test_a_child_that_loses_messages_fails(base: str, method: str, tmp_path: Pat
 
 def test_ctrl_c_ends_the_wait_at_exit(base: str) -> None:
     """Which has said whom it waits for."""
-    program = HEAD + "producer = ringipc.Producer(f'unix://{sys.argv[1]}/1', linger=None); producer.put(b'1')"
-    with subprocess.Popen([sys.executable, "-c", program, base], stderr=subprocess.PIPE, text=True) as process:
+    program = HEAD + (
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "producer = ringipc.Producer(f'unix://{sys.argv[1]}/1', linger=None); producer.put(b'1')"
+    )
+    with child(program, base) as process:
         assert process.stderr is not None
         told = process.stderr.readline()
         assert "close() waits (linger=): 1 message is left: no consumer is connected" in told
         process.send_signal(signal.SIGINT)
         told = process.stderr.read()
         assert process.wait(5) == 120
-        assert "was interrupted while it closed: what nobody has taken yet is lost" in told
+        assert told == (
+            f"ringipc: at exit: channel 'unix://{base}/1': close() was interrupted: 1 message is lost: no consumer is "
+            "connected\n"
+        )
         assert "Traceback" not in told
     Path(f"{base}/1").unlink(missing_ok=True)
+
+
+def test_what_others_do_at_exit_is_not_disturbed(base: str) -> None:
+    """They may flush stderr, after ringipc has said what is lost and before the interpreter finalizes."""
+    program = "import atexit, sys\natexit.register(lambda: print('bye', file=sys.stderr, flush=True))\n" + HEAD
+    done = subprocess.run(
+        [sys.executable, "-c", program + "lose(f'unix://{sys.argv[1]}/1')", base],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 120
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == "bye"
+
+
+CLOSE_INTERRUPTED = """
+def run():
+    with ringipc.Producer(f"{sys.argv[1]}", linger=None) as producer:
+        producer.put(b"1")
+        producer.put(b"2")
+        kept.append(producer if len(sys.argv) > 2 else None)
+
+kept = []
+signal.signal(signal.SIGINT, signal.default_int_handler)
+run()
+"""
+
+
+@pytest.mark.parametrize("how", [["kept"], []], ids=["kept", "forgotten"])
+@pytest.mark.parametrize("scheme", ["unix", "fifo"])
+def test_one_ctrl_c_ends_a_program_whose_close_waits(base: str, scheme: str, how: list[str]) -> None:
+    url = f"{scheme}://{base}/1"
+    with child(HEAD + CLOSE_INTERRUPTED, url, *how) as process:
+        assert process.stderr is not None
+        assert "close() waits" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        told = process.stderr.read()
+        assert process.wait(5) == -signal.SIGINT  # as of any program that Ctrl-C ends
+    assert told.count("Traceback") == 1
+    assert "close() was interrupted: 2 messages are lost: no consumer" in told
+    assert "closed>" not in told
+    Path(f"{base}/1").unlink(missing_ok=True)
+
+
+def test_what_goes_wrong_in_a_block_is_not_hidden_by_what_is_lost(base: str) -> None:
+    """It leaves the block, and the loss is a note on it."""
+    with pytest.raises(KeyError) as caught, ringipc.Producer(f"unix://{base}/1", linger=0.1) as producer:
+        producer.put(b"1")
+        raise KeyError("mine")
+    (note,) = caught.value.__notes__
+    assert note.startswith(f"channel 'unix://{base}/1': 1 message is lost after 0.1 s without progress")

@@ -3,7 +3,8 @@
 What fails then must not be missed, though nobody is there any more to catch an exception: it is told on stderr, and the
 process ends with status 120, which is Python's for an error while it finalizes. An exception in an atexit function does
 not change the status, and os._exit would skip what others have to do at the end. But Python itself makes the status 120
-where a standard stream cannot be flushed; so sys.stderr is replaced by one that fails when it is flushed.
+where a standard stream cannot be flushed; so sys.stderr is replaced by one that fails when it is flushed there, and not
+when it is flushed earlier, by other functions of atexit for example.
 """
 
 import atexit
@@ -38,7 +39,8 @@ class _Failed:
     def flush(self) -> None:
         if self._stream is not None:
             self._stream.flush()
-        raise ValueError("ringipc could not close all handles")  # which those who only tidy up pass over
+        if sys.is_finalizing():
+            raise ValueError("ringipc could not close all handles")  # the interpreter shows no traceback of it
 
 
 def close_at_exit(handle: _Handle) -> None:
@@ -50,13 +52,19 @@ def _close_all() -> None:
     for handle in list(_handles):
         _handles.discard(handle)  # multiprocessing and atexit both come here
         try:
-            handle._end(exiting=True)
+            _end(handle)
         except RingError as error:  # the others are to be closed all the same
             _tell(str(error))
-        except KeyboardInterrupt:
-            _tell(f"{handle!r} was interrupted while it closed: what nobody has taken yet is lost")
     if _failed == os.getpid() and not isinstance(sys.stderr, _Failed):
         sys.stderr = _Failed(sys.stderr)
+
+
+def _end(handle: _Handle) -> None:
+    while True:
+        try:
+            return handle._end(exiting=True)
+        except KeyboardInterrupt:  # once more: what was interrupted does not wait again, and says what is lost
+            continue
 
 
 def fail_at_exit() -> None:

@@ -158,7 +158,8 @@ class Producer(BaseProducer):
     linger
         Seconds that `close`, and the end of the program, wait after the last progress for messages that only this
         process has, because they go over connections and nobody has taken them yet. None waits for ever, 0 not at all.
-        A producer that is let go without `close` lingers too, in a thread of its own.
+        A producer that is let go without `close` lingers too, in a thread of its own. What is in the buffer of a pipe
+        counts as taken, though nobody may ever read it.
         After a second a warning (logger "ringipc") says what it waits for. What is then left is lost, and said to be.
 
     Raises
@@ -404,7 +405,7 @@ class Producer(BaseProducer):
         """Ends the stream. What was put stays for the groups to read. Closing again does nothing.
 
         If a signal's handler raises meanwhile (Ctrl-C), every other call finds the producer closed, but its stream has
-        not ended yet: close it again, or let it be closed at exit.
+        not ended yet: close it again, or let it be closed at exit, which then does not linger.
 
         Where messages go over connections it waits until the other sides have them, as `linger` says. A program that
         ends without closing does so too; then what is lost is told on stderr, and the exit status is 120.
@@ -412,7 +413,8 @@ class Producer(BaseProducer):
         Raises
         ------
         Full
-            Messages are left that nobody has taken, and that only this process has: they are lost.
+            Messages are left that nobody has taken, and that only this process has: they are lost. Where an exception
+            leaves the with block, this is a note on it.
         """
         self._end(exiting=False)
 
@@ -421,7 +423,7 @@ class Producer(BaseProducer):
         if code == 0:
             self._readiness.closing()
             code = self._close(exiting)
-        lost = self._link.close(self._linger) if self._link is not None else ""
+        lost = self._link.close(self._linger, at_end=exiting) if self._link is not None else ""
         if code < 0 and code != -errno.ECHILD:
             _channel.fail(code, self.channel)
         if lost:
@@ -433,7 +435,12 @@ class Producer(BaseProducer):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if error is None:
+            return self.close()
+        try:
+            self.close()
+        except errors.RingError as lost:  # what went wrong first is what leaves the block
+            error.add_note(str(lost))
 
     def __repr__(self) -> str:
         return f"<Producer on channel {getattr(self, 'channel', None)!r}{', closed' if self.closed else ''}>"

@@ -45,10 +45,13 @@ class Patience:
         Of the link.
     linger
         Seconds after the last progress; None waits for ever.
+    interrupted
+        It has waited before, and been interrupted: now it does not wait.
     """
 
-    def __init__(self, url: str, linger: float | None) -> None:
+    def __init__(self, url: str, linger: float | None, *, interrupted: bool) -> None:
         self._url = url
+        self._interrupted = interrupted
         self._linger = math.inf if linger is None else linger
         self._since = time.monotonic()
         self._left: object = None
@@ -57,6 +60,8 @@ class Patience:
 
     def lasts(self, left: object, count: int, why: Callable[[], str]) -> bool:
         """Whether to wait on: what is left to be done, of which so many messages, and why it is not done."""
+        if self._interrupted:
+            return False
         now = time.monotonic()
         if left != self._left:
             self._left, self._since = left, now
@@ -72,7 +77,8 @@ class Patience:
         if count <= 0:
             return ""
         after = f" after {self._linger:g} s without progress (linger=)" if self._over else ""
-        return f"{_counted(count, 'lost')}{after}: {why()}"
+        before = "close() was interrupted: " if self._interrupted else ""
+        return f"{before}{_counted(count, 'lost')}{after}: {why()}"
 
 
 def _counted(count: int, what: str) -> str:
@@ -140,15 +146,29 @@ class BaseLink:
 class OutgoingLink(BaseLink):
     """A producer's: what it has put, and nobody has taken yet, is here alone."""
 
-    def close(self, linger: float | None) -> str:
-        """After the channel's producer has closed: waits until all is taken. What is lost, or nothing."""
+    _interrupted = False  # `close`, while it waited
+
+    def close(self, linger: float | None, *, at_end: bool) -> str:
+        """After the channel's producer has closed: waits until all is taken. What is lost, or nothing.
+
+        at_end: nobody can try again, and where a wait has been interrupted before there is none.
+        """
+        if self._closed or self._pid != os.getpid():
+            return ""
+        try:
+            return self._close(Patience(self.url, linger, interrupted=at_end and self._interrupted))
+        except BaseException:
+            self._interrupted = True
+            raise
+
+    def _close(self, patience: Patience) -> str:
         raise NotImplementedError
 
     def linger(self, seconds: float | None) -> None:
         """As `forget`, but what was put is not lost with its producer: the end of the program waits for it."""
 
         def end() -> None:
-            lost = self.close(seconds)
+            lost = self.close(seconds, at_end=True)
             if lost:
                 log.error("%s: %s (its producer was let go without close())", self.url, lost)
                 exits.fail_at_exit()

@@ -80,14 +80,11 @@ class Outlet(Link, OutgoingLink):
                 peer = self._peers[welcome.session] = joined
             self._take(peer, welcome.next, connection)
 
-    def close(self, linger: float | None) -> str:
-        if self._closed or self._pid != os.getpid():
-            return ""
+    def _close(self, patience: Patience) -> str:
         self._ending = True
         self.pump.push()
         if self.transport == "ring":
             return ""
-        patience = Patience(self.url, linger)
         try:
             with self._changed:
                 left = self._left()

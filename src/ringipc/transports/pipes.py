@@ -171,12 +171,9 @@ class PipeOutlet(PipeLink, OutgoingLink):
             self._fail(errors.SystemRefused(-ended[2], text, self.url))
         self._done.set()
 
-    def close(self, linger: float | None) -> str:
+    def _close(self, patience: Patience) -> str:
         # What is written counts as taken.
-        if self._closed or self._pid != os.getpid():
-            return ""
         self.pump.push()
-        patience = Patience(self.url, linger)
         put = sum(lane.messages for lane in self.channel.lanes)  # 0 where all is written already
         left = put - self.pump.progress(self._id)
         while self.failure is None and not self._done.wait(0.02) and patience.lasts(left, left, self._why_left):

@@ -149,6 +149,10 @@ static uint32_t kept_for(const struct rip_control *control) {
     return flags & (RIP_AWAITED | RIP_DURABLE);
 }
 
+int rip_is_awaited(const struct rip_control *control) {
+    return kept_for(control) & RIP_AWAITED && control->lanes_ever > control->lanes_past;
+}
+
 /* Reasons to outlive the last member: a durable group, or a stream for those who have seen nothing of it yet, if only
  * its end. */
 static int is_wanted(const struct rip_channel *ch) {
@@ -156,8 +160,7 @@ static int is_wanted(const struct rip_channel *ch) {
     if (ch->place.dir >= 0 && !rip_place_has_name(&ch->place)) { /* nobody can come to it any more */
         return 0;
     }
-    uint32_t flags = kept_for(control);
-    return flags & RIP_DURABLE || (flags & RIP_AWAITED && control->lanes_ever > control->lanes_past);
+    return kept_for(control) & RIP_DURABLE || rip_is_awaited(control);
 }
 
 void rip_member_end(struct rip_channel *ch, uint32_t i) {

@@ -30,6 +30,9 @@ int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index);
 int rip_fences_all(const struct rip_control *control);
 /* A member is none any more; the lock must be held. */
 void rip_member_end(struct rip_channel *ch, uint32_t member);
+/* Does a group that has seen nothing of the stream yet, the first one or one that was declared, have messages to come to, or
+ * an end? The lock must be held. */
+int rip_is_awaited(const struct rip_control *control);
 /* Gives it back if we have one, ends the channel if nobody is left in it, lets the lock and all descriptors go. */
 void rip_channel_leave(struct rip_channel *ch);
 /* Nobody takes part in it: it is removed, or, without a name, all that is in it; the lock must be held. */

@@ -20,6 +20,13 @@ static uint64_t backlog_of(struct rip_control *control, uint32_t i, uint64_t fro
     return most;
 }
 
+/* Whoever only looks, or clears up, does not wait for ever beside a process that is stopped. */
+static int enter(struct rip_channel *ch, const char *channel, int make) {
+    *ch = (struct rip_channel){.place.state = RIP_OPEN};
+    rip_place_hurry(&ch->place);
+    return rip_channel_enter(ch, channel, make, rip_private);
+}
+
 static void look_at_lanes(struct rip_channel *ch, struct rip_look *look, uint64_t tails[RIP_MAX_LANES],
                           uint64_t froms[RIP_MAX_LANES]) {
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
@@ -76,16 +83,26 @@ static void look_at_members(struct rip_channel *ch, struct rip_look *look, const
     }
 }
 
+static int has_producers(const struct rip_channel *ch) {
+    for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
+        if (ch->control->members[i].role == RIP_A_PRODUCER) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 int rip_look(const char *channel, struct rip_look *look) {
-    struct rip_channel ch = {.place.state = RIP_OPEN};
+    struct rip_channel ch;
     uint64_t tails[RIP_MAX_LANES], froms[RIP_MAX_LANES];
     int32_t places[RIP_MAX_GROUPS];
     memset(look, 0, sizeof *look);
-    int rc = rip_channel_enter(&ch, channel, 0, rip_private);
+    int rc = enter(&ch, channel, 0);
     if (rc == 0) {
         look_at_lanes(&ch, look, tails, froms);
         look_at_groups(&ch, look, tails, froms, places);
         look_at_members(&ch, look, places);
+        look->end_waits = (uint32_t)(rip_is_awaited(ch.control) && !has_producers(&ch));
         rip_channel_unmap(&ch); /* the lock goes with its descriptor */
     }
     return rc;
@@ -94,9 +111,9 @@ int rip_look(const char *channel, struct rip_look *look) {
 /* Enters what is to be removed. Where other files are left without a control file it makes one, whose lock keeps
  * newcomers out: then the channel is as new, and all of them go with it. */
 static int enter_to_remove(struct rip_channel *ch, const char *channel) {
-    int rc = rip_channel_enter(ch, channel, 0, rip_private);
+    int rc = enter(ch, channel, 0);
     if (rc == -ENOENT && rip_dir_leave(channel) == -ENOTEMPTY) {
-        rc = rip_channel_enter(ch, channel, 1, rip_private);
+        rc = enter(ch, channel, 1);
     }
     return rc;
 }
@@ -107,7 +124,7 @@ static int is_discarded(const char *channel, int rc, int with_other_versions) {
 }
 
 int rip_remove(const char *channel, int32_t *holder) {
-    struct rip_channel ch = {.place.state = RIP_OPEN};
+    struct rip_channel ch;
     *holder = 0;
     int rc = enter_to_remove(&ch, channel);
     if (is_discarded(channel, rc, 1)) {
@@ -130,7 +147,7 @@ int rip_remove(const char *channel, int32_t *holder) {
 }
 
 int rip_tidy(const char *channel) {
-    struct rip_channel ch = {.place.state = RIP_OPEN};
+    struct rip_channel ch;
     int rc = enter_to_remove(&ch, channel);
     if (is_discarded(channel, rc, 0)) { /* what waits in another version's, that version can read */
         rc = rip_place_discard(channel);
@@ -146,9 +163,9 @@ int rip_tidy(const char *channel) {
 }
 
 int rip_remove_group(const char *channel, const char *group, int32_t *holder) {
-    struct rip_channel ch = {.place.state = RIP_OPEN};
+    struct rip_channel ch;
     *holder = 0;
-    int rc = rip_channel_enter(&ch, channel, 0, rip_private);
+    int rc = enter(&ch, channel, 0);
     if (rc == 0) {
         rc = rip_group_remove(&ch, group, holder);
         rip_channel_leave(&ch); /* it may have been all that kept the channel */

@@ -89,7 +89,8 @@ int rip_relock(struct rip_place *place);
 /* Waits until no other process has it, and does not take it: 0, -EAGAIN at the deadline, or -EINTR. Where threads share a handle only
  * one of them may take the lock at a time, which belongs to the handle; but any of them may wait. */
 int rip_await_lock(struct rip_place *place, uint64_t deadline);
-/* For the last who closes a handle, where nobody can end the wait: rip_lock gives up after a second, and is not asked in between. */
+/* rip_lock gives up after a second, and nobody is asked in between: for the last who closes a handle, where nobody can end the wait.
+ * Before a place is entered, which sets whom to ask: for whoever only looks. */
 void rip_place_hurry(struct rip_place *place);
 /* What rip_lock_wait is told to, for every handle that this process opens from now on. */
 void rip_lock_ask(rip_lock_between *between);

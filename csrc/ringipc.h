@@ -210,11 +210,13 @@ struct rip_member_info {
 
 struct rip_look {
     uint32_t lanes, groups, members; /* how many there are */
+    uint32_t end_waits; /* every producer has gone, and a group that has had no member yet is to be told of the end */
     struct rip_lane_info lane[RIP_MAX_LANES];
     struct rip_group_info group[RIP_MAX_GROUPS];
     struct rip_member_info member[RIP_MAX_MEMBERS];
 };
 
+/* -EAGAIN, here and in the calls that remove: another process has had the tables locked for a second. */
 int rip_look(const char *channel, struct rip_look *look);
 /* Removes the channel with all that is in it (without a name: all that is in it), or a group; also one that is damaged,
  * or another version's. -EBUSY with *holder the pid of somebody who takes part, or 0 where its files do not say who;
@@ -261,7 +263,7 @@ struct rip_sync_info {
     int32_t pid[RIP_MAX_HANDLES]; /* of each */
 };
 
-/* Looks at one with a name. -EPROTOTYPE: it is a channel. */
+/* Looks at one with a name. -EPROTOTYPE: it is a channel. -EAGAIN, here and from rip_sync_tidy: as rip_look. */
 int rip_sync_info(const char *name, struct rip_sync_info *info);
 /* Removes what is left of one that nobody has open: 1, or 0 where somebody has. */
 int rip_sync_tidy(const char *name);

@@ -196,9 +196,10 @@ void rip_sync_free(struct rip_sync *s) {
     free(s);
 }
 
-/* Without taking a seat; the lock is held. */
+/* Without taking a seat, nor waiting for long; the lock is held. */
 static int look_in(struct rip_sync *s, const char *name) {
     *s = (struct rip_sync){.place = {.state = RIP_OPEN, .dir = -1, .segment.fd = -1, .forked = in_child}, .give = -1};
+    rip_place_hurry(&s->place);
     int rc = rip_place_enter(&s->place, name, RIP_FILE_SYNC, sizeof(struct rip_sync_file), 0, rip_private);
     s->file = rc ? NULL : s->place.segment.at;
     return rc;

@@ -1,5 +1,6 @@
 """Every test has a base directory of its own, and must leave it empty."""
 
+import contextlib
 import gc
 import os
 import tempfile
@@ -11,7 +12,6 @@ from typing import Any
 import pytest
 
 import ringipc
-from ringipc.leftovers import names
 
 SHM = "/dev/shm"
 MINUTES = float(os.environ.get("MINUTES", "1"))  # for each of the long tests that look for faults at random
@@ -21,6 +21,16 @@ def files_in(path: str) -> list[str]:
     return [os.path.join(where, name) for where, _, names in os.walk(path) for name in names]
 
 
+def remove_ends(path: str) -> None:
+    """Of streams without messages, which wait for a first consumer: a control file and nothing else."""
+    for where, _, files in os.walk(path):
+        if files == ["control"]:
+            with contextlib.suppress(ringipc.RingError):  # it is none of a channel's, or damaged: then it stays
+                channel = ringipc.Channel(os.path.basename(where))
+                if channel.end_waits and channel.lanes == [] and channel.groups == [] and channel.pids == []:
+                    channel.remove()
+
+
 @pytest.fixture(autouse=True)
 def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The directory that channels are made in."""
@@ -28,11 +38,7 @@ def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("RINGIPC_DIR", path)
     yield path
     monkeypatch.setenv("RINGIPC_DIR", path)  # the test may have named another
-    for named in names():
-        if named.kind == "channel":
-            channel = ringipc.Channel(named.name)
-            if channel.lanes == [] and channel.groups == [] and channel.pids == []:
-                channel.remove()  # the end of a stream without messages, which waits for somebody
+    remove_ends(path)
     left = files_in(path)
     if left:  # a failed assertion, or a caught one, keeps the views of its frames in a cycle
         gc.collect()

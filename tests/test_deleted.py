@@ -217,6 +217,9 @@ def test_files_of_others_keep_the_directory(base: str, capsys: pytest.CaptureFix
     assert main(["clean"]) == 1
     assert f"none of ringipc's are in {directory(base)}" in capsys.readouterr().out
     assert os.listdir(directory(base)) == ["notes"]
+    (directory(base) / "control").write_bytes(b"damaged")
+    with pytest.raises(ringipc.SystemRefused, match=f"none of ringipc's are in {directory(base)}"):
+        ringipc.open("c").remove()
     (directory(base) / "notes").unlink()
     assert main(["clean"]) == 0
     assert names() == []

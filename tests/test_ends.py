@@ -74,7 +74,10 @@ def test_that_a_producer_was_killed_waits_as_well() -> None:
 def test_clean_keeps_an_end_as_it_keeps_messages(capsys: pytest.CaptureFixture[str]) -> None:
     put_nothing("c", [])
     assert main(["clean"]) == 1
-    assert "the end of its stream" in capsys.readouterr().out
+    assert "the end of its stream waits for a first consumer (--messages removes it)" in capsys.readouterr().out
+    assert ringipc.open("c").end_waits
+    assert main(["ls"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[3:] == ["end", "-"]
     with Consumer("c", timeout=5) as consumer:
         assert list(consumer) == []
     put_nothing("c", [])

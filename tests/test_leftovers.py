@@ -50,7 +50,7 @@ def test_what_was_left_behind_is_listed_and_removed(left: None, capsys: pytest.C
             "b": ("barrier", "-", "-"),
         }
         assert main(["clean"]) == 1
-        assert "kept channel 'frames': 1 messages" in capsys.readouterr().out
+        assert "kept channel 'frames': 1 messages wait for the group 'later' (--mess" in capsys.readouterr().out
         assert [named.name for named in names()] == ["alive", "frames", "held"]
         assert main(["clean", "--messages"]) == 0
         assert [named.name for named in names()] == ["alive", "held"]
@@ -123,6 +123,30 @@ def test_what_is_damaged_is_shown_and_removed(base: str, capsys: pytest.CaptureF
         producer.put(b"undisturbed")
         with Consumer("whole") as consumer:
             assert consumer.get() == b"undisturbed"
+
+
+def test_clean_names_the_one_reason_that_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    with Producer("first", capacity=4096) as producer:
+        producer.put(b"x")
+    with Producer("durable", capacity=4096) as producer, Consumer("durable", group="d", durable=True):
+        producer.put(b"x")
+    Producer("declared", capacity=4096, groups=["g"]).close()
+    assert main(["clean"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "kept channel 'declared': the end of its stream waits for the group 'g' (--messages removes it)",
+        "kept channel 'durable': it has a durable group, 'd', for which 1 messages wait (--messages removes it)",
+        "kept channel 'first': 1 messages wait for a first consumer (--messages removes it)",
+    ]
+    assert [(named.name, named.waiting, named.end_waits) for named in names()] == [
+        ("declared", 0, True), ("durable", 1, False), ("first", 1, True),
+    ]  # fmt: skip
+    assert main(["clean", "--messages"]) == 0
+
+
+def test_bytes_are_those_that_are_taken() -> None:
+    with Producer("c") as producer:
+        (named,) = names()
+        assert 0 < named.bytes < 1 << 20 < producer.stats.capacity
 
 
 def test_without_a_directory_there_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:

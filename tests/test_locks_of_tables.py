@@ -18,6 +18,7 @@ import pytest
 
 import ringipc
 from ringipc import Barrier, Consumer, Event, Lock, Producer, Semaphore
+from ringipc.cli import main
 
 HOLDER = """
 import fcntl, os, signal, struct, sys
@@ -169,7 +170,7 @@ def test_the_last_view_ends_without_freezing_anybody(base: str) -> None:
             assert time.monotonic() - began < 3  # it leaves it to others to find that it has gone
         over.set()
         thread.join()
-        assert max(b - a for a, b in itertools.pairwise(ticks)) < 0.5
+        assert max(b - a for a, b in itertools.pairwise(ticks)) < 0.9  # with the GIL it would be the whole second
         producer.flush(5)
 
 
@@ -181,7 +182,7 @@ def test_a_dropping_put_refuses_rather_than_waits(base: str) -> None:
                 for k in range(3):  # its claims for the second group are to be opened first
                     began = time.monotonic()
                     producer.put(b"%d" % k * 4090)
-                    assert time.monotonic() - began < 1
+                    assert time.monotonic() - began < 5  # one that waits for the lock waits for ever
                 assert producer.stats.refused == 3
             producer.put(b"b" * 4090)
             assert producer.stats.refused == 3
@@ -227,3 +228,35 @@ def test_a_process_ends_all_the_same_and_its_end_is_no_death(base: str) -> None:
         assert consumer.get(5) == b"a"
         with pytest.raises(ringipc.EndOfStream):
             consumer.get(5)
+
+
+def test_looking_does_not_wait_for_ever_beside_a_stopped_process(base: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with Producer("c", capacity=4096) as producer, Producer("other", capacity=4096), Lock("s") as lock:
+        with stopped_holder(control(base, "c")) as one, stopped_holder(control(base, "s")) as two:
+            began = time.monotonic()
+            assert main(["ls"]) == 0
+            assert time.monotonic() - began < 10  # a second for each
+            lines = [line.split(maxsplit=4) for line in capsys.readouterr().out.splitlines()[1:]]
+            assert [(name, kind, pids) for name, kind, _, _, pids in lines] == [
+                ("c", "locked", f"locked by pid {one}"),
+                ("other", "channel", str(os.getpid())),
+                ("s", "locked", f"locked by pid {two}"),
+            ]
+            assert main(["clean", "--messages"]) == 0  # nothing of it is touched
+            with pytest.raises(ringipc.SystemRefused, match=f"channel 'c': pid {one} has its tables locked"):
+                ringipc.open("c")
+        producer.put(b"x")
+        with Consumer("c") as consumer:
+            assert consumer.get() == b"x"
+    lock.close()
+
+
+def test_ctrl_c_ends_a_command_without_a_traceback(base: str) -> None:
+    with Producer("c", capacity=4096), stopped_holder(control(base, "c")):
+        command = (
+            "import signal, sys, threading, time; signal.signal(signal.SIGINT, signal.default_int_handler);"
+            "from ringipc.cli import main;"
+            "threading.Timer(0.3, signal.raise_signal, (signal.SIGINT,)).start(); sys.exit(main(['ls']))"
+        )
+        done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, timeout=20, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

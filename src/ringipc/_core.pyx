@@ -7,7 +7,7 @@
 from cpython.object cimport PyTypeObject
 
 from ringipc._rings cimport *
-from ringipc._wait cimport ask, rip_lock_ask, seconds_from, wanted_last
+from ringipc._wait cimport ask, rip_lock_ask, rip_lock_holder, seconds_from, wanted_last
 
 cdef extern from "Python.h":
     ctypedef struct PyMethodDef:
@@ -60,7 +60,7 @@ def wanted():
 def look(bytes channel):
     """0 or an error code; lanes: id, pid, state, messages, backlog; groups: name, how, backlog; members: pid, group.
 
-    A producer's group is -1.
+    A producer's group is -1. Last, whether the end of the stream waits for somebody to be told of it.
     """
     cdef rip_look_at there
     cdef const char *name = channel
@@ -70,7 +70,7 @@ def look(bytes channel):
     lanes = [(lane.id, lane.pid, lane.state, lane.messages, lane.backlog) for lane in there.lane[:there.lanes]]
     groups = [(<bytes>group.name, group.how, group.backlog) for group in there.group[:there.groups]]
     members = [(member.pid, member.group) for member in there.member[:there.members]]
-    return rc, lanes, groups, members
+    return rc, lanes, groups, members, there.end_waits != 0
 
 
 def remove(bytes channel):
@@ -95,6 +95,14 @@ def tidy(bytes channel):
 def directory():
     """A descriptor of the directory in which all names are, for the caller to close, or an error code."""
     return rip_directory()
+
+
+def lock_holder(int control):
+    """The pid of the process that has the tables locked of what this descriptor is the control file of, or 0."""
+    cdef int32_t pid
+    with nogil:
+        pid = rip_lock_holder(control)
+    return pid
 
 
 def base():

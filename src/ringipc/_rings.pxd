@@ -86,6 +86,7 @@ cdef extern from "ringipc.h" nogil:
         uint32_t lanes
         uint32_t groups
         uint32_t members
+        uint32_t end_waits
         rip_lane_info lane[RIP_MAX_LANES]
         rip_group_info group[RIP_MAX_GROUPS]
         rip_member_info member[RIP_MAX_MEMBERS]

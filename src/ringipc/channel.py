@@ -159,12 +159,7 @@ def fail(
                 + (f"; if nobody needs what is in it, ringipc.open({name!r}).remove()" if path else "")
             )
         case errno.EAGAIN:
-            raise errors.SystemRefused(
-                number,
-                f"{what}: another process has its tables locked and does not go on; it is stopped (SIGSTOP, "
-                "a debugger, a paused container): let it go on, or end it",
-                name,
-            )
+            raise errors.SystemRefused(number, f"{what}: {shortage.locked(named)}", name)
         case errno.EXFULL | errno.ENOSR | errno.EUSERS:
             raise errors.TableFull(f"{what} is full: {FULL_TABLES[number]}, or use another channel")
     if number in (errno.ENOSPC, errno.EFBIG) and wanted[2]:

@@ -13,7 +13,8 @@ from ._core import tidy as _tidy_channel
 from ._core import wanted as _wanted
 from .look import Channel
 
-Kind = Literal["channel", "semaphore", "lock", "event", "barrier", "damaged"]
+Kind = Literal["channel", "semaphore", "lock", "event", "barrier", "locked", "damaged"]
+_REMEDY = "(--messages removes it)"
 _KINDS: dict[int, Kind] = {
     _sync.SEMAPHORE: "semaphore",
     _sync.LOCK: "lock",
@@ -31,20 +32,24 @@ class Named:
     name
         As given to `Producer`, `Semaphore` and the like.
     kind
-        What it is; "damaged" when its files cannot be read, are another version's, or are not all there.
+        What it is; "locked" when a process has had its tables locked for a second, so that no more can be said;
+        "damaged" when its files cannot be read, are another version's, or are not all there.
     pids
-        Of the processes that take part, or have it open, one entry for each handle. Empty: it was left behind, or its
-        messages wait.
+        Of the processes that take part, or have it open, one entry for each handle; of what is locked, the one that has
+        locked it, where that can be seen. Empty: it was left behind, or its messages or its end wait.
     waiting
         Messages that wait in a channel for some group, or for the first one to come.
+    end_waits
+        The end of a channel's stream waits, as in `Channel.end_waits`.
     bytes
-        That its files take.
+        That its files take: not their length, as lanes get memory only as it is needed.
     """
 
     name: str
     kind: Kind
     pids: list[int]
     waiting: int
+    end_waits: bool
     bytes: int
 
 
@@ -60,7 +65,7 @@ def _files(name: str, at: int) -> int:
     try:
         for entry in os.listdir(fd):
             try:
-                size += os.stat(entry, dir_fd=fd, follow_symlinks=False).st_size
+                size += os.stat(entry, dir_fd=fd, follow_symlinks=False).st_blocks * 512  # a lane is sparse
             except FileNotFoundError:
                 continue
     finally:
@@ -75,18 +80,47 @@ def _look(name: str, at: int) -> Named | None:
     if size < 0:
         return None
     if rc == 0 and kind in _KINDS:
-        return Named(name, _KINDS[kind], pids, 0, size)
+        return Named(name, _KINDS[kind], pids, 0, False, size)
     if rc == -errno.EPROTOTYPE:
         try:
             channel = Channel(name)
             groups = channel.groups
             waiting = max((group.backlog for group in groups), default=sum(lane.backlog for lane in channel.lanes))
-            return Named(name, "channel", channel.pids, waiting, size)
+            return Named(name, "channel", channel.pids, waiting, channel.end_waits, size)
         except _errors.ChannelNotFound:
             return None
+        except _errors.SystemRefused as error:
+            rc = -(error.errno or 0)
         except _errors.RingError:
             pass
-    return Named(name, "damaged", shortage.holders(code), 0, size)
+    if rc == -errno.EAGAIN:
+        pid = shortage.locked_by(code)
+        return Named(name, "locked", [pid] if pid else [], 0, False, size)
+    return Named(name, "damaged", shortage.holders(code), 0, False, size)
+
+
+def _why_kept(name: str) -> str:
+    """Why a channel is kept that nobody had open; or who has come meanwhile."""
+    try:
+        channel = Channel(name)
+        pids, groups, lanes, end_waits = channel.pids, channel.groups, channel.lanes, channel.end_waits
+    except _errors.RingError as error:
+        return str(error)
+    if pids:
+        return f"process {', '.join(map(str, pids))} has it open"
+    for group in groups:
+        if group.durable:
+            return f"it has a durable group, {group.name!r}, for which {group.backlog} messages wait {_REMEDY}"
+    for group in groups:  # declared: the others have gone with their members
+        if group.backlog:
+            return f"{group.backlog} messages wait for the group {group.name!r} {_REMEDY}"
+    waiting = sum(lane.backlog for lane in lanes)
+    if waiting:
+        return f"{waiting} messages wait for a first consumer {_REMEDY}"
+    if end_waits:
+        whom = ", ".join(f"the group {group.name!r}" for group in groups) or "a first consumer"
+        return f"the end of its stream waits for {whom} {_REMEDY}"
+    return "somebody has had it open just now; try again"
 
 
 def names() -> list[Named]:
@@ -128,11 +162,9 @@ def tidy(named: Named, *, messages: bool = False) -> str | None:
     if rc in (1, -errno.ENOENT):
         return None
     if rc == 0 and named.kind == "channel":
-        return f"{named.waiting} messages wait in it, or the end of its stream, or a durable group (--messages)"
+        return _why_kept(named.name)
     if rc in (0, -errno.EBUSY):
         return f"process {', '.join(map(str, shortage.holders(code))) or 'that is not seen from here'} has it open"
     if rc == -errno.EPROTONOSUPPORT:
         return "another version of ringipc has made it, and may find messages in it (--messages)"
-    if rc == -errno.ENOTEMPTY:
-        return f"files that are none of ringipc's are in {shortage.path_of(code)}"
     return _channel.system_text(-rc, "it cannot be removed", code, _wanted())

@@ -83,6 +83,8 @@ class Channel:
         It is not there, or not any more.
     Closed
         It has no name, and this has been closed.
+    SystemRefused
+        Another process has had its tables locked for a second, and is stopped most likely. Each look at it can say so.
 
     Examples
     --------
@@ -171,22 +173,24 @@ class Channel:
 
         return _take_passed, (DupFd(self.fileno()),)
 
-    def _look(self) -> tuple[list[tuple[int, int, int, int, int]], list[tuple[bytes, int, int]], list[tuple[int, int]]]:
-        code, lanes, groups, members = look(self._code)
+    def _look(
+        self,
+    ) -> tuple[list[tuple[int, int, int, int, int]], list[tuple[bytes, int, int]], list[tuple[int, int]], bool]:
+        code, lanes, groups, members, end_waits = look(self._code)
         if code < 0:
             _channel.fail(code, self if self.name is None else self.name)
-        return lanes, groups, members
+        return lanes, groups, members, end_waits
 
     @property
     def lanes(self) -> list[Lane]:
         """The lanes that are there, in no order."""
-        lanes, _, _ = self._look()
+        lanes, _, _, _ = self._look()
         return [Lane(id, pid, _STATES[state], messages, backlog) for id, pid, state, messages, backlog in lanes]
 
     @property
     def groups(self) -> list[Group]:
         """The groups that are there, those without members included."""
-        _, groups, members = self._look()
+        _, groups, members, _ = self._look()
         return [
             Group(
                 name=name.decode(errors="surrogateescape"),
@@ -203,6 +207,12 @@ class Channel:
         """Of the processes that take part: one entry for each producer and each consumer."""
         return [pid for pid, _ in self._look()[2]]
 
+    @property
+    def end_waits(self) -> bool:
+        """True: every producer has gone, and the end of the stream waits for a first consumer, or for one of a group
+        that was declared, with what messages there are before it."""
+        return self._look()[3]
+
     def remove(self) -> None:
         """Removes the channel with all the messages in it; one without a name can be used again.
 
@@ -213,7 +223,7 @@ class Channel:
         ChannelBusy
             Somebody takes part in it.
         SystemRefused
-            Files that are none of ringipc's keep the directory of a damaged one.
+            Files that are none of ringipc's keep the directory of a damaged one; or as when one looks at it.
         """
         code, pid = remove(self._code)
         if code == -errno.EBUSY:

@@ -7,7 +7,7 @@ import resource
 import stat
 from pathlib import Path
 
-from ._core import base
+from ._core import base, lock_holder
 
 Wanted = tuple[int, int, bool]  # bytes needed (0: a file) and free, and were they for tables?
 NOTHING: Wanted = (0, 0, False)
@@ -60,6 +60,10 @@ def explain(number: int, code: bytes | None, wanted: Wanted, remedy: str) -> str
                 f"the file system of {os.fsdecode(base())} cannot make files without a name (O_TMPFILE); "
                 "choose another directory with RINGIPC_DIR"
             )
+        case errno.EAGAIN:
+            return locked(code)
+        case errno.ENOTEMPTY if code is not None:
+            return f"files that are none of ringipc's are in {path_of(code)}; move or delete them first"
         case errno.ESTALE:
             return "its files were deleted while it was in use; close this handle, and make another"
     return ""
@@ -129,6 +133,27 @@ def _entries(path: str) -> list[str]:
         return [os.path.join(path, name) for name in sorted(os.listdir(path))]
     except OSError:
         return []
+
+
+def locked_by(code: bytes) -> int:
+    """The pid of the process that has the tables of a name locked; 0: none, or none that can be seen from here."""
+    try:
+        fd = os.open(os.path.join(path_of(code), "control"), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return 0
+    try:
+        return lock_holder(fd)
+    finally:
+        os.close(fd)
+
+
+def locked(code: bytes | None) -> str:
+    """What is to be said where the tables are locked, and stay so. code: as in `explain`."""
+    pid = 0 if code is None else locked_by(code)
+    return (
+        f"{f'pid {pid}' if pid else 'another process'} has its tables locked and does not go on; it is stopped "
+        "(SIGSTOP, a debugger, a paused container): let it go on, or end it"
+    )
 
 
 def holders(code: bytes) -> list[int]:

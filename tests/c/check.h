@@ -77,7 +77,7 @@ static inline void remove_ended(const char *channel) {
     struct rip_look look;
     int32_t holder;
     int rc = rip_look(channel, &look);
-    if (rc == 0 && look.lanes + look.groups + look.members == 0) {
+    if (rc == 0 && look.end_waits && look.lanes + look.groups + look.members == 0) {
         CHECK_IS(rip_remove(channel, &holder), 0);
     }
 }

@@ -7,7 +7,7 @@ from . import clean, demo, ls
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line, sys.argv unless argv is given, and returns the exit status."""
+    """Runs the command line, sys.argv unless argv is given, and returns the exit status: 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="ringipc", description="Move NumPy arrays and bytes between processes through rings in shared memory."
     )
@@ -15,5 +15,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for command in (demo, ls, clean):
         command.add_to(commands)
     arguments = parser.parse_args(argv)
-    status: int = arguments.run(arguments)
+    try:
+        status: int = arguments.run(arguments)
+    except KeyboardInterrupt:
+        return 130
     return status

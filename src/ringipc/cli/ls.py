@@ -11,7 +11,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "ls",
         help="list channels, semaphores, locks, events and barriers",
         description="Lists all that has a name, with the processes that take part. What has none of them was left "
-        "behind, or keeps messages, or the end of a stream, for a group; see `ringipc clean`.",
+        "behind, or keeps messages, or the end of a stream (WAITING: end), for a group; see `ringipc clean`. What "
+        "a stopped process has locked is shown with that process.",
     )
     parser.set_defaults(run=run)
 
@@ -21,7 +22,11 @@ def run(arguments: argparse.Namespace) -> int:
     lines = [("NAME", "KIND", "BYTES", "WAITING", "PIDS")]
     for named in leftovers.names():
         pids = " ".join(map(str, sorted(set(named.pids)))) or "-"
-        waiting = str(named.waiting) if named.kind == "channel" else "-"
+        waiting = "-"
+        if named.kind == "channel":
+            waiting = "end" if named.end_waits and not named.waiting else str(named.waiting)
+        if named.kind == "locked":
+            pids = f"locked by {f'pid {pids}' if named.pids else 'a process that is not seen from here'}"
         lines.append((_printable(named.name), named.kind, str(named.bytes), waiting, pids))
     widths = [max(len(line[i]) for line in lines) for i in range(4)]
     for line in lines:

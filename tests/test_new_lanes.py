@@ -89,23 +89,35 @@ def test_a_get_beside_a_stopped_process_neither_spins_nor_freezes(base: str) -> 
             before = time.monotonic()
             with pytest.raises(Empty):
                 consumer.get_nowait()
-            assert time.monotonic() - before < 0.5
+            assert time.monotonic() - before < 5  # one that waits for the lock waits for ever
             cpu = time.process_time()
             with pytest.raises(Empty):
                 consumer.get(timeout=0.7)
-            assert time.process_time() - cpu < 0.1
+            assert time.process_time() - cpu < 0.35  # one that spins takes 0.7
             known.put(b"known")
-            assert consumer.get(timeout=0.5) == b"known"
+            assert consumer.get(timeout=5) == b"known"
             was = signal.signal(signal.SIGALRM, interrupt)
             signal.setitimer(signal.ITIMER_REAL, 0.2)
             before = time.monotonic()
             with pytest.raises(KeyboardInterrupt):
                 consumer.get()
-            assert time.monotonic() - before < 0.5
+            assert time.monotonic() - before < 5  # or never
             signal.signal(signal.SIGALRM, was)
-        before = time.monotonic()
-        assert consumer.get(timeout=1) == b"new"
-        assert time.monotonic() - before < 0.3
+        assert consumer.get(timeout=5) == b"new"
+
+
+def test_a_new_lane_is_found_soon_after_the_table_is_free_again(base: str) -> None:
+    took = []
+    with Producer("c", capacity=4096), Consumer("c") as consumer:
+        for _ in range(5):
+            with Producer("c", capacity=4096) as new:
+                new.put(b"new")
+                with locked(base), pytest.raises(Empty):
+                    consumer.get(timeout=0.05)
+                before = time.monotonic()
+                assert consumer.get(timeout=5) == b"new"
+                took.append(time.monotonic() - before)
+    assert min(took) < 0.3  # not with the next look at who is dead, half a second later
 
 
 def wakes(consumer: Consumer, seconds: float) -> int:
@@ -200,7 +212,7 @@ def test_a_lane_that_cannot_be_mapped_is_told_once_and_the_others_go_on(shared: 
                 cpu = time.process_time()
                 with pytest.raises(Empty):
                     consumer.get(timeout=0.5)  # nor is it the end
-                assert time.process_time() - cpu < 0.1
+                assert time.process_time() - cpu < 0.25  # one that spins takes 0.5
             assert consumer.get(timeout=1) == b"new"
             new.close()
             known.close()

@@ -244,10 +244,29 @@ p = ringipc.Producer("big", capacity=65 << 20, overflow="drop-old")
 q = ringipc.Producer("reserved", capacity=4096)
 entered, never = threading.Event(), threading.Event()
 
+puts = 0  # odd: one is under way
+
 def put():
+    global puts
     large = bytes(64 << 20)
     while True:
+        puts += 1
         p.put(large)
+        puts += 1
+
+def fork_in_a_put():
+    while True:
+        before = puts
+        time.sleep(0.002)
+        if before % 2 and puts == before:
+            return before, os.fork()
+
+def was_in_the_copy(before):
+    # The thread runs on though this one has the GIL: so it has let that go, which put does for the copy alone.
+    began, ran = time.perf_counter(), time.clock_gettime(clock)
+    while time.perf_counter() - began < 0.001:
+        pass
+    return time.clock_gettime(clock) - ran > 0.0002 and puts == before
 
 def reserve():
     with q.reserve(3):
@@ -269,21 +288,25 @@ ends = {
     "_exit": lambda: os._exit(0),
     "touch": lambda: (touch(), sys.exit()),
 }
-for what in (put, reserve):
-    threading.Thread(target=what, daemon=True).start()
+threads = [threading.Thread(target=what, daemon=True) for what in (put, reserve)]
+for thread in threads:
+    thread.start()
+clock = time.pthread_getcpuclockid(threads[0].ident)
 entered.wait()
 for k in range(3):
     for end in ends.values():
-        time.sleep(0.013)  # in a copy of 64 MiB, most probably
-        pid = os.fork()
-        if pid == 0:
-            end()
-        deadline = time.monotonic() + 5
-        while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
-            time.sleep(0.002)
-        if ended != (pid, 0):
-            os.kill(pid, 9)
-            os._exit(1)
+        forked = False
+        while not forked:
+            before, pid = fork_in_a_put()
+            if pid == 0:
+                end()
+            forked = was_in_the_copy(before)
+            deadline = time.monotonic() + 5
+            while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
+                time.sleep(0.002)
+            if ended != (pid, 0):
+                os.kill(pid, 9)
+                os._exit(1)
     child = multiprocessing.get_context("fork").Process(target=touch)
     child.start()
     child.join(5)

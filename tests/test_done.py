@@ -5,8 +5,10 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
+import anyio
 import numpy as np
 import pytest
 from conftest import Start
@@ -192,3 +194,173 @@ def test_an_async_get_of_a_type_is_in_work_until_the_next(producer: Producer) ->
         leaves._end(exiting=True)
         assert rest_of(stays) == [(0, True)]
         assert array.tolist() == [0, 0, 0]
+
+
+Main = Callable[[], Coroutine[Any, Any, None]]
+
+
+def run_asyncio(main: Main) -> None:
+    asyncio.run(main())
+
+
+def run_trio(main: Main) -> None:
+    pytest.importorskip("trio").run(main)
+
+
+def loop_in_tasks(channel: str, run: Callable[[Main], None], results: str) -> None:
+    """Two tasks over one consumer; the first one's first message never ends, nor does the last one."""
+    with Producer(results, capacity=1 << 16) as done:
+        consumer = Consumer(channel, group="work", shared=True)
+
+        async def take(number: int) -> None:
+            async for array in consumer:
+                done.put((number, int(array[0])))
+                if number == 0 or array[0] == 4:
+                    await anyio.sleep_forever()
+
+        async def main() -> None:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(take, 0)
+                await anyio.sleep(0)
+                tasks.start_soon(take, 1)
+
+        run(main)
+
+
+@pytest.mark.parametrize("run", [run_asyncio, run_trio])
+def test_tasks_that_share_a_consumer_do_not_end_each_others_work(start: Start, run: Callable[[Main], None]) -> None:
+    with (
+        Producer("c", capacity="1 MiB", groups=["work"]) as producer,
+        Producer("r", capacity=4096),
+        Consumer("r") as results,
+        Consumer("c", group="work", shared=True) as stays,
+    ):
+        worker = start(loop_in_tasks, "c", run, "r")
+        put_arrays(producer, *range(5))
+        got = {seq: task for task, seq in (results.get(timeout=20) for _ in range(5))}
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.join(20)
+        in_work = sorted({4, *(seq for seq in got if got[seq] == 0)})
+        messages = [stays.message(timeout=5) for _ in in_work]
+        assert sorted((m.seq, m.redelivered) for m in messages) == [(seq, True) for seq in in_work]
+        assert rest_of(stays) == []
+        messages.clear()
+
+
+@pytest.mark.parametrize("run", [run_asyncio, run_trio])
+def test_a_task_that_gets_at_once_ends_its_own_work_only(producer: Producer, run: Callable[[Main], None]) -> None:
+    leaves = Consumer("c", shared=True)
+
+    async def main() -> None:
+        kept = []
+
+        async def take(get: Callable[[], object]) -> None:
+            kept.append(await leaves.aget())
+            await anyio.sleep(0.01)
+            kept.append(get())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(take, leaves.get_nowait)
+            tasks.start_soon(take, lambda: leaves.get(0, where=lambda m: True))
+        leaves._end(exiting=True)
+
+    with Consumer("c", shared=True) as stays:
+        put_arrays(producer, *range(4))
+        run(main)
+        assert rest_of(stays) == [(2, True), (3, True)]
+
+
+@pytest.mark.parametrize("run", [run_asyncio, run_trio])
+@pytest.mark.parametrize("wanted", [{}, {"type": 0}, {"where": lambda m: True}])
+def test_a_message_is_handed_to_another_task(
+    producer: Producer, run: Callable[[Main], None], wanted: dict[str, Any]
+) -> None:
+    leaves = Consumer("c", shared=True)
+
+    async def work(message: Message, seq: int) -> None:
+        with message:
+            assert message.payload[0] == seq
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            for seq in range(2):
+                tasks.start_soon(work, await leaves.amessage(**wanted), seq)
+        held = await leaves.amessage(**wanted)
+        kept = await leaves.aget(**wanted)
+        assert kept[0] == 3
+        leaves._end(exiting=True)
+        held.release()
+
+    with Consumer("c", shared=True) as stays:
+        put_arrays(producer, *range(4))
+        run(main)
+        assert rest_of(stays) == [(2, True), (3, True)]
+
+
+def test_a_later_thread_ends_nothing_of_one_that_has_ended(producer: Producer) -> None:
+    with Consumer("c", shared=True) as stays:
+        leaves = Consumer("c", shared=True)
+        put_arrays(producer, *range(5))
+        kept: list[Any] = []
+        for _ in range(5):  # the system gives each the ident of the one before
+            thread = threading.Thread(target=lambda: kept.append(leaves.get(timeout=5)))
+            thread.start()
+            thread.join()
+        leaves._end(exiting=True)
+        assert rest_of(stays) == [(seq, True) for seq in range(5)]
+
+
+def test_a_clean_close_ends_what_all_threads_were_given(producer: Producer) -> None:
+    with Consumer("c", shared=True) as stays:
+        put_arrays(producer, *range(3))
+        kept: list[Any] = []
+        with Consumer("c", shared=True) as leaves:
+            thread = threading.Thread(target=lambda: kept.append(leaves.get(timeout=5)))
+            thread.start()
+            thread.join()
+            kept.append(leaves.get(timeout=5))
+            held = leaves.message(timeout=5)
+        producer.close()
+        with pytest.raises(Empty):
+            stays.get(timeout=0.05)
+        held.release()
+        with pytest.raises(EndOfStream):
+            stays.get(timeout=5)
+        assert [array[0] for array in kept] == [0, 1]
+        kept.clear()
+
+
+def fail_in_the_middle(channel: str) -> None:
+    with contextlib.suppress(SystemExit), Consumer(channel, group="work", shared=True) as consumer:
+        kept = consumer.get(timeout=20)
+        raise SystemExit
+    assert kept[0] == 0
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_a_worker_fails_at_goes_to_the_others(start: Start) -> None:
+    with (
+        Producer("c", capacity="1 MiB", groups=["work"]) as producer,
+        Consumer("c", group="work", shared=True) as stays,
+    ):
+        put_arrays(producer, 0)
+        start(fail_in_the_middle, "c").join(20)
+        with stays.message(timeout=5) as again:
+            assert (again.seq, again.redelivered) == (0, True)
+
+
+def test_empty_says_what_this_consumer_has_in_work(producer: Producer) -> None:
+    with Consumer("c", shared=True) as consumer:
+        put_arrays(producer, 0, 1)
+        kept: list[Any] = []
+        thread = threading.Thread(target=lambda: kept.append(consumer.get(timeout=5)))
+        thread.start()
+        thread.join()
+        kept.append(consumer.get(timeout=5))
+        with pytest.raises(Empty, match="this consumer has 1 message in work: get again in the thread"):
+            consumer.get(timeout=0.01)
+        producer.close()
+        kept.clear()
+        with pytest.raises(EndOfStream):
+            consumer.get(timeout=0)

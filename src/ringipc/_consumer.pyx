@@ -8,6 +8,7 @@ The class is finished in Python: a subclass says what an error code means (_fail
 from array import array as packed
 from collections.abc import Iterable
 from inspect import Signature
+from sys import modules as imported
 
 cimport cython
 cimport numpy as cnp
@@ -17,7 +18,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pythread cimport PyThread_get_thread_ident
-from cpython.ref cimport Py_INCREF
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.errno cimport EAGAIN, EBADMSG, ECHILD, ENODATA, ESHUTDOWN, ETIMEDOUT
 from libc.math cimport INFINITY
 from libc.string cimport memcmp, memcpy
@@ -52,6 +53,9 @@ cdef enum:  # a consumer's copy option
 ctypedef int (*look_for)(rip_consumer *, rip_filter *, rip_message *) noexcept nogil
 
 
+cdef object running_loop = None  # asyncio's function, which says what is cheap to know before a task is looked for
+
+
 cdef inline int look_next(rip_consumer *c, rip_filter *filter, rip_message *message) noexcept nogil:
     return rip_rx_peek(c, message)
 
@@ -82,12 +86,22 @@ cdef bytes types_of(object type, rip_filter *filter):
     return code
 
 
-cdef struct Given:  # a view in the hands of the user, which is done with when its thread gets again
+cdef extern from "Python.h":
+    ctypedef struct PyThreadState
+    PyThreadState *PyThreadState_Get()
+    uint64_t PyThreadState_GetID(PyThreadState *)  # unlike a thread's ident it is never used again
+    PyObject *PyErr_GetHandledException()  # a call of sys.exception needs some of the stack
+
+cdef enum:  # workers beside the threads, which have the interpreter's numbers, and the tasks, which have aio.py's
+    NOBODY = 0
+    A_MESSAGE = -1  # the block of a Message
+
+cdef struct Work:  # a message in work; where the group keeps claims, all of a consumer's are in a list
     rip_rx *lane
     uint64_t seq
-    unsigned long thread  # 0: it is none
-    Given *before
-    Given *after
+    uint64_t worker  # NOBODY: it is not in work
+    Work *before
+    Work *after
 
 
 @cython.final
@@ -101,17 +115,43 @@ cdef class Hold:
     cdef uint64_t seq
     cdef const unsigned char *data
     cdef uint64_t length
-    cdef Given given
+    cdef Work work
 
     def __dealloc__(self):
         if self.lane is not NULL:
             with cython.critical_section(self.consumer):
-                if self.given.thread:
-                    self.consumer.take_back(&self.given)
+                if self.work.worker != NOBODY:
+                    self.consumer.unlist(&self.work)
                 self.consumer.let_go(self.lane, self.seq)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         PyBuffer_FillInfo(view, self, <void *>self.data, <Py_ssize_t>self.length, True, flags)
+
+
+cdef object handled():
+    """The exception that is being handled, or None."""
+    cdef PyObject *error = PyErr_GetHandledException()
+    if error is NULL:
+        return None
+    result = <object>error
+    Py_DECREF(result)
+    return result
+
+
+cdef int clear_frames(object error, object before) except -1:
+    """Of an exception and of those that led to it, up to one that was being handled before."""
+    seen = set()
+    while error is not None and error is not before and id(error) not in seen:
+        seen.add(id(error))
+        trace = error.__traceback__
+        while trace is not None:
+            try:
+                trace.tb_frame.clear()
+            except RuntimeError:  # it is still running
+                pass
+            trace = trace.tb_next
+        error = error.__context__
+    return 0
 
 
 def wanted():
@@ -128,7 +168,7 @@ cdef class BaseConsumer:
     cdef object dtype  # of the array got last, from there
     cdef bytes dtype_code
     cdef uint64_t holds  # messages in the hands of Hold objects
-    cdef Given *given  # those of them that are not done with, but will be when their threads get again
+    cdef Work *works  # those of them that are not done
     cdef bint leaving  # closed, but views are still alive
     cdef bint picking  # the descriptor is to say nothing of what is left
     cdef readonly bint _silenced
@@ -165,6 +205,11 @@ cdef class BaseConsumer:
     def _decode(self, kind, message, copy):
         raise NotImplementedError
 
+    @staticmethod
+    def _task():
+        """The number of the event loop's task that is running in this thread, or 0."""
+        raise NotImplementedError
+
     # ---- opening and closing ----
 
     def _open(self, bytes channel, bytes group, uint32_t how, int wait, copy, timeout):
@@ -193,8 +238,10 @@ cdef class BaseConsumer:
         self.capsule = capsule
 
     @cython.critical_section
-    def _close(self, bint exiting):
+    def _close(self, bint exiting, bint clean):
         """Leaves the group; not before the last view is gone, unless the interpreter is exiting.
+
+        Clean: what its threads and tasks were given is done.
 
         What a signal's handler raises while it waits leaves it to be closed again: it refuses all other calls.
         """
@@ -203,6 +250,8 @@ cdef class BaseConsumer:
         if exiting:
             self.exiting = PyThread_get_thread_ident()
         self.leaving = True
+        if clean:
+            self.end_works(NOBODY)
         if self.holds and not exiting:
             return 0
         return close_patiently(<locking>rip_consumer_close, self.c, &self.c.ch.place, exiting)
@@ -229,8 +278,7 @@ cdef class BaseConsumer:
 
         For select, poll, epoll, and event loops. It is the consumer's, and closed with it. In a shared group it may be
         readable for a message that another member was quicker to get. What `get` leaves out because of type or where
-        keeps it readable. It may be readable for nothing, and is so when 0.6 s have passed since the last look (some
-        peer may have died without a word): try, and wait again.
+        keeps it readable. Spurious readiness is possible, at the latest 0.6 s after the last call: try, and wait again.
 
         Raises
         ------
@@ -251,15 +299,15 @@ cdef class BaseConsumer:
             self.c, number, NULL if value is None else &code)
 
     @cython.critical_section
-    def _pick(self, type, where):
-        """`get` without waiting, then the descriptor says only what comes from now on, whatever else is there.
+    def _pick(self, get, type, where):
+        """get without waiting, then the descriptor says only what comes from now on, whatever else is there.
 
         What it said before is in _silenced: other tasks may wait for that.
         """
         self._silenced = self.c is not NULL and not self.leaving and rip_consumer_arm(self.c) == 1
         self.picking = True
         try:
-            return self.get(0, type=type, where=where)
+            return get(0, type=type, where=where)
         finally:
             self.picking = False
 
@@ -295,45 +343,68 @@ cdef class BaseConsumer:
         if rc == -EAGAIN:
             rip_consumer_abandon(self.c)
 
-    # ---- what is done with: where the group keeps claims it does not come again, though views on it are alive ----
+    # ---- what is done: where the group keeps claims it does not come again, though views on it are alive ----
 
     @cython.final
-    cdef inline void give_out(self, Hold hold) noexcept:
-        """A view on it is what `get` returns: this thread has done with it when it gets again."""
+    cdef uint64_t worker(self) except NOBODY:
+        """Who is calling: the task of an event loop, or else the thread."""
+        global running_loop
+        cdef uint64_t task = 0
+        if running_loop is None and "asyncio" in imported:  # missing while another thread imports it
+            running_loop = getattr(imported["asyncio"], "_get_running_loop", None)
+        if running_loop is not None and running_loop() is not None or "trio" in imported:
+            task = self._task()
+        return task if task else PyThreadState_GetID(PyThreadState_Get())
+
+    @cython.final
+    cdef inline int give_out(self, Hold hold) except -1:
+        """A view on it is what `get` returns: it is done when this worker gets again."""
         if self.c.claims:
-            hold.given = Given(hold.lane, hold.seq, PyThread_get_thread_ident(), NULL, self.given)
-            if self.given is not NULL:
-                self.given.before = &hold.given
-            self.given = &hold.given
+            self.enlist(hold, self.worker())
+        return 0
 
     @cython.final
-    cdef void take_back(self, Given *given) noexcept:
-        if given.before is not NULL:
-            given.before.after = given.after
+    cdef void enlist(self, Hold hold, uint64_t worker) noexcept:
+        hold.work = Work(hold.lane, hold.seq, worker, NULL, self.works)
+        if self.works is not NULL:
+            self.works.before = &hold.work
+        self.works = &hold.work
+        if self.leaving and worker != <uint64_t>A_MESSAGE:  # closed meanwhile by another thread
+            self.end_work(&hold.work)
+
+    @cython.final
+    cdef void unlist(self, Work *work) noexcept:
+        if work.before is not NULL:
+            work.before.after = work.after
         else:
-            self.given = given.after
-        if given.after is not NULL:
-            given.after.before = given.before
-        given.thread = 0
+            self.works = work.after
+        if work.after is not NULL:
+            work.after.before = work.before
+        work.worker = NOBODY
 
     @cython.final
-    cdef void end_given(self) noexcept:
-        """This thread gets again."""
-        cdef unsigned long thread = PyThread_get_thread_ident()
-        cdef Given *given = self.given
-        cdef Given *after
-        while given is not NULL:
-            after = given.after
-            if given.thread == thread:
-                self.take_back(given)
-                rip_rx_keep(given.lane, given.seq)
-            given = after
+    cdef void end_work(self, Work *work) noexcept:
+        """It is done; views on it may be alive."""
+        self.unlist(work)
+        if rip_check(&self.c.ch.place) == 0:
+            rip_rx_keep(work.lane, work.seq)
+
+    @cython.final
+    cdef void end_works(self, uint64_t worker) noexcept:
+        """What this worker was given is done; what all were given, if it is NOBODY. A Message ends by itself."""
+        cdef Work *work = self.works
+        cdef Work *after
+        while work is not NULL:
+            after = work.after
+            if work.worker == worker or worker == NOBODY and work.worker != <uint64_t>A_MESSAGE:
+                self.end_work(work)
+            work = after
 
     @cython.final
     cdef void end_message(self, Hold hold) noexcept:
-        """The block of a `Message` has ended; views on it may be alive."""
-        if hold.lane is not NULL and self.c.claims and rip_check(&self.c.ch.place) == 0:
-            rip_rx_keep(hold.lane, hold.seq)
+        """The block of a `Message` has ended."""
+        if hold.work.worker == <uint64_t>A_MESSAGE:
+            self.end_work(&hold.work)
 
     @cython.final
     cdef int look_around(self) except -1:
@@ -350,8 +421,8 @@ cdef class BaseConsumer:
         """0 and the next message, not yet taken, or -ETIMEDOUT, or -ENODATA; what else there is is raised."""
         cdef int rc = 0
         if cython.likely(self.is_open()):
-            if cython.unlikely(self.given is not NULL):
-                self.end_given()
+            if cython.unlikely(self.works is not NULL):
+                self.end_works(self.worker())
             rc = rip_rx_peek(self.c, message)
             if cython.likely(rc == 1):
                 return 0
@@ -366,8 +437,8 @@ cdef class BaseConsumer:
         cdef rip_watch watch
         cdef int waited = 0
         cdef bint settled = False
-        if self.given is not NULL and self.is_open():
-            self.end_given()
+        if self.works is not NULL and self.is_open():
+            self.end_works(self.worker())
         if rc == 0 and deadline and self.pump is NULL and self.is_open() and self.c.ch.spin.mode != RIP_WAIT_BLOCK:
             if rip_rx_spin(self.c, TRIES):
                 rc = look(self.c, filter, message)
@@ -421,9 +492,11 @@ cdef class BaseConsumer:
                 raise
 
     @cython.final
-    cdef Hold hold(self, const rip_message *message):
-        """Takes charge of a message that is taken."""
+    cdef Hold hold(self, rip_message *message, bint taken):
+        """Takes a message, if it is not taken yet, and charge of it."""
         cdef Hold hold = self.pointer(message)
+        if not taken:
+            rip_rx_take(self.c, message)
         hold.lane = message.lane
         self.holds += 1
         self.settle()
@@ -480,29 +553,82 @@ cdef class BaseConsumer:
 
     @cython.final
     cdef object copy_bytes(self, rip_message *message, bint taken):
-        cdef uint64_t length = message.length
-        if length < LARGE:
-            data = PyBytes_FromStringAndSize(<const char *>message.data, <Py_ssize_t>length)
-            if not taken:
-                rip_rx_take(self.c, message)
-            rip_rx_release(message.lane, message.seq)
-            self.settle()
-            return data
-        data = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>length)  # before it is taken: without memory nothing is lost
+        cdef bint copied = False
+        if message.length >= LARGE:
+            return self.copy_large(message, taken)
+        try:
+            data = PyBytes_FromStringAndSize(<const char *>message.data, <Py_ssize_t>message.length)
+            copied = True
+        finally:
+            if not copied:
+                self.give_back(message, taken)
         if not taken:
             rip_rx_take(self.c, message)
-        cdef char *to = PyBytes_AS_STRING(data)
-        cdef Hold hold = self.hold(message)  # so that close() in another thread waits for us
-        with nogil:
-            memcpy(to, hold.data, length)
+        rip_rx_release(message.lane, message.seq)
+        self.settle()
         return data
+
+    @cython.final
+    cdef object copy_large(self, rip_message *message, bint taken):
+        cdef Hold hold = None
+        try:
+            data = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>message.length)
+            hold = self.hold(message, taken)  # so that close() in another thread waits for us
+        finally:
+            if hold is None:
+                self.give_back(message, taken)
+        cdef char *to = PyBytes_AS_STRING(data)
+        with nogil:
+            memcpy(to, hold.data, hold.length)
+        return data
+
+    @cython.final
+    cdef void give_back(self, rip_message *message, bint taken) noexcept:
+        """It can be got later: without memory nothing is lost."""
+        if rip_check(&self.c.ch.place) == 0:
+            if not taken:  # where claims are kept it is ours already
+                rip_rx_take(self.c, message)
+            rip_rx_give_back(self.c, message)
+            self.settle()
+
+    @cython.final
+    cdef bint unhold(self, Hold hold) noexcept:
+        """Gives a message back that is in charge of a Hold, unless it is all that keeps a closed consumer open."""
+        cdef rip_message message
+        if self.leaving:
+            return False
+        message.lane, message.seq, message.length = hold.lane, hold.seq, hold.length
+        if hold.work.worker != NOBODY:
+            self.unlist(&hold.work)
+        hold.lane = NULL
+        self.holds -= 1
+        self.give_back(&message, True)
+        return True
+
+    @cython.final
+    cdef void end_unread(self, Hold hold) noexcept:
+        """What could not be read, as the exception in flight says, is skipped, or can be got later."""
+        if isinstance(handled(), (MemoryError, RecursionError)):
+            self.unhold(hold)
+        elif self.c.claims and rip_check(&self.c.ch.place) == 0:
+            rip_rx_keep(hold.lane, hold.seq)  # and no more, as what the exception keeps may be a view
+
+    @cython.final
+    cdef object decode(self, Hold hold, uint8_t kind):
+        """A record or an object. An exception keeps no view on the message in its frames, or it would stay in work."""
+        try:
+            return self._decode(kind, PyMemoryView_FromObject(hold), self.copy == COPY_ALWAYS)
+        except BaseException as failure:
+            error = failure
+        clear_frames(error, handled())
+        raise error
 
     @cython.final
     cdef object payload_of(self, Hold hold, uint8_t kind):
         if kind == RIP_ARRAY:
             return self.view_array(hold)
         if kind == RIP_RECORD or kind == RIP_OBJECT:
-            return self._decode(kind, PyMemoryView_FromObject(hold), self.copy == COPY_ALWAYS)
+            return self.decode(hold, kind)
         if kind != RIP_BYTES:
             self._fail(-EBADMSG, f"a message of unknown kind {kind}")
         if self.copy != COPY_NEVER:
@@ -518,28 +644,36 @@ cdef class BaseConsumer:
 
     @cython.final
     cdef object receive_view(self, rip_message *message, bint taken):
-        if not taken:
-            rip_rx_take(self.c, message)
-        cdef Hold hold = self.hold(message)
-        payload = self.payload_of(hold, message.kind)
-        self.give_out(hold)
-        return payload
+        cdef Hold hold
+        cdef bint held = False, read = False
+        try:
+            hold = self.hold(message, taken)
+            held = True
+            payload = self.payload_of(hold, message.kind)
+            self.give_out(hold)
+            read = True
+            return payload
+        finally:
+            if not held:
+                self.give_back(message, taken)
+            elif not read:
+                self.end_unread(hold)
 
     @cython.final
     cdef bint receive_more(self, rip_message *message, list got) except -1:
         """Receives one that follows. What cannot be read waits for the next call, where nothing is got before it."""
-        rip_rx_take(self.c, message)
-        cdef Hold hold = self.hold(message)
+        cdef Hold hold = None
         try:
-            got.append(self.payload_of(hold, message.kind))
+            hold = self.hold(message, False)
+            payload = self.payload_of(hold, message.kind)
+            self.give_out(hold)
+            got.append(payload)
         except Exception:
-            if self.leaving or rip_check(&self.c.ch.place) != 0:
+            if hold is None:
+                self.give_back(message, False)
+            elif not self.unhold(hold):
                 raise
-            hold.lane = NULL
-            self.holds -= 1
-            rip_rx_give_back(self.c, message)
             return False
-        self.give_out(hold)
         return True
 
     @cython.final
@@ -576,13 +710,12 @@ cdef class BaseConsumer:
                 if liked and rip_check(&self.c.ch.place) == 0 and rip_rx_try(self.c, &message):
                     candidate.redelivered = message.flags & RIP_REDELIVERED
                     candidate.missed = message.missed
-                    candidate.hold.lane = message.lane
-                    self.holds += 1
-                    self.settle()
+                    self.take_charge(candidate, message.lane)
                     return candidate
-            except Exception:
+            except Exception as error:
                 if rip_check(&self.c.ch.place) == 0:
-                    if candidate.unreadable and rip_rx_try(self.c, &message):  # it is skipped, as without where
+                    if (candidate.unreadable and not isinstance(error, (MemoryError, RecursionError))
+                            and rip_rx_try(self.c, &message)):  # it is skipped, as without where
                         rip_rx_release(message.lane, message.seq)
                         self.settle()
                     elif not rip_rx_is_there(&message):
@@ -606,6 +739,15 @@ cdef class BaseConsumer:
         message.producer = raw.lane.pid
         message.lane = raw.lane.id
         return message
+
+    @cython.final
+    cdef void take_charge(self, Message message, rip_rx *lane) noexcept:
+        """Of a message that is taken: it is in work until its block ends."""
+        message.hold.lane = lane
+        self.holds += 1
+        if self.c.claims:
+            self.enlist(message.hold, <uint64_t>A_MESSAGE)
+        self.settle()
 
     @cython.critical_section
     def get(self, timeout=None, *, type=None, where=None):
@@ -635,12 +777,14 @@ cdef class BaseConsumer:
             The message cannot be what a producer wrote; it is skipped.
         UnsafeMessage
             It goes by pickle, and this consumer did not say pickle=True; it is skipped.
+        MemoryError
+            There is too little memory for the message; it stays, and can be got later.
         RecursionError
-            Too little is left of the caller's stack to read a nested message; it is skipped.
+            Too little is left of the caller's stack to read a nested message; it stays, and can be got later.
         SystemRefused
-            The lane of a producer that has come since cannot be mapped, for want of descriptors, memory, or space for
-            what a group keeps about it. Raised once for each lane, which is tried again later (its producer is held
-            back meanwhile); the messages of the others can be got. If its file is damaged or has gone it is `Corrupt`.
+            A new producer's lane cannot be mapped, for want of descriptors, memory or space. Raised once for each lane.
+            The consumer retries, and meanwhile reads the others; that producer must wait. A damaged or missing file
+            raises `Corrupt`.
         Closed
             The consumer is closed, or belongs to the parent process.
         """
@@ -658,9 +802,14 @@ cdef class BaseConsumer:
                 self._fail(rc, timeout)
             return self.receive(&message, True)
         cdef Message found = self.match_where(timeout, type, where)
-        payload = found.payload
-        self.give_out(found.hold)
-        found.hold = None  # its end is not the message's
+        try:
+            payload = found.payload
+            if self.c.claims:
+                self.unlist(&found.hold.work)  # its end is not the message's
+                self.give_out(found.hold)
+        except (MemoryError, RecursionError):
+            self.unhold(found.hold)
+            raise
         return payload
 
     @cython.critical_section
@@ -695,19 +844,21 @@ cdef class BaseConsumer:
         if rc:
             self._fail(rc, timeout)
         got.append(self.receive(&message, False))
-        while len(got) < max and not self.leaving and rip_check(&self.c.ch.place) == 0:
-            if rip_rx_ready(self.c, &message) != 1:
-                break
-            if message.kind == RIP_BYTES and self.copy != COPY_NEVER and message.length < LARGE:
-                data = PyBytes_FromStringAndSize(<const char *>message.data, <Py_ssize_t>message.length)
-                if lane is not NULL and lane is not message.lane:
-                    rip_rx_tell(lane)
-                lane = message.lane
-                rip_rx_take(self.c, &message)
-                rip_rx_drop(lane, message.seq)
-                got.append(data)
-            elif not self.receive_more(&message, got):
-                break
+        try:
+            while len(got) < max and not self.leaving and rip_check(&self.c.ch.place) == 0:
+                if rip_rx_ready(self.c, &message) != 1:
+                    break
+                if message.kind == RIP_BYTES and self.copy != COPY_NEVER and message.length < LARGE:
+                    got.append(PyBytes_FromStringAndSize(<const char *>message.data, <Py_ssize_t>message.length))
+                    if lane is not NULL and lane is not message.lane:
+                        rip_rx_tell(lane)
+                    lane = message.lane
+                    rip_rx_take(self.c, &message)
+                    rip_rx_drop(lane, message.seq)
+                elif not self.receive_more(&message, got):
+                    break
+        except MemoryError:  # it waits for the next call, where nothing is got before it
+            self.give_back(&message, False)
         if lane is not NULL and rip_check(&self.c.ch.place) == 0:
             rip_rx_tell(lane)
             self.settle()
@@ -715,7 +866,11 @@ cdef class BaseConsumer:
 
     @cython.critical_section
     def message(self, timeout=None, *, type=None, where=None):
-        """The next message with what is known about it, a `Message`. Otherwise as `get`."""
+        """The next message with what is known about it, a `Message`. Otherwise as `get`.
+
+        It is in work until its block ends, or `Message.release`, or until nobody refers to it. It may be handed to
+        another thread or task, and be released there.
+        """
         cdef rip_message raw
         cdef double seconds
         cdef int rc
@@ -725,12 +880,15 @@ cdef class BaseConsumer:
         rc = self.peek(&raw, seconds) if type is None else self.match(&raw, seconds, type)
         if rc:
             self._fail(rc, timeout)
+        cdef Message message = None
+        try:
+            message = self.wrap(&raw)
+        finally:
+            if message is None:
+                self.give_back(&raw, type is not None)
         if type is None:
             rip_rx_take(self.c, &raw)
-        cdef Message message = self.wrap(&raw)
-        message.hold.lane = raw.lane
-        self.holds += 1
-        self.settle()
+        self.take_charge(message, raw.lane)
         return message
 
     def __iter__(self):
@@ -747,8 +905,13 @@ cdef class BaseConsumer:
 
     @cython.critical_section
     def _blocks(self):
-        """Messages held, and the pid of a producer who has no room because of them, or 0."""
-        return self.holds, rip_rx_blocks(self.c) if self.holds and rip_check(&self.c.ch.place) == 0 else 0
+        """Messages in work, messages held, and the pid of a producer who has no room because of them, or 0."""
+        cdef uint64_t works = 0
+        cdef Work *work = self.works
+        while work is not NULL:
+            works += 1
+            work = work.after
+        return works, self.holds, rip_rx_blocks(self.c) if self.holds and rip_check(&self.c.ch.place) == 0 else 0
 
     @cython.critical_section
     def _counts(self):
@@ -763,7 +926,8 @@ cdef class Message:
     """A message and what is known about it.
 
     It stays in the ring until `release` (leaving a with block calls it), or until nobody refers to it; views on its
-    payload keep it there beyond that. In a shared or durable group it is done then, and does not come again.
+    payload keep it there beyond that. In a shared or durable group it is in work until then; then it is done, and does
+    not come again. Any thread or task may release it.
 
     Attributes
     ----------
@@ -832,9 +996,6 @@ cdef class Message:
             self.content = None
             self.hold = None
         del content, hold  # what they end comes back to the consumer
-
-    def __reduce__(self):
-        raise TypeError("a Message cannot be pickled: give the other process its payload")
 
     def __enter__(self):
         return self

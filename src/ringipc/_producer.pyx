@@ -262,8 +262,8 @@ cdef class BaseProducer:
     def fileno(self):
         """A descriptor that is readable while there is room for a message, or for the one that was refused last.
 
-        For select, poll, epoll, and event loops. It is the producer's, and closed with it. It may be readable for
-        nothing, and is so when 0.6 s have passed since the last look: try, and wait again.
+        For select, poll, epoll, and event loops. It is the producer's, and closed with it. Spurious readiness is
+        possible, at the latest 0.6 s after the last call: try, and wait again.
 
         Raises
         ------

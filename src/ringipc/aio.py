@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +14,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import asyncio
+
+
+_numbers: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()  # of tasks; none is used again
+_count = itertools.count(1 << 63)  # far from the numbers of threads
+
+
+def task_number() -> int:
+    """Of the task that is running in this thread, or 0."""
+    task: object = None
+    asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
+    try:  # another thread may be importing them at this moment
+        if asyncio is not None and (loop := asyncio._get_running_loop()) is not None:
+            task = asyncio.current_task(loop)
+        if task is None and trio is not None:
+            task = trio.lowlevel.current_task()
+    except (AttributeError, RuntimeError):  # trio does not run in this thread
+        return 0
+    if task is None:
+        return 0
+    return _numbers.get(task) or _numbers.setdefault(task, next(_count))
 
 
 class _Loop:

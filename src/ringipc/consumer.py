@@ -3,14 +3,14 @@
 import errno
 import os
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypeVar
 
 from . import aio, codec, errors, exits, pickled, record
 from . import channel as _channel
-from ._consumer import BaseConsumer, wanted
+from ._consumer import BaseConsumer, Message, wanted
 from ._core import DURABLE, NEWEST, OBJECT, SHARED, own_methods
 from .look import Channel
 from .producer import WAITS, Wait
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ._consumer import Payload, Types, Where
 
+_T = TypeVar("_T")
 STARTS: dict[str, int] = {"oldest": 0, "newest": NEWEST}
 
 _CLAIMS = "the claims of its group on a lane"
@@ -78,8 +79,10 @@ class Consumer(BaseConsumer):
         At most 47 bytes. Every group sees every message.
     shared
         False: the group is exclusive, this consumer its one member. True: its members compete, and each message goes to
-        one of them, a work queue. What a member has in work when it dies, or leaves, goes to the others: a view until
-        the same thread gets again, a `Message` until its block ends. Views may be kept beyond that.
+        one of them, a work queue. What a member has in work when it dies, or ends without `close`, goes to the others.
+        A view is in work until the thread or task that got it gets again, or until `close`; to hand a message to
+        another thread or task, take it with `message` (or `amessage`) and release it there. A `Message` is in work
+        until its block ends. Views may be kept beyond that.
     durable
         True: the group stays when its last member has gone, and all that is put waits for the next one, which goes on
         where the group stood; what was in work comes again, marked as redelivered. A durable group ends with
@@ -213,13 +216,19 @@ class Consumer(BaseConsumer):
         _channel.fail(code, self.channel, details.get(-code, ""), wanted(), _FEWER)
 
     def _why_empty(self) -> str:
-        held, pid = self._blocks()
-        if not pid:
-            return ""
-        return (
-            f"; this consumer itself holds {held} messages, and the lane of the producer with pid {pid} is full: let "
-            "go of them, or copy what you keep (copy=True)"
-        )
+        works, held, pid = self._blocks()
+        if pid:
+            return (
+                f"; this consumer itself holds {held} messages, and the lane of the producer with pid {pid} is full: "
+                "let go of them, or copy what you keep (copy=True)"
+            )
+        if works:
+            messages, them = ("message", "it") if works == 1 else ("messages", "them")
+            return (
+                f"; this consumer has {works} {messages} in work: get again in the thread or task that got {them}, or "
+                f"let go of {them}"
+            )
+        return ""
 
     def notify(self, signum: int | None, *, value: int | None = None) -> None:
         """Asks for a signal to this process when the next message comes: once, until asked again, as mq_notify(3) does.
@@ -269,16 +278,26 @@ class Consumer(BaseConsumer):
         EndOfStream, ProducerDied, Corrupt, UnsafeMessage, SystemRefused, Closed
             As in `get`.
         """
+        return await self._wait_for(self.get, type, where)
+
+    async def amessage(self, *, type: "Types" = None, where: "Where" = None) -> Message:
+        """`message` for a task of an event loop: what it returns may be handed to another task, and released there.
+
+        Otherwise as `aget`.
+        """
+        return await self._wait_for(self.message, type, where)
+
+    async def _wait_for(self, get: Callable[..., _T], type: "Types", where: "Where") -> _T:
         if type is None and where is None:
             while True:
                 try:
-                    return self.get_nowait()
+                    return get(0)
                 except errors.Empty:
                     await self._readiness.wait(self.fileno())
         fd = self.fileno()
         while True:
             try:
-                return self._pick(type, where)
+                return self._pick(get, type, where)
             except errors.Empty:
                 if self._silenced:
                     self._readiness.wake_others()  # they may have been about to see what the descriptor said
@@ -294,6 +313,7 @@ class Consumer(BaseConsumer):
             raise StopAsyncIteration from None
 
     _decode_dtype = staticmethod(codec.decode_dtype)
+    _task = staticmethod(aio.task_number)
 
     def _decode(self, kind: int, message: memoryview, copy: bool) -> object:
         if kind != OBJECT:
@@ -313,16 +333,18 @@ class Consumer(BaseConsumer):
     def close(self) -> None:
         """Leaves the group, once the last view on its messages is gone. Closing again does nothing.
 
+        What its threads and tasks got as views is done then, unless an exception leaves the consumer's with block.
+
         If a signal's handler raises meanwhile (Ctrl-C), every other call finds the consumer closed, but it is still a
         member of its group: close it again, or let it be closed at exit.
         """
-        self._end(exiting=False)
+        self._end(exiting=False, clean=True)
 
-    def _end(self, *, exiting: bool) -> None:
+    def _end(self, *, exiting: bool, clean: bool = False) -> None:
         code = self._refuse()  # first: whoever is woken finds it closed
         if code == 0:
             self._readiness.closing()
-            code = self._close(exiting)
+            code = self._close(exiting, clean)
         if self._link is not None:
             self._link.close()
         if code < 0 and code != -errno.ECHILD:
@@ -334,7 +356,7 @@ class Consumer(BaseConsumer):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self._end(exiting=False, clean=kind is None)
 
     def __repr__(self) -> str:
         closed = ", closed" if self.closed else ""

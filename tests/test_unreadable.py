@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ringipc import Consumer, Corrupt, Empty, EndOfStream, Message, Producer, UnsafeMessage, codec
+from ringipc import Closed, Consumer, Corrupt, Empty, EndOfStream, Message, Producer, UnsafeMessage, codec
 
 LARGE = 1 << 26  # more than the C library ever takes from its heap
 
@@ -176,3 +176,19 @@ def test_a_message_that_cannot_be_read_is_done_when_it_ends(end: Callable[[Messa
         del message
         with pytest.raises(EndOfStream):
             consumer.get(timeout=0)
+
+
+def test_what_a_condition_was_shown_cannot_be_read_after_it_has_raised() -> None:
+    shown: list[Message] = []
+
+    def raises(message: Message) -> bool:
+        shown.append(message)
+        raise KeyError
+
+    with Producer("c") as producer, Consumer("c") as consumer:
+        producer.put(b"a")
+        with pytest.raises(KeyError):
+            consumer.get(timeout=0, where=raises)
+        with pytest.raises(Closed):
+            _ = shown[0].payload
+        assert consumer.get(timeout=0) == b"a"

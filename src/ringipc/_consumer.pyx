@@ -720,6 +720,7 @@ cdef class BaseConsumer:
                         self.settle()
                     elif not rip_rx_is_there(&message):
                         continue  # what where was shown had gone to another member, and may have been anything
+                candidate.release()  # nothing keeps in the ring what an exception keeps
                 raise
             finally:
                 self.c.watches -= 1

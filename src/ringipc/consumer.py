@@ -80,9 +80,9 @@ class Consumer(BaseConsumer):
     shared
         False: the group is exclusive, this consumer its one member. True: its members compete, and each message goes to
         one of them, a work queue. What a member has in work when it dies, or ends without `close`, goes to the others.
-        A view is in work until the thread or task that got it gets again, or until `close`; to hand a message to
-        another thread or task, take it with `message` (or `amessage`) and release it there. A `Message` is in work
-        until its block ends. Views may be kept beyond that.
+        A view is in work until the thread or task that got it gets again, or until `close`, and a `Message` until its
+        block ends. So to hand a message to another thread or task, take it with `message` (or `amessage`) and release
+        it there: a view counts as done at your next get. Views may be kept beyond that.
     durable
         True: the group stays when its last member has gone, and all that is put waits for the next one, which goes on
         where the group stood; what was in work comes again, marked as redelivered. A durable group ends with
@@ -275,7 +275,7 @@ class Consumer(BaseConsumer):
 
         Raises
         ------
-        EndOfStream, ProducerDied, Corrupt, UnsafeMessage, SystemRefused, Closed
+        EndOfStream, ProducerDied, Corrupt, UnsafeMessage, MemoryError, RecursionError, SystemRefused, Closed
             As in `get`.
         """
         return await self._wait_for(self.get, type, where)

@@ -1,8 +1,10 @@
 """Dtypes, and what is no plain array: it comes out as the type that it was, or is refused with advice."""
 
 import ctypes
+import gc
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import Start
 
-from ringipc import Consumer, Producer, UnsafeMessage
+from ringipc import Consumer, Producer, UnsafeMessage, codec
 
 INNER = [("x", "f4"), ("y", "f4")]
 Part = Callable[[Any], Any]
@@ -72,6 +74,79 @@ def test_renaming_the_fields_of_what_was_got_renames_nothing_else(
             assert got.dtype == a.dtype == make()
             assert got.dtype.fields == make().fields
         del before, renamed, got
+
+
+@ALONE_OR_NOT
+@pytest.mark.parametrize("kind", RENAMED)
+def test_what_is_passed_on_is_described_once(
+    producer: Producer, consumer: Consumer, monkeypatch: pytest.MonkeyPatch, kind: str, wrap: Wrap, unwrap: Wrap
+) -> None:
+    make, part = RENAMED[kind]
+    described = []
+    write = codec._write
+
+    def note(dtype: np.dtype[Any]) -> bytes:
+        described.append(dtype)
+        return write(dtype)
+
+    monkeypatch.setattr(codec, "_write", note)
+    others = np.zeros(1, [("other", "i4")])
+    for message in (wrap(np.zeros(1, make())), wrap(others)):
+        producer.put(message)
+    for _ in range(8):
+        producer.put(wrap(unwrap(consumer.get())))
+    assert len(described) <= 4  # each dtype that was put, and the first that was got of each
+    renamed = unwrap(consumer.get())
+    part(renamed.dtype).names = ("u", "v")
+    producer.put(wrap(renamed))
+    consumer.get()
+    got = unwrap(consumer.get()).dtype
+    assert part(got).names == ("u", "v")
+    assert got == renamed.dtype
+    del renamed
+
+
+def test_dtypes_that_share_names_or_fields_are_kept_apart(producer: Producer, consumer: Consumer) -> None:
+    dtype = np.dtype([("x", "i4"), ("t", "M8[s]")])
+    names: Any = dtype.names
+    alike: list[Any] = [
+        dtype,
+        np.dtype({"names": names, "formats": ["f4", "M8[s]"], "offsets": [0, 4]}),
+        np.dtype({"names": names, "formats": ["i4", "M8[1000ms]"], "offsets": [0, 4]}),
+        np.dtype({"names": names, "formats": ["i4", "M8[s]"], "offsets": [8, 0]}),
+        np.dtype({"names": names, "formats": ["i4", "M8[s]"], "offsets": [0, 4], "itemsize": 32}),
+        np.dtype({"names": names, "formats": ["i4", "M8[s]"], "offsets": [0, 8]}, align=True),
+        np.dtype({"names": names, "formats": ["i4", "M8[s]"], "offsets": [0, 8]}),
+        np.dtype({"names": names, "formats": ["i4", "M8[s]"], "offsets": [0, 4], "titles": ["title", None]}),
+        np.dtype({"names": names, "formats": [[("a", "i4")], "M8[s]"], "offsets": [0, 4]}),
+        np.dtype({"names": names, "formats": [[("b", "i4")], "M8[s]"], "offsets": [0, 4]}),
+        np.dtype({"names": names, "formats": [("i1", 4), "M8[s]"], "offsets": [0, 4]}),
+        np.dtype({"names": names, "formats": [("i1", (2, 2)), "M8[s]"], "offsets": [0, 4]}),
+    ]
+    assert all(other.names is names for other in alike)
+    for _ in range(2):
+        for wanted in alike:
+            for message in (np.zeros(1, wanted), [np.zeros(1, wanted)]):
+                producer.put(message)
+                got = consumer.get()
+                dtype = got.dtype if isinstance(got, np.ndarray) else got[0].dtype
+                assert repr(dtype) == repr(wanted)
+                assert dtype.fields == wanted.fields
+                assert dtype.isalignedstruct == wanted.isalignedstruct
+                del got
+
+
+def test_what_is_added_to_the_dtype_of_what_was_got_is_refused(producer: Producer, consumer: Consumer) -> None:
+    a = np.zeros(1, INNER)
+    producer.put(a)
+    got = consumer.get()
+    producer.put(got)
+    for dtype in (a.dtype, got.dtype):
+        for changed in (np.dtype(dtype, metadata={"unit": "mV"}), np.dtype((np.record, dtype))):
+            for message in (np.zeros(1, changed), [np.zeros(1, changed)]):
+                with pytest.raises(UnsafeMessage, match=r"metadata|'record'"):
+                    producer.put(message)
+    del got
 
 
 def test_a_reserved_array_has_the_names_that_the_fields_have_then(producer: Producer, consumer: Consumer) -> None:
@@ -345,6 +420,37 @@ NO_POINTERS = [
     memoryview(np.zeros(2, "c16")),  # type: ignore[arg-type]
     memoryview(np.zeros((2, 3), "c8").T),  # type: ignore[arg-type]
 ]
+
+
+def test_a_class_of_ctypes_is_asked_once_for_pointers_and_not_kept(producer: Producer, consumer: Consumer) -> None:
+    made = []
+
+    class Block(ctypes.Structure):
+        _fields_ = [("data", ctypes.c_ubyte * 64)]
+
+        def __new__(cls, *args: Any) -> Any:
+            made.append(cls)
+            return super().__new__(cls)
+
+    class Hidden(ctypes.Structure):
+        _fields_ = Name._fields_
+
+        def __reduce__(self) -> Any:
+            return Hidden, ()
+
+    block = Block()
+    made.clear()
+    for _ in range(3):
+        producer.put(block)
+        assert consumer.get() == bytes(64)
+        with pytest.raises(UnsafeMessage, match="holds pointers"):
+            producer.put(Hidden())
+    assert len(made) <= 1
+    kept = weakref.ref(Block)
+    del block, Block
+    made.clear()
+    gc.collect()
+    assert kept() is None
 
 
 @pytest.mark.parametrize("data", NO_POINTERS, ids=lambda d: type(d).__name__)

@@ -1,8 +1,10 @@
 """What both ends of a lane need to know of NumPy's arrays."""
 
 cimport numpy as cnp
-from cpython.object cimport PyTypeObject
+from cpython.dict cimport PyDict_Next
+from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_GET_ITEM
 
 
 cdef enum:
@@ -18,6 +20,8 @@ cdef extern from "numpy/arrayobject.h":
     bint PyArray_CheckExact(object)
     cnp.dtype PyArray_DescrNew(cnp.dtype)
     bint PyDataType_HASFIELDS(cnp.dtype)
+    bint PyDataType_HASSUBARRAY(cnp.dtype)
+    void *PyDataType_METADATA(cnp.dtype)
     PyTypeObject PyArray_Type
 
 
@@ -27,3 +31,84 @@ cdef inline cnp.ndarray array_at(
     """An array over memory that somebody else keeps alive; elements NULL: one with its own."""
     Py_INCREF(dtype)  # the call below steals one
     return PyArray_NewFromDescr(&PyArray_Type, dtype, ndim, <cnp.npy_intp *>shape, NULL, elements, flags, None)
+
+
+cdef inline cnp.dtype own_copy(cnp.dtype dtype):
+    """A copy of a structured dtype, and of those in it, as fields can be renamed in place; dtype itself if it has none.
+
+    The copy has the same tuples of names, and the same dtypes without fields: `is_same` compares by these.
+    """
+    cdef cnp.dtype copy
+    if PyDataType_HASSUBARRAY(dtype):
+        return <cnp.dtype>cnp.dtype((own_copy(dtype.base), dtype.shape)) if has_fields(dtype) else dtype
+    if not PyDataType_HASFIELDS(dtype):
+        return dtype
+    copy = PyArray_DescrNew(dtype)  # it shares the dict of its fields, which renaming replaces
+    if is_nested(dtype):
+        copy_fields(copy)
+    return copy
+
+
+cdef inline int copy_fields(cnp.dtype dtype) except -1:
+    cdef dict fields = <dict>dtype.fields, copied = {}
+    cdef tuple names = dtype.names, field
+    for name in names:
+        field = <tuple>fields[name]
+        if has_fields(<cnp.dtype>field[0]):
+            inner = own_copy(<cnp.dtype>field[0])
+            field = (inner, field[1]) if len(field) == 2 else (inner, field[1], field[2])
+        copied[name] = field
+        if len(field) > 2:
+            copied[field[2]] = field  # by its title
+    dtype.__setstate__((3, "|", None, names, copied, dtype.itemsize, dtype.alignment, (<object>dtype).flags))
+    return 0
+
+
+cdef inline bint is_nested(cnp.dtype dtype) except -1:
+    """Whether the dtype of a field has fields itself."""
+    cdef Py_ssize_t at = 0
+    cdef PyObject *field
+    while PyDict_Next(dtype.fields, &at, NULL, &field):
+        if has_fields(<cnp.dtype>PyTuple_GET_ITEM(<object>field, 0)):
+            return True
+    return False
+
+
+cdef inline bint has_fields(cnp.dtype dtype) except -1:
+    """Whether a dtype, or the one that it is an array of, is structured."""
+    return PyDataType_HASFIELDS(dtype.base if PyDataType_HASSUBARRAY(dtype) else dtype)
+
+
+cdef inline bint is_same(cnp.dtype dtype, cnp.dtype kept) except -1:
+    """Whether a dtype is still what kept, its `own_copy`, says, or is another copy of that; False may be too strict.
+
+    NumPy's equality does not do: it ignores metadata, alignment, and the difference between equal units of time.
+    """
+    cdef dict fields, kept_fields
+    cdef tuple names, field, kept_field
+    if dtype is kept:
+        return True
+    if (dtype.typeobj != kept.typeobj or dtype.itemsize != kept.itemsize or dtype.flags != kept.flags
+            or PyDataType_METADATA(dtype) != PyDataType_METADATA(kept)):
+        return False
+    if PyDataType_HASSUBARRAY(dtype) or PyDataType_HASSUBARRAY(kept):
+        return (PyDataType_HASSUBARRAY(dtype) and PyDataType_HASSUBARRAY(kept)
+                and <object>dtype.subarray.shape == <object>kept.subarray.shape
+                and is_same(dtype.base, kept.base))
+    if not PyDataType_HASFIELDS(dtype) or not PyDataType_HASFIELDS(kept) or dtype.names is not kept.names:
+        return False
+    fields = <dict>dtype.fields
+    kept_fields = <dict>kept.fields
+    if fields is kept_fields:
+        return True
+    names = dtype.names
+    for name in names:
+        field = <tuple>fields[name]
+        kept_field = <tuple>kept_fields[name]
+        if field is kept_field:
+            continue
+        if len(field) != len(kept_field) or field[1] != kept_field[1] or len(field) > 2 and field[2] != kept_field[2]:
+            return False
+        if not is_same(<cnp.dtype>field[0], <cnp.dtype>kept_field[0]):
+            return False
+    return True

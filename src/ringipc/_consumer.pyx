@@ -24,7 +24,7 @@ from libc.math cimport INFINITY
 from libc.string cimport memcmp, memcpy
 
 from ringipc._arrays cimport (
-    LARGE, PyArray_DescrNew, PyArray_NewCopy, PyArray_SetBaseObject, PyDataType_HASFIELDS, array_at,
+    LARGE, PyArray_NewCopy, PyArray_SetBaseObject, PyDataType_HASFIELDS, array_at, own_copy,
 )
 from ringipc._rings cimport *
 from ringipc._wait cimport (
@@ -62,11 +62,6 @@ cdef inline int look_next(rip_consumer *c, rip_filter *filter, rip_message *mess
 
 cdef int look_latest(rip_consumer *c, rip_filter *filter, rip_message *message) noexcept nogil:
     return rip_rx_latest(c, message)
-
-
-cdef bint is_nested(dtype) except -1:
-    """Whether the dtype of a field has fields itself."""
-    return dtype.names is not None and any([field[0].base.names is not None for field in dtype.fields.values()])
 
 
 cdef bytes types_of(object type, rip_filter *filter):
@@ -164,7 +159,7 @@ cdef class BaseConsumer:
 
     cdef rip_consumer *c
     cdef int copy
-    cdef dict dtypes  # by their codes; None for what is to be decoded each time
+    cdef dict dtypes  # by their codes; nobody else has the structured ones
     cdef object dtype  # of the array got last, from there
     cdef bytes dtype_code
     cdef uint64_t holds  # messages in the hands of Hold objects
@@ -523,12 +518,10 @@ cdef class BaseConsumer:
                 dtype = self._decode_dtype(code)
                 if len(self.dtypes) >= 1000:
                     self.dtypes.clear()
-                self.dtypes[code] = None if is_nested(dtype) else dtype  # the copy below would share the dtypes in it
+                self.dtypes[code] = dtype
             self.dtype = self.dtypes[code]
             self.dtype_code = code
-        if self.dtype is None:
-            return self._decode_dtype(self.dtype_code)
-        return PyArray_DescrNew(self.dtype) if PyDataType_HASFIELDS(self.dtype) else self.dtype
+        return own_copy(self.dtype) if PyDataType_HASFIELDS(self.dtype) else self.dtype
 
     @cython.final
     cdef object view_array(self, Hold hold):

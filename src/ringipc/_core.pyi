@@ -1,4 +1,6 @@
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
 
 _C = TypeVar("_C")
 
@@ -15,6 +17,8 @@ MAX_GROUPS: int
 MAX_MEMBERS: int
 
 def own_methods(cls: type[_C], /) -> type[_C]: ...
+def copy_dtype(dtype: np.dtype[Any], /) -> np.dtype[Any]: ...
+def is_same_dtype(dtype: np.dtype[Any], kept: np.dtype[Any], /) -> bool: ...
 def check_timeout(timeout: object, what: str = "timeout", /) -> None: ...
 def wanted() -> tuple[int, int, bool]: ...
 def look(

@@ -4,8 +4,10 @@
 `_producer` and `_consumer` are the skins of those who do. All of them are thin: types in, errors out.
 """
 
+cimport numpy as cnp
 from cpython.object cimport PyTypeObject
 
+from ringipc._arrays cimport is_same, own_copy
 from ringipc._rings cimport *
 from ringipc._wait cimport ask, rip_lock_ask, rip_lock_holder, seconds_from, wanted_last
 
@@ -30,6 +32,7 @@ MAX_MEMBERS = RIP_MAX_MEMBERS
 
 METHOD = type(str.upper)
 
+cnp.import_array()
 rip_lock_ask(ask)
 
 
@@ -46,10 +49,20 @@ def own_methods(cls):
     return cls
 
 
+def copy_dtype(cnp.dtype dtype):
+    """A copy of a structured dtype, and of those in it, whose fields can be renamed in place; else dtype itself."""
+    return own_copy(dtype)
+
+
+def is_same_dtype(cnp.dtype dtype, cnp.dtype kept):
+    """Whether a dtype is still what kept, its `copy_dtype`, says, or another copy of that; False may be too strict."""
+    return is_same(dtype, kept)
+
+
 def check_timeout(timeout, str what="timeout"):
     """Refuses what is not a number of seconds from 0 up, or None."""
     if timeout is not None:
-        seconds_from(timeout, what)
+        seconds_from(timeout, what, "")
 
 
 def wanted():

@@ -17,7 +17,9 @@ from cpython.ref cimport Py_INCREF
 from libc.errno cimport EAGAIN, ENOBUFS, ENOLCK, ESHUTDOWN, ETIMEDOUT
 from libc.string cimport memcpy
 
-from ringipc._arrays cimport LARGE, PyArray_CheckExact, PyArray_CopyInto, PyArray_SetBaseObject, array_at
+from ringipc._arrays cimport (
+    LARGE, PyArray_CheckExact, PyArray_CopyInto, PyArray_SetBaseObject, PyDataType_HASFIELDS, array_at, is_same,
+)
 from ringipc._rings cimport *
 from ringipc._wait cimport (
     ask, await_lock, close_patiently, deadline_of, locking, park_after, rip_check, rip_lock_ask, rip_now,
@@ -107,9 +109,8 @@ cdef class BaseProducer:
     """The writing end of one lane."""
 
     cdef rip_producer *p
-    cdef object dtype  # of the array put last
+    cdef object dtype  # of the array put last, or a copy that nobody else has if it is structured
     cdef bytes dtype_code
-    cdef list dtype_names  # the structured dtypes in it, and the names of their fields
     cdef public bint _pickle  # all but bytes, memoryviews and arrays goes by pickle
     cdef int busy  # NOBODY, COPYING or RESERVING: the lane is in one thread's hands while that has let the GIL go
     cdef unsigned long owner  # its thread
@@ -380,21 +381,15 @@ cdef class BaseProducer:
         return how
 
     @cython.final
-    cdef inline bint knows(self, dtype):
+    cdef inline bint knows(self, dtype) except -1:
         """Whether dtype_code describes this dtype, as the names of its fields are now."""
-        return <void *>dtype == <void *>self.dtype and (not self.dtype_names or not self.renamed())
-
-    @cython.final
-    cdef bint renamed(self):
-        cdef tuple pair
-        for pair in self.dtype_names:
-            if (<cnp.dtype>pair[0]).names is not pair[1]:  # renaming replaces the tuple
-                return True
-        return False
+        if cython.likely(<void *>dtype == <void *>self.dtype):
+            return True
+        return self.dtype is not None and PyDataType_HASFIELDS(dtype) and is_same(dtype, self.dtype)
 
     @cython.final
     cdef int learn(self, dtype) except -1:
-        self.dtype, self.dtype_code, self.dtype_names = self._encode_dtype(dtype)
+        self.dtype, self.dtype_code = self._encode_dtype(dtype)
         return 0
 
     @cython.final

@@ -3,17 +3,19 @@
 import ctypes
 import json
 import re
+import weakref
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._core import copy_dtype, is_same_dtype
 from .errors import Corrupt, UnsafeMessage
 
 _SIMPLE = re.compile(r"[<>|][biufcSUVmM]\d+(\[\w+\])?", re.ASCII)  # what dtype.str says of types without objects
 _FIELD_NAME = re.compile(r":[^:]*:")  # in the format of a buffer (PEP 3118)
 _POINTER = re.compile(r"[&OPXz:]|Z(?![fdg])")  # a colon that is left over: the format cannot be parsed
-_CData = ctypes.c_int.__mro__[2]  # the base of all that ctypes makes
+_CData: Any = ctypes.c_int.__mro__[2]  # the base of all that ctypes makes
 
 PICKLE = "say pickle=True on both sides"  # the advice that always helps
 
@@ -93,31 +95,21 @@ def _read(code: bytes) -> np.dtype[Any]:
 
 
 class Code(NamedTuple):
-    """How a dtype is written, for as long as the names of its fields are these.
+    """How a dtype is written.
 
     Attributes
     ----------
     dtype
-        That was written.
+        That was written, or a copy that nobody else has if it is structured: the fields of the other may be renamed.
     text
         Its `str` if it is simple ("<f4"), JSON with every field's offset if it is structured.
-    names
-        Each structured dtype in it, and its names, a tuple that is replaced when the fields are renamed in place.
     """
 
     dtype: np.dtype[Any]
     text: bytes
-    names: list[tuple[np.dtype[Any], tuple[str, ...]]]
 
 
-_codes: dict[int, Code] = {}  # by the dtype's id: equal ones may differ in metadata or unit
-
-
-def _names(dtype: np.dtype[Any]) -> list[tuple[np.dtype[Any], tuple[str, ...]]]:
-    base = dtype.base
-    if base.names is None:
-        return []
-    return [(base, base.names)] + [pair for name in base.names for pair in _names(base[name])]
+_codes: dict[int, Code] = {}  # by the id of the dtype, or of its names, which its copies share; `Code` keeps both
 
 
 def _write(dtype: np.dtype[Any]) -> bytes:
@@ -149,17 +141,18 @@ def encode_dtype(dtype: np.dtype[Any]) -> Code:
     UnsafeMessage
         The dtype holds Python objects, or something that its description does not say (a user-defined dtype, metadata).
     """
-    code = _codes.get(id(dtype))
-    if code is not None and not (code.names and any(struct.names is not names for struct, names in code.names)):
+    names = dtype.names
+    key = id(dtype if names is None else names)
+    code = _codes.get(key)
+    if code is not None and is_same_dtype(dtype, code.dtype):
         return code
     try:
-        names = _names(dtype)
-        code = Code(dtype, _write(dtype), names)
+        code = Code(copy_dtype(dtype), _write(dtype))
     except RecursionError:
         raise UnsafeMessage(f"the dtype of an array is nested too deeply: {PICKLE}") from None
     if len(_codes) >= 1000:
         _codes.clear()
-    _codes[id(dtype)] = code
+    _codes[key] = code
     return code
 
 
@@ -177,11 +170,7 @@ def decode_dtype(code: bytes) -> np.dtype[Any]:
         raise Corrupt(f"no dtype in the header of an array: {code[:80]!r}") from error
     if dtype.hasobject or dtype.subdtype is not None:
         raise Corrupt(f"the header of an array claims the dtype {dtype}, which no producer sends")
-    if dtype.names is None:
-        return dtype
-    if b'"titles":[' in code:  # which the copy below would forget
-        return _build(json.loads(code))  # type: ignore[no-any-return]
-    return dtype.newbyteorder("|")  # changes no order: a copy, and one of each dtype inside
+    return copy_dtype(dtype)
 
 
 def _from_dlpack(tensor: Any) -> np.ndarray[Any, np.dtype[Any]]:
@@ -194,16 +183,27 @@ def _from_dlpack(tensor: Any) -> np.ndarray[Any, np.dtype[Any]]:
         ) from error
 
 
+_with_pointers: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()  # by classes of ctypes
+
+
+def _is_refused_by_pickle(kind: Any) -> bool:
+    """Whether what a class of ctypes describes holds pointers."""
+    while issubclass(kind, ctypes.Array):
+        kind = kind._type_
+    try:
+        _CData.__reduce__(kind.__new__(kind))
+    except ValueError:
+        return True
+    return False
+
+
 def _has_pointers(view: memoryview) -> bool:
-    if isinstance(view.obj, _CData):  # the format of a union or a packed structure does not tell; ctypes' pickling does
-        kind: Any = type(view.obj)
-        while issubclass(kind, ctypes.Array):
-            kind = kind._type_
-        try:
-            kind.__new__(kind).__reduce__()
-        except ValueError:
-            return True
-        return False
+    if isinstance(view.obj, _CData):  # the format of a union or a packed structure does not tell
+        kind = type(view.obj)
+        known = _with_pointers.get(kind)
+        if known is None:
+            known = _with_pointers[kind] = _is_refused_by_pickle(kind)
+        return known
     return _POINTER.search(_FIELD_NAME.sub("", view.format)) is not None
 
 

@@ -82,7 +82,10 @@ def encode(value: object) -> parts.Parts:
     except MemoryError:
         raise
     except RecursionError as error:
-        raise UnsafeMessage(f"{type(value).__name__!r} object is nested too deeply to be pickled") from error
+        raise UnsafeMessage(
+            f"{type(value).__name__!r} object is nested too deeply to be pickled: flatten it, put it where fewer calls "
+            "are open, or raise the limit (sys.setrecursionlimit)"
+        ) from error
     except Exception as error:
         raise UnsafeMessage(f"{type(value).__name__!r} object cannot be pickled: {error}{_advice(value)}") from error
     return parts.join(OBJECT, small.getvalue(), blocks)

@@ -141,7 +141,10 @@ def encode(record: object) -> parts.Parts:
         if writer.tuples:
             small = _TABLE + _pack([*writer.tuples, small])
     except RecursionError as error:
-        raise UnsafeMessage("the record is nested too deeply for what is left of this thread's stack") from error
+        raise UnsafeMessage(
+            "the record is nested too deeply for what is left of this thread's stack: flatten it, put it where fewer "
+            "calls are open, or raise the limit (sys.setrecursionlimit)"
+        ) from error
     except (UnsafeMessage, OverflowError, UnicodeEncodeError, msgspec.EncodeError) as error:
         raise UnsafeMessage(_fault(record) or str(error)) from error.__cause__
     return parts.join(RECORD, small, writer.blocks)

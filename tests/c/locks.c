@@ -214,7 +214,7 @@ static void all_fence_for_one_without_membarrier(void) {
     struct rip_producer *p = producer_that(RIP_WAIT_ADAPTIVE);
     int status;
     if (p->ch.fenced || prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != 0) { /* an emulator has neither */
-        printf(" [not here: no membarrier, or no seccomp]");
+        printf(" (left out: no membarrier, or no seccomp here)");
         close_producer(p);
         return;
     }

@@ -16,6 +16,7 @@ import ringipc
 from ringipc import Barrier, Consumer, Event, Full, Lock, MessageTooLarge, Producer, Semaphore
 
 PUBLIC = [getattr(ringipc, name) for name in ringipc.__all__]
+BEYOND = pytest.param(10**400, id="10**400")  # all floats
 BAD_TIMEOUTS: list[tuple[Any, type[Exception]]] = [
     (True, TypeError),
     (False, TypeError),
@@ -138,13 +139,21 @@ def test_a_bad_timeout_is_refused_at_once(producer: Producer, consumer: Consumer
 
 
 def test_a_bool_as_a_timeout_says_what_to_write(producer: Producer, consumer: Consumer) -> None:
-    with pytest.raises(TypeError, match=r"not True; write timeout=5 .* get_nowait\(\), put_nowait\(\)"):
+    with pytest.raises(TypeError, match=r"not True; write timeout=5 .* timeout=0 or put_nowait\(\) not to wait"):
         producer.put(b"m", True)
-    with pytest.raises(TypeError, match=r"not False; write timeout=5 .* get_nowait\(\), put_nowait\(\)"):
+    with pytest.raises(TypeError, match=r"not False; write timeout=5 .* timeout=0 or get_nowait\(\) not to wait"):
         consumer.get(False)
+    calls = waits(producer, consumer)
+    for call in calls[3:5] + calls[9:]:
+        with pytest.raises(TypeError, match=r"not True; write timeout=5 .* timeout=0 not to wait"):
+            call(True)
+    with pytest.raises(TypeError, match=r"not True; write linger=5 .* linger=0 not to wait"):
+        Producer("other", linger=True)
 
 
-@pytest.mark.parametrize("timeout", [None, 0, 0.0, 1, 5.5, np.float32(1), np.int64(2), 1e300, float("inf"), 10**20])
+@pytest.mark.parametrize(
+    "timeout", [None, 0, 0.0, 1, 5.5, np.float32(1), np.int64(2), 1e300, float("inf"), 10**20, BEYOND]
+)
 def test_numbers_of_every_kind_are_timeouts(producer: Producer, consumer: Consumer, timeout: Any) -> None:
     assert producer.put(b"m", timeout) is True
     assert consumer.get(timeout) == b"m"

@@ -28,8 +28,9 @@ from ringipc._arrays cimport (
 )
 from ringipc._rings cimport *
 from ringipc._wait cimport (
-    ask, close_patiently, deadline_of, locking, park_after, rip_check, rip_lock_ask, rip_now, rip_place_hurry, rip_wait,
-    rip_watch, rip_watch_wait, seconds_of, seconds_until, wanted_last, AT_LEAST_NS, RIP_TRY_ONLY, RIP_WAIT_BLOCK,
+    ask, close_patiently, count_of, deadline_of, locking, park_after, rip_check, rip_lock_ask, rip_now, rip_place_hurry, rip_wait,
+    rip_watch, rip_watch_wait, seconds_of, seconds_or, seconds_until, wanted_last, AT_LEAST_NS, RIP_TRY_ONLY,
+    RIP_WAIT_BLOCK,
 )
 
 cdef extern from "place.h" nogil:
@@ -783,7 +784,7 @@ cdef class BaseConsumer:
             The consumer is closed, or belongs to the parent process.
         """
         cdef rip_message message
-        cdef double seconds = seconds_of(timeout)
+        cdef double seconds = seconds_or(timeout, "get_nowait()")
         cdef int rc
         if cython.likely(type is None and where is None):
             rc = self.peek(&message, seconds)
@@ -825,21 +826,22 @@ cdef class BaseConsumer:
         return self.receive(&message, True)
 
     @cython.critical_section
-    def get_many(self, Py_ssize_t max, timeout=None):
+    def get_many(self, max, timeout=None):
         """A list of 1 to max messages: waits for the first as `get` does, and takes those that are there with it."""
         cdef rip_message message
         cdef rip_rx *lane = NULL
         cdef list got = []
         cdef double seconds = seconds_of(timeout)
         cdef int rc
-        if max < 1:
+        cdef Py_ssize_t most = count_of(max, "max", "messages", "get_many(10, timeout=5)")
+        if most < 1:
             raise ValueError(f"max must be at least 1, not {max}")
         rc = self.peek(&message, seconds)
         if rc:
             self._fail(rc, timeout)
         got.append(self.receive(&message, False))
         try:
-            while len(got) < max and not self.leaving and rip_check(&self.c.ch.place) == 0:
+            while len(got) < most and not self.leaving and rip_check(&self.c.ch.place) == 0:
                 if rip_rx_ready(self.c, &message) != 1:
                     break
                 if message.kind == RIP_BYTES and self.copy != COPY_NEVER and message.length < LARGE:

@@ -24,7 +24,7 @@ from ringipc._rings cimport *
 from ringipc._wait cimport (
     ask, await_lock, close_patiently, deadline_of, locking, park_after, rip_check, rip_lock_ask, rip_now,
     rip_place_hurry, rip_place_leave, rip_sleep, rip_wait, rip_wake, rip_watch, rip_watch_wait, rip_word, seconds_of,
-    seconds_until, wanted_last, RIP_FOREVER, RIP_FORKED, RIP_SLICE_NS, RIP_TRY_ONLY,
+    seconds_or, seconds_until, wanted_last, RIP_FOREVER, RIP_FORKED, RIP_SLICE_NS, RIP_TRY_ONLY,
 )
 
 cdef extern from "pump.h" nogil:
@@ -549,7 +549,7 @@ cdef class BaseProducer:
         Closed
             The producer is closed, or belongs to the parent process.
         """
-        cdef double seconds = seconds_of(timeout)
+        cdef double seconds = seconds_or(timeout, "put_nowait()")
         if self.p is not NULL:
             rip_tx_stamp(self.p)
         cdef int how = self.write(message, seconds, <uint32_t>type_of(type))
@@ -598,7 +598,7 @@ cdef class BaseProducer:
 
         Raises
         ------
-        MessageTooLarge, UnsafeMessage, Closed
+        SystemRefused, MessageTooLarge, UnsafeMessage, Closed
             As in `put`. A note on the exception says how many messages were put, and how many refused, before the one
             that could not be put.
         """

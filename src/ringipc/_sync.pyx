@@ -11,7 +11,7 @@ from libc.errno cimport EAGAIN, ESHUTDOWN, ETIMEDOUT
 from libc.math cimport INFINITY
 
 from ringipc._wait cimport (
-    ask, await_lock, close_patiently, deadline_of, locking, park_after, rip_check, rip_lock_ask, rip_place_hurry,
+    ask, await_lock, close_patiently, count_of, deadline_of, locking, park_after, rip_check, rip_lock_ask, rip_place_hurry,
     rip_watch_wait, seconds_of, wanted_last, RIP_FOREVER, RIP_TRY_ONLY,
 )
 
@@ -152,15 +152,9 @@ cdef inline uint32_t units_of(object n) except 0:
 
 
 cdef uint32_t many_units_of(object n) except 0:
-    cdef Py_ssize_t units
-    if isinstance(n, bool):
-        raise TypeError(
-            f"n must be a number of units, not {n!r}; write acquire(blocking=False) not to wait, and "
-            "acquire(timeout=5) to wait for up to 5 s"
-        )
-    units = n
+    cdef Py_ssize_t units = count_of(n, "n", "units", "acquire(blocking=False) not to wait, and acquire(timeout=5)")
     if not 1 <= units <= RIP_MAX_UNITS:
-        raise ValueError(f"n must be from 1 to {RIP_MAX_UNITS}, not {units}")
+        raise ValueError(f"n must be from 1 to {RIP_MAX_UNITS}, not {n}")
     return <uint32_t>units
 
 
@@ -275,7 +269,7 @@ cdef class BaseSemaphore(BaseUnits):
         ValueError
             n is not from 1 to 2**31 - 1; or a timeout is given, and blocking is False.
         TypeError
-            n is a bool.
+            n is no integer, or a bool.
         Closed
             This handle is closed, or another thread closes it meanwhile.
         """

@@ -1,6 +1,7 @@
 """What every skin needs to wait: deadlines, table locks, and how a thread stops when the interpreter ends."""
 
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from cpython.object cimport PyObject
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.errno cimport EAGAIN, EINTR
 from libc.math cimport INFINITY
@@ -52,6 +53,8 @@ cdef extern from "place.h" nogil:
 
 cdef extern from "Python.h":
     int handle_signals "PyErr_CheckSignals"()  # what a handler raises stays set
+    bint PyIndex_Check(object)
+    Py_ssize_t PyNumber_AsSsize_t(object, PyObject *) except? -1  # cpython.number takes no NULL
 
 
 cdef enum:
@@ -62,29 +65,44 @@ cdef enum:
 
 cdef inline double seconds_of(object timeout) except -1:
     """What a user gives as a timeout, in seconds; None waits for ever (INFINITY), 0 not at all."""
-    return INFINITY if timeout is None else seconds_from(timeout, "timeout")
+    return seconds_or(timeout, "")
 
 
-cdef inline double seconds_from(object timeout, str what) except -1:
+cdef inline double seconds_or(object timeout, str call) except -1:
+    """`seconds_of` for a call that has a twin, call, which does not wait."""
+    return INFINITY if timeout is None else seconds_from(timeout, "timeout", call)
+
+
+cdef inline double seconds_from(object timeout, str what, str call) except -1:
     cdef double seconds
     if PyFloat_CheckExact(timeout):
         seconds = PyFloat_AS_DOUBLE(timeout)
     else:
-        seconds = number_of_seconds(timeout, what)
+        seconds = number_of_seconds(timeout, what, call)
     if not seconds >= 0:
         raise ValueError(f"{what} must be None or a number of seconds from 0 up, not {timeout!r}")
     return seconds
 
 
-cdef inline double number_of_seconds(object timeout, str what) except? -1:
+cdef inline double number_of_seconds(object timeout, str what, str call) except? -1:
     if type(timeout) is not int and not isinstance(timeout, float):
         from numbers import Real
         if isinstance(timeout, bool) or not isinstance(timeout, Real):
             raise TypeError(
                 f"{what} must be None or a number of seconds, not {timeout!r}; write {what}=5 to wait for up to 5 s, "
-                f"and {what}=0 (or get_nowait(), put_nowait()) not to wait"
+                f"and {what}=0{' or ' if call else ''}{call} not to wait"
             )
-    return timeout
+    try:
+        return timeout
+    except OverflowError:  # an int beyond all floats
+        return INFINITY if timeout > 0 else -INFINITY
+
+
+cdef inline Py_ssize_t count_of(object n, str what, str things, str instead) except? -1:
+    """How many things a user asks for; the most that there can be where that is more."""
+    if isinstance(n, bool) or not PyIndex_Check(n):
+        raise TypeError(f"{what} must be a number of {things}, not {n!r}; write {instead} to wait for up to 5 s")
+    return PyNumber_AsSsize_t(n, NULL)
 
 
 cdef inline uint64_t deadline_of(double seconds) noexcept:

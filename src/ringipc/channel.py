@@ -3,10 +3,11 @@
 import errno
 import grp
 import math
+import operator
 import os
 import pwd
 import re
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from . import errors, shortage
 from ._core import ABI, MAX_CHANNEL_NAME, MAX_GROUP_NAME, MAX_GROUPS, MAX_LANES, MAX_MEMBERS, base
@@ -36,6 +37,20 @@ def size_in_bytes(size: int | str) -> int:
     if not 1 <= size <= 1 << 46:
         raise ValueError(f"capacity must be from 1 byte to 64 TiB, not {size} bytes")
     return size
+
+
+def checked_count(count: Any, what: str, things: str, least: int, most: int) -> int:
+    """A number of things, which what says, as a user gives it: any integer that is no bool.
+
+    >>> checked_count(4, "slots", "messages", 1, 8)
+    4
+    """
+    text = f"{what} must be a number of {things} from {least} to {most}, not {count!r}"
+    if isinstance(count, bool) or not hasattr(count, "__index__"):
+        raise TypeError(text)
+    if not least <= count <= most:
+        raise ValueError(text)
+    return operator.index(count)
 
 
 def checked_name(name: str, what: str = "channel") -> bytes:
@@ -88,6 +103,8 @@ def access(mode: int, share_with: str | int | None) -> tuple[int, int]:
         mode = 0o660
     if mode not in (0o600, 0o660, 0o666):
         raise ValueError(f"mode must be 0o600, 0o660 or 0o666, not {mode:#o}: whoever takes part writes to the files")
+    if isinstance(share_with, bool):
+        raise TypeError(f"share_with must be the name or the number of a group of users, not {share_with!r}")
     if share_with is None or isinstance(share_with, int):
         return mode, -1 if share_with is None else share_with
     try:

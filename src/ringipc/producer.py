@@ -123,7 +123,7 @@ class Producer(BaseProducer):
     overflow
         What a full lane does. "block" makes `put` wait. "drop-new" refuses what is put. "drop-old" drops the oldest
         messages that nobody looks at; only where the consumers' views leave no room is a new one refused. With these
-        two `put` never waits, and returns as if the message had gone in; `stats` counts what was lost, on both sides.
+        two `put` never waits. It returns False if it refused the message. `stats` counts what was lost, on both sides.
         Where there is no memory for more, the lane is full.
     groups
         Names of groups that are to miss nothing, though none of their members is there yet: what is put waits for them.
@@ -211,8 +211,7 @@ class Producer(BaseProducer):
             raise TypeError(f"groups must be a list of names, not the str {groups!r}")
         declared = [_channel.checked_name(group, "group") for group in groups]
         size = _channel.size_in_bytes(capacity)
-        if not isinstance(slots, int) or not 1 <= slots <= 1 << 26:
-            raise ValueError(f"slots must be a number of messages from 1 to {1 << 26}, not {slots!r}")
+        slots = _channel.checked_count(slots, "slots", "messages", 1, 1 << 26)
         if overflow not in OVERFLOWS:
             raise ValueError(f'overflow must be "block", "drop-new" or "drop-old", not {overflow!r}')
         if wait not in WAITS:
@@ -329,7 +328,7 @@ class Producer(BaseProducer):
 
         Raises
         ------
-        MessageTooLarge, UnsafeMessage, Closed
+        SystemRefused, MessageTooLarge, UnsafeMessage, Closed
             As in `put`.
         """
         while True:
@@ -369,8 +368,8 @@ class Producer(BaseProducer):
         ------
         TypeError, ValueError
             shape is no shape.
-        Full, MessageTooLarge, UnsafeMessage, Closed
-            As in `put`, when the with block is entered.
+        Full, SystemRefused, MessageTooLarge, UnsafeMessage, Closed
+            As in `put`, when the with block is entered. UnsafeMessage: dtype cannot be described to other processes.
 
         Examples
         --------

@@ -189,8 +189,8 @@ class Semaphore(BaseSemaphore, _Shared):
     def __init__(
         self, name: str | None = None, value: int | None = None, *, undo: bool = False, wait: Wait = "adaptive"
     ) -> None:
-        if value is not None and not 0 <= value <= MAX_UNITS:
-            raise ValueError(f"value must be from 0 to {MAX_UNITS}, not {value}")
+        if value is not None:
+            value = _channel.checked_count(value, "value", "units", 0, MAX_UNITS)
         self._begin(name, value, undo, wait)
 
     P = BaseSemaphore.acquire
@@ -310,8 +310,8 @@ class Barrier(BaseBarrier, _Shared):
     _what = "barrier"
 
     def __init__(self, name: str | None = None, parties: int | None = None, *, wait: Wait = "adaptive") -> None:
-        if parties is not None and not 1 <= parties <= MAX_PARTIES:
-            raise ValueError(f"parties must be from 1 to {MAX_PARTIES}, not {parties}")
+        if parties is not None:
+            parties = _channel.checked_count(parties, "parties", "handles", 1, MAX_PARTIES)
         self._begin(name, parties, False, wait)
 
     def wait(self, timeout: float | None = None) -> int:

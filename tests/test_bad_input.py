@@ -90,13 +90,14 @@ def test_what_is_no_integer_is_refused_as_a_number(producer: Producer, consumer:
 
 
 def test_integers_of_every_kind_are_numbers(producer: Producer, consumer: Consumer) -> None:
+    int64: Any = np.int64
     producer.put_many([b"a", b"b"])
-    assert consumer.get_many(np.int64(1)) == [b"a"]
+    assert consumer.get_many(int64(1)) == [b"a"]
     assert consumer.get_many(10**30) == [b"b"]
-    with Producer("other", slots=np.int64(4)) as other:  # type: ignore[arg-type]
+    with Producer("other", slots=int64(4)) as other:
         assert other.stats.slots == 4
     semaphore = Semaphore(value=np.uint8(2))  # type: ignore[arg-type]
-    assert semaphore.acquire(np.int64(2))
+    assert semaphore.acquire(int64(2))
     with pytest.raises(ValueError, match="n must be from 1 to 2147483647, not 10000000"):
         semaphore.acquire(10**30)
     semaphore.close()
@@ -330,7 +331,7 @@ def test_a_damaged_array_is_refused_and_skipped(base: str, header: bytes) -> Non
         with control_of(base, "c").with_name("lane-0").open("r+b") as file:
             file.seek(4096 + 28)
             file.write(b"\x02")  # it says that it is an array
-        with pytest.raises(Corrupt):
+        with pytest.raises(Corrupt, match=r"^channel 'c': "):
             consumer.get(timeout=1)
         assert consumer.get(timeout=1) == b"next"
         assert consumer.stats.held == 0

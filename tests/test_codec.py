@@ -205,8 +205,11 @@ def test_metadata_is_never_lost_in_silence(
             producer.put(message)
     producer.put(bare)
     assert consumer.get().dtype == consumer.get().dtype == bare.dtype
-    with pytest.raises(UnsafeMessage, match="metadata"):
-        producer.reserve(1, dtype).__enter__()
+    for reserving in (producer, picklers[0]):
+        with pytest.raises(
+            UnsafeMessage, match=r"channel '.': the metadata .*: reserve an array of .*, or put an array"
+        ):
+            reserving.reserve(1, dtype).__enter__()
     producer, consumer = picklers
     for message in (a, [a]):
         producer.put(message)
@@ -216,6 +219,17 @@ def test_metadata_is_never_lost_in_silence(
         assert at.dtype.metadata == dtype.metadata
         assert not at.flags.owndata
         del got, at
+
+
+def test_what_cannot_be_reserved_is_told_what_can(producer: Producer, picklers: tuple[Producer, Consumer]) -> None:
+    for reserving in (producer, picklers[0]):
+        for dtype, advice in (
+            (np.dtype("O"), "holds Python objects: put an array of your own, with pickle=True on both sides"),
+            (np.dtype((np.record, INNER)), "'void': reserve an array of a plain dtype, or put an array of your own"),
+            (np.dtype([((b"title", "x"), "f4")]), "all str: reserve an array of a dtype without them, or put an"),
+        ):
+            with pytest.raises(UnsafeMessage, match=f"^channel '.': .*{advice}"):
+                reserving.reserve(2, dtype).__enter__()
 
 
 def user_dtypes() -> list[Any]:

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ringipc import Consumer, Corrupt, Message, MessageTooLarge, Producer, UnsafeMessage
-from ringipc._core import RECORD
+from ringipc._core import OBJECT, RECORD
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary()
 KEYS = st.text() | st.integers(-(2**63), 2**64 - 1) | st.booleans() | st.none() | st.binary()
@@ -175,21 +175,46 @@ class Plot:
         ({"dets": [(1, {"when": {3}})]}, r"at \['dets'\]\[0\]\[1\]\['when'\]: 'set' object"),
         ([0, {"a": 1 << 64}], r"at \[1\]\['a'\]: an int must lie between -2\*\*63 and 2\*\*64 - 1: say pickle=True"),
         ([{"a": 0, 1 << 64: 1}], r"at \[0\]: an int must lie"),
-        (1 << 64, "^an int must lie"),
+        (1 << 64, "^channel 'c': an int must lie"),
         ((1, "\udce9"), r"at \[1\]: the str '\\udce9' has surrogates.* os.fsencode\(\)"),
-        ("\udce9", "^the str"),
-        ({"\udce9": 1}, "^the str"),
+        ("\udce9", "^channel 'c': the str"),
+        ({"\udce9": 1}, "^channel 'c': the str"),
         ({"x": {(1, 2): 3}}, r"at \['x'\]: the key \(1, 2\) is none of"),
         ({"a": np.array([None])}, r"at \['a'\]: an array of dtype object"),
         ([Plot()], r"at \[0\]: 'Plot' object is .*: put np.asarray\(\) of it, or say pickle=True on both sides"),
-        (Plot(), r"^'Plot' object is .*: put np.asarray\(\) of it, or say pickle=True on both sides"),
-        (object(), "^'object' object is .*: say pickle=True on both sides"),
+        (Plot(), r"^channel 'c': 'Plot' object is .*: put np.asarray\(\) of it, or say pickle=True on both sides"),
+        (object(), "^channel 'c': 'object' object is .*: say pickle=True on both sides"),
     ],
     ids=lambda r: repr(r)[:30],
 )
 def test_a_refusal_says_where_it_lies_and_what_to_do(producer: Producer, record: Any, text: str) -> None:
     with pytest.raises(UnsafeMessage, match=text):
         producer.put(record)
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (np.ma.masked_array([1], [True]), "the mask"),
+        (np.array([None]), "an array of dtype object"),
+        (object(), "'object' object"),
+        ([object()], r"at \[0\]: 'object' object"),
+        (cycle(), r"at \[0\].*: more than 100 dicts"),
+    ],
+    ids=lambda r: repr(r)[:30],
+)
+def test_a_refusal_names_the_channel(producer: Producer, message: Any, text: str) -> None:
+    with pytest.raises(UnsafeMessage, match=rf"^channel 'c': {text}"):
+        producer.put(message)
+
+
+def test_what_pickle_refuses_and_a_damaged_pickle_name_the_channel(picklers: tuple[Producer, Consumer]) -> None:
+    producer, consumer = picklers
+    with pytest.raises(UnsafeMessage, match=r"^channel 'p': 'function' object cannot be pickled"):
+        producer.put(lambda: None)
+    Parts(producer).put(OBJECT, struct.pack("<QQ", 1, 0) + b"?")
+    with pytest.raises(Corrupt, match=r"^channel 'p': an object that no producer wrote"):
+        consumer.get()
 
 
 def test_bytes_of_4_gib_in_a_record_are_refused(producer: Producer) -> None:
@@ -228,7 +253,7 @@ def test_what_put_takes_get_can_read_however_deep_it_is(
     for depth in (101, 332, 400, 498, 900, 10_000):
         with pytest.raises(UnsafeMessage, match="more than 100 dicts, lists and tuples in each other"):
             producer.put(nested(depth, wrap))
-    with pytest.raises(UnsafeMessage, match="what is left of this thread's stack: flatten it, .*setrecursionlimit"):
+    with pytest.raises(UnsafeMessage, match=r"what is left of this thread's stack: flatten it, .*setrecursionlimit"):
         called_deep(lambda: producer.put(nested(90, wrap)), 900 - frames)
     producer.put(b"next")
     assert consumer.get(timeout=0) == b"next"
@@ -418,7 +443,7 @@ def test_whatever_goes_wrong_in_pickling_is_told_as_a_refusal(picklers: tuple[Pr
     producer, _ = picklers
     with pytest.raises(UnsafeMessage, match="'Refuses' object cannot be pickled: 'no'"):
         producer.put(Refuses())
-    with pytest.raises(UnsafeMessage, match="nested too deeply to be pickled: flatten it, .*setrecursionlimit"):
+    with pytest.raises(UnsafeMessage, match=r"nested too deeply to be pickled: flatten it, .*setrecursionlimit"):
         producer.put(nested(10_000, lambda v: [v]))
     with mmap.mmap(-1, 10) as mapped, pytest.raises(UnsafeMessage, match=r"put np.asarray\(\) or memoryview\(\) of it"):
         producer.put(mapped)
@@ -487,7 +512,7 @@ HEAD = struct.pack("<QQQ", 1, 1, 8)
 )
 def test_a_record_that_no_producer_wrote_is_damage(producer: Producer, consumer: Consumer, data: bytes) -> None:
     Parts(producer).put(RECORD, data)
-    with pytest.raises(Corrupt):
+    with pytest.raises(Corrupt, match=r"^channel 'c': "):
         consumer.get(timeout=0)
     producer.put([1])
     assert consumer.get(timeout=0) == [1]

@@ -28,8 +28,8 @@ from ringipc._arrays cimport (
 )
 from ringipc._rings cimport *
 from ringipc._wait cimport (
-    ask, close_patiently, count_of, deadline_of, locking, park_after, rip_check, rip_lock_ask, rip_now, rip_place_hurry, rip_wait,
-    rip_watch, rip_watch_wait, seconds_of, seconds_or, seconds_until, wanted_last, AT_LEAST_NS, RIP_TRY_ONLY,
+    ask, close_patiently, count_of, deadline_of, locking, park_after, rip_check, rip_lock_ask, rip_now, rip_place_hurry,
+    rip_wait, rip_watch, rip_watch_wait, seconds_of, seconds_or, seconds_until, wanted_last, AT_LEAST_NS, RIP_TRY_ONLY,
     RIP_WAIT_BLOCK,
 )
 
@@ -194,8 +194,7 @@ cdef class BaseConsumer:
     def _fail(self, int code, detail):
         raise NotImplementedError
 
-    @staticmethod
-    def _decode_dtype(code):
+    def _decode_dtype(self, code):
         raise NotImplementedError
 
     def _decode(self, kind, message, copy):

@@ -143,8 +143,7 @@ cdef class BaseProducer:
     def _prepare(self, message):
         raise NotImplementedError
 
-    @staticmethod
-    def _encode_dtype(dtype):
+    def _encode_dtype(self, dtype, reserving):
         raise NotImplementedError
 
     # ---- opening and closing ----
@@ -388,8 +387,8 @@ cdef class BaseProducer:
         return self.dtype is not None and PyDataType_HASFIELDS(dtype) and is_same(dtype, self.dtype)
 
     @cython.final
-    cdef int learn(self, dtype) except -1:
-        self.dtype, self.dtype_code = self._encode_dtype(dtype)
+    cdef int learn(self, dtype, bint reserving) except -1:
+        self.dtype, self.dtype_code = self._encode_dtype(dtype, reserving)
         return 0
 
     @cython.final
@@ -401,7 +400,7 @@ cdef class BaseProducer:
         cdef rip_array header
         cdef int i
         if not self.knows(dtype):
-            self.learn(dtype)
+            self.learn(dtype, False)
         cdef bytes code = self.dtype_code  # ours: a thread that comes while we wait may change the other
         header.dtype = PyBytes_AS_STRING(code)
         header.dtype_length = <uint32_t>PyBytes_GET_SIZE(code)
@@ -647,6 +646,8 @@ cdef class BaseProducer:
             raise ValueError(f"an array has at most {RIP_MAX_NDIM} dimensions, not {ndim}")
         for i in range(ndim):
             dims[i] = shape[i]
+        if not self.knows(dtype):
+            self.learn(dtype, True)
         cdef int how = self.begin_array(dtype, ndim, dims, False, size, seconds, &elements, &length)
         if how == TIMED_OUT:
             self.settle()

@@ -11,8 +11,8 @@ from libc.errno cimport EAGAIN, ESHUTDOWN, ETIMEDOUT
 from libc.math cimport INFINITY
 
 from ringipc._wait cimport (
-    ask, await_lock, close_patiently, count_of, deadline_of, locking, park_after, rip_check, rip_lock_ask, rip_place_hurry,
-    rip_watch_wait, seconds_of, wanted_last, RIP_FOREVER, RIP_TRY_ONLY,
+    ask, await_lock, close_patiently, count_of, deadline_of, locking, park_after, rip_check, rip_lock_ask,
+    rip_place_hurry, rip_watch_wait, seconds_of, wanted_last, RIP_FOREVER, RIP_TRY_ONLY,
 )
 
 rip_lock_ask(ask)

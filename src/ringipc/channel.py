@@ -121,6 +121,12 @@ def check_base() -> None:
         raise errors.SystemRefused(errno.ENOTDIR, f"{named} names no directory", where)
 
 
+def named(error: errors.RingError, channel: object) -> errors.RingError:
+    """The same error, of what knows nothing of channels; its text now begins with this one."""
+    error.args = (f"channel {channel!r}: {error}",)
+    return error
+
+
 FULL_TABLES = {
     errno.EXFULL: f"it has {MAX_LANES} lanes, the most that a channel takes; close producers, and let every group read "
     "what those that have closed or died left (once nobody takes part, ringipc clean --messages removes that)",

@@ -22,11 +22,13 @@ PICKLE = "say pickle=True on both sides"  # the advice that always helps
 Plain = np.ndarray[Any, np.dtype[Any]] | memoryview
 
 
+class _Lost(Exception):
+    """What of a dtype cannot be described, and which dtype would do instead, if one would."""
+
+
 def _describe(dtype: np.dtype[Any]) -> Any:
     if dtype.metadata:
-        raise UnsafeMessage(
-            f"the metadata of dtype {dtype} would be lost: put array.view() of a dtype without it, or {PICKLE}"
-        )
+        raise _Lost(f"the metadata of dtype {dtype} would be lost", "a dtype without it")
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
         return [_describe(base), list(shape)]
@@ -36,14 +38,9 @@ def _describe(dtype: np.dtype[Any]) -> Any:
     fields = [dtype.fields[name] for name in dtype.names]
     titles = [field[2] if len(field) > 2 else None for field in fields]
     if not all(title is None or type(title) is str for title in titles):  # JSON would make something else of it
-        raise UnsafeMessage(
-            f"the titles of dtype {dtype} are not all str: put array.view() of a dtype without them, or {PICKLE}"
-        )
+        raise _Lost(f"the titles of dtype {dtype} are not all str", "a dtype without them")
     if dtype.type is not np.void:
-        raise UnsafeMessage(
-            f"an array of {dtype.type.__name__!r} elements would come out as one of 'void': put array.view() of a "
-            f"plain dtype, or {PICKLE}"
-        )
+        raise _Lost(f"an array of {dtype.type.__name__!r} elements would come out as one of 'void'", "a plain dtype")
     return {
         "names": list(dtype.names),
         "formats": [_describe(field[0]) for field in fields],
@@ -114,7 +111,7 @@ _codes: dict[int, Code] = {}  # by the id of the dtype, or of its names, which i
 
 def _write(dtype: np.dtype[Any]) -> bytes:
     if dtype.hasobject:
-        raise UnsafeMessage(f"an array of dtype {dtype} holds Python objects: {PICKLE}")
+        raise _Lost(f"an array of dtype {dtype} holds Python objects")
     description = _describe(dtype)
     try:
         if isinstance(description, str):
@@ -127,14 +124,18 @@ def _write(dtype: np.dtype[Any]) -> bytes:
                 return text
     except (ValueError, TypeError):
         pass  # there is no such dtype without its package
-    raise UnsafeMessage(
-        f"dtype {dtype} cannot be described to other processes: put array.view() of a plain dtype, such as "
-        f"'V{dtype.itemsize}', or {PICKLE}"
-    )
+    raise _Lost(f"dtype {dtype} cannot be described to other processes", f"a plain dtype, such as 'V{dtype.itemsize}'")
 
 
-def encode_dtype(dtype: np.dtype[Any]) -> Code:
-    """How a dtype is written.
+def _advise(reserving: bool, reason: str, instead: str = "") -> str:
+    if reserving:
+        other = f"reserve an array of {instead}, or " if instead else ""
+        return f"{reason}: {other}put an array of your own, with pickle=True on both sides"
+    return f"{reason}: {f'put array.view() of {instead}, or ' if instead else ''}{PICKLE}"
+
+
+def encode_dtype(dtype: np.dtype[Any], reserving: bool = False) -> Code:
+    """How a dtype is written; reserving says what a refusal is to advise.
 
     Raises
     ------
@@ -149,11 +150,22 @@ def encode_dtype(dtype: np.dtype[Any]) -> Code:
     try:
         code = Code(copy_dtype(dtype), _write(dtype))
     except RecursionError:
-        raise UnsafeMessage(f"the dtype of an array is nested too deeply: {PICKLE}") from None
+        raise UnsafeMessage(_advise(reserving, "the dtype of an array is nested too deeply")) from None
+    except _Lost as lost:
+        raise UnsafeMessage(_advise(reserving, *lost.args)) from None
     if len(_codes) >= 1000:
         _codes.clear()
     _codes[key] = code
     return code
+
+
+def can_encode(dtype: np.dtype[Any]) -> bool:
+    """Whether `encode_dtype` takes it."""
+    try:
+        encode_dtype(dtype)
+    except UnsafeMessage:
+        return False
+    return True
 
 
 def decode_dtype(code: bytes) -> np.dtype[Any]:

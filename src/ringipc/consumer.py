@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar
 
 from . import aio, codec, errors, exits, pickled, record
 from . import channel as _channel
@@ -20,6 +20,8 @@ from .transports.pipe_end import PipeEnd
 
 if TYPE_CHECKING:
     from ssl import SSLContext
+
+    import numpy as np
 
     from ._consumer import Payload, Types, Where
 
@@ -312,18 +314,24 @@ class Consumer(BaseConsumer):
         except errors.EndOfStream:
             raise StopAsyncIteration from None
 
-    _decode_dtype = staticmethod(codec.decode_dtype)
     _task = staticmethod(aio.task_number)
 
+    def _decode_dtype(self, code: bytes, /) -> "np.dtype[Any]":
+        try:
+            return codec.decode_dtype(code)
+        except errors.Corrupt as error:
+            raise _channel.named(error, self.channel) from error.__cause__
+
     def _decode(self, kind: int, message: memoryview, copy: bool) -> object:
-        if kind != OBJECT:
-            return record.decode(message, copy)
-        if not self._pickle:
+        if kind == OBJECT and not self._pickle:
             raise errors.UnsafeMessage(
                 f"channel {self.channel!r}: the message went by pickle; make the consumer with pickle=True if you "
                 "trust every producer, or the producer without"
             )
-        return pickled.decode(message, copy)
+        try:
+            return pickled.decode(message, copy) if kind == OBJECT else record.decode(message, copy)
+        except errors.Corrupt as error:
+            raise _channel.named(error, self.channel) from error.__cause__
 
     @property
     def stats(self) -> ConsumerStats:

@@ -302,19 +302,22 @@ class Producer(BaseProducer):
         return f"group {group!r} ({who}) has not let go of {have}"
 
     def _prepare(self, message: object) -> codec.Plain | parts.Parts:
-        if self._pickle and type(message) is not memoryview:
-            try:
-                if isinstance(message, np.ndarray) and type(message) is np.ndarray:
-                    codec.encode_dtype(message.dtype)
+        try:
+            if self._pickle and type(message) is not memoryview:
+                if type(message) is np.ndarray and codec.can_encode(message.dtype):
                     return message
-            except errors.UnsafeMessage:
-                pass
-            return pickled.encode(message)
-        if type(message) in record.TYPES or isinstance(message, np.generic):
-            return record.encode(message)
-        return codec.plain(message)
+                return pickled.encode(message)
+            if type(message) in record.TYPES or isinstance(message, np.generic):
+                return record.encode(message)
+            return codec.plain(message)
+        except errors.UnsafeMessage as error:
+            raise _channel.named(error, self.channel) from error.__cause__
 
-    _encode_dtype = staticmethod(codec.encode_dtype)
+    def _encode_dtype(self, dtype: np.dtype[Any], reserving: bool, /) -> codec.Code:
+        try:
+            return codec.encode_dtype(dtype, reserving)
+        except errors.UnsafeMessage as error:
+            raise _channel.named(error, self.channel) from error.__cause__
 
     async def aput(self, message: object, *, type: int = 0) -> bool:
         """`put` for a task of an event loop: asyncio, uvloop, trio, anyio. Other tasks go on while it waits for room.

@@ -279,7 +279,7 @@ def test_elements_of_another_type_than_void_are_not_lost(
 
 
 def test_titles_that_are_not_text_are_refused(producer: Producer, picklers: tuple[Producer, Consumer]) -> None:
-    dtype: Any = [((b"title", "x"), "f4")]
+    dtype: Any = [((b"title", "x"), INNER)]
     a = np.zeros(1, dtype)
     with pytest.raises(UnsafeMessage, match=r"titles .* are not all str"):
         producer.put(a)

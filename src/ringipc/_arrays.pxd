@@ -58,7 +58,7 @@ cdef inline int copy_fields(cnp.dtype dtype) except -1:
             inner = own_copy(<cnp.dtype>field[0])
             field = (inner, field[1]) if len(field) == 2 else (inner, field[1], field[2])
         copied[name] = field
-        if len(field) > 2:
+        if len(field) > 2 and isinstance(field[2], str):
             copied[field[2]] = field  # by its title
     dtype.__setstate__((3, "|", None, names, copied, dtype.itemsize, dtype.alignment, (<object>dtype).flags))
     return 0

@@ -148,14 +148,17 @@ def encode_dtype(dtype: np.dtype[Any], reserving: bool = False) -> Code:
     if code is not None and is_same_dtype(dtype, code.dtype):
         return code
     try:
-        code = Code(copy_dtype(dtype), _write(dtype))
+        text = _write(dtype)
     except RecursionError:
         raise UnsafeMessage(_advise(reserving, "the dtype of an array is nested too deeply")) from None
     except _Lost as lost:
         raise UnsafeMessage(_advise(reserving, *lost.args)) from None
+    kept = copy_dtype(dtype)  # now, as it is not nested too deeply
+    if _read(text) != kept:  # another thread has renamed fields meanwhile
+        return encode_dtype(dtype, reserving)
     if len(_codes) >= 1000:
         _codes.clear()
-    _codes[key] = code
+    code = _codes[key] = Code(kept, text)
     return code
 
 

@@ -90,25 +90,27 @@ int rip_file_open(const struct rip_place *place, struct rip_which which, int wri
     return rc;
 }
 
-/* A word of the header that begins at `at`. Its owner may store it at this moment, and read(2) promises no whole words: so it is loaded. */
-static int load(int fd, uint64_t at, size_t offset, uint64_t *word) {
+/* The word at `at`, a multiple of its size. Its owner may store it at this moment, and read(2) promises no whole words:
+ * so it is loaded, from a mapping of the one page that it lies in. */
+static int load(int fd, uint64_t at, uint64_t *word) {
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), begin = at / page * page;
     struct stat st;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size < (off_t)(at + offset + sizeof *word)) {
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || at + sizeof *word > (uint64_t)st.st_size) {
         return -EBADMSG;
     }
-    void *header = mmap(NULL, RIP_PAGE, PROT_READ, MAP_SHARED, fd, (off_t)at);
-    if (header == MAP_FAILED) {
+    void *mapped = mmap(NULL, page, PROT_READ, MAP_SHARED, fd, (off_t)begin);
+    if (mapped == MAP_FAILED) {
         return -errno;
     }
     /* relaxed: the caller has seen what comes before it */
-    *word = atomic_load_explicit((const _Atomic uint64_t *)(const void *)((const char *)header + offset),
+    *word = atomic_load_explicit((const _Atomic uint64_t *)(const void *)((const char *)mapped + (at - begin)),
                                  memory_order_relaxed);
-    munmap(header, RIP_PAGE);
+    munmap(mapped, page);
     return 0;
 }
 
 int rip_file_read(const struct rip_place *place, struct rip_which which, size_t offset, uint64_t *word) {
-    uint64_t at = 0, size;
+    uint64_t at = 0, size = UINT64_MAX; /* of a file with a name load() looks itself */
     char name[64];
     int fd, rc = 0;
     if (has_directory(place)) {
@@ -123,7 +125,7 @@ int rip_file_read(const struct rip_place *place, struct rip_which which, size_t 
     if (fd < 0) {
         return fd;
     }
-    rc = load(fd, at, offset, word);
+    rc = offset <= size - sizeof *word ? load(fd, at + offset, word) : -EBADMSG;
     close(fd);
     return rc;
 }

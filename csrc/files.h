@@ -24,7 +24,7 @@ int rip_file_name(struct rip_place *place, struct rip_which which, struct rip_se
 
 /* Maps it: 0, or -ENOENT. write: 1 for writing too. */
 int rip_file_open(const struct rip_place *place, struct rip_which which, int write, struct rip_segment *out);
-/* Reads a word of it, as it is just now; -EBADMSG if it is too short. */
+/* Reads the word at offset, a multiple of its size, as it is just now; -EBADMSG if the file is too short. */
 int rip_file_read(const struct rip_place *place, struct rip_which which, size_t offset, uint64_t *word);
 void rip_file_remove(struct rip_place *place, struct rip_which which); /* the lock must be held */
 /* Before the first lane: removes what a channel of the same name that has lost its control file has left. The lock must

@@ -1,4 +1,5 @@
-/* How large files of claims get their memory: the lock of the tables is free meanwhile, and others use it. */
+/* Files of claims: how large ones get their memory (the lock of the tables is free meanwhile, and others use it), and how
+ * words of them are read where they are not mapped. */
 #include "check.h"
 
 #define MANY (UINT64_C(1) << 17) /* slots: their claims take more than RIP_CLAIMS_AT_ONCE */
@@ -275,6 +276,45 @@ static void the_lock_does_not_come_back(void) {
     CHECK(is_over());
 }
 
+/* Claim words that lie beyond the first page of their file. */
+static void far_words_are_read_where_they_are(void) {
+    enum { FAR = 1500 };
+    if (strcmp(CHANNEL, MEMORY) == 0) {
+        memory_anew();
+    }
+    struct rip_message held, message;
+    struct rip_gate gate;
+    struct rip_producer *p = NULL;
+    CHECK_IS(rip_lane_open(CHANNEL, RIP_PAGE, 2048, (int32_t)getpid(), &p), 0); /* as for a connection */
+    struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
+    for (uint64_t i = 0; i < FAR; i++) {
+        CHECK_IS(put_number(p, i, 0), 0);
+        CHECK_IS(get_number(c, 0), i);
+    }
+    for (uint64_t i = FAR; i < FAR + 3; i++) {
+        CHECK_IS(put_number(p, i, 0), 0);
+    }
+    CHECK_IS(rip_get(c, &held, 0), 1);
+    CHECK_IS(held.seq, FAR);
+    rip_producer_gate(p, &gate);
+    CHECK_IS(gate.messages, 3);
+    CHECK_IS(gate.pid, getpid());
+    CHECK_IS(rip_lane_done(p, 0), FAR);
+    rip_done(c, &held); /* and is still looked at */
+    CHECK_IS(rip_lane_done(p, FAR), FAR + 1);
+    CHECK_IS(rip_get(c, &message, 0), 1);
+    CHECK_IS(rip_lane_done(p, FAR), FAR + 1);
+    rip_release(c, &message);
+    CHECK_IS(rip_lane_done(p, FAR), FAR + 2);
+    rip_release(c, &held);
+    CHECK_IS(get_number(c, 0), FAR + 2);
+    CHECK_IS(rip_lane_done(p, FAR), FAR + 3);
+    close_producer(p);
+    CHECK_IS(get_nothing(c, RIP_FOREVER), -ENODATA);
+    close_consumer(c);
+    CHECK(is_over());
+}
+
 int main(void) {
     run("nobody waits while a large file of claims gets its memory", nobody_waits);
     run("nor while a producer that drops makes one", nobody_waits_for_one_that_drops);
@@ -284,5 +324,7 @@ int main(void) {
     run("without memory for it a group does not come to be, and a lane is told once and tried again", without_memory);
     run("or the group is left to those who came meanwhile", without_memory_among_others);
     run("who does not get the lock back goes on without, and makes it later", the_lock_does_not_come_back);
+    run("who has a message is read from its word, however far that lies in the file",
+        far_words_are_read_where_they_are);
     return 0;
 }

@@ -160,6 +160,20 @@ def test_members_of_a_shared_group_share_the_messages(way: Way) -> None:
 
 
 @over(*MANY)
+def test_what_a_worker_has_in_work_is_not_done_however_late_it_comes(way: Way) -> None:
+    with way.producer(groups=["work"]) as producer, way.consumer(group="work", shared=True) as consumer:
+        for k in range(10):
+            producer.put_many([b"%d" % (100 * k + n) for n in range(100)], timeout=5)
+            assert numbers(consumer, 100) == list(range(100 * k, 100 * k + 100))
+        producer.put(b"1000")
+        with consumer.message(timeout=5) as message:
+            assert message.payload == b"1000"
+            with pytest.raises(Full):
+                producer.flush(timeout=0.2)
+        producer.flush(timeout=5)
+
+
+@over(*MANY)
 def test_workers_that_look_at_their_last_arrays_come_to_the_end(way: Way) -> None:
     with contextlib.ExitStack() as stack:
         producer = stack.enter_context(way.producer(groups=["work"]))

@@ -126,17 +126,23 @@ int rip_claim(struct rip_claims *claims, uint64_t slots, uint64_t seq, uint32_t 
     return 0;
 }
 
+/* Is the place in the table still that of the lane of these claims? When all messages of a lane are over it leaves the
+ * table, and a new one may take its place, and its cursors, while a member is between two instructions here. To be
+ * asked after a load of the cursor: the place's id changes before its cursors do. What remains is a member that stops
+ * between this and its compare-and-swap: a new lane takes the free place whose last lane is the oldest (producer.c), so
+ * as many lanes would have to come and go meanwhile as there are free places. */
+static int is_its_place(const struct rip_claims *claims, const struct rip_lane_entry *lane) {
+    return rip_lane_id(lane) == claims->identity.of[1];
+}
+
 /* Two members that end neighbouring messages at once: each stores its word, then looks at the other's. seq_cst, so that one of
  * them at least sees both and moves on. */
-static void move_cursor(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t was) {
+static void move_cursor(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor,
+                        const struct rip_lane_entry *lane) {
     uint64_t held = atomic_load_explicit(&cursor->held, memory_order_seq_cst);
     for (uint64_t steps = 0; steps < slots; steps++) { /* no more are there, if nothing is damaged */
-        if (held < was) { /* everything was done: the lane has left the table, and the place is another lane's */
-            return;
-        }
-        was = held;
         uint64_t word = atomic_load_explicit(&claims->words[held & (slots - 1)], memory_order_seq_cst);
-        if (!is_over(word, held)) {
+        if (!is_over(word, held) || !is_its_place(claims, lane)) {
             return;
         }
         /* release: pairs with the acquire in rip_reclaim; on failure another has moved it, and we go on from there */
@@ -147,13 +153,12 @@ static void move_cursor(struct rip_claims *claims, uint64_t slots, struct rip_cu
     }
 }
 
-void rip_claims_pass(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t held,
-                     uint64_t seq) {
-    uint64_t was = held;
-    if (held < seq) { /* once: if another was quicker, it has seen no less */
+void rip_claims_pass(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor,
+                     const struct rip_lane_entry *lane, uint64_t held, uint64_t seq) {
+    if (held < seq && is_its_place(claims, lane)) { /* once: if another was quicker, it has seen no less */
         atomic_compare_exchange_strong_explicit(&cursor->held, &held, seq, memory_order_seq_cst, memory_order_relaxed);
     }
-    move_cursor(claims, slots, cursor, was);
+    move_cursor(claims, slots, cursor, lane);
 }
 
 enum rip_claim rip_claim_drop(struct rip_claims *claims, uint64_t slots, uint64_t seq) {
@@ -227,18 +232,19 @@ void rip_claim_keep(struct rip_claims *claims, uint64_t slots, uint64_t seq) {
     }
 }
 
-void rip_claim_end(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t seq, uint32_t drops) {
-    uint64_t oldest = seq;
+void rip_claim_end(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor,
+                   const struct rip_lane_entry *lane, uint64_t seq, uint32_t drops) {
+    uint64_t oldest = seq; /* our claim keeps the lane in the table until this succeeds, or the word is stored */
     /* The oldest one ends by the cursor's moving on. What stays in its word claims a message that is behind the cursor: nothing.
      * seq_cst: as in move_cursor, between the cursor and the words of those that follow. */
     if (!drops && atomic_compare_exchange_strong_explicit(&cursor->held, &oldest, seq + 1, memory_order_seq_cst,
                                                           memory_order_relaxed)) {
-        move_cursor(claims, slots, cursor, seq + 1);
+        move_cursor(claims, slots, cursor, lane);
         return;
     }
     atomic_store_explicit(&claims->words[seq & (slots - 1)], seq << RIP_CLAIM_SEQ_SHIFT | RIP_DONE,
                           memory_order_seq_cst);
-    move_cursor(claims, slots, cursor, drops ? 0 : oldest);
+    move_cursor(claims, slots, cursor, lane);
 }
 
 void rip_claim_free(struct rip_claims *claims, uint64_t slots, uint64_t seq) {
@@ -296,7 +302,7 @@ int rip_claims_return(struct rip_channel *ch, uint32_t group, uint32_t member) {
             /* release: pairs with the acquire in rip_rx_look */
             atomic_fetch_add_explicit(&claims->returned, 1, memory_order_release);
         }
-        move_cursor(claims, slots, &control->cursors[group][i], held);
+        move_cursor(claims, slots, &control->cursors[group][i], lane);
         rip_segment_close(&segment);
         rip_ring_lane(ch, lane);
     }

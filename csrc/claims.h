@@ -43,8 +43,10 @@ int rip_claim_is_free(const struct rip_claims *claims, uint64_t slots, uint64_t 
 void rip_claim_keep(struct rip_claims *claims, uint64_t slots, uint64_t seq);
 /* Does this member hold message seq? */
 int rip_claim_is_held(const struct rip_claims *claims, uint64_t slots, uint64_t seq, uint32_t member);
-/* Ends a claim of ours, and moves the cursor over what is over. drops: the producer looks at the words, not at the cursor. */
-void rip_claim_end(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t seq, uint32_t drops);
+/* Ends a claim of ours, and moves the cursor, that of this lane's place in the table, over what is over. drops: the
+ * producer looks at the words, not at the cursor. */
+void rip_claim_end(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor,
+                   const struct rip_lane_entry *lane, uint64_t seq, uint32_t drops);
 /* Frees a claim of ours again, for anybody. */
 void rip_claim_free(struct rip_claims *claims, uint64_t slots, uint64_t seq);
 
@@ -63,7 +65,8 @@ enum rip_claim rip_claim_look(struct rip_channel *ch, uint64_t group, uint64_t l
 /* The first message from held on, before tail, that the group has not done with, or tail. */
 uint64_t rip_claims_done(const struct rip_claims *claims, uint64_t slots, uint64_t held, uint64_t tail);
 /* Moves the cursor, which was at held, to seq at least, then over what is over. */
-void rip_claims_pass(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t held, uint64_t seq);
+void rip_claims_pass(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor,
+                     const struct rip_lane_entry *lane, uint64_t held, uint64_t seq);
 
 /* Frees what a member of this entry of the group table has claimed, and ends what it kept, in all lanes; then wakes the others. 0,
  * or -EMFILE and the like where it could not look. The lock must be held. */

@@ -53,7 +53,7 @@ int rip_rx_look(struct rip_rx *rx) {
         if (head > tail && head > atomic_load_explicit(&rx->lane->tail, memory_order_acquire)) {
             return -EBADMSG;
         }
-        rip_claims_pass(rx->claims, rx->slots, rx->cursor, held, head);
+        rip_claims_pass(rx->claims, rx->slots, rx->cursor, rx->entry, held, head);
         held = held < head ? head : held;
     }
     if (held > tail) { /* it has moved on since */

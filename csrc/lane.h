@@ -391,7 +391,7 @@ static inline void rip_rx_look_for_end(struct rip_rx *rx) {
 static inline void rip_rx_drop(struct rip_rx *rx, uint64_t seq) {
     if (RIP_UNLIKELY(rx->claims)) {
         rx->ours--;
-        rip_claim_end(rx->claims, rx->slots, rx->cursor, seq, rx->drops);
+        rip_claim_end(rx->claims, rx->slots, rx->cursor, rx->entry, seq, rx->drops);
         rip_rx_look_for_end(rx);
         return;
     }

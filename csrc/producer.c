@@ -70,14 +70,27 @@ static int make_lane(struct rip_producer *p, uint64_t first, int32_t pid) {
 /* Lane id does not count as a stream, unless there were others before it; the lock is held. */
 static void forget(struct rip_control *control, uint64_t id) { control->lanes_past += control->lanes_past == id; }
 
+/* The free place whose last lane is the oldest, or RIP_MAX_LANES: a member of a group may still be about to move the
+ * cursor of the lane that was there (claims.c). Places that had none have id 0, and the search begins at them. */
+static uint32_t find_free(const struct rip_control *control) {
+    uint32_t found = RIP_MAX_LANES;
+    uint64_t oldest = UINT64_MAX;
+    for (uint32_t k = 0; k < RIP_MAX_LANES; k++) {
+        uint32_t i = (uint32_t)((control->lanes_ever + k) % RIP_MAX_LANES);
+        const struct rip_lane_entry *lane = &control->lanes[i];
+        if (atomic_load_explicit(&lane->state, memory_order_relaxed) == RIP_LANE_FREE && rip_lane_id(lane) < oldest) {
+            oldest = rip_lane_id(lane);
+            found = i;
+        }
+    }
+    return found;
+}
+
 /* Enters the lane in the table; the lock is held, and we are a member. A kill between any two steps leaves an entry that rip_reap
  * can end: it knows the lane by our index, which comes before the file's name and after the id that tells it. */
 static int join(struct rip_producer *p) {
     struct rip_control *control = p->ch.control;
-    uint32_t i = 0;
-    while (i < RIP_MAX_LANES && atomic_load_explicit(&control->lanes[i].state, memory_order_relaxed) != RIP_LANE_FREE) {
-        i++;
-    }
+    uint32_t i = find_free(control);
     if (i == RIP_MAX_LANES) {
         return -EXFULL;
     }

@@ -44,6 +44,7 @@ WITH_A_FAULT = [
     ("claims", "FAULT=6 KEEPS=1 DEATHS=1", WRONG),
     ("claims", "FAULT=7 KEEPS=1 DEATHS=1", HANGS),
     ("claims", "FAULT=8 KEEPS=1", HANGS),
+    ("claims", "FAULT=9", WRONG),
     ("drop_old", "FAULT=1 ALONE=1", WRONG),
     ("drop_old", "FAULT=2 ALONE=1", WRONG),
     ("drop_old", "FAULT=3 ALONE=1", WRONG),

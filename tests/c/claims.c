@@ -1,6 +1,6 @@
 /* Files of claims: how large ones get their memory (the lock of the tables is free meanwhile, and others use it), and how
  * words of them are read where they are not mapped. */
-#include "check.h"
+#include "steps.h"
 
 #define MANY (UINT64_C(1) << 17) /* slots: their claims take more than RIP_CLAIMS_AT_ONCE */
 
@@ -315,6 +315,125 @@ static void far_words_are_read_where_they_are(void) {
     CHECK(is_over());
 }
 
+/* ---- a place in the table of lanes that becomes another lane's ---- */
+
+static _Atomic uint64_t *cursor_of(const struct rip_producer *p, const struct rip_consumer *c) {
+    return &p->ch.control->cursors[c->group][p->index].held;
+}
+
+static struct rip_producer *open_short(enum rip_overflow overflow, unsigned messages) {
+    struct rip_producer *p = NULL;
+    CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, 8, overflow, RIP_WAIT_BLOCK, NULL, &p), 0);
+    for (unsigned i = 0; i < messages; i++) {
+        CHECK_IS(put_number(p, i, 0), 0);
+    }
+    return p;
+}
+
+/* A member that has not looked since its lane left the table goes on, where another lane has the place. */
+static void late_for_its_place(enum rip_overflow overflow) {
+    struct rip_producer *others[RIP_MAX_LANES - 1];
+    struct rip_message message;
+    if (strcmp(CHANNEL, MEMORY) == 0) {
+        memory_anew();
+    }
+    struct rip_producer *p = open_short(overflow, 2);
+    struct rip_consumer *late = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
+    CHECK_IS(rip_get(late, &message, 0), 1);
+    rip_release(late, &message);
+    CHECK_IS(rip_get(late, &message, 0), 1);
+    rip_release(late, &message);
+    struct rip_rx *rx = message.lane;
+    uint32_t place = p->index;
+    for (unsigned i = 0; i < RIP_MAX_LANES - 1; i++) {
+        others[i] = open_producer(CHANNEL, RIP_PAGE, 1);
+        CHECK(others[i]->index != place);
+    }
+    close_producer(p);
+    p = open_short(overflow, 5);
+    CHECK_IS(p->index, place);
+    rip_claims_pass(rx->claims, rx->slots, rx->cursor, rx->entry, 0, 0);
+    CHECK_IS(atomic_load(cursor_of(p, late)), 0);
+    rip_claims_pass(rx->claims, rx->slots, rx->cursor, rx->entry, 0, 2);
+    CHECK_IS(atomic_load(cursor_of(p, late)), 0);
+    for (uint64_t i = 0; i < 5; i++) {
+        CHECK_IS(get_number(late, 0), i);
+    }
+    close_producer(p);
+    for (unsigned i = 0; i < RIP_MAX_LANES - 1; i++) {
+        close_producer(others[i]);
+    }
+    close_consumer(late);
+    CHECK(is_over());
+}
+
+static void late_members_move_no_other_lanes_cursor(void) {
+    late_for_its_place(RIP_BLOCK);
+    late_for_its_place(RIP_DROP_OLD);
+}
+
+static int releases_last(void *argument) {
+    (void)argument;
+    struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
+    traceable();
+    for (;;) {
+        struct rip_message message;
+        stop_here(); /* the other has the first message */
+        CHECK_IS(rip_get(c, &message, RIP_FOREVER), 1);
+        CHECK_IS(message.seq, 1);
+        stop_here();
+        rip_release(c, &message);
+        stop_here();
+    }
+}
+
+/* A member lets the last message of a lane go, one instruction at a time; in between the lane leaves the table, and
+ * another comes. */
+static void release_before_another_lane(enum rip_overflow overflow) {
+    struct rip_message first;
+    if (strcmp(CHANNEL, MEMORY) == 0) {
+        memory_anew();
+    }
+    struct rip_producer *keeper = open_producer(CHANNEL, RIP_PAGE, 1);
+    struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
+    pid_t child = spawn(releases_last, NULL);
+    CHECK(await_stop(child));
+    unsigned steps = 0;
+    for (int more = 1; more; steps++) {
+        struct rip_producer *p = open_short(overflow, 2);
+        CHECK_IS(rip_get(c, &first, 0), 1);
+        CHECK_IS(first.seq, 0);
+        CHECK(run_on(child));
+        close_producer(p);
+        for (unsigned i = 0; i < steps && more; i++) {
+            more = step(child);
+        }
+        rip_release(c, &first);
+        CHECK_IS(get_nothing(c, 0), -ETIMEDOUT); /* the lane goes, if all is over */
+        p = open_short(overflow, 5);
+        if (more) {
+            CHECK(run_on(child));
+        }
+        for (uint64_t i = 0; i < 5; i++) {
+            CHECK_IS(get_number(c, 0), i);
+        }
+        close_producer(p);
+        CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
+        CHECK(run_on(child)); /* to where it takes the next one */
+    }
+    CHECK(steps > 20);
+    kill_and_wait(child);
+    close_producer(keeper);
+    CHECK_IS(get_nothing(c, RIP_FOREVER), -ENODATA);
+    close_consumer(c);
+    CHECK(is_over());
+}
+
+static void releases_move_no_other_lanes_cursor(void) {
+    release_before_another_lane(RIP_BLOCK);
+    release_before_another_lane(RIP_DROP_OLD);
+}
+
 int main(void) {
     run("nobody waits while a large file of claims gets its memory", nobody_waits);
     run("nor while a producer that drops makes one", nobody_waits_for_one_that_drops);
@@ -326,5 +445,13 @@ int main(void) {
     run("who does not get the lock back goes on without, and makes it later", the_lock_does_not_come_back);
     run("who has a message is read from its word, however far that lies in the file",
         far_words_are_read_where_they_are);
+    run("a member that is late moves no cursor of the lane that has the place now",
+        late_members_move_no_other_lanes_cursor);
+    if (can_step()) {
+        run("nor one that lets a last message go, whatever comes between its instructions",
+            releases_move_no_other_lanes_cursor);
+    } else {
+        printf("  left out: no process may be stepped here\n");
+    }
     return 0;
 }

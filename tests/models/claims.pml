@@ -11,11 +11,14 @@
  *   6  return_lane takes KEPT for CLAIMED
  *   7  return_lane leaves KEPT as it is
  *   8  the end waits for what is KEPT
+ *   9  move_cursor does not ask whether the place in the table is still that of its lane
  *
  * member stands for rip_rx_look, rip_rx_claim and rip_rx_try with rip_claim, rip_claim_keep, rip_claim_end with move_cursor, and
  * rip_claim_free;
  * reaper for rip_claims_return with return_lane, which any member or producer does; producer for rip_reclaim and rip_tx_publish. A
- * killed member comes back in a new life under its old number, as another may. Left out: compare-and-swap that fails for no reason,
+ * killed member comes back in a new life under its old number, as another may. retired: the lane has left the table,
+ * and another has its place and its cursor, which none of these may move. Left out: a member that stops between the look
+ * at the place's id and its compare-and-swap until another lane has the place, compare-and-swap that fails for no reason,
  * how they wait (event_count.pml), the order of payload and tail (lane.pml), lanes that drop (drop_old.pml). */
 #ifndef FAULT
 #define FAULT 0
@@ -64,6 +67,7 @@
 
 byte words[SLOTS]; /* what all see of them */
 byte tail, returned;
+bit retired, reaping; /* the lane has left the table; for which its lock is needed, that a reaper has */
 byte cursor, cursor_seen, mover; /* what it is; what others than its last mover see of it */
 bit killed[MEMBERS], dead[MEMBERS]; /* its lock is gone: others may know */
 
@@ -103,12 +107,17 @@ inline step_cursor(me) {
     mover = me
 }
 
-inline move_cursor(me, was) {
+#if FAULT == 9
+#define IS_ITS_PLACE true
+#else
+#define IS_ITS_PLACE (!retired)
+#endif
+
+inline move_cursor(me) {
     atomic { held = CURSOR(me); steps = 0 }
     do
     :: steps == SLOTS -> break
     :: steps < SLOTS ->
-        assert(held >= was);
         atomic {
             word = words[held % SLOTS];
             if
@@ -119,8 +128,9 @@ inline move_cursor(me, was) {
         atomic { /* compare-and-swap */
             MAY_MOVE(me);
             if
-            :: cursor == held ->
-                assert(held < tail && ended[held]);
+            :: !IS_ITS_PLACE -> break
+            :: IS_ITS_PLACE && cursor == held ->
+                assert(!retired && held < tail && ended[held]);
                 step_cursor(me);
                 held++
             :: else -> held = cursor
@@ -131,7 +141,7 @@ inline move_cursor(me, was) {
 }
 
 inline forget() {
-    seq = 0; word = 0; held = 0; steps = 0; was = 0; got = 0; again = 0; now = 0; last = 0
+    seq = 0; word = 0; held = 0; steps = 0; got = 0; again = 0; now = 0; last = 0
 }
 
 inline claim() { /* seq: 1 + its seq in got, or 0; a word that waits here is seen after it has come */
@@ -165,9 +175,8 @@ inline end_claim(slot) {
             done[seq] = 1;
             ended[seq] = 1;
             holder[slot] = 0;
-            was = seq + 1;
             got = 1
-        :: else -> was = cursor; got = 0
+        :: else -> got = 0
         fi
     }
     if
@@ -187,7 +196,7 @@ inline end_claim(slot) {
             holder[slot] = 0
         }
     fi;
-    move_cursor(me, was)
+    move_cursor(me)
 }
 
 #define MAY_KEEP(slot) (holder[slot] == 1 + me && kept < KEEPS && (words[slot] & 3) == CLAIMED && !waits[me])
@@ -227,6 +236,7 @@ inline look() {
     atomic { last = tail }
     atomic {
         held = CURSOR(me);
+        held = (retired -> last : held);
         last = (held > last -> held : last);
         assert(last - held <= SLOTS && last >= its_tail);
         if
@@ -265,7 +275,7 @@ inline get_found() { /* what a search has found; another may be quicker */
 
 active [MEMBERS] proctype member() {
     byte next, its_tail, its_returned;                /* struct rip_rx */
-    byte seq, word, held, steps, was, got, again, now, last, me; /* of one call */
+    byte seq, word, held, steps, got, again, now, last, me; /* of one call */
     me = _pid % MEMBERS;
 end_life:
     do
@@ -332,22 +342,23 @@ inline reap() {
     :: else
     fi;
 #if FAULT != 4
-    move_cursor(REAPER, from);
+    move_cursor(REAPER);
 #endif
     atomic {
         for_ever = (for_ever == 1 + its -> 0 : for_ever);
         for (i : 0 .. SLOTS - 1) {
             holder[i] = (holder[i] == 1 + its -> 0 : holder[i]) /* it looks at nothing any more */
         }
-        dead[its] = 0; held = 0; steps = 0; word = 0; i = 0; its = 0; from = 0; some = 0 }
+        dead[its] = 0; reaping = 0; held = 0; steps = 0; word = 0; i = 0; its = 0; from = 0; some = 0 }
 }
 
 active proctype reaper() {
     byte held, steps, word, i, its, from, some;
 end:
     do
-    :: atomic { dead[0] -> its = 0 } reap()
-    :: atomic { dead[1] -> its = 1 } reap()
+    :: atomic { dead[0] && !retired -> its = 0; reaping = 1 } reap()
+    :: atomic { dead[1] && !retired -> its = 1; reaping = 1 } reap()
+    :: atomic { (dead[0] || dead[1]) && retired -> dead[0] = 0; dead[1] = 0 }
     od
 }
 
@@ -364,5 +375,7 @@ active proctype producer() {
         atomic { seq++; tail = seq }
     od;
     /* rip_at_end; or it hangs here */
-    cursor == MESSAGES || (cursor == MESSAGES - 1 && for_ever && IS_DONE(words[cursor % SLOTS], cursor))
+    cursor == MESSAGES || (cursor == MESSAGES - 1 && for_ever && IS_DONE(words[cursor % SLOTS], cursor));
+end:
+    atomic { cursor == MESSAGES && !reaping -> retired = 1; cursor = 0; cursor_seen = 0 } /* another lane's now */
 }

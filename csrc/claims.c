@@ -218,6 +218,22 @@ uint64_t rip_claims_done(const struct rip_claims *claims, uint64_t slots, uint64
     return tail;
 }
 
+uint64_t rip_claims_look_done(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t slots, uint64_t held,
+                              uint64_t tail) {
+    struct rip_segment segment;
+    uint64_t has, done = held;
+    if (held >= tail || rip_try_lock(&ch->place) != 0) { /* as in rip_claim_look */
+        return held;
+    }
+    int rc = find(ch, which(group, lane), &has, &segment);
+    rip_unlock(&ch->place);
+    if (rc == 0) {
+        done = has == slots ? rip_claims_done(segment.at, slots, held, tail) : held;
+        rip_segment_close(&segment);
+    }
+    return done;
+}
+
 int rip_claim_is_over(const struct rip_claims *claims, uint64_t slots, uint64_t seq) {
     /* acquire: as in rip_claim_drop */
     return is_over(atomic_load_explicit(&claims->words[seq & (slots - 1)], memory_order_acquire), seq);

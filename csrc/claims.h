@@ -64,6 +64,9 @@ enum rip_claim rip_claim_look(struct rip_channel *ch, uint64_t group, uint64_t l
                               uint32_t *member);
 /* The first message from held on, before tail, that the group has not done with, or tail. */
 uint64_t rip_claims_done(const struct rip_claims *claims, uint64_t slots, uint64_t held, uint64_t tail);
+/* The same where the file need not be mapped here; held where we cannot look now. */
+uint64_t rip_claims_look_done(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t slots, uint64_t held,
+                              uint64_t tail);
 /* Moves the cursor, which was at held, to seq at least, then over what is over. */
 void rip_claims_pass(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor,
                      const struct rip_lane_entry *lane, uint64_t held, uint64_t seq);

@@ -203,18 +203,6 @@ int rip_lane_open(const char *channel, uint64_t capacity, uint64_t slots, int32_
     return open_lane(channel, capacity, slots, RIP_BLOCK, RIP_WAIT_ADAPTIVE, NULL, pid, out);
 }
 
-/* Where group g keeps claims: from message seq on, the first that it has not done with. */
-static uint64_t pass_kept(struct rip_producer *p, uint32_t g, uint64_t seq) {
-    uint64_t id = rip_group_id(p->ch.control, g), lane = rip_lane_id(p->entry);
-    uint32_t member;
-    for (uint64_t steps = 0; steps < p->slots && seq < p->published; steps++, seq++) {
-        if (rip_claim_look(&p->ch, id, lane, p->slots, seq, &member) < RIP_KEPT) {
-            break;
-        }
-    }
-    return seq;
-}
-
 uint64_t rip_lane_done(struct rip_producer *p, uint64_t known) {
     struct rip_control *control = p->ch.control;
     uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_acquire); /* as in rip_reclaim */
@@ -225,7 +213,8 @@ uint64_t rip_lane_done(struct rip_producer *p, uint64_t known) {
             uint64_t held = atomic_load_explicit(&control->cursors[g][p->index].held, memory_order_acquire);
             held = held < known ? known : held;
             if (control->groups[g].flags & (RIP_SHARED | RIP_DURABLE)) {
-                held = pass_kept(p, g, held);
+                held = rip_claims_look_done(&p->ch, rip_group_id(control, g), rip_lane_id(p->entry), p->slots, held,
+                                            p->published);
             }
             least = held < least ? held : least;
         }

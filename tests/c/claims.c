@@ -36,6 +36,13 @@ int madvise(void *at, size_t length, int advice) {
     return (int)syscall(SYS_madvise, at, length, advice);
 }
 
+static unsigned mapped; /* so many times */
+
+void *mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset) {
+    mapped++;
+    return (void *)syscall(SYS_mmap, at, length, protection, flags, fd, offset);
+}
+
 /* ---- who is there ---- */
 
 static struct rip_producer *known, *many;
@@ -315,6 +322,34 @@ static void far_words_are_read_where_they_are(void) {
     CHECK(is_over());
 }
 
+static void looking_at_many_maps_once(void) {
+    enum { MESSAGES = 200 };
+    struct rip_message messages[MESSAGES];
+    struct rip_producer *p = NULL;
+    if (strcmp(CHANNEL, MEMORY) == 0) {
+        memory_anew();
+    }
+    CHECK_IS(rip_lane_open(CHANNEL, RIP_PAGE * 4, 256, (int32_t)getpid(), &p), 0);
+    struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
+    for (uint64_t i = 0; i < MESSAGES; i++) {
+        CHECK_IS(put_number(p, i, 0), 0);
+        CHECK_IS(rip_get(c, &messages[i], 0), 1);
+        rip_done(c, &messages[i]);
+    }
+    mapped = 0;
+    CHECK_IS(rip_lane_done(p, 0), MESSAGES);
+    CHECK_IS(mapped, 1);
+    CHECK_IS(rip_lane_done(p, MESSAGES), MESSAGES); /* nothing is left to look at */
+    CHECK_IS(mapped, 1);
+    for (uint64_t i = 0; i < MESSAGES; i++) {
+        rip_release(c, &messages[i]);
+    }
+    close_producer(p);
+    CHECK_IS(get_nothing(c, RIP_FOREVER), -ENODATA);
+    close_consumer(c);
+    CHECK(is_over());
+}
+
 /* ---- a place in the table of lanes that becomes another lane's ---- */
 
 static _Atomic uint64_t *cursor_of(const struct rip_producer *p, const struct rip_consumer *c) {
@@ -445,6 +480,7 @@ int main(void) {
     run("who does not get the lock back goes on without, and makes it later", the_lock_does_not_come_back);
     run("who has a message is read from its word, however far that lies in the file",
         far_words_are_read_where_they_are);
+    run("how many messages are done with is read in one mapping", looking_at_many_maps_once);
     run("a member that is late moves no cursor of the lane that has the place now",
         late_members_move_no_other_lanes_cursor);
     if (can_step()) {

@@ -9,14 +9,22 @@
 
 #define RIP_NO_LANE UINT32_MAX
 
+struct rip_channel;
+struct rip_claims;
+
+/* What a group keeps of the lane in this place of the table, if it is mapped here already: then the file needs no name
+ * any more. *slots: its words. */
+typedef struct rip_claims *rip_claims_of(struct rip_channel *ch, uint32_t group, uint32_t lane, uint64_t *slots);
+
 struct rip_channel {
     struct rip_place place;
     struct rip_control *control;
     uint32_t lane;        /* a producer's, as a signal's value says it */
     uint64_t time_offset; /* rip_clock_offset */
     struct rip_spin spin;
-    int fenced;            /* as in a struct rip_watch: our peers fence for us, because we sleep so often */
-    struct rip_bell *bell; /* if there is a descriptor to wait on */
+    int fenced;               /* as in a struct rip_watch: our peers fence for us, because we sleep so often */
+    struct rip_bell *bell;    /* if there is a descriptor to wait on */
+    rip_claims_of *claims_of; /* a consumer's, else NULL */
 };
 
 /* An error that says nothing about what was there: this process cannot look at it now, or it has been deleted. */

@@ -290,28 +290,35 @@ static uint64_t return_lane(struct rip_claims *claims, uint64_t slots, uint32_t 
     return returned;
 }
 
+/* As find, with all of its memory. */
+static int find_whole(struct rip_channel *ch, struct rip_which file, uint64_t *slots, struct rip_segment *out) {
+    int rc = find(ch, file, slots, out);
+    if (rc == 0) {
+        rc = rip_populate(out->at, out->size, 1);
+        if (rc != 0) {
+            rip_segment_close(out);
+        }
+    }
+    return rc;
+}
+
 int rip_claims_return(struct rip_channel *ch, uint32_t group, uint32_t member) {
     struct rip_control *control = ch->control;
     int result = 0;
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         struct rip_lane_entry *lane = &control->lanes[i];
-        struct rip_segment segment;
+        struct rip_segment segment = {.fd = -1};
         uint64_t slots;
         if (atomic_load_explicit(&lane->state, memory_order_relaxed) == RIP_LANE_FREE) {
             continue;
         }
-        int rc = find(ch, which(rip_group_id(control, group), rip_lane_id(lane)), &slots, &segment);
-        if (rc == 0) {
-            rc = rip_populate(segment.at, segment.size, 1);
-            if (rc != 0) {
-                rip_segment_close(&segment);
-            }
-        }
+        struct rip_claims *claims = ch->claims_of ? ch->claims_of(ch, group, i, &slots) : NULL;
+        int rc = claims ? 0 : find_whole(ch, which(rip_group_id(control, group), rip_lane_id(lane)), &slots, &segment);
         if (rc != 0) { /* no member has come across this lane, nobody could read what is there, or we cannot look now */
             result = rip_is_short(rc) ? rc : result;
             continue;
         }
-        struct rip_claims *claims = segment.at;
+        claims = claims ? claims : segment.at;
         /* acquire: pairs with move_cursor */
         uint64_t held = atomic_load_explicit(&control->cursors[group][i].held, memory_order_acquire);
         if (return_lane(claims, slots, member, held)) {

@@ -298,6 +298,7 @@ int rip_consumer_open(const char *channel, const char *group, uint32_t how, enum
     memset(c, 0, sizeof *c);
     rip_spin_init(&c->ch.spin, wait);
     c->shared = (how & RIP_SHARED) != 0;
+    c->ch.claims_of = rip_rx_claims_of;
     c->ch.place.give_up = deadline > RIP_TRY_ONLY ? deadline : RIP_TRY_ONLY;
     int rc = rip_channel_enter(&c->ch, channel, 0, rip_private);
     if (rc != 0) {

@@ -214,6 +214,7 @@ void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, 
  * rip_consumer_open. */
 int rip_group_join(struct rip_consumer *c, const char *name, uint32_t how, int32_t *holder);
 void rip_rx_unmap(struct rip_rx *rx);
+rip_claims_of rip_rx_claims_of; /* of a consumer's own lanes */
 /* Takes the lane table over: new lanes, ended lanes, lanes that are gone; the lock must be held, and may be released
  * meanwhile, or be lost, as in rip_claims_open. */
 int rip_rescan(struct rip_consumer *c);

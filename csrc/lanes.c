@@ -130,6 +130,13 @@ static struct rip_rx *find(struct rip_consumer *c, uint64_t id) {
     return NULL;
 }
 
+struct rip_claims *rip_rx_claims_of(struct rip_channel *ch, uint32_t group, uint32_t lane, uint64_t *slots) {
+    struct rip_consumer *c = (struct rip_consumer *)(void *)ch; /* its first part */
+    struct rip_rx *rx = group == c->group ? find(c, rip_lane_id(&ch->control->lanes[lane])) : NULL;
+    *slots = rx ? rx->slots : 0;
+    return rx ? rx->claims : NULL;
+}
+
 /* Want of something that may be there later; whatever else goes wrong is damage. */
 static int is_shortage(int rc) { return rip_is_short(rc) || rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG; }
 

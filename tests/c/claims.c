@@ -350,6 +350,46 @@ static void looking_at_many_maps_once(void) {
     CHECK(is_over());
 }
 
+/* ---- when somebody has deleted the files ---- */
+
+static int holds_one(void *counter) {
+    struct rip_message message;
+    struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
+    CHECK_IS(rip_get(c, &message, RIP_FOREVER), 1);
+    atomic_fetch_add((_Atomic uint64_t *)counter, 1);
+    pause();
+    return 0;
+}
+
+static void a_dead_members_message_comes_back_without_files(void) {
+    _Atomic uint64_t *held = shared(sizeof *held);
+    struct rip_message message;
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 8);
+    struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
+    CHECK_IS(put_number(p, 0, 0), 0);
+    pid_t child = spawn(holds_one, (void *)held);
+    CHECK(reaches(held, 1, 10000 * MS));
+    CHECK_IS(put_number(p, 1, 0), 0);
+    CHECK_IS(get_number(c, 0), 1);
+    CHECK_IS(nftw(path_of(CHANNEL, NULL), remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
+    kill_and_wait(child);
+    p->ch.place.looked = 0;
+    rip_look_around(&p->ch); /* cannot do it, and leaves it */
+    CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
+    c->ch.place.looked = 0;
+    rip_look_around(&c->ch);
+    CHECK_IS(rip_get(c, &message, 0), 1);
+    CHECK_IS(message.seq, 0);
+    CHECK(message.flags & RIP_REDELIVERED);
+    rip_release(c, &message);
+    CHECK(!rip_has_members(&c->ch, c->group, c->ch.place.member));
+    close_producer(p);
+    CHECK_IS(get_nothing(c, RIP_FOREVER), -ENODATA);
+    close_consumer(c);
+    CHECK(is_over());
+    munmap((void *)held, sizeof *held);
+}
+
 /* ---- a place in the table of lanes that becomes another lane's ---- */
 
 static _Atomic uint64_t *cursor_of(const struct rip_producer *p, const struct rip_consumer *c) {
@@ -481,6 +521,10 @@ int main(void) {
     run("who has a message is read from its word, however far that lies in the file",
         far_words_are_read_where_they_are);
     run("how many messages are done with is read in one mapping", looking_at_many_maps_once);
+    if (strcmp(CHANNEL, MEMORY) != 0) {
+        run("what a dead member held comes back also when the files are deleted",
+            a_dead_members_message_comes_back_without_files);
+    }
     run("a member that is late moves no cursor of the lane that has the place now",
         late_members_move_no_other_lanes_cursor);
     if (can_step()) {

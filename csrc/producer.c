@@ -91,6 +91,10 @@ static uint32_t find_free(const struct rip_control *control) {
 static int join(struct rip_producer *p) {
     struct rip_control *control = p->ch.control;
     uint32_t i = find_free(control);
+    if (i == RIP_MAX_LANES) { /* lanes that were read after they had ended may still be there */
+        rip_lanes_retire(&p->ch);
+        i = find_free(control);
+    }
     if (i == RIP_MAX_LANES) {
         return -EXFULL;
     }

@@ -882,6 +882,27 @@ static void bad_sizes(void) {
     CHECK(is_over());
 }
 
+/* They stay in the table until somebody looks at it. */
+static void lanes_that_are_read_make_room(void) {
+    struct rip_message messages[RIP_MAX_LANES - 1];
+    struct rip_producer *stays = open_producer(CHANNEL, RIP_PAGE, 4);
+    struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    for (unsigned i = 0; i < RIP_MAX_LANES - 1; i++) {
+        struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4);
+        CHECK_IS(put_number(p, i, 0), 0);
+        close_producer(p);
+        CHECK_IS(rip_get(c, &messages[i], 0), 1);
+    }
+    for (unsigned i = 0; i < RIP_MAX_LANES - 1; i++) {
+        rip_release(c, &messages[i]);
+    }
+    close_producer(open_producer(CHANNEL, RIP_PAGE, 4));
+    close_producer(stays);
+    CHECK_IS(get_nothing(c, 0), -ENODATA);
+    close_consumer(c);
+    CHECK(is_over());
+}
+
 static void full_tables(void) {
     struct rip_producer *p[RIP_MAX_LANES + 1] = {NULL};
     struct rip_consumer *c[RIP_MAX_GROUPS + 1] = {NULL};
@@ -996,6 +1017,7 @@ int main(void) {
     run("waiting for room sleeps when slots are free but bytes are not", waits_for_bytes);
     run("a name is one plain part of a path", bad_names);
     run("sizes that cannot be are refused, and leave nothing behind", bad_sizes);
+    run("lanes that have ended and are read make room for another", lanes_that_are_read_make_room);
     run("full tables refuse, and hold what they hold", full_tables);
     run("a producer out of descriptors closes and loses no message", closes_without_descriptors);
     run("a consumer that cannot attach for want of descriptors takes no message with it",

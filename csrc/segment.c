@@ -188,7 +188,10 @@ int rip_populate(void *at, uint64_t size, int write) {
     uint64_t before = (uintptr_t)at % (uintptr_t)sysconf(_SC_PAGESIZE); /* it begins in the midst of a larger page */
     int advice = write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
     int rc = madvise((char *)at - before, before + size, advice) == 0 ? 0 : -errno;
-    return rc == -EINVAL ? 0 : rc == -EFAULT ? -EBADMSG : rc; /* EINVAL: the kernel does not know it */
+    if (rc == -EFAULT) { /* as a use would end in SIGBUS; to write it needs memory that there is not */
+        return write ? -ENOSPC : -EBADMSG;
+    }
+    return rc == -EINVAL ? 0 : rc; /* the kernel does not know it */
 }
 
 int rip_allocate(int fd, uint64_t offset, uint64_t size) {

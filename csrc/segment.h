@@ -35,8 +35,8 @@ int rip_segment_begin(int dir, uint64_t size, uint32_t mode, struct rip_segment 
 /* Allocates its first end bytes, and maps it for reading and writing if that is not done yet. */
 int rip_segment_fill(struct rip_segment *segment, uint64_t end);
 int rip_segment_map(struct rip_segment *segment, int write);
-/* Makes the kernel do now what it would do at the first use of each page: 0, -ENOMEM, or -EBADMSG where a use would end
- * in SIGBUS. Linux before 5.14 cannot, and 0 says nothing there. */
+/* Makes the kernel do now what it would do at the first use of each page: 0, -ENOMEM, or, where a use would end in
+ * SIGBUS, -ENOSPC for writing and -EBADMSG for reading. Linux before 5.14 cannot, and 0 says nothing there. */
 int rip_populate(void *at, uint64_t size, int write);
 /* Gives it its name, whole: -EEXIST if the name is taken. */
 int rip_segment_name(int dir, const struct rip_segment *segment, const char *name);

@@ -9,7 +9,7 @@ static_assert(MANY * sizeof(uint64_t) + sizeof(struct rip_claims) > RIP_CLAIMS_A
 /* ---- libc's, in whose place these are for the core too ---- */
 
 static void (*meanwhile)(void); /* called once, while the next large piece of memory is got */
-static int no_memory;
+static int no_memory, no_pages; /* neither when it is allocated, nor when it is written */
 
 static void large_one(void) {
     void (*what)(void) = meanwhile;
@@ -32,6 +32,10 @@ int posix_fallocate(int fd, off_t offset, off_t length) {
 int madvise(void *at, size_t length, int advice) {
     if (length > RIP_CLAIMS_AT_ONCE) {
         large_one();
+        if (no_pages) {
+            errno = EFAULT;
+            return -1;
+        }
     }
     return (int)syscall(SYS_madvise, at, length, advice);
 }
@@ -211,6 +215,10 @@ static void without_memory(void) {
     CHECK_IS(try_consumer("work", RIP_OLDEST | RIP_SHARED, RIP_FOREVER), -ENOSPC);
     check_groups(0);
     no_memory = 0;
+    no_pages = 1;
+    CHECK_IS(try_consumer("work", RIP_OLDEST | RIP_SHARED, RIP_FOREVER), -ENOSPC);
+    check_groups(0);
+    no_pages = 0;
     close_producer(many);
     struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED); /* what waited still waits */
     CHECK_IS(get_number(c, 0), 1);

@@ -153,6 +153,14 @@ static int refuse(struct rip_consumer *c, uint32_t index, uint32_t state, int rc
     return is_told && state != RIP_LANE_LIVE && !is_shortage(rc);
 }
 
+/* Its state, which is this one in the table. A producer that was killed while it closed has not died, and only its lane
+ * may say so. */
+static uint32_t state_in(const struct rip_rx *rx, uint32_t state) {
+    /* acquire: pairs with the release in rip_producer_close */
+    int closed = state == RIP_LANE_DEAD && atomic_load_explicit(&rx->lane->closed, memory_order_acquire);
+    return closed ? RIP_LANE_ENDED : state;
+}
+
 /* Brings in the lanes of the table that are new: 1, 0 if it is to be called again, or a negative errno when opening, or
  * when the lock is lost (rip_claims_open). */
 static int map_new_lanes(struct rip_consumer *c) {
@@ -195,7 +203,7 @@ static int map_new_lanes(struct rip_consumer *c) {
             }
             c->lanes[c->count++] = rx;
         }
-        rx->state = state;
+        rx->state = state_in(rx, state);
         rx->present = 1;
     }
     return all;
@@ -221,9 +229,7 @@ int rip_rescan(struct rip_consumer *c) {
     for (uint32_t k = 0; k < c->count; k++) {
         struct rip_rx *rx = c->lanes[k];
         if (!rx->present && rx->state == RIP_LANE_LIVE) { /* gone since we last looked */
-            /* acquire: pairs with the release in rip_producer_close */
-            int closed = atomic_load_explicit(&rx->lane->closed, memory_order_acquire) != 0;
-            rx->state = closed ? RIP_LANE_ENDED : RIP_LANE_DEAD;
+            rx->state = state_in(rx, RIP_LANE_DEAD);
         }
         if (rx->present || c->watches || is_held(rx) || (rx->state == RIP_LANE_DEAD && !rx->told)) {
             c->lanes[kept++] = rx;

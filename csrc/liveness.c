@@ -1,11 +1,14 @@
 /* Finding the dead: a member is alive while its byte of the control file is locked (place.h). */
 #include "channel.h"
 
-/* One that was closing, and waited for the lock until its process ended, has not died: it says so in its lane. */
-static uint32_t how_ended(struct rip_channel *ch, uint32_t lane) {
+/* One that was closing, and waited for the lock until its process ended, has not died: it says so in its lane. 0, or
+ * -EMFILE and the like: it is to be asked again. Where the files are deleted nobody can ask any more but who has the
+ * lane mapped (rip_rescan). */
+static int how_ended(struct rip_channel *ch, uint32_t lane, uint32_t *state) {
     uint64_t closed;
     int rc = rip_read_word(ch, rip_lane_id(&ch->control->lanes[lane]), offsetof(struct rip_lane, closed), &closed);
-    return rc == 0 && (uint32_t)closed ? RIP_LANE_ENDED : RIP_LANE_DEAD;
+    *state = (uint32_t)closed ? RIP_LANE_ENDED : RIP_LANE_DEAD;
+    return rc == -ESTALE ? 0 : rc;
 }
 
 void rip_reap(struct rip_channel *ch) {
@@ -14,13 +17,16 @@ void rip_reap(struct rip_channel *ch) {
     int lanes_died = 0;
     for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
         struct rip_member *member = &control->members[i];
-        uint32_t role = member->role, index = member->index;
+        uint32_t role = member->role, index = member->index, state;
         if (role == RIP_NOBODY || i == ch->place.member || !rip_is_dead(&ch->place, i)) {
             continue;
         }
         if (role == RIP_A_PRODUCER && index < RIP_MAX_LANES) {
+            if (how_ended(ch, index, &state) != 0) {
+                continue; /* as below */
+            }
             /* release: pairs with the acquire in rip_rescan; it reads the tail after it */
-            atomic_store_explicit(&control->lanes[index].state, how_ended(ch, index), memory_order_release);
+            atomic_store_explicit(&control->lanes[index].state, state, memory_order_release);
             lanes_died = 1;
         } else if (role == RIP_A_CONSUMER && index < RIP_MAX_GROUPS) {
             if (rip_member_leave(ch, i) != 0) {

@@ -398,6 +398,52 @@ static void a_dead_members_message_comes_back_without_files(void) {
     munmap((void *)held, sizeof *held);
 }
 
+static int closes_late(void *told) {
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 8);
+    CHECK_IS(put_number(p, 0, 0), 0);
+    atomic_fetch_add((_Atomic uint64_t *)told, 1);
+    CHECK(reaches(told, 2, 10000 * MS)); /* the lock is held */
+    rip_producer_close(p);
+    return 1;
+}
+
+static void without_files(void) { CHECK_IS(nftw(path_of(CHANNEL, NULL), remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0); }
+static void without_descriptors(void) { allow_files(0); }
+
+/* A producer is killed while it waits for the lock, and whoever finds it dead cannot read its lane's file. */
+static void killed_while_it_closes(void (*what)(void)) {
+    _Atomic uint64_t *told = shared(sizeof *told);
+    struct rip_message message;
+    pid_t child = spawn(closes_late, (void *)told);
+    CHECK(reaches(told, 1, 10000 * MS));
+    struct rip_consumer *c = open_consumer(CHANNEL, "reads", RIP_OLDEST);
+    CHECK_IS(rip_get(c, &message, 0), 1);
+    CHECK_IS(rip_try_lock(&c->ch.place), 0);
+    atomic_fetch_add(told, 1);
+    while (!atomic_load(&message.lane->lane->closed)) {
+        sched_yield();
+    }
+    kill_and_wait(child);
+    what();
+    rip_reap(&c->ch);
+    rip_unlock(&c->ch.place);
+    rip_release(c, &message);
+    int rc = get_nothing(c, 0);
+    CHECK(rc == -ENODATA || rc == -ETIMEDOUT);
+    allow_files(-1);
+    c->ch.place.looked = 0;
+    rip_look_around(&c->ch);
+    CHECK_IS(get_nothing(c, 0), -ENODATA);
+    close_consumer(c);
+    CHECK(is_over());
+    munmap((void *)told, sizeof *told);
+}
+
+static void who_has_closed_has_not_died(void) {
+    killed_while_it_closes(without_descriptors);
+    killed_while_it_closes(without_files);
+}
+
 /* ---- a place in the table of lanes that becomes another lane's ---- */
 
 static _Atomic uint64_t *cursor_of(const struct rip_producer *p, const struct rip_consumer *c) {
@@ -532,6 +578,8 @@ int main(void) {
     if (strcmp(CHANNEL, MEMORY) != 0) {
         run("what a dead member held comes back also when the files are deleted",
             a_dead_members_message_comes_back_without_files);
+        run("a producer that was killed while it closed has not died, though its lane cannot be read now",
+            who_has_closed_has_not_died);
     }
     run("a member that is late moves no cursor of the lane that has the place now",
         late_members_move_no_other_lanes_cursor);

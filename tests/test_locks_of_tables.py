@@ -206,6 +206,34 @@ def test_the_log_says_who_has_the_lock(base: str, caplog: pytest.LogCaptureFixtu
     assert os.listdir(base) == []
 
 
+def test_a_signal_while_the_log_is_written_ends_the_wait(base: str) -> None:
+    class Signals(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            signal.raise_signal(signal.SIGALRM)
+
+    def handler(number: int, frame: object) -> None:
+        raise Interrupted
+
+    log, signals = logging.getLogger("ringipc"), Signals()
+    before = signal.signal(signal.SIGALRM, handler)
+    log.addHandler(signals)
+    try:
+        with Producer("c", capacity=4096), stopped_holder(control(base, "c")), pytest.raises(Interrupted):
+            Consumer("c", timeout=5)
+    finally:
+        log.removeHandler(signals)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_handle_that_is_collected_meanwhile_leaves_no_descriptor() -> None:
+    event = Event()
+    descriptor = event._descriptor()
+    with stopped_holder(f"/proc/self/fd/{descriptor}"):
+        del event
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+
+
 def end_with_everything_open(ready: Connection, go: Connection) -> None:
     keep = Producer("c", capacity=4096), Consumer("c", group="child")
     keep[0].put(b"a")

@@ -1,5 +1,6 @@
 """What every skin needs to wait: deadlines, table locks, and how a thread stops when the interpreter ends."""
 
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.object cimport PyObject
 from cpython.pythread cimport PyThread_get_thread_ident
@@ -47,12 +48,11 @@ cdef extern from "place.h" nogil:
     int rip_place_leave(rip_place *)
     void rip_place_hurry(rip_place *)
     int rip_await_lock(rip_place *, uint64_t) except? -EINTR
-    void rip_lock_ask(int (*)(rip_lock_wait *) noexcept nogil)
+    void rip_lock_ask(int (*)(rip_lock_wait *) except -EINTR nogil)
     int32_t rip_lock_holder(int)
 
 
 cdef extern from "Python.h":
-    int handle_signals "PyErr_CheckSignals"()  # what a handler raises stays set
     bint PyIndex_Check(object)
     Py_ssize_t PyNumber_AsSsize_t(object, PyObject *) except? -1  # cpython.number takes no NULL
 
@@ -136,26 +136,35 @@ cdef inline void park_after(unsigned long exiting) noexcept:
                 rip_sleep(&never, 0, RIP_FOREVER)
 
 
-cdef inline int ask(rip_lock_wait *wait) noexcept nogil:
-    """For `rip_lock_ask`: runs the handlers of signals, and says in time whom this thread waits for."""
+cdef inline int ask(rip_lock_wait *wait) except -EINTR nogil:
+    """For `rip_lock_ask`: runs the handlers of signals, and says in time whom this thread waits for.
+
+    What a handler raises, also while the log is written, ends the wait and stays set.
+    """
     cdef bint due = not wait.told and rip_now() - wait.since >= <uint64_t>WARN_AFTER_NS
     cdef int32_t holder = rip_lock_holder(wait.fd) if due else 0
     with gil:
+        PyErr_CheckSignals()
         if due:
             wait.told = True
             warn(wait.fd, holder)
-        return -EINTR if handle_signals() else 0
+    return 0
 
 
-cdef inline object warn(int fd, int32_t holder):
+cdef inline int warn(int fd, int32_t holder) except -1:
     import logging
     import os
 
+    try:
+        path = os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:  # another thread has closed the handle meanwhile
+        return 0
     who = f"pid {holder}" if holder else "a process that cannot be seen from here"
     logging.getLogger("ringipc").warning(
         "waiting for %s, which has locked %s and does not go on: it is stopped (SIGSTOP, a debugger, a paused "
-        "container); let it go on, or end it", who, os.readlink(f"/proc/self/fd/{fd}")
+        "container); let it go on, or end it", who, path
     )
+    return 0
 
 
 cdef inline int await_lock(rip_place *place, uint64_t deadline) except -1:

@@ -47,7 +47,7 @@ int rip_event_wait(struct rip_sync *s, uint64_t deadline) {
         if (rip_event_is_over(s, seen)) {
             return 0;
         }
-        if (rc == -ETIMEDOUT) {
+        if (rc < 0) { /* the time is up, or a signal was handled */
             return rc;
         }
         rc = rip_watch_wait(&watch, deadline);

@@ -3,7 +3,8 @@
  * Every call returns 0 or a count, or a negative errno:
  *   -EAGAIN           nothing there (consumer), no room (producer); look again or wait
  *   -ETIMEDOUT        the deadline passed
- *   -EINTR            a signal handler ran while the call slept; nothing was put or taken, and calling again goes on
+ *   -EINTR            a signal handler ran while the call slept; nothing was put or taken, and it can be called again; not
+ *                     from rip_barrier_wait, which sleeps on: it has arrived, and cannot arrive again
  *   -ENODATA          end of stream: every producer has closed and all is read
  *   -EOWNERDEAD       a producer died; all that it had published is read (told once)
  *   -ENOBUFS          no room in a lane that drops messages: this one was refused and counted, and need not be put again
@@ -282,7 +283,7 @@ struct rip_want {
 struct rip_want rip_wanted(void);
 
 /* Takes that many units at once (P), of a lock one. 1: it is a lock, and ours, but its last owner died with it. */
-int rip_semaphore_acquire(struct rip_sync *s, uint32_t units, uint64_t deadline);
+int rip_semaphore_acquire(struct rip_sync *s, uint32_t units, uint64_t deadline); /* after -EINTR its turn is lost */
 int rip_semaphore_release(struct rip_sync *s, uint32_t units); /* V; -EOVERFLOW; -EPERM: a lock that is not ours */
 uint32_t rip_semaphore_value(const struct rip_sync *s);        /* units that are there */
 

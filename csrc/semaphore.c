@@ -275,9 +275,9 @@ int rip_semaphore_acquire(struct rip_sync *s, uint32_t units, uint64_t deadline)
         if (rc != -EAGAIN) {
             return rc;
         }
-        if (waited == -ETIMEDOUT) {
+        if (waited < 0) { /* the time is up, or a signal was handled */
             rip_turn_leave(s, &turn);
-            return -ETIMEDOUT;
+            return waited;
         }
         waited = rip_watch_wait(&watch, deadline);
         rip_sync_look_around(s);

@@ -162,6 +162,13 @@ int rip_sync_fd(struct rip_sync *s) {
 
 uint32_t rip_sync_value(const struct rip_sync *s) { return s->file->value; }
 
+static void close_given(struct rip_sync *s) {
+    if (s->give >= 0) {
+        close(s->give);
+        s->give = -1;
+    }
+}
+
 int rip_sync_close(struct rip_sync *s) {
     if (s->place.state == RIP_CLOSED) {
         return 0;
@@ -174,10 +181,7 @@ int rip_sync_close(struct rip_sync *s) {
     int joined = !forked && rc == 0;
     s->place.state = RIP_CLOSED;
     s->held = 0;
-    if (s->give >= 0) {
-        close(s->give);
-        s->give = -1;
-    }
+    close_given(s);
     if (joined) {
         int others = reap(s);
         leave(s, s->me - 1, 0);
@@ -192,6 +196,7 @@ int rip_sync_close(struct rip_sync *s) {
 }
 
 void rip_sync_free(struct rip_sync *s) {
+    close_given(s); /* a close that did not get the lock has left it open */
     rip_place_unmap(&s->place);
     free(s);
 }

@@ -3,6 +3,8 @@
 
 #include "sync.h"
 
+#include <sys/time.h>
+
 static struct rip_sync *open_sync(const char *name, enum rip_sync_kind kind, int64_t value, int undo) {
     struct rip_sync *s = NULL;
     CHECK_IS(rip_sync_open(name, -1, kind, value, undo, RIP_WAIT_ADAPTIVE, &s), 0);
@@ -766,6 +768,40 @@ static void killed_alone(void) {
     kill_at_every_moment(&alone);
 }
 
+/* ---- signals ---- */
+
+static void on_alarm(int number) { (void)number; }
+
+/* A barrier's wait sleeps on: it has arrived, and the others count on it. */
+static void signals_end_waits(void) {
+    static const enum rip_sync_kind kinds[] = {RIP_EVENT, RIP_SEMAPHORE, RIP_LOCK, RIP_BARRIER};
+    struct sigaction was, handle = {.sa_handler = on_alarm};
+    CHECK_IS(sigaction(SIGALRM, &handle, &was), 0);
+    for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        int is_barrier = kinds[i] == RIP_BARRIER, units = kinds[i] == RIP_SEMAPHORE || kinds[i] == RIP_LOCK;
+        struct rip_sync *s = open_sync("s", kinds[i], is_barrier ? 2 : -1, 0), *other = open_sync("s", kinds[i], -1, 0);
+        CHECK_IS(units ? rip_semaphore_acquire(other, 1, 0) : 0, 0);
+        struct itimerval alarm = {.it_value.tv_usec = 20000};
+        uint64_t start = rip_now(), end = start + (is_barrier ? 120 : 10000) * MS;
+        CHECK_IS(setitimer(ITIMER_REAL, &alarm, NULL), 0);
+        int rc = units        ? rip_semaphore_acquire(s, 1, end)
+                 : is_barrier ? rip_barrier_wait(s, end)
+                              : rip_event_wait(s, end);
+        CHECK_IS(rc, is_barrier ? -ETIMEDOUT : -EINTR);
+        CHECK(rip_now() - start >= (is_barrier ? 120 : 20) * MS);
+        CHECK(is_barrier || rip_now() < end);
+        if (units) { /* it does not stand in the queue any more, and its next call stands there anew */
+            CHECK_IS(rip_semaphore_release(other, 1), 0);
+            CHECK_IS(rip_semaphore_acquire(other, 1, 0), 0);
+            CHECK_IS(rip_semaphore_release(other, 1), 0);
+            CHECK_IS(rip_semaphore_acquire(s, 1, in(10000)), 0);
+        }
+        close_sync(s);
+        close_sync(other);
+    }
+    CHECK_IS(sigaction(SIGALRM, &was, NULL), 0);
+}
+
 /* ---- damage ---- */
 
 static void no_damage_hangs_or_crashes(void) {
@@ -829,6 +865,7 @@ int main(void) {
     run("two that wait for each other in turn do not wait for a clock", two_in_turn);
     run("who gives up its turn wakes the next", who_gives_up_wakes_the_next);
     run("the next in the queue is not passed by", the_next_is_not_passed_by);
+    run("a wait ends when a signal is handled, but not a barrier's", signals_end_waits);
     run("no damage crashes or hangs anybody", no_damage_hangs_or_crashes);
     if (!can_step()) {
         printf("  left out: no process may be stepped here\n");

@@ -272,8 +272,8 @@ void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, 
     watch->bit = UINT64_C(1) << c->group;
     watch->slice = rip_rx_slice(c);
     watch->fenced = c->ch.fenced;
-    watch->picky = filter != NULL;
-    if (filter) { /* relaxed: the announcement comes after it */
+    watch->picky = filter || rip_rx_is_behind(c); /* what we are woken for may lie in a lane that we have not mapped */
+    if (watch->picky) { /* relaxed: the announcement comes after it */
         atomic_store_explicit(&c->ch.control->groups[c->group].picky, 1, memory_order_relaxed);
     }
     watch->spin = &c->ch.spin;
@@ -426,11 +426,18 @@ int rip_wait_message(struct rip_consumer *c, uint64_t deadline) {
 
 static int get(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message, uint64_t deadline,
                look *look) {
-    int rc, waited = 0;
+    int rc, waited = 0, waits = 0;
     while ((rc = look_once(c, filter, message, look)) == -EAGAIN && waited >= 0) {
         waited = wait_once(c, filter, deadline);
+        waits = 1;
     }
-    return rc == -EAGAIN ? waited : rc;
+    if (rc == -EAGAIN) {
+        return waited;
+    }
+    if (waits && rc < 0) { /* it may have been woken for a message, and leaves with something else */
+        rip_rx_pass_on(c);
+    }
+    return rc;
 }
 
 static int take_next(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {

@@ -353,6 +353,40 @@ static void picky_one_keeps_nobody_asleep(void) {
     CHECK_IS(lost, 0);
 }
 
+/* It can map no new lane, and so takes nothing of what is put there. */
+static int cannot_see(void *argument) {
+    (void)argument;
+    struct rip_consumer *c = open_consumer("c", "work", RIP_SHARED);
+    struct rip_message message;
+    allow_files(0);
+    count_up(&talk->gone);
+    for (;;) {
+        CHECK_IS(rip_get(c, &message, RIP_FOREVER), -EMFILE);
+        count_up(&talk->received[1]);
+    }
+}
+
+static void blind_one_keeps_nobody_asleep(void) {
+    unsigned any = 0;
+    memset(talk, 0, sizeof *talk);
+    struct rip_producer *first = open_producer("c", RIP_PAGE, 4);
+    pid_t blind = spawn(cannot_see, NULL), worker = spawn(takes_what_comes, &any);
+    CHECK(reaches(&talk->gone, 2, 10000 * MS));
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
+    CHECK(reaches(&talk->received[1], 1, 10000 * MS));
+    for (uint64_t n = 0; n < ROUNDS; n++) {
+        await_sleep(blind, &talk->received[1], 2);
+        await_sleep(worker, &talk->received[0], n + 1);
+        CHECK_IS(put_number(p, n, 0), 0);
+        expect_awake(worker, &talk->received[0], n + 1);
+    }
+    kill_and_wait(blind);
+    kill_and_wait(worker);
+    close_producer(p);
+    close_producer(first);
+    CHECK_IS(lost, 0);
+}
+
 /* The same the other way round: a consumer lets a message go, one instruction at a time, and the producer that waits for room goes to
  * sleep in between. */
 static int releases(void *argument) {
@@ -421,6 +455,7 @@ int main(void) {
     run("of members that compete a message wakes one, and not all", no_herd);
     run("a member that wants some messages only keeps no other one asleep, and gets its own",
         picky_one_keeps_nobody_asleep);
+    run("a member that cannot map a lane keeps no other one asleep", blind_one_keeps_nobody_asleep);
     if (can_step()) {
         run("a group that goes to sleep while another is being woken is woken by the next message",
             at_every_instruction);

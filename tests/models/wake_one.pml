@@ -7,11 +7,11 @@
  *   1  whoever clears the bit does not wake all then
  *   2  the bit is cleared by each publisher, as where all are woken
  *   3  one that was woken and leaves without a message does not pass that on
- *   4  one that wants only some messages sleeps like the others
+ *   4  one that leaves some messages sleeps like the others
  *
  * publisher stands for rip_tx_publish with rip_ring_groups; worker for rip_watch_wait and what is around it. Each worker takes one
  * message, and is busy then. With LEAVES one of them leaves when it is woken (its handle is being closed, or a signal has ended the
- * wait), with PICKY one wants none of the messages that come. Left out: that stores wait in buffers (event_count.pml), and the sleep
+ * wait), with PICKY one takes none of the messages that come: it wants others, or cannot map their lane. Left out: that stores wait in buffers (event_count.pml), and the sleep
  * of 50 ms at most (RIP_SLICE_NS), which is for those that are killed when they have been woken. */
 #ifndef FAULT
 #define FAULT 0

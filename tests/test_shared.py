@@ -338,3 +338,28 @@ def test_a_search_under_way_sees_what_comes_back(producer: Producer) -> None:
         with waits.message(timeout=10, type=1) as message:
             assert (message.payload, message.redelivered) == (b"wanted", True)
         held.release()
+
+
+@pytest.mark.parametrize("way", ["nothing", "refused"])
+def test_a_put_of_nothing_wakes_nobody(way: str) -> None:
+    def sleeps() -> int:
+        with open(f"/proc/self/task/{waits.native_id}/status") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("voluntary_ctxt_switches"))
+
+    with Producer("c", capacity=4096, slots=1, overflow="drop-new") as producer:
+        one, two = Consumer("c", shared=True), Consumer("c", shared=True, wait="block")
+        assert producer.put(b"a")
+        held = one.message()
+        waits = threading.Thread(target=lambda: pytest.raises(EndOfStream, two.get))
+        waits.start()
+        time.sleep(0.1)
+        before, began = sleeps(), time.monotonic()
+        for _ in range(200):
+            assert producer.put_many([]) == 0 if way == "nothing" else not producer.put(b"b")
+            time.sleep(0.001)  # it may go to sleep again
+        assert sleeps() - before < 50 + (time.monotonic() - began) / 0.05 * 3
+        held.release()
+        producer.close()
+        waits.join()
+        one.close()
+        two.close()

@@ -552,12 +552,14 @@ cdef class BaseProducer:
         if self.p is not NULL:
             rip_tx_stamp(self.p)
         cdef int how = self.write(message, seconds, <uint32_t>type_of(type))
-        if how == TIMED_OUT:
+        if how != WRITTEN:
             self.settle()
-            self._fail(-ETIMEDOUT, timeout)
+            if how == TIMED_OUT:
+                self._fail(-ETIMEDOUT, timeout)
+            return False
         self.publish()
         self.settle()
-        return how == WRITTEN
+        return True
 
     @cython.critical_section
     def put_nowait(self, message, *, Py_ssize_t type=0):
@@ -565,12 +567,14 @@ cdef class BaseProducer:
         if self.p is not NULL:
             rip_tx_stamp(self.p)
         cdef int how = self.write(message, 0, <uint32_t>type_of(type))
-        if how == TIMED_OUT:
+        if how != WRITTEN:
             self.settle()
-            self._fail(-EAGAIN, 0)
+            if how == TIMED_OUT:
+                self._fail(-EAGAIN, 0)
+            return False
         self.publish()
         self.settle()
-        return how == WRITTEN
+        return True
 
     @cython.critical_section
     def put_many(self, messages, timeout=None, *, Py_ssize_t type=0):
@@ -627,7 +631,8 @@ cdef class BaseProducer:
             raise
         finally:
             if self.p is not NULL and rip_check(&self.p.ch.place) == 0:
-                self.publish()
+                if self.p.published != self.p.tail:
+                    self.publish()
                 self.settle()
         return done
 

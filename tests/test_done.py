@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import threading
@@ -148,6 +149,22 @@ def test_a_message_is_done_at_the_end_of_its_block_only(producer: Producer) -> N
         assert rest_of(stays) == [(1, True), (3, True)]
         assert [array[0] for array in (kept, in_work, kept_too, last)] == [0, 1, 2, 3]
         held.release()
+
+
+def test_a_message_in_a_cycle_is_done_when_that_is_collected(producer: Producer) -> None:
+    with Consumer("c", shared=True) as one, Consumer("c", shared=True) as two:
+        put_arrays(producer, 0)
+        producer.close()
+        message = one.message()
+        kept = message.payload
+        cycle: dict[str, object] = {"message": message}
+        cycle["itself"] = cycle
+        del message, cycle
+        gc.collect()
+        with pytest.raises(EndOfStream):
+            two.get(timeout=5)
+        assert (kept == 0).all()
+        del kept
 
 
 def rest_of(consumer: Consumer) -> list[tuple[int, bool]]:

@@ -917,6 +917,7 @@ cdef class BaseConsumer:
                 self.waits, self.waited * 1e-9)
 
 
+@cython.no_gc_clear  # its end needs what it refers to
 cdef class Message:
     """A message and what is known about it.
 

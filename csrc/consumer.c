@@ -273,7 +273,8 @@ void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, 
     watch->slice = rip_rx_slice(c);
     watch->fenced = c->ch.fenced;
     watch->picky = filter || rip_rx_is_behind(c); /* what we are woken for may lie in a lane that we have not mapped */
-    if (watch->picky) { /* relaxed: the announcement comes after it */
+    if (watch->picky) {
+        /* relaxed: the announcement comes after it */
         atomic_store_explicit(&c->ch.control->groups[c->group].picky, 1, memory_order_relaxed);
     }
     watch->spin = &c->ch.spin;

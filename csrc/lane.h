@@ -101,6 +101,7 @@ struct rip_consumer {
     uint64_t lanes_seen;    /* and of the one that we have last seen, which we may not have been able to take over */
     uint32_t behind;        /* looks in a row that could not, because another member had the lock */
     int32_t refused;        /* why a lane could not be mapped, or 0: to be told */
+    uint32_t silent;        /* nobody is to be told that */
     uint64_t again;         /* when to try that again, nanoseconds; 0: all are mapped */
     uint64_t taken;
     uint64_t bytes;

@@ -140,11 +140,11 @@ struct rip_claims *rip_rx_claims_of(struct rip_channel *ch, uint32_t group, uint
 /* Want of something that may be there later; whatever else goes wrong is damage. */
 static int is_shortage(int rc) { return rip_is_short(rc) || rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG; }
 
-/* A lane cannot be mapped. Its error is told once; the others go on. 1: there is nothing more to do for it, 0: it is to
+/* A lane cannot be mapped. Its error is told once, if there is somebody to tell; the others go on. 1: there is nothing more to do for it, 0: it is to
  * be tried again. */
 static int refuse(struct rip_consumer *c, uint32_t index, uint32_t state, int rc) {
     uint64_t told = rip_lane_id(&c->ch.control->lanes[index]) + 1;
-    int is_told = c->told[index] == told;
+    int is_told = c->silent || c->told[index] == told;
     if (!is_told && c->refused == 0) {
         c->refused = rc;
         c->told[index] = told;

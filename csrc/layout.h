@@ -84,7 +84,7 @@ struct rip_group_entry {
     char name[RIP_MAX_GROUP_NAME + 1];
     alignas(RIP_LINE) _Atomic uint32_t bell; /* the word that its members sleep on */
     _Atomic uint32_t bells;                  /* some of them have a descriptor to be rung */
-    _Atomic uint32_t picky;                  /* some of them may leave what they are woken for; stays, and is set by them */
+    _Atomic uint32_t picky; /* some of them may leave what they are woken for; stays, and is set by them */
 };
 
 struct rip_cursor { /* written by the group only; where members compete, by compare-and-swap */

@@ -16,6 +16,7 @@
 #define TICK_MS 5
 #define ROOM_MS 1
 #define UNFENCED_MS 50
+#define TRY_ONLY_NS UINT64_C(1000000000) /* so long after one could not leave */
 
 struct link {
     uint64_t id;
@@ -39,6 +40,7 @@ struct pump {
     int news;              /* and one for getters, of what somebody else has read */
     int spin;
     int stop;
+    int pause; /* as pause_of, when the thread last looked */
     uint64_t ids;
     uint32_t count;
     struct link links[RIP_MAX_LINKS];
@@ -46,6 +48,7 @@ struct pump {
     _Atomic uint64_t pulled;   /* when a getter last was here, nanoseconds */
     _Atomic uint32_t pulling;  /* getters that are */
     _Atomic uint64_t pushed;   /* when a putter last was */
+    _Atomic uint64_t locked;   /* when a sender last could not leave because of the table lock */
 };
 
 static struct pump *of(struct rip_pump *pump) { return (struct pump *)(void *)pump; }
@@ -143,14 +146,17 @@ static int has_more(const struct link *link) {
     return may_send(link) && link->says != RIP_STEP_OUT && rip_sender_has_more(link->sender);
 }
 
-/* Are there lanes that one of them could not map yet? Nobody tells us when it can. */
-static int is_behind(const struct pump *p) {
+static int to_ms(uint64_t ns) { return (int)((ns + 999999) / 1000000); }
+
+/* Are there lanes that one of them could not map yet? Nobody tells us when it can: milliseconds until the next look, or
+ * -1. */
+static int pause_of(const struct pump *p) {
+    uint64_t least = 0;
     for (uint32_t i = 0; i < p->count; i++) {
-        if (may_send(&p->links[i]) && rip_sender_is_behind(p->links[i].sender)) {
-            return 1;
-        }
+        uint64_t pause = may_send(&p->links[i]) ? rip_sender_pause(p->links[i].sender) : 0;
+        least = pause && (!least || pause < least) ? pause : least;
     }
-    return 0;
+    return least ? to_ms(least) : -1;
 }
 
 /* ---- for handles ---- */
@@ -167,7 +173,7 @@ static void push(struct rip_pump *pump) {
                 more |= has_more(&p->links[i]);
             }
         }
-        more |= is_behind(p);
+        more |= p->pause < 0 && pause_of(p) >= 0; /* else the thread looks by itself */
         pthread_mutex_unlock(&p->lock);
         atomic_store_explicit(&p->pushed, rip_now(), memory_order_relaxed);
         if (more) {
@@ -179,9 +185,8 @@ static void push(struct rip_pump *pump) {
     }
 }
 
-static int to_ms(uint64_t now, uint64_t deadline, uint64_t slice) {
-    uint64_t ns = deadline <= now ? 0 : deadline - now < slice ? deadline - now : slice;
-    return (int)((ns + 999999) / 1000000);
+static uint64_t left(uint64_t now, uint64_t deadline, uint64_t slice) {
+    return deadline <= now ? 0 : deadline - now < slice ? deadline - now : slice;
 }
 
 static int wait_and_step(struct pump *p, int ms) {
@@ -229,7 +234,7 @@ static int pull(struct rip_pump *pump, const struct rip_watch *watch, uint64_t d
     int ready = rip_watch_is_ready(watch); /* what comes from now on comes by us: whoever reads has the lock */
     pthread_mutex_unlock(&p->lock);
     uint64_t now = rip_now(), slice = now + watch->slice;
-    int n = ready ? 1 : wait_and_step(p, p->spin ? 0 : to_ms(now, deadline, watch->slice));
+    int n = ready ? 1 : wait_and_step(p, p->spin ? 0 : to_ms(left(now, deadline, watch->slice)));
     while (n == 0 && p->spin && (now = rip_now()) < deadline && now < slice) {
         rip_pause();
         n = wait_and_step(p, 0);
@@ -318,7 +323,8 @@ int rip_pump_run(struct rip_pump *pump, struct rip_end *end) {
         int readers = are_readers(p), ms = round_of(p, readers, idle);
         int over = has_ended(p, end), stop = p->stop;
         int asleep = !over && !stop && fall_asleep(p);
-        ms = is_behind(p) ? ROOM_MS : ms;
+        p->pause = pause_of(p);
+        ms = ms < 0 || (p->pause >= 0 && p->pause < ms) ? p->pause : ms;
         pthread_mutex_unlock(&p->lock);
         if (over || stop) {
             return over;
@@ -362,6 +368,7 @@ int rip_pump_open(int spin, struct rip_pump **out) {
     }
     p->calls = (struct rip_pump){.push = push, .pull = pull};
     p->spin = spin;
+    p->pause = -1;
     struct epoll_event news = {.events = EPOLLIN, .data.u64 = 0};
     p->epoll = epoll_create1(EPOLL_CLOEXEC);
     p->kick = p->epoll < 0 ? -1 : eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -459,25 +466,33 @@ uint64_t rip_pump_progress(struct rip_pump *pump, uint64_t id) {
     return count;
 }
 
-static void free_link(struct link *link) {
-    if (link->sender) {
-        rip_sender_free(link->sender);
-    } else {
+/* All senders are members of one channel: where one has waited for its table lock in vain, the next ones only try. */
+static void free_link(struct pump *p, const struct link *link) {
+    if (link->receiver) {
         rip_receiver_free(link->receiver);
+        return;
+    }
+    /* relaxed, both: a hint */
+    uint64_t locked = atomic_load_explicit(&p->locked, memory_order_relaxed);
+    if (rip_sender_free(link->sender, locked && rip_now() - locked < TRY_ONLY_NS)) {
+        atomic_store_explicit(&p->locked, rip_now(), memory_order_relaxed);
     }
 }
 
 void rip_pump_remove(struct rip_pump *pump, uint64_t id) {
     struct pump *p = of(pump);
     pthread_mutex_lock(&p->lock);
-    struct link *link = find(p, id);
+    struct link *link = find(p, id), removed = {.id = 0};
     if (link) {
         look_for(p, link, 0);
         listen_for(p, link, 0);
-        free_link(link); /* which says good-bye where there is a connection */
+        removed = *link;
         *link = p->links[--p->count];
     }
     pthread_mutex_unlock(&p->lock);
+    if (removed.id) { /* says good-bye where there is a connection, and may wait: the others go on meanwhile */
+        free_link(p, &removed);
+    }
     kick(p); /* what it gave back may be for another sender */
 }
 
@@ -492,7 +507,7 @@ void rip_pump_stop(struct rip_pump *pump) {
 void rip_pump_free(struct rip_pump *pump) {
     struct pump *p = of(pump);
     for (uint32_t i = 0; i < p->count; i++) {
-        free_link(&p->links[i]);
+        free_link(p, &p->links[i]);
     }
     close_all(p);
     pthread_mutex_destroy(&p->lock);

@@ -32,6 +32,7 @@ int rip_sender_open(struct rip_consumer *from, uint32_t window, int two_way, str
     }
     *s = (struct rip_sender){
         .from = from, .wire.fd = -1, .two_way = two_way, .window = window, .held = held, .mask = RIP_STREAM_BATCH - 1};
+    from->silent = 1; /* a lane that cannot be mapped is tried again, and breaks no connection */
     *out = s;
     return 0;
 }
@@ -60,12 +61,15 @@ int rip_sender_connect(struct rip_sender *s, int fd, uint64_t next) {
 
 uint64_t rip_sender_let_go(const struct rip_sender *s) { return s->let_go; }
 
-void rip_sender_free(struct rip_sender *s) {
-    rip_place_hurry(&s->from->ch.place);
-    rip_consumer_close(s->from);
+int rip_sender_free(struct rip_sender *s, int at_once) {
+    struct rip_place *place = &s->from->ch.place;
+    rip_place_hurry(place);
+    place->give_up = at_once ? RIP_TRY_ONLY : place->give_up;
+    int locked = rip_is_locked_out(rip_consumer_close(s->from));
     rip_consumer_free(s->from);
     free(s->held);
     free(s);
+    return locked;
 }
 
 static int grow(struct rip_sender *s) {
@@ -99,7 +103,7 @@ static int take(struct rip_sender *s) {
         }
         int rc = rip_check(&s->from->ch.place);
         rc = rc ? rc : rip_rx_peek(s->from, &message);
-        if (rc == 0 || rc == -ENOSPC || rip_is_short(rc)) { /* a lane that cannot be mapped now is tried again */
+        if (rc == 0) {
             return 0;
         }
         if (rc == -ENODATA) {
@@ -120,8 +124,8 @@ void rip_sender_settle(struct rip_sender *s) { rip_consumer_settle(s->from); }
 
 int rip_sender_has_more(struct rip_sender *s) { return s->wire.fd >= 0 && may_take(s) && rip_rx_pending(s->from); }
 
-int rip_sender_is_behind(const struct rip_sender *s) {
-    return s->wire.fd >= 0 && may_take(s) && rip_rx_is_behind(s->from);
+uint64_t rip_sender_pause(const struct rip_sender *s) {
+    return s->wire.fd >= 0 && may_take(s) && rip_rx_is_behind(s->from) ? rip_rx_slice(s->from) : 0;
 }
 
 /* Frames of messages as the kernel is to get them, small payloads beside their headers in a buffer, large ones where they are: how many

@@ -47,12 +47,15 @@ int rip_sender_step(struct rip_sender *s);        /* gives the kernel what it ta
 int rip_sender_fd(struct rip_sender *s);          /* as rip_consumer_fd */
 void rip_sender_settle(struct rip_sender *s);     /* as rip_consumer_settle */
 int rip_sender_has_more(struct rip_sender *s);    /* has the ring something for it that it has not taken? */
-int rip_sender_is_behind(const struct rip_sender *s); /* may it have, in a lane that could not be mapped yet? */
+/* May it have, in a lane that could not be mapped yet? Then how long until it is to look again, nanoseconds, else 0. */
+uint64_t rip_sender_pause(const struct rip_sender *s);
 void rip_sender_end(
     struct rip_sender *s); /* takes no more: once all that it has taken is on its way, the stream ends */
 int rip_sender_can(const struct rip_sender *s, uint64_t next); /* go on from there? */
 uint64_t rip_sender_let_go(const struct rip_sender *s);        /* messages, in all */
-void rip_sender_free(struct rip_sender *s); /* leaves the group, which gets back what was not let go */
+/* Leaves the group, which gets back what was not let go. at_once: it does not wait for the table lock, else for a second
+ * at most: 1 where it could not be had, and others are to find that this member has gone. */
+int rip_sender_free(struct rip_sender *s, int at_once);
 
 /* The lane is of capacity bytes and slots messages, and said to be the other process's, pid. stamped: that one runs on
  * this machine, so its time stamps are of the same clock. */

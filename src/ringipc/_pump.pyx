@@ -25,7 +25,7 @@ cdef extern from "stream.h" nogil:
         pass
     enum: RIP_STEP_END
     int rip_sender_open(rip_consumer *, uint32_t, int, rip_sender **)
-    void rip_sender_free(rip_sender *)
+    int rip_sender_free(rip_sender *, int)
     int rip_receiver_open(const char *, uint64_t, uint64_t, int32_t, int, int, rip_receiver **) except? -EINTR
     void rip_receiver_free(rip_receiver *)
 
@@ -103,7 +103,7 @@ cdef class BasePump:
             if rc == 0:
                 rc = rip_pump_add(self.pump, sender, NULL, others, &id)
                 if rc < 0:
-                    rip_sender_free(sender)
+                    rip_sender_free(sender, False)
         return (rc if rc < 0 else id), holder
 
     def lane(

@@ -204,7 +204,7 @@ static void give(const char *channel) {
         }
         rip_sender_has_more(sender);
     }
-    rip_sender_free(sender);
+    rip_sender_free(sender, 0);
     if (!closed) {
         rip_producer_close(producer);
     }

@@ -247,6 +247,7 @@ def produce(channel: str, first: int, count: int) -> None:
             producer.put(np.full(20, first + k), timeout=30)
 
 
+@pytest.mark.long  # tests/crash kills at random in the short run too
 def test_members_killed_at_random_lose_nothing(start: Start) -> None:
     """Every message is handled at least once, and only those marked as redelivered twice."""
     producers, count, members = 4, 1500, 6

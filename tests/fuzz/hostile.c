@@ -626,9 +626,6 @@ static void open_sync(unsigned i, enum rip_sync_kind kind, int named) {
 static void close_sync(unsigned i, int dies) {
     if (syncs[i]) {
         if (dies) {
-            if (syncs[i]->give >= 0) {
-                close(syncs[i]->give);
-            }
             rip_place_let_go(&syncs[i]->place);
         } else {
             rip_sync_close(syncs[i]);

@@ -521,7 +521,7 @@ cdef class BaseConsumer:
                 self.dtypes[code] = dtype
             self.dtype = self.dtypes[code]
             self.dtype_code = code
-        return own_copy(self.dtype) if PyDataType_HASFIELDS(self.dtype) else self.dtype
+        return own_copy(<cnp.dtype>self.dtype) if PyDataType_HASFIELDS(<cnp.dtype>self.dtype) else self.dtype
 
     @cython.final
     cdef object view_array(self, Hold hold):

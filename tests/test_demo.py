@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import ringipc
 from ringipc.cli import main
 from ringipc.cli._frame import DamagedFrame, Record, check, checksum, record_dtype
 
@@ -71,8 +72,15 @@ def is_running(pid: int) -> bool:
 
 
 def await_rings_at_work(tmp_path: Path, process: "subprocess.Popen[str]") -> list[int]:
-    """The pids of source and worker, once both channels are there and frames go through them."""
-    await_(lambda: len(list(tmp_path.glob("channels/*/demo-*/lane-*"))) == 2, "no rings were made")
+    """The pids of source and worker, once both channels have their two ends and frames go through them."""
+
+    def are_whole() -> bool:
+        lanes = list(tmp_path.glob("channels/*/demo-*/lane-*"))
+        return len(lanes) == 2 and all(ringipc.open(lane.parent.name).groups for lane in lanes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RINGIPC_DIR", str(tmp_path / "channels"))
+        await_(are_whole, "no rings were made")
     time.sleep(1)
     return children(process.pid)
 

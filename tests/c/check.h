@@ -354,4 +354,26 @@ static inline int get_nothing(struct rip_consumer *c, uint64_t deadline) {
     return rip_get(c, &message, deadline);
 }
 
+/* A description of its own with the table lock, as another process would have it. */
+static inline int locked(const char *channel) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+    int fd = open(path_of(channel, "control"), O_RDWR | O_CLOEXEC);
+    CHECK(fd >= 0);
+    CHECK_IS(fcntl(fd, F_OFD_SETLKW, &lock), 0);
+    return fd;
+}
+
+/* How often a process, or a thread, has gone to sleep. */
+static inline uint64_t sleeps_of(pid_t pid) {
+    char path[32], text[4096] = "";
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    CHECK(fd >= 0);
+    CHECK(read(fd, text, sizeof text - 1) > 0);
+    close(fd);
+    const char *line = strstr(text, "\nvoluntary_ctxt_switches:");
+    CHECK(line);
+    return strtoull(line + strlen("\nvoluntary_ctxt_switches:"), NULL, 10);
+}
+
 #endif

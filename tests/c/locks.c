@@ -28,15 +28,6 @@ static int ask(struct rip_lock_wait *wait) {
     return ++asked == gives_up_after ? -EINTR : 0;
 }
 
-/* A description of its own with the lock, as another process would have it. */
-static int locked(const char *channel) {
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
-    int fd = open(path_of(channel, "control"), O_RDWR | O_CLOEXEC);
-    CHECK(fd >= 0);
-    CHECK_IS(fcntl(fd, F_OFD_SETLKW, &lock), 0);
-    return fd;
-}
-
 static void waits_as_it_is_told(void) {
     struct rip_consumer *c = NULL;
     int32_t holder;

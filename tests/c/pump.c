@@ -65,27 +65,6 @@ static void *runs(void *argument) {
     return NULL;
 }
 
-/* The table lock of the channel, held by nobody who lets it go. */
-static int locked(const char *channel) {
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
-    int fd = open(path_of(channel, "control"), O_RDWR | O_CLOEXEC);
-    CHECK(fd >= 0);
-    CHECK_IS(fcntl(fd, F_OFD_SETLKW, &lock), 0);
-    return fd;
-}
-
-static uint64_t sleeps_of(int32_t tid) {
-    char path[64], text[4096] = "";
-    snprintf(path, sizeof path, "/proc/self/task/%d/status", (int)tid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    CHECK(fd >= 0);
-    CHECK(read(fd, text, sizeof text - 1) > 0);
-    close(fd);
-    const char *line = strstr(text, "\nvoluntary_ctxt_switches:");
-    CHECK(line);
-    return strtoull(line + strlen("\nvoluntary_ctxt_switches:"), NULL, 10);
-}
-
 static void locked_table_keeps_no_thread_awake(void) {
     struct thread thread = {.pump = NULL};
     struct rip_producer *p = open_producer("c", RIP_PAGE, 4);

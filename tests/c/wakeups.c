@@ -269,19 +269,6 @@ static void each_message_wakes_one(void) {
     close_producer(other);
 }
 
-/* How often a process has gone to sleep. */
-static uint64_t sleeps_of(pid_t pid) {
-    char path[32], text[4096] = "";
-    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    CHECK(fd >= 0);
-    CHECK(read(fd, text, sizeof text - 1) > 0);
-    close(fd);
-    const char *line = strstr(text, "\nvoluntary_ctxt_switches:");
-    CHECK(line);
-    return strtoull(line + strlen("\nvoluntary_ctxt_switches:"), NULL, 10);
-}
-
 static int takes_what_comes(void *argument) {
     struct rip_consumer *c = open_consumer("c", "work", RIP_SHARED);
     struct rip_filter filter = {.types = (const uint32_t[]){7}, .count = *(unsigned *)argument};

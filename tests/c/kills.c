@@ -462,11 +462,16 @@ static void others_and_slow_one(void) {
     survivor = open_consumer(CHANNEL, "slow", RIP_NEWEST);
 }
 
-static void put_large(struct rip_producer *p, uint64_t n) {
-    unsigned char payload[LARGE];
-    fill(payload, LARGE, 1, n);
-    CHECK_IS(put(p, payload, LARGE, 0), 0);
+static unsigned char payloads[9][LARGE];
+
+/* Filled before a victim is stepped: filling takes it many more steps than putting. */
+static void fill_payloads(void) {
+    for (uint64_t n = 0; n < sizeof payloads / sizeof *payloads; n++) {
+        fill(payloads[n], LARGE, 1, n);
+    }
 }
+
+static void put_large(struct rip_producer *p, uint64_t n) { CHECK_IS(put(p, payloads[n], LARGE, 0), 0); }
 
 static int drops(void) {
     struct rip_producer *p;
@@ -837,6 +842,7 @@ int main(void) {
         printf("  left out: no process may be stepped here\n");
         return 0;
     }
+    fill_payloads();
     run("whoever is killed, and whenever, the others of its channel go on", killed_among_others);
     run("whoever is killed while it does what the dead have left undone, the others go on",
         killed_with_work_of_the_dead);

@@ -6,9 +6,9 @@ import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-FLOOR = {f"csrc/{name}.c" for name in ("holder", "place", "segment", "wait_linux")}  # what all modules stand on
+FLOOR = {f"csrc/{name}.c" for name in ("handle", "lock_holder", "mapping", "wait_linux")}  # what all modules stand on
 SYNC = {f"csrc/{name}.c" for name in ("sync", "semaphore", "event", "barrier")}
-LINKS = {f"csrc/{name}.c" for name in ("pump", "receiver", "sender")}
+LINKS = {f"csrc/{name}.c" for name in ("io_loop", "receiver", "sender")}
 RINGS = set(glob("csrc/*.c")) - SYNC - LINKS
 
 

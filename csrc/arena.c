@@ -34,25 +34,25 @@ static const struct rip_run *live_range(const struct rip_arena *arena, unsigned 
 
 /* The lowest place with need free bytes below end, or UINT64_MAX. */
 static uint64_t lowest_gap(const struct rip_arena *arena, uint64_t need, uint64_t end) {
-    uint64_t place = 0;
+    uint64_t offset = 0;
     for (int moved = 1; moved;) {
         moved = 0;
         for (unsigned i = 0; i < arena->count + arena->pinned; i++) {
             const struct rip_run *run = live_range(arena, i);
-            if (run->lo < run->hi && place < run->hi && run->lo < place + need) {
-                place = run->hi;
+            if (run->lo < run->hi && offset < run->hi && run->lo < offset + need) {
+                offset = run->hi;
                 moved = 1;
             }
         }
     }
-    return place <= end && need <= end - place ? place : UINT64_MAX;
+    return offset <= end && need <= end - offset ? offset : UINT64_MAX;
 }
 
 /* The next live byte from place on, or end. */
-static uint64_t next_live_byte(const struct rip_arena *arena, uint64_t place, uint64_t end) {
+static uint64_t next_live_byte(const struct rip_arena *arena, uint64_t offset, uint64_t end) {
     for (unsigned i = 0; i < arena->count + arena->pinned; i++) {
         const struct rip_run *run = live_range(arena, i);
-        if (run->lo < run->hi && run->lo >= place && run->lo < end) {
+        if (run->lo < run->hi && run->lo >= offset && run->lo < end) {
             end = run->lo;
         }
     }
@@ -95,26 +95,26 @@ uint64_t rip_arena_find(struct rip_arena *arena, uint64_t need, uint64_t end) {
     if (fits && arena->at == 0) {
         return 0;
     }
-    uint64_t live = rip_arena_live(arena), place = UINT64_MAX;
+    uint64_t live = rip_arena_live(arena), offset = UINT64_MAX;
     if (!fits) {
-        place = lowest_gap(arena, need, end);
+        offset = lowest_gap(arena, need, end);
     } else if (live > 0) { /* staying is possible: move only for much room */
-        place = lowest_gap(arena, live > need ? live : need, end);
+        offset = lowest_gap(arena, live > need ? live : need, end);
     }
     int begins = last->lo < last->hi; /* a run by moving; else the last one is empty, and moves */
-    if ((fits && place >= arena->at) || (begins && arena->count == RIP_MAX_RUNS)) {
+    if ((fits && offset >= arena->at) || (begins && arena->count == RIP_MAX_RUNS)) {
         return fits ? arena->at : UINT64_MAX;
     }
-    return place;
+    return offset;
 }
 
-void rip_arena_go(struct rip_arena *arena, uint64_t place, uint64_t next) {
+void rip_arena_go(struct rip_arena *arena, uint64_t offset, uint64_t next) {
     struct rip_run *last = &arena->runs[arena->count - 1];
     if (last->lo < last->hi) {
         last++;
         arena->count++;
     }
-    *last = (struct rip_run){.seq = next, .lo = place, .hi = place};
-    arena->at = place;
-    arena->gap_end = next_live_byte(arena, place, arena->allocated);
+    *last = (struct rip_run){.seq = next, .lo = offset, .hi = offset};
+    arena->at = offset;
+    arena->gap_end = next_live_byte(arena, offset, arena->allocated);
 }

@@ -28,7 +28,7 @@ struct rip_arena {
     unsigned count;     /* runs; at least 1 */
     unsigned pinned;
     struct rip_run runs[RIP_MAX_RUNS];
-    struct rip_run pins[RIP_MAX_PINS]; /* messages before the oldest live one that must stay; drop.c keeps them */
+    struct rip_run pins[RIP_MAX_PINS]; /* messages before the oldest live one that must stay; drop_old.c keeps them */
 };
 
 void rip_arena_init(struct rip_arena *arena, uint64_t capacity);       /* nothing of it is allocated yet */
@@ -41,7 +41,7 @@ void rip_arena_reclaim(struct rip_arena *arena, uint64_t seq, uint64_t offset, u
  * none. */
 uint64_t rip_arena_find(struct rip_arena *arena, uint64_t need, uint64_t end);
 /* Goes on from a place that was found, which is another than at, and allocated by now: message next will lie there. */
-void rip_arena_go(struct rip_arena *arena, uint64_t place, uint64_t next);
+void rip_arena_go(struct rip_arena *arena, uint64_t offset, uint64_t next);
 
 uint64_t rip_arena_live(const struct rip_arena *arena); /* bytes */
 /* Bytes that the messages from seq on take, a live one, which lies at offset. */

@@ -25,7 +25,7 @@ static uint64_t next_round(uint64_t word, uint64_t broken) {
 static uint32_t arrived(uint64_t word) { return (uint32_t)(word >> ARRIVED_AT & ARRIVED); }
 
 int rip_barrier_arrive(struct rip_sync *s, uint64_t *seen) {
-    uint64_t word = rip_sync_look(s), to;
+    uint64_t word = rip_sync_load(s), to;
     uint32_t parties = s->file->value;
     int last;
     if (parties == 0 || parties > RIP_MAX_PARTIES) {
@@ -41,13 +41,13 @@ int rip_barrier_arrive(struct rip_sync *s, uint64_t *seen) {
     *seen = to;
     if (last) {
         *seen = word; /* is over */
-        rip_sync_ring(s);
+        rip_sync_wake(s);
     }
     return (int)arrived(word);
 }
 
 int rip_barrier_is_over(const struct rip_sync *s, uint64_t seen) {
-    uint64_t word = rip_sync_look(s);
+    uint64_t word = rip_sync_load(s);
     uint32_t ago = (uint32_t)word - (uint32_t)seen; /* rounds that have ended since it was seen */
     if (ago == 0) {
         return 0;
@@ -57,13 +57,13 @@ int rip_barrier_is_over(const struct rip_sync *s, uint64_t seen) {
 
 /* Ends the round of the word that was seen, or any if seen is NULL. */
 static void break_round(struct rip_sync *s, const uint64_t *seen) {
-    uint64_t word = rip_sync_look(s);
+    uint64_t word = rip_sync_load(s);
     do {
         if (word & BROKEN || (seen && (uint32_t)word != (uint32_t)*seen)) {
             return;
         }
     } while (!put(s, &word, next_round(word, 1)));
-    rip_sync_ring(s);
+    rip_sync_wake(s);
 }
 
 void rip_barrier_break(struct rip_sync *s) { break_round(s, NULL); }
@@ -83,22 +83,22 @@ int rip_barrier_reset(struct rip_sync *s) {
     if (rc != 0) {
         return rc;
     }
-    uint64_t word = rip_sync_look(s), to;
+    uint64_t word = rip_sync_load(s), to;
     do {
         to = arrived(word) ? next_round(word, 1) & ~BROKEN : word & ~BROKEN; /* who waits in it is told */
     } while (!put(s, &word, to));
-    rip_sync_ring(s);
+    rip_sync_wake(s);
     return 0;
 }
 
 int rip_barrier_waiting(struct rip_sync *s) {
     int rc = rip_sync_check(s);
-    return rc ? rc : (int)arrived(rip_sync_look(s));
+    return rc ? rc : (int)arrived(rip_sync_load(s));
 }
 
 int rip_barrier_is_broken(struct rip_sync *s) {
     int rc = rip_sync_check(s);
-    return rc ? rc : (rip_sync_look(s) & BROKEN) != 0;
+    return rc ? rc : (rip_sync_load(s) & BROKEN) != 0;
 }
 
 int rip_barrier_wait(struct rip_sync *s, uint64_t deadline) {
@@ -117,7 +117,7 @@ int rip_barrier_wait(struct rip_sync *s, uint64_t deadline) {
             return rip_barrier_is_over(s, seen) < 0 ? -ETIMEDOUT : index;
         }
         rc = rip_watch_wait(&watch, deadline);
-        rip_sync_look_around(s);
+        rip_sync_reap_if_due(s);
     }
     return index;
 }

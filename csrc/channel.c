@@ -1,7 +1,7 @@
 #include "claims.h"
+#include "clock.h"
 #include "extent.h"
 #include "files.h"
-#include "ticks.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -9,14 +9,14 @@
 #include <string.h>
 #include <unistd.h>
 
-static void in_child(struct rip_place *place) {
-    rip_bell_close((struct rip_channel *)(void *)((char *)place - offsetof(struct rip_channel, place)));
-    rip_place_shut(place);
+static void in_child(struct rip_handle *handle) {
+    rip_pollfd_close((struct rip_channel *)(void *)((char *)handle - offsetof(struct rip_channel, handle)));
+    rip_handle_close_in_child(handle);
 }
 
 int rip_channel_fd(void) {
-    int fd = rip_place_make(RIP_FILE_CONTROL, sizeof(struct rip_control), 0);
-    int rc = fd < 0 ? fd : rip_extents_begin(fd);
+    int fd = rip_handle_make_anonymous(RIP_FILE_CONTROL, sizeof(struct rip_control), 0);
+    int rc = fd < 0 ? fd : rip_extents_create(fd);
     if (rc != 0 && fd >= 0) {
         close(fd);
     }
@@ -33,32 +33,32 @@ static int fd_in(const char *name) {
     return fd < 0 || *end || fd > INT_MAX ? -EINVAL : (int)fd;
 }
 
-static int enter_nameless(struct rip_place *place, int fd) {
-    int rc = rip_place_adopt(place, fd, RIP_FILE_CONTROL, sizeof(struct rip_control));
+static int enter_nameless(struct rip_handle *handle, int fd) {
+    int rc = rip_handle_adopt(handle, fd, RIP_FILE_CONTROL, sizeof(struct rip_control));
     if (rc == 0) {
-        rc = rip_extents_check(place);
+        rc = rip_extents_check(handle);
         if (rc != 0) {
-            rip_place_unmap(place);
+            rip_handle_unmap(handle);
         }
     }
     return rc;
 }
 
-int rip_channel_enter(struct rip_channel *ch, const char *name, int make, struct rip_access access) {
+int rip_channel_open(struct rip_channel *ch, const char *name, int make, struct rip_access access) {
     int fd = fd_in(name);
-    ch->place.forked = in_child;
+    ch->handle.forked = in_child;
     rip_fence_setup(); /* before the lock: the first time it takes milliseconds */
     int rc = rip_clock_offset(&ch->time_offset);
     if (rc == 0) {
-        rc = fd >= 0 ? enter_nameless(&ch->place, fd)
+        rc = fd >= 0 ? enter_nameless(&ch->handle, fd)
              : fd != -ENOENT
                  ? fd
-                 : rip_place_enter(&ch->place, name, RIP_FILE_CONTROL, sizeof(struct rip_control), make, access);
+                 : rip_handle_open(&ch->handle, name, RIP_FILE_CONTROL, sizeof(struct rip_control), make, access);
     }
     if (rc != 0) {
         return rc;
     }
-    ch->control = ch->place.segment.at;
+    ch->control = ch->handle.mapping.at;
     rip_reap(ch);
     return 0;
 }
@@ -113,9 +113,9 @@ static void take_back_fences(struct rip_channel *ch, uint32_t ends) {
 int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index) {
     for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
         struct rip_member *member = &ch->control->members[i];
-        if (member->role == RIP_NOBODY && rip_member_lock(&ch->place, i) == 0) {
+        if (member->role == RIP_NOBODY && rip_member_lock(&ch->handle, i) == 0) {
             member->index = index;
-            atomic_store_explicit(&member->bell, 0, memory_order_relaxed); /* the lock is held; nobody knows us yet */
+            atomic_store_explicit(&member->pollfd, 0, memory_order_relaxed); /* the lock is held; nobody knows us yet */
             member->pid = (int32_t)getpid();
             member->pids = rip_pid_namespace();
             atomic_store_explicit(&member->signal, 0, memory_order_relaxed);
@@ -124,7 +124,7 @@ int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index) 
             ch->control->fences[i] = fences;
             atomic_signal_fence(memory_order_seq_cst); /* a kill in between leaves no role with another's index */
             member->role = (uint32_t)role;
-            ch->place.member = i;
+            ch->handle.member = i;
             ask_for_fences(ch, role, fences);
             return 0;
         }
@@ -133,9 +133,9 @@ int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index) 
 }
 
 int rip_read_word(struct rip_channel *ch, uint64_t id, size_t offset, uint64_t *word) {
-    int rc = rip_file_read(&ch->place, rip_lane_file(id), offset, word);
+    int rc = rip_file_read(&ch->handle, rip_lane_file(id), offset, word);
     *word = rc ? 0 : *word;
-    return rip_is_short(rc) ? rc : 0;
+    return rip_is_resource_error(rc) ? rc : 0;
 }
 
 /* What there is to be kept for: RIP_AWAITED, the first group, or one that was declared and has had no member yet;
@@ -149,41 +149,41 @@ static uint32_t kept_for(const struct rip_control *control) {
     return flags & (RIP_AWAITED | RIP_DURABLE);
 }
 
-int rip_is_awaited(const struct rip_control *control) {
-    return kept_for(control) & RIP_AWAITED && control->lanes_ever > control->lanes_past;
+int rip_has_awaited_messages(const struct rip_control *control) {
+    return kept_for(control) & RIP_AWAITED && control->lanes_ever > control->epoch_start;
 }
 
 /* Reasons to outlive the last member: a durable group, or a stream for those who have seen nothing of it yet, if only
  * its end. */
 static int is_wanted(const struct rip_channel *ch) {
     const struct rip_control *control = ch->control;
-    if (ch->place.dir >= 0 && !rip_place_has_name(&ch->place)) { /* nobody can come to it any more */
+    if (ch->handle.dir >= 0 && !rip_handle_has_name(&ch->handle)) { /* nobody can come to it any more */
         return 0;
     }
-    return kept_for(control) & RIP_DURABLE || rip_is_awaited(control);
+    return kept_for(control) & RIP_DURABLE || rip_has_awaited_messages(control);
 }
 
 void rip_member_end(struct rip_channel *ch, uint32_t i) {
-    rip_bell_remove(ch, i);
-    rip_files_drop(&ch->place, i);
+    rip_pollfd_remove(ch, i);
+    rip_files_remove_all(&ch->handle, i);
     if (ch->control->fences[i]) {
         take_back_fences(ch, i);
     }
     ch->control->members[i].role = RIP_NOBODY; /* one store: see rip_member_join */
 }
 
-static void let_go(struct rip_channel *ch) {
+static void released(struct rip_channel *ch) {
     rip_fork_hold();
-    rip_bell_close(ch);
+    rip_pollfd_close(ch);
     rip_fork_allow();
-    rip_place_let_go(&ch->place);
+    rip_handle_close_files(&ch->handle);
 }
 
-void rip_channel_leave(struct rip_channel *ch) {
-    if (ch->place.member != RIP_NO_MEMBER) {
-        rip_member_end(ch, ch->place.member);
-        rip_member_unlock(&ch->place, ch->place.member);
-        ch->place.member = RIP_NO_MEMBER;
+void rip_channel_close(struct rip_channel *ch) {
+    if (ch->handle.member != RIP_NO_MEMBER) {
+        rip_member_end(ch, ch->handle.member);
+        rip_member_unlock(&ch->handle, ch->handle.member);
+        ch->handle.member = RIP_NO_MEMBER;
     }
     rip_reap(ch);
     int alone = 1;
@@ -191,16 +191,16 @@ void rip_channel_leave(struct rip_channel *ch) {
         alone = alone && ch->control->members[i].role == RIP_NOBODY;
     }
     if (alone && !is_wanted(ch)) {
-        rip_channel_end(ch);
+        rip_channel_clear(ch);
     }
-    rip_unlock(&ch->place);
-    let_go(ch);
+    rip_unlock(&ch->handle);
+    released(ch);
 }
 
-void rip_channel_end(struct rip_channel *ch) {
+void rip_channel_clear(struct rip_channel *ch) {
     struct rip_control *control = ch->control;
-    if (ch->place.dir >= 0) {
-        rip_place_remove(&ch->place);
+    if (ch->handle.dir >= 0) {
+        rip_handle_remove_files(&ch->handle);
         return;
     }
     /* Whoever holds a descriptor can use it again: then it is as new. */
@@ -212,23 +212,23 @@ void rip_channel_end(struct rip_channel *ch) {
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         struct rip_lane_entry *lane = &control->lanes[i];
         if (atomic_load_explicit(&lane->state, memory_order_relaxed) != RIP_LANE_FREE) {
-            atomic_store_explicit(&lane->floor, UINT64_MAX, memory_order_relaxed);
+            atomic_store_explicit(&lane->base_seq, UINT64_MAX, memory_order_relaxed);
             atomic_store_explicit(&lane->state, RIP_LANE_ENDED, memory_order_relaxed);
         }
     }
     rip_lanes_retire(ch);
-    control->lanes_past = control->lanes_ever;
+    control->epoch_start = control->lanes_ever;
     control->groups_ever = 0;
 }
 
 void rip_channel_abandon(struct rip_channel *ch) {
-    ch->place.member = RIP_NO_MEMBER;
-    let_go(ch);
+    ch->handle.member = RIP_NO_MEMBER;
+    released(ch);
 }
 
 void rip_channel_unmap(struct rip_channel *ch) {
-    let_go(ch);
-    rip_place_unmap(&ch->place);
+    released(ch);
+    rip_handle_unmap(&ch->handle);
     ch->control = NULL;
 }
 
@@ -237,7 +237,7 @@ void rip_lanes_changed(struct rip_channel *ch) {
     atomic_fetch_add_explicit(&ch->control->lanes_changed, 1, memory_order_release);
     atomic_thread_fence(memory_order_seq_cst); /* pairs with rip_fence_heavy of whoever goes to sleep */
     if (atomic_load_explicit(&ch->control->groups_asleep, memory_order_relaxed)) {
-        rip_ring_groups(ch, 0);
+        rip_wake_groups(ch, 0);
     }
 }
 
@@ -246,10 +246,10 @@ void rip_group_leave(struct rip_channel *ch, uint32_t group) {
     uint64_t bit = UINT64_C(1) << group;
     int last = atomic_load_explicit(&control->groups_active, memory_order_relaxed) == bit;
     for (uint32_t i = 0; last && i < RIP_MAX_LANES; i++) {
-        /* acquire: pairs with the release in rip_rx_tell, or the compare-and-swap in move_cursor */
-        uint64_t held = atomic_load_explicit(&control->cursors[group][i].held, memory_order_acquire);
-        if (held > atomic_load_explicit(&control->lanes[i].floor, memory_order_relaxed)) {
-            atomic_store_explicit(&control->lanes[i].floor, held, memory_order_relaxed);
+        /* acquire: pairs with the release in rip_rx_publish_cursor, or the compare-and-swap in move_cursor */
+        uint64_t released = atomic_load_explicit(&control->cursors[group][i].released, memory_order_acquire);
+        if (released > atomic_load_explicit(&control->lanes[i].base_seq, memory_order_relaxed)) {
+            atomic_store_explicit(&control->lanes[i].base_seq, released, memory_order_relaxed);
         }
     }
     /* release: pairs with the acquire in rip_reclaim; who finds no group sees the floor, and our reads are over */
@@ -264,7 +264,7 @@ void rip_group_leave(struct rip_channel *ch, uint32_t group) {
     control->groups[group].pid = 0;
     rip_lanes_retire(ch);
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
-        rip_ring_lane(ch, &control->lanes[i]);
+        rip_wake_lane(ch, &control->lanes[i]);
     }
 }
 
@@ -291,7 +291,7 @@ int rip_member_leave(struct rip_channel *ch, uint32_t member) {
         return 0;
     }
     control->groups[group].pid = last ? 0 : control->groups[group].pid;
-    return rip_claims_return(ch, group, member);
+    return rip_claims_requeue(ch, group, member);
 }
 
 void rip_lanes_retire(struct rip_channel *ch) {
@@ -301,25 +301,26 @@ void rip_lanes_retire(struct rip_channel *ch) {
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         struct rip_lane_entry *lane = &control->lanes[i];
         /* acquire: pairs with the release in rip_producer_close and rip_reap; the tail read below is the last one. The cursors pair
-         * with rip_rx_tell: the group's reads before the file goes */
+         * with rip_rx_publish_cursor: the group's reads before the file goes */
         uint32_t state = atomic_load_explicit(&lane->state, memory_order_acquire);
         if (state != RIP_LANE_ENDED && state != RIP_LANE_DEAD) {
             continue;
         }
         uint64_t tail;
-        int rc = rip_file_read(&ch->place, rip_lane_file(rip_lane_id(lane)), offsetof(struct rip_lane, tail), &tail);
+        int rc = rip_file_read(&ch->handle, rip_lane_file(rip_lane_id(lane)), offsetof(struct rip_lane, tail), &tail);
         tail = rc ? 0 : tail; /* what cannot be read counts as empty */
-        int needed = rip_is_short(rc) || (!active && atomic_load_explicit(&lane->floor, memory_order_relaxed) < tail);
+        int needed = rip_is_resource_error(rc) ||
+                     (!active && atomic_load_explicit(&lane->base_seq, memory_order_relaxed) < tail);
         for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-            needed |=
-                (active >> g & 1) && atomic_load_explicit(&control->cursors[g][i].held, memory_order_acquire) < tail;
+            needed |= (active >> g & 1) &&
+                      atomic_load_explicit(&control->cursors[g][i].released, memory_order_acquire) < tail;
         }
         if (state == RIP_LANE_DEAD && rc == 0 && untold) { /* that one was killed is told, also if it had put nothing */
             untold = 0;
             needed = 1;
         }
         if (!needed) {
-            rip_file_remove(&ch->place, rip_lane_file(rip_lane_id(lane)));
+            rip_file_remove(&ch->handle, rip_lane_file(rip_lane_id(lane)));
             for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
                 if (active >> g & 1) {
                     rip_claims_remove(ch, rip_group_id(control, g), rip_lane_id(lane));
@@ -334,15 +335,15 @@ void rip_lanes_retire(struct rip_channel *ch) {
     }
 }
 
-__attribute__((cold, noinline)) void rip_ring_group(struct rip_channel *ch, uint32_t group) {
+__attribute__((cold, noinline)) void rip_wake_group(struct rip_channel *ch, uint32_t group) {
     struct rip_group_entry *entry = &ch->control->groups[group];
-    rip_wake(&entry->bell);
+    rip_wake(&entry->futex);
     /* relaxed: whoever has a bell has said so before it announced itself */
-    if (atomic_load_explicit(&entry->bells, memory_order_relaxed)) {
+    if (atomic_load_explicit(&entry->pollfds, memory_order_relaxed)) {
         for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
             const struct rip_member *member = &ch->control->members[i];
             if (member->role == RIP_A_CONSUMER && member->index == group) {
-                rip_bell_ring(ch, i);
+                rip_pollfd_wake(ch, i);
             }
         }
     }
@@ -352,16 +353,16 @@ __attribute__((cold, noinline)) void rip_ring_group(struct rip_channel *ch, uint
 static void ring_some(struct rip_channel *ch, uint32_t group, uint64_t messages) {
     struct rip_group_entry *entry = &ch->control->groups[group];
     int most = messages < INT32_MAX ? (int)messages : INT32_MAX;
-    if (rip_wake_some(&entry->bell, RIP_TAKES_ANY, most) == most) { /* more may sleep: the group's bit stays */
+    if (rip_wake_some(&entry->futex, RIP_WAITS_FOR_ANY, most) == most) { /* more may sleep: the group's bit stays */
         /* relaxed: whoever is picky has said so before it announced itself */
         if (atomic_load_explicit(&entry->picky, memory_order_relaxed)) {
-            rip_wake_some(&entry->bell, RIP_TAKES_SOME, INT32_MAX);
+            rip_wake_some(&entry->futex, RIP_WAITS_FOR_SOME, INT32_MAX);
         }
         return;
     }
     /* Nobody sleeps that could be woken. Whose bit we clear, we wake: one may have come since. */
     atomic_fetch_and_explicit(&ch->control->groups_asleep, ~(UINT64_C(1) << group), memory_order_acq_rel);
-    rip_ring_group(ch, group);
+    rip_wake_group(ch, group);
 }
 
 /* Of the groups in mask, those whose members compete: a hint, as that changes under the lock. */
@@ -372,7 +373,7 @@ static uint64_t shared_of(const struct rip_control *control, uint64_t mask) {
     return mask;
 }
 
-__attribute__((cold, noinline)) void rip_ring_groups(struct rip_channel *ch, uint64_t messages) {
+__attribute__((cold, noinline)) void rip_wake_groups(struct rip_channel *ch, uint64_t messages) {
     struct rip_control *control = ch->control;
     atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence of a sleeper that relies on ours */
     uint64_t mask = atomic_load_explicit(&control->groups_asleep, memory_order_relaxed) & ~RIP_FENCE_GROUPS;
@@ -384,19 +385,19 @@ __attribute__((cold, noinline)) void rip_ring_groups(struct rip_channel *ch, uin
         if (some >> g & 1) {
             ring_some(ch, g, messages);
         } else if (mask >> g & 1) {
-            rip_ring_group(ch, g);
+            rip_wake_group(ch, g);
         }
     }
 }
 
-__attribute__((cold, noinline)) void rip_ring_lane(struct rip_channel *ch, struct rip_lane_entry *lane) {
+__attribute__((cold, noinline)) void rip_wake_lane(struct rip_channel *ch, struct rip_lane_entry *lane) {
     atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence of a sleeper that relies on ours */
     if (atomic_load_explicit(&lane->asleep, memory_order_relaxed) & RIP_ASLEEP &&
         atomic_fetch_and_explicit(&lane->asleep, RIP_FENCE_LANE, memory_order_acq_rel) & RIP_ASLEEP) {
-        rip_wake(&lane->bell);
-        uint32_t member = atomic_load_explicit(&lane->bell_of, memory_order_relaxed); /* as in rip_ring_group */
+        rip_wake(&lane->futex);
+        uint32_t member = atomic_load_explicit(&lane->pollfd_member, memory_order_relaxed); /* as in rip_wake_group */
         if (member > 0 && member <= RIP_MAX_MEMBERS) {
-            rip_bell_ring(ch, member - 1);
+            rip_pollfd_wake(ch, member - 1);
         }
     }
 }

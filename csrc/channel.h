@@ -2,7 +2,7 @@
 #ifndef RIP_CHANNEL_H
 #define RIP_CHANNEL_H
 
-#include "place.h"
+#include "handle.h"
 #include "wait.h"
 
 #include <errno.h>
@@ -17,21 +17,23 @@ struct rip_claims;
 typedef struct rip_claims *rip_claims_of(struct rip_channel *ch, uint32_t group, uint32_t lane, uint64_t *slots);
 
 struct rip_channel {
-    struct rip_place place;
+    struct rip_handle handle;
     struct rip_control *control;
     uint32_t lane;        /* a producer's, as a signal's value says it */
     uint64_t time_offset; /* rip_clock_offset */
     struct rip_spin spin;
-    int fenced;               /* as in a struct rip_watch: our peers fence for us, because we sleep so often */
-    struct rip_bell *bell;    /* if there is a descriptor to wait on */
-    rip_claims_of *claims_of; /* a consumer's, else NULL */
+    int fenced;                /* as in a struct rip_watch: our peers fence for us, because we sleep so often */
+    struct rip_pollfd *pollfd; /* if there is a descriptor to wait on */
+    rip_claims_of *claims_of;  /* a consumer's, else NULL */
 };
 
 /* An error that says nothing about what was there: this process cannot look at it now, or it has been deleted. */
-static inline int rip_is_short(int rc) { return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -ESTALE; }
+static inline int rip_is_resource_error(int rc) {
+    return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -ESTALE;
+}
 
 /* Opens the control file, and makes it if make. "fd:<number>": takes what that descriptor is of. On success the table lock is held. */
-int rip_channel_enter(struct rip_channel *ch, const char *name, int make, struct rip_access access);
+int rip_channel_open(struct rip_channel *ch, const char *name, int make, struct rip_access access);
 /* Takes a member entry; the lock must be held. index: of its group, or RIP_NO_LANE while a producer has no lane yet. */
 int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index);
 /* Is there a member whose peers all have to fence? The lock must be held. */
@@ -40,11 +42,11 @@ int rip_fences_all(const struct rip_control *control);
 void rip_member_end(struct rip_channel *ch, uint32_t member);
 /* Does a group that has seen nothing of the stream yet, the first one or one that was declared, have messages to come to, or
  * an end? The lock must be held. */
-int rip_is_awaited(const struct rip_control *control);
+int rip_has_awaited_messages(const struct rip_control *control);
 /* Gives it back if we have one, ends the channel if nobody is left in it, lets the lock and all descriptors go. */
-void rip_channel_leave(struct rip_channel *ch);
+void rip_channel_close(struct rip_channel *ch);
 /* Nobody takes part in it: it is removed, or, without a name, all that is in it; the lock must be held. */
-void rip_channel_end(struct rip_channel *ch);
+void rip_channel_clear(struct rip_channel *ch);
 /* Names a lane's file. */
 static inline uint64_t rip_lane_id(const struct rip_lane_entry *lane) {
     return atomic_load_explicit(&lane->id, memory_order_relaxed); /* who finds it in the table under the lock sees it */
@@ -83,23 +85,23 @@ int rip_group_remove(struct rip_channel *ch, const char *name, int32_t *holder);
 
 /* Wakes the groups that sleep. messages: so many have been published, each for one member where members compete; 0: all are to
  * look. Out of line: a publish calls it only when somebody sleeps. */
-void rip_ring_groups(struct rip_channel *ch, uint64_t messages);
-void rip_ring_group(struct rip_channel *ch, uint32_t group); /* one of them, whether it sleeps or not */
-void rip_ring_lane(struct rip_channel *ch, struct rip_lane_entry *lane);
+void rip_wake_groups(struct rip_channel *ch, uint64_t messages);
+void rip_wake_group(struct rip_channel *ch, uint32_t group); /* one of them, whether it sleeps or not */
+void rip_wake_lane(struct rip_channel *ch, struct rip_lane_entry *lane);
 
-/* ---- bell.c ---- */
+/* ---- pollfd.c ---- */
 
 /* A member is none any more: what it has in the directory goes. */
-void rip_bell_remove(struct rip_channel *ch, uint32_t member);
+void rip_pollfd_remove(struct rip_channel *ch, uint32_t member);
 /* Makes a member's descriptor readable, and sends it a signal, if it wants that. */
-void rip_bell_ring(struct rip_channel *ch, uint32_t member);
-void rip_bell_close(struct rip_channel *ch);
+void rip_pollfd_wake(struct rip_channel *ch, uint32_t member);
+void rip_pollfd_close(struct rip_channel *ch);
 
-/* ---- liveness.c ---- */
+/* ---- reap.c ---- */
 
 /* Finds members whose process has died, and does for them what they would have done at close; the lock must be held. */
 void rip_reap(struct rip_channel *ch);
 /* The same, at most every half second, and not at all while another member has the lock. For whoever waits for long. */
-void rip_look_around(struct rip_channel *ch);
+void rip_reap_if_due(struct rip_channel *ch);
 
 #endif

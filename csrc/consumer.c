@@ -1,4 +1,4 @@
-/* A consumer: what it reads next, what it has missed, its opening and closing. Which lanes it has is in lanes.c. */
+/* A consumer: what it reads next, what it has missed, its opening and closing. Which lanes it has is in rx_lanes.c. */
 #include "lane.h"
 
 #include <stdlib.h>
@@ -15,8 +15,8 @@ static uint64_t count_to(struct rip_rx *rx, uint64_t seq) {
     uint64_t first = gap > rx->slots ? seq - rx->slots : rx->counted;
     for (; rx->ahead && first != seq; first++) {
         uint8_t *mark = &rx->marks[first & (rx->slots - 1)];
-        gap -= *mark & RIP_TAKEN ? 1 : 0;
-        rx->ahead -= *mark & RIP_TAKEN ? 1 : 0;
+        gap -= *mark & RIP_MARK_TAKEN ? 1 : 0;
+        rx->ahead -= *mark & RIP_MARK_TAKEN ? 1 : 0;
         *mark = 0;
     }
     rx->counted = seq;
@@ -26,49 +26,49 @@ static uint64_t count_to(struct rip_rx *rx, uint64_t seq) {
 /* Messages missed between the last one claimed in its turn and this one. */
 static uint64_t gap_before(const struct rip_consumer *c, struct rip_rx *rx, uint64_t seq) {
     if (c->shared) { /* whoever comes next is told, for all of the group */
-        return rip_claims_tell(rx->claims);
+        return rip_claims_take_dropped(rx->claims);
     }
     uint64_t gap = count_to(rx, seq);
     rx->counted = seq < rx->counted ? rx->counted : seq + 1;
     return gap;
 }
 
-int rip_rx_look(struct rip_rx *rx) {
+int rip_rx_poll(struct rip_rx *rx) {
     if (!rx->claims) {
         return rip_rx_refresh(rx);
     }
     /* acquire: pairs with the release of whoever gives a message back */
-    uint64_t returned = atomic_load_explicit(&rx->claims->returned, memory_order_acquire);
+    uint64_t requeued = atomic_load_explicit(&rx->claims->requeued, memory_order_acquire);
     /* acquire: pairs with rip_tx_publish; before the cursor, so that they cannot lie more than the slots apart */
     uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire);
-    uint64_t held = atomic_load_explicit(&rx->cursor->held, memory_order_acquire); /* pairs with move_cursor */
+    uint64_t released = atomic_load_explicit(&rx->cursor->released, memory_order_acquire); /* pairs with move_cursor */
     /* Its id changes before its cursors do. Relaxed: the load of the cursor comes before. */
     if (rip_lane_id(rx->entry) != rx->id) { /* all is read, and the place taken */
-        rx->held = rx->next = rx->tail = tail;
+        rx->released = rx->next = rx->tail = tail;
         return 0;
     }
     if (rx->drops) {
-        /* acquire: pairs with rip_drops_make_room; after the tail, which can be no more than the slots ahead of it */
-        uint64_t head = atomic_load_explicit(&rx->lane->head, memory_order_acquire);
+        /* acquire: pairs with rip_drop_old_make_room; after the tail, which can be no more than the slots ahead of it */
+        uint64_t head = atomic_load_explicit(&rx->lane->reclaimed, memory_order_acquire);
         if (head > tail && head > atomic_load_explicit(&rx->lane->tail, memory_order_acquire)) {
             return -EBADMSG;
         }
-        rip_claims_pass(rx->claims, rx->slots, rx->cursor, rx->entry, held, head);
-        held = held < head ? head : held;
+        rip_claims_pass(rx->claims, rx->slots, rx->cursor, rx->entry, released, head);
+        released = released < head ? head : released;
     }
-    if (held > tail) { /* it has moved on since */
-        tail = held;
+    if (released > tail) { /* it has moved on since */
+        tail = released;
     }
-    if (tail - held > rx->slots || tail < rx->tail) {
+    if (tail - released > rx->slots || tail < rx->tail) {
         return -EBADMSG;
     }
-    if (returned != rx->returned || rx->next < held) {
-        rx->sought = returned != rx->returned ? 0 : rx->sought; /* a search may want what has come back */
-        rx->returned = returned;
-        rx->next = held;
+    if (requeued != rx->requeued || rx->next < released) {
+        rx->scan_pos = requeued != rx->requeued ? 0 : rx->scan_pos; /* a search may want what has come back */
+        rx->requeued = requeued;
+        rx->next = released;
     }
-    rx->gap += count_to(rx, held);
-    rx->held = held;
+    rx->gap += count_to(rx, released);
+    rx->released = released;
     rx->tail = tail;
     return rx->next != tail;
 }
@@ -78,14 +78,14 @@ int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *
     while (rc == 1) {
         int redelivered = 0;
         /* The tail travels to us at each look, so we look only when we have come to where it was. Relaxed: the look acquires. */
-        if (rx->next == rx->tail || atomic_load_explicit(&rx->claims->returned, memory_order_relaxed) != rx->returned) {
-            rc = rip_rx_look(rx);
+        if (rx->next == rx->tail || atomic_load_explicit(&rx->claims->requeued, memory_order_relaxed) != rx->requeued) {
+            rc = rip_rx_poll(rx);
             if (rc != 1) {
                 return rc;
             }
         }
         uint64_t seq = rx->next++;
-        if (!rip_claim(rx->claims, rx->slots, seq, c->ch.place.member, &redelivered)) {
+        if (!rip_claim(rx->claims, rx->slots, seq, c->ch.handle.member, &redelivered)) {
             continue;
         }
         rx->ours++;
@@ -98,7 +98,7 @@ int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *
             rx->gap = 0;
             return 1;
         }
-        rip_rx_drop(rx, seq); /* nobody could read it */
+        rip_rx_release_only(rx, seq); /* nobody could read it */
     }
     return rc;
 }
@@ -114,20 +114,20 @@ static int read_turn(const struct rip_consumer *c, struct rip_rx *rx, struct rip
 }
 
 __attribute__((noinline)) int rip_advance(struct rip_consumer *c, struct rip_message *message) {
-    int rc = rip_look_at_lanes(c);
+    int rc = rip_update_lanes_or_fail(c);
     if (rc != 0) {
         return rc;
     }
     for (uint32_t i = 0; i < c->count; i++) {
-        c->turn = c->turn + 1 < c->count ? c->turn + 1 : 0;
-        struct rip_rx *rx = c->lanes[c->turn];
+        c->scan = c->scan + 1 < c->count ? c->scan + 1 : 0;
+        struct rip_rx *rx = c->lanes[c->scan];
         c->current = rx->claims ? NULL : rx;
         c->claimed = rx->claims ? rx : NULL;
         rc = rx->claims ? rip_rx_claim(c, rx, message) : rip_rx_refresh(rx);
         if (rc != 0) {
             return rc == 1 && !rx->claims ? read_turn(c, rx, message) : rc;
         }
-        rc = rip_tell_death(c, rx);
+        rc = rip_report_death(c, rx);
         if (rc != 0) {
             return rc;
         }
@@ -160,21 +160,21 @@ static int take_newest(struct rip_consumer *c, struct rip_rx *rx, struct rip_mes
         return rc;
     }
     uint64_t mask = rx->slots - 1, newest = rx->tail - 1, missed = 0;
-    while (rx->marks[newest & mask] & RIP_TAKEN) { /* not all are: refresh has passed over those at next */
+    while (rx->marks[newest & mask] & RIP_MARK_TAKEN) { /* not all are: refresh has passed over those at next */
         newest--;
     }
     for (; rx->next != newest; rx->next++) {
         uint8_t *mark = &rx->marks[rx->next & mask];
-        if (*mark & RIP_TAKEN) {
-            *mark &= (uint8_t)~RIP_TAKEN;
+        if (*mark & RIP_MARK_TAKEN) {
+            *mark &= (uint8_t)~RIP_MARK_TAKEN;
             rx->ahead--;
         } else {
-            *mark |= RIP_RELEASED;
+            *mark |= RIP_MARK_RELEASED;
             missed += rx->desc[rx->next & mask].lost;
         }
     }
-    rip_rx_drop_marked(rx);
-    rip_rx_tell(rx);
+    rip_rx_release_marked(rx);
+    rip_rx_publish_cursor(rx);
     rc = rip_rx_read(rx, newest, message);
     if (rc == 1) {
         message->missed += missed;
@@ -197,7 +197,7 @@ static int is_newer(const struct rip_message *message, const struct rip_message 
 }
 
 int rip_rx_latest(struct rip_consumer *c, struct rip_message *message) {
-    int rc = rip_look_at_lanes(c);          /* the newest may be in a new one */
+    int rc = rip_update_lanes_or_fail(c);   /* the newest may be in a new one */
     rc = rc ? rc : rip_rx_peek(c, message); /* also looks for the end */
     if (rc != 1) {
         return rc;
@@ -236,7 +236,7 @@ int rip_rx_latest(struct rip_consumer *c, struct rip_message *message) {
 
 uint64_t rip_rx_backlog(struct rip_consumer *c) {
     uint64_t backlog = 0;
-    rip_catch_up(c);
+    rip_update_lanes(c);
     for (uint32_t i = 0; i < c->count; i++) {
         const struct rip_rx *rx = c->lanes[i];
         /* relaxed: only a number to show */
@@ -259,20 +259,20 @@ void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, 
         watch->words[n] = &rx->lane->tail;
         watch->seen[n++] = filter || rx->claims ? rx->tail : rx->next; /* what is not for us may stay */
         if (rx->claims) {
-            watch->words[n] = &rx->claims->returned;
-            watch->seen[n++] = rx->returned;
+            watch->words[n] = &rx->claims->requeued;
+            watch->seen[n++] = rx->requeued;
         }
     }
     watch->words[n] = &c->ch.control->lanes_changed;
     watch->seen[n++] = c->lanes_seen;
     watch->count = n;
-    watch->bell = &c->ch.control->groups[c->group].bell;
+    watch->futex = &c->ch.control->groups[c->group].futex;
     watch->asleep32 = NULL;
     watch->asleep64 = &c->ch.control->groups_asleep;
     watch->bit = UINT64_C(1) << c->group;
     watch->slice = rip_rx_slice(c);
     watch->fenced = c->ch.fenced;
-    watch->picky = filter || rip_rx_is_behind(c); /* what we are woken for may lie in a lane that we have not mapped */
+    watch->picky = filter || rip_rx_is_stale(c); /* what we are woken for may lie in a lane that we have not mapped */
     if (watch->picky) {
         /* relaxed: the announcement comes after it */
         atomic_store_explicit(&c->ch.control->groups[c->group].picky, 1, memory_order_relaxed);
@@ -280,9 +280,9 @@ void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, 
     watch->spin = &c->ch.spin;
 }
 
-void rip_rx_pass_on(struct rip_consumer *c) {
-    if (c->shared && rip_check(&c->ch.place) == 0) { /* who closes it wakes all */
-        rip_ring_groups(&c->ch, 1);
+void rip_rx_pass_wakeup(struct rip_consumer *c) {
+    if (c->shared && rip_handle_check(&c->ch.handle) == 0) { /* who closes it wakes all */
+        rip_wake_groups(&c->ch, 1);
     }
 }
 
@@ -300,56 +300,56 @@ int rip_consumer_open(const char *channel, const char *group, uint32_t how, enum
     rip_spin_init(&c->ch.spin, wait);
     c->shared = (how & RIP_SHARED) != 0;
     c->ch.claims_of = rip_rx_claims_of;
-    c->ch.place.give_up = deadline > RIP_TRY_ONLY ? deadline : RIP_TRY_ONLY;
-    int rc = rip_channel_enter(&c->ch, channel, 0, rip_private);
+    c->ch.handle.give_up = deadline > RIP_TRY_ONLY ? deadline : RIP_TRY_ONLY;
+    int rc = rip_channel_open(&c->ch, channel, 0, rip_private);
     if (rc != 0) {
         free(c);
         return rc;
     }
     rc = rip_group_join(c, group, how, holder);
-    if (rc != 0 && !c->ch.place.locked) {
+    if (rc != 0 && !c->ch.handle.locked) {
         rip_channel_abandon(&c->ch); /* the tables are not ours to edit: the next member to look reaps us */
     } else if (rc != 0) {
-        if (c->ch.place.member != RIP_NO_MEMBER) {
-            rip_member_leave(&c->ch, c->ch.place.member);
+        if (c->ch.handle.member != RIP_NO_MEMBER) {
+            rip_member_leave(&c->ch, c->ch.handle.member);
         }
-        rip_channel_leave(&c->ch);
+        rip_channel_close(&c->ch);
     }
     if (rc != 0) {
         rip_consumer_free(c);
         return rc;
     }
-    rip_unlock(&c->ch.place);
-    c->ch.place.give_up = 0;
+    rip_unlock(&c->ch.handle);
+    c->ch.handle.give_up = 0;
     c->joined = 1;
     *out = c;
     return 0;
 }
 
 int rip_consumer_close(struct rip_consumer *c) {
-    if (c->ch.place.state == RIP_CLOSED) {
+    if (c->ch.handle.state == RIP_CLOSED) {
         return 0;
     }
-    int rc = rip_place_leave(&c->ch.place);
-    rc = rc ? rc : rip_lock(&c->ch.place);
+    int rc = rip_handle_begin_close(&c->ch.handle);
+    rc = rc ? rc : rip_lock(&c->ch.handle);
     if (rc == -ECHILD || rip_is_locked_out(rc)) {
         return rc;
     }
-    c->ch.place.state = RIP_CLOSED;
+    c->ch.handle.state = RIP_CLOSED;
     if (rc != 0) { /* as in rip_producer_close */
         rip_channel_abandon(&c->ch);
         return rc;
     }
-    if (rip_member_leave(&c->ch, c->ch.place.member) != 0) {
+    if (rip_member_leave(&c->ch, c->ch.handle.member) != 0) {
         rip_channel_abandon(&c->ch); /* others find us dead, and what we hold */
         return 0;
     }
-    rip_channel_leave(&c->ch);
+    rip_channel_close(&c->ch);
     return 0;
 }
 
 void rip_consumer_abandon(struct rip_consumer *c) {
-    c->ch.place.state = RIP_CLOSED;
+    c->ch.handle.state = RIP_CLOSED;
     rip_channel_abandon(&c->ch);
 }
 
@@ -373,12 +373,12 @@ typedef int look(struct rip_consumer *c, struct rip_filter *filter, struct rip_m
 
 /* A look of one who does not wait. */
 static int look_once(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message, look *look) {
-    int rc = rip_check(&c->ch.place);
+    int rc = rip_handle_check(&c->ch.handle);
     if (rc != 0) {
         return rc;
     }
-    while ((rc = look(c, filter, message)) == 0 && rip_may_nap(c)) {
-        rip_nap();
+    while ((rc = look(c, filter, message)) == 0 && rip_may_sleep_briefly(c)) {
+        rip_brief_sleep();
     }
     return rc == 0 ? -EAGAIN : rc;
 }
@@ -390,20 +390,20 @@ static int peek(struct rip_consumer *c, struct rip_filter *filter, struct rip_me
 
 int rip_peek(struct rip_consumer *c, struct rip_message *message) { return look_once(c, NULL, message, peek); }
 
-int rip_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
-    return look_once(c, filter, message, rip_rx_match);
+int rip_select(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
+    return look_once(c, filter, message, rip_rx_select);
 }
 
 void rip_take(struct rip_consumer *c, const struct rip_message *message) { rip_rx_take(c, message); }
 
-void rip_done(struct rip_consumer *c, const struct rip_message *message) {
-    if (c->ch.place.state == RIP_OPEN) {
-        rip_rx_keep(message->lane, message->seq);
+void rip_acknowledge(struct rip_consumer *c, const struct rip_message *message) {
+    if (c->ch.handle.state == RIP_OPEN) {
+        rip_rx_ack(message->lane, message->seq);
     }
 }
 
 void rip_release(struct rip_consumer *c, const struct rip_message *message) {
-    if (c->ch.place.state == RIP_OPEN) {
+    if (c->ch.handle.state == RIP_OPEN) {
         rip_rx_release(message->lane, message->seq);
     }
 }
@@ -413,12 +413,12 @@ static int wait_once(struct rip_consumer *c, const struct rip_filter *filter, ui
     struct rip_watch watch;
     rip_message_watch(c, filter, &watch);
     int rc = rip_watch_wait(&watch, deadline);
-    rip_look_around(&c->ch);
+    rip_reap_if_due(&c->ch);
     return rc;
 }
 
 int rip_wait_message(struct rip_consumer *c, uint64_t deadline) {
-    int rc = rip_check(&c->ch.place);
+    int rc = rip_handle_check(&c->ch.handle);
     while (rc >= 0 && !rip_rx_pending(c)) {
         rc = wait_once(c, NULL, deadline);
     }
@@ -436,7 +436,7 @@ static int get(struct rip_consumer *c, struct rip_filter *filter, struct rip_mes
         return waited;
     }
     if (waits && rc < 0) { /* it may have been woken for a message, and leaves with something else */
-        rip_rx_pass_on(c);
+        rip_rx_pass_wakeup(c);
     }
     return rc;
 }
@@ -463,7 +463,8 @@ int rip_get_latest(struct rip_consumer *c, struct rip_message *message, uint64_t
     return get(c, NULL, message, deadline, take_latest);
 }
 
-int rip_get_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message, uint64_t deadline) {
-    rip_search(c, filter);
-    return get(c, filter, message, deadline, rip_rx_match);
+int rip_get_selected(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message,
+                     uint64_t deadline) {
+    rip_select_begin(c, filter);
+    return get(c, filter, message, deadline, rip_rx_select);
 }

@@ -6,12 +6,12 @@
 
 int rip_event_set(struct rip_sync *s) {
     int rc = rip_sync_check(s);
-    uint64_t word = rc ? SET : rip_sync_look(s);
+    uint64_t word = rc ? SET : rip_sync_load(s);
     while (!(word & SET)) {
-        /* release: what we did before; pairs with the acquire in rip_sync_look */
+        /* release: what we did before; pairs with the acquire in rip_sync_load */
         if (atomic_compare_exchange_weak_explicit(&s->file->word, &word, (word + 2) | SET, memory_order_acq_rel,
                                                   memory_order_acquire)) {
-            rip_sync_ring(s);
+            rip_sync_wake(s);
             break;
         }
     }
@@ -28,11 +28,11 @@ int rip_event_clear(struct rip_sync *s) {
 
 int rip_event_is_set(struct rip_sync *s) {
     int rc = rip_sync_check(s);
-    return rc ? rc : (int)(rip_sync_look(s) & SET);
+    return rc ? rc : (int)(rip_sync_load(s) & SET);
 }
 
 int rip_event_is_over(const struct rip_sync *s, uint64_t seen) {
-    uint64_t word = rip_sync_look(s);
+    uint64_t word = rip_sync_load(s);
     return word & SET || word >> 1 != seen >> 1;
 }
 
@@ -42,7 +42,7 @@ int rip_event_wait(struct rip_sync *s, uint64_t deadline) {
     if (rc != 0) {
         return rc;
     }
-    for (uint64_t seen = rip_sync_look(s);;) {
+    for (uint64_t seen = rip_sync_load(s);;) {
         rip_sync_watch(s, seen, &watch);
         if (rip_event_is_over(s, seen)) {
             return 0;
@@ -51,6 +51,6 @@ int rip_event_wait(struct rip_sync *s, uint64_t deadline) {
             return rc;
         }
         rc = rip_watch_wait(&watch, deadline);
-        rip_sync_look_around(s);
+        rip_sync_reap_if_due(s);
     }
 }

@@ -14,18 +14,19 @@
 #ifndef RIP_EXTENT_H
 #define RIP_EXTENT_H
 
-#include "place.h"
+#include "handle.h"
 
-/* The lock must be held in all of them but rip_extent_fill. */
+/* The lock must be held in all of them but rip_extent_allocate. */
 
 /* Begins one of size bytes, in the name of our member: none of its memory but the first page is allocated yet. -ENOSPC
  * where there is not enough for as many bytes as are needed first. */
-int rip_extent_begin(struct rip_place *place, uint64_t size, uint64_t first, struct rip_segment *out);
-int rip_extent_fill(struct rip_segment *segment, uint64_t end); /* as rip_segment_fill */
-int rip_extents_begin(int fd);                                  /* behind the control file that it is of */
-int rip_extents_check(const struct rip_place *place);           /* is there a chain? 0 or -EBADMSG */
+int rip_extent_create(struct rip_handle *handle, uint64_t size, uint64_t first, struct rip_mapping *out);
+int rip_extent_allocate(struct rip_mapping *mapping, uint64_t end); /* as rip_mapping_allocate */
+int rip_extents_create(int fd);                                     /* behind the control file that it is of */
+int rip_extents_check(const struct rip_handle *handle);             /* is there a chain? 0 or -EBADMSG */
 /* Where such an extent is: 0, -ENOENT, or -EBADMSG where the chain is damaged. of NULL: any. */
-int rip_extent_find(const struct rip_place *place, uint32_t file, const uint64_t *of, uint64_t *offset, uint64_t *size);
-void rip_extent_remove(struct rip_place *place, uint32_t file, const uint64_t *of); /* all that are such */
+int rip_extent_find(const struct rip_handle *handle, uint32_t file, const uint64_t *of, uint64_t *offset,
+                    uint64_t *size);
+void rip_extent_remove(struct rip_handle *handle, uint32_t file, const uint64_t *of); /* all that are such */
 
 #endif

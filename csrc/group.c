@@ -38,17 +38,17 @@ static void set_cursors(struct rip_channel *ch, uint32_t group, enum rip_how sta
         struct rip_lane_entry *lane = &control->lanes[i];
         uint64_t seq = 0;
         if (atomic_load_explicit(&lane->state, memory_order_relaxed) != RIP_LANE_FREE) {
-            uint64_t oldest = active ? UINT64_MAX : atomic_load_explicit(&lane->floor, memory_order_relaxed);
+            uint64_t oldest = active ? UINT64_MAX : atomic_load_explicit(&lane->base_seq, memory_order_relaxed);
             for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-                uint64_t held = atomic_load_explicit(&control->cursors[g][i].held, memory_order_relaxed);
-                oldest = (active >> g & 1) && held < oldest ? held : oldest;
+                uint64_t released = atomic_load_explicit(&control->cursors[g][i].released, memory_order_relaxed);
+                oldest = (active >> g & 1) && released < oldest ? released : oldest;
             }
             if (start != RIP_NEWEST ||
                 rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, tail), &seq) != 0) {
                 seq = oldest;
             }
         }
-        atomic_store_explicit(&control->cursors[group][i].held, seq, memory_order_relaxed);
+        atomic_store_explicit(&control->cursors[group][i].released, seq, memory_order_relaxed);
     }
 }
 
@@ -59,23 +59,23 @@ static int pass_reclaimed(struct rip_channel *ch, uint32_t group) {
     struct rip_control *control = ch->control;
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         struct rip_lane_entry *lane = &control->lanes[i];
-        _Atomic uint64_t *held = &control->cursors[group][i].held;
+        _Atomic uint64_t *released = &control->cursors[group][i].released;
         uint64_t head, from, magic;
         uint32_t state = atomic_load_explicit(&lane->state, memory_order_relaxed); /* under the lock */
         if (state == RIP_LANE_FREE) {
             continue;
         }
-        int rc = rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, head), &head);
-        rc = rc ? rc : rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, from), &from);
+        int rc = rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, reclaimed), &head);
+        rc = rc ? rc : rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, dropped_below), &from);
         if (rc == 0 && state == RIP_LANE_LIVE) {
-            rc = rip_file_read(&ch->place, rip_lane_file(rip_lane_id(lane)), 0, &magic) == -ENOENT ? -EBADMSG : 0;
+            rc = rip_file_read(&ch->handle, rip_lane_file(rip_lane_id(lane)), 0, &magic) == -ENOENT ? -EBADMSG : 0;
         }
         if (rc != 0) {
             return rc;
         }
         head = from > head ? from : head;
-        if (head > atomic_load_explicit(held, memory_order_relaxed)) {
-            atomic_store_explicit(held, head, memory_order_release); /* pairs with the acquire in rip_reclaim */
+        if (head > atomic_load_explicit(released, memory_order_relaxed)) {
+            atomic_store_explicit(released, head, memory_order_release); /* pairs with the acquire in rip_reclaim */
         }
     }
     return 0;
@@ -91,14 +91,14 @@ static int begin_group(struct rip_channel *ch, uint32_t g, const char *name, uin
     struct rip_group_entry *group = &control->groups[g];
     control->groups_named++;
     atomic_store_explicit(&group->id, control->groups_named, memory_order_relaxed); /* the bit below publishes it */
-    group->flags = flags | RIP_BEGINNING;
+    group->flags = flags | RIP_INCOMPLETE;
     group->pid = 0;
     strncpy(group->name, name, RIP_MAX_GROUP_NAME);
-    atomic_store_explicit(&group->bells, 0, memory_order_relaxed);
+    atomic_store_explicit(&group->pollfds, 0, memory_order_relaxed);
     atomic_store_explicit(&group->picky, 0, memory_order_relaxed);
     set_cursors(ch, g, start);
     atomic_fetch_or_explicit(&control->groups_active, UINT64_C(1) << g, memory_order_seq_cst);
-    atomic_fetch_add_explicit(&control->groups_begun, 1, memory_order_seq_cst);
+    atomic_fetch_add_explicit(&control->group_epoch, 1, memory_order_seq_cst);
     atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence in rip_reclaim: our bit, then its head */
     int rc = pass_reclaimed(ch, g);
     if (rc != 0) {
@@ -155,7 +155,7 @@ static int join_new_group(struct rip_consumer *c, const char *name, uint32_t how
     rc = rip_rescan(c);
     if (rc == 0) {
         control->groups_ever = 1;
-    } else if (c->ch.place.locked && !rip_has_members(&c->ch, c->group, c->ch.place.member)) {
+    } else if (c->ch.handle.locked && !rip_has_members(&c->ch, c->group, c->ch.handle.member)) {
         end_group(control, c->group); /* as if it had never been: what waits for a first group goes on waiting */
     }
     return rc;

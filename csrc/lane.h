@@ -5,7 +5,7 @@
 #include "arena.h"
 #include "channel.h"
 #include "claims.h"
-#include "ticks.h"
+#include "clock.h"
 
 #include <errno.h>
 
@@ -25,32 +25,32 @@ struct rip_producer {
     uint64_t tail;      /* the next seq to be written; lane->tail follows at rip_publish_all */
     uint64_t published; /* what lane->tail is */
     uint64_t
-        limit; /* the smallest cursor when last looked; where messages are dropped, what a group may still look at */
-    uint64_t until;  /* the tail at which to look again */
-    uint64_t keep;   /* messages that may wait; fewer than the slots where messages are dropped */
-    uint64_t bytes;  /* put so far */
-    uint64_t wanted; /* bytes for which there is to be room when the descriptor is readable */
-    uint64_t ticks;  /* the time stamp of what is committed */
+        free_below; /* the smallest cursor when last looked; where messages are dropped, what a group may still look at */
+    uint64_t recheck_at; /* the tail at which to look again */
+    uint64_t keep;       /* messages that may wait; fewer than the slots where messages are dropped */
+    uint64_t bytes;      /* put so far */
+    uint64_t wanted;     /* bytes for which there is to be room when the descriptor is readable */
+    uint64_t ticks;      /* the time stamp of what is committed */
     struct rip_arena arena;
-    struct rip_drops *drops; /* if the lane drops old messages */
+    struct rip_drop_old *drops; /* if the lane drops old messages */
     uint64_t dropped, refused;
     uint16_t lost;   /* messages refused since the last one that went in */
     uint32_t index;  /* of the lane */
     uint32_t undone; /* its stream does not count */
     enum rip_overflow overflow;
     enum rip_clock clock;
-    struct rip_segment segment;
+    struct rip_mapping mapping;
 };
 
 /* Taken before an older one; let go before an older one was. */
-enum rip_mark { RIP_TAKEN = 1, RIP_RELEASED = 2 };
+enum rip_mark { RIP_MARK_TAKEN = 1, RIP_MARK_RELEASED = 2 };
 
 /* One lane as one consumer sees it. */
 struct rip_rx {
-    uint64_t next;  /* the first seq not taken */
-    uint64_t tail;  /* lane->tail when last looked */
-    uint64_t held;  /* the oldest seq not let go; cursor->held says so to the producer */
-    uint64_t guess; /* where in the arena the next message probably lies: behind the last one read */
+    uint64_t next;     /* the first seq not taken */
+    uint64_t tail;     /* lane->tail when last looked */
+    uint64_t released; /* the oldest seq not let go; cursor->held says so to the producer */
+    uint64_t guess;    /* where in the arena the next message probably lies: behind the last one read */
     uint64_t slots;
     uint64_t readable; /* bytes of the arena that are allocated, as we have seen */
     const struct rip_desc *desc;
@@ -58,15 +58,15 @@ struct rip_rx {
     struct rip_cursor *cursor;
     struct rip_lane_entry *entry;
     struct rip_channel *ch;
-    uint8_t *marks;          /* [slots], enum rip_mark: what has happened out of turn */
-    uint64_t ahead;          /* messages taken that lie at or after next */
-    uint64_t search, sought; /* a search that has been here, and how far it has come */
+    uint8_t *marks;            /* [slots], enum rip_mark: what has happened out of turn */
+    uint64_t ahead;            /* messages taken that lie at or after next */
+    uint64_t search, scan_pos; /* a search that has been here, and how far it has come */
     uint64_t capacity;
     const struct rip_lane *lane;
-    struct rip_segment segment;
+    struct rip_mapping mapping;
     struct rip_claims *claims; /* where several hands are after a message, else NULL */
-    struct rip_segment claims_segment;
-    uint64_t returned;         /* claims->returned when last looked */
+    struct rip_mapping claims_mapping;
+    uint64_t requeued;         /* claims->returned when last looked */
     uint64_t ours;             /* with claims: messages that we have claimed and not ended or given back */
     uint64_t counted;          /* with claims: messages before it have been got, or missed */
     uint64_t gap, last_gap;    /* messages missed that have not been told; told with the last one claimed */
@@ -77,10 +77,10 @@ struct rip_rx {
     int32_t pid;
     uint32_t index;
     uint32_t group;
-    uint32_t state;   /* enum rip_lane_state when last looked */
-    uint32_t told;    /* its producer's death has been told */
-    uint32_t tried;   /* to retire it */
-    uint32_t present; /* in the table, when last looked */
+    uint32_t state;    /* enum rip_lane_state when last looked */
+    uint32_t reported; /* its producer's death has been told */
+    uint32_t tried;    /* to retire it */
+    uint32_t present;  /* in the table, when last looked */
 };
 
 struct rip_consumer {
@@ -89,7 +89,7 @@ struct rip_consumer {
     struct rip_rx *claimed; /* that lane then */
     struct rip_rx *lanes[RIP_RX_LANES];
     uint32_t count;
-    uint32_t turn; /* the lane looked at last */
+    uint32_t scan; /* the lane looked at last */
     uint32_t group;
     uint32_t shared;  /* its members compete */
     uint32_t claims;  /* it keeps claims: its members compete, or what they hold is to outlive them */
@@ -107,7 +107,8 @@ struct rip_consumer {
     uint64_t bytes;
     uint64_t missed; /* in lanes that are gone */
     uint64_t searches;
-    uint64_t told[RIP_MAX_LANES]; /* by place in the table: 1 + the id of a lane that could not be mapped, if told */
+    uint64_t
+        reported[RIP_MAX_LANES]; /* by place in the table: 1 + the id of a lane that could not be mapped, if told */
 };
 
 /* ---- producer ---- */
@@ -118,7 +119,7 @@ struct rip_consumer {
 int rip_make_room(struct rip_producer *p, uint64_t length);
 /* The part that finds the place: 0, -EAGAIN, -ENOSPC and the like. *end: below it messages may lie, the capacity at
  * first; it becomes what is allocated when there is no memory for more. */
-int rip_tx_place(struct rip_producer *p, uint64_t length, uint64_t *end);
+int rip_tx_find_room(struct rip_producer *p, uint64_t length, uint64_t *end);
 static inline int rip_is_out_of_memory(int rc) { return rc == -ENOSPC || rc == -ENOMEM || rc == -EDQUOT; }
 /* Counts a message that found no place and is not to wait. */
 void rip_tx_refuse(struct rip_producer *p);
@@ -132,19 +133,19 @@ uint64_t rip_lane_done(struct rip_producer *p, uint64_t known);
 /* As if its process had been killed. */
 void rip_lane_abandon(struct rip_producer *p);
 
-/* ---- drop.c ---- */
+/* ---- drop_old.c ---- */
 
-int rip_drops_make(struct rip_producer *p);
-void rip_drops_free(struct rip_producer *p);
+int rip_drop_old_init(struct rip_producer *p);
+void rip_drop_old_free(struct rip_producer *p);
 /* rip_make_room where old messages are dropped. */
-int rip_drops_make_room(struct rip_producer *p, uint64_t length);
-uint64_t rip_drops_from(const struct rip_producer *p); /* the first message not given up */
+int rip_drop_old_make_room(struct rip_producer *p, uint64_t length);
+uint64_t rip_drop_old_first_kept(const struct rip_producer *p); /* the first message not given up */
 
 /* To be filled in before the look that finds no room; then that look and the wait cannot miss a release between them. */
 void rip_room_watch(struct rip_producer *p, struct rip_watch *watch);
 
 static inline int rip_tx_reserve(struct rip_producer *p, uint64_t length, unsigned char **payload) {
-    if (RIP_UNLIKELY(p->tail >= p->until || length >= RIP_LARGE || length > p->arena.gap_end - p->arena.at)) {
+    if (RIP_UNLIKELY(p->tail >= p->recheck_at || length >= RIP_LARGE || length > p->arena.gap_end - p->arena.at)) {
         int rc = rip_make_room(p, length);
         if (RIP_UNLIKELY(rc != 0)) {
             return rc;
@@ -181,7 +182,7 @@ static inline void rip_tx_publish(struct rip_producer *p) {
     /* The compiler keeps the order; a sleeper's rip_fence_heavy makes the processor keep it. */
     atomic_signal_fence(memory_order_seq_cst);
     if (RIP_UNLIKELY(atomic_load_explicit(&p->ch.control->groups_asleep, memory_order_relaxed))) {
-        rip_ring_groups(&p->ch, messages);
+        rip_wake_groups(&p->ch, messages);
     }
 }
 
@@ -198,17 +199,17 @@ int rip_advance(struct rip_consumer *c, struct rip_message *message);
 /* Claims the next message of a lane that members compete for: 1, 0, or -EBADMSG. */
 int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message);
 /* Looks at the tail, and at what has been given back, of such a lane: 1 if there may be something, 0, or -EBADMSG. */
-int rip_rx_look(struct rip_rx *rx);
+int rip_rx_poll(struct rip_rx *rx);
 /* Has the next look something to tell, a message, an end, a death, or an error? */
 int rip_rx_pending(struct rip_consumer *c);
 /* Has the table of lanes changed since we took it over? There may be a lane that we do not know. */
-int rip_rx_is_behind(const struct rip_consumer *c);
+int rip_rx_is_stale(const struct rip_consumer *c);
 /* How long to wait at most until the next look: RIP_SLICE_NS, less while we are behind. */
 uint64_t rip_rx_slice(const struct rip_consumer *c);
 /* Closed without the table lock: others find that this member has gone. */
 void rip_consumer_abandon(struct rip_consumer *c);
 /* One that was woken for a message, and leaves without looking for it, wakes another. */
-void rip_rx_pass_on(struct rip_consumer *c);
+void rip_rx_pass_wakeup(struct rip_consumer *c);
 /* filter: what the wait is for, or NULL for any message. */
 void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, struct rip_watch *watch);
 /* Enters the group of this name; the lock must be held, and may be lost, as in rip_claims_open. how: as in
@@ -220,16 +221,16 @@ rip_claims_of rip_rx_claims_of; /* of a consumer's own lanes */
  * meanwhile, or be lost, as in rip_claims_open. */
 int rip_rescan(struct rip_consumer *c);
 /* Takes over the table of lanes if that has changed, as far as that can be done now. */
-void rip_catch_up(struct rip_consumer *c);
+void rip_update_lanes(struct rip_consumer *c);
 /* The same: 0, or a negative errno, once, why a lane of it could not be mapped.
  * While another member has its lock we stay behind. */
-int rip_look_at_lanes(struct rip_consumer *c);
+int rip_update_lanes_or_fail(struct rip_consumer *c);
 /* Are we behind, but not for long yet? Then who does not wait naps and looks again: what has been put may lie in a lane
  * that we do not know, and the lock is held for a moment, unless its holder is stopped. */
-int rip_may_nap(const struct rip_consumer *c);
-void rip_nap(void);
+int rip_may_sleep_briefly(const struct rip_consumer *c);
+void rip_brief_sleep(void);
 /* Of a lane with nothing to read: -EOWNERDEAD if its producer has died and that has not been told, else 0. */
-int rip_tell_death(struct rip_consumer *c, struct rip_rx *rx);
+int rip_report_death(struct rip_consumer *c, struct rip_rx *rx);
 /* Nothing to read anywhere: is it the end? 0 or -ENODATA. */
 int rip_at_end(struct rip_consumer *c);
 /* Finds a message that the filter lets through, and leaves it there: 1, else as rip_advance. Where members compete, what is found
@@ -239,14 +240,14 @@ int rip_rx_find(struct rip_consumer *c, struct rip_filter *filter, struct rip_me
 int rip_rx_try(struct rip_consumer *c, struct rip_message *message);
 int rip_rx_is_there(const struct rip_message *found);
 /* Takes a message that the filter lets through: 1, else as rip_advance. */
-int rip_rx_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message);
-void rip_rx_give_back(struct rip_consumer *c, const struct rip_message *message);
+int rip_rx_select(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message);
+void rip_rx_requeue(struct rip_consumer *c, const struct rip_message *message);
 /* With claims: a taken message is done with, and looked at until rip_rx_release. */
-void rip_rx_keep(struct rip_rx *rx, uint64_t seq);
+void rip_rx_ack(struct rip_rx *rx, uint64_t seq);
 /* With claims, in a lane that has ended: if its last message is done with, wakes those who wait for the end. */
-void rip_rx_tell_end(struct rip_rx *rx);
+void rip_rx_report_end(struct rip_rx *rx);
 
-/* When a message was put, by its ticks: nanoseconds of the machine's time (ticks.h). */
+/* When a message was put, by its ticks: nanoseconds of the machine's time (clock.h). */
 uint64_t rip_rx_time(const struct rip_rx *rx, uint64_t ticks);
 /* Takes the newest message of all lanes and lets the older go: 1, else as rip_advance. */
 int rip_rx_latest(struct rip_consumer *c, struct rip_message *message);
@@ -284,8 +285,8 @@ static inline int rip_rx_read(struct rip_rx *rx, uint64_t seq, struct rip_messag
 
 /* Passes over what has been taken out of its turn. */
 static inline void rip_rx_skip(struct rip_rx *rx) {
-    while (RIP_UNLIKELY(rx->ahead) && rx->next != rx->tail && rx->marks[rx->next & (rx->slots - 1)] & RIP_TAKEN) {
-        rx->marks[rx->next & (rx->slots - 1)] &= (uint8_t)~RIP_TAKEN;
+    while (RIP_UNLIKELY(rx->ahead) && rx->next != rx->tail && rx->marks[rx->next & (rx->slots - 1)] & RIP_MARK_TAKEN) {
+        rx->marks[rx->next & (rx->slots - 1)] &= (uint8_t)~RIP_MARK_TAKEN;
         rx->ahead--;
         rx->next++;
     }
@@ -299,7 +300,7 @@ static inline int rip_rx_refresh(struct rip_rx *rx) {
     if (tail == rx->next) {
         return RIP_UNLIKELY(tail < rx->tail) ? -EBADMSG : 0;
     }
-    if (RIP_UNLIKELY(tail < rx->tail || tail - rx->held > rx->slots)) {
+    if (RIP_UNLIKELY(tail < rx->tail || tail - rx->released > rx->slots)) {
         return -EBADMSG;
     }
     rx->tail = tail;
@@ -364,62 +365,62 @@ static inline void rip_rx_take(struct rip_consumer *c, const struct rip_message 
 }
 
 /* Where claims are kept: message seq is not one that an exclusive group has missed, when its turn comes. */
-static inline void rip_rx_note(struct rip_rx *rx, uint64_t seq) {
+static inline void rip_rx_mark_taken(struct rip_rx *rx, uint64_t seq) {
     uint8_t *mark = &rx->marks[seq & (rx->slots - 1)];
-    rx->ahead += *mark & RIP_TAKEN ? 0 : 1;
-    *mark |= RIP_TAKEN;
-    for (; rx->marks[rx->counted & (rx->slots - 1)] & RIP_TAKEN && rx->ahead; rx->counted++, rx->ahead--) {
+    rx->ahead += *mark & RIP_MARK_TAKEN ? 0 : 1;
+    *mark |= RIP_MARK_TAKEN;
+    for (; rx->marks[rx->counted & (rx->slots - 1)] & RIP_MARK_TAKEN && rx->ahead; rx->counted++, rx->ahead--) {
         rx->marks[rx->counted & (rx->slots - 1)] = 0;
     }
 }
 
 /* Moves rx->held over what has been released out of turn. */
-static inline void rip_rx_drop_marked(struct rip_rx *rx) {
-    while (RIP_UNLIKELY(rx->held != rx->next && rx->marks[rx->held & (rx->slots - 1)] & RIP_RELEASED)) {
-        rx->marks[rx->held & (rx->slots - 1)] &= (uint8_t)~RIP_RELEASED;
-        rx->held++;
+static inline void rip_rx_release_marked(struct rip_rx *rx) {
+    while (RIP_UNLIKELY(rx->released != rx->next && rx->marks[rx->released & (rx->slots - 1)] & RIP_MARK_RELEASED)) {
+        rx->marks[rx->released & (rx->slots - 1)] &= (uint8_t)~RIP_MARK_RELEASED;
+        rx->released++;
     }
 }
 
 /* After a claim has ended, or is done with. While the lane is live nobody waits for an end. seq_cst: our word, then the state;
  * who ends the lane sets its state, then wakes all (rip_lanes_changed), and they see our word. */
-static inline void rip_rx_look_for_end(struct rip_rx *rx) {
+static inline void rip_rx_check_end(struct rip_rx *rx) {
     if (RIP_UNLIKELY(atomic_load_explicit(&rx->entry->state, memory_order_seq_cst) != RIP_LANE_LIVE)) {
-        rip_rx_tell_end(rx);
+        rip_rx_report_end(rx);
     }
 }
 
 /* Lets a taken message go; the lane's cursor moves up to the oldest one still held. */
-static inline void rip_rx_drop(struct rip_rx *rx, uint64_t seq) {
+static inline void rip_rx_release_only(struct rip_rx *rx, uint64_t seq) {
     if (RIP_UNLIKELY(rx->claims)) {
         rx->ours--;
-        rip_claim_end(rx->claims, rx->slots, rx->cursor, rx->entry, seq, rx->drops);
-        rip_rx_look_for_end(rx);
+        rip_claim_release(rx->claims, rx->slots, rx->cursor, rx->entry, seq, rx->drops);
+        rip_rx_check_end(rx);
         return;
     }
     rip_rx_skip(rx);
-    if (RIP_UNLIKELY(seq != rx->held || seq >= rx->next)) {
-        rx->marks[seq & (rx->slots - 1)] |= RIP_RELEASED;
+    if (RIP_UNLIKELY(seq != rx->released || seq >= rx->next)) {
+        rx->marks[seq & (rx->slots - 1)] |= RIP_MARK_RELEASED;
         return;
     }
-    rx->held = seq + 1;
-    rip_rx_drop_marked(rx);
+    rx->released = seq + 1;
+    rip_rx_release_marked(rx);
 }
 
-static inline void rip_rx_tell(struct rip_rx *rx) {
+static inline void rip_rx_publish_cursor(struct rip_rx *rx) {
     if (RIP_LIKELY(!rx->claims)) {
         /* release: pairs with the acquire in rip_reclaim; our reads of the payload before its reuse */
-        atomic_store_explicit(&rx->cursor->held, rx->held, memory_order_release);
+        atomic_store_explicit(&rx->cursor->released, rx->released, memory_order_release);
     }
     atomic_signal_fence(memory_order_seq_cst); /* as in rip_tx_publish */
     if (RIP_UNLIKELY(atomic_load_explicit(&rx->entry->asleep, memory_order_relaxed))) {
-        rip_ring_lane(rx->ch, rx->entry);
+        rip_wake_lane(rx->ch, rx->entry);
     }
 }
 
 static inline void rip_rx_release(struct rip_rx *rx, uint64_t seq) {
-    rip_rx_drop(rx, seq);
-    rip_rx_tell(rx);
+    rip_rx_release_only(rx, seq);
+    rip_rx_publish_cursor(rx);
 }
 
 #endif

@@ -37,8 +37,8 @@ enum rip_file {
     RIP_FILE_LANE = 2,
     RIP_FILE_CLAIMS = 3,
     RIP_FILE_SYNC = 4,
-    RIP_FILE_REMOVED = 5, /* an extent that is none any more */
-    RIP_FILE_BEGUN = 256  /* it is not complete yet, and has no name; plus the member that makes it */
+    RIP_FILE_REMOVED = 5,     /* an extent that is none any more */
+    RIP_FILE_INCOMPLETE = 256 /* it is not complete yet, and has no name; plus the member that makes it */
 };
 
 struct rip_identity {
@@ -53,12 +53,13 @@ struct rip_identity {
 
 enum rip_role { RIP_NOBODY, RIP_A_PRODUCER, RIP_A_CONSUMER };
 
-struct rip_member {          /* this line is written under the table lock, but for bell and signal */
-    uint32_t role;           /* enum rip_role */
-    uint32_t index;          /* of its lane or group */
-    int32_t pid;             /* to be shown to people; liveness is the lock */
-    uint32_t pids;           /* in which namespace the pid means something: the inode of /proc/self/ns/pid */
-    _Atomic uint32_t bell;   /* RIP_BELL_IS: it has a descriptor; RIP_BELL_WANTED: set by it, cleared by who rings it */
+struct rip_member { /* this line is written under the table lock, but for bell and signal */
+    uint32_t role;  /* enum rip_role */
+    uint32_t index; /* of its lane or group */
+    int32_t pid;    /* to be shown to people; liveness is the lock */
+    uint32_t pids;  /* in which namespace the pid means something: the inode of /proc/self/ns/pid */
+    _Atomic uint32_t
+        pollfd; /* RIP_POLLFD_EXISTS: it has a descriptor; RIP_POLLFD_ARMED: set by it, cleared by who rings it */
     _Atomic uint32_t signal; /* that it wants to get next, or 0; set by it, cleared by who sends it */
     _Atomic int32_t value;   /* that the signal carries; RIP_VALUE_IS_LANE in signal: the lane's id instead */
     _Atomic uint32_t pipe; /* of a bell without a name: the inode of what the number in bell is a descriptor of; or 0 */
@@ -69,12 +70,12 @@ enum rip_lane_state { RIP_LANE_FREE, RIP_LANE_LIVE, RIP_LANE_ENDED, RIP_LANE_DEA
 struct rip_lane_entry {
     alignas(RIP_LINE) _Atomic uint32_t state; /* this line is written under the table lock */
     int32_t pid;
-    _Atomic uint64_t id;    /* names the file; never used twice in a channel */
-    _Atomic uint64_t floor; /* where the last group to leave stood: the limit while no group is there */
+    _Atomic uint64_t id;       /* names the file; never used twice in a channel */
+    _Atomic uint64_t base_seq; /* where the last group to leave stood: the limit while no group is there */
     alignas(RIP_LINE) _Atomic uint32_t
-        asleep;               /* RIP_ASLEEP: the producer waits for room; set by it, cleared by who wakes it */
-    _Atomic uint32_t bell;    /* the word that it sleeps on */
-    _Atomic uint32_t bell_of; /* 1 + the member whose descriptor is to be rung, or 0 */
+        asleep;                     /* RIP_ASLEEP: the producer waits for room; set by it, cleared by who wakes it */
+    _Atomic uint32_t futex;         /* the word that it sleeps on */
+    _Atomic uint32_t pollfd_member; /* 1 + the member whose descriptor is to be rung, or 0 */
 };
 
 struct rip_group_entry {
@@ -82,23 +83,23 @@ struct rip_group_entry {
     int32_t pid;                      /* of the last member to come */
     _Atomic uint32_t id;              /* names its files; never used twice in a channel */
     char name[RIP_MAX_GROUP_NAME + 1];
-    alignas(RIP_LINE) _Atomic uint32_t bell; /* the word that its members sleep on */
-    _Atomic uint32_t bells;                  /* some of them have a descriptor to be rung */
+    alignas(RIP_LINE) _Atomic uint32_t futex; /* the word that its members sleep on */
+    _Atomic uint32_t pollfds;                 /* some of them have a descriptor to be rung */
     _Atomic uint32_t picky; /* some of them may leave what they are woken for; stays, and is set by them */
 };
 
 struct rip_cursor { /* written by the group only; where members compete, by compare-and-swap */
     alignas(RIP_LINE) _Atomic uint64_t
-        held; /* the oldest seq that the group has not let go; the rest of the line is spare */
+        released; /* the oldest seq that the group has not let go; the rest of the line is spare */
 };
 
-#define RIP_BEGINNING 0x200u /* not all of it is there yet: whoever finds it so under the lock ends it */
-#define RIP_AWAITED 0x100u   /* declared by a producer, and nobody has joined it yet */
+#define RIP_INCOMPLETE 0x200u /* not all of it is there yet: whoever finds it so under the lock ends it */
+#define RIP_AWAITED 0x100u    /* declared by a producer, and nobody has joined it yet */
 
 #define RIP_ASLEEP 1u
-#define RIP_BELL_WANTED 1u
-#define RIP_BELL_IS 2u
-#define RIP_BELL_FD_SHIFT 2 /* above: the number of its descriptor, for a bell without a name */
+#define RIP_POLLFD_ARMED 1u
+#define RIP_POLLFD_EXISTS 2u
+#define RIP_POLLFD_SHIFT 2 /* above: the number of its descriptor, for a bell without a name */
 #define RIP_VALUE_IS_LANE 0x100u
 #define RIP_SIGNAL_IS                                                                                                  \
     0x51670000u /* in the upper half of a request for a signal: so that none is sent because of damage */
@@ -121,10 +122,10 @@ struct rip_control {
     uint64_t lanes_ever;                         /* the next lane's id */
     uint32_t groups_named;                       /* the newest group's id */
     uint64_t used;                               /* without a name: where the next extent will be; else 0 */
-    uint64_t lanes_past;                         /* lanes before this id are of a time that is over */
+    uint64_t epoch_start;                        /* lanes before this id are of a time that is over */
     alignas(128) _Atomic uint64_t lanes_changed; /* counts changes of the lane table; written under the table lock */
     _Atomic uint64_t groups_active;              /* a bit for each group that gates; written under the table lock */
-    _Atomic uint64_t groups_begun;               /* counts them; written under the table lock */
+    _Atomic uint64_t group_epoch;                /* counts them; written under the table lock */
     alignas(128) _Atomic uint64_t
         groups_asleep; /* a bit for each group with a sleeper: set by it, cleared by who wakes it */
     alignas(128) uint8_t fences[RIP_MAX_MEMBERS]; /* enum rip_fences; written under the table lock */
@@ -155,16 +156,16 @@ struct rip_lane {
     uint64_t arena;    /* its offset in the file */
     uint32_t clock;    /* enum rip_clock: what ticks are */
     int32_t pid;
-    uint64_t ticks0; /* a moment on both clocks: ticks, and nanoseconds of the machine's time (ticks.h) */
+    uint64_t ticks0; /* a moment on both clocks: ticks, and nanoseconds of the machine's time (clock.h) */
     uint64_t ns0;
     uint32_t overflow; /* enum rip_overflow */
     uint32_t reserved;
-    alignas(128) _Atomic uint64_t tail; /* the first seq not published */
-    _Atomic uint32_t closed;            /* no more will come: the producer says so itself, so it has not died */
-    alignas(128) _Atomic uint64_t head; /* the first seq not reclaimed */
-    _Atomic uint64_t from;              /* where messages are dropped: the first seq not given up */
-    _Atomic uint64_t refused;           /* messages that found no room */
-    _Atomic uint64_t allocated;         /* bytes of the arena, from 0, that have memory */
+    alignas(128) _Atomic uint64_t tail;      /* the first seq not published */
+    _Atomic uint32_t closed;                 /* no more will come: the producer says so itself, so it has not died */
+    alignas(128) _Atomic uint64_t reclaimed; /* the first seq not reclaimed */
+    _Atomic uint64_t dropped_below;          /* where messages are dropped: the first seq not given up */
+    _Atomic uint64_t refused;                /* messages that found no room */
+    _Atomic uint64_t allocated;              /* bytes of the arena, from 0, that have memory */
     alignas(RIP_PAGE) struct rip_desc desc[];
 };
 
@@ -173,66 +174,66 @@ struct rip_lane {
 struct rip_claims {
     struct rip_identity identity;
     uint64_t slots;
-    alignas(128) _Atomic uint64_t returned;     /* counts the times that messages have been given back */
-    _Atomic uint64_t told;                      /* how many of dropped the members have been told of */
+    alignas(128) _Atomic uint64_t requeued;     /* counts the times that messages have been given back */
+    _Atomic uint64_t reported;                  /* how many of dropped the members have been told of */
     alignas(RIP_LINE) _Atomic uint64_t dropped; /* messages that the group lost; written by the producer */
     alignas(128) _Atomic uint64_t words[];      /* [slots]; claims.h says what is in one */
 };
 
 /* ---- what processes share to wait for each other: the control file of a semaphore, lock, event or barrier ---- */
 
-#define RIP_MAX_SEATS ((uint32_t)RIP_MAX_HANDLES)
+#define RIP_MAX_SYNC_MEMBERS ((uint32_t)RIP_MAX_HANDLES)
 #define RIP_MAX_WAITERS 256u
 
-struct rip_seat { /* of a handle; byte 1 + i of the file is locked by seat i while it lives */
+struct rip_sync_member { /* of a handle; byte 1 + i of the file is locked by seat i while it lives */
     alignas(RIP_LINE) _Atomic uint32_t taken; /* written under the table lock */
     int32_t pid;                              /* to be shown to people */
     _Atomic uint64_t held;   /* units, and by which change; written by the handle, or by who ends a change of its own */
     _Atomic uint64_t intent; /* what held becomes with the next change; written by the handle, before it */
 };
 
-struct rip_waiter {                    /* who waits for units */
-    alignas(32) _Atomic uint64_t turn; /* its number and how many it wants, or 0; written by the owner */
-    _Atomic uint32_t owner;            /* 1 + its seat; taken by compare-and-swap, given back by the owner */
-    _Atomic uint32_t asleep;           /* RIP_ASLEEP: set by the owner, cleared by who wakes it */
-    _Atomic uint32_t bell;             /* the word that it sleeps on */
+struct rip_waiter {                      /* who waits for units */
+    alignas(32) _Atomic uint64_t ticket; /* its number and how many it wants, or 0; written by the owner */
+    _Atomic uint32_t owner;              /* 1 + its seat; taken by compare-and-swap, given back by the owner */
+    _Atomic uint32_t asleep;             /* RIP_ASLEEP: set by the owner, cleared by who wakes it */
+    _Atomic uint32_t futex;              /* the word that it sleeps on */
 };
 
 struct rip_sync_file {
     struct rip_identity identity;
     uint32_t kind;                         /* enum rip_sync_kind; written last, under the table lock */
     uint32_t value;                        /* units at the start, or parties */
-    uint32_t begun;                        /* counts the times that it has begun; written under the table lock */
+    uint32_t epoch;                        /* counts the times that it has begun; written under the table lock */
     alignas(128) _Atomic uint32_t removed; /* written under the table lock */
     alignas(
         128) _Atomic uint64_t word; /* all that matters, see semaphore.c, event.c and barrier.c; by compare-and-swap */
-    _Atomic uint64_t turns;         /* numbers given to waiters */
+    _Atomic uint64_t tickets;       /* numbers given to waiters */
     _Atomic uint32_t top;           /* waiters beyond have never been */
-    alignas(128) _Atomic uint32_t asleep;                       /* somebody waits for an event or at a barrier */
-    _Atomic uint32_t bell;                                      /* the word that they sleep on */
-    alignas(RIP_PAGE) struct rip_seat seats[RIP_MAX_SEATS + 1]; /* the last one is spare */
+    alignas(128) _Atomic uint32_t asleep; /* somebody waits for an event or at a barrier */
+    _Atomic uint32_t futex;               /* the word that they sleep on */
+    alignas(RIP_PAGE) struct rip_sync_member members[RIP_MAX_SYNC_MEMBERS + 1]; /* the last one is spare */
     struct rip_waiter waiters[RIP_MAX_WAITERS];
 };
 
 static_assert(offsetof(struct rip_sync_file, removed) == RIP_REMOVED_AT &&
                   offsetof(struct rip_sync_file, word) == 256 && offsetof(struct rip_sync_file, asleep) == 384 &&
-                  offsetof(struct rip_sync_file, seats) == 4096 && sizeof(struct rip_sync_file) == 28672,
+                  offsetof(struct rip_sync_file, members) == 4096 && sizeof(struct rip_sync_file) == 28672,
               "ABI");
-static_assert(sizeof(struct rip_seat) == 64 && sizeof(struct rip_waiter) == 32, "ABI");
-static_assert(offsetof(struct rip_claims, returned) == 128 && offsetof(struct rip_claims, dropped) == 192 &&
+static_assert(sizeof(struct rip_sync_member) == 64 && sizeof(struct rip_waiter) == 32, "ABI");
+static_assert(offsetof(struct rip_claims, requeued) == 128 && offsetof(struct rip_claims, dropped) == 192 &&
                   offsetof(struct rip_claims, words) == 256,
               "ABI");
 static_assert(sizeof(struct rip_identity) == 40, "ABI");
 static_assert(sizeof(struct rip_member) == 32, "ABI");
 static_assert(sizeof(struct rip_lane_entry) == 128 && offsetof(struct rip_lane_entry, asleep) == 64, "ABI");
-static_assert(offsetof(struct rip_lane_entry, floor) == 16 && offsetof(struct rip_lane_entry, bell) == 68, "ABI");
-static_assert(sizeof(struct rip_group_entry) == 128 && offsetof(struct rip_group_entry, bell) == 64, "ABI");
+static_assert(offsetof(struct rip_lane_entry, base_seq) == 16 && offsetof(struct rip_lane_entry, futex) == 68, "ABI");
+static_assert(sizeof(struct rip_group_entry) == 128 && offsetof(struct rip_group_entry, futex) == 64, "ABI");
 static_assert(sizeof(struct rip_cursor) == 64, "ABI");
 static_assert(offsetof(struct rip_control, removed) == RIP_REMOVED_AT, "ABI");
-static_assert(offsetof(struct rip_control, used) == 152 && offsetof(struct rip_control, lanes_past) == 160, "ABI");
+static_assert(offsetof(struct rip_control, used) == 152 && offsetof(struct rip_control, epoch_start) == 160, "ABI");
 static_assert(offsetof(struct rip_control, lanes_changed) == 256, "ABI");
 static_assert(offsetof(struct rip_control, groups_active) == 264, "ABI");
-static_assert(offsetof(struct rip_control, groups_begun) == 272, "ABI");
+static_assert(offsetof(struct rip_control, group_epoch) == 272, "ABI");
 static_assert(offsetof(struct rip_control, groups_asleep) == 384, "ABI");
 static_assert(offsetof(struct rip_control, fences) == 512, "ABI");
 static_assert(offsetof(struct rip_control, members) == 4096, "ABI");
@@ -243,7 +244,7 @@ static_assert(sizeof(struct rip_control) == 155648 && sizeof(struct rip_control)
 static_assert(sizeof(struct rip_desc) == 32, "ABI");
 static_assert(offsetof(struct rip_lane, slots) == 40 && offsetof(struct rip_lane, ticks0) == 72, "ABI");
 static_assert(offsetof(struct rip_lane, tail) == 128 && offsetof(struct rip_lane, closed) == 136 &&
-                  offsetof(struct rip_lane, overflow) == 88 && offsetof(struct rip_lane, head) == 256 &&
+                  offsetof(struct rip_lane, overflow) == 88 && offsetof(struct rip_lane, reclaimed) == 256 &&
                   offsetof(struct rip_lane, refused) == 272 && offsetof(struct rip_lane, allocated) == 280,
               "ABI");
 static_assert(offsetof(struct rip_lane, desc) == 4096, "ABI");

@@ -22,9 +22,9 @@ static uint64_t end_of_step(const struct rip_producer *p, uint64_t bytes) {
 
 static int allocate(struct rip_producer *p, uint64_t bytes) {
     uint64_t arena = rip_arena_offset(p->slots), end = end_of_step(p, bytes);
-    int rc = rip_file_fill(&p->segment, end);
+    int rc = rip_file_allocate(&p->mapping, end);
     if (rc == 0) {
-        p->lane = p->segment.at;
+        p->lane = p->mapping.at;
         rip_arena_allocated(&p->arena, end - arena);
         /* relaxed: pairs with rip_rx_read_far; what is published later, in this memory, orders it */
         atomic_store_explicit(&p->lane->allocated, end - arena, memory_order_relaxed);
@@ -34,8 +34,8 @@ static int allocate(struct rip_producer *p, uint64_t bytes) {
 
 /* The file stays open while there may be more to allocate. */
 static void close_when_allocated(struct rip_producer *p) {
-    if (p->segment.allocated == p->segment.size) {
-        rip_segment_close_fd(&p->segment);
+    if (p->mapping.allocated == p->mapping.size) {
+        rip_mapping_close_fd(&p->mapping);
     }
 }
 
@@ -63,12 +63,12 @@ static int make_lane(struct rip_producer *p, uint64_t first, int32_t pid) {
     p->lane->pid = pid ? pid : (int32_t)getpid();
     p->lane->ns0 = rip_ticks(RIP_CLOCK_NS, p->ch.time_offset);
     p->lane->ticks0 = rip_ticks(p->clock, p->ch.time_offset);
-    p->payloads = (unsigned char *)p->segment.at + p->lane->arena;
+    p->payloads = (unsigned char *)p->mapping.at + p->lane->arena;
     return 0;
 }
 
 /* Lane id does not count as a stream, unless there were others before it; the lock is held. */
-static void forget(struct rip_control *control, uint64_t id) { control->lanes_past += control->lanes_past == id; }
+static void forget(struct rip_control *control, uint64_t id) { control->epoch_start += control->epoch_start == id; }
 
 /* The free place whose last lane is the oldest, or RIP_MAX_LANES: a member of a group may still be about to move the
  * cursor of the lane that was there (claims.c). Places that had none have id 0, and the search begins at them. */
@@ -98,23 +98,23 @@ static int join(struct rip_producer *p) {
     if (i == RIP_MAX_LANES) {
         return -EXFULL;
     }
-    int rc = control->lanes_ever ? 0 : rip_files_sweep(&p->ch.place);
+    int rc = control->lanes_ever ? 0 : rip_files_sweep(&p->ch.handle);
     if (rc != 0) {
         return rc;
     }
     struct rip_lane_entry *entry = &control->lanes[i];
     atomic_store_explicit(&entry->id, control->lanes_ever++, memory_order_relaxed); /* the cursors below publish it */
     entry->pid = p->lane->pid;
-    atomic_store_explicit(&entry->floor, 0,
+    atomic_store_explicit(&entry->base_seq, 0,
                           memory_order_relaxed); /* relaxed, as below: the store of state publishes it */
     uint32_t fence = p->ch.fenced || rip_fences_all(control) ? RIP_FENCE_LANE : 0;
     atomic_store_explicit(&entry->asleep, fence, memory_order_relaxed);
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        atomic_store_explicit(&control->cursors[g][i].held, 0, memory_order_release); /* pairs with rip_rx_look */
+        atomic_store_explicit(&control->cursors[g][i].released, 0, memory_order_release); /* pairs with rip_rx_poll */
     }
-    atomic_store_explicit(&entry->bell_of, 0, memory_order_relaxed);
-    control->members[p->ch.place.member].index = i;
-    rc = rip_file_name(&p->ch.place, rip_lane_file(rip_lane_id(entry)), &p->segment);
+    atomic_store_explicit(&entry->pollfd_member, 0, memory_order_relaxed);
+    control->members[p->ch.handle.member].index = i;
+    rc = rip_file_name(&p->ch.handle, rip_lane_file(rip_lane_id(entry)), &p->mapping);
     if (rc != 0) {
         forget(control, rip_lane_id(entry));
         return rc;
@@ -156,27 +156,28 @@ static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, uin
     memset(p, 0, sizeof *p);
     p->overflow = overflow;
     p->slots = slots_for(slots, overflow);
-    p->segment.fd = -1;
+    p->mapping.fd = -1;
     p->keep = overflow == RIP_DROP_OLD ? slots : p->slots;
-    p->until = p->keep;
+    p->recheck_at = p->keep;
     rip_spin_init(&p->ch.spin, wait);
     capacity = rip_round_up(capacity, RIP_PAGE);
     rip_arena_init(&p->arena, capacity);
     uint64_t first = how & RIP_PREALLOCATE ? capacity : 1;
-    int rc = overflow == RIP_DROP_OLD ? rip_drops_make(p) : 0;
-    rc = rc ? rc : rip_channel_enter(&p->ch, channel, 1, access ? *access : rip_private);
+    int rc = overflow == RIP_DROP_OLD ? rip_drop_old_init(p) : 0;
+    rc = rc ? rc : rip_channel_open(&p->ch, channel, 1, access ? *access : rip_private);
     if (rc != 0) {
-        rip_drops_free(p);
+        rip_drop_old_free(p);
         free(p);
         return rc;
     }
     rc = rip_member_join(&p->ch, RIP_A_PRODUCER, RIP_NO_LANE);
-    rc = rc ? rc : rip_file_begin(&p->ch.place, rip_lane_size(p->slots, capacity), end_of_step(p, first), &p->segment);
+    rc =
+        rc ? rc : rip_file_create(&p->ch.handle, rip_lane_size(p->slots, capacity), end_of_step(p, first), &p->mapping);
     int locked = 0;
     if (rc == 0) {
-        rip_unlock(&p->ch.place); /* allocating can take long; our membership keeps the channel */
+        rip_unlock(&p->ch.handle); /* allocating can take long; our membership keeps the channel */
         rc = make_lane(p, first, pid);
-        locked = rip_lock(&p->ch.place);
+        locked = rip_lock(&p->ch.handle);
         rc = rc ? rc : locked;
     }
     if (rc == 0) {
@@ -186,14 +187,14 @@ static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, uin
     }
     if (rc != 0) {
         if (locked == 0) {
-            rip_channel_leave(&p->ch);
+            rip_channel_close(&p->ch);
         } else { /* without the lock the tables are not ours to edit: the next member to look reaps us */
             rip_channel_abandon(&p->ch);
         }
         rip_producer_free(p);
         return rc;
     }
-    rip_unlock(&p->ch.place);
+    rip_unlock(&p->ch.handle);
     *out = p;
     return 0;
 }
@@ -210,17 +211,17 @@ int rip_lane_open(const char *channel, uint64_t capacity, uint64_t slots, int32_
 uint64_t rip_lane_done(struct rip_producer *p, uint64_t known) {
     struct rip_control *control = p->ch.control;
     uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_acquire); /* as in rip_reclaim */
-    uint64_t least = active ? p->published : atomic_load_explicit(&p->entry->floor, memory_order_relaxed);
+    uint64_t least = active ? p->published : atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed);
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         if (active >> g & 1) {
             /* acquire: before the load of the id, which changes before the cursors do */
-            uint64_t held = atomic_load_explicit(&control->cursors[g][p->index].held, memory_order_acquire);
-            held = held < known ? known : held;
+            uint64_t released = atomic_load_explicit(&control->cursors[g][p->index].released, memory_order_acquire);
+            released = released < known ? known : released;
             if (control->groups[g].flags & (RIP_SHARED | RIP_DURABLE)) {
-                held = rip_claims_look_done(&p->ch, rip_group_id(control, g), rip_lane_id(p->entry), p->slots, held,
-                                            p->published);
+                released = rip_claims_read_unacked(&p->ch, rip_group_id(control, g), rip_lane_id(p->entry), p->slots,
+                                                   released, p->published);
             }
-            least = held < least ? held : least;
+            least = released < least ? released : least;
         }
     }
     int is_another = (uint32_t)rip_lane_id(p->entry) != p->ch.lane; /* all of ours was read, and we have closed */
@@ -228,8 +229,8 @@ uint64_t rip_lane_done(struct rip_producer *p, uint64_t known) {
 }
 
 void rip_lane_abandon(struct rip_producer *p) {
-    if (rip_check(&p->ch.place) == 0) {
-        p->ch.place.state = RIP_CLOSED;
+    if (rip_handle_check(&p->ch.handle) == 0) {
+        p->ch.handle.state = RIP_CLOSED;
         rip_channel_abandon(&p->ch);
     }
 }
@@ -238,33 +239,33 @@ int rip_reclaim(struct rip_producer *p) {
     struct rip_control *control = p->ch.control;
     for (;;) {
         /* acquire: pairs with begin_group; who sees its count sees its bit */
-        uint64_t begun = atomic_load_explicit(&control->groups_begun, memory_order_acquire);
+        uint64_t epoch = atomic_load_explicit(&control->group_epoch, memory_order_acquire);
         uint64_t active =
             atomic_load_explicit(&control->groups_active, memory_order_acquire); /* pairs with rip_group_leave */
-        uint64_t limit = active ? p->published : atomic_load_explicit(&p->entry->floor, memory_order_relaxed);
+        uint64_t limit = active ? p->published : atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed);
         for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
             if (active >> g & 1) {
-                /* acquire: pairs with the release in rip_rx_tell; the group's reads before our writes */
-                uint64_t held = atomic_load_explicit(&control->cursors[g][p->index].held, memory_order_acquire);
-                if (held > p->published) {
+                /* acquire: pairs with the release in rip_rx_publish_cursor; the group's reads before our writes */
+                uint64_t released = atomic_load_explicit(&control->cursors[g][p->index].released, memory_order_acquire);
+                if (released > p->published) {
                     return -EBADMSG;
                 }
-                limit = held < limit ? held : limit;
+                limit = released < limit ? released : limit;
             }
         }
         if (limit > p->published) {
             return -EBADMSG;
         }
-        if (limit <= p->limit) { /* smaller only while a group is just joining: it moves up by itself */
+        if (limit <= p->free_below) { /* smaller only while a group is just joining: it moves up by itself */
             return 0;
         }
         /* A new group sets its cursors, then its bit, counts itself, then reads head; we store head, then read the count: one of us
          * sees the other. Pairs with the fence in begin_group. */
-        atomic_store_explicit(&p->lane->head, limit, memory_order_relaxed);
+        atomic_store_explicit(&p->lane->reclaimed, limit, memory_order_relaxed);
         atomic_thread_fence(memory_order_seq_cst);
-        if (atomic_load_explicit(&control->groups_begun, memory_order_relaxed) == begun) {
-            p->limit = limit;
-            p->until = limit + p->slots;
+        if (atomic_load_explicit(&control->group_epoch, memory_order_relaxed) == epoch) {
+            p->free_below = limit;
+            p->recheck_at = limit + p->slots;
             uint64_t offset = p->lane->desc[limit & (p->slots - 1)].offset;
             rip_arena_reclaim(&p->arena, limit, offset, p->tail);
             return 0;
@@ -272,17 +273,17 @@ int rip_reclaim(struct rip_producer *p) {
     }
 }
 
-int rip_tx_place(struct rip_producer *p, uint64_t length, uint64_t *end) {
+int rip_tx_find_room(struct rip_producer *p, uint64_t length, uint64_t *end) {
     struct rip_arena *arena = &p->arena;
-    uint64_t need = rip_round_up(length, RIP_LINE), place = rip_arena_find(arena, need, *end);
-    int rc = place == UINT64_MAX ? -EAGAIN : grow(p, place + need);
+    uint64_t need = rip_round_up(length, RIP_LINE), handle = rip_arena_find(arena, need, *end);
+    int rc = handle == UINT64_MAX ? -EAGAIN : grow(p, handle + need);
     if (rip_is_out_of_memory(rc)) {
         *end = arena->allocated;
-        place = rip_arena_find(arena, need, *end);
-        rc = place == UINT64_MAX ? rc : 0;
+        handle = rip_arena_find(arena, need, *end);
+        rc = handle == UINT64_MAX ? rc : 0;
     }
-    if (rc == 0 && place != arena->at) {
-        rip_arena_go(arena, place, p->tail);
+    if (rc == 0 && handle != arena->at) {
+        rip_arena_go(arena, handle, p->tail);
     }
     return rc;
 }
@@ -291,7 +292,7 @@ static int find_room(struct rip_producer *p, uint64_t length) {
     uint64_t end = p->arena.capacity;
     int rc = rip_reclaim(p);
     if (rc == 0) {
-        rc = p->tail >= p->until ? -EAGAIN : rip_tx_place(p, length, &end);
+        rc = p->tail >= p->recheck_at ? -EAGAIN : rip_tx_find_room(p, length, &end);
     }
     return rc;
 }
@@ -300,7 +301,7 @@ __attribute__((noinline)) int rip_make_room(struct rip_producer *p, uint64_t len
     if (length > p->arena.capacity) {
         return -EMSGSIZE;
     }
-    int rc = p->drops ? rip_drops_make_room(p, length) : find_room(p, length);
+    int rc = p->drops ? rip_drop_old_make_room(p, length) : find_room(p, length);
     int is_full = rc == -EAGAIN || rip_is_out_of_memory(rc);
     return is_full && p->overflow != RIP_BLOCK ? -ENOBUFS : rc;
 }
@@ -310,26 +311,26 @@ void rip_tx_refuse(struct rip_producer *p) {
     p->lost = (uint16_t)(p->lost + (p->lost < UINT16_MAX));
     /* relaxed: a number to show, of which we are the only writer */
     atomic_store_explicit(&p->lane->refused, p->refused, memory_order_relaxed);
-    rip_look_around(&p->ch); /* it may be a dead one that leaves no room */
+    rip_reap_if_due(&p->ch); /* it may be a dead one that leaves no room */
 }
 
 void rip_room_watch(struct rip_producer *p, struct rip_watch *watch) {
     struct rip_control *control = p->ch.control;
     unsigned n = 0;
     watch->words[n++] = &control->groups_active;
-    watch->words[n++] = &p->entry->floor;
+    watch->words[n++] = &p->entry->base_seq;
     uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed);
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         if (active >> g & 1) {
-            watch->words[n++] = &control->cursors[g][p->index].held;
+            watch->words[n++] = &control->cursors[g][p->index].released;
         }
     }
     for (unsigned i = 0; i < n; i++) {
-        /* acquire: pairs with rip_rx_tell and rip_group_leave; the look that follows sees no less than this */
+        /* acquire: pairs with rip_rx_publish_cursor and rip_group_leave; the look that follows sees no less than this */
         watch->seen[i] = atomic_load_explicit(watch->words[i], memory_order_acquire);
     }
     watch->count = n;
-    watch->bell = &p->entry->bell;
+    watch->futex = &p->entry->futex;
     watch->asleep32 = &p->entry->asleep;
     watch->asleep64 = NULL;
     watch->picky = 0;
@@ -344,17 +345,17 @@ static uint64_t oldest_held(const struct rip_producer *p, uint32_t *group) {
     struct rip_control *control = p->ch.control;
     uint64_t active =
         atomic_load_explicit(&control->groups_active, memory_order_acquire); /* pairs with rip_group_leave */
-    uint64_t oldest = active ? p->published : atomic_load_explicit(&p->entry->floor, memory_order_relaxed);
+    uint64_t oldest = active ? p->published : atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed);
     *group = RIP_MAX_GROUPS;
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         /* relaxed: only to be shown */
-        uint64_t held = atomic_load_explicit(&control->cursors[g][p->index].held, memory_order_relaxed);
-        if ((active >> g & 1) && held < oldest) {
-            oldest = held;
+        uint64_t released = atomic_load_explicit(&control->cursors[g][p->index].released, memory_order_relaxed);
+        if ((active >> g & 1) && released < oldest) {
+            oldest = released;
             *group = g;
         }
     }
-    uint64_t given_up = p->drops ? rip_drops_from(p) : p->limit;
+    uint64_t given_up = p->drops ? rip_drop_old_first_kept(p) : p->free_below;
     if (oldest < given_up) { /* a group is just joining, or has not noticed what it lost */
         oldest = given_up;
     }
@@ -380,17 +381,18 @@ static int32_t holder_of(struct rip_producer *p, uint32_t group, uint64_t seq) {
     struct rip_control *control = p->ch.control;
     uint32_t member;
     enum rip_claim state =
-        rip_claim_look(&p->ch, rip_group_id(control, group), rip_lane_id(p->entry), p->slots, seq, &member);
+        rip_claim_read(&p->ch, rip_group_id(control, group), rip_lane_id(p->entry), p->slots, seq, &member);
     const struct rip_member *its = &control->members[member];
-    int holds = (state == RIP_CLAIMED || state == RIP_KEPT) && its->role == RIP_A_CONSUMER && its->index == group;
+    int holds =
+        (state == RIP_CLAIM_TAKEN || state == RIP_CLAIM_ACKED) && its->role == RIP_A_CONSUMER && its->index == group;
     return holds ? its->pid : 0;
 }
 
-void rip_producer_gate(struct rip_producer *p, struct rip_gate *gate) {
+void rip_producer_slowest(struct rip_producer *p, struct rip_slowest *gate) {
     const struct rip_group_entry *groups = p->ch.control->groups;
     uint32_t g;
     uint64_t oldest = oldest_held(p, &g);
-    *gate = (struct rip_gate){.messages = p->published - oldest, .bytes = rip_producer_bytes(p)};
+    *gate = (struct rip_slowest){.messages = p->published - oldest, .bytes = rip_producer_bytes(p)};
     if (g == RIP_MAX_GROUPS) {
         return;
     }
@@ -404,12 +406,12 @@ int rip_declare(struct rip_producer *p, const char *group) {
     if (!rip_is_group_name(group)) {
         return -EINVAL;
     }
-    int rc = rip_check(&p->ch.place);
-    rc = rc ? rc : rip_lock(&p->ch.place);
+    int rc = rip_handle_check(&p->ch.handle);
+    rc = rc ? rc : rip_lock(&p->ch.handle);
     if (rc == 0) {
         rip_reap(&p->ch);
         rc = rip_group_declare(&p->ch, group);
-        rip_unlock(&p->ch.place);
+        rip_unlock(&p->ch.handle);
     }
     return rc;
 }
@@ -417,20 +419,20 @@ int rip_declare(struct rip_producer *p, const char *group) {
 void rip_producer_undo(struct rip_producer *p) { p->undone = p->published == 0; }
 
 int rip_producer_close(struct rip_producer *p) {
-    if (p->ch.place.state == RIP_CLOSED) {
+    if (p->ch.handle.state == RIP_CLOSED) {
         return 0;
     }
-    int rc = rip_place_leave(&p->ch.place);
+    int rc = rip_handle_begin_close(&p->ch.handle);
     if (rc != 0) {
         return rc;
     }
     /* release: pairs with the acquire in rip_rescan. Before the lock: if we never get it, others find that we have ended, not died */
     atomic_store_explicit(&p->lane->closed, 1, memory_order_release);
-    rc = rip_lock(&p->ch.place);
+    rc = rip_lock(&p->ch.handle);
     if (rip_is_locked_out(rc)) {
         return rc;
     }
-    p->ch.place.state = RIP_CLOSED;
+    p->ch.handle.state = RIP_CLOSED;
     if (rc != 0) { /* our membership ends with our descriptors, and the next member to look reaps it */
         rip_channel_abandon(&p->ch);
         return rc;
@@ -442,13 +444,13 @@ int rip_producer_close(struct rip_producer *p) {
                           memory_order_release); /* pairs with the acquire in rip_rescan */
     rip_lanes_retire(&p->ch);
     rip_lanes_changed(&p->ch);
-    rip_channel_leave(&p->ch);
+    rip_channel_close(&p->ch);
     return 0;
 }
 
 void rip_producer_free(struct rip_producer *p) {
-    rip_segment_close(&p->segment);
-    rip_drops_free(p);
+    rip_mapping_close(&p->mapping);
+    rip_drop_old_free(p);
     rip_channel_unmap(&p->ch);
     free(p);
 }
@@ -456,7 +458,7 @@ void rip_producer_free(struct rip_producer *p) {
 /* ---- the same for C programs, where a wait may keep the handle to itself ---- */
 
 int rip_reserve(struct rip_producer *p, uint64_t length, unsigned char **payload) {
-    int rc = rip_check(&p->ch.place);
+    int rc = rip_handle_check(&p->ch.handle);
     rc = rc ? rc : rip_tx_reserve(p, length, payload);
     if (rc == -ENOBUFS) {
         rip_tx_refuse(p);
@@ -465,7 +467,7 @@ int rip_reserve(struct rip_producer *p, uint64_t length, unsigned char **payload
 }
 
 int rip_publish(struct rip_producer *p, uint64_t length, uint32_t type, uint8_t kind) {
-    int rc = rip_check(&p->ch.place);
+    int rc = rip_handle_check(&p->ch.handle);
     if (rc == 0) {
         rip_tx_stamp(p);
         rip_tx_commit(p, length, type, kind);
@@ -479,7 +481,7 @@ int rip_wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline) {
     unsigned char *payload;
     int waited = 0;
     for (;;) {
-        int rc = rip_check(&p->ch.place);
+        int rc = rip_handle_check(&p->ch.handle);
         if (rc != 0) {
             return rc;
         }
@@ -492,7 +494,7 @@ int rip_wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline) {
             return waited;
         }
         waited = rip_watch_wait(&watch, deadline);
-        rip_look_around(&p->ch);
+        rip_reap_if_due(&p->ch);
     }
 }
 

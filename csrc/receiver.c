@@ -14,8 +14,8 @@ struct rip_receiver {
     int has_frame;
     unsigned char *payload; /* where it goes, or NULL: no room yet */
     uint64_t got;           /* bytes of it */
-    uint64_t told;          /* messages of which we have said that they are let go */
-    uint64_t bytes_told;    /* of what had come then */
+    uint64_t acked;         /* messages of which we have said that they are let go */
+    uint64_t bytes_acked;   /* of what had come then */
     int ended;
     int said_end;
     size_t from, to; /* in buffer: what has been read and not looked at */
@@ -45,7 +45,7 @@ int rip_receiver_connect(struct rip_receiver *r, int fd) {
     r->has_frame = 0; /* half of one comes again */
     r->from = r->to = 0;
     r->said_end = 0;
-    r->told = r->bytes_told = 0; /* what was said may have been lost on the way */
+    r->acked = r->bytes_acked = 0; /* what was said may have been lost on the way */
     return rip_wire_connect(&r->wire, fd);
 }
 
@@ -53,14 +53,14 @@ void rip_receiver_disconnect(struct rip_receiver *r) { r->wire.fd = -1; }
 
 uint64_t rip_receiver_next(const struct rip_receiver *r) { return r->into->tail; }
 
-int rip_receiver_owes(const struct rip_receiver *r) {
-    return r->two_way && !r->ended && r->wire.fd >= 0 && (r->wire.out_left || r->told < r->into->published);
+int rip_receiver_has_unacked(const struct rip_receiver *r) {
+    return r->two_way && !r->ended && r->wire.fd >= 0 && (r->wire.out_left || r->acked < r->into->published);
 }
 
 void rip_receiver_free(struct rip_receiver *r) {
     if (r->two_way && r->wire.fd >= 0 && !r->wire.out_left &&
         !r->ended) { /* a good-bye; if it does not go out, the closing says it */
-        rip_wire_say(&r->wire, RIP_FRAME_END, rip_lane_done(r->into, r->told));
+        rip_wire_say(&r->wire, RIP_FRAME_END, rip_lane_done(r->into, r->acked));
         rip_wire_flush(&r->wire);
     }
     if (!r->ended) {
@@ -70,19 +70,19 @@ void rip_receiver_free(struct rip_receiver *r) {
     free(r);
 }
 
-int rip_receiver_tell(struct rip_receiver *r, int eager) {
+int rip_receiver_ack(struct rip_receiver *r, int eager) {
     int rc = rip_wire_flush(&r->wire);
-    if (rc != 0 || !r->two_way || r->ended || r->told == r->into->tail) {
+    if (rc != 0 || !r->two_way || r->ended || r->acked == r->into->tail) {
         return rc < 0 ? rc : 0; /* RIP_STEP_OUT: next time */
     }
-    uint64_t count = rip_lane_done(r->into, r->told), bytes = r->into->bytes;
-    if (count > r->told &&
-        (eager || count - r->told >= r->into->slots / 8 ||
-         bytes - r->bytes_told >=
+    uint64_t count = rip_lane_done(r->into, r->acked), bytes = r->into->bytes;
+    if (count > r->acked &&
+        (eager || count - r->acked >= r->into->slots / 8 ||
+         bytes - r->bytes_acked >=
              (TELL_EVERY < r->into->arena.capacity / 8 ? TELL_EVERY : r->into->arena.capacity / 8))) {
-        r->told = count;
-        r->bytes_told = bytes;
-        rip_wire_say(&r->wire, RIP_FRAME_LET_GO, count);
+        r->acked = count;
+        r->bytes_acked = bytes;
+        rip_wire_say(&r->wire, RIP_FRAME_RELEASED, count);
         rc = rip_wire_flush(&r->wire);
     }
     return rc < 0 ? rc : 0;
@@ -94,7 +94,7 @@ static int next_frame(struct rip_receiver *r) {
         return 0;
     }
     memcpy(&r->frame, r->buffer + r->from, sizeof r->frame);
-    if (!rip_is_frame(&r->frame) || r->frame.is == RIP_FRAME_LET_GO || r->ended ||
+    if (!rip_is_frame(&r->frame) || r->frame.is == RIP_FRAME_RELEASED || r->ended ||
         (r->frame.is == RIP_FRAME_MESSAGE && r->frame.length > r->into->arena.capacity) ||
         (r->frame.is == RIP_FRAME_END && r->frame.length != r->into->tail)) {
         return -EBADMSG;
@@ -132,7 +132,7 @@ static int unpack(struct rip_receiver *r) {
                 rip_tx_publish(r->into);
             }
             r->ended = 1;
-            rip_place_hurry(&r->into->ch.place);
+            rip_handle_limit_waits(&r->into->ch.handle);
             return rip_producer_close(r->into);
         }
         if (!r->payload) {
@@ -197,7 +197,7 @@ static int finish(struct rip_receiver *r) {
 
 int rip_receiver_step(struct rip_receiver *r) {
     uint64_t before = r->into->bytes;
-    int rc = rip_receiver_tell(r, 0);
+    int rc = rip_receiver_ack(r, 0);
     while (rc == 0 && !r->ended) {
         rc = deliver(r);
         if (rc != 0 || r->ended || r->into->bytes - before > RIP_AT_ONCE) {

@@ -15,7 +15,7 @@
  *   -EEXIST           the group is there, but of the other kind
  *   -EINVAL, -ENAMETOOLONG   a name that is none        -ESTALE   the channel's files have been deleted
  *   -EXFULL, -ENOSR, -EUSERS   a table is full: of RIP_MAX_LANES lanes, RIP_MAX_GROUPS groups, RIP_MAX_MEMBERS members
- *   -ENOSPC, -EFBIG   no room: rip_wanted says for how much
+ *   -ENOSPC, -EFBIG   no room: rip_last_shortage says for how much
  *   -EBADMSG          damaged, or not a channel         -EPROTONOSUPPORT   another ABI version
  * A call that waits does so until its deadline, and notices the death of others meanwhile. A signal whose handler runs while it does not
  * sleep does not end it, so a wait that is to end with a signal needs a deadline too. A handle is used by one thread at a time.
@@ -67,11 +67,11 @@ struct rip_filter {
     const uint32_t *types; /* one of these */
     uint32_t count;        /* 0: any */
     uint32_t lowest;       /* of those that are there, one of the lowest type */
-    uint64_t search;       /* set by rip_search; what it has been offered and given back is not offered again */
+    uint64_t search;       /* set by rip_select_begin; what it has been offered and given back is not offered again */
 };
 
 /* Who keeps a producer's lane from moving on. */
-struct rip_gate {
+struct rip_slowest {
     char group[RIP_MAX_GROUP_NAME + 1]; /* empty: no group is there yet */
     uint32_t shared;                    /* its members compete */
     uint32_t members;                   /* it has some */
@@ -123,7 +123,7 @@ int rip_put(struct rip_producer *p, const void *data, uint64_t length, uint32_t 
 int rip_wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline);
 uint64_t rip_producer_backlog(struct rip_producer *p); /* messages that some group has not let go */
 uint64_t rip_producer_bytes(struct rip_producer *p);   /* of the arena, that they take */
-void rip_producer_gate(struct rip_producer *p, struct rip_gate *gate);
+void rip_producer_slowest(struct rip_producer *p, struct rip_slowest *gate);
 /* To be called before rip_producer_close where the program has failed to begin: a stream without a message then has no
  * end for anybody to be told of, as if this producer had never been. */
 void rip_producer_undo(struct rip_producer *p);
@@ -144,21 +144,21 @@ int rip_peek(struct rip_consumer *c, struct rip_message *message);
 void rip_take(struct rip_consumer *c, const struct rip_message *peeked); /* it is held from now until rip_release */
 /* In groups that are shared or durable: done with, and looked at until rip_release. It does not come again if this process
  * dies, and the end of the stream does not wait for it. */
-void rip_done(struct rip_consumer *c, const struct rip_message *message);
+void rip_acknowledge(struct rip_consumer *c, const struct rip_message *message);
 void rip_release(struct rip_consumer *c, const struct rip_message *message); /* in any order */
 
-/* Begins a search: to be called once before the first rip_match. */
-void rip_search(struct rip_consumer *c, struct rip_filter *filter);
+/* Begins a search: to be called once before the first rip_select. */
+void rip_select_begin(struct rip_consumer *c, struct rip_filter *filter);
 /* Takes a message that the filter lets through, out of its turn; the others stay in order. 1, or as rip_peek. */
-int rip_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message);
+int rip_select(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message);
 /* Gives a message that is taken and neither done nor released back to its place. */
-void rip_give_back(struct rip_consumer *c, const struct rip_message *message);
+void rip_requeue(struct rip_consumer *c, const struct rip_message *message);
 
 /* Peek and take, waiting until deadline. */
 int rip_get(struct rip_consumer *c, struct rip_message *message, uint64_t deadline);
 
 /* A message that the filter lets through, waiting until deadline. */
-int rip_get_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message, uint64_t deadline);
+int rip_get_selected(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message, uint64_t deadline);
 /* The newest message, letting go the older ones that are not taken. */
 int rip_get_latest(struct rip_consumer *c, struct rip_message *message, uint64_t deadline);
 
@@ -175,24 +175,24 @@ void rip_consumer_free(struct rip_consumer *c);
  * message that rip_reserve has refused last. It stays the same, and is closed with the handle. The program looks, and says with
  * rip_*_settle that it has: then the descriptor is what it is to be. Only one that has been asked for costs anything. */
 int rip_consumer_fd(struct rip_consumer *c);
-void rip_consumer_settle(struct rip_consumer *c);
+void rip_consumer_update_fd(struct rip_consumer *c);
 /* The same, but the descriptor is readable only for what comes from now on; for one who has left something there. 1 if it was readable
  * for more than the time that had passed: others who wait for it may not have seen that. */
-int rip_consumer_arm(struct rip_consumer *c);
+int rip_consumer_rearm_fd(struct rip_consumer *c);
 /* Once, when the next message comes (or an end, or a new producer), this process gets the signal; with *value, or, where value is NULL,
  * with the id of the producer's lane. 0: not any more. What is there already sends none: call it, then look until -EAGAIN. */
 int rip_consumer_notify(struct rip_consumer *c, int number, const int32_t *value);
 int rip_producer_fd(struct rip_producer *p);
-void rip_producer_settle(struct rip_producer *p); /* like rip_reserve, it aborts what is reserved */
+void rip_producer_update_fd(struct rip_producer *p); /* like rip_reserve, it aborts what is reserved */
 
 /* ---- looking at a channel without taking part ---- */
 
-enum rip_lane_is { RIP_LIVE = 1, RIP_ENDED = 2, RIP_DEAD = 3 }; /* a lane that is not live is still to be read */
+enum rip_lane_condition { RIP_LIVE = 1, RIP_ENDED = 2, RIP_DEAD = 3 }; /* a lane that is not live is still to be read */
 
 struct rip_lane_info {
     uint64_t id; /* as rip_message's lane; never used twice in a channel */
     int32_t pid;
-    uint32_t is;       /* enum rip_lane_is */
+    uint32_t is;       /* enum rip_lane_condition */
     uint64_t messages; /* put so far */
     uint64_t backlog;  /* messages that some group has not let go, or, where there is none, that wait for the first */
 };
@@ -209,7 +209,7 @@ struct rip_member_info {
     int32_t group; /* its place in groups; -1: a producer */
 };
 
-struct rip_look {
+struct rip_inspection {
     uint32_t lanes, groups, members; /* how many there are */
     uint32_t end_waits; /* every producer has gone, and a group that has had no member yet is to be told of the end */
     struct rip_lane_info lane[RIP_MAX_LANES];
@@ -218,7 +218,7 @@ struct rip_look {
 };
 
 /* -EAGAIN, here and in the calls that remove: another process has had the tables locked for a second. */
-int rip_look(const char *channel, struct rip_look *look);
+int rip_inspect(const char *channel, struct rip_inspection *look);
 /* Removes the channel with all that is in it (without a name: all that is in it), or a group; also one that is damaged,
  * or another version's. -EBUSY with *holder the pid of somebody who takes part, or 0 where its files do not say who;
  * -ENOTEMPTY: files that are none of ours keep the directory of a damaged one. */
@@ -226,7 +226,7 @@ int rip_remove(const char *channel, int32_t *holder);
 /* Removes what is left of a channel that nobody takes part in, unless messages, or the end of its stream, wait in it
  * for a group, or a durable group is there: 1, or 0 where there is a reason to keep it. A damaged one goes, another
  * version's stays (-EPROTONOSUPPORT). -EBUSY, -ENOTEMPTY: as rip_remove. */
-int rip_tidy(const char *channel);
+int rip_clean_up(const char *channel);
 int rip_remove_group(const char *channel, const char *group, int32_t *holder);
 
 /* ---- semaphores, locks, events, barriers ----
@@ -264,10 +264,10 @@ struct rip_sync_info {
     int32_t pid[RIP_MAX_HANDLES]; /* of each */
 };
 
-/* Looks at one with a name. -EPROTOTYPE: it is a channel. -EAGAIN, here and from rip_sync_tidy: as rip_look. */
+/* Looks at one with a name. -EPROTOTYPE: it is a channel. -EAGAIN, here and from rip_sync_clean_up: as rip_inspect. */
 int rip_sync_info(const char *name, struct rip_sync_info *info);
 /* Removes what is left of one that nobody has open: 1, or 0 where somebody has. */
-int rip_sync_tidy(const char *name);
+int rip_sync_clean_up(const char *name);
 
 /* A descriptor of the directory in which everything of this user's that has a name is a directory; the caller closes it. -ENOENT */
 int rip_directory(void);
@@ -275,12 +275,12 @@ int rip_directory(void);
 const char *rip_base(void);
 
 /* What the last call of this thread needed that failed with -ENOSPC or -EFBIG. */
-struct rip_want {
+struct rip_shortage {
     uint64_t bytes; /* 0: a file, and there can be no more of them */
     uint64_t free;  /* bytes that there were */
     int for_tables; /* of a channel, or of one of the above; 0: for messages */
 };
-struct rip_want rip_wanted(void);
+struct rip_shortage rip_last_shortage(void);
 
 /* Takes that many units at once (P), of a lock one. 1: it is a lock, and ours, but its last owner died with it. */
 int rip_semaphore_acquire(struct rip_sync *s, uint32_t units, uint64_t deadline); /* after -EINTR its turn is lost */

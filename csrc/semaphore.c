@@ -21,11 +21,11 @@
 #define LAST UINT64_C(0xff)
 #define CHANGE_AT 42
 #define CHANGE UINT64_C(0x3fffff)
-#define TURN UINT64_C(0x1ffffffff)
+#define TICKET UINT64_C(0x1ffffffff)
 /* Looks for which the word may have changed in vain before a waiter sleeps, and newcomers wait behind it. */
 #define SPINS 4
 
-static_assert(RIP_MAX_SEATS == LAST && RIP_MAX_UNITS == UNITS, "they fit");
+static_assert(RIP_MAX_SYNC_MEMBERS == LAST && RIP_MAX_UNITS == UNITS, "they fit");
 
 static uint32_t units_of(uint64_t word) { return (uint32_t)(word & UNITS); }
 
@@ -46,27 +46,28 @@ static int help(struct rip_sync *s, uint64_t word) {
     if (last == 0 || last == s->me) {
         return 0;
     }
-    struct rip_seat *seat = &s->file->seats[last - 1];
+    struct rip_sync_member *member = &s->file->members[last - 1];
     /* acquire: these are looked at before the word again. If that is the same, held is what it was before this change or is after it, and
      * where it is as before, the intent is this change's: the handle writes held before the next intent. */
-    uint64_t held = atomic_load_explicit(&seat->held, memory_order_acquire);
-    uint64_t intent = atomic_load_explicit(&seat->intent, memory_order_acquire);
-    if (rip_sync_look(s) != word) {
+    uint64_t held = atomic_load_explicit(&member->held, memory_order_acquire);
+    uint64_t intent = atomic_load_explicit(&member->intent, memory_order_acquire);
+    if (rip_sync_load(s) != word) {
         return -1;
     }
     if (held >> 32 != change_of(word)) {
         /* acq_rel: pairs with the acquire above of the next helper; fails where the handle has written held meanwhile */
-        atomic_compare_exchange_strong_explicit(&seat->held, &held, intent, memory_order_acq_rel, memory_order_relaxed);
+        atomic_compare_exchange_strong_explicit(&member->held, &held, intent, memory_order_acq_rel,
+                                                memory_order_relaxed);
     }
     return 0;
 }
 
 /* Changes the word, for a seat (1 + its index, 0: none is to be counted) that will hold this many: 1, or 0 with the word that is there
  * now. The word must be as help has left it. */
-static int change(struct rip_sync *s, uint64_t *word, uint64_t to, uint32_t seat, uint32_t held) {
-    struct rip_seat *own = &s->file->seats[seat ? seat - 1 : RIP_MAX_SEATS];
+static int change(struct rip_sync *s, uint64_t *word, uint64_t to, uint32_t member, uint32_t held) {
+    struct rip_sync_member *own = &s->file->members[member ? member - 1 : RIP_MAX_SYNC_MEMBERS];
     uint64_t say = says(change_of(to), held);
-    if (seat) {
+    if (member) {
         /* release: pairs with the acquire in help, by way of the word */
         atomic_store_explicit(&own->intent, say, memory_order_release);
     }
@@ -76,7 +77,7 @@ static int change(struct rip_sync *s, uint64_t *word, uint64_t to, uint32_t seat
                                                  memory_order_acquire)) {
         return 0;
     }
-    if (seat) {
+    if (member) {
         atomic_store_explicit(&own->held, say, memory_order_release); /* pairs with the acquire in help */
     }
     return 1;
@@ -93,12 +94,12 @@ static int oldest(const struct rip_sync *s, uint32_t *units) {
     uint64_t number = 0;
     int found = -1;
     for (uint32_t i = 0; i < top && i < RIP_MAX_WAITERS; i++) {
-        /* acquire: pairs with the release in rip_turn_begin */
-        uint64_t turn = atomic_load_explicit(&file->waiters[i].turn, memory_order_acquire);
-        if (turn != 0 && (found < 0 || ((number - (turn >> 31)) & TURN) < TURN / 2)) {
+        /* acquire: pairs with the release in rip_ticket_take */
+        uint64_t ticket = atomic_load_explicit(&file->waiters[i].ticket, memory_order_acquire);
+        if (ticket != 0 && (found < 0 || ((number - (ticket >> 31)) & TICKET) < TICKET / 2)) {
             found = (int)i;
-            number = turn >> 31;
-            *units = units_of(turn);
+            number = ticket >> 31;
+            *units = units_of(ticket);
         }
     }
     return found;
@@ -109,7 +110,7 @@ static void ring(struct rip_sync *s, uint32_t index) {
     atomic_thread_fence(memory_order_seq_cst); /* the word, then asleep; pairs with the fence in rip_watch_announce */
     if (atomic_load_explicit(&waiter->asleep, memory_order_relaxed) & RIP_ASLEEP &&
         atomic_fetch_and_explicit(&waiter->asleep, ~RIP_ASLEEP, memory_order_acq_rel) & RIP_ASLEEP) {
-        rip_wake(&waiter->bell);
+        rip_wake(&waiter->futex);
     }
 }
 
@@ -119,7 +120,7 @@ static __attribute__((noinline)) void pass_on(struct rip_sync *s) {
      * another releases one sees the other, and wakes the next. Pairs with itself. */
     atomic_thread_fence(memory_order_seq_cst);
     for (;;) {
-        uint64_t word = rip_sync_look(s), flags = word & (DIED | QUEUED | STRICT);
+        uint64_t word = rip_sync_load(s), flags = word & (DIED | QUEUED | STRICT);
         uint32_t wanted = 0;
         if (!(word & QUEUED)) {
             return;
@@ -162,15 +163,15 @@ static int claim(struct rip_sync *s) {
 }
 
 static void free_waiter(struct rip_waiter *waiter) {
-    atomic_store_explicit(&waiter->turn, 0, memory_order_relaxed);  /* pass_on comes next, with a fence */
-    atomic_store_explicit(&waiter->owner, 0, memory_order_release); /* pairs with the acquire in claim */
+    atomic_store_explicit(&waiter->ticket, 0, memory_order_relaxed); /* pass_on comes next, with a fence */
+    atomic_store_explicit(&waiter->owner, 0, memory_order_release);  /* pairs with the acquire in claim */
 }
 
 /* ---- taking and giving ---- */
 
 /* head: we are the oldest in the queue. */
 static int take(struct rip_sync *s, uint32_t units, int head) {
-    uint64_t word = rip_sync_look(s);
+    uint64_t word = rip_sync_load(s);
     for (;;) {
         if (units_of(word) < units || (word & STRICT && !head)) {
             return -EAGAIN;
@@ -179,7 +180,7 @@ static int take(struct rip_sync *s, uint32_t units, int head) {
             return -EOVERFLOW;
         }
         if (help(s, word) != 0) {
-            word = rip_sync_look(s);
+            word = rip_sync_load(s);
             continue;
         }
         uint64_t flags = word & (DIED | QUEUED | (head ? 0 : STRICT));
@@ -192,63 +193,64 @@ static int take(struct rip_sync *s, uint32_t units, int head) {
 
 int rip_units_try(struct rip_sync *s, uint32_t units) { return take(s, units, 0); }
 
-int rip_turn_begin(struct rip_sync *s, uint32_t units, struct rip_turn *turn) {
+int rip_ticket_take(struct rip_sync *s, uint32_t units, struct rip_ticket *ticket) {
     int index = claim(s);
     if (index < 0) {
         return index;
     }
     struct rip_waiter *waiter = &s->file->waiters[index];
-    *turn = (struct rip_turn){.units = units, .index = (uint32_t)index};
+    *ticket = (struct rip_ticket){.units = units, .index = (uint32_t)index};
     atomic_store_explicit(&waiter->asleep, 0, memory_order_relaxed);
     uint64_t number;
     do { /* never 0, which says that nobody waits */
-        number = atomic_fetch_add_explicit(&s->file->turns, 1, memory_order_relaxed) & TURN;
+        number = atomic_fetch_add_explicit(&s->file->tickets, 1, memory_order_relaxed) & TICKET;
     } while (number == 0);
     /* release: pairs with the acquire in oldest */
-    atomic_store_explicit(&waiter->turn, number << 31 | units, memory_order_release);
-    for (uint64_t word = rip_sync_look(s);;) { /* a change even where the flag is there: see pass_on */
+    atomic_store_explicit(&waiter->ticket, number << 31 | units, memory_order_release);
+    for (uint64_t word = rip_sync_load(s);;) { /* a change even where the flag is there: see pass_on */
         uint64_t flags = (word & (DIED | STRICT)) | QUEUED;
         if (help(s, word) == 0 && change(s, &word, next_word(word, units_of(word), flags, 0), 0, 0)) {
             return 0;
         }
-        word = rip_sync_look(s);
+        word = rip_sync_load(s);
     }
 }
 
-int rip_turn_try(struct rip_sync *s, struct rip_turn *turn) {
+int rip_ticket_try(struct rip_sync *s, struct rip_ticket *ticket) {
     uint32_t wanted;
-    int head = oldest(s, &wanted) == (int)turn->index;
-    int rc = take(s, turn->units, head);
+    int head = oldest(s, &wanted) == (int)ticket->index;
+    int rc = take(s, ticket->units, head);
     if (rc != -EAGAIN) {
-        rip_turn_leave(s, turn);
+        rip_ticket_cancel(s, ticket);
         return rc;
     }
-    turn->tries++;
-    if (head && (turn->units > 1 || turn->tries > SPINS)) {
-        uint64_t word = rip_sync_look(s);
-        if (!(word & STRICT) && units_of(word) < turn->units && help(s, word) == 0) { /* else next time */
+    ticket->tries++;
+    if (head && (ticket->units > 1 || ticket->tries > SPINS)) {
+        uint64_t word = rip_sync_load(s);
+        if (!(word & STRICT) && units_of(word) < ticket->units && help(s, word) == 0) { /* else next time */
             change(s, &word, next_word(word, units_of(word), (word & DIED) | QUEUED | STRICT, 0), 0, 0);
         }
     }
     return -EAGAIN;
 }
 
-void rip_turn_leave(struct rip_sync *s, const struct rip_turn *turn) {
-    free_waiter(&s->file->waiters[turn->index]);
+void rip_ticket_cancel(struct rip_sync *s, const struct rip_ticket *ticket) {
+    free_waiter(&s->file->waiters[ticket->index]);
     pass_on(s);
 }
 
-void rip_turn_watch(struct rip_sync *s, const struct rip_turn *turn, struct rip_watch *watch) {
-    struct rip_waiter *waiter = &s->file->waiters[turn->index];
-    rip_sync_watch(s, rip_sync_look(s), watch);
-    watch->bell = &waiter->bell;
+void rip_ticket_watch(struct rip_sync *s, const struct rip_ticket *ticket, struct rip_watch *watch) {
+    struct rip_waiter *waiter = &s->file->waiters[ticket->index];
+    rip_sync_watch(s, rip_sync_load(s), watch);
+    watch->futex = &waiter->futex;
     watch->asleep32 = &waiter->asleep;
-    watch->spin = turn->tries < SPINS ? &s->spin : &s->no_spin; /* units that come and go keep nobody awake for ever */
+    watch->spin =
+        ticket->tries < SPINS ? &s->spin : &s->no_spin; /* units that come and go keep nobody awake for ever */
 }
 
 int rip_semaphore_acquire(struct rip_sync *s, uint32_t units, uint64_t deadline) {
     struct rip_watch watch;
-    struct rip_turn turn;
+    struct rip_ticket ticket;
     int rc = rip_sync_check(s);
     if (rc != 0) {
         return rc;
@@ -258,29 +260,29 @@ int rip_semaphore_acquire(struct rip_sync *s, uint32_t units, uint64_t deadline)
     }
     rc = rip_units_try(s, units);
     if (rc == -EAGAIN && deadline == 0) {
-        rip_sync_look_around(s); /* what the dead held, for one who never waits */
+        rip_sync_reap_if_due(s); /* what the dead held, for one who never waits */
         rc = rip_units_try(s, units);
         return rc == -EAGAIN ? -ETIMEDOUT : rc;
     }
     if (rc != -EAGAIN) {
         return rc;
     }
-    rc = rip_turn_begin(s, units, &turn);
+    rc = rip_ticket_take(s, units, &ticket);
     if (rc != 0) {
         return rc;
     }
     for (int waited = 0;;) {
-        rip_turn_watch(s, &turn, &watch);
-        rc = rip_turn_try(s, &turn);
+        rip_ticket_watch(s, &ticket, &watch);
+        rc = rip_ticket_try(s, &ticket);
         if (rc != -EAGAIN) {
             return rc;
         }
         if (waited < 0) { /* the time is up, or a signal was handled */
-            rip_turn_leave(s, &turn);
+            rip_ticket_cancel(s, &ticket);
             return waited;
         }
         waited = rip_watch_wait(&watch, deadline);
-        rip_sync_look_around(s);
+        rip_sync_reap_if_due(s);
     }
 }
 
@@ -296,10 +298,10 @@ int rip_semaphore_release(struct rip_sync *s, uint32_t units) {
         return -EPERM;
     }
     uint32_t left = s->held > units ? s->held - units : 0;
-    uint64_t word = rip_sync_look(s), to;
+    uint64_t word = rip_sync_load(s), to;
     do {
         while (help(s, word) != 0) {
-            word = rip_sync_look(s);
+            word = rip_sync_load(s);
         }
         if (units_of(word) + (uint64_t)units > UNITS) {
             return -EOVERFLOW;
@@ -314,28 +316,29 @@ int rip_semaphore_release(struct rip_sync *s, uint32_t units) {
     return 0;
 }
 
-uint32_t rip_semaphore_value(const struct rip_sync *s) { return units_of(rip_sync_look(s)); }
+uint32_t rip_semaphore_value(const struct rip_sync *s) { return units_of(rip_sync_load(s)); }
 
-void rip_units_return(struct rip_sync *s, uint32_t seat, int died) {
+void rip_units_reap(struct rip_sync *s, uint32_t member, int died) {
     struct rip_sync_file *file = s->file;
-    for (uint64_t word = rip_sync_look(s);;) {
+    for (uint64_t word = rip_sync_load(s);;) {
         if (help(s, word) != 0) {
-            word = rip_sync_look(s);
+            word = rip_sync_load(s);
             continue;
         }
         /* relaxed: help, or the handle itself before the last change of the word, has written it */
-        uint32_t held = units_of(atomic_load_explicit(&file->seats[seat].held, memory_order_relaxed));
+        uint32_t held = units_of(atomic_load_explicit(&file->members[member].held, memory_order_relaxed));
         if (held == 0) {
             break;
         }
         uint64_t units = units_of(word) + (uint64_t)held > UNITS ? UNITS : units_of(word) + (uint64_t)held;
         uint64_t flags = (word & (DIED | QUEUED | STRICT)) | (died && file->kind == RIP_LOCK ? DIED : 0);
-        if (change(s, &word, next_word(word, units, flags, seat + 1), seat + 1, 0)) { /* as if it had released them */
+        if (change(s, &word, next_word(word, units, flags, member + 1), member + 1,
+                   0)) { /* as if it had released them */
             break;
         }
     }
     for (uint32_t i = 0; i < RIP_MAX_WAITERS; i++) {
-        if (atomic_load_explicit(&file->waiters[i].owner, memory_order_relaxed) == seat + 1) {
+        if (atomic_load_explicit(&file->waiters[i].owner, memory_order_relaxed) == member + 1) {
             ring(s, i); /* a thread of this process, if the handle is closed under it */
             free_waiter(&file->waiters[i]);
         }

@@ -12,9 +12,9 @@ struct rip_sender {
     struct rip_wire wire;
     int two_way;
     uint32_t window;
-    uint64_t let_go, sent, taken; /* messages, in all: let go <= given to the kernel <= taken out of the ring */
-    size_t done;                  /* bytes of the frame after those sent that the kernel has */
-    struct rip_message *held;     /* message n at n & mask, from let_go to taken */
+    uint64_t released, sent, taken; /* messages, in all: let go <= given to the kernel <= taken out of the ring */
+    size_t done;                    /* bytes of the frame after those sent that the kernel has */
+    struct rip_message *held;       /* message n at n & mask, from let_go to taken */
     uint64_t mask;
     int at_end; /* the ring has said so */
     int said_end;
@@ -37,13 +37,13 @@ int rip_sender_open(struct rip_consumer *from, uint32_t window, int two_way, str
     return 0;
 }
 
-static void let_go(struct rip_sender *s, uint64_t count) {
-    for (; s->let_go < count; s->let_go++) {
-        rip_release(s->from, &s->held[s->let_go & s->mask]);
+static void released(struct rip_sender *s, uint64_t count) {
+    for (; s->released < count; s->released++) {
+        rip_release(s->from, &s->held[s->released & s->mask]);
     }
 }
 
-int rip_sender_can(const struct rip_sender *s, uint64_t next) { return next >= s->let_go && next <= s->sent; }
+int rip_sender_can(const struct rip_sender *s, uint64_t next) { return next >= s->released && next <= s->sent; }
 
 void rip_sender_disconnect(struct rip_sender *s) { s->wire.fd = -1; }
 
@@ -59,12 +59,12 @@ int rip_sender_connect(struct rip_sender *s, int fd, uint64_t next) {
     return rip_wire_connect(&s->wire, fd);
 }
 
-uint64_t rip_sender_let_go(const struct rip_sender *s) { return s->let_go; }
+uint64_t rip_sender_released(const struct rip_sender *s) { return s->released; }
 
 int rip_sender_free(struct rip_sender *s, int at_once) {
-    struct rip_place *place = &s->from->ch.place;
-    rip_place_hurry(place);
-    place->give_up = at_once ? RIP_TRY_ONLY : place->give_up;
+    struct rip_handle *handle = &s->from->ch.handle;
+    rip_handle_limit_waits(handle);
+    handle->give_up = at_once ? RIP_TRY_ONLY : handle->give_up;
     int locked = rip_is_locked_out(rip_consumer_close(s->from));
     rip_consumer_free(s->from);
     free(s->held);
@@ -78,7 +78,7 @@ static int grow(struct rip_sender *s) {
     if (!held) {
         return -ENOMEM;
     }
-    for (uint64_t n = s->let_go; n < s->taken; n++) {
+    for (uint64_t n = s->released; n < s->taken; n++) {
         held[n & mask] = s->held[n & s->mask];
     }
     free(s->held);
@@ -88,20 +88,20 @@ static int grow(struct rip_sender *s) {
 }
 
 static int may_take(const struct rip_sender *s) {
-    return s->taken - s->sent < RIP_STREAM_BATCH && (!s->window || s->taken - s->let_go < s->window) && !s->at_end;
+    return s->taken - s->sent < RIP_STREAM_BATCH && (!s->window || s->taken - s->released < s->window) && !s->at_end;
 }
 
 /* Takes what the ring has, as far as it may be on its way: 0 or a negative errno. */
 static int take(struct rip_sender *s) {
     while (may_take(s)) {
         struct rip_message message;
-        if (s->taken - s->let_go > s->mask) {
+        if (s->taken - s->released > s->mask) {
             int rc = grow(s);
             if (rc != 0) {
                 return s->taken > s->sent ? 0 : rc;
             }
         }
-        int rc = rip_check(&s->from->ch.place);
+        int rc = rip_handle_check(&s->from->ch.handle);
         rc = rc ? rc : rip_rx_peek(s->from, &message);
         if (rc == 0) {
             return 0;
@@ -120,12 +120,12 @@ static int take(struct rip_sender *s) {
 
 int rip_sender_fd(struct rip_sender *s) { return rip_consumer_fd(s->from); }
 
-void rip_sender_settle(struct rip_sender *s) { rip_consumer_settle(s->from); }
+void rip_sender_update_fd(struct rip_sender *s) { rip_consumer_update_fd(s->from); }
 
 int rip_sender_has_more(struct rip_sender *s) { return s->wire.fd >= 0 && may_take(s) && rip_rx_pending(s->from); }
 
 uint64_t rip_sender_pause(const struct rip_sender *s) {
-    return s->wire.fd >= 0 && may_take(s) && rip_rx_is_behind(s->from) ? rip_rx_slice(s->from) : 0;
+    return s->wire.fd >= 0 && may_take(s) && rip_rx_is_stale(s->from) ? rip_rx_slice(s->from) : 0;
 }
 
 /* Frames of messages as the kernel is to get them, small payloads beside their headers in a buffer, large ones where they are: how many
@@ -185,7 +185,7 @@ static void account(struct rip_sender *s, size_t n) {
         s->sent++;
     }
     if (!s->two_way) {
-        let_go(s, s->sent);
+        released(s, s->sent);
     }
 }
 
@@ -204,11 +204,11 @@ static int listen_to(struct rip_sender *s) {
         struct rip_frame frame;
         memcpy(&frame, s->in, sizeof frame);
         s->in_has = 0;
-        if (!rip_is_frame(&frame) || frame.is == RIP_FRAME_MESSAGE || frame.length < s->let_go ||
+        if (!rip_is_frame(&frame) || frame.is == RIP_FRAME_MESSAGE || frame.length < s->released ||
             frame.length > s->sent) {
             return -EBADMSG;
         }
-        let_go(s, frame.length);
+        released(s, frame.length);
         if (frame.is == RIP_FRAME_END) {
             return RIP_STEP_END;
         }

@@ -12,7 +12,7 @@
 
 #include "ringipc.h"
 
-enum rip_frame_is { RIP_FRAME_MESSAGE = 1, RIP_FRAME_LET_GO = 2, RIP_FRAME_END = 3 };
+enum rip_frame_is { RIP_FRAME_MESSAGE = 1, RIP_FRAME_RELEASED = 2, RIP_FRAME_END = 3 };
 
 struct rip_frame {    /* little-endian */
     uint32_t magic;   /* RIP_FRAME_MAGIC */
@@ -23,7 +23,7 @@ struct rip_frame {    /* little-endian */
     uint32_t type;    /* as its sender chose */
     uint32_t missed;  /* messages lost just before this one */
     uint64_t length;  /* bytes that follow; or how many messages of this stream have been let go in all */
-    uint64_t time;    /* when it was put, nanoseconds of the machine's time (ticks.h) */
+    uint64_t time;    /* when it was put, nanoseconds of the machine's time (clock.h) */
 };
 
 #define RIP_FRAME_MAGIC UINT32_C(0x31706972) /* "rip1" */
@@ -45,14 +45,14 @@ int rip_sender_connect(struct rip_sender *s, int fd, uint64_t next);
 void rip_sender_disconnect(struct rip_sender *s); /* its descriptor may be closed from here on */
 int rip_sender_step(struct rip_sender *s);        /* gives the kernel what it takes, and reads what has been let go */
 int rip_sender_fd(struct rip_sender *s);          /* as rip_consumer_fd */
-void rip_sender_settle(struct rip_sender *s);     /* as rip_consumer_settle */
+void rip_sender_update_fd(struct rip_sender *s);  /* as rip_consumer_update_fd */
 int rip_sender_has_more(struct rip_sender *s);    /* has the ring something for it that it has not taken? */
 /* May it have, in a lane that could not be mapped yet? Then how long until it is to look again, nanoseconds, else 0. */
 uint64_t rip_sender_pause(const struct rip_sender *s);
 void rip_sender_end(
     struct rip_sender *s); /* takes no more: once all that it has taken is on its way, the stream ends */
 int rip_sender_can(const struct rip_sender *s, uint64_t next); /* go on from there? */
-uint64_t rip_sender_let_go(const struct rip_sender *s);        /* messages, in all */
+uint64_t rip_sender_released(const struct rip_sender *s);      /* messages, in all */
 /* Leaves the group, which gets back what was not let go. at_once: it does not wait for the table lock, else for a second
  * at most: 1 where it could not be had, and others are to find that this member has gone. */
 int rip_sender_free(struct rip_sender *s, int at_once);
@@ -65,9 +65,9 @@ int rip_receiver_connect(struct rip_receiver *r, int fd);
 void rip_receiver_disconnect(struct rip_receiver *r);
 int rip_receiver_step(struct rip_receiver *r);
 /* Says what has been let go, if it is much; eager: if it is anything. 0 or a negative errno. */
-int rip_receiver_tell(struct rip_receiver *r, int eager);
-uint64_t rip_receiver_next(const struct rip_receiver *r); /* messages that it has, in all */
-int rip_receiver_owes(const struct rip_receiver *r);      /* is there something that it has not said to be let go? */
-void rip_receiver_free(struct rip_receiver *r);           /* unless an end has come, the lane's producer has died */
+int rip_receiver_ack(struct rip_receiver *r, int eager);
+uint64_t rip_receiver_next(const struct rip_receiver *r);   /* messages that it has, in all */
+int rip_receiver_has_unacked(const struct rip_receiver *r); /* is there something that it has not said to be let go? */
+void rip_receiver_free(struct rip_receiver *r);             /* unless an end has come, the lane's producer has died */
 
 #endif

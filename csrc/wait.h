@@ -17,7 +17,7 @@ int rip_sleep(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline);
 void rip_wake(_Atomic uint32_t *word);
 
 /* Who sleeps: one that takes what any wake-up is for, so that it is enough to wake one; or one that may leave it. */
-enum rip_sleeper { RIP_TAKES_ANY = 1, RIP_TAKES_SOME = 2 };
+enum rip_sleeper { RIP_WAITS_FOR_ANY = 1, RIP_WAITS_FOR_SOME = 2 };
 /* Wakes so many at most of those that sleep on it as who: how many. */
 int rip_wake_some(_Atomic uint32_t *word, enum rip_sleeper who, int most);
 
@@ -26,7 +26,7 @@ struct rip_watch {
     const _Atomic uint64_t *words[2 * RIP_RX_LANES + 1]; /* ready when one of them */
     uint64_t seen[2 * RIP_RX_LANES + 1];                 /* is not what it was */
     unsigned count;
-    _Atomic uint32_t *bell;
+    _Atomic uint32_t *futex;
     _Atomic uint32_t *asleep32; /* the announcement: one of these two */
     _Atomic uint64_t *asleep64;
     uint64_t bit;

@@ -1,4 +1,4 @@
-#include "ticks.h"
+#include "clock.h"
 #include "wait.h"
 
 #include <errno.h>
@@ -144,12 +144,12 @@ int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline) {
         spin_adaptive(watch, start, slice - start)) {
         return 1;
     }
-    uint32_t word = atomic_load_explicit(watch->bell, memory_order_acquire); /* pairs with the release in rip_wake */
+    uint32_t word = atomic_load_explicit(watch->futex, memory_order_acquire); /* pairs with the release in rip_wake */
     rip_watch_announce(watch);
     if (rip_watch_is_ready(watch)) {
         return 1; /* the bit stays: another thread of ours may count on it, and it costs one wake-up at most */
     }
-    int rc = sleep_as(watch->bell, word, slice, watch->picky ? RIP_TAKES_SOME : RIP_TAKES_ANY);
+    int rc = sleep_as(watch->futex, word, slice, watch->picky ? RIP_WAITS_FOR_SOME : RIP_WAITS_FOR_ANY);
     int ready_now = rip_watch_is_ready(watch);
     atomic_store_explicit(&watch->spin->slept, (uint32_t)(rc == -ETIMEDOUT && !ready_now), memory_order_relaxed);
     if (ready_now) {
@@ -169,7 +169,7 @@ void rip_watch_announce(const struct rip_watch *watch) {
      * publishers yet, or may have been taken back. */
     if (watch->fenced) {
         atomic_thread_fence(
-            memory_order_seq_cst); /* pairs with the fence in rip_ring_groups, rip_ring_lane or rip_sync_ring */
+            memory_order_seq_cst); /* pairs with the fence in rip_wake_groups, rip_wake_lane or rip_sync_wake */
     } else {
         rip_fence_heavy(); /* either a publisher sees our bit, or we see what it has published */
     }

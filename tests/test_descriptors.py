@@ -227,7 +227,7 @@ def test_one_write_an_idle_period(producer: Producer, consumer: Consumer, tmp_pa
         producer.put(b"")
     base = os.environ["RINGIPC_DIR"]
     (pipe,) = [
-        os.path.join(where, name) for where, _, names in os.walk(base) for name in names if name.startswith("bell-")
+        os.path.join(where, name) for where, _, names in os.walk(base) for name in names if name.startswith("pollfd-")
     ]
     fd = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     assert os.read(fd, 100) == b"\0"
@@ -283,4 +283,4 @@ def test_without_a_descriptor_nothing_is_made(producer: Producer, consumer: Cons
     with pytest.raises(Empty):
         consumer.get(timeout=0.01)
     producer.put(b"")
-    assert not [name for _, _, names in os.walk(os.environ["RINGIPC_DIR"]) for name in names if "bell" in name]
+    assert not [name for _, _, names in os.walk(os.environ["RINGIPC_DIR"]) for name in names if "pollfd" in name]

@@ -6,8 +6,8 @@
 static double copy(unsigned char *to, const unsigned char *from, size_t size, size_t places, uint64_t count) {
     double start = now();
     for (uint64_t i = 0; i < count; i++) {
-        size_t place = i % places * size;
-        memcpy(to + place, from + place, size);
+        size_t handle = i % places * size;
+        memcpy(to + handle, from + handle, size);
         keep(to);
     }
     return now() - start;

@@ -28,17 +28,17 @@ from ringipc._arrays cimport (
 )
 from ringipc._rings cimport *
 from ringipc._wait cimport (
-    ask, close_patiently, count_of, deadline_of, locking, park_after, rip_check, rip_lock_ask, rip_now, rip_place_hurry,
-    rip_wait, rip_watch, rip_watch_wait, seconds_of, seconds_or, seconds_until, wanted_last, AT_LEAST_NS, RIP_TRY_ONLY,
+    ask, close_patiently, count_of, deadline_of, locking, park_after, rip_handle_check, rip_handle_limit_waits,
+    rip_lock_ask, rip_now, rip_wait, rip_watch, rip_watch_wait, seconds_of, seconds_or, seconds_until, wanted_last, AT_LEAST_NS, RIP_TRY_ONLY,
     RIP_WAIT_BLOCK,
 )
 
-cdef extern from "place.h" nogil:
-    int quietly_await_lock "rip_await_lock"(rip_place *, uint64_t)  # for a place that asks nobody in between
+cdef extern from "handle.h" nogil:
+    int quietly_await_lock "rip_await_lock"(rip_handle *, uint64_t)  # for a place that asks nobody in between
 
-cdef extern from "pump.h" nogil:
-    struct rip_pump:  # of another module: all that this one knows of it
-        int (*pull)(rip_pump *, const rip_watch *, uint64_t) noexcept nogil
+cdef extern from "io_loop.h" nogil:
+    struct rip_io_loop:  # of another module: all that this one knows of it
+        int (*pull)(rip_io_loop *, const rip_watch *, uint64_t) noexcept nogil
 
 cnp.import_array()
 rip_lock_ask(ask)
@@ -171,7 +171,7 @@ cdef class BaseConsumer:
     cdef uint64_t waits
     cdef uint64_t waited  # nanoseconds
     cdef unsigned long exiting  # the thread that ends the interpreter
-    cdef rip_pump *pump  # where the messages come by connections, else NULL
+    cdef rip_io_loop *pump  # where the messages come by connections, else NULL
     cdef object capsule  # that keeps it
 
     def __cinit__(self, *args, **kwargs):
@@ -180,7 +180,7 @@ cdef class BaseConsumer:
     def __dealloc__(self):
         if self.c is not NULL:
             with nogil:
-                rip_place_hurry(&self.c.ch.place)
+                rip_handle_limit_waits(&self.c.ch.handle)
                 rip_consumer_close(self.c)
                 rip_consumer_free(self.c)
 
@@ -221,7 +221,7 @@ cdef class BaseConsumer:
         with nogil:
             rc = rip_consumer_open(name, group_name, how, <rip_wait>wait, deadline, &c, &holder)
         if rc == 0:
-            c.ch.place.give_up = RIP_TRY_ONLY  # what follows waits without the GIL
+            c.ch.handle.give_up = RIP_TRY_ONLY  # what follows waits without the GIL
         self.c = c
         self.copy = COPY_DEFAULT if copy is None else COPY_ALWAYS if copy else COPY_NEVER
         return rc, holder
@@ -229,7 +229,7 @@ cdef class BaseConsumer:
     @cython.critical_section
     def _attach(self, capsule):
         """Of a pump (`BasePump.capsule`), which stays as long as this does."""
-        self.pump = <rip_pump *>PyCapsule_GetPointer(capsule, "ringipc.rip_pump")
+        self.pump = <rip_io_loop *>PyCapsule_GetPointer(capsule, "ringipc.rip_io_loop")
         self.capsule = capsule
 
     @cython.critical_section
@@ -249,13 +249,13 @@ cdef class BaseConsumer:
             self.end_works(NOBODY)
         if self.holds and not exiting:
             return 0
-        return close_patiently(<locking>rip_consumer_close, self.c, &self.c.ch.place, exiting)
+        return close_patiently(<locking>rip_consumer_close, self.c, &self.c.ch.handle, exiting)
 
     @cython.critical_section
     def _refuse(self):
         """From here on every call but `_close` finds it closed: 0, or an error code in a forked child."""
         self.leaving = True  # the place stays open for what is held
-        return 0 if self.c is NULL or rip_check(&self.c.ch.place) != -ECHILD else -ECHILD
+        return 0 if self.c is NULL or rip_handle_check(&self.c.ch.handle) != -ECHILD else -ECHILD
 
     @property
     def closed(self):
@@ -265,7 +265,7 @@ cdef class BaseConsumer:
 
     @cython.final
     cdef inline bint is_open(self) noexcept:
-        return self.c is not NULL and not self.leaving and rip_check(&self.c.ch.place) == 0
+        return self.c is not NULL and not self.leaving and rip_handle_check(&self.c.ch.handle) == 0
 
     @cython.critical_section
     def fileno(self):
@@ -299,7 +299,7 @@ cdef class BaseConsumer:
 
         What it said before is in _silenced: other tasks may wait for that.
         """
-        self._silenced = self.c is not NULL and not self.leaving and rip_consumer_arm(self.c) == 1
+        self._silenced = self.c is not NULL and not self.leaving and rip_consumer_rearm_fd(self.c) == 1
         self.picking = True
         try:
             return get(0, type=type, where=where)
@@ -309,13 +309,13 @@ cdef class BaseConsumer:
     @cython.final
     cdef inline void settle(self) noexcept:
         """Makes the descriptor, if there is one, say what is so."""
-        if self.c is not NULL and self.c.ch.bell is not NULL and not self.picking:
-            rip_consumer_settle(self.c)
+        if self.c is not NULL and self.c.ch.pollfd is not NULL and not self.picking:
+            rip_consumer_update_fd(self.c)
 
     @cython.final
     cdef void let_go(self, rip_rx *lane, uint64_t seq) noexcept:
         self.holds -= 1
-        if rip_check(&self.c.ch.place) == 0:
+        if rip_handle_check(&self.c.ch.handle) == 0:
             rip_rx_release(lane, seq)
             self.settle()  # the end of a stream waits for what is held
             if self.leaving and self.holds == 0:
@@ -328,12 +328,12 @@ cdef class BaseConsumer:
         cdef int rc = rip_consumer_close(self.c)
         if rc != -EAGAIN:
             return
-        rip_place_hurry(&self.c.ch.place)
-        deadline = self.c.ch.place.give_up
-        self.c.ch.place.give_up = RIP_TRY_ONLY
+        rip_handle_limit_waits(&self.c.ch.handle)
+        deadline = self.c.ch.handle.give_up
+        self.c.ch.handle.give_up = RIP_TRY_ONLY
         while rc == -EAGAIN and rip_now() < deadline:
             with nogil:
-                quietly_await_lock(&self.c.ch.place, deadline)
+                quietly_await_lock(&self.c.ch.handle, deadline)
             rc = rip_consumer_close(self.c)
         if rc == -EAGAIN:
             rip_consumer_abandon(self.c)
@@ -381,8 +381,8 @@ cdef class BaseConsumer:
     cdef void end_work(self, Work *work) noexcept:
         """It is done; views on it may be alive."""
         self.unlist(work)
-        if rip_check(&self.c.ch.place) == 0:
-            rip_rx_keep(work.lane, work.seq)
+        if rip_handle_check(&self.c.ch.handle) == 0:
+            rip_rx_ack(work.lane, work.seq)
 
     @cython.final
     cdef void end_works(self, uint64_t worker) noexcept:
@@ -406,7 +406,7 @@ cdef class BaseConsumer:
         """After each piece of a wait."""
         park_after(self.exiting)
         PyErr_CheckSignals()
-        rip_look_around(&self.c.ch)
+        rip_reap_if_due(&self.c.ch)
         return 0
 
     # ---- getting ----
@@ -440,25 +440,25 @@ cdef class BaseConsumer:
         while True:
             park_after(self.exiting)
             if rc == 0:  # else what the first look brought, which may be told only once
-                rc = -ESHUTDOWN if self.c is NULL or self.leaving else rip_check(&self.c.ch.place)
+                rc = -ESHUTDOWN if self.c is NULL or self.leaving else rip_handle_check(&self.c.ch.handle)
             if rc == 0:
                 rc = look(self.c, filter, message)
             if rc != 0 or waited == -ETIMEDOUT:
                 if start:
                     self.waited += rip_now() - start
                     if rc < 0:
-                        rip_rx_pass_on(self.c)
+                        rip_rx_pass_wakeup(self.c)
                 if rc != 1:
                     self.settle()
                 if rc < 0 and rc != -ENODATA:
                     self._fail(rc, self.c.died if self.c is not NULL else None)
                 return 0 if rc == 1 else rc if rc else -ETIMEDOUT
-            if deadline == 0 and rip_may_nap(self.c):
+            if deadline == 0 and rip_may_sleep_briefly(self.c):
                 with nogil:
-                    rip_nap()
+                    rip_brief_sleep()
                 continue
             if deadline == 0:
-                if self.c.ch.bell is NULL and self.pump is NULL or settled:
+                if self.c.ch.pollfd is NULL and self.pump is NULL or settled:
                     return -ETIMEDOUT
                 if self.pump is not NULL:
                     rip_message_watch(self.c, filter, &watch)
@@ -483,7 +483,7 @@ cdef class BaseConsumer:
             try:
                 self.look_around()
             except BaseException:  # a signal: what we may have been woken for is another's
-                rip_rx_pass_on(self.c)
+                rip_rx_pass_wakeup(self.c)
                 raise
 
     @cython.final
@@ -578,10 +578,10 @@ cdef class BaseConsumer:
     @cython.final
     cdef void give_back(self, rip_message *message, bint taken) noexcept:
         """It can be got later: without memory nothing is lost."""
-        if rip_check(&self.c.ch.place) == 0:
+        if rip_handle_check(&self.c.ch.handle) == 0:
             if not taken:  # where claims are kept it is ours already
                 rip_rx_take(self.c, message)
-            rip_rx_give_back(self.c, message)
+            rip_rx_requeue(self.c, message)
             self.settle()
 
     @cython.final
@@ -603,8 +603,8 @@ cdef class BaseConsumer:
         """What could not be read, as the exception in flight says, is skipped, or can be got later."""
         if isinstance(handled(), (MemoryError, RecursionError)):
             self.unhold(hold)
-        elif self.c.claims and rip_check(&self.c.ch.place) == 0:
-            rip_rx_keep(hold.lane, hold.seq)  # and no more, as what the exception keeps may be a view
+        elif self.c.claims and rip_handle_check(&self.c.ch.handle) == 0:
+            rip_rx_ack(hold.lane, hold.seq)  # and no more, as what the exception keeps may be a view
 
     @cython.final
     cdef object decode(self, Hold hold, uint8_t kind):
@@ -675,8 +675,8 @@ cdef class BaseConsumer:
         cdef rip_filter filter
         cdef bytes _types = types_of(type, &filter)  # filter points into it
         if self.c is not NULL:
-            rip_search(self.c, &filter)
-        return self.look_for_long(0, message, seconds, rip_rx_match, &filter)
+            rip_select_begin(self.c, &filter)
+        return self.look_for_long(0, message, seconds, rip_rx_select, &filter)
 
     @cython.final
     cdef Message match_where(self, object timeout, object type, object where):
@@ -690,7 +690,7 @@ cdef class BaseConsumer:
         if filter.lowest:
             raise ValueError('type="lowest" cannot be had together with where')
         if self.c is not NULL:
-            rip_search(self.c, &filter)
+            rip_select_begin(self.c, &filter)
         while True:
             rc = self.look_for_long(0, &message, seconds_until(deadline), rip_rx_find, &filter)
             if rc:
@@ -700,13 +700,13 @@ cdef class BaseConsumer:
             self.c.watches += 1  # its lane stays mapped, whoever else uses this consumer meanwhile
             try:
                 liked = where(candidate)
-                if liked and rip_check(&self.c.ch.place) == 0 and rip_rx_try(self.c, &message):
+                if liked and rip_handle_check(&self.c.ch.handle) == 0 and rip_rx_try(self.c, &message):
                     candidate.redelivered = message.flags & RIP_REDELIVERED
                     candidate.missed = message.missed
                     self.take_charge(candidate, message.lane)
                     return candidate
             except Exception as error:
-                if rip_check(&self.c.ch.place) == 0:
+                if rip_handle_check(&self.c.ch.handle) == 0:
                     if (candidate.unreadable and not isinstance(error, (MemoryError, RecursionError))
                             and rip_rx_try(self.c, &message)):  # it is skipped, as without where
                         rip_rx_release(message.lane, message.seq)
@@ -840,22 +840,22 @@ cdef class BaseConsumer:
             self._fail(rc, timeout)
         got.append(self.receive(&message, False))
         try:
-            while len(got) < most and not self.leaving and rip_check(&self.c.ch.place) == 0:
+            while len(got) < most and not self.leaving and rip_handle_check(&self.c.ch.handle) == 0:
                 if rip_rx_ready(self.c, &message) != 1:
                     break
                 if message.kind == RIP_BYTES and self.copy != COPY_NEVER and message.length < LARGE:
                     got.append(PyBytes_FromStringAndSize(<const char *>message.data, <Py_ssize_t>message.length))
                     if lane is not NULL and lane is not message.lane:
-                        rip_rx_tell(lane)
+                        rip_rx_publish_cursor(lane)
                     lane = message.lane
                     rip_rx_take(self.c, &message)
-                    rip_rx_drop(lane, message.seq)
+                    rip_rx_release_only(lane, message.seq)
                 elif not self.receive_more(&message, got):
                     break
         except MemoryError:  # it waits for the next call, where nothing is got before it
             self.give_back(&message, False)
-        if lane is not NULL and rip_check(&self.c.ch.place) == 0:
-            rip_rx_tell(lane)
+        if lane is not NULL and rip_handle_check(&self.c.ch.handle) == 0:
+            rip_rx_publish_cursor(lane)
             self.settle()
         return got
 
@@ -906,7 +906,8 @@ cdef class BaseConsumer:
         while work is not NULL:
             works += 1
             work = work.after
-        return works, self.holds, rip_rx_blocks(self.c) if self.holds and rip_check(&self.c.ch.place) == 0 else 0
+        usable = self.holds and rip_handle_check(&self.c.ch.handle) == 0
+        return works, self.holds, rip_rx_blocks(self.c) if usable else 0
 
     @cython.critical_section
     def _counts(self):

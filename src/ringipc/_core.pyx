@@ -75,11 +75,11 @@ def look(bytes channel):
 
     A producer's group is -1. Last, whether the end of the stream waits for somebody to be told of it.
     """
-    cdef rip_look_at there
+    cdef rip_inspection there
     cdef const char *name = channel
     cdef int rc
     with nogil:
-        rc = rip_look(name, &there)
+        rc = rip_inspect(name, &there)
     lanes = [(lane.id, lane.pid, lane.state, lane.messages, lane.backlog) for lane in there.lane[:there.lanes]]
     groups = [(<bytes>group.name, group.how, group.backlog) for group in there.group[:there.groups]]
     members = [(member.pid, member.group) for member in there.member[:there.members]]
@@ -101,7 +101,7 @@ def tidy(bytes channel):
     cdef const char *name = channel
     cdef int rc
     with nogil:
-        rc = rip_tidy(name)
+        rc = rip_clean_up(name)
     return rc
 
 

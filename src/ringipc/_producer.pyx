@@ -22,15 +22,16 @@ from ringipc._arrays cimport (
 )
 from ringipc._rings cimport *
 from ringipc._wait cimport (
-    ask, await_lock, close_patiently, deadline_of, locking, park_after, rip_check, rip_lock_ask, rip_now,
-    rip_place_hurry, rip_place_leave, rip_sleep, rip_wait, rip_wake, rip_watch, rip_watch_wait, rip_word, seconds_of,
+    ask, await_lock, close_patiently, deadline_of, locking, park_after, rip_handle_check, rip_lock_ask, rip_now,
+    rip_handle_begin_close, rip_handle_limit_waits, rip_sleep, rip_wait, rip_wake, rip_watch, rip_watch_wait, rip_word,
+    seconds_of,
     seconds_or, seconds_until, wanted_last, RIP_FOREVER, RIP_FORKED, RIP_SLICE_NS, RIP_TRY_ONLY,
 )
 
-cdef extern from "pump.h" nogil:
-    bint rip_pump_sleeps(const rip_pump *)
-    struct rip_pump:  # of another module: all that this one knows of it
-        void (*push)(rip_pump *) noexcept nogil
+cdef extern from "io_loop.h" nogil:
+    bint rip_io_loop_sleeps(const rip_io_loop *)
+    struct rip_io_loop:  # of another module: all that this one knows of it
+        void (*push)(rip_io_loop *) noexcept nogil
 
 cdef extern from "Python.h":
     int PyBuffer_ToContiguous(void *, const Py_buffer *, Py_ssize_t, char) except -1  # cpython.buffer checks nothing
@@ -119,14 +120,14 @@ cdef class BaseProducer:
     cdef uint64_t waits
     cdef uint64_t waited  # nanoseconds
     cdef unsigned long exiting  # the thread that ends the interpreter
-    cdef rip_pump *pump  # where the messages go on to other processes by connections, else NULL
+    cdef rip_io_loop *pump  # where the messages go on to other processes by connections, else NULL
     cdef object capsule  # that keeps it
     cdef public object _failure  # why nobody can come there any more: who waits for room is told
 
     def __dealloc__(self):
         if self.p is not NULL:
             with nogil:
-                rip_place_hurry(&self.p.ch.place)
+                rip_handle_limit_waits(&self.p.ch.handle)
                 rip_producer_close(self.p)
                 rip_producer_free(self.p)
 
@@ -162,14 +163,14 @@ cdef class BaseProducer:
         with nogil:
             rc = rip_producer_open(name, capacity, slots, how, <rip_wait>wait, &access, &p)
         if rc == 0:
-            p.ch.place.give_up = RIP_TRY_ONLY  # what follows waits without the GIL
+            p.ch.handle.give_up = RIP_TRY_ONLY  # what follows waits without the GIL
         self.p = p
         return rc
 
     @cython.critical_section
     def _attach(self, capsule):
         """Of a pump (`BasePump.capsule`), which stays as long as this does."""
-        self.pump = <rip_pump *>PyCapsule_GetPointer(capsule, "ringipc.rip_pump")
+        self.pump = <rip_io_loop *>PyCapsule_GetPointer(capsule, "ringipc.rip_io_loop")
         self.capsule = capsule
 
     @cython.critical_section
@@ -178,14 +179,14 @@ cdef class BaseProducer:
             return -ESHUTDOWN
         cdef int rc = rip_declare(self.p, group)
         while rc == -EAGAIN:
-            await_lock(&self.p.ch.place, RIP_FOREVER)
+            await_lock(&self.p.ch.handle, RIP_FOREVER)
             rc = rip_declare(self.p, group)
         return rc
 
     @cython.critical_section
     def _refuse(self):
         """From here on every call but `_close` finds it closed: 0, or an error code in a forked child."""
-        return 0 if self.p is NULL else rip_place_leave(&self.p.ch.place)
+        return 0 if self.p is NULL else rip_handle_begin_close(&self.p.ch.handle)
 
     @cython.critical_section
     def _undo(self):
@@ -205,20 +206,20 @@ cdef class BaseProducer:
             self.await_turn(RIP_FOREVER)
         if exiting:
             self.exiting = PyThread_get_thread_ident()
-        return close_patiently(<locking>rip_producer_close, self.p, &self.p.ch.place, exiting)
+        return close_patiently(<locking>rip_producer_close, self.p, &self.p.ch.handle, exiting)
 
     @property
     def closed(self):
         """True after `close`, and in a forked child."""
         with cython.critical_section(self):
-            return self.p is NULL or rip_check(&self.p.ch.place) != 0
+            return self.p is NULL or rip_handle_check(&self.p.ch.handle) != 0
 
     @cython.final
     cdef int look_around(self) except -1:
         """After each piece of a wait."""
         park_after(self.exiting)
         PyErr_CheckSignals()
-        rip_look_around(&self.p.ch)
+        rip_reap_if_due(&self.p.ch)
         return 0
 
     # ---- the turn: the lane has one writer, threads share it ----
@@ -229,7 +230,7 @@ cdef class BaseProducer:
         cdef uint32_t word
         cdef uint64_t slice
         while self.busy:
-            if self.p.ch.place.state == RIP_FORKED:  # that thread is the parent's: nobody here gives the turn back
+            if self.p.ch.handle.state == RIP_FORKED:  # that thread is the parent's: nobody here gives the turn back
                 self.busy = NOBODY
                 return 0
             if self.owner == PyThread_get_thread_ident():
@@ -282,15 +283,15 @@ cdef class BaseProducer:
     @cython.final
     cdef inline void publish(self) noexcept:
         rip_tx_publish(self.p)
-        if cython.unlikely(self.pump is not NULL and rip_pump_sleeps(self.pump)):
+        if cython.unlikely(self.pump is not NULL and rip_io_loop_sleeps(self.pump)):
             with nogil:
                 self.pump.push(self.pump)
 
     @cython.final
     cdef inline void settle(self) noexcept:
         """Makes the descriptor, if there is one, say what is so."""
-        if self.p is not NULL and self.p.ch.bell is not NULL and self.busy == NOBODY:
-            rip_producer_settle(self.p)
+        if self.p is not NULL and self.p.ch.pollfd is not NULL and self.busy == NOBODY:
+            rip_producer_update_fd(self.p)
 
     # ---- putting ----
 
@@ -308,13 +309,13 @@ cdef class BaseProducer:
             if self.busy and self.await_turn(deadline):
                 return TIMED_OUT
             park_after(self.exiting)
-            rc = rip_check(&self.p.ch.place)
+            rc = rip_handle_check(&self.p.ch.handle)
             if rc == 0:
                 rip_room_watch(self.p, &watch)
                 rc = rip_tx_reserve(self.p, length, payload)
             if rc == -ENOLCK:  # a new group's claims are to be made: a lane that drops does not wait long for that
                 unlocked = unlocked or rip_now() + <uint64_t>TO_MEET_NS
-                if rip_now() < unlocked and not await_lock(&self.p.ch.place, unlocked):
+                if rip_now() < unlocked and not await_lock(&self.p.ch.handle, unlocked):
                     continue
                 rc = -ENOBUFS
             if rc == -ENOBUFS:
@@ -331,7 +332,7 @@ cdef class BaseProducer:
                 raise self._failure
             self.p.wanted = length
             if deadline == 0:
-                if self.p.ch.bell is NULL or settled:
+                if self.p.ch.pollfd is NULL or settled:
                     return TIMED_OUT
                 self.settle()  # clears away a consumer that has died
                 settled = True
@@ -353,7 +354,7 @@ cdef class BaseProducer:
 
     @cython.final
     cdef inline int reserve_room(self, uint64_t length, double seconds, unsigned char **payload) except -1:
-        if cython.likely(self.p is not NULL and self.busy == NOBODY and rip_check(&self.p.ch.place) == 0):
+        if cython.likely(self.p is not NULL and self.busy == NOBODY and rip_handle_check(&self.p.ch.handle) == 0):
             if cython.likely(rip_tx_reserve(self.p, length, payload) == 0):
                 return 0
         return self.reserve_slow(length, seconds, payload)
@@ -630,7 +631,7 @@ cdef class BaseProducer:
             error.add_note(f"put_many: messages[{done}] failed; before it {put} were put{refused}")
             raise
         finally:
-            if self.p is not NULL and rip_check(&self.p.ch.place) == 0:
+            if self.p is not NULL and rip_handle_check(&self.p.ch.handle) == 0:
                 if self.p.published != self.p.tail:
                     self.publish()
                 self.settle()
@@ -668,7 +669,7 @@ cdef class BaseProducer:
     @cython.critical_section
     def _commit(self, uint64_t length, uint32_t type):
         self.give_turn()
-        cdef int rc = -ESHUTDOWN if self.p is NULL else rip_check(&self.p.ch.place)
+        cdef int rc = -ESHUTDOWN if self.p is NULL else rip_handle_check(&self.p.ch.handle)
         if rc != 0:
             self._fail(rc, length)
         rip_tx_stamp(self.p)
@@ -690,7 +691,7 @@ cdef class BaseProducer:
         cdef rip_watch watch
         cdef int rc, waited = 0
         while True:
-            rc = -ESHUTDOWN if self.p is NULL else rip_check(&self.p.ch.place)
+            rc = -ESHUTDOWN if self.p is NULL else rip_handle_check(&self.p.ch.handle)
             if rc != 0:
                 self._fail(rc, None)
             rip_room_watch(self.p, &watch)
@@ -705,10 +706,10 @@ cdef class BaseProducer:
     @cython.critical_section
     def _gate(self):
         """Who keeps the lane from moving on: group, shared, has members, pid, messages, bytes."""
-        cdef rip_gate gate
+        cdef rip_slowest gate
         if self.p is NULL:
             self._fail(-ESHUTDOWN, None)
-        rip_producer_gate(self.p, &gate)
+        rip_producer_slowest(self.p, &gate)
         return ((<bytes>gate.group).decode(errors="replace"), gate.shared != 0, gate.members != 0, gate.pid,
                 gate.messages, gate.bytes)
 

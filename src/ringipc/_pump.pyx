@@ -30,24 +30,24 @@ cdef extern from "stream.h" nogil:
     void rip_receiver_free(rip_receiver *)
 
 
-cdef extern from "pump.h" nogil:
-    struct rip_pump:
-        void (*push)(rip_pump *) noexcept nogil
+cdef extern from "io_loop.h" nogil:
+    struct rip_io_loop:
+        void (*push)(rip_io_loop *) noexcept nogil
     struct rip_end:
         uint64_t id
-        uint32_t turn
+        uint32_t ordinal
         int why
-    int rip_pump_open(int, rip_pump **)
-    int rip_pump_add(rip_pump *, rip_sender *, rip_receiver *, int, uint64_t *)
-    int rip_pump_run(rip_pump *, rip_end *)
-    int rip_pump_connect(rip_pump *, uint64_t, int, uint64_t)
-    void rip_pump_disconnect(rip_pump *, uint64_t)
-    bint rip_pump_can(rip_pump *, uint64_t, uint64_t)
-    void rip_pump_finish(rip_pump *)
-    uint64_t rip_pump_progress(rip_pump *, uint64_t)
-    void rip_pump_remove(rip_pump *, uint64_t)
-    void rip_pump_stop(rip_pump *)
-    void rip_pump_free(rip_pump *)
+    int rip_io_loop_open(int, rip_io_loop **)
+    int rip_io_loop_add(rip_io_loop *, rip_sender *, rip_receiver *, int, uint64_t *)
+    int rip_io_loop_run(rip_io_loop *, rip_end *)
+    int rip_io_loop_connect(rip_io_loop *, uint64_t, int, uint64_t)
+    void rip_io_loop_disconnect(rip_io_loop *, uint64_t)
+    bint rip_io_loop_can(rip_io_loop *, uint64_t, uint64_t)
+    void rip_io_loop_finish(rip_io_loop *)
+    uint64_t rip_io_loop_progress(rip_io_loop *, uint64_t)
+    void rip_io_loop_remove(rip_io_loop *, uint64_t)
+    void rip_io_loop_stop(rip_io_loop *)
+    void rip_io_loop_free(rip_io_loop *)
 
 STEP_END = RIP_STEP_END
 
@@ -64,22 +64,22 @@ cdef class BasePump:
     Each call but the first returns a negative errno where it fails. Descriptors stay the caller's.
     """
 
-    cdef rip_pump *pump
+    cdef rip_io_loop *pump
 
     def __cinit__(self, bint spin):
-        cdef int rc = rip_pump_open(spin, &self.pump)
+        cdef int rc = rip_io_loop_open(spin, &self.pump)
         if rc < 0:
             raise OSError(-rc, "no descriptors for a pump")
 
     def __dealloc__(self):
         if self.pump is not NULL:
             with nogil:
-                rip_pump_free(self.pump)
+                rip_io_loop_free(self.pump)
 
     @property
     def capsule(self):
         """For `BaseProducer._attach` and `BaseConsumer._attach`; the pump is there for as long as it is."""
-        capsule = PyCapsule_New(self.pump, "ringipc.rip_pump", let_go)
+        capsule = PyCapsule_New(self.pump, "ringipc.rip_io_loop", let_go)
         Py_INCREF(self)
         PyCapsule_SetContext(capsule, <void *>self)
         return capsule
@@ -101,7 +101,7 @@ cdef class BasePump:
                     rip_consumer_close(source)
                     rip_consumer_free(source)
             if rc == 0:
-                rc = rip_pump_add(self.pump, sender, NULL, others, &id)
+                rc = rip_io_loop_add(self.pump, sender, NULL, others, &id)
                 if rc < 0:
                     rip_sender_free(sender, False)
         return (rc if rc < 0 else id), holder
@@ -117,7 +117,7 @@ cdef class BasePump:
         with nogil:
             rc = rip_receiver_open(name, capacity, slots, pid, stamped, two_way, &receiver)
             if rc == 0:
-                rc = rip_pump_add(self.pump, NULL, receiver, prompt, &id)
+                rc = rip_io_loop_add(self.pump, NULL, receiver, prompt, &id)
                 if rc < 0:
                     rip_receiver_free(receiver)
         return rc if rc < 0 else id
@@ -126,36 +126,36 @@ cdef class BasePump:
         """Its connection, or one in the place of one that has broken: its turn. next: what the other side has."""
         cdef int rc
         with nogil:
-            rc = rip_pump_connect(self.pump, id, fd, next)
+            rc = rip_io_loop_connect(self.pump, id, fd, next)
         return rc
 
     def disconnect(self, uint64_t id):
         """Its descriptor may be closed from here on."""
         with nogil:
-            rip_pump_disconnect(self.pump, id)
+            rip_io_loop_disconnect(self.pump, id)
 
     def can(self, uint64_t id, uint64_t next):
         """Go on from there?"""
         cdef bint can
         with nogil:
-            can = rip_pump_can(self.pump, id, next)
+            can = rip_io_loop_can(self.pump, id, next)
         return can
 
     def finish(self):
         """What is sent ends with what has been taken."""
         with nogil:
-            rip_pump_finish(self.pump)
+            rip_io_loop_finish(self.pump)
 
     def progress(self, uint64_t id):
         """Messages that a connection has brought, or whose other side has let them go."""
         cdef uint64_t count
         with nogil:
-            count = rip_pump_progress(self.pump, id)
+            count = rip_io_loop_progress(self.pump, id)
         return count
 
     def remove(self, uint64_t id):
         with nogil:
-            rip_pump_remove(self.pump, id)
+            rip_io_loop_remove(self.pump, id)
 
     def push(self):
         """Something has been put, or the stream has ended."""
@@ -167,9 +167,9 @@ cdef class BasePump:
         cdef rip_end end
         cdef int rc
         with nogil:
-            rc = rip_pump_run(self.pump, &end)
-        return (end.id, end.turn, end.why) if rc == 1 else None
+            rc = rip_io_loop_run(self.pump, &end)
+        return (end.id, end.ordinal, end.why) if rc == 1 else None
 
     def stop(self):
         with nogil:
-            rip_pump_stop(self.pump)
+            rip_io_loop_stop(self.pump)

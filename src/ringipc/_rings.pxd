@@ -3,14 +3,14 @@
 from libc.errno cimport EINTR
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
-from ringipc._wait cimport rip_check, rip_place, rip_spin, rip_wait, rip_watch
+from ringipc._wait cimport rip_handle_check, rip_handle, rip_spin, rip_wait, rip_watch
 
 
 cdef extern from "ringipc.h" nogil:
     enum: RIP_ABI, RIP_MAX_LANES, RIP_MAX_GROUPS, RIP_MAX_MEMBERS
     enum: RIP_BYTES, RIP_ARRAY, RIP_RECORD, RIP_OBJECT, RIP_MAX_NDIM, RIP_MAX_CHANNEL_NAME, RIP_MAX_GROUP_NAME
     enum: RIP_NEWEST, RIP_SHARED, RIP_DURABLE, RIP_REDELIVERED
-    struct rip_gate:
+    struct rip_slowest:
         char group[48]
         uint32_t shared
         uint32_t members
@@ -51,10 +51,10 @@ cdef extern from "ringipc.h" nogil:
     void rip_producer_free(rip_producer *)
     uint64_t rip_producer_backlog(rip_producer *)
     uint64_t rip_producer_bytes(rip_producer *)
-    void rip_producer_gate(rip_producer *, rip_gate *)
+    void rip_producer_slowest(rip_producer *, rip_slowest *)
     int rip_consumer_open(const char *, const char *, uint32_t, rip_wait, uint64_t, rip_consumer **,
                           int32_t *) except? -EINTR
-    void rip_search(rip_consumer *, rip_filter *)
+    void rip_select_begin(rip_consumer *, rip_filter *)
     int rip_consumer_close(rip_consumer *)
     void rip_consumer_free(rip_consumer *)
     uint64_t rip_message_time(const rip_rx *, uint64_t)
@@ -63,11 +63,11 @@ cdef extern from "ringipc.h" nogil:
     int rip_array_read(rip_array *, const unsigned char *, uint64_t)
     int rip_array_check(const rip_array *, uint64_t, uint64_t)
     int rip_consumer_fd(rip_consumer *)
-    void rip_consumer_settle(rip_consumer *)
-    int rip_consumer_arm(rip_consumer *)
+    void rip_consumer_update_fd(rip_consumer *)
+    int rip_consumer_rearm_fd(rip_consumer *)
     int rip_consumer_notify(rip_consumer *, int, const int32_t *)
     int rip_producer_fd(rip_producer *)
-    void rip_producer_settle(rip_producer *)
+    void rip_producer_update_fd(rip_producer *)
     int rip_declare(rip_producer *, const char *)
     struct rip_lane_info:
         uint64_t id
@@ -82,7 +82,7 @@ cdef extern from "ringipc.h" nogil:
     struct rip_member_info:
         int32_t pid
         int32_t group
-    struct rip_look_at "rip_look":
+    struct rip_inspection:
         uint32_t lanes
         uint32_t groups
         uint32_t members
@@ -90,10 +90,10 @@ cdef extern from "ringipc.h" nogil:
         rip_lane_info lane[RIP_MAX_LANES]
         rip_group_info group[RIP_MAX_GROUPS]
         rip_member_info member[RIP_MAX_MEMBERS]
-    int rip_look(const char *, rip_look_at *) except? -EINTR
+    int rip_inspect(const char *, rip_inspection *) except? -EINTR
     int rip_remove(const char *, int32_t *) except? -EINTR
     int rip_remove_group(const char *, const char *, int32_t *) except? -EINTR
-    int rip_tidy(const char *) except? -EINTR
+    int rip_clean_up(const char *) except? -EINTR
     int rip_directory()
     const char *rip_base()
     int rip_channel_fd()
@@ -101,10 +101,10 @@ cdef extern from "ringipc.h" nogil:
 
 cdef extern from "channel.h" nogil:
     struct rip_channel:
-        rip_place place
+        rip_handle handle
         rip_spin spin
-        void *bell
-    void rip_look_around(rip_channel *)
+        void *pollfd
+    void rip_reap_if_due(rip_channel *)
 
 
 cdef extern from "arena.h" nogil:
@@ -128,7 +128,7 @@ cdef extern from "lane.h" nogil:
         rip_arena arena
     struct rip_rx:
         uint64_t next
-        uint64_t held
+        uint64_t released
         void *claims
         uint64_t id
         int32_t pid
@@ -150,23 +150,23 @@ cdef extern from "lane.h" nogil:
     int rip_rx_peek(rip_consumer *, rip_message *)
     int rip_rx_pending(rip_consumer *)
     int rip_rx_spin(const rip_consumer *, unsigned)
-    bint rip_may_nap(const rip_consumer *)
-    void rip_nap()
+    bint rip_may_sleep_briefly(const rip_consumer *)
+    void rip_brief_sleep()
     int rip_rx_ready(rip_consumer *, rip_message *)
-    int rip_rx_match(rip_consumer *, rip_filter *, rip_message *)
+    int rip_rx_select(rip_consumer *, rip_filter *, rip_message *)
     int rip_rx_find(rip_consumer *, rip_filter *, rip_message *)
     int rip_rx_try(rip_consumer *, rip_message *)
     bint rip_rx_is_there(const rip_message *)
-    void rip_rx_give_back(rip_consumer *, const rip_message *)
-    void rip_rx_keep(rip_rx *, uint64_t)
+    void rip_rx_requeue(rip_consumer *, const rip_message *)
+    void rip_rx_ack(rip_rx *, uint64_t)
     int rip_rx_latest(rip_consumer *, rip_message *)
     void rip_rx_take(rip_consumer *, const rip_message *)
     void rip_consumer_abandon(rip_consumer *)
-    void rip_rx_drop(rip_rx *, uint64_t)
-    void rip_rx_tell(rip_rx *)
+    void rip_rx_release_only(rip_rx *, uint64_t)
+    void rip_rx_publish_cursor(rip_rx *)
     void rip_rx_release(rip_rx *, uint64_t)
     uint64_t rip_rx_backlog(rip_consumer *)
     uint64_t rip_rx_missed(const rip_consumer *)
     int32_t rip_rx_blocks(const rip_consumer *)
-    void rip_rx_pass_on(rip_consumer *)
+    void rip_rx_pass_wakeup(rip_consumer *)
     void rip_message_watch(rip_consumer *, const rip_filter *, rip_watch *)

@@ -3,7 +3,7 @@
 from libc.errno cimport EINTR
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
-from ringipc._wait cimport rip_place, rip_wait, rip_watch
+from ringipc._wait cimport rip_handle, rip_wait, rip_watch
 
 
 cdef extern from "ringipc.h" nogil:
@@ -23,7 +23,7 @@ cdef extern from "ringipc.h" nogil:
         uint32_t handles
         int32_t pid[RIP_MAX_HANDLES]
     int rip_sync_info(const char *, rip_sync_info_at *) except? -EINTR
-    int rip_sync_tidy(const char *) except? -EINTR
+    int rip_sync_clean_up(const char *) except? -EINTR
     int rip_semaphore_release(rip_sync *, uint32_t)
     uint32_t rip_semaphore_value(const rip_sync *)
     int rip_event_set(rip_sync *)
@@ -38,19 +38,19 @@ cdef extern from "ringipc.h" nogil:
 cdef extern from "sync.h" nogil:
     enum: RIP_MAX_WAITERS
     struct rip_sync:
-        rip_place place
+        rip_handle handle
         uint32_t held
-    struct rip_turn:
+    struct rip_ticket:
         pass
     int rip_sync_check(rip_sync *)
-    void rip_sync_look_around(rip_sync *)
+    void rip_sync_reap_if_due(rip_sync *)
     void rip_sync_watch(rip_sync *, uint64_t, rip_watch *)
-    uint64_t rip_sync_look(const rip_sync *)
+    uint64_t rip_sync_load(const rip_sync *)
     int rip_units_try(rip_sync *, uint32_t)
-    int rip_turn_begin(rip_sync *, uint32_t, rip_turn *)
-    int rip_turn_try(rip_sync *, rip_turn *)
-    void rip_turn_leave(rip_sync *, const rip_turn *)
-    void rip_turn_watch(rip_sync *, const rip_turn *, rip_watch *)
+    int rip_ticket_take(rip_sync *, uint32_t, rip_ticket *)
+    int rip_ticket_try(rip_sync *, rip_ticket *)
+    void rip_ticket_cancel(rip_sync *, const rip_ticket *)
+    void rip_ticket_watch(rip_sync *, const rip_ticket *, rip_watch *)
     int rip_event_is_over(const rip_sync *, uint64_t)
     int rip_barrier_arrive(rip_sync *, uint64_t *)
     int rip_barrier_is_over(const rip_sync *, uint64_t)

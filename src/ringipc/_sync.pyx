@@ -11,8 +11,8 @@ from libc.errno cimport EAGAIN, ESHUTDOWN, ETIMEDOUT
 from libc.math cimport INFINITY
 
 from ringipc._wait cimport (
-    ask, await_lock, close_patiently, count_of, deadline_of, locking, park_after, rip_check, rip_lock_ask,
-    rip_place_hurry, rip_watch_wait, seconds_of, wanted_last, RIP_FOREVER, RIP_TRY_ONLY,
+    ask, await_lock, close_patiently, count_of, deadline_of, locking, park_after, rip_handle_check, rip_lock_ask,
+    rip_handle_limit_waits, rip_watch_wait, seconds_of, wanted_last, RIP_FOREVER, RIP_TRY_ONLY,
 )
 
 rip_lock_ask(ask)
@@ -44,7 +44,7 @@ def tidy(bytes name):
     cdef const char *text = name
     cdef int rc
     with nogil:
-        rc = rip_sync_tidy(text)
+        rc = rip_sync_clean_up(text)
     return rc
 
 
@@ -62,7 +62,7 @@ cdef class BaseSync:
     def __dealloc__(self):
         if self.s is not NULL:
             with nogil:
-                rip_place_hurry(&self.s.place)
+                rip_handle_limit_waits(&self.s.handle)
                 rip_sync_close(self.s)
                 rip_sync_free(self.s)
 
@@ -80,7 +80,7 @@ cdef class BaseSync:
         with nogil:
             rc = rip_sync_open(text, fd, <rip_sync_kind>kind, begins, undo, <rip_wait>wait, &s)
         if rc == 0:
-            s.place.give_up = RIP_TRY_ONLY  # what follows waits without the GIL
+            s.handle.give_up = RIP_TRY_ONLY  # what follows waits without the GIL
         self.s = s
         return rc
 
@@ -90,7 +90,7 @@ cdef class BaseSync:
             return 0
         if exiting:
             self.exiting = PyThread_get_thread_ident()
-        return close_patiently(<locking>rip_sync_close, self.s, &self.s.place, exiting)
+        return close_patiently(<locking>rip_sync_close, self.s, &self.s.handle, exiting)
 
     @cython.critical_section
     def _descriptor(self):
@@ -101,7 +101,7 @@ cdef class BaseSync:
     def closed(self):
         """True after `close`."""
         with cython.critical_section(self):
-            return self.s is NULL or rip_check(&self.s.place) == -ESHUTDOWN
+            return self.s is NULL or rip_handle_check(&self.s.handle) == -ESHUTDOWN
 
     @cython.final
     cdef inline int enter(self) except -1:
@@ -109,7 +109,7 @@ cdef class BaseSync:
         cdef int rc = -ESHUTDOWN if self.s is NULL else rip_sync_check(self.s)
         if cython.unlikely(rc != 0):
             while rc == -EAGAIN:
-                await_lock(&self.s.place, RIP_FOREVER)
+                await_lock(&self.s.handle, RIP_FOREVER)
                 rc = rip_sync_check(self.s)
             if rc != 0:
                 self._fail(rc)
@@ -120,7 +120,7 @@ cdef class BaseSync:
         """After each piece of a wait."""
         park_after(self.exiting)
         PyErr_CheckSignals()
-        rip_sync_look_around(self.s)
+        rip_sync_reap_if_due(self.s)
         return 0
 
     @cython.final
@@ -180,33 +180,33 @@ cdef class BaseUnits(BaseSync):
     cdef int wait_for(self, uint32_t units, double seconds) except -1000:
         """As rip_units_try, or -ETIMEDOUT."""
         cdef uint64_t deadline = deadline_of(seconds)
-        cdef rip_turn turn
+        cdef rip_ticket turn
         cdef rip_watch watch
         cdef int rc, waited = 0
         if deadline == 0:
-            rip_sync_look_around(self.s)  # what the dead held, for one who never waits
+            rip_sync_reap_if_due(self.s)  # what the dead held, for one who never waits
             rc = rip_units_try(self.s, units)
             return -ETIMEDOUT if rc == -EAGAIN else rc
-        rc = rip_turn_begin(self.s, units, &turn)
+        rc = rip_ticket_take(self.s, units, &turn)
         if rc != 0:
             return rc
         while True:
-            rip_turn_watch(self.s, &turn, &watch)
-            rc = rip_turn_try(self.s, &turn)
+            rip_ticket_watch(self.s, &turn, &watch)
+            rc = rip_ticket_try(self.s, &turn)
             if rc != -EAGAIN:
                 return rc
             if waited == -ETIMEDOUT:
-                rip_turn_leave(self.s, &turn)
+                rip_ticket_cancel(self.s, &turn)
                 return waited
             with nogil:
                 waited = rip_watch_wait(&watch, deadline)
             try:
                 self.look_around()
             except BaseException:
-                if rip_check(&self.s.place) == 0:
-                    rip_turn_leave(self.s, &turn)
+                if rip_handle_check(&self.s.handle) == 0:
+                    rip_ticket_cancel(self.s, &turn)
                 raise
-            rc = rip_check(&self.s.place)
+            rc = rip_handle_check(&self.s.handle)
             if rc != 0:  # closed by another thread, and the turn with it
                 return rc
 
@@ -385,7 +385,7 @@ cdef class BaseEvent(BaseSync):
         cdef rip_watch watch
         cdef int waited = 0
         self.enter()
-        seen = rip_sync_look(self.s)
+        seen = rip_sync_load(self.s)
         while True:
             if rip_event_is_over(self.s, seen):
                 return True

@@ -16,11 +16,11 @@ cdef extern from "ringipc.h" nogil:
         RIP_WAIT_ADAPTIVE
         RIP_WAIT_BLOCK
     uint64_t rip_now()
-    struct rip_want:
+    struct rip_shortage:
         uint64_t bytes
         uint64_t free
         bint for_tables
-    rip_want rip_wanted()
+    rip_shortage rip_last_shortage()
 
 
 cdef extern from "wait.h" nogil:
@@ -35,19 +35,19 @@ cdef extern from "wait.h" nogil:
     int rip_watch_wait(const rip_watch *, uint64_t)
 
 
-cdef extern from "place.h" nogil:
+cdef extern from "handle.h" nogil:
     enum: RIP_FORKED, RIP_TRY_ONLY
-    struct rip_place:
+    struct rip_handle:
         uint32_t state
         uint64_t give_up
     struct rip_lock_wait:
         int fd
-        uint32_t told
+        uint32_t reported
         uint64_t since
-    int rip_check(const rip_place *)
-    int rip_place_leave(rip_place *)
-    void rip_place_hurry(rip_place *)
-    int rip_await_lock(rip_place *, uint64_t) except? -EINTR
+    int rip_handle_check(const rip_handle *)
+    int rip_handle_begin_close(rip_handle *)
+    void rip_handle_limit_waits(rip_handle *)
+    int rip_await_lock(rip_handle *, uint64_t) except? -EINTR
     void rip_lock_ask(int (*)(rip_lock_wait *) except -EINTR nogil)
     int32_t rip_lock_holder(int)
 
@@ -114,7 +114,7 @@ cdef inline uint64_t deadline_of(double seconds) noexcept:
 
 cdef inline tuple wanted_last():
     """Where a call of this module and thread had no room: bytes needed (0: a file), and free; were they for tables?"""
-    cdef rip_want want = rip_wanted()
+    cdef rip_shortage want = rip_last_shortage()
     return want.bytes, want.free, want.for_tables
 
 
@@ -141,12 +141,12 @@ cdef inline int ask(rip_lock_wait *wait) except -EINTR nogil:
 
     What a handler raises, also while the log is written, ends the wait and stays set.
     """
-    cdef bint due = not wait.told and rip_now() - wait.since >= <uint64_t>WARN_AFTER_NS
+    cdef bint due = not wait.reported and rip_now() - wait.since >= <uint64_t>WARN_AFTER_NS
     cdef int32_t holder = rip_lock_holder(wait.fd) if due else 0
     with gil:
         PyErr_CheckSignals()
         if due:
-            wait.told = True
+            wait.reported = True
             warn(wait.fd, holder)
     return 0
 
@@ -167,7 +167,7 @@ cdef inline int warn(int fd, int32_t holder) except -1:
     return 0
 
 
-cdef inline int await_lock(rip_place *place, uint64_t deadline) except -1:
+cdef inline int await_lock(rip_handle *place, uint64_t deadline) except -1:
     """Without the GIL, until no other process has the table lock: 0, or 1 when the time is up."""
     cdef int rc
     with nogil:
@@ -178,7 +178,7 @@ cdef inline int await_lock(rip_place *place, uint64_t deadline) except -1:
 ctypedef int (*locking)(void *) noexcept nogil
 
 
-cdef inline int patiently(locking call, void *handle, rip_place *place, uint64_t deadline) except -1000:
+cdef inline int patiently(locking call, void *handle, rip_handle *place, uint64_t deadline) except -1000:
     """Makes a call that takes the table lock, with the GIL, as threads share the handle; waits for the lock without.
 
     What the call says, which is -EAGAIN when the time is up.
@@ -189,7 +189,7 @@ cdef inline int patiently(locking call, void *handle, rip_place *place, uint64_t
     return rc
 
 
-cdef inline int close_patiently(locking close, void *handle, rip_place *place, bint exiting) except -1000:
+cdef inline int close_patiently(locking close, void *handle, rip_handle *place, bint exiting) except -1000:
     """A process that ends waits a second at most; whoever has the lock, or comes next, finds that it has gone."""
     cdef int rc = patiently(close, handle, place, rip_now() + AT_EXIT_NS if exiting else RIP_FOREVER)
     return 0 if exiting and rc == -EAGAIN else rc

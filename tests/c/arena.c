@@ -20,7 +20,7 @@ static void model_init(struct model *m, uint64_t capacity) {
     m->memory = capacity;
 }
 
-static void let_go(struct model *m, uint64_t count) {
+static void released(struct model *m, uint64_t count) {
     m->oldest += count;
     CHECK(m->oldest <= m->next);
 }
@@ -40,7 +40,7 @@ static int is_free(const struct model *m, uint64_t offset, uint64_t length) {
     return 1;
 }
 
-/* As rip_tx_place. */
+/* As rip_tx_find_room. */
 static int find_place(struct model *m, uint64_t need) {
     struct rip_arena *a = &m->arena;
     uint64_t at = rip_arena_find(a, need, a->capacity);
@@ -64,7 +64,7 @@ static int find_place(struct model *m, uint64_t need) {
 }
 
 /* As rip_tx_reserve and rip_tx_commit: 0, -EAGAIN or -ENOSPC. */
-static int place(struct model *m, uint64_t length) {
+static int offset(struct model *m, uint64_t length) {
     struct rip_arena *a = &m->arena;
     uint64_t need = rip_round_up(length, RIP_LINE);
     if (length >= RIP_LARGE || length > a->gap_end - a->at || live_count(m) >= MAX_LIVE) {
@@ -128,16 +128,16 @@ static void random_rounds(uint64_t seed, uint64_t capacity, unsigned rounds, uns
     model_init(&m, capacity);
     for (unsigned round = 0; round < rounds; round++) {
         uint64_t length = random_length(&r, capacity);
-        if (place(&m, length) != 0) {
+        if (offset(&m, length) != 0) {
             CHECK(live_count(&m) > 0);
             refused_with_room += m.arena.count < RIP_MAX_RUNS && fits_somewhere(&m, length);
-            let_go(&m, 1 + random_below(&r, live_count(&m)));
+            released(&m, 1 + random_below(&r, live_count(&m)));
         } else if (live_count(&m) > most_held || random_below(&r, 8) == 0) {
-            let_go(&m, random_below(&r, live_count(&m) + 1));
+            released(&m, random_below(&r, live_count(&m) + 1));
         }
         if (random_below(&r, 1000) == 0) {
-            let_go(&m, live_count(&m));
-            CHECK_IS(place(&m, capacity), 0);
+            released(&m, live_count(&m));
+            CHECK_IS(offset(&m, capacity), 0);
             CHECK_IS(m.live[(m.next - 1) % MAX_LIVE].offset, 0);
         }
     }
@@ -161,14 +161,14 @@ static void wraps_at_every_alignment(void) {
         for (uint64_t length = 1; length <= lines; length++) {
             for (uint64_t held = 1; held <= lines / length; held++) {
                 model_init(&m, capacity);
-                CHECK_IS(place(&m, first * RIP_LINE), 0);
+                CHECK_IS(offset(&m, first * RIP_LINE), 0);
                 for (unsigned i = 0; i < 3 * lines; i++) {
-                    while (place(&m, length * RIP_LINE - i % 2) != 0) {
+                    while (offset(&m, length * RIP_LINE - i % 2) != 0) {
                         CHECK(live_count(&m) > 0);
-                        let_go(&m, 1);
+                        released(&m, 1);
                     }
                     if (live_count(&m) > held) {
-                        let_go(&m, live_count(&m) - held);
+                        released(&m, live_count(&m) - held);
                     }
                 }
             }
@@ -182,10 +182,10 @@ static void holds_what_the_capacity_says(void) {
         model_init(&m, lines * RIP_LINE);
         for (unsigned round = 0; round < 20; round++) {
             for (uint64_t i = 0; i < lines / length; i++) {
-                CHECK_IS(place(&m, length * RIP_LINE), 0);
+                CHECK_IS(offset(&m, length * RIP_LINE), 0);
             }
-            CHECK_IS(place(&m, length * RIP_LINE), -EAGAIN);
-            let_go(&m, live_count(&m));
+            CHECK_IS(offset(&m, length * RIP_LINE), -EAGAIN);
+            released(&m, live_count(&m));
         }
     }
 }
@@ -199,22 +199,22 @@ static void makes_do_with_what_it_has(void) {
         unsigned short_of_memory = 0;
         for (unsigned i = 0; i < 40000; i++) {
             uint64_t length = random_length(&r, 1 << 14);
-            int rc = place(&m, length);
+            int rc = offset(&m, length);
             CHECK(rc == 0 || live_count(&m) > 0);
             short_of_memory += rc == -ENOSPC;
             if (live_count(&m) > held || rc != 0) {
-                let_go(&m, 1 + random_below(&r, live_count(&m)));
+                released(&m, 1 + random_below(&r, live_count(&m)));
             }
         }
         CHECK(held == 0 || short_of_memory > 0);
-        let_go(&m, live_count(&m));
-        CHECK_IS(place(&m, 17 * RIP_PAGE), -ENOSPC);
-        CHECK_IS(place(&m, 16 * RIP_PAGE), 0);
-        CHECK_IS(place(&m, 1), -ENOSPC);
+        released(&m, live_count(&m));
+        CHECK_IS(offset(&m, 17 * RIP_PAGE), -ENOSPC);
+        CHECK_IS(offset(&m, 16 * RIP_PAGE), 0);
+        CHECK_IS(offset(&m, 1), -ENOSPC);
         m.memory = 1 << 20;
-        CHECK_IS(place(&m, 1), 0);
-        let_go(&m, live_count(&m));
-        CHECK_IS(place(&m, 1 << 20), 0);
+        CHECK_IS(offset(&m, 1), 0);
+        released(&m, live_count(&m));
+        CHECK_IS(offset(&m, 1 << 20), 0);
     }
 }
 
@@ -222,10 +222,10 @@ static void restarts_when_drained(void) {
     struct random r = {5};
     model_init(&m, 1 << 20);
     for (unsigned round = 0; round < 20000; round++) {
-        for (uint64_t n = random_below(&r, 20); n > 0 && place(&m, RIP_LARGE + random_below(&r, 60000)) == 0; n--) {
+        for (uint64_t n = random_below(&r, 20); n > 0 && offset(&m, RIP_LARGE + random_below(&r, 60000)) == 0; n--) {
         }
-        let_go(&m, live_count(&m));
-        CHECK_IS(place(&m, RIP_LARGE), 0);
+        released(&m, live_count(&m));
+        CHECK_IS(offset(&m, RIP_LARGE), 0);
         CHECK_IS(m.live[(m.next - 1) % MAX_LIVE].offset, 0);
     }
 }
@@ -236,10 +236,10 @@ static void stays_warm(void) {
         uint64_t highest = 0;
         model_init(&m, capacity);
         for (unsigned i = 0; i < 1000; i++) {
-            CHECK_IS(place(&m, length), 0);
+            CHECK_IS(offset(&m, length), 0);
             highest = m.arena.at > highest ? m.arena.at : highest;
             if (live_count(&m) > held) {
-                let_go(&m, 1);
+                released(&m, 1);
             }
         }
         /* what is live, as much again to go on in, and one in hand */
@@ -251,13 +251,13 @@ static void uses_all_when_stalled(void) {
     const uint64_t capacity = 64 << 20, length = 1 << 20;
     model_init(&m, capacity);
     for (unsigned i = 0; i < 100; i++) { /* keeps up, with two in hand */
-        CHECK_IS(place(&m, length), 0);
+        CHECK_IS(offset(&m, length), 0);
         if (live_count(&m) > 2) {
-            let_go(&m, 1);
+            released(&m, 1);
         }
     }
     uint64_t more = 0;
-    while (place(&m, length) == 0) {
+    while (offset(&m, length) == 0) {
         more++;
     }
     CHECK(more >= 55);

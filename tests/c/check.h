@@ -74,9 +74,9 @@ static inline void scratch_begin(void) {
 
 /* What a stream leaves that nobody has come for, and that had no message: its end. */
 static inline void remove_ended(const char *channel) {
-    struct rip_look look;
+    struct rip_inspection look;
     int32_t holder;
-    int rc = rip_look(channel, &look);
+    int rc = rip_inspect(channel, &look);
     if (rc == 0 && look.end_waits && look.lanes + look.groups + look.members == 0) {
         CHECK_IS(rip_remove(channel, &holder), 0);
     }
@@ -134,9 +134,9 @@ static inline int memory_has(enum rip_file file, uint64_t a, uint64_t b) {
 
 /* Nobody takes part in it, and there is nothing in it but one hole. */
 static inline int memory_is_over(void) {
-    struct rip_look look;
+    struct rip_inspection look;
     struct rip_identity first = {0};
-    CHECK_IS(rip_look(MEMORY, &look), 0);
+    CHECK_IS(rip_inspect(MEMORY, &look), 0);
     uint64_t end = memory_end(), at = memory_next(0, end, &first);
     return look.lanes + look.groups + look.members == 0 &&
            (at == 0 || (first.file == RIP_FILE_REMOVED && memory_next(at, end, &first) == 0));

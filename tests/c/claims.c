@@ -77,14 +77,14 @@ static int try_consumer(const char *group, uint32_t how, uint64_t deadline) {
 }
 
 static void check_groups(uint32_t groups) {
-    struct rip_look look;
-    CHECK_IS(rip_look(CHANNEL, &look), 0);
+    struct rip_inspection look;
+    CHECK_IS(rip_inspect(CHANNEL, &look), 0);
     CHECK_IS(look.groups, groups);
 }
 
 static void lock_is_free(void) { /* else what follows would wait for ever */
-    CHECK_IS(rip_try_lock(&known->ch.place), 0);
-    rip_unlock(&known->ch.place);
+    CHECK_IS(rip_try_lock(&known->ch.handle), 0);
+    rip_unlock(&known->ch.handle);
 }
 
 static void others_come_and_go(void) {
@@ -155,7 +155,7 @@ static void another_is_quicker(void) {
     }
     meanwhile = another_joins;
     struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
-    CHECK(!memory_has(RIP_FILE_BEGUN + c->ch.place.member, 0, 0));
+    CHECK(!memory_has(RIP_FILE_INCOMPLETE + c->ch.handle.member, 0, 0));
     for (uint64_t i = 0; i < 4; i += 2) { /* they have the same ones: each message comes once */
         CHECK_IS(get_number(other, 0), i);
         CHECK_IS(get_number(c, 0), i + 1);
@@ -262,7 +262,7 @@ static void without_memory_among_others(void) {
     CHECK(is_over());
 }
 
-static void takes_the_lock(void) { CHECK_IS(rip_try_lock(&known->ch.place), 0); }
+static void takes_the_lock(void) { CHECK_IS(rip_try_lock(&known->ch.handle), 0); }
 
 /* As one that is stopped while it has the lock. */
 static void the_lock_does_not_come_back(void) {
@@ -270,7 +270,7 @@ static void the_lock_does_not_come_back(void) {
     CHECK_IS(put_number(many, 1, 0), 0);
     meanwhile = takes_the_lock;
     CHECK_IS(try_consumer("work", RIP_OLDEST | RIP_SHARED, rip_now() + 50 * MS), -EAGAIN);
-    rip_unlock(&known->ch.place);
+    rip_unlock(&known->ch.handle);
     close_consumer(open_consumer(CHANNEL, "passes", RIP_NEWEST)); /* finds that it has gone */
     check_groups(0);
     struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
@@ -281,7 +281,7 @@ static void the_lock_does_not_come_back(void) {
     CHECK_IS(get_number(c, 0), 2); /* goes on with the lanes that it has */
     CHECK(!meanwhile);
     CHECK_IS(get_nothing(c, rip_now() + 200 * MS), -ETIMEDOUT);
-    rip_unlock(&known->ch.place);
+    rip_unlock(&known->ch.handle);
     CHECK_IS(get_number(c, RIP_FOREVER), 3);
     close_producer(late);
     close_producer(many);
@@ -297,8 +297,8 @@ static void far_words_are_read_where_they_are(void) {
     if (strcmp(CHANNEL, MEMORY) == 0) {
         memory_anew();
     }
-    struct rip_message held, message;
-    struct rip_gate gate;
+    struct rip_message released, message;
+    struct rip_slowest gate;
     struct rip_producer *p = NULL;
     CHECK_IS(rip_lane_open(CHANNEL, RIP_PAGE, 2048, (int32_t)getpid(), &p), 0); /* as for a connection */
     struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
@@ -309,19 +309,19 @@ static void far_words_are_read_where_they_are(void) {
     for (uint64_t i = FAR; i < FAR + 3; i++) {
         CHECK_IS(put_number(p, i, 0), 0);
     }
-    CHECK_IS(rip_get(c, &held, 0), 1);
-    CHECK_IS(held.seq, FAR);
-    rip_producer_gate(p, &gate);
+    CHECK_IS(rip_get(c, &released, 0), 1);
+    CHECK_IS(released.seq, FAR);
+    rip_producer_slowest(p, &gate);
     CHECK_IS(gate.messages, 3);
     CHECK_IS(gate.pid, getpid());
     CHECK_IS(rip_lane_done(p, 0), FAR);
-    rip_done(c, &held); /* and is still looked at */
+    rip_acknowledge(c, &released); /* and is still looked at */
     CHECK_IS(rip_lane_done(p, FAR), FAR + 1);
     CHECK_IS(rip_get(c, &message, 0), 1);
     CHECK_IS(rip_lane_done(p, FAR), FAR + 1);
     rip_release(c, &message);
     CHECK_IS(rip_lane_done(p, FAR), FAR + 2);
-    rip_release(c, &held);
+    rip_release(c, &released);
     CHECK_IS(get_number(c, 0), FAR + 2);
     CHECK_IS(rip_lane_done(p, FAR), FAR + 3);
     close_producer(p);
@@ -342,7 +342,7 @@ static void looking_at_many_maps_once(void) {
     for (uint64_t i = 0; i < MESSAGES; i++) {
         CHECK_IS(put_number(p, i, 0), 0);
         CHECK_IS(rip_get(c, &messages[i], 0), 1);
-        rip_done(c, &messages[i]);
+        rip_acknowledge(c, &messages[i]);
     }
     mapped = 0;
     CHECK_IS(rip_lane_done(p, 0), MESSAGES);
@@ -370,39 +370,39 @@ static int holds_one(void *counter) {
 }
 
 static void a_dead_members_message_comes_back_without_files(void) {
-    _Atomic uint64_t *held = shared(sizeof *held);
+    _Atomic uint64_t *released = shared(sizeof *released);
     struct rip_message message;
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 8);
     struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
     CHECK_IS(put_number(p, 0, 0), 0);
-    pid_t child = spawn(holds_one, (void *)held);
-    CHECK(reaches(held, 1, 10000 * MS));
+    pid_t child = spawn(holds_one, (void *)released);
+    CHECK(reaches(released, 1, 10000 * MS));
     CHECK_IS(put_number(p, 1, 0), 0);
     CHECK_IS(get_number(c, 0), 1);
     CHECK_IS(nftw(path_of(CHANNEL, NULL), remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
     kill_and_wait(child);
-    p->ch.place.looked = 0;
-    rip_look_around(&p->ch); /* cannot do it, and leaves it */
+    p->ch.handle.reaped_at = 0;
+    rip_reap_if_due(&p->ch); /* cannot do it, and leaves it */
     CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
-    c->ch.place.looked = 0;
-    rip_look_around(&c->ch);
+    c->ch.handle.reaped_at = 0;
+    rip_reap_if_due(&c->ch);
     CHECK_IS(rip_get(c, &message, 0), 1);
     CHECK_IS(message.seq, 0);
     CHECK(message.flags & RIP_REDELIVERED);
     rip_release(c, &message);
-    CHECK(!rip_has_members(&c->ch, c->group, c->ch.place.member));
+    CHECK(!rip_has_members(&c->ch, c->group, c->ch.handle.member));
     close_producer(p);
     CHECK_IS(get_nothing(c, RIP_FOREVER), -ENODATA);
     close_consumer(c);
     CHECK(is_over());
-    munmap((void *)held, sizeof *held);
+    munmap((void *)released, sizeof *released);
 }
 
-static int closes_late(void *told) {
+static int closes_late(void *reported) {
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 8);
     CHECK_IS(put_number(p, 0, 0), 0);
-    atomic_fetch_add((_Atomic uint64_t *)told, 1);
-    CHECK(reaches(told, 2, 10000 * MS)); /* the lock is held */
+    atomic_fetch_add((_Atomic uint64_t *)reported, 1);
+    CHECK(reaches(reported, 2, 10000 * MS)); /* the lock is held */
     rip_producer_close(p);
     return 1;
 }
@@ -412,31 +412,31 @@ static void without_descriptors(void) { allow_files(0); }
 
 /* A producer is killed while it waits for the lock, and whoever finds it dead cannot read its lane's file. */
 static void killed_while_it_closes(void (*what)(void)) {
-    _Atomic uint64_t *told = shared(sizeof *told);
+    _Atomic uint64_t *reported = shared(sizeof *reported);
     struct rip_message message;
-    pid_t child = spawn(closes_late, (void *)told);
-    CHECK(reaches(told, 1, 10000 * MS));
+    pid_t child = spawn(closes_late, (void *)reported);
+    CHECK(reaches(reported, 1, 10000 * MS));
     struct rip_consumer *c = open_consumer(CHANNEL, "reads", RIP_OLDEST);
     CHECK_IS(rip_get(c, &message, 0), 1);
-    CHECK_IS(rip_try_lock(&c->ch.place), 0);
-    atomic_fetch_add(told, 1);
+    CHECK_IS(rip_try_lock(&c->ch.handle), 0);
+    atomic_fetch_add(reported, 1);
     while (!atomic_load(&message.lane->lane->closed)) {
         sched_yield();
     }
     kill_and_wait(child);
     what();
     rip_reap(&c->ch);
-    rip_unlock(&c->ch.place);
+    rip_unlock(&c->ch.handle);
     rip_release(c, &message);
     int rc = get_nothing(c, 0);
     CHECK(rc == -ENODATA || rc == -ETIMEDOUT);
     allow_files(-1);
-    c->ch.place.looked = 0;
-    rip_look_around(&c->ch);
+    c->ch.handle.reaped_at = 0;
+    rip_reap_if_due(&c->ch);
     CHECK_IS(get_nothing(c, 0), -ENODATA);
     close_consumer(c);
     CHECK(is_over());
-    munmap((void *)told, sizeof *told);
+    munmap((void *)reported, sizeof *reported);
 }
 
 static void who_has_closed_has_not_died(void) {
@@ -447,7 +447,7 @@ static void who_has_closed_has_not_died(void) {
 /* ---- a place in the table of lanes that becomes another lane's ---- */
 
 static _Atomic uint64_t *cursor_of(const struct rip_producer *p, const struct rip_consumer *c) {
-    return &p->ch.control->cursors[c->group][p->index].held;
+    return &p->ch.control->cursors[c->group][p->index].released;
 }
 
 static struct rip_producer *open_short(enum rip_overflow overflow, unsigned messages) {
@@ -473,14 +473,14 @@ static void late_for_its_place(enum rip_overflow overflow) {
     CHECK_IS(rip_get(late, &message, 0), 1);
     rip_release(late, &message);
     struct rip_rx *rx = message.lane;
-    uint32_t place = p->index;
+    uint32_t handle = p->index;
     for (unsigned i = 0; i < RIP_MAX_LANES - 1; i++) {
         others[i] = open_producer(CHANNEL, RIP_PAGE, 1);
-        CHECK(others[i]->index != place);
+        CHECK(others[i]->index != handle);
     }
     close_producer(p);
     p = open_short(overflow, 5);
-    CHECK_IS(p->index, place);
+    CHECK_IS(p->index, handle);
     rip_claims_pass(rx->claims, rx->slots, rx->cursor, rx->entry, 0, 0);
     CHECK_IS(atomic_load(cursor_of(p, late)), 0);
     rip_claims_pass(rx->claims, rx->slots, rx->cursor, rx->entry, 0, 2);

@@ -14,7 +14,7 @@ struct talk {
 };
 
 static struct talk *talk;
-static uint64_t turns;
+static uint64_t tickets;
 static unsigned listeners;
 /* One who blocks makes its peers fence with each publish or release. One who may spin first does not, and fences for both when it goes to
  * sleep, with membarrier(2): these open as such a one, and then block. */
@@ -59,7 +59,7 @@ static int listens(void *argument) {
     struct rip_sync *s = kind ? open_sync() : NULL;
     atomic_store(&talk->id[i], (int)syscall(SYS_gettid));
     count_up(&talk->there);
-    for (uint64_t n = 0; n < turns; n++) {
+    for (uint64_t n = 0; n < tickets; n++) {
         if (!kind) {
             CHECK_IS(get_number(c, RIP_FOREVER), n);
         } else if (kind == RIP_SEMAPHORE) {
@@ -96,7 +96,7 @@ static void speak(void) {
     while (load(&talk->there) != listeners) {
         sched_yield();
     }
-    for (uint64_t n = 0; n < turns; n++) {
+    for (uint64_t n = 0; n < tickets; n++) {
         dawdle(&r, 8000); /* from before they look to after they sleep */
         if (!kind) {
             CHECK_IS(put_number(p, n, 0), 0);
@@ -148,12 +148,12 @@ static void among(unsigned processes) {
 }
 
 static void among_all(void) {
-    uint64_t all = turns;
+    uint64_t all = tickets;
     among(1);
     among(2);
-    turns = all / LISTENERS; /* each of them counts, and two cores are few */
+    tickets = all / LISTENERS; /* each of them counts, and two cores are few */
     among(8);
-    turns = all;
+    tickets = all;
 }
 
 /* ---- a producer that waits for room ---- */
@@ -162,7 +162,7 @@ static int sends(void *argument) {
     (void)argument;
     struct rip_producer *p = open_sleepy_producer(1);
     struct random r = {4};
-    for (uint64_t n = 0; n < turns; n++) {
+    for (uint64_t n = 0; n < tickets; n++) {
         dawdle(&r, random_below(&r, 2) ? 1 : 4000);
         CHECK_IS(put_number(p, n, RIP_FOREVER), 0); /* there is one slot: it waits for the release of the one before */
         count_up(&talk->sent);
@@ -177,7 +177,7 @@ static void wakes_producer(void) {
     struct rip_producer *keeper = open_sleepy_producer(1);
     struct rip_consumer *c = open_sleepy_consumer("g");
     pid_t child = spawn(sends, NULL);
-    for (uint64_t n = 0; n < turns; n++) {
+    for (uint64_t n = 0; n < tickets; n++) {
         expect_awake(child, &talk->sent, n + 1);
         dawdle(&r, 8000);
         CHECK_IS(get_number(c, RIP_FOREVER), n);
@@ -195,7 +195,7 @@ static int answers(void *argument) {
     struct rip_consumer *c = open_consumer("there", "g", RIP_OLDEST);
     struct rip_producer *p = open_producer("back", RIP_PAGE, 4);
     count_up(&talk->there);
-    for (uint64_t n = 0; n < turns; n++) {
+    for (uint64_t n = 0; n < tickets; n++) {
         CHECK_IS(put_number(p, get_number(c, RIP_FOREVER), 0), 0);
     }
     close_consumer(c);
@@ -210,14 +210,14 @@ static void ping_pong(void) {
     CHECK(reaches(&talk->there, 1, 10000 * MS));
     struct rip_consumer *c = open_consumer("back", "g", RIP_OLDEST);
     unsigned late = 0;
-    for (uint64_t n = 0; n < turns; n++) {
+    for (uint64_t n = 0; n < tickets; n++) {
         uint64_t start = rip_now();
         CHECK_IS(put_number(p, n, 0), 0);
         CHECK_IS(get_number(c, RIP_FOREVER), n);
         uint64_t took = rip_now() - start;
         late += took > 45 * MS && took < 60 * MS; /* what a sleep to the end of its slice takes */
     }
-    CHECK(late < 4 + turns / 100000); /* a busy machine may be late too */
+    CHECK(late < 4 + tickets / 100000); /* a busy machine may be late too */
     expect_success(child);
     close_producer(p);
     close_consumer(c);
@@ -225,7 +225,7 @@ static void ping_pong(void) {
 
 int main(void) {
     const char *wanted = getenv("HAND_OVERS");
-    turns = wanted ? strtoull(wanted, NULL, 10) : 20000;
+    tickets = wanted ? strtoull(wanted, NULL, 10) : 20000;
     talk = shared(sizeof *talk);
     opened_as = RIP_WAIT_ADAPTIVE;
     run("a consumer that sleeps is woken by messages that are put without a fence", among_all);

@@ -307,7 +307,7 @@ static int keeps(void) {
     CHECK_IS(rip_get(c, &messages[0], 0), 1);
     CHECK_IS(rip_get(c, &messages[1], 0), 1);
     stop_here();
-    rip_done(c, &messages[0]);
+    rip_acknowledge(c, &messages[0]);
     rip_release(c, &messages[0]);
     stop_here();
     return 0;
@@ -365,7 +365,7 @@ static int dies_at_work(void *argument) {
     struct rip_message messages[2];
     CHECK_IS(rip_get(c, &messages[0], 0), 1);
     CHECK_IS(rip_get(c, &messages[1], 0), 1);
-    rip_done(c, &messages[0]);
+    rip_acknowledge(c, &messages[0]);
     return 0;
 }
 
@@ -380,7 +380,7 @@ static void survivor_gets_all_but_the_first(void) {
     CHECK_IS(rip_get(survivor, &message, 0), 1);
     CHECK_IS(message.seq, 1);
     CHECK_IS(message.flags, RIP_REDELIVERED);
-    rip_give_back(survivor, &message);
+    rip_requeue(survivor, &message);
     survivor_gets_the_rest();
 }
 
@@ -788,7 +788,7 @@ static void place_is_taken_over(void) {
         while (stays->ch.control->members[3].role == RIP_NOBODY || lock.l_type != F_UNLCK) {
             CHECK(resume(opening, PTRACE_SYSCALL));
             lock = (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
-            CHECK_IS(fcntl(stays->ch.place.segment.fd, F_OFD_GETLK, &lock), 0);
+            CHECK_IS(fcntl(stays->ch.handle.mapping.fd, F_OFD_GETLK, &lock), 0);
         }
         run_to(closing, moments[i]);
         kill_and_wait(closing);

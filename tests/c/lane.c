@@ -148,7 +148,7 @@ static void reserve_again(void) {
 static void looking_moves_nothing(void) {
     unsigned char *payload;
     struct rip_message message;
-    struct rip_gate gate;
+    struct rip_slowest gate;
     struct rip_producer *p = open_producer(CHANNEL, 16 * RIP_PAGE, 4);
     struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
     for (uint64_t n = 0; n < 10; n++) {
@@ -157,7 +157,7 @@ static void looking_moves_nothing(void) {
         CHECK_IS(get_number(c, 0), n); /* now nothing is live */
         fill(payload, 100, 0, n);
         CHECK_IS(rip_producer_backlog(p), 0);
-        rip_producer_gate(p, &gate);
+        rip_producer_slowest(p, &gate);
         CHECK_IS(rip_publish(p, 100, 0, RIP_BYTES), 0);
         CHECK_IS(rip_get(c, &message, 0), 1);
         CHECK(is_filled(message.data, 100, 0, n));
@@ -198,14 +198,14 @@ static void peek_takes_nothing(void) {
 struct seen { /* a lane by a group */
     uint64_t next;
     uint64_t oldest; /* that is held, or next */
-    struct rip_message held[SLOTS];
+    struct rip_message released[SLOTS];
     uint8_t is_held[SLOTS];
 };
 
 struct model {
     struct rip_producer *producers[LANES];
     uint64_t tail[LANES];
-    uint64_t floor[LANES]; /* what the last group to leave had let go */
+    uint64_t base_seq[LANES]; /* what the last group to leave had let go */
     struct rip_consumer *groups[GROUPS];
     struct seen seen[GROUPS][LANES];
 };
@@ -217,7 +217,7 @@ static uint64_t oldest_of(const struct model *m, unsigned lane) {
             oldest = m->seen[g][lane].oldest;
         }
     }
-    return oldest == UINT64_MAX ? m->floor[lane] : oldest;
+    return oldest == UINT64_MAX ? m->base_seq[lane] : oldest;
 }
 
 static void model_join(struct model *m, unsigned g, uint32_t start) {
@@ -236,7 +236,7 @@ static void model_leave(struct model *m, unsigned g) {
         last = last && (other == g || !m->groups[other]);
     }
     for (unsigned lane = 0; lane < LANES; lane++) {
-        m->floor[lane] = last ? m->seen[g][lane].oldest : m->floor[lane];
+        m->base_seq[lane] = last ? m->seen[g][lane].oldest : m->base_seq[lane];
         memset(m->seen[g][lane].is_held, 0, SLOTS);
     }
     close_consumer(m->groups[g]);
@@ -270,14 +270,14 @@ static void model_took(struct model *m, unsigned g, const struct rip_message *me
     CHECK_IS(message->seq, s->next);
     CHECK_IS(message->type, (uint32_t)s->next);
     CHECK(is_filled(message->data, message->length, lane, message->seq));
-    s->held[s->next % SLOTS] = *message;
+    s->released[s->next % SLOTS] = *message;
     s->is_held[s->next % SLOTS] = 1;
     s->next++;
 }
 
 static void model_let_go(struct model *m, unsigned g, unsigned lane, uint64_t seq) {
     struct seen *s = &m->seen[g][lane];
-    struct rip_message *message = &s->held[seq % SLOTS];
+    struct rip_message *message = &s->released[seq % SLOTS];
     CHECK(is_filled(message->data, message->length, lane, seq)); /* nobody has written over it */
     rip_release(m->groups[g], message);
     s->is_held[seq % SLOTS] = 0;
@@ -371,12 +371,12 @@ static void against_a_model(void) {
 /* ---- latest ---- */
 
 static void latest(void) {
-    struct rip_message message, held;
+    struct rip_message message, released;
     struct rip_producer *a = open_producer(CHANNEL, RIP_PAGE, 8), *b = open_producer(CHANNEL, RIP_PAGE, 8);
     struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
     CHECK_IS(rip_get_latest(c, &message, 0), -ETIMEDOUT);
     CHECK_IS(put_number(a, 0, 0), 0);
-    CHECK_IS(rip_get(c, &held, 0), 1);
+    CHECK_IS(rip_get(c, &released, 0), 1);
     for (uint64_t n = 1; n < 4; n++) {
         CHECK_IS(put_number(b, n, 0), 0);
     }
@@ -388,7 +388,7 @@ static void latest(void) {
     CHECK_IS(*(const uint64_t *)(const void *)message.data, 6);
     CHECK_IS(rip_producer_backlog(b), 0);
     CHECK_IS(rip_producer_backlog(a), 4); /* all behind the one that is held */
-    rip_release(c, &held);
+    rip_release(c, &released);
     CHECK_IS(rip_producer_backlog(a), 1);
     rip_release(c, &message);
     CHECK_IS(rip_producer_backlog(a), 0);
@@ -413,7 +413,7 @@ static uint64_t bytes_from(const struct rip_producer *p, uint64_t seq) {
 static void knows_the_bytes_that_wait(void) {
     static const unsigned char data[3000];
     struct random r = {9};
-    struct rip_message held[16], message;
+    struct rip_message released[16], message;
     unsigned count = 0;
     struct rip_producer *p = open_producer(CHANNEL, 4 * RIP_PAGE, 16);
     struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
@@ -426,12 +426,12 @@ static void knows_the_bytes_that_wait(void) {
             rip_reserve(p, random_below(&r, 5000), &payload); /* may begin a run */
         } else if (what == 3 && count < 16) {
             if (rip_get(c, &message, 0) == 1) {
-                held[count++] = message;
+                released[count++] = message;
             }
         } else if (count) {
             unsigned k = (unsigned)random_below(&r, count);
-            rip_release(c, &held[k]);
-            held[k] = held[--count];
+            rip_release(c, &released[k]);
+            released[k] = released[--count];
         }
         uint64_t oldest = p->published - rip_producer_backlog(p);
         CHECK_IS(rip_producer_bytes(p), bytes_from(p, oldest));
@@ -472,12 +472,12 @@ static void looking_takes_as_long_however_much_waits(void) {
 
 static void waits_for_a_first_group(void) {
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4);
-    struct rip_gate gate;
+    struct rip_slowest gate;
     for (uint64_t n = 0; n < 4; n++) {
         CHECK_IS(put_number(p, n, 0), 0);
     }
     CHECK_IS(put_number(p, 4, 0), -ETIMEDOUT);
-    rip_producer_gate(p, &gate);
+    rip_producer_slowest(p, &gate);
     CHECK(gate.pid == 0 && gate.group[0] == '\0' && gate.messages == 4 && gate.bytes == 4 * RIP_LINE);
     struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
     for (uint64_t n = 0; n < 4; n++) {
@@ -591,8 +591,8 @@ static void group_has_one_member(void) {
 }
 
 static void tells_who_gates(void) {
-    struct rip_gate gate;
-    struct rip_message held;
+    struct rip_slowest gate;
+    struct rip_message released;
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4);
     struct rip_consumer *quick = open_consumer(CHANNEL, "quick", RIP_OLDEST);
     char name[RIP_MAX_GROUP_NAME + 1];
@@ -601,17 +601,17 @@ static void tells_who_gates(void) {
     struct rip_consumer *slow = open_consumer(CHANNEL, name, RIP_OLDEST);
     for (uint64_t n = 0; n < 4; n++) {
         CHECK_IS(put(p, "0123456789012345678901234567890123456789012345678901234567890123456789", 70, 0), 0);
-        CHECK_IS(rip_get(quick, &held, 0), 1);
-        rip_release(quick, &held);
+        CHECK_IS(rip_get(quick, &released, 0), 1);
+        rip_release(quick, &released);
     }
-    CHECK_IS(rip_get(slow, &held, 0), 1);
+    CHECK_IS(rip_get(slow, &released, 0), 1);
     CHECK_IS(put_number(p, 4, 0), -ETIMEDOUT);
-    rip_producer_gate(p, &gate);
+    rip_producer_slowest(p, &gate);
     CHECK(strcmp(gate.group, name) == 0);
     CHECK_IS(gate.pid, getpid());
     CHECK_IS(gate.messages, 4);
     CHECK_IS(gate.bytes, 4 * 128);
-    rip_release(slow, &held);
+    rip_release(slow, &released);
     CHECK_IS(put_number(p, 4, 0), 0);
     close_consumer(slow);
     close_consumer(quick);
@@ -640,7 +640,7 @@ static void ends(void) {
 }
 
 static void removes_what_is_read(void) {
-    struct rip_message held;
+    struct rip_message released;
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4), *stays = open_producer(CHANNEL, RIP_PAGE, 4);
     struct rip_consumer *a = open_consumer(CHANNEL, "a", RIP_OLDEST), *b = open_consumer(CHANNEL, "b", RIP_OLDEST);
     CHECK_IS(put_number(p, 1, 0), 0);
@@ -648,11 +648,11 @@ static void removes_what_is_read(void) {
     CHECK_IS(get_number(a, 0), 1);
     CHECK_IS(get_nothing(a, 0), -ETIMEDOUT);
     CHECK(has_lane(0));
-    CHECK_IS(rip_get(b, &held, 0), 1);
+    CHECK_IS(rip_get(b, &released, 0), 1);
     CHECK_IS(get_nothing(b, 0), -ETIMEDOUT);
     CHECK(has_lane(0));
-    CHECK_IS(*(const uint64_t *)(const void *)held.data, 1);
-    rip_release(b, &held);
+    CHECK_IS(*(const uint64_t *)(const void *)released.data, 1);
+    rip_release(b, &released);
     CHECK_IS(get_nothing(b, 0), -ETIMEDOUT);
     CHECK(!has_lane(0) && has_lane(1));
     close_producer(stays);
@@ -795,7 +795,7 @@ static void check_waits(struct rip_producer *p, struct rip_consumer *c, uint64_t
         int rc = which == 0   ? put_number(p, 1, end)
                  : which == 1 ? rip_wait_room(p, RIP_PAGE, end)
                  : which == 2 ? rip_get(c, &message, end)
-                 : which == 3 ? rip_get_match(c, &filter, &message, end)
+                 : which == 3 ? rip_get_selected(c, &filter, &message, end)
                               : rip_wait_message(c, end);
         CHECK_IS(rc, due);
         CHECK(rip_now() - start >= (ms ? ms : wait_ms) * MS);

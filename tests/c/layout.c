@@ -352,14 +352,14 @@ static void lane_vanishes(void) {
     static const uint32_t hows[] = {RIP_OLDEST, RIP_SHARED, RIP_DURABLE};
     for (unsigned i = 0; i < 3; i++) {
         for (unsigned ahead = 0; ahead < 2; ahead++) { /* taken in its turn, or out of it */
-            struct rip_message held, other;
+            struct rip_message released, other;
             struct rip_filter filter = {.types = (const uint32_t[]){7}, .count = 1};
             uint64_t number = 7;
             int32_t holder;
             begin();
             CHECK_IS(rip_put(good, &number, sizeof number, 7, RIP_BYTES, 0), 0);
             struct rip_consumer *c = open_consumer("good", "g", hows[i]);
-            CHECK_IS(ahead ? rip_get_match(c, &filter, &held, 0) : rip_get(c, &held, 0), 1);
+            CHECK_IS(ahead ? rip_get_selected(c, &filter, &released, 0) : rip_get(c, &released, 0), 1);
             atomic_store_explicit(&good->lane->closed, 1, memory_order_relaxed);
             atomic_store_explicit(&good->entry->state, RIP_LANE_FREE, memory_order_relaxed);
             atomic_fetch_add_explicit(&good->ch.control->lanes_changed, 1, memory_order_relaxed);
@@ -369,9 +369,9 @@ static void lane_vanishes(void) {
                     rip_release(c, &other);
                 }
             }
-            memcpy(&number, held.data, sizeof number);
+            memcpy(&number, released.data, sizeof number);
             CHECK_IS(number, ahead ? 7 : 0);
-            rip_release(c, &held);
+            rip_release(c, &released);
             close_consumer(c);
             close_producer(good);
             if (hows[i] & RIP_DURABLE) {
@@ -386,16 +386,16 @@ static void damaged_cursor(void) {
     unsigned char *payload;
     begin();
     struct rip_consumer *c = open_consumer("good", "g", RIP_OLDEST);
-    _Atomic uint64_t *held = &good->ch.control->cursors[c->group][good->index].held;
-    atomic_store_explicit(held, 4, memory_order_relaxed); /* three are there */
+    _Atomic uint64_t *released = &good->ch.control->cursors[c->group][good->index].released;
+    atomic_store_explicit(released, 4, memory_order_relaxed); /* three are there */
     CHECK_IS(rip_reserve(good, CAPACITY, &payload), -EBADMSG);
-    atomic_store_explicit(held, UINT64_MAX, memory_order_relaxed);
+    atomic_store_explicit(released, UINT64_MAX, memory_order_relaxed);
     CHECK_IS(rip_reserve(good, CAPACITY, &payload), -EBADMSG);
     CHECK(rip_producer_backlog(good) <= SLOTS);
-    atomic_store_explicit(held, 0, memory_order_relaxed);
+    atomic_store_explicit(released, 0, memory_order_relaxed);
     CHECK_IS(rip_reserve(good, CAPACITY, &payload), -EAGAIN);
     close_consumer(c);
-    atomic_store_explicit(&good->entry->floor, UINT64_MAX, memory_order_relaxed);
+    atomic_store_explicit(&good->entry->base_seq, UINT64_MAX, memory_order_relaxed);
     CHECK_IS(rip_reserve(good, CAPACITY, &payload), -EBADMSG);
     close_producer(good);
 }
@@ -420,10 +420,10 @@ static void damaged_offsets(void) {
                        : how == 2 ? desc->offset
                                   : desc->offset + random_below(&r, 64);
         if (rc != 0 || random_below(&r, 3) == 0) { /* the cursor, as the consumer would move it */
-            _Atomic uint64_t *held = &good->ch.control->cursors[c->group][good->index].held;
-            uint64_t now = atomic_load_explicit(held, memory_order_relaxed);
+            _Atomic uint64_t *released = &good->ch.control->cursors[c->group][good->index].released;
+            uint64_t now = atomic_load_explicit(released, memory_order_relaxed);
             now += random_below(&r, good->tail - now + 1);
-            atomic_store_explicit(held, now, memory_order_relaxed);
+            atomic_store_explicit(released, now, memory_order_relaxed);
         }
     }
     close_consumer(c);
@@ -526,11 +526,11 @@ static void random_damage(void) {
             }
         }
         if (rip_producer_open("bad", CAPACITY, SLOTS, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p) == 0) {
-            struct rip_gate gate;
+            struct rip_slowest gate;
             for (uint64_t i = 0; i < 20; i++) {
                 rip_put(p, &i, sizeof i, 0, RIP_BYTES, 0);
             }
-            rip_producer_gate(p, &gate);
+            rip_producer_slowest(p, &gate);
         }
         if (c && rip_get_latest(c, &message, 0) == 1) {
             rip_release(c, &message);

@@ -32,7 +32,7 @@ static void waits_as_it_is_told(void) {
     struct rip_consumer *c = NULL;
     int32_t holder;
     struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
-    struct rip_place *place = &p->ch.place;
+    struct rip_handle *handle = &p->ch.handle;
     int fd = locked("c");
     CHECK_IS(rip_lock_holder(fd), getpid());
     rip_lock_ask(ask);
@@ -44,16 +44,16 @@ static void waits_as_it_is_told(void) {
     asked = 0;
     gives_up_after = 2;
     CHECK_IS(rip_consumer_open("c", "g", RIP_OLDEST, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder), -EINTR);
-    CHECK_IS(rip_await_lock(place, rip_now() + MS), -EAGAIN);
+    CHECK_IS(rip_await_lock(handle, rip_now() + MS), -EAGAIN);
     asked = 0;
-    place->give_up = RIP_TRY_ONLY;
+    handle->give_up = RIP_TRY_ONLY;
     CHECK_IS(rip_declare(p, "g"), -EAGAIN);
     CHECK_IS(rip_producer_close(p), -EAGAIN);
-    CHECK_IS(rip_check(place), -ESHUTDOWN);
+    CHECK_IS(rip_handle_check(handle), -ESHUTDOWN);
     CHECK_IS(asked, 0);
     close(fd);
-    CHECK_IS(rip_lock_holder(place->segment.fd), 0);
-    CHECK_IS(rip_await_lock(place, RIP_FOREVER), 0);
+    CHECK_IS(rip_lock_holder(handle->mapping.fd), 0);
+    CHECK_IS(rip_await_lock(handle, RIP_FOREVER), 0);
     rip_lock_ask(NULL);
     gives_up_after = 0;
     close_producer(p);
@@ -86,8 +86,8 @@ static void gives_up_in_the_midst_of_opening(void) {
     CHECK_IS(member->index, RIP_NO_LANE);
     CHECK_IS(member->role, RIP_A_PRODUCER); /* for the next one with the lock to find */
     close(fd);
-    p->ch.place.looked = 0;
-    rip_look_around(&p->ch);
+    p->ch.handle.reaped_at = 0;
+    rip_reap_if_due(&p->ch);
     CHECK_IS(member->role, RIP_NOBODY);
     close_producer(p);
     for (unsigned i = 0; i < 2; i++) {
@@ -100,7 +100,7 @@ static int closes_in_vain(void *argument) {
     (void)argument;
     struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
     CHECK_IS(put_number(p, 7, 0), 0);
-    p->ch.place.give_up = RIP_TRY_ONLY;
+    p->ch.handle.give_up = RIP_TRY_ONLY;
     int fd = locked("c");
     CHECK_IS(rip_producer_close(p), -EAGAIN);
     close(fd);
@@ -111,8 +111,8 @@ static void who_was_closing_has_not_died(void) {
     struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
     struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
     expect_success(spawn(closes_in_vain, NULL));
-    c->ch.place.looked = 0;
-    rip_look_around(&c->ch);
+    c->ch.handle.reaped_at = 0;
+    rip_reap_if_due(&c->ch);
     CHECK_IS(get_number(c, 1000 * MS), 7);
     close_producer(p);
     CHECK_IS(get_nothing(c, 1000 * MS), -ENODATA);

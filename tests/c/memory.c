@@ -41,8 +41,8 @@ static uint64_t lane_memory(void) {
 
 /* Neither the producer nor a consumer has touched what is not allocated: that would have got it memory. */
 static void check_memory(const struct rip_producer *p) {
-    CHECK_IS(lane_memory(), p->segment.allocated);
-    CHECK_IS(p->arena.allocated, p->segment.allocated - rip_arena_offset(p->slots));
+    CHECK_IS(lane_memory(), p->mapping.allocated);
+    CHECK_IS(p->arena.allocated, p->mapping.allocated - rip_arena_offset(p->slots));
 }
 
 static struct rip_producer *open_with(uint64_t capacity, uint32_t how) {
@@ -77,17 +77,17 @@ static void get_filled(struct rip_consumer *c, uint64_t number) {
 static void follows_use(void) {
     struct rip_producer *p = open_with(CAPACITY, RIP_BLOCK);
     struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
-    CHECK_IS(p->segment.allocated, RIP_STEP);
+    CHECK_IS(p->mapping.allocated, RIP_STEP);
     for (uint64_t i = 0; i < 20000; i++) { /* small ones, and at most a slot's round of them under way */
         CHECK_IS(put_filled(p, 100, i), 0);
         get_filled(c, i);
     }
-    CHECK_IS(p->segment.allocated, RIP_STEP);
+    CHECK_IS(p->mapping.allocated, RIP_STEP);
     for (uint64_t i = 0; i < 100; i++) {
         CHECK_IS(put_filled(p, 1 << 20, i), 0);
         get_filled(c, i);
     }
-    CHECK(p->segment.allocated <= 3u << 20);
+    CHECK(p->mapping.allocated <= 3u << 20);
     check_memory(p);
     uint64_t sent = 0, capacity = p->arena.capacity; /* nobody reads: all of it is used, and no more */
     while (rip_put(p, data, 1 << 20, 0, RIP_BYTES, 0) == 0) {
@@ -107,8 +107,8 @@ static void all_at_once(void) {
     allowed = UINT64_MAX;
     anew();
     p = open_with(4 << 20, RIP_DROP_NEW | RIP_PREALLOCATE);
-    CHECK_IS(p->segment.allocated, p->segment.size);
-    CHECK_IS(p->segment.fd, -1);
+    CHECK_IS(p->mapping.allocated, p->mapping.size);
+    CHECK_IS(p->mapping.fd, -1);
     check_memory(p);
     unsigned before = allocations;
     while (rip_put(p, data, 4096, 0, RIP_BYTES, 0) == 0) {
@@ -167,9 +167,9 @@ static void drops_without_more(void) {
         struct random r = {3 + h};
         struct rip_producer *p = open_with(CAPACITY, hows[h]);
         struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
-        struct rip_message held, message;
+        struct rip_message released, message;
         CHECK_IS(put_filled(p, 1000, 0), 0);
-        CHECK_IS(rip_get(c, &held, 0), 1);       /* held: with drop-old it is pinned */
+        CHECK_IS(rip_get(c, &released, 0), 1);   /* held: with drop-old it is pinned */
         CHECK_IS(get_nothing(c, 0), -ETIMEDOUT); /* the claims are made by now */
         allowed = 3 * RIP_STEP;
         uint64_t in = 1;
@@ -178,18 +178,18 @@ static void drops_without_more(void) {
             int rc = put_filled(p, length, in);
             CHECK(rc == 0 || rc == -ENOBUFS);
             in += rc == 0;
-            CHECK(p->segment.allocated <= 4 * RIP_STEP);
+            CHECK(p->mapping.allocated <= 4 * RIP_STEP);
         }
         CHECK_IS(put_filled(p, 2 << 20, in), -ENOBUFS); /* longer than all that there is */
         CHECK(hows[h] == RIP_DROP_OLD ? p->dropped > 1000 : p->refused > 1000);
-        CHECK(is_filled(held.data, held.length, 1, 0));
+        CHECK(is_filled(released.data, released.length, 1, 0));
         uint64_t got = 1;
         for (; rip_get(c, &message, 0) == 1; got++) {
             CHECK(is_filled(message.data, message.length, 1, message.seq));
             rip_release(c, &message);
         }
         CHECK_IS(got + p->dropped, in);
-        rip_release(c, &held);
+        rip_release(c, &released);
         allowed = UINT64_MAX;
         CHECK_IS(put_filled(p, 2 << 20, in), 0);
         get_filled(c, in);
@@ -205,7 +205,7 @@ static void opens_without_any(void) {
     struct rip_consumer *c = NULL;
     int32_t holder;
     unsigned refused = 0;
-    struct rip_look look;
+    struct rip_inspection look;
     struct rip_producer *other = open_with(RIP_PAGE, RIP_BLOCK);
     for (uint64_t steps = 0; steps < 3; steps++) {
         for (unsigned page = 0; page < 3; page++) {
@@ -217,7 +217,7 @@ static void opens_without_any(void) {
                 CHECK(steps > 0);
                 close_producer(p);
             }
-            CHECK_IS(rip_look(CHANNEL, &look), 0);
+            CHECK_IS(rip_inspect(CHANNEL, &look), 0);
             CHECK_IS(look.lanes, 1);
             CHECK_IS(look.members, 1);
         }
@@ -303,12 +303,12 @@ static void damaged_pin(void) {
     for (unsigned i = 0; i < sizeof offsets / sizeof *offsets; i++) {
         for (unsigned k = 0; k < sizeof lengths / sizeof *lengths; k++) {
             struct rip_producer *p = NULL;
-            struct rip_message held;
+            struct rip_message released;
             unsigned char *payload;
             CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, 16, RIP_DROP_OLD, RIP_WAIT_BLOCK, NULL, &p), 0);
             struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
             CHECK_IS(put_number(p, 0, 0), 0);
-            CHECK_IS(rip_get(c, &held, 0), 1);
+            CHECK_IS(rip_get(c, &released, 0), 1);
             p->lane->desc[0].offset = offsets[i];
             p->lane->desc[0].length = lengths[k];
             for (uint64_t n = 1; n < 600; n++) {
@@ -321,7 +321,7 @@ static void damaged_pin(void) {
                     CHECK_IS(rip_publish(p, length, 0, RIP_BYTES), 0);
                 }
             }
-            rip_release(c, &held);
+            rip_release(c, &released);
             close_producer(p);
             close_consumer(c);
             anew();

@@ -112,7 +112,7 @@ static void no_channels(void) {
     CHECK_IS(try_producer(name, RIP_PAGE), -EBADMSG);
     close(loose);
     struct rip_producer *p = open_producer("named", RIP_PAGE, 4);
-    snprintf(name, sizeof name, "fd:%d", p->ch.place.segment.fd);
+    snprintf(name, sizeof name, "fd:%d", p->ch.handle.mapping.fd);
     CHECK_IS(try_consumer(name), -EBADMSG);
     close_producer(p);
     close_consumer(open_consumer("named", "g", RIP_OLDEST));
@@ -133,7 +133,7 @@ static void come_and_go(void) {
     for (uint64_t n = 0; n < LIVES; n++) {
         struct rip_producer *p = NULL;
         CHECK_IS(rip_producer_open(CHANNEL, 64 * RIP_PAGE, 4, RIP_DROP_OLD, RIP_WAIT_BLOCK, NULL, &p), 0);
-        lane = p->segment.size;
+        lane = p->mapping.size;
         CHECK_IS(put_number(p, n, 0), 0);
         close_producer(p);
         CHECK_IS(get_number(c, 0), n);
@@ -204,7 +204,7 @@ static void as_new(void) {
     CHECK_IS(put_number(p, 3, 0), 0);
     close_producer(p);
     CHECK(!is_over());
-    CHECK_IS(rip_tidy(CHANNEL), 0);
+    CHECK_IS(rip_clean_up(CHANNEL), 0);
     CHECK(!is_over());
     CHECK_IS(rip_remove(CHANNEL, &holder), 0); /* with the message that waits, and the group */
     CHECK(is_over());
@@ -237,7 +237,7 @@ static void rings(void) {
     struct rip_message message;
     do {                             /* its producer comes first */
         CHECK(is_readable(fd, 400)); /* before the time at which it looks by itself */
-        rip_consumer_settle(c);
+        rip_consumer_update_fd(c);
     } while (rip_peek(c, &message) != 1);
     CHECK_IS(get_number(c, 0), 1);
     expect_success(child);
@@ -250,23 +250,23 @@ static void rings_nothing_else(void) {
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 64);
     struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
     CHECK(rip_consumer_fd(c) >= 0);
-    _Atomic uint32_t *bell = &c->ch.control->members[c->ch.place.member].bell;
-    int number = (int)(atomic_load_explicit(bell, memory_order_relaxed) >> RIP_BELL_FD_SHIFT), ends[2], pair[2];
+    _Atomic uint32_t *futex = &c->ch.control->members[c->ch.handle.member].pollfd;
+    int number = (int)(atomic_load_explicit(futex, memory_order_relaxed) >> RIP_POLLFD_SHIFT), ends[2], pair[2];
     CHECK_IS(pipe2(ends, O_CLOEXEC), 0);
     CHECK_IS(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
     int kept = dup(number), file = memfd_create("other", MFD_CLOEXEC);
     const int others[] = {ends[1], pair[1], file};
     for (unsigned i = 0; i < 3; i++) {
         CHECK_IS(dup2(others[i], number), number);
-        atomic_fetch_or_explicit(bell, RIP_BELL_WANTED, memory_order_relaxed);
-        rip_bell_ring(&p->ch, c->ch.place.member);
-        CHECK(!(atomic_load_explicit(bell, memory_order_relaxed) & RIP_BELL_WANTED)); /* it has tried */
+        atomic_fetch_or_explicit(futex, RIP_POLLFD_ARMED, memory_order_relaxed);
+        rip_pollfd_wake(&p->ch, c->ch.handle.member);
+        CHECK(!(atomic_load_explicit(futex, memory_order_relaxed) & RIP_POLLFD_ARMED)); /* it has tried */
     }
     CHECK(!is_readable(ends[0], 0) && !is_readable(pair[0], 0));
     CHECK_IS(lseek(file, 0, SEEK_END), 0);
     CHECK_IS(dup2(kept, number), number);
-    atomic_fetch_or_explicit(bell, RIP_BELL_WANTED, memory_order_relaxed);
-    rip_bell_ring(&p->ch, c->ch.place.member);
+    atomic_fetch_or_explicit(futex, RIP_POLLFD_ARMED, memory_order_relaxed);
+    rip_pollfd_wake(&p->ch, c->ch.handle.member);
     CHECK(is_readable(number, 0)); /* and now it is the one */
     const int all[] = {ends[0], ends[1], pair[0], pair[1], kept, file};
     for (unsigned i = 0; i < 6; i++) {

@@ -188,7 +188,7 @@ static void waits_across_processes(void) {
 /* ---- killed ---- */
 
 /* A member looks for the dead every half second; these tests need not wait for that each time. */
-static void look_soon(struct rip_channel *ch) { ch->place.looked = 0; }
+static void look_soon(struct rip_channel *ch) { ch->handle.reaped_at = 0; }
 
 static _Noreturn void hang(void) {
     for (;;) {
@@ -362,9 +362,9 @@ static void survivor_without_descriptors(void) {
     await(1);
     kill_and_wait(child);
     allow_files(0);
-    c->ch.place.looked = rip_now();
+    c->ch.handle.reaped_at = rip_now();
     look_soon(&p->ch);
-    rip_look_around(&p->ch); /* the producer finds the death, but cannot see what was held */
+    rip_reap_if_due(&p->ch); /* the producer finds the death, but cannot see what was held */
     CHECK_IS(rip_get(c, &message, rip_now() + 100 * MS), -ETIMEDOUT);
     look_soon(&c->ch); /* a member of the group has that mapped */
     CHECK_IS(rip_get(c, &message, rip_now() + 1000 * MS), 1);
@@ -386,7 +386,7 @@ static int uses_inherited(void *argument) {
     struct rip_consumer *c = inherited_consumer;
     struct rip_message message = *(struct rip_message *)argument;
     unsigned char *payload;
-    uint64_t head = atomic_load_explicit(&p->lane->head, memory_order_relaxed);
+    uint64_t head = atomic_load_explicit(&p->lane->reclaimed, memory_order_relaxed);
     CHECK_IS(put_number(p, 1, RIP_FOREVER), -ECHILD);
     CHECK_IS(rip_reserve(p, 1, &payload), -ECHILD);
     CHECK_IS(rip_publish(p, 1, 0, RIP_BYTES), -ECHILD);
@@ -398,7 +398,7 @@ static int uses_inherited(void *argument) {
     CHECK_IS(rip_wait_message(c, RIP_FOREVER), -ECHILD);
     CHECK_IS(rip_producer_close(p), -ECHILD);
     CHECK_IS(rip_consumer_close(c), -ECHILD);
-    CHECK_IS(atomic_load_explicit(&p->lane->head, memory_order_relaxed), head);
+    CHECK_IS(atomic_load_explicit(&p->lane->reclaimed, memory_order_relaxed), head);
     rip_producer_free(p);
     rip_consumer_free(c);
     p = open_producer(CHANNEL, RIP_PAGE, 4); /* of its own */
@@ -495,7 +495,7 @@ static int opens_and_looks(void *argument) {
         struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE << (i % 8), 4);
         struct stat file, ours;
         CHECK_IS(stat(path_of("c", "control"), &file) ? errno : 0, 0);
-        CHECK_IS(fstat(p->ch.place.segment.fd, &ours), 0);
+        CHECK_IS(fstat(p->ch.handle.mapping.fd, &ours), 0);
         CHECK_IS(file.st_ino, ours.st_ino); /* or nobody would find us */
         close_producer(p);
         int32_t holder;
@@ -562,14 +562,14 @@ static int puts_numbers_until_killed(void *argument) {
 
 static int gets_until_killed(void *name) {
     struct rip_consumer *c = attach(CHANNEL, name, RIP_WAIT_ADAPTIVE);
-    struct rip_message held, message;
+    struct rip_message released, message;
     for (int rc = 1; rc != -ENODATA;) {
-        rc = rip_get(c, &held, RIP_FOREVER); /* two at a time, the second is let go first */
+        rc = rip_get(c, &released, RIP_FOREVER); /* two at a time, the second is let go first */
         if (rc == 1) {
             if (rip_get(c, &message, rip_now() + MS) == 1) {
                 rip_release(c, &message);
             }
-            rip_release(c, &held);
+            rip_release(c, &released);
         }
         CHECK(rc == 1 || rc == -EOWNERDEAD);
     }
@@ -579,7 +579,7 @@ static int gets_until_killed(void *name) {
 static void survives_kills(void) {
     struct random r = {17};
     pid_t producers[3], consumer;
-    unsigned killed = 0, told = 0;
+    unsigned killed = 0, reported = 0;
     uint64_t next[400] = {0}; /* by lane id */
     struct rip_producer *keeper = open_producer(CHANNEL, RIP_PAGE, 4);
     struct rip_consumer *c = open_consumer(CHANNEL, "stays", RIP_OLDEST);
@@ -593,7 +593,7 @@ static void survives_kills(void) {
         int rc;
         while ((rc = rip_get(c, &message, end)) == 1 || rc == -EOWNERDEAD) {
             if (rc == -EOWNERDEAD) {
-                told++;
+                reported++;
                 continue;
             }
             uint64_t number, id = message.lane->id;
@@ -627,10 +627,10 @@ static void survives_kills(void) {
         if (rc == 1) {
             rip_release(c, &message);
         } else {
-            told++;
+            reported++;
         }
     }
-    CHECK(told <= killed && told > killed / 2); /* one that was killed before it had a lane is nobody's loss */
+    CHECK(reported <= killed && reported > killed / 2); /* one that was killed before it had a lane is nobody's loss */
     close_consumer(c);
 }
 

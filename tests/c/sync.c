@@ -16,7 +16,7 @@ static void close_sync(struct rip_sync *s) {
     rip_sync_free(s);
 }
 
-static void look_soon(struct rip_sync *s) { s->place.looked = 0; }
+static void look_soon(struct rip_sync *s) { s->handle.reaped_at = 0; }
 
 static uint64_t in(uint64_t ms) { return rip_now() + ms * MS; }
 
@@ -59,7 +59,7 @@ static void names_are_kept_apart(void) {
 }
 
 struct crowd {
-    _Atomic uint64_t inside, most, done, stop, turns[8];
+    _Atomic uint64_t inside, most, done, stop, tickets[8];
 };
 static struct crowd *crowd;
 
@@ -133,7 +133,7 @@ static void killed_at_random_nothing_is_lost(void) {
         nap(random_below(&r, 3 * MS));
         kill_and_wait(children[which]);
         look_soon(s);
-        rip_sync_look_around(s);
+        rip_sync_reap_if_due(s);
         children[which] = spawn(comes_and_goes_for_ever, (void *)(i + 10)); /* NOLINT(performance-no-int-to-ptr) */
         for (unsigned k = 0; i % 10 == 0 && atomic_load(&crowd->done) == before; k++) { /* the others go on */
             CHECK(k < 5000);
@@ -144,7 +144,7 @@ static void killed_at_random_nothing_is_lost(void) {
         kill_and_wait(children[i]);
     }
     look_soon(s);
-    rip_sync_look_around(s);
+    rip_sync_reap_if_due(s);
     CHECK_IS(rip_semaphore_value(s), 4);
     close_sync(s);
 }
@@ -183,7 +183,7 @@ static void the_greedy_is_not_starved(void) {
 static int stands_in_line(void *argument) {
     struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, -1, 0);
     CHECK_IS(rip_semaphore_acquire(s, 2, in(20000)), 0);
-    atomic_store(&crowd->turns[(uintptr_t)argument], 1 + atomic_fetch_add(&crowd->done, 1));
+    atomic_store(&crowd->tickets[(uintptr_t)argument], 1 + atomic_fetch_add(&crowd->done, 1));
     close_sync(s);
     return 0;
 }
@@ -191,7 +191,7 @@ static int stands_in_line(void *argument) {
 static unsigned waiters(const struct rip_sync *s) {
     unsigned count = 0;
     for (unsigned i = 0; i < RIP_MAX_WAITERS; i++) {
-        count += atomic_load(&s->file->waiters[i].turn) != 0;
+        count += atomic_load(&s->file->waiters[i].ticket) != 0;
     }
     return count;
 }
@@ -216,7 +216,7 @@ static void who_waits_is_served_in_turn(void) {
     for (uintptr_t i = 0; i < 5; i++) {
         CHECK_IS(rip_semaphore_release(s, i == 0 ? 1 : 2), 0);
         expect_success(children[i]);
-        CHECK_IS(atomic_load(&crowd->turns[i]), i + 1);
+        CHECK_IS(atomic_load(&crowd->tickets[i]), i + 1);
     }
     CHECK_IS(rip_semaphore_value(s), 0);
     close_sync(s);
@@ -308,7 +308,7 @@ static void a_forked_child_holds_nothing_of_its_parents(void) {
         }
         kill_and_wait(child);
         look_soon(inherited);
-        rip_sync_look_around(inherited);
+        rip_sync_reap_if_due(inherited);
         CHECK_IS(rip_semaphore_value(inherited), 2); /* 4 - 3 + 1 - 2, and the 2 come back */
         CHECK_IS(inherited->held, 3);
         close_sync(inherited);
@@ -374,11 +374,11 @@ static int meets(void *argument) {
     (void)argument;
     struct rip_sync *s = open_sync("b", RIP_BARRIER, 3, 0);
     for (uint64_t i = 0; i < ROUNDS; i++) {
-        atomic_fetch_add(&crowd->turns[i % 8], 1);
-        int place = rip_barrier_wait(s, in(20000));
-        CHECK(place >= 0 && place < 3);
-        CHECK(atomic_load(&crowd->turns[i % 8]) >= 3 * (i / 8 + 1)); /* all have come */
-        atomic_fetch_add(&crowd->done, place == 0);
+        atomic_fetch_add(&crowd->tickets[i % 8], 1);
+        int handle = rip_barrier_wait(s, in(20000));
+        CHECK(handle >= 0 && handle < 3);
+        CHECK(atomic_load(&crowd->tickets[i % 8]) >= 3 * (i / 8 + 1)); /* all have come */
+        atomic_fetch_add(&crowd->done, handle == 0);
     }
     CHECK_IS(rip_barrier_wait(s, in(20000)) >= 0, 1); /* nobody leaves before all have looked */
     close_sync(s);
@@ -432,7 +432,7 @@ static void a_barrier_breaks(void) {
     await_arrival(s);
     kill_and_wait(child);
     look_soon(s);
-    rip_sync_look_around(s);
+    rip_sync_reap_if_due(s);
     CHECK_IS(rip_barrier_wait(s, in(20000)), -EPIPE); /* one of the parties will never come */
     close_sync(s);
 }
@@ -579,14 +579,14 @@ static void who_gives_up_wakes_the_next(void) {
     unsigned late = 0;
     for (unsigned i = 0; i < 20; i++) {
         struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, 1, 0);
-        struct rip_turn turn;
-        CHECK_IS(rip_turn_begin(s, 2, &turn), 0);
-        CHECK_IS(rip_turn_try(s, &turn), -EAGAIN);
+        struct rip_ticket ticket;
+        CHECK_IS(rip_ticket_take(s, 2, &ticket), 0);
+        CHECK_IS(rip_ticket_try(s, &ticket), -EAGAIN);
         pid_t child = spawn(takes_one, NULL);
         await_waiters(s, 2); /* it stands behind us, though there is one for it */
         nap(2 * MS);
         uint64_t start = rip_now();
-        rip_turn_leave(s, &turn);
+        rip_ticket_cancel(s, &ticket);
         expect_success(child);
         late += rip_now() - start > LATE;
         close_sync(s);
@@ -597,13 +597,13 @@ static void who_gives_up_wakes_the_next(void) {
 /* Who wants many and comes first in the queue when another has got its units need not look for itself before newcomers wait. */
 static void the_next_is_not_passed_by(void) {
     struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, 0, 0);
-    struct rip_turn first, second;
-    CHECK_IS(rip_turn_begin(s, 1, &first), 0);
-    CHECK_IS(rip_turn_begin(s, 3, &second), 0);
+    struct rip_ticket first, second;
+    CHECK_IS(rip_ticket_take(s, 1, &first), 0);
+    CHECK_IS(rip_ticket_take(s, 3, &second), 0);
     CHECK_IS(rip_semaphore_release(s, 2), 0);
-    CHECK_IS(rip_turn_try(s, &first), 0);
+    CHECK_IS(rip_ticket_try(s, &first), 0);
     CHECK_IS(rip_units_try(s, 1), -EAGAIN);
-    rip_turn_leave(s, &second);
+    rip_ticket_cancel(s, &second);
     CHECK_IS(rip_units_try(s, 1), 0);
     close_sync(s);
 }
@@ -628,7 +628,7 @@ static void lock_before(void) {
 static void all_units_are_there(void) {
     uint32_t all = stays_as == RIP_LOCK ? 1 : 5;
     look_soon(stays);
-    rip_sync_look_around(stays);
+    rip_sync_reap_if_due(stays);
     CHECK_IS(rip_semaphore_value(stays) + stays->held, all);
     for (uint32_t i = stays->held; i > 0; i--) {
         CHECK_IS(rip_semaphore_release(stays, 1), 0);
@@ -639,7 +639,7 @@ static void all_units_are_there(void) {
     CHECK_IS(waiters(stays), 0);
     close_sync(newcomer);
     CHECK_IS(rip_semaphore_value(stays), all);
-    CHECK_IS(rip_sync_look(stays) >> 31 & 3, 0); /* nobody waits, and no queue is strict */
+    CHECK_IS(rip_sync_load(stays) >> 31 & 3, 0); /* nobody waits, and no queue is strict */
     close_sync(stays);
     CHECK(!exists("c", NULL));
 }
@@ -668,13 +668,13 @@ static int takes_and_gives(void) {
 
 static int gives_up_its_turn(void) {
     struct rip_sync *s = open_victim();
-    struct rip_turn turn;
+    struct rip_ticket ticket;
     stop_here();
-    CHECK_IS(rip_turn_begin(s, 5, &turn), 0);
-    CHECK_IS(rip_turn_try(s, &turn), -EAGAIN); /* the one who stays has one of them */
-    rip_turn_leave(s, &turn);
-    CHECK_IS(rip_turn_begin(s, 4, &turn), 0);
-    CHECK_IS(rip_turn_try(s, &turn), 0);
+    CHECK_IS(rip_ticket_take(s, 5, &ticket), 0);
+    CHECK_IS(rip_ticket_try(s, &ticket), -EAGAIN); /* the one who stays has one of them */
+    rip_ticket_cancel(s, &ticket);
+    CHECK_IS(rip_ticket_take(s, 4, &ticket), 0);
+    CHECK_IS(rip_ticket_try(s, &ticket), 0);
     CHECK_IS(rip_semaphore_release(s, 4), 0);
     stop_here();
     return 0;
@@ -811,7 +811,7 @@ static void no_damage_hangs_or_crashes(void) {
         struct rip_sync *s = open_sync("d", kind, -1, (int)random_below(&r, 2)), *other = NULL;
         unsigned char *file = (unsigned char *)s->file;
         size_t begin =
-            random_below(&r, 2) ? offsetof(struct rip_sync_file, word) : offsetof(struct rip_sync_file, seats);
+            random_below(&r, 2) ? offsetof(struct rip_sync_file, word) : offsetof(struct rip_sync_file, members);
         for (unsigned k = 0; k < 200; k++) {
             size_t at = begin + random_below(&r, random_below(&r, 2) ? 64 : sizeof *s->file - begin);
             file[at] = (unsigned char)random_below(&r, 256);
@@ -831,7 +831,7 @@ static void no_damage_hangs_or_crashes(void) {
                 rip_barrier_wait(each, rip_now() + MS / 10);
                 rip_barrier_reset(each);
             }
-            rip_sync_look_around(each);
+            rip_sync_reap_if_due(each);
         }
         close_sync(s);
         if (other) {

@@ -46,14 +46,14 @@ static void one_core(void) {
 
 static void spins_while_it_pays(void) {
     _Atomic uint64_t word = 0;
-    _Atomic uint32_t bell = 0, asleep = 0;
+    _Atomic uint32_t futex = 0, asleep = 0;
     struct rip_spin spin;
     cores = 2;
     rip_spin_init(&spin, RIP_WAIT_ADAPTIVE);
     cores = 0;
     struct rip_watch watch = {.words = {&word},
                               .count = 1,
-                              .bell = &bell,
+                              .futex = &futex,
                               .asleep32 = &asleep,
                               .bit = RIP_ASLEEP,
                               .slice = RIP_SLICE_NS,

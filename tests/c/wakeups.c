@@ -115,10 +115,10 @@ static void last_one_done_wakes_consumer(void) {
         count_up(&talk->go[0]);
         CHECK(reaches(&talk->gone, n + 1, 10000 * MS));
         await_sleep(child, &talk->received[0], n + 1);
-        rip_done(c, &messages[n & 1]); /* in either order */
+        rip_acknowledge(c, &messages[n & 1]); /* in either order */
         await_sleep(child, &talk->received[0], n + 1);
         CHECK(load(&talk->received[0]) == n);
-        rip_done(c, &messages[~n & 1]);
+        rip_acknowledge(c, &messages[~n & 1]);
         expect_awake(child, &talk->received[0], n + 1);
         rip_release(c, &messages[0]);
         rip_release(c, &messages[1]);
@@ -275,7 +275,7 @@ static int takes_what_comes(void *argument) {
     struct rip_message message;
     count_up(&talk->gone);
     for (;;) {
-        CHECK_IS(filter.count ? rip_get_match(c, &filter, &message, RIP_FOREVER) : rip_get(c, &message, RIP_FOREVER),
+        CHECK_IS(filter.count ? rip_get_selected(c, &filter, &message, RIP_FOREVER) : rip_get(c, &message, RIP_FOREVER),
                  1);
         rip_release(c, &message);
         count_up(&talk->received[filter.count]);

@@ -234,7 +234,7 @@ static const char *const groups[] = {"g", "h"};
 
 static void look_at_message(const struct rip_message *message) {
     const struct rip_rx *rx = message->lane;
-    const unsigned char *begin = rx->segment.at, *end = begin + rx->segment.size;
+    const unsigned char *begin = rx->mapping.at, *end = begin + rx->mapping.size;
     struct rip_array array;
     CHECK(message->data >= begin && message->data <= end && message->length <= (uint64_t)(end - message->data));
     CHECK((message->data - begin) % RIP_LINE == 0);
@@ -269,14 +269,14 @@ static void keep(unsigned consumer, const struct rip_message *message) {
         return;
     }
     if (next() % 2) {
-        rip_done(consumers[consumer], message);
+        rip_acknowledge(consumers[consumer], message);
     }
     kept[kept_count].message = *message;
     kept[kept_count++].consumer = consumer;
 }
 
 /* What is held stays readable, whatever has happened since. */
-static void let_go(int back) {
+static void released(int back) {
     if (kept_count == 0) {
         return;
     }
@@ -285,7 +285,7 @@ static void let_go(int back) {
     kept[i] = kept[--kept_count];
     look_at_message(&message);
     if (back) {
-        rip_give_back(consumers[consumer], &message);
+        rip_requeue(consumers[consumer], &message);
     } else {
         rip_release(consumers[consumer], &message);
     }
@@ -293,9 +293,9 @@ static void let_go(int back) {
 
 /* Is killed, as the others see it. */
 static void die(struct rip_channel *ch) {
-    if (ch->place.state == RIP_OPEN) {
+    if (ch->handle.state == RIP_OPEN) {
         rip_channel_abandon(ch);
-        ch->place.state = RIP_CLOSED;
+        ch->handle.state = RIP_CLOSED;
     }
 }
 
@@ -350,7 +350,7 @@ static void close_consumer(unsigned i, int dies) {
 
 static void produce(unsigned i) {
     struct rip_producer *p = producers[i].p;
-    struct rip_gate gate;
+    struct rip_slowest gate;
     uint8_t what = next() % 12;
     uint64_t length = what % 2 ? next() : next_bytes(2) % (LONGEST + 64);
     if (!p) {
@@ -380,14 +380,14 @@ static void produce(unsigned i) {
         producers[i].reserved = NULL;
         rip_wait_room(p, length, deadline());
     } else if (what == 9) {
-        rip_producer_gate(p, &gate);
+        rip_producer_slowest(p, &gate);
         CHECK(memchr(gate.group, 0, sizeof gate.group));
     } else if (what == 10) {
         rip_declare(p, groups[length % 2]);
     } else if (what == 11) {
         producers[i].reserved = NULL;
         if (rip_producer_fd(p) >= 0) {
-            rip_producer_settle(p);
+            rip_producer_update_fd(p);
         }
     }
 }
@@ -417,18 +417,18 @@ static void consume(unsigned i) {
     } else if (what < 6) {
         if (what < 5 || search->search == 0) {
             *search = (struct rip_filter){.types = types, .count = how & 1 ? 2 : 0, .lowest = how & 2};
-            rip_search(c, search);
+            rip_select_begin(c, search);
         }
-        for (unsigned k = 0; k < 4 && rip_match(c, search, &message) == 1; k++) {
+        for (unsigned k = 0; k < 4 && rip_select(c, search, &message) == 1; k++) {
             look_at_message(&message);
             if (next() % 2) {
-                rip_give_back(c, &message);
+                rip_requeue(c, &message);
             } else {
                 keep(i, &message);
             }
         }
     } else if (what == 6) {
-        if (rip_get_match(c, search, &message, deadline()) == 1) {
+        if (rip_get_selected(c, search, &message, deadline()) == 1) {
             keep(i, &message);
         }
     } else if (what < 9) {
@@ -442,8 +442,8 @@ static void consume(unsigned i) {
         rip_rx_blocks(c);
     } else if (what == 10) {
         if (rip_consumer_fd(c) >= 0) {
-            rip_consumer_settle(c);
-            rip_consumer_arm(c);
+            rip_consumer_update_fd(c);
+            rip_consumer_rearm_fd(c);
         }
     } else {
         rip_consumer_notify(c, 10, how ? NULL : &(int32_t){7});
@@ -451,18 +451,18 @@ static void consume(unsigned i) {
 }
 
 static void look_around(struct rip_channel *ch) {
-    if (ch->place.state == RIP_OPEN) {
-        ch->place.looked = 0; /* it is time */
-        rip_look_around(ch);
+    if (ch->handle.state == RIP_OPEN) {
+        ch->handle.reaped_at = 0; /* it is time */
+        rip_reap_if_due(ch);
     }
 }
 
 static void look_on(void) {
-    static struct rip_look look;
+    static struct rip_inspection look;
     int32_t holder;
     switch (next() % 5) {
     case 0:
-        if (rip_look(channel, &look) == 0) {
+        if (rip_inspect(channel, &look) == 0) {
             CHECK(look.lanes <= 64 && look.groups <= 32 && look.members <= 256);
             for (unsigned g = 0; g < look.groups; g++) {
                 CHECK(memchr(look.group[g].name, 0, sizeof look.group[g].name));
@@ -473,7 +473,7 @@ static void look_on(void) {
         rip_remove_group(channel, groups[next() % 2], &holder);
         break;
     case 2:
-        rip_tidy(channel);
+        rip_clean_up(channel);
         break;
     case 3:
         rip_remove(channel, &holder);
@@ -525,7 +525,7 @@ static void with_a_channel(void) {
             break;
         case 5:
         case 6:
-            let_go(who % 4 == 0);
+            released(who % 4 == 0);
             break;
         case 7:
             armed = read_blow();
@@ -600,8 +600,8 @@ static void use(struct rip_sync *s) {
         rip_barrier_is_broken(s);
         break;
     case 10:
-        s->place.looked = 0;
-        rip_sync_look_around(s);
+        s->handle.reaped_at = 0;
+        rip_sync_reap_if_due(s);
         break;
     default:
         if (rip_sync_info("s", &info) == 0) {
@@ -626,7 +626,7 @@ static void open_sync(unsigned i, enum rip_sync_kind kind, int named) {
 static void close_sync(unsigned i, int dies) {
     if (syncs[i]) {
         if (dies) {
-            rip_place_let_go(&syncs[i]->place);
+            rip_handle_close_files(&syncs[i]->handle);
         } else {
             rip_sync_close(syncs[i]);
         }
@@ -667,7 +667,7 @@ static void with_a_sync(void) {
         close_sync(i, 0);
     }
     if (named) {
-        int rc = rip_sync_tidy("s");
+        int rc = rip_sync_clean_up("s");
         CHECK(struck || rc == 1 || rc == -ENOENT);
     } else if (anonymous >= 0) {
         close(anonymous);

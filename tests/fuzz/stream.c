@@ -131,7 +131,7 @@ static void receive(const char *channel) {
             break;
         case 2:
             if (says >= 0 && says != RIP_STEP_END) {
-                says = rip_receiver_tell(receiver, 1) < 0 ? -EPIPE : says;
+                says = rip_receiver_ack(receiver, 1) < 0 ? -EPIPE : says;
             }
             break;
         case 3:
@@ -186,7 +186,7 @@ static void give(const char *channel) {
             if (says < 0) {
                 disconnect_ends();
                 connect_ends();
-                int rc = rip_sender_connect(sender, near, rip_sender_let_go(sender) + next() % 10);
+                int rc = rip_sender_connect(sender, near, rip_sender_released(sender) + next() % 10);
                 CHECK(rc == 0 || rc == -EINVAL);
                 says = rc;
             }

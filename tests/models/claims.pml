@@ -3,19 +3,19 @@
  * A word for each slot says who has its message, and the cursor moves over what is over. A member may be done with a message and
  * go on looking at it (KEPT), at the last one for ever: the stream ends all the same. FAULT puts a fault in:
  *
- *   1  rip_claim_end stores DONE with release order: the store waits while the loads that follow go ahead
+ *   1  rip_claim_release stores DONE with release order: the store waits while the loads that follow go ahead
  *   2  the cursor is moved with acq_rel order: others see it late, while the loads that follow go ahead
  *   3  return_lane also returns what lies before the cursor
- *   4  rip_claims_return does not move the cursor over what the dead one had ended
+ *   4  rip_claims_requeue does not move the cursor over what the dead one had ended
  *   5  move_cursor takes KEPT for over
  *   6  return_lane takes KEPT for CLAIMED
  *   7  return_lane leaves KEPT as it is
  *   8  the end waits for what is KEPT
  *   9  move_cursor does not ask whether the place in the table is still that of its lane
  *
- * member stands for rip_rx_look, rip_rx_claim and rip_rx_try with rip_claim, rip_claim_keep, rip_claim_end with move_cursor, and
- * rip_claim_free;
- * reaper for rip_claims_return with return_lane, which any member or producer does; producer for rip_reclaim and rip_tx_publish. A
+ * member stands for rip_rx_poll, rip_rx_claim and rip_rx_try with rip_claim, rip_claim_ack, rip_claim_release with move_cursor, and
+ * rip_claim_requeue;
+ * reaper for rip_claims_requeue with return_lane, which any member or producer does; producer for rip_reclaim and rip_tx_publish. A
  * killed member comes back in a new life under its old number, as another may. retired: the lane has left the table,
  * and another has its place and its cursor, which none of these may move. Left out: a member that stops between the look
  * at the place's id and its compare-and-swap until another lane has the place, compare-and-swap that fails for no reason,

@@ -5,15 +5,15 @@
  *
  *   1  rip_claim_drop stores its word without comparing
  *   2  give_up_for does not pin what a member has
- *   3  rip_drops_make_room takes head for from, as if pins had no descriptors
- *   4  it has no fence: lane->from is seen late, while the load of groups_begun goes ahead
+ *   3  rip_drop_old_make_room takes head for from, as if pins had no descriptors
+ *   4  it has no fence: lane->from is seen late, while the load of group_epoch goes ahead
  *   5  a group that is met is not brought up to what has been given up
  *   6  a message that is given back stays counted as got, so nobody is told when it is dropped
  *   7  give_up_for does not pin what a member has done with and still looks at
  *
- * producer stands for rip_tx_reserve, rip_drops_make_room with meet, settle, find_room, give_up, drop_pins and rip_claim_drop, then
- * rip_tx_publish; member for rip_rx_look with rip_claims_pass, rip_rx_claim, rip_claim_keep, rip_claim_end with move_cursor, and
- * rip_rx_give_back with rip_claim_free; what it begins with for begin_group. The first member is its group's only one, so it counts what it misses;
+ * producer stands for rip_tx_reserve, rip_drop_old_make_room with meet, settle, find_room, give_up, drop_pins and rip_claim_drop, then
+ * rip_tx_publish; member for rip_rx_poll with rip_claims_pass, rip_rx_claim, rip_claim_ack, rip_claim_release with move_cursor, and
+ * rip_rx_requeue with rip_claim_requeue; what it begins with for begin_group. The first member is its group's only one, so it counts what it misses;
  * the second one is of a group whose members compete. With ALONE there is the first alone, which joins at any time; with TOGETHER
  * both are of the second group. One message may be pinned, and all are of one size; its place in the arena is any that is neither
  * live nor pinned. Left out: members that are killed (claims.pml), the order of payload and tail (lane.pml). */
@@ -54,7 +54,7 @@
 
 byte tail, head, from_seen;         /* the last one is lane->from */
 byte words[GROUPS * SLOTS], cursor[GROUPS], returned[GROUPS];
-byte begun;                         /* control->groups_begun */
+byte begun;                         /* control->group_epoch */
 bit here = !ALONE && !TOGETHER;     /* the first group's bit in control->groups_active; the other one's does not change */
 bit locked;                         /* the table lock */
 
@@ -369,18 +369,18 @@ end:
         :: next == its_tail
         :: atomic { next != its_tail -> seq = next; next++ } claim()
         fi
-    :: atomic { mine != NONE -> /* rip_claim_end */
+    :: atomic { mine != NONE -> /* rip_claim_release */
         assert(IS_WHOLE);
         words[AT(g, mine)] = WORD(mine, DONE);
         got[g * MESSAGES + mine] = 1;
         mine = NONE
     }
         move_cursor()
-    :: atomic { mine != NONE && kept < KEEPS && STATE(words[AT(g, mine)], mine) == CLAIMED -> /* rip_claim_keep */
+    :: atomic { mine != NONE && kept < KEEPS && STATE(words[AT(g, mine)], mine) == CLAIMED -> /* rip_claim_ack */
         kept++;
         words[AT(g, mine)] = WORD(mine, KEPT)
     }
-    :: atomic { mine != NONE && given < GIVEN && STATE(words[AT(g, mine)], mine) == CLAIMED -> /* rip_claim_free */
+    :: atomic { mine != NONE && given < GIVEN && STATE(words[AT(g, mine)], mine) == CLAIMED -> /* rip_claim_requeue */
         assert(IS_WHOLE);
         given++;
         words[AT(g, mine)] = WORD(mine, FREE);

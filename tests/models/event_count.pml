@@ -5,7 +5,7 @@
  * sleep for ever: spin calls that an invalid end state. FENCE chooses what is against it:
  *
  *   0  nothing                                            a wake-up is lost
- *   1  the publisher waits for its buffer before it looks (rip_sync_ring, and rip_tx_publish where the word has a fence bit)
+ *   1  the publisher waits for its buffer before it looks (rip_sync_wake, and rip_tx_publish where the word has a fence bit)
  *   2  the sleeper has every buffer emptied before it looks (membarrier(2), rip_fence_heavy)
  *   3  the first sleeper asks the publisher to fence, by a bit in the word of announcements, for as long as it is there (wait="block");
  *      the second one does as with 2, whatever the bit says
@@ -21,7 +21,7 @@
 
 byte tail, buffered; /* what all see of it; what the publisher has stored */
 bit asleep, fence;   /* one word: each look at it, and each change, is of both */
-byte bell;
+byte futex;
 byte sleepers;
 
 #define DRAINED (tail == buffered) /* an atomic read-modify-write, too, first waits for its processor's buffer */
@@ -46,12 +46,12 @@ active proctype publisher() {
 #endif
         if
         :: asleep || fence ->
-            DRAINED; /* the fence in rip_ring_groups */
+            DRAINED; /* the fence in rip_wake_groups */
             if
             :: asleep ->
                 atomic { DRAINED -> was = asleep; asleep = 0 }
                 if
-                :: was -> bell++ /* and wakes whoever sleeps on it */
+                :: was -> futex++ /* and wakes whoever sleeps on it */
                 :: else
                 fi
             :: else
@@ -79,7 +79,7 @@ active [SLEEPERS] proctype sleeper() {
     :: seen == MESSAGES -> break
     :: seen < MESSAGES && tail > seen -> seen = tail
     :: seen < MESSAGES && tail == seen ->
-        rung = bell;
+        rung = futex;
         atomic { asleep = 1; relies = asks || (FENCE == 4 && fence) };
 #if FENCE >= 2
         if
@@ -89,7 +89,7 @@ active [SLEEPERS] proctype sleeper() {
 #endif
         if
         :: tail > seen
-        :: tail == seen -> bell != rung /* sleeps until then */
+        :: tail == seen -> futex != rung /* sleeps until then */
         fi
     od;
     if

@@ -6,7 +6,7 @@
  *
  *   1  the release of lane->tail      rip_tx_publish
  *   2  the acquire of lane->tail      rip_rx_refresh
- *   3  the release of cursor->held    rip_rx_tell
+ *   3  the release of cursor->held    rip_rx_publish_cursor
  *   4  the acquire of cursor->held    rip_reclaim
  *
  * producer stands for rip_tx_reserve, rip_reclaim, rip_tx_commit and rip_tx_publish; consumer for rip_rx_refresh, rip_rx_read,
@@ -89,7 +89,7 @@ inline forget(slot) {
     loaded[(slot) * WORDS + 2] = NOT_YET
 }
 
-inline release(slot) { /* rip_rx_drop, rip_rx_tell */
+inline release(slot) { /* rip_rx_release_only, rip_rx_publish_cursor */
     atomic {
         seq_in[slot] < next && !released[slot] && (WITHOUT == 3 || READ(slot)) ->
         released[slot] = 1;
@@ -118,7 +118,7 @@ inline end_of(slot) { /* all has been read, and was right */
 
 active proctype consumer() {
     byte next = 0, seen = 0, oldest = 0; /* rx->next, rx->tail, rx->held */
-    bit mark[SLOTS];                     /* RIP_RELEASED */
+    bit mark[SLOTS];                     /* RIP_MARK_RELEASED */
     byte seq_in[SLOTS], loaded[LINES];       /* the message that lies there, and what has come of its words */
     bit released[SLOTS];
     seq_in[1] = 1;

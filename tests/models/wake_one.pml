@@ -9,7 +9,7 @@
  *   3  one that was woken and leaves without a message does not pass that on
  *   4  one that leaves some messages sleeps like the others
  *
- * publisher stands for rip_tx_publish with rip_ring_groups; worker for rip_watch_wait and what is around it. Each worker takes one
+ * publisher stands for rip_tx_publish with rip_wake_groups; worker for rip_watch_wait and what is around it. Each worker takes one
  * message, and is busy then. With LEAVES one of them leaves when it is woken (its handle is being closed, or a signal has ended the
  * wait), with PICKY one takes none of the messages that come: it wants others, or cannot map their lane. Left out: that stores wait in buffers (event_count.pml), and the sleep
  * of 50 ms at most (RIP_SLICE_NS), which is for those that are killed when they have been woken. */
@@ -29,12 +29,12 @@
 
 #define TAKES_ANY(worker) (sleeps[worker] && ((worker) != PICKER || FAULT == 4))
 
-byte tail, taken, bell;
+byte tail, taken, futex;
 bit asleep;
 bit sleeps[WORKERS]; /* in the kernel */
 
 inline wake_some(count) { /* one that takes any message; and all that take some only */
-    bell++;
+    futex++;
     atomic {
         count = 1;
         if /* any of them */
@@ -50,7 +50,7 @@ inline wake_some(count) { /* one that takes any message; and all that take some 
     fi
 }
 
-inline ring() { /* rip_ring_groups for one message */
+inline ring() { /* rip_wake_groups for one message */
     if
     :: asleep ->
 #if FAULT == 2
@@ -61,7 +61,7 @@ inline ring() { /* rip_ring_groups for one message */
         :: !woken ->
             asleep = 0;
 #if FAULT != 1
-            bell++;
+            futex++;
             atomic {
                 for (i : 0 .. WORKERS - 1) {
                     sleeps[i] = 0
@@ -89,14 +89,14 @@ active [WORKERS] proctype worker() {
     do
     :: atomic { me != PICKER && taken < tail -> taken++; break }
     :: me == PICKER || taken == tail ->
-        rung = bell;
+        rung = futex;
         asleep = 1;
         if
         :: me != PICKER && taken < tail
         :: else ->
             atomic {
                 if
-                :: bell == rung -> sleeps[me] = 1 /* futex(2) compares, and sleeps */
+                :: futex == rung -> sleeps[me] = 1 /* futex(2) compares, and sleeps */
                 :: else
                 fi
             }

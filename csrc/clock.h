@@ -2,8 +2,8 @@
  *
  * The machine's time is CLOCK_MONOTONIC as processes outside of all time namespaces see it. What lies in shared memory,
  * or goes over a connection, is of that clock; it differs from rip_now by what rip_clock_offset says. */
-#ifndef RIP_TICKS_H
-#define RIP_TICKS_H
+#ifndef RIP_CLOCK_H
+#define RIP_CLOCK_H
 
 #include "layout.h"
 

@@ -12,9 +12,9 @@ static uint64_t count_from(_Atomic uint64_t *cursor, uint64_t from, uint64_t tai
 
 static uint64_t backlog_of(struct rip_control *control, uint32_t i, uint64_t from, uint64_t tail) {
     uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed); /* under the lock */
-    uint64_t most = active ? 0 : count_from(&control->lanes[i].floor, from, tail);
+    uint64_t most = active ? 0 : count_from(&control->lanes[i].base_seq, from, tail);
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        uint64_t count = active >> g & 1 ? count_from(&control->cursors[g][i].held, from, tail) : 0;
+        uint64_t count = active >> g & 1 ? count_from(&control->cursors[g][i].released, from, tail) : 0;
         most = count > most ? count : most;
     }
     return most;
@@ -22,12 +22,12 @@ static uint64_t backlog_of(struct rip_control *control, uint32_t i, uint64_t fro
 
 /* Whoever only looks, or clears up, does not wait for ever beside a process that is stopped. */
 static int enter(struct rip_channel *ch, const char *channel, int make) {
-    *ch = (struct rip_channel){.place.state = RIP_OPEN};
-    rip_place_hurry(&ch->place);
-    return rip_channel_enter(ch, channel, make, rip_private);
+    *ch = (struct rip_channel){.handle.state = RIP_OPEN};
+    rip_handle_limit_waits(&ch->handle);
+    return rip_channel_open(ch, channel, make, rip_private);
 }
 
-static void look_at_lanes(struct rip_channel *ch, struct rip_look *look, uint64_t tails[RIP_MAX_LANES],
+static void look_at_lanes(struct rip_channel *ch, struct rip_inspection *look, uint64_t tails[RIP_MAX_LANES],
                           uint64_t froms[RIP_MAX_LANES]) {
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         struct rip_lane_entry *lane = &ch->control->lanes[i];
@@ -35,7 +35,7 @@ static void look_at_lanes(struct rip_channel *ch, struct rip_look *look, uint64_
         tails[i] = froms[i] = 0;
         if (state != RIP_LANE_FREE &&
             rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, tail), &tails[i]) == 0 &&
-            rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, from), &froms[i]) == 0) {
+            rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, dropped_below), &froms[i]) == 0) {
             look->lane[look->lanes++] =
                 (struct rip_lane_info){.id = rip_lane_id(lane),
                                        .pid = lane->pid,
@@ -46,7 +46,7 @@ static void look_at_lanes(struct rip_channel *ch, struct rip_look *look, uint64_
     }
 }
 
-static void look_at_groups(struct rip_channel *ch, struct rip_look *look, const uint64_t tails[RIP_MAX_LANES],
+static void look_at_groups(struct rip_channel *ch, struct rip_inspection *look, const uint64_t tails[RIP_MAX_LANES],
                            const uint64_t froms[RIP_MAX_LANES], int32_t places[RIP_MAX_GROUPS]) {
     struct rip_control *control = ch->control;
     uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed); /* under the lock */
@@ -60,26 +60,26 @@ static void look_at_groups(struct rip_channel *ch, struct rip_look *look, const 
         *info = (struct rip_group_info){.how = control->groups[g].flags & (RIP_SHARED | RIP_DURABLE)};
         memcpy(info->name, control->groups[g].name, sizeof info->name - 1);
         for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
-            info->backlog += count_from(&control->cursors[g][i].held, froms[i], tails[i]);
+            info->backlog += count_from(&control->cursors[g][i].released, froms[i], tails[i]);
         }
     }
 }
 
-static void look_at_members(struct rip_channel *ch, struct rip_look *look, const int32_t places[RIP_MAX_GROUPS]) {
+static void look_at_members(struct rip_channel *ch, struct rip_inspection *look, const int32_t places[RIP_MAX_GROUPS]) {
     for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
         const struct rip_member *member = &ch->control->members[i];
-        int32_t place = -1;
+        int32_t handle = -1;
         if (member->role == RIP_NOBODY) {
             continue;
         }
         if (member->role == RIP_A_CONSUMER) {
-            place = member->index < RIP_MAX_GROUPS ? places[member->index] : -1;
-            if (place < 0) {
+            handle = member->index < RIP_MAX_GROUPS ? places[member->index] : -1;
+            if (handle < 0) {
                 continue;
             }
-            look->group[place].members++;
+            look->group[handle].members++;
         }
-        look->member[look->members++] = (struct rip_member_info){.pid = member->pid, .group = place};
+        look->member[look->members++] = (struct rip_member_info){.pid = member->pid, .group = handle};
     }
 }
 
@@ -92,7 +92,7 @@ static int has_producers(const struct rip_channel *ch) {
     return 0;
 }
 
-int rip_look(const char *channel, struct rip_look *look) {
+int rip_inspect(const char *channel, struct rip_inspection *look) {
     struct rip_channel ch;
     uint64_t tails[RIP_MAX_LANES], froms[RIP_MAX_LANES];
     int32_t places[RIP_MAX_GROUPS];
@@ -102,7 +102,7 @@ int rip_look(const char *channel, struct rip_look *look) {
         look_at_lanes(&ch, look, tails, froms);
         look_at_groups(&ch, look, tails, froms, places);
         look_at_members(&ch, look, places);
-        look->end_waits = (uint32_t)(rip_is_awaited(ch.control) && !has_producers(&ch));
+        look->end_waits = (uint32_t)(rip_has_awaited_messages(ch.control) && !has_producers(&ch));
         rip_channel_unmap(&ch); /* the lock goes with its descriptor */
     }
     return rc;
@@ -128,7 +128,7 @@ int rip_remove(const char *channel, int32_t *holder) {
     *holder = 0;
     int rc = enter_to_remove(&ch, channel);
     if (is_discarded(channel, rc, 1)) {
-        return rip_place_discard(channel);
+        return rip_handle_discard(channel);
     }
     if (rc != 0) {
         return rc;
@@ -140,23 +140,23 @@ int rip_remove(const char *channel, int32_t *holder) {
         }
     }
     if (rc == 0) {
-        rip_channel_end(&ch);
+        rip_channel_clear(&ch);
     }
     rip_channel_unmap(&ch);
     return rc;
 }
 
-int rip_tidy(const char *channel) {
+int rip_clean_up(const char *channel) {
     struct rip_channel ch;
     int rc = enter_to_remove(&ch, channel);
     if (is_discarded(channel, rc, 0)) { /* what waits in another version's, that version can read */
-        rc = rip_place_discard(channel);
+        rc = rip_handle_discard(channel);
         return rc ? rc : 1;
     }
     if (rc != 0) {
         return rc;
     }
-    rip_channel_leave(&ch);
+    rip_channel_close(&ch);
     rc = (int)atomic_load_explicit(&ch.control->removed, memory_order_relaxed); /* set under the lock, by us */
     rip_channel_unmap(&ch);
     return rc == 1 && rip_dir_leave(channel) == -ENOTEMPTY ? -ENOTEMPTY : rc;
@@ -168,7 +168,7 @@ int rip_remove_group(const char *channel, const char *group, int32_t *holder) {
     int rc = enter(&ch, channel, 0);
     if (rc == 0) {
         rc = rip_group_remove(&ch, group, holder);
-        rip_channel_leave(&ch); /* it may have been all that kept the channel */
+        rip_channel_close(&ch); /* it may have been all that kept the channel */
         rip_channel_unmap(&ch);
     }
     return rc;

@@ -1,7 +1,7 @@
 /* Connections beside what goes wrong in their channel: a lane that cannot be mapped, a table lock whose holder is stopped. */
 #include "check.h"
 
-#include "pump.h"
+#include "io_loop.h"
 #include "stream.h"
 
 #include <pthread.h>
@@ -53,7 +53,7 @@ static void lane_that_cannot_be_mapped_breaks_no_connection(void) {
 }
 
 struct thread {
-    struct rip_pump *pump;
+    struct rip_io_loop *pump;
     _Atomic int32_t tid;
 };
 
@@ -61,7 +61,7 @@ static void *runs(void *argument) {
     struct thread *thread = argument;
     struct rip_end end;
     atomic_store(&thread->tid, (int32_t)syscall(SYS_gettid));
-    CHECK_IS(rip_pump_run(thread->pump, &end), 0);
+    CHECK_IS(rip_io_loop_run(thread->pump, &end), 0);
     return NULL;
 }
 
@@ -71,10 +71,10 @@ static void locked_table_keeps_no_thread_awake(void) {
     int near[LINKS], far[LINKS];
     uint64_t ids[LINKS];
     pthread_t id;
-    CHECK_IS(rip_pump_open(0, &thread.pump), 0);
+    CHECK_IS(rip_io_loop_open(0, &thread.pump), 0);
     for (unsigned i = 0; i < LINKS; i++) {
-        CHECK_IS(rip_pump_add(thread.pump, open_sender(&near[i], &far[i]), NULL, 0, &ids[i]), 0);
-        CHECK(rip_pump_connect(thread.pump, ids[i], near[i], 0) > 0);
+        CHECK_IS(rip_io_loop_add(thread.pump, open_sender(&near[i], &far[i]), NULL, 0, &ids[i]), 0);
+        CHECK(rip_io_loop_connect(thread.pump, ids[i], near[i], 0) > 0);
     }
     CHECK_IS(pthread_create(&id, NULL, runs, &thread), 0);
     struct rip_producer *new = open_producer("c", RIP_PAGE, 4);
@@ -89,10 +89,10 @@ static void locked_table_keeps_no_thread_awake(void) {
     }
     CHECK(sleeps_of(thread.tid) - before < 50 + 2 * (rip_now() - start) / (50 * MS));
     start = rip_now();
-    rip_pump_remove(thread.pump, ids[0]);
-    rip_pump_stop(thread.pump);
+    rip_io_loop_remove(thread.pump, ids[0]);
+    rip_io_loop_stop(thread.pump);
     CHECK_IS(pthread_join(id, NULL), 0);
-    rip_pump_free(thread.pump);
+    rip_io_loop_free(thread.pump);
     CHECK(rip_now() - start < 1800 * MS); /* all leave within the same second */
     close(fd);
     for (unsigned i = 0; i < LINKS; i++) {

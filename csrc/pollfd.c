@@ -22,43 +22,43 @@
 #include <unistd.h>
 
 #define PIPEFS_MAGIC 0x50495045
-#define LOOK_AGAIN_NS 600000000 /* a little more than rip_is_time_to_look takes */
+#define LOOK_AGAIN_NS 600000000 /* a little more than rip_is_reap_due takes */
 
-struct rip_bell {
+struct rip_pollfd {
     int epoll, pipe, timer;
     uint32_t inode; /* of a pipe without a name */
     uint32_t rung;  /* there is a byte in the pipe, as far as we know */
 };
 
-static void name_of(uint32_t member, char out[32]) { snprintf(out, 32, "bell-%u", (unsigned)member); }
+static void name_of(uint32_t member, char out[32]) { snprintf(out, 32, "pollfd-%u", (unsigned)member); }
 
-void rip_bell_remove(struct rip_channel *ch, uint32_t member) {
-    if (ch->place.dir >= 0 &&
-        atomic_load_explicit(&ch->control->members[member].bell, memory_order_relaxed) & RIP_BELL_IS) {
+void rip_pollfd_remove(struct rip_channel *ch, uint32_t member) {
+    if (ch->handle.dir >= 0 &&
+        atomic_load_explicit(&ch->control->members[member].pollfd, memory_order_relaxed) & RIP_POLLFD_EXISTS) {
         char name[32];
         name_of(member, name);
-        rip_place_unlink(&ch->place, name);
+        rip_handle_unlink(&ch->handle, name);
     }
 }
 
-void rip_bell_close(struct rip_channel *ch) {
-    struct rip_bell *bell = ch->bell;
-    if (!bell) {
+void rip_pollfd_close(struct rip_channel *ch) {
+    struct rip_pollfd *pollfd = ch->pollfd;
+    if (!pollfd) {
         return;
     }
-    int fds[] = {bell->timer, bell->pipe, bell->epoll};
+    int fds[] = {pollfd->timer, pollfd->pipe, pollfd->epoll};
     for (unsigned i = 0; i < 3; i++) {
         if (fds[i] >= 0) {
             close(fds[i]);
         }
     }
-    free(bell);
-    ch->bell = NULL;
+    free(pollfd);
+    ch->pollfd = NULL;
 }
 
-static int watch(struct rip_bell *bell, int fd) {
+static int watch(struct rip_pollfd *pollfd, int fd) {
     struct epoll_event event = {.events = EPOLLIN};
-    return epoll_ctl(bell->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
+    return epoll_ctl(pollfd->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
 }
 
 /* Both ends in one descriptor: no hang-up. */
@@ -71,13 +71,13 @@ static int open_end(int fd) {
 
 static int open_named(struct rip_channel *ch) {
     char name[32];
-    name_of(ch->place.member, name);
-    unlinkat(ch->place.dir, name, 0); /* of a dead member in whose place we are */
-    if (mkfifoat(ch->place.dir, name, ch->place.mode) != 0) {
+    name_of(ch->handle.member, name);
+    unlinkat(ch->handle.dir, name, 0); /* of a dead member in whose place we are */
+    if (mkfifoat(ch->handle.dir, name, ch->handle.mode) != 0) {
         return -errno;
     }
-    int end = openat(ch->place.dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (end >= 0 && fchmod(end, ch->place.mode) == 0) { /* the umask may have taken from it */
+    int end = openat(ch->handle.dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (end >= 0 && fchmod(end, ch->handle.mode) == 0) { /* the umask may have taken from it */
         return end;
     }
     int rc = -errno;
@@ -87,7 +87,7 @@ static int open_named(struct rip_channel *ch) {
     return rc;
 }
 
-static int open_nameless(struct rip_bell *bell) {
+static int open_nameless(struct rip_pollfd *pollfd) {
     int ends[2];
     struct stat st;
     if (pipe2(ends, O_CLOEXEC) != 0) {
@@ -97,67 +97,67 @@ static int open_nameless(struct rip_bell *bell) {
     close(ends[0]);
     close(ends[1]);
     if (end >= 0 && fstat(end, &st) == 0) {
-        bell->inode = (uint32_t)st.st_ino;
+        pollfd->inode = (uint32_t)st.st_ino;
     }
     return end;
 }
 
-static int open_pipe(struct rip_channel *ch, struct rip_bell *bell) {
-    bell->pipe = rip_place_has_name(&ch->place) ? open_named(ch) : open_nameless(bell);
-    return bell->pipe < 0 ? bell->pipe : watch(bell, bell->pipe);
+static int open_pipe(struct rip_channel *ch, struct rip_pollfd *pollfd) {
+    pollfd->pipe = rip_handle_has_name(&ch->handle) ? open_named(ch) : open_nameless(pollfd);
+    return pollfd->pipe < 0 ? pollfd->pipe : watch(pollfd, pollfd->pipe);
 }
 
 static int make_bell(struct rip_channel *ch) {
-    struct rip_bell *bell = calloc(1, sizeof *bell);
-    if (!bell) {
+    struct rip_pollfd *pollfd = calloc(1, sizeof *pollfd);
+    if (!pollfd) {
         return -ENOMEM;
     }
-    bell->pipe = bell->timer = -1;
+    pollfd->pipe = pollfd->timer = -1;
     rip_fork_hold(); /* a child forked now would keep them */
-    bell->epoll = epoll_create1(EPOLL_CLOEXEC);
-    int rc = bell->epoll < 0 ? -errno : open_pipe(ch, bell);
+    pollfd->epoll = epoll_create1(EPOLL_CLOEXEC);
+    int rc = pollfd->epoll < 0 ? -errno : open_pipe(ch, pollfd);
     if (rc == 0) {
-        bell->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-        rc = bell->timer < 0 ? -errno : watch(bell, bell->timer);
+        pollfd->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+        rc = pollfd->timer < 0 ? -errno : watch(pollfd, pollfd->timer);
     }
-    ch->bell = bell;
+    ch->pollfd = pollfd;
     if (rc != 0) {
-        rip_bell_close(ch);
+        rip_pollfd_close(ch);
     }
     rip_fork_allow();
-    return rc ? rc : bell->epoll;
+    return rc ? rc : pollfd->epoll;
 }
 
 /* 1 if it was rung. */
-static int silence(struct rip_bell *bell) {
+static int silence(struct rip_pollfd *pollfd) {
     char bytes[64];
     int was = 0;
-    while (read(bell->pipe, bytes, sizeof bytes) > 0) {
+    while (read(pollfd->pipe, bytes, sizeof bytes) > 0) {
         was = 1;
     }
-    bell->rung = 0;
+    pollfd->rung = 0;
     return was;
 }
 
-static void ring_ourselves(struct rip_bell *bell) {
-    if (!bell->rung) {
-        bell->rung = write(bell->pipe, "", 1) == 1; /* full: it is readable all the same */
+static void ring_ourselves(struct rip_pollfd *pollfd) {
+    if (!pollfd->rung) {
+        pollfd->rung = write(pollfd->pipe, "", 1) == 1; /* full: it is readable all the same */
     }
 }
 
-static void look_again(struct rip_bell *bell, uint64_t ns) {
+static void look_again(struct rip_pollfd *pollfd, uint64_t ns) {
     struct itimerspec later = {.it_value = {.tv_nsec = (long)ns}};
-    timerfd_settime(bell->timer, 0, &later, NULL);
+    timerfd_settime(pollfd->timer, 0, &later, NULL);
 }
 
 /* Asks to be rung: whatever comes from now on makes the descriptor readable. 1 if it had been rung before. */
 static int arm(struct rip_channel *ch, const struct rip_watch *watch) {
-    int was = silence(ch->bell);
-    look_again(ch->bell, LOOK_AGAIN_NS);
+    int was = silence(ch->pollfd);
+    look_again(ch->pollfd, LOOK_AGAIN_NS);
     /* release: pairs with the fetch_and of whoever rings; before the announcement, which sends them to look */
-    atomic_fetch_or_explicit(&ch->control->members[ch->place.member].bell, RIP_BELL_WANTED, memory_order_release);
+    atomic_fetch_or_explicit(&ch->control->members[ch->handle.member].pollfd, RIP_POLLFD_ARMED, memory_order_release);
     rip_watch_announce(watch);
-    rip_look_around(ch);
+    rip_reap_if_due(ch);
     return was;
 }
 
@@ -170,12 +170,12 @@ static void settle(struct rip_channel *ch, idle *idle, void *handle, const struc
         uint64_t ns = idle(handle);
         if (ns) {
             if (ns != LOOK_AGAIN_NS) {
-                look_again(ch->bell, ns);
+                look_again(ch->pollfd, ns);
             }
             return;
         }
     }
-    ring_ourselves(ch->bell);
+    ring_ourselves(ch->pollfd);
 }
 
 /* Where several users share a channel none can have another one's processes send signals to whom it cannot send them itself. */
@@ -202,11 +202,11 @@ static void send_signal(struct rip_channel *ch, uint32_t member, uint32_t wanted
         info.si_uid = getuid();
         info.si_value.sival_int =
             wanted & RIP_VALUE_IS_LANE ? (int)ch->lane : atomic_load_explicit(&entry->value, memory_order_relaxed);
-        if (!rip_is_dead(&ch->place, member) && is_ours(entry->pid)) {
+        if (!rip_is_dead(&ch->handle, member) && is_ours(entry->pid)) {
             syscall(SYS_pidfd_send_signal, fd, number, &info, 0);
         }
         close(fd);
-    } else if (rip_is_short(-errno)) { /* the next ringer is to send it */
+    } else if (rip_is_resource_error(-errno)) { /* the next ringer is to send it */
         uint32_t none = 0;
         /* release: as in rip_consumer_notify; fails where it has asked anew */
         atomic_compare_exchange_strong_explicit(&ch->control->members[member].signal, &none, wanted,
@@ -237,13 +237,13 @@ static int find_nameless(const struct rip_member *entry, uint32_t number, uint32
 
 static void ring_pipe(struct rip_channel *ch, uint32_t member) {
     struct rip_member *entry = &ch->control->members[member];
-    _Atomic uint32_t *bell = &entry->bell;
-    if (!(atomic_load_explicit(bell, memory_order_relaxed) & RIP_BELL_WANTED)) {
+    _Atomic uint32_t *pollfd = &entry->pollfd;
+    if (!(atomic_load_explicit(pollfd, memory_order_relaxed) & RIP_POLLFD_ARMED)) {
         return;
     }
     /* acq_rel: pairs with the release in arm; one of us rings it */
-    uint32_t was = atomic_fetch_and_explicit(bell, ~RIP_BELL_WANTED, memory_order_acq_rel);
-    if (!(was & RIP_BELL_WANTED)) {
+    uint32_t was = atomic_fetch_and_explicit(pollfd, ~RIP_POLLFD_ARMED, memory_order_acq_rel);
+    if (!(was & RIP_POLLFD_ARMED)) {
         return; /* rung by somebody else */
     }
     char name[32];
@@ -251,9 +251,9 @@ static void ring_pipe(struct rip_channel *ch, uint32_t member) {
     rip_fork_hold();
     /* Both ends: or a member that dies before the write would have us killed by SIGPIPE. */
     uint32_t inode = atomic_load_explicit(&entry->pipe, memory_order_relaxed); /* noted before the bell was wanted */
-    int fd = inode && !rip_place_has_name(&ch->place)
-                 ? find_nameless(entry, was >> RIP_BELL_FD_SHIFT, inode)
-                 : openat(ch->place.dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    int fd = inode && !rip_handle_has_name(&ch->handle)
+                 ? find_nameless(entry, was >> RIP_POLLFD_SHIFT, inode)
+                 : openat(ch->handle.dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd >= 0) {
         ssize_t written = write(fd, "", 1); /* fails where it is full: then it is readable already */
         (void)written;
@@ -262,7 +262,7 @@ static void ring_pipe(struct rip_channel *ch, uint32_t member) {
     rip_fork_allow();
 }
 
-void rip_bell_ring(struct rip_channel *ch, uint32_t member) {
+void rip_pollfd_wake(struct rip_channel *ch, uint32_t member) {
     _Atomic uint32_t *signal = &ch->control->members[member].signal;
     ring_pipe(ch, member);
     /* acq_rel: pairs with the release in rip_consumer_notify; one of us sends it */
@@ -275,13 +275,13 @@ void rip_bell_ring(struct rip_channel *ch, uint32_t member) {
 }
 
 int rip_consumer_notify(struct rip_consumer *c, int number, const int32_t *value) {
-    int rc = rip_check(&c->ch.place);
+    int rc = rip_handle_check(&c->ch.handle);
     if (rc != 0 || number < 0 || number > SIGRTMAX) {
         return rc ? rc : -EINVAL;
     }
-    struct rip_member *member = &c->ch.control->members[c->ch.place.member];
+    struct rip_member *member = &c->ch.control->members[c->ch.handle.member];
     atomic_store_explicit(&member->value, value ? *value : 0, memory_order_relaxed);
-    atomic_store_explicit(&c->ch.control->groups[c->group].bells, 1, memory_order_relaxed);
+    atomic_store_explicit(&c->ch.control->groups[c->group].pollfds, 1, memory_order_relaxed);
     /* release: pairs with the exchange of whoever sends it */
     uint32_t wanted = number ? RIP_SIGNAL_IS | (uint32_t)number | (value ? 0 : RIP_VALUE_IS_LANE) : 0;
     atomic_store_explicit(&member->signal, wanted, memory_order_release);
@@ -306,41 +306,41 @@ static uint64_t has_no_room(void *handle) {
 }
 
 /* Opens the descriptor, and says in the table that there is one: *rung is where those look who would wake us. */
-static int open_bell(struct rip_channel *ch, _Atomic uint32_t *rung, uint32_t value) {
-    int rc = rip_check(&ch->place);
-    if (rc != 0 || ch->bell) {
-        return rc ? rc : ch->bell->epoll;
+static int open_pollfd(struct rip_channel *ch, _Atomic uint32_t *rung, uint32_t value) {
+    int rc = rip_handle_check(&ch->handle);
+    if (rc != 0 || ch->pollfd) {
+        return rc ? rc : ch->pollfd->epoll;
     }
     rc = make_bell(ch);
-    const struct rip_bell *bell = ch->bell;
-    if (rc >= 0 && bell) { /* relaxed: our announcement comes after it */
-        uint32_t number = bell->inode ? (uint32_t)bell->pipe << RIP_BELL_FD_SHIFT : 0;
-        struct rip_member *member = &ch->control->members[ch->place.member];
-        atomic_store_explicit(&member->pipe, bell->inode, memory_order_relaxed);
-        atomic_store_explicit(&member->bell, number | RIP_BELL_IS, memory_order_relaxed);
+    const struct rip_pollfd *pollfd = ch->pollfd;
+    if (rc >= 0 && pollfd) { /* relaxed: our announcement comes after it */
+        uint32_t number = pollfd->inode ? (uint32_t)pollfd->pipe << RIP_POLLFD_SHIFT : 0;
+        struct rip_member *member = &ch->control->members[ch->handle.member];
+        atomic_store_explicit(&member->pipe, pollfd->inode, memory_order_relaxed);
+        atomic_store_explicit(&member->pollfd, number | RIP_POLLFD_EXISTS, memory_order_relaxed);
         atomic_store_explicit(rung, value, memory_order_relaxed);
     }
     return rc;
 }
 
 int rip_consumer_fd(struct rip_consumer *c) {
-    int fd = open_bell(&c->ch, c->ch.control ? &c->ch.control->groups[c->group].bells : NULL, 1);
+    int fd = open_pollfd(&c->ch, c->ch.control ? &c->ch.control->groups[c->group].pollfds : NULL, 1);
     if (fd >= 0) {
-        rip_consumer_settle(c);
+        rip_consumer_update_fd(c);
     }
     return fd;
 }
 
-void rip_consumer_settle(struct rip_consumer *c) {
-    if (c->ch.bell && c->ch.place.state == RIP_OPEN) {
+void rip_consumer_update_fd(struct rip_consumer *c) {
+    if (c->ch.pollfd && c->ch.handle.state == RIP_OPEN) {
         struct rip_watch watch;
         rip_message_watch(c, NULL, &watch);
         settle(&c->ch, has_no_message, c, &watch);
     }
 }
 
-int rip_consumer_arm(struct rip_consumer *c) {
-    if (!c->ch.bell || c->ch.place.state != RIP_OPEN) {
+int rip_consumer_rearm_fd(struct rip_consumer *c) {
+    if (!c->ch.pollfd || c->ch.handle.state != RIP_OPEN) {
         return 0;
     }
     struct rip_watch watch;
@@ -349,15 +349,15 @@ int rip_consumer_arm(struct rip_consumer *c) {
 }
 
 int rip_producer_fd(struct rip_producer *p) {
-    int fd = open_bell(&p->ch, p->entry ? &p->entry->bell_of : NULL, p->ch.place.member + 1);
+    int fd = open_pollfd(&p->ch, p->entry ? &p->entry->pollfd_member : NULL, p->ch.handle.member + 1);
     if (fd >= 0) {
-        rip_producer_settle(p);
+        rip_producer_update_fd(p);
     }
     return fd;
 }
 
-void rip_producer_settle(struct rip_producer *p) {
-    if (p->ch.bell && p->ch.place.state == RIP_OPEN) {
+void rip_producer_update_fd(struct rip_producer *p) {
+    if (p->ch.pollfd && p->ch.handle.state == RIP_OPEN) {
         struct rip_watch watch;
         rip_room_watch(p, &watch);
         settle(&p->ch, has_no_room, p, &watch);

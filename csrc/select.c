@@ -15,7 +15,7 @@ static int wants(const struct rip_filter *filter, uint32_t type) {
 
 static int is_free(const struct rip_rx *rx, uint64_t seq) {
     return rx->claims ? rip_claim_is_free(rx->claims, rx->slots, seq)
-                      : seq >= rx->next && !(rx->marks[seq & (rx->slots - 1)] & RIP_TAKEN);
+                      : seq >= rx->next && !(rx->marks[seq & (rx->slots - 1)] & RIP_MARK_TAKEN);
 }
 
 int rip_rx_is_there(const struct rip_message *message) { return is_free(message->lane, message->seq); }
@@ -24,20 +24,20 @@ int rip_rx_try(struct rip_consumer *c, struct rip_message *message) {
     struct rip_rx *rx = message->lane;
     int redelivered = 0;
     if (rx->claims) {
-        if (!rip_claim(rx->claims, rx->slots, message->seq, c->ch.place.member, &redelivered)) {
+        if (!rip_claim(rx->claims, rx->slots, message->seq, c->ch.handle.member, &redelivered)) {
             return 0;
         }
         rx->ours++;
         message->flags |= redelivered ? RIP_REDELIVERED : 0; /* as in rip_rx_claim */
-        rx->last_gap = c->shared ? rip_claims_tell(rx->claims) : 0;
+        rx->last_gap = c->shared ? rip_claims_take_dropped(rx->claims) : 0;
         message->missed += rx->last_gap;
         if (rx->counts && message->seq >= rx->counted) {
-            rip_rx_note(rx, message->seq);
+            rip_rx_mark_taken(rx, message->seq);
         }
     } else if (!is_free(rx, message->seq)) {
         return 0;
     } else if (message->seq != rx->next) {
-        rx->marks[message->seq & (rx->slots - 1)] |= RIP_TAKEN;
+        rx->marks[message->seq & (rx->slots - 1)] |= RIP_MARK_TAKEN;
         rx->ahead++;
         c->taken++;
         c->bytes += message->length;
@@ -76,12 +76,12 @@ static int read_found(struct rip_rx *rx, uint64_t seq, struct rip_message *messa
 /* The first that the filter wants: 1, 0, or -EBADMSG. */
 static int find_first(struct rip_rx *rx, const struct rip_filter *filter, struct rip_message *message) {
     /* What the search has come to, where that is still ahead: damage may have brought the tail back. */
-    uint64_t seq = rx->sought - rx->next <= rx->tail - rx->next ? rx->sought : rx->next;
+    uint64_t seq = rx->scan_pos - rx->next <= rx->tail - rx->next ? rx->scan_pos : rx->next;
     int rc = 0;
     while (rc == 0 && (seq = find(rx, filter, seq, NULL)) != rx->tail) {
         rc = read_found(rx, seq++, message);
     }
-    rx->sought = seq;
+    rx->scan_pos = seq;
     return rc;
 }
 
@@ -94,7 +94,7 @@ static int find_lowest(struct rip_consumer *c, const struct rip_filter *filter, 
         for (uint32_t i = 0; i < c->count; i++) {
             struct rip_rx *rx = c->lanes[i];
             uint32_t type = UINT32_MAX;
-            int rc = rip_rx_look(rx);
+            int rc = rip_rx_poll(rx);
             if (rc < 0) {
                 return rc;
             }
@@ -113,7 +113,7 @@ static int find_lowest(struct rip_consumer *c, const struct rip_filter *filter, 
 }
 
 int rip_rx_find(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
-    int rc = rip_look_at_lanes(c);
+    int rc = rip_update_lanes_or_fail(c);
     if (rc == 0 && filter->lowest) {
         rc = find_lowest(c, filter, message);
     }
@@ -121,17 +121,17 @@ int rip_rx_find(struct rip_consumer *c, struct rip_filter *filter, struct rip_me
         return rc;
     }
     for (uint32_t i = 0; i < c->count; i++) {
-        c->turn = c->turn + 1 < c->count ? c->turn + 1 : 0; /* as in rip_advance */
-        struct rip_rx *rx = c->lanes[c->turn];
+        c->scan = c->scan + 1 < c->count ? c->scan + 1 : 0; /* as in rip_advance */
+        struct rip_rx *rx = c->lanes[c->scan];
         if (rx->search != filter->search) {
             rx->search = filter->search;
-            rx->sought = 0;
+            rx->scan_pos = 0;
         }
-        rc = rip_rx_look(rx);
+        rc = rip_rx_poll(rx);
         if (rc >= 0 && !filter->lowest) {
             rc = find_first(rx, filter, message);
         }
-        rc = rc == 0 || (rc == 1 && filter->lowest) ? rip_tell_death(c, rx) : rc;
+        rc = rc == 0 || (rc == 1 && filter->lowest) ? rip_report_death(c, rx) : rc;
         if (rc != 0) {
             return rc;
         }
@@ -139,7 +139,7 @@ int rip_rx_find(struct rip_consumer *c, struct rip_filter *filter, struct rip_me
     return rip_at_end(c);
 }
 
-int rip_rx_match(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
+int rip_rx_select(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
     int rc;
     while ((rc = rip_rx_find(c, filter, message)) == 1 && !rip_rx_try(c, message)) { /* another member was quicker */
     }
@@ -154,19 +154,19 @@ static void uncount(struct rip_rx *rx, uint64_t seq) {
     while (rx->counted != seq) {
         rx->counted--;
         if (rx->counted != seq) {
-            rx->marks[rx->counted & (rx->slots - 1)] |= RIP_TAKEN;
+            rx->marks[rx->counted & (rx->slots - 1)] |= RIP_MARK_TAKEN;
             rx->ahead++;
         }
     }
 }
 
-void rip_rx_give_back(struct rip_consumer *c, const struct rip_message *message) {
+void rip_rx_requeue(struct rip_consumer *c, const struct rip_message *message) {
     struct rip_rx *rx = message->lane;
     uint64_t mask = rx->slots - 1;
     if (rx->claims) {
         uint8_t *mark = &rx->marks[message->seq & mask];
-        if (*mark & RIP_TAKEN) {
-            *mark &= (uint8_t)~RIP_TAKEN;
+        if (*mark & RIP_MARK_TAKEN) {
+            *mark &= (uint8_t)~RIP_MARK_TAKEN;
             rx->ahead--;
         } else {
             rx->gap += rx->last_gap;
@@ -174,15 +174,15 @@ void rip_rx_give_back(struct rip_consumer *c, const struct rip_message *message)
             uncount(rx, message->seq);
         }
         rx->ours--;
-        rip_claim_free(rx->claims, rx->slots, message->seq);
-        rip_ring_group(&c->ch, c->group);
+        rip_claim_requeue(rx->claims, rx->slots, message->seq);
+        rip_wake_group(&c->ch, c->group);
     } else if (message->seq >= rx->next) {
-        rx->marks[message->seq & mask] &= (uint8_t)~RIP_TAKEN;
+        rx->marks[message->seq & mask] &= (uint8_t)~RIP_MARK_TAKEN;
         rx->ahead--;
     } else { /* those behind it were taken in their turn: now they are ahead */
         while (rx->next != message->seq + 1) {
             rx->next--;
-            rx->marks[rx->next & mask] |= RIP_TAKEN;
+            rx->marks[rx->next & mask] |= RIP_MARK_TAKEN;
             rx->ahead++;
         }
         rx->next--;
@@ -193,10 +193,10 @@ void rip_rx_give_back(struct rip_consumer *c, const struct rip_message *message)
 
 /* ---- the same for C programs ---- */
 
-void rip_search(struct rip_consumer *c, struct rip_filter *filter) { filter->search = ++c->searches; }
+void rip_select_begin(struct rip_consumer *c, struct rip_filter *filter) { filter->search = ++c->searches; }
 
-void rip_give_back(struct rip_consumer *c, const struct rip_message *message) {
-    if (rip_check(&c->ch.place) == 0) {
-        rip_rx_give_back(c, message);
+void rip_requeue(struct rip_consumer *c, const struct rip_message *message) {
+    if (rip_handle_check(&c->ch.handle) == 0) {
+        rip_rx_requeue(c, message);
     }
 }

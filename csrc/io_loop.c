@@ -1,5 +1,5 @@
-#include "pump.h"
-#include "ticks.h"
+#include "io_loop.h"
+#include "clock.h"
 #include "wait.h"
 
 #include <errno.h>
@@ -25,19 +25,19 @@ struct link {
     int fd;          /* -1: broken */
     uint32_t events; /* that epoll looks for */
     int prompt;
-    int bell;    /* -1, or readable when others have put something */
-    int listens; /* epoll looks for that */
-    uint32_t turn;
-    int says; /* what its last step said */
-    int told; /* of its end */
+    int ready_fd; /* -1, or readable when others have put something */
+    int listens;  /* epoll looks for that */
+    uint32_t ordinal;
+    int says;     /* what its last step said */
+    int reported; /* of its end */
 };
 
 struct pump {
-    struct rip_pump calls; /* first */
-    pthread_mutex_t lock;  /* over all but the atomics */
-    int epoll;             /* the connections */
-    int kick;              /* an eventfd for the thread */
-    int news;              /* and one for getters, of what somebody else has read */
+    struct rip_io_loop calls; /* first */
+    pthread_mutex_t lock;     /* over all but the atomics */
+    int epoll;                /* the connections */
+    int kick;                 /* an eventfd for the thread */
+    int news;                 /* and one for getters, of what somebody else has read */
     int spin;
     int stop;
     int pause; /* as pause_of, when the thread last looked */
@@ -51,7 +51,7 @@ struct pump {
     _Atomic uint64_t locked;   /* when a sender last could not leave because of the table lock */
 };
 
-static struct pump *of(struct rip_pump *pump) { return (struct pump *)(void *)pump; }
+static struct pump *of(struct rip_io_loop *pump) { return (struct pump *)(void *)pump; }
 
 static void ring(int eventfd) {
     uint64_t one = 1;
@@ -93,8 +93,8 @@ static void look_for(struct pump *p, struct link *link, uint32_t events) {
 /* For the bell of a sender, whose descriptor is closed with it. While what is there cannot be sent it is not looked at. */
 static void listen_for(struct pump *p, struct link *link, int listens) {
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = link->id};
-    if (link->bell >= 0 && listens != link->listens &&
-        epoll_ctl(p->epoll, listens ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, link->bell, &event) == 0) {
+    if (link->ready_fd >= 0 && listens != link->listens &&
+        epoll_ctl(p->epoll, listens ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, link->ready_fd, &event) == 0) {
         link->listens = listens;
     }
 }
@@ -125,13 +125,13 @@ static void step(struct pump *p, struct link *link, uint32_t others) {
         ring(p->news);
     }
     if (link->receiver && link->says >= 0 && link->prompt) {
-        int rc = rip_receiver_tell(link->receiver, 1);
+        int rc = rip_receiver_ack(link->receiver, 1);
         link->says = rc < 0 ? rc : link->says;
     }
     uint32_t events = link->says == RIP_STEP_OUT ? EPOLLIN | EPOLLOUT : EPOLLIN;
     look_for(p, link, is_over(link) || link->says == RIP_STEP_ROOM ? 0 : events);
-    if (link->bell >= 0 && link->says == RIP_STEP_IDLE) {
-        rip_sender_settle(link->sender);
+    if (link->ready_fd >= 0 && link->says == RIP_STEP_IDLE) {
+        rip_sender_update_fd(link->sender);
     }
     listen_for(p, link, link->says == RIP_STEP_IDLE);
     if (is_over(link)) {
@@ -161,7 +161,7 @@ static int pause_of(const struct pump *p) {
 
 /* ---- for handles ---- */
 
-static void push(struct rip_pump *pump) {
+static void push(struct rip_io_loop *pump) {
     struct pump *p = of(pump);
     /* relaxed: a hint */
     if (rip_now() - atomic_load_explicit(&p->pushed, memory_order_relaxed) > STREAMING_NS &&
@@ -217,14 +217,14 @@ static void catch_up(struct pump *p) {
         if (link->receiver && link->says == RIP_STEP_ROOM) {
             step(p, link, 1);
         } else if (link->receiver && link->fd >= 0 && !is_over(link)) {
-            rip_receiver_tell(link->receiver, link->prompt); /* an error comes again with the next step */
+            rip_receiver_ack(link->receiver, link->prompt); /* an error comes again with the next step */
         }
     }
 }
 
-static int pull(struct rip_pump *pump, const struct rip_watch *watch, uint64_t deadline) {
+static int pull(struct rip_io_loop *pump, const struct rip_watch *watch, uint64_t deadline) {
     struct pump *p = of(pump);
-    /* seq_cst: pairs with rip_pump_run; the thread sees us, or we see that it watches, and send it away */
+    /* seq_cst: pairs with rip_io_loop_run; the thread sees us, or we see that it watches, and send it away */
     atomic_fetch_add_explicit(&p->pulling, 1, memory_order_seq_cst);
     if (deadline && atomic_load_explicit(&p->watching, memory_order_seq_cst)) {
         kick(p);
@@ -261,9 +261,9 @@ static int round_of(struct pump *p, int readers, int idle) {
         if (link->sender || !readers || link->says == RIP_STEP_ROOM) {
             step(p, link, 0);
         }
-        if (link->receiver && link->fd >= 0 && !is_over(link) && rip_receiver_owes(link->receiver)) {
+        if (link->receiver && link->fd >= 0 && !is_over(link) && rip_receiver_has_unacked(link->receiver)) {
             if (idle) {
-                rip_receiver_tell(link->receiver, 1); /* an error comes again with the next step */
+                rip_receiver_ack(link->receiver, 1); /* an error comes again with the next step */
             }
             ms = ms < 0 || ms > TICK_MS ? TICK_MS : ms;
         }
@@ -277,9 +277,9 @@ static int round_of(struct pump *p, int readers, int idle) {
 static int has_ended(struct pump *p, struct rip_end *end) {
     for (uint32_t i = 0; i < p->count; i++) {
         struct link *link = &p->links[i];
-        if (is_over(link) && !link->told) {
-            link->told = 1;
-            *end = (struct rip_end){link->id, link->turn, link->says};
+        if (is_over(link) && !link->reported) {
+            link->reported = 1;
+            *end = (struct rip_end){link->id, link->ordinal, link->says};
             disconnect(p, link);
             return 1;
         }
@@ -296,7 +296,7 @@ static int fall_asleep(struct pump *p) {
     if (!senders) { /* a putter need not wake us */
         return 1;
     }
-    /* relaxed: the fence orders it. Asleep, then is there a message? Pairs with rip_pump_sleeps: the message, then is it asleep? */
+    /* relaxed: the fence orders it. Asleep, then is there a message? Pairs with rip_io_loop_sleeps: the message, then is it asleep? */
     atomic_store_explicit(&p->calls.asleep, 1, memory_order_relaxed);
     rip_fence_heavy();
     for (uint32_t i = 0; i < p->count; i++) {
@@ -315,7 +315,7 @@ static int are_readers(struct pump *p) {
            rip_now() - atomic_load_explicit(&p->pulled, memory_order_relaxed) < LEFT_ALONE_NS;
 }
 
-int rip_pump_run(struct rip_pump *pump, struct rip_end *end) {
+int rip_io_loop_run(struct rip_io_loop *pump, struct rip_end *end) {
     struct pump *p = of(pump);
     int idle = 0;
     for (;;) {
@@ -361,12 +361,12 @@ static void close_all(struct pump *p) {
     }
 }
 
-int rip_pump_open(int spin, struct rip_pump **out) {
+int rip_io_loop_open(int spin, struct rip_io_loop **out) {
     struct pump *p = calloc(1, sizeof *p);
     if (!p) {
         return -ENOMEM;
     }
-    p->calls = (struct rip_pump){.push = push, .pull = pull};
+    p->calls = (struct rip_io_loop){.push = push, .pull = pull};
     p->spin = spin;
     p->pause = -1;
     struct epoll_event news = {.events = EPOLLIN, .data.u64 = 0};
@@ -389,25 +389,25 @@ static int connect_link(struct pump *p, struct link *link, int fd, uint64_t next
     int rc = link->sender ? rip_sender_connect(link->sender, fd, next) : rip_receiver_connect(link->receiver, fd);
     if (rc == 0) {
         link->fd = fd;
-        link->says = link->told = 0;
-        link->turn++;
+        link->says = link->reported = 0;
+        link->ordinal++;
         look_for(p, link, EPOLLIN);
-        rc = link->says < 0 ? link->says : (int)link->turn;
+        rc = link->says < 0 ? link->says : (int)link->ordinal;
     }
     return rc;
 }
 
-int rip_pump_add(struct rip_pump *pump, struct rip_sender *sender, struct rip_receiver *receiver, int prompt,
-                 uint64_t *id) {
+int rip_io_loop_add(struct rip_io_loop *pump, struct rip_sender *sender, struct rip_receiver *receiver, int prompt,
+                    uint64_t *id) {
     struct pump *p = of(pump);
     pthread_mutex_lock(&p->lock);
     int rc = p->count == RIP_MAX_LINKS ? -EMLINK : 0;
     if (rc == 0) {
         *id = ++p->ids;
-        p->links[p->count++] =
-            (struct link){.id = *id, .sender = sender, .receiver = receiver, .fd = -1, .bell = -1, .prompt = prompt};
+        p->links[p->count++] = (struct link){
+            .id = *id, .sender = sender, .receiver = receiver, .fd = -1, .ready_fd = -1, .prompt = prompt};
         if (sender && prompt) {
-            rc = p->links[p->count - 1].bell = rip_sender_fd(sender);
+            rc = p->links[p->count - 1].ready_fd = rip_sender_fd(sender);
             rc = rc < 0 ? rc : 0;
             p->count -= rc < 0;
         }
@@ -416,7 +416,7 @@ int rip_pump_add(struct rip_pump *pump, struct rip_sender *sender, struct rip_re
     return rc;
 }
 
-int rip_pump_connect(struct rip_pump *pump, uint64_t id, int fd, uint64_t next) {
+int rip_io_loop_connect(struct rip_io_loop *pump, uint64_t id, int fd, uint64_t next) {
     struct pump *p = of(pump);
     pthread_mutex_lock(&p->lock);
     struct link *link = find(p, id);
@@ -426,7 +426,7 @@ int rip_pump_connect(struct rip_pump *pump, uint64_t id, int fd, uint64_t next) 
     return rc;
 }
 
-void rip_pump_disconnect(struct rip_pump *pump, uint64_t id) {
+void rip_io_loop_disconnect(struct rip_io_loop *pump, uint64_t id) {
     struct pump *p = of(pump);
     pthread_mutex_lock(&p->lock);
     struct link *link = find(p, id);
@@ -436,7 +436,7 @@ void rip_pump_disconnect(struct rip_pump *pump, uint64_t id) {
     pthread_mutex_unlock(&p->lock);
 }
 
-int rip_pump_can(struct rip_pump *pump, uint64_t id, uint64_t next) {
+int rip_io_loop_can(struct rip_io_loop *pump, uint64_t id, uint64_t next) {
     struct pump *p = of(pump);
     pthread_mutex_lock(&p->lock);
     const struct link *link = find(p, id);
@@ -445,7 +445,7 @@ int rip_pump_can(struct rip_pump *pump, uint64_t id, uint64_t next) {
     return can;
 }
 
-void rip_pump_finish(struct rip_pump *pump) {
+void rip_io_loop_finish(struct rip_io_loop *pump) {
     struct pump *p = of(pump);
     pthread_mutex_lock(&p->lock);
     for (uint32_t i = 0; i < p->count; i++) {
@@ -457,11 +457,11 @@ void rip_pump_finish(struct rip_pump *pump) {
     kick(p);
 }
 
-uint64_t rip_pump_progress(struct rip_pump *pump, uint64_t id) {
+uint64_t rip_io_loop_progress(struct rip_io_loop *pump, uint64_t id) {
     struct pump *p = of(pump);
     pthread_mutex_lock(&p->lock);
     struct link *link = find(p, id);
-    uint64_t count = !link ? 0 : link->sender ? rip_sender_let_go(link->sender) : rip_receiver_next(link->receiver);
+    uint64_t count = !link ? 0 : link->sender ? rip_sender_released(link->sender) : rip_receiver_next(link->receiver);
     pthread_mutex_unlock(&p->lock);
     return count;
 }
@@ -479,7 +479,7 @@ static void free_link(struct pump *p, const struct link *link) {
     }
 }
 
-void rip_pump_remove(struct rip_pump *pump, uint64_t id) {
+void rip_io_loop_remove(struct rip_io_loop *pump, uint64_t id) {
     struct pump *p = of(pump);
     pthread_mutex_lock(&p->lock);
     struct link *link = find(p, id), removed = {.id = 0};
@@ -496,7 +496,7 @@ void rip_pump_remove(struct rip_pump *pump, uint64_t id) {
     kick(p); /* what it gave back may be for another sender */
 }
 
-void rip_pump_stop(struct rip_pump *pump) {
+void rip_io_loop_stop(struct rip_io_loop *pump) {
     struct pump *p = of(pump);
     pthread_mutex_lock(&p->lock);
     p->stop = 1;
@@ -504,7 +504,7 @@ void rip_pump_stop(struct rip_pump *pump) {
     kick(p);
 }
 
-void rip_pump_free(struct rip_pump *pump) {
+void rip_io_loop_free(struct rip_io_loop *pump) {
     struct pump *p = of(pump);
     for (uint32_t i = 0; i < p->count; i++) {
         free_link(p, &p->links[i]);

@@ -62,14 +62,15 @@ static void model_get(struct random *r) {
     }
     uint64_t seq = wanted(&filter, m.oldest);
     struct rip_message message;
-    int rc = filter.count == 0 && !filter.lowest ? rip_get(m.c, &message, 0) : rip_get_match(m.c, &filter, &message, 0);
+    int rc =
+        filter.count == 0 && !filter.lowest ? rip_get(m.c, &message, 0) : rip_get_selected(m.c, &filter, &message, 0);
     CHECK_IS(rc, seq == m.tail ? -ETIMEDOUT : 1);
     if (rc == 1) {
         took(&message, seq);
     }
 }
 
-static void let_go(uint64_t seq) {
+static void released(uint64_t seq) {
     m.fate[seq] = RELEASED;
     while (m.oldest < m.tail && m.fate[m.oldest] == RELEASED) {
         m.oldest++;
@@ -86,7 +87,7 @@ static void model_latest(void) {
     CHECK_IS(rc, newest == m.tail ? -ETIMEDOUT : 1);
     for (uint64_t seq = m.oldest; rc == 1 && seq < newest; seq++) {
         if (m.fate[seq] == WAITS) {
-            let_go(seq);
+            released(seq);
         }
     }
     if (rc == 1) {
@@ -110,17 +111,17 @@ static void model_browse(struct random *r) {
     struct rip_filter filter = {.count = 0};
     struct rip_message message;
     int rc;
-    rip_search(m.c, &filter);
+    rip_select_begin(m.c, &filter);
     for (uint64_t seq = wanted(&filter, m.oldest); seq < m.tail; seq = wanted(&filter, seq + 1)) {
-        CHECK_IS(rip_match(m.c, &filter, &message), 1);
+        CHECK_IS(rip_select(m.c, &filter, &message), 1);
         took(&message, seq);
         if (random_below(r, 8) == 0) {
             return;
         }
-        rip_give_back(m.c, &message);
+        rip_requeue(m.c, &message);
         m.fate[seq] = WAITS;
     }
-    rc = rip_match(m.c, &filter, &message);
+    rc = rip_select(m.c, &filter, &message);
     CHECK_IS(rc, -EAGAIN);
 }
 
@@ -140,11 +141,11 @@ static void against_a_model(void) {
                 if (seq < m.tail) {
                     CHECK(is_filled(m.message[seq % SLOTS].data, m.message[seq % SLOTS].length, 0, seq));
                     rip_release(m.c, &m.message[seq % SLOTS]);
-                    let_go(seq);
+                    released(seq);
                 }
             } else if (what < 970) {
                 if (seq < m.tail) {
-                    rip_give_back(m.c, &m.message[seq % SLOTS]);
+                    rip_requeue(m.c, &m.message[seq % SLOTS]);
                     m.fate[seq] = WAITS;
                 }
             } else if (what < 990) {
@@ -173,12 +174,12 @@ static void tail_goes_back(uint32_t how, int with_the_id) {
             CHECK_IS(put_number(p, n, 0), 0);
         }
         CHECK_IS(get_number(c, 0), 0);
-        rip_search(c, &filter);
-        CHECK_IS(rip_match(c, &filter, &message), -EAGAIN);
+        rip_select_begin(c, &filter);
+        CHECK_IS(rip_select(c, &filter, &message), -EAGAIN);
         atomic_store_explicit(&p->lane->tail, tail, memory_order_relaxed);
         atomic_store_explicit(&p->entry->id, id + (with_the_id ? 1 : 0), memory_order_relaxed);
         alarm(5);
-        CHECK(rip_match(c, &filter, &message) < 0);
+        CHECK(rip_select(c, &filter, &message) < 0);
         alarm(0);
         atomic_store_explicit(&p->lane->tail, 4, memory_order_relaxed);
         atomic_store_explicit(&p->entry->id, id, memory_order_relaxed);
@@ -203,17 +204,17 @@ static void given_back_and_dropped(void) {
         CHECK_IS(put_number(p, n, 0), 0);
     }
     get_in_turn(c, &first, 0, 0);
-    rip_give_back(c, &first);
+    rip_requeue(c, &first);
     for (uint64_t n = 2; n < 4; n++) {
         CHECK_IS(put_number(p, n, 0), 0);
     }
     get_in_turn(c, &first, 2, 2);
     get_in_turn(c, &second, 3, 0);
-    rip_give_back(c, &first); /* there is one behind it that is got */
-    rip_give_back(c, &second);
+    rip_requeue(c, &first); /* there is one behind it that is got */
+    rip_requeue(c, &second);
     get_in_turn(c, &first, 2, 0);
     get_in_turn(c, &second, 3, 0);
-    rip_give_back(c, &first);
+    rip_requeue(c, &first);
     rip_release(c, &second);
     for (uint64_t n = 4; n < 7; n++) {
         CHECK_IS(put_number(p, n, 0), 0);

@@ -12,8 +12,8 @@
 #define TRY_AGAIN_NS UINT64_C(100000000) /* to map what could not be mapped */
 
 void rip_rx_unmap(struct rip_rx *rx) {
-    rip_segment_close(&rx->segment);
-    rip_segment_close(&rx->claims_segment);
+    rip_mapping_close(&rx->mapping);
+    rip_mapping_close(&rx->claims_mapping);
     free(rx->marks);
     free(rx);
 }
@@ -33,8 +33,8 @@ static void start_counting(struct rip_consumer *c, struct rip_rx *rx) {
     uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire); /* pairs with rip_tx_publish */
     rx->counts = rx->drops && !c->shared;
     for (uint64_t seq = rx->next; rx->counts && seq != tail && tail - rx->next <= rx->slots; seq++) {
-        if (rip_claim_is_got(rx->claims, rx->slots, seq)) {
-            rip_rx_note(rx, seq);
+        if (rip_claim_is_acked(rx->claims, rx->slots, seq)) {
+            rip_rx_mark_taken(rx, seq);
         }
     }
 }
@@ -50,7 +50,7 @@ __attribute__((cold, noinline)) int rip_rx_read_far(struct rip_rx *rx, uint64_t 
     uint64_t end = rip_round_up(offset + length, RIP_STEP);
     end = end < allocated ? end : allocated;
     if (end > rx->readable) {
-        void *at = (char *)rx->segment.at + rip_arena_offset(rx->slots) + rx->readable;
+        void *at = (char *)rx->mapping.at + rip_arena_offset(rx->slots) + rx->readable;
         int rc = rip_populate(at, end - rx->readable, 0);
         if (rc == -EBADMSG) {
             return rc;
@@ -68,34 +68,34 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
         return -ENOMEM;
     }
     memset(rx, 0, sizeof *rx);
-    rx->claims_segment.fd = -1;
-    int rc = rip_file_open(&c->ch.place, rip_lane_file(rip_lane_id(entry)), 0, &rx->segment);
+    rx->claims_mapping.fd = -1;
+    int rc = rip_file_open(&c->ch.handle, rip_lane_file(rip_lane_id(entry)), 0, &rx->mapping);
     if (rc != 0) {
         free(rx);
         return rc;
     }
-    rip_segment_close_fd(&rx->segment);
-    const volatile struct rip_lane *lane = rx->segment.at; /* volatile: read once */
+    rip_mapping_close_fd(&rx->mapping);
+    const volatile struct rip_lane *lane = rx->mapping.at; /* volatile: read once */
     uint64_t slots = lane->slots, capacity = lane->capacity;
     uint32_t overflow = lane->overflow;
-    if (rx->segment.size < sizeof *lane || slots == 0 || slots > RIP_MAX_SLOTS || (slots & (slots - 1)) ||
+    if (rx->mapping.size < sizeof *lane || slots == 0 || slots > RIP_MAX_SLOTS || (slots & (slots - 1)) ||
         overflow > RIP_DROP_OLD || capacity == 0 || capacity > RIP_MAX_CAPACITY || capacity % RIP_PAGE ||
-        lane->arena != rip_arena_offset(slots) || rx->segment.size != rip_lane_size(slots, capacity)) {
+        lane->arena != rip_arena_offset(slots) || rx->mapping.size != rip_lane_size(slots, capacity)) {
         rc = -EBADMSG;
     } else {
         rx->marks = calloc(slots, 1);
         rc = rx->marks ? 0 : -ENOMEM;
     }
     if (rc != 0) {
-        rip_segment_close(&rx->segment);
+        rip_mapping_close(&rx->mapping);
         free(rx);
         return rc;
     }
-    rx->lane = rx->segment.at;
+    rx->lane = rx->mapping.at;
     rx->slots = slots;
     rx->capacity = capacity;
     rx->desc = rx->lane->desc;
-    rx->payloads = (const unsigned char *)rx->segment.at + rip_arena_offset(slots);
+    rx->payloads = (const unsigned char *)rx->mapping.at + rip_arena_offset(slots);
     rx->cursor = &c->ch.control->cursors[c->group][index];
     rx->entry = entry;
     rx->ch = &c->ch;
@@ -106,14 +106,15 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
     rx->drops = overflow == RIP_DROP_OLD;
     rx->refused = c->joined ? 0 : atomic_load_explicit(&rx->lane->refused, memory_order_relaxed); /* to be shown */
     if (c->claims || rx->drops) { /* may release the lock: what can change meanwhile is read afterwards */
-        rc = rip_claims_open(&c->ch, c->group, index, slots, &rx->claims_segment);
+        rc = rip_claims_open(&c->ch, c->group, index, slots, &rx->claims_mapping);
         if (rc != 0) {
             rip_rx_unmap(rx);
             return rc;
         }
-        rx->claims = rx->claims_segment.at;
+        rx->claims = rx->claims_mapping.at;
     }
-    rx->next = rx->held = rx->tail = atomic_load_explicit(&rx->cursor->held, memory_order_relaxed); /* our group's */
+    rx->next = rx->released = rx->tail =
+        atomic_load_explicit(&rx->cursor->released, memory_order_relaxed); /* our group's */
     if (rx->claims) {
         start_counting(c, rx);
     }
@@ -138,16 +139,16 @@ struct rip_claims *rip_rx_claims_of(struct rip_channel *ch, uint32_t group, uint
 }
 
 /* Want of something that may be there later; whatever else goes wrong is damage. */
-static int is_shortage(int rc) { return rip_is_short(rc) || rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG; }
+static int is_shortage(int rc) { return rip_is_resource_error(rc) || rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG; }
 
 /* A lane cannot be mapped. Its error is told once, if there is somebody to tell; the others go on. 1: there is nothing more to do for it, 0: it is to
  * be tried again. */
 static int refuse(struct rip_consumer *c, uint32_t index, uint32_t state, int rc) {
-    uint64_t told = rip_lane_id(&c->ch.control->lanes[index]) + 1;
-    int is_told = c->silent || c->told[index] == told;
+    uint64_t reported = rip_lane_id(&c->ch.control->lanes[index]) + 1;
+    int is_told = c->silent || c->reported[index] == reported;
     if (!is_told && c->refused == 0) {
         c->refused = rc;
-        c->told[index] = told;
+        c->reported[index] = reported;
         is_told = 1;
     }
     return is_told && state != RIP_LANE_LIVE && !is_shortage(rc);
@@ -181,7 +182,7 @@ static int map_new_lanes(struct rip_consumer *c) {
                 continue;
             }
             int rc = map_lane(c, i, &rx);
-            if (!c->ch.place.locked) {
+            if (!c->ch.handle.locked) {
                 c->again = rip_now() + TRY_AGAIN_NS;
                 return rc;
             }
@@ -210,13 +211,15 @@ static int map_new_lanes(struct rip_consumer *c) {
 }
 
 /* Have we a message of it? Then only damage has taken it out of the table, and what we have must stay readable. */
-static int is_held(const struct rip_rx *rx) { return rx->claims ? rx->ours > 0 : rx->held != rx->next || rx->ahead; }
+static int is_held(const struct rip_rx *rx) {
+    return rx->claims ? rx->ours > 0 : rx->released != rx->next || rx->ahead;
+}
 
 int rip_rescan(struct rip_consumer *c) {
     struct rip_control *control = c->ch.control;
     uint64_t changed =
         atomic_load_explicit(&control->lanes_changed, memory_order_acquire); /* pairs with rip_lanes_changed */
-    c->had_lanes |= control->lanes_ever > control->lanes_past;
+    c->had_lanes |= control->lanes_ever > control->epoch_start;
     for (uint32_t k = 0; k < c->count; k++) {
         c->lanes[k]->present = 0;
     }
@@ -231,7 +234,7 @@ int rip_rescan(struct rip_consumer *c) {
         if (!rx->present && rx->state == RIP_LANE_LIVE) { /* gone since we last looked */
             rx->state = state_in(rx, RIP_LANE_DEAD);
         }
-        if (rx->present || c->watches || is_held(rx) || (rx->state == RIP_LANE_DEAD && !rx->told)) {
+        if (rx->present || c->watches || is_held(rx) || (rx->state == RIP_LANE_DEAD && !rx->reported)) {
             c->lanes[kept++] = rx;
         } else { /* a lane leaves the table when every group has let all of it go */
             c->current = c->current == rx ? NULL : c->current;
@@ -246,14 +249,14 @@ int rip_rescan(struct rip_consumer *c) {
 }
 
 static void try_retire(struct rip_consumer *c, struct rip_rx *rx) {
-    if (!rx->tried && rx->held == rx->tail && rip_try_lock(&c->ch.place) == 0) {
+    if (!rx->tried && rx->released == rx->tail && rip_try_lock(&c->ch.handle) == 0) {
         rx->tried = 1;
         rip_lanes_retire(&c->ch);
-        rip_unlock(&c->ch.place);
+        rip_unlock(&c->ch.handle);
     }
 }
 
-int rip_rx_is_behind(const struct rip_consumer *c) {
+int rip_rx_is_stale(const struct rip_consumer *c) {
     /* relaxed: rip_rescan loads it with acquire */
     return atomic_load_explicit(&c->ch.control->lanes_changed, memory_order_relaxed) != c->lanes_changed;
 }
@@ -261,7 +264,7 @@ int rip_rx_is_behind(const struct rip_consumer *c) {
 /* May a message of it come to us, now or later? In a shared group, what another member works on may come back. */
 static int has_more(const struct rip_consumer *c, const struct rip_rx *rx) {
     return rx->state == RIP_LANE_LIVE ||
-           (c->shared && rip_claims_done(rx->claims, rx->slots, rx->held, rx->tail) != rx->tail);
+           (c->shared && rip_claims_first_unacked(rx->claims, rx->slots, rx->released, rx->tail) != rx->tail);
 }
 
 int rip_at_end(struct rip_consumer *c) {
@@ -273,7 +276,7 @@ int rip_at_end(struct rip_consumer *c) {
             try_retire(c, rx);
         }
     }
-    return !more && c->had_lanes && !rip_rx_is_behind(c) ? -ENODATA : 0; /* else it is too early to speak of an end */
+    return !more && c->had_lanes && !rip_rx_is_stale(c) ? -ENODATA : 0; /* else it is too early to speak of an end */
 }
 
 /* Where members compete: is there one that nobody has? */
@@ -286,8 +289,8 @@ static int has_free(const struct rip_rx *rx) {
     return 0;
 }
 
-void rip_catch_up(struct rip_consumer *c) {
-    if (RIP_LIKELY(!rip_rx_is_behind(c))) {
+void rip_update_lanes(struct rip_consumer *c) {
+    if (RIP_LIKELY(!rip_rx_is_stale(c))) {
         return;
     }
     /* relaxed: rip_rescan loads it again with acquire */
@@ -296,23 +299,23 @@ void rip_catch_up(struct rip_consumer *c) {
         return;
     }
     c->behind += c->behind < UINT32_MAX;
-    if (rip_try_lock(&c->ch.place) != 0) {
+    if (rip_try_lock(&c->ch.handle) != 0) {
         c->lanes_seen = changed;
         c->again = 0;
         return;
     }
-    uint64_t give_up = c->ch.place.give_up;
-    c->ch.place.give_up = RIP_TRY_ONLY;
+    uint64_t give_up = c->ch.handle.give_up;
+    c->ch.handle.give_up = RIP_TRY_ONLY;
     (void)rip_rescan(c); /* a consumer that has joined goes on with what it has */
-    c->ch.place.give_up = give_up;
-    rip_unlock(&c->ch.place);
-    if (!rip_rx_is_behind(c) || c->again) {
+    c->ch.handle.give_up = give_up;
+    rip_unlock(&c->ch.handle);
+    if (!rip_rx_is_stale(c) || c->again) {
         c->behind = 0;
     }
 }
 
-int rip_look_at_lanes(struct rip_consumer *c) {
-    rip_catch_up(c);
+int rip_update_lanes_or_fail(struct rip_consumer *c) {
+    rip_update_lanes(c);
     int rc = c->refused;
     c->refused = 0;
     return rc;
@@ -323,52 +326,53 @@ uint64_t rip_rx_slice(const struct rip_consumer *c) {
     return c->behind && pause < RIP_SLICE_NS ? pause : RIP_SLICE_NS;
 }
 
-int rip_may_nap(const struct rip_consumer *c) { return RIP_UNLIKELY(c->behind != 0) && c->behind <= NAPS; }
+int rip_may_sleep_briefly(const struct rip_consumer *c) { return RIP_UNLIKELY(c->behind != 0) && c->behind <= NAPS; }
 
-void rip_nap(void) {
+void rip_brief_sleep(void) {
     static const struct timespec nap = {.tv_nsec = NAP_NS};
     nanosleep(&nap, NULL);
 }
 
 int rip_rx_pending(struct rip_consumer *c) {
     int more = 0;
-    rip_catch_up(c);
+    rip_update_lanes(c);
     if (c->refused) {
         return 1;
     }
     for (uint32_t i = 0; i < c->count; i++) {
         struct rip_rx *rx = c->lanes[i];
-        int rc = rip_rx_look(rx);
-        if (rc < 0 || (rc == 1 && (!rx->claims || has_free(rx))) || (rx->state == RIP_LANE_DEAD && !rx->told)) {
+        int rc = rip_rx_poll(rx);
+        if (rc < 0 || (rc == 1 && (!rx->claims || has_free(rx))) || (rx->state == RIP_LANE_DEAD && !rx->reported)) {
             return 1;
         }
         more |= has_more(c, rx);
     }
-    return !more && c->had_lanes && !rip_rx_is_behind(c);
+    return !more && c->had_lanes && !rip_rx_is_stale(c);
 }
 
-int rip_tell_death(struct rip_consumer *c, struct rip_rx *rx) {
-    if (RIP_LIKELY(rx->state != RIP_LANE_DEAD || rx->told)) {
+int rip_report_death(struct rip_consumer *c, struct rip_rx *rx) {
+    if (RIP_LIKELY(rx->state != RIP_LANE_DEAD || rx->reported)) {
         return 0;
     }
-    rx->told = 1;
+    rx->reported = 1;
     c->died = rx->pid;
     return -EOWNERDEAD;
 }
 
-void rip_rx_keep(struct rip_rx *rx, uint64_t seq) {
+void rip_rx_ack(struct rip_rx *rx, uint64_t seq) {
     if (rx->claims) {
-        rip_claim_keep(rx->claims, rx->slots, seq);
-        rip_rx_look_for_end(rx);
+        rip_claim_ack(rx->claims, rx->slots, seq);
+        rip_rx_check_end(rx);
     }
 }
 
-void rip_rx_tell_end(struct rip_rx *rx) {
-    uint64_t held = atomic_load_explicit(&rx->cursor->held, memory_order_seq_cst); /* as in rip_claims_done */
-    uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire);   /* pairs with rip_tx_publish */
-    if (rip_claims_done(rx->claims, rx->slots, held, tail) == tail) {
-        atomic_fetch_add_explicit(&rx->claims->returned, 1, memory_order_release); /* as in rip_claim_free */
-        rip_ring_group(rx->ch, rx->group);
+void rip_rx_report_end(struct rip_rx *rx) {
+    uint64_t released =
+        atomic_load_explicit(&rx->cursor->released, memory_order_seq_cst);       /* as in rip_claims_first_unacked */
+    uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire); /* pairs with rip_tx_publish */
+    if (rip_claims_first_unacked(rx->claims, rx->slots, released, tail) == tail) {
+        atomic_fetch_add_explicit(&rx->claims->requeued, 1, memory_order_release); /* as in rip_claim_requeue */
+        rip_wake_group(rx->ch, rx->group);
     }
 }
 
@@ -376,11 +380,11 @@ void rip_rx_tell_end(struct rip_rx *rx) {
 static int is_full(const struct rip_rx *rx) {
     uint64_t mask = rx->slots - 1, bytes = 0;
     /* relaxed: only to be shown */
-    if (rx->tail - rx->held == rx->slots ||
+    if (rx->tail - rx->released == rx->slots ||
         atomic_load_explicit(&rx->entry->asleep, memory_order_relaxed) & RIP_ASLEEP) {
         return 1;
     }
-    for (uint64_t seq = rx->held; seq != rx->tail; seq++) {
+    for (uint64_t seq = rx->released; seq != rx->tail; seq++) {
         bytes += rip_round_up(rx->desc[seq & mask].length, RIP_LINE);
     }
     return bytes + rip_round_up(rx->desc[(rx->tail - 1) & mask].length, RIP_LINE) > rx->capacity;
@@ -389,8 +393,8 @@ static int is_full(const struct rip_rx *rx) {
 int32_t rip_rx_blocks(const struct rip_consumer *c) {
     for (uint32_t i = 0; i < c->count; i++) {
         const struct rip_rx *rx = c->lanes[i];
-        int ours =
-            rx->claims ? rip_claim_is_held(rx->claims, rx->slots, rx->held, c->ch.place.member) : rx->held != rx->next;
+        int ours = rx->claims ? rip_claim_is_held(rx->claims, rx->slots, rx->released, c->ch.handle.member)
+                              : rx->released != rx->next;
         if (ours && !rx->drops && rx->state == RIP_LANE_LIVE && is_full(rx)) {
             return rx->pid;
         }

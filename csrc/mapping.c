@@ -1,4 +1,4 @@
-#include "segment.h"
+#include "mapping.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -19,13 +19,13 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-static _Thread_local struct rip_want want;
+static _Thread_local struct rip_shortage want;
 
-void rip_want(uint64_t bytes, uint64_t free) { want = (struct rip_want){.bytes = bytes, .free = free}; }
+void rip_note_shortage(uint64_t bytes, uint64_t free) { want = (struct rip_shortage){.bytes = bytes, .free = free}; }
 
-void rip_want_tables(void) { want.for_tables = 1; }
+void rip_note_shortage_of_tables(void) { want.for_tables = 1; }
 
-struct rip_want rip_wanted(void) { return want; }
+struct rip_shortage rip_last_shortage(void) { return want; }
 
 const char *rip_base(void) {
     const char *base = getenv("RINGIPC_DIR");
@@ -43,7 +43,7 @@ const char *rip_base(void) {
 /* What somebody else than this user has made is refused. */
 static int open_dir(int at, const char *name, uid_t user, int make, int how) {
     if (make && mkdirat(at, name, 0700) != 0 && errno != EEXIST) {
-        rip_want(0, 0);
+        rip_note_shortage(0, 0);
         return -errno;
     }
     int fd = openat(at, name, how | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -130,7 +130,7 @@ int rip_dir_share(int dir, struct rip_access access) {
 
 static int begins_with(const char *name, const char *prefix) { return strncmp(name, prefix, strlen(prefix)) == 0; }
 
-int rip_dir_sweep(int dir, int bells) {
+int rip_dir_sweep(int dir, int pollfds) {
     int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *entries = fd < 0 ? NULL : fdopendir(fd);
     if (!entries) {
@@ -142,7 +142,7 @@ int rip_dir_sweep(int dir, int bells) {
     }
     for (struct dirent *entry; (entry = readdir(entries));) {
         if (begins_with(entry->d_name, "lane-") || begins_with(entry->d_name, "claims-") ||
-            (bells && begins_with(entry->d_name, "bell-"))) {
+            (pollfds && begins_with(entry->d_name, "pollfd-"))) {
             unlinkat(dir, entry->d_name, 0);
         }
     }
@@ -174,13 +174,13 @@ int rip_dir_leave(const char *channel) {
     return rc;
 }
 
-int rip_segment_map(struct rip_segment *segment, int write) {
+int rip_mapping_map(struct rip_mapping *mapping, int write) {
     int protection = write ? PROT_READ | PROT_WRITE : PROT_READ;
-    void *at = mmap(NULL, segment->size, protection, MAP_SHARED, segment->fd, (off_t)segment->offset);
+    void *at = mmap(NULL, mapping->size, protection, MAP_SHARED, mapping->fd, (off_t)mapping->offset);
     if (at == MAP_FAILED) {
         return -errno;
     }
-    segment->at = at;
+    mapping->at = at;
     return 0;
 }
 
@@ -201,22 +201,22 @@ int rip_allocate(int fd, uint64_t offset, uint64_t size) {
     } while (rc == -EINTR);
     if (rc != 0) {
         struct statvfs fs;
-        rip_want(size, fstatvfs(fd, &fs) == 0 ? fs.f_bavail * fs.f_frsize : 0);
+        rip_note_shortage(size, fstatvfs(fd, &fs) == 0 ? fs.f_bavail * fs.f_frsize : 0);
     }
     return rc;
 }
 
-int rip_segment_begin(int dir, uint64_t size, uint32_t mode, struct rip_segment *out) {
-    rip_want(0, 0);
-    *out = (struct rip_segment){.size = size, .fd = openat(dir, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, mode)};
+int rip_mapping_create(int dir, uint64_t size, uint32_t mode, struct rip_mapping *out) {
+    rip_note_shortage(0, 0);
+    *out = (struct rip_mapping){.size = size, .fd = openat(dir, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, mode)};
     if (out->fd < 0) {
         return -errno;
     }
-    rip_want(size, 0);
+    rip_note_shortage(size, 0);
     /* the mode asked for, whatever the umask */
     if (fchmod(out->fd, mode) != 0 || ftruncate(out->fd, (off_t)size) != 0) {
         int rc = -errno;
-        rip_segment_close_fd(out);
+        rip_mapping_close_fd(out);
         return rc;
     }
     return 0;
@@ -224,23 +224,23 @@ int rip_segment_begin(int dir, uint64_t size, uint32_t mode, struct rip_segment 
 
 /* Allocating comes first: only that can say that there is no space. Then the pages are mapped, in half the time of the
  * page faults that this saves. */
-int rip_segment_fill(struct rip_segment *segment, uint64_t end) {
-    uint64_t from = segment->allocated;
-    int rc = segment->at ? 0 : rip_segment_map(segment, 1);
-    if (rc != 0 || !segment->at) {
+int rip_mapping_allocate(struct rip_mapping *mapping, uint64_t end) {
+    uint64_t from = mapping->allocated;
+    int rc = mapping->at ? 0 : rip_mapping_map(mapping, 1);
+    if (rc != 0 || !mapping->at) {
         return rc;
     }
-    rc = rip_allocate(segment->fd, segment->offset + from, end - from);
-    rc = rc ? rc : rip_populate((char *)segment->at + from, end - from, 1);
+    rc = rip_allocate(mapping->fd, mapping->offset + from, end - from);
+    rc = rc ? rc : rip_populate((char *)mapping->at + from, end - from, 1);
     if (rc == 0) {
-        segment->allocated = end;
+        mapping->allocated = end;
     }
     return rc;
 }
 
-int rip_segment_name(int dir, const struct rip_segment *segment, const char *name) {
+int rip_mapping_link(int dir, const struct rip_mapping *mapping, const char *name) {
     char path[48];
-    snprintf(path, sizeof path, "/proc/self/fd/%d", segment->fd);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", mapping->fd);
     return linkat(AT_FDCWD, path, dir, name, AT_SYMLINK_FOLLOW) == 0 ? 0 : -errno;
 }
 
@@ -253,7 +253,7 @@ static int is_trusted(int dir, int fd) {
     return st.st_uid == in.st_uid || (in.st_mode & 0020 && st.st_gid == in.st_gid) || in.st_mode & 0002 ? 0 : -EPERM;
 }
 
-int rip_segment_open(int dir, const char *name, enum rip_file file, int write, struct rip_segment *out) {
+int rip_mapping_open(int dir, const char *name, enum rip_file file, int write, struct rip_mapping *out) {
     /* O_NONBLOCK: in case it is a pipe, which would wait for a writer */
     int fd = openat(dir, name, (write ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) {
@@ -264,9 +264,9 @@ int rip_segment_open(int dir, const char *name, enum rip_file file, int write, s
         close(fd);
         return rc;
     }
-    rc = rip_segment_take(fd, file, 1, write, out);
+    rc = rip_mapping_adopt(fd, file, 1, write, out);
     if (rc != 0) {
-        rip_segment_close_fd(out);
+        rip_mapping_close_fd(out);
     }
     return rc;
 }
@@ -286,7 +286,7 @@ int rip_identity_check(const struct rip_identity *identity, enum rip_file file) 
     return 0;
 }
 
-int rip_segment_take(int fd, enum rip_file file, int alone, int write, struct rip_segment *out) {
+int rip_mapping_adopt(int fd, enum rip_file file, int alone, int write, struct rip_mapping *out) {
     struct stat st;
     struct rip_identity identity = {0};
     int rc = 0;
@@ -300,21 +300,21 @@ int rip_segment_take(int fd, enum rip_file file, int alone, int write, struct ri
             rc = rc == -EPROTONOSUPPORT ? rc : -EBADMSG; /* only what has our layout has a size where we look for it */
         }
     }
-    *out = (struct rip_segment){.size = identity.size, .fd = fd};
-    return rc ? rc : rip_segment_map(out, write);
+    *out = (struct rip_mapping){.size = identity.size, .fd = fd};
+    return rc ? rc : rip_mapping_map(out, write);
 }
 
-void rip_segment_close_fd(struct rip_segment *segment) {
-    if (segment->fd >= 0) {
-        close(segment->fd);
-        segment->fd = -1;
+void rip_mapping_close_fd(struct rip_mapping *mapping) {
+    if (mapping->fd >= 0) {
+        close(mapping->fd);
+        mapping->fd = -1;
     }
 }
 
-void rip_segment_close(struct rip_segment *segment) {
-    if (segment->at) {
-        munmap(segment->at, segment->size);
-        segment->at = NULL;
+void rip_mapping_close(struct rip_mapping *mapping) {
+    if (mapping->at) {
+        munmap(mapping->at, mapping->size);
+        mapping->at = NULL;
     }
-    rip_segment_close_fd(segment);
+    rip_mapping_close_fd(mapping);
 }

@@ -1,4 +1,4 @@
-#include "ticks.h"
+#include "clock.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* Finding the dead: a member is alive while its byte of the control file is locked (place.h). */
+/* Finding the dead: a member is alive while its byte of the control file is locked (handle.h). */
 #include "channel.h"
 
 /* One that was closing, and waited for the lock until its process ended, has not died: it says so in its lane. 0, or
@@ -13,12 +13,12 @@ static int how_ended(struct rip_channel *ch, uint32_t lane, uint32_t *state) {
 
 void rip_reap(struct rip_channel *ch) {
     struct rip_control *control = ch->control;
-    ch->place.looked = rip_now();
+    ch->handle.reaped_at = rip_now();
     int lanes_died = 0;
     for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
         struct rip_member *member = &control->members[i];
         uint32_t role = member->role, index = member->index, state;
-        if (role == RIP_NOBODY || i == ch->place.member || !rip_is_dead(&ch->place, i)) {
+        if (role == RIP_NOBODY || i == ch->handle.member || !rip_is_dead(&ch->handle, i)) {
             continue;
         }
         if (role == RIP_A_PRODUCER && index < RIP_MAX_LANES) {
@@ -37,7 +37,7 @@ void rip_reap(struct rip_channel *ch) {
     }
     uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed); /* under the lock */
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        if (active >> g & 1 && control->groups[g].flags & RIP_BEGINNING) { /* who made it was killed */
+        if (active >> g & 1 && control->groups[g].flags & RIP_INCOMPLETE) { /* who made it was killed */
             rip_group_leave(ch, g);
         }
     }
@@ -47,9 +47,9 @@ void rip_reap(struct rip_channel *ch) {
     }
 }
 
-void rip_look_around(struct rip_channel *ch) {
-    if (rip_is_time_to_look(&ch->place)) {
+void rip_reap_if_due(struct rip_channel *ch) {
+    if (rip_is_reap_due(&ch->handle)) {
         rip_reap(ch);
-        rip_unlock(&ch->place);
+        rip_unlock(&ch->handle);
     }
 }

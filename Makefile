@@ -4,15 +4,15 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-CORE_C := $(wildcard csrc/*.c)
-CORE_H := $(wildcard csrc/*.h)
+CORE_C := $(wildcard csrc/*/*.c)
+CORE_H := $(wildcard csrc/*.h csrc/*/*.h)
 SKIN := $(wildcard src/ringipc/*.pyx src/ringipc/*.pxd)
 BUILD ?= build/c
 PATIENCE ?= 180
 RUN ?= # what runs a test program, where the processor cannot
 SECONDS ?= 60
 CTESTS := $(patsubst tests/c/%.c,$(BUILD)/%,$(filter-out tests/c/$(LEFT_OUT).c,$(wildcard tests/c/*.c)))
-LINT_C := $(wildcard $(foreach d,csrc tests/c tests/fuzz benchmarks/limits examples,$(d)/*.c $(d)/*.h))
+LINT_C := $(wildcard $(foreach d,csrc csrc/* tests/c tests/fuzz benchmarks/limits examples,$(d)/*.c $(d)/*.h))
 LINT_PY := src $(wildcard tests benchmarks examples/*.py)
 
 comma := ,
@@ -93,7 +93,7 @@ $(BUILD)/core/%.o: csrc/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CSTRICT) $(CFLAGS) -pthread -MMD -MP -Icsrc -c -o $@ $<
 
--include $(wildcard $(BUILD)/*.d $(BUILD)/core/*.d)
+-include $(wildcard $(BUILD)/*.d $(BUILD)/core/*/*.d)
 
 # Stamps. The lists of packages are read from pyproject.toml, so they stand in one place only.
 LIST := import sys, tomllib; t = tomllib.load(open("pyproject.toml", "rb")); \

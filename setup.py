@@ -6,17 +6,20 @@ import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-FLOOR = {f"csrc/{name}.c" for name in ("handle", "lock_holder", "mapping", "wait_linux")}  # what all modules stand on
-SYNC = {f"csrc/{name}.c" for name in ("sync", "semaphore", "event", "barrier")}
-LINKS = {f"csrc/{name}.c" for name in ("io_loop", "receiver", "sender")}
-RINGS = set(glob("csrc/*.c")) - SYNC - LINKS
+
+
+def folders(*names: str) -> set[str]:
+    return {file for name in names for file in glob(f"csrc/{name}/*.c")}
+
+
+RINGS = folders("base", "store", "channel", "ring")
 
 
 def skin(name: str, core: set[str]) -> Extension:
     return Extension(
         f"ringipc.{name}",
         sources=[f"src/ringipc/{name}.pyx", *sorted(core)],
-        depends=sorted(glob("csrc/*.h")),
+        depends=sorted(glob("csrc/**/*.h", recursive=True)),
         include_dirs=["csrc", numpy.get_include()],
         define_macros=[("_GNU_SOURCE", "1"), ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         # The generated C cannot stand the strict flags; the Makefile's ctest builds csrc with those.
@@ -29,8 +32,8 @@ setup(
     ext_modules=cythonize(
         [
             *(skin(name, RINGS) for name in ("_core", "_producer", "_consumer")),
-            skin("_pump", RINGS | LINKS),
-            skin("_sync", FLOOR | SYNC),
+            skin("_pump", RINGS | folders("stream")),
+            skin("_sync", folders("base", "store", "sync")),
         ],
         build_dir="build",
         compiler_directives={

@@ -38,7 +38,7 @@ def _build(target: Path, sources: Sequence[Path], needs: Sequence[Path], flags: 
 
 
 def _built_program(name: str) -> Path:
-    core = (ROOT / "csrc").glob("*.[ch]") if name == "core" else ()
+    core = (ROOT / "csrc").rglob("*.[ch]") if name == "core" else ()
     files = sorted(core)
     target = BUILD / name
     _build(

@@ -2,7 +2,7 @@
  * Cython skin uses. To be compared with spsc.c. */
 #include "limits.h"
 
-#include "lane.h"
+#include "ring/lane.h"
 
 #define SIZE 64
 #define CAPACITY (UINT64_C(64) << 20)

@@ -28,15 +28,15 @@ from ringipc._arrays cimport (
 )
 from ringipc._rings cimport *
 from ringipc._wait cimport (
-    ask, close_patiently, count_of, deadline_of, locking, park_after, rip_handle_check, rip_handle_limit_waits,
-    rip_lock_ask, rip_now, rip_wait, rip_watch, rip_watch_wait, seconds_of, seconds_or, seconds_until, wanted_last, AT_LEAST_NS, RIP_TRY_ONLY,
+    ask, close_patiently, count_of, deadline_of, locking, park_after, rip_handle_check, rip_lock_ask, rip_now, rip_handle_limit_waits,
+    rip_wait, rip_watch, rip_watch_wait, seconds_of, seconds_or, seconds_until, wanted_last, AT_LEAST_NS, RIP_TRY_ONLY,
     RIP_WAIT_BLOCK,
 )
 
-cdef extern from "handle.h" nogil:
+cdef extern from "store/handle.h" nogil:
     int quietly_await_lock "rip_await_lock"(rip_handle *, uint64_t)  # for a place that asks nobody in between
 
-cdef extern from "io_loop.h" nogil:
+cdef extern from "stream/io_loop.h" nogil:
     struct rip_io_loop:  # of another module: all that this one knows of it
         int (*pull)(rip_io_loop *, const rip_watch *, uint64_t) noexcept nogil
 
@@ -906,8 +906,7 @@ cdef class BaseConsumer:
         while work is not NULL:
             works += 1
             work = work.after
-        usable = self.holds and rip_handle_check(&self.c.ch.handle) == 0
-        return works, self.holds, rip_rx_blocks(self.c) if usable else 0
+        return works, self.holds, rip_rx_blocks(self.c) if self.holds and rip_handle_check(&self.c.ch.handle) == 0 else 0
 
     @cython.critical_section
     def _counts(self):

@@ -23,12 +23,11 @@ from ringipc._arrays cimport (
 from ringipc._rings cimport *
 from ringipc._wait cimport (
     ask, await_lock, close_patiently, deadline_of, locking, park_after, rip_handle_check, rip_lock_ask, rip_now,
-    rip_handle_begin_close, rip_handle_limit_waits, rip_sleep, rip_wait, rip_wake, rip_watch, rip_watch_wait, rip_word,
-    seconds_of,
+    rip_handle_limit_waits, rip_handle_begin_close, rip_sleep, rip_wait, rip_wake, rip_watch, rip_watch_wait, rip_word, seconds_of,
     seconds_or, seconds_until, wanted_last, RIP_FOREVER, RIP_FORKED, RIP_SLICE_NS, RIP_TRY_ONLY,
 )
 
-cdef extern from "io_loop.h" nogil:
+cdef extern from "stream/io_loop.h" nogil:
     bint rip_io_loop_sleeps(const rip_io_loop *)
     struct rip_io_loop:  # of another module: all that this one knows of it
         void (*push)(rip_io_loop *) noexcept nogil

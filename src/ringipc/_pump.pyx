@@ -18,7 +18,7 @@ cdef extern from "ringipc.h" nogil:
     void rip_consumer_free(rip_consumer *)
 
 
-cdef extern from "stream.h" nogil:
+cdef extern from "stream/stream.h" nogil:
     struct rip_sender:
         pass
     struct rip_receiver:
@@ -30,7 +30,7 @@ cdef extern from "stream.h" nogil:
     void rip_receiver_free(rip_receiver *)
 
 
-cdef extern from "io_loop.h" nogil:
+cdef extern from "stream/io_loop.h" nogil:
     struct rip_io_loop:
         void (*push)(rip_io_loop *) noexcept nogil
     struct rip_end:

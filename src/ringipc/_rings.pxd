@@ -99,7 +99,7 @@ cdef extern from "ringipc.h" nogil:
     int rip_channel_fd()
 
 
-cdef extern from "channel.h" nogil:
+cdef extern from "channel/channel.h" nogil:
     struct rip_channel:
         rip_handle handle
         rip_spin spin
@@ -107,13 +107,13 @@ cdef extern from "channel.h" nogil:
     void rip_reap_if_due(rip_channel *)
 
 
-cdef extern from "arena.h" nogil:
+cdef extern from "ring/arena.h" nogil:
     struct rip_arena:
         uint64_t capacity
         uint64_t allocated
 
 
-cdef extern from "lane.h" nogil:
+cdef extern from "ring/lane.h" nogil:
     struct rip_producer:
         rip_channel ch
         uint64_t slots

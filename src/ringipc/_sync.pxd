@@ -35,7 +35,7 @@ cdef extern from "ringipc.h" nogil:
     int rip_barrier_is_broken(rip_sync *)
 
 
-cdef extern from "sync.h" nogil:
+cdef extern from "sync/sync.h" nogil:
     enum: RIP_MAX_WAITERS
     struct rip_sync:
         rip_handle handle

@@ -23,7 +23,7 @@ cdef extern from "ringipc.h" nogil:
     rip_shortage rip_last_shortage()
 
 
-cdef extern from "wait.h" nogil:
+cdef extern from "base/wait.h" nogil:
     ctypedef unsigned int rip_word "_Atomic uint32_t"
     enum: RIP_SLICE_NS
     struct rip_watch:
@@ -35,7 +35,7 @@ cdef extern from "wait.h" nogil:
     int rip_watch_wait(const rip_watch *, uint64_t)
 
 
-cdef extern from "handle.h" nogil:
+cdef extern from "store/handle.h" nogil:
     enum: RIP_FORKED, RIP_TRY_ONLY
     struct rip_handle:
         uint32_t state

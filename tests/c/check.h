@@ -2,7 +2,7 @@
 #ifndef CHECK_H
 #define CHECK_H
 
-#include "lane.h"
+#include "ring/lane.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -2,7 +2,7 @@
  * environment says how often each way; the default is for every day. */
 #include "awake.h"
 
-#include "sync.h"
+#include "sync/sync.h"
 
 #include <pthread.h>
 

@@ -1,7 +1,7 @@
 /* The table lock, where its holder does not go on; and the fences that members ask of each other, which they take back. */
 #include "check.h"
 
-#include "sync.h"
+#include "sync/sync.h"
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>

@@ -1,7 +1,7 @@
 /* Semaphores, locks, events and barriers between processes, and what is left of them when one is killed. */
 #include "moments.h"
 
-#include "sync.h"
+#include "sync/sync.h"
 
 #include <sys/time.h>
 

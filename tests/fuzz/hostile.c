@@ -4,8 +4,8 @@
  * data may come of it. No crash, no hang, no byte outside of a mapping, and afterwards no memory, mapping or
  * descriptor is left. */
 #include "input.h"
-#include "lane.h"
-#include "sync.h"
+#include "ring/lane.h"
+#include "sync/sync.h"
 
 #include <dirent.h>
 #include <fcntl.h>

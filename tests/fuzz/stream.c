@@ -1,9 +1,9 @@
 /* What comes over a connection, for libFuzzer: an input is a program of what the other side writes, frames of any content and
  * pieces of them, and of what this side does meanwhile. Errors and wrong data may come of it; no crash, no hang, no byte outside
  * of what belongs to a message, and afterwards no memory and no descriptor is left. */
-#include "stream.h"
+#include "stream/stream.h"
 #include "input.h"
-#include "lane.h"
+#include "ring/lane.h"
 
 #include <fcntl.h>
 #include <stdio.h>

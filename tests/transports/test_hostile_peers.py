@@ -20,7 +20,7 @@ from .ways import Way, certificate, no_trace, over, way
 __all__ = ["certificate", "no_trace", "way"]
 pytestmark = pytest.mark.usefixtures("no_trace")
 
-FRAME = struct.Struct("<IBBBBIIQQ")  # as in csrc/stream.h
+FRAME = struct.Struct("<IBBBBIIQQ")  # as in csrc/stream/stream.h
 MAGIC = int.from_bytes(b"rip1", "little")
 MESSAGE, LET_GO, END = 1, 2, 3
 LONG = [pytest.param(1.0), pytest.param(15 * MINUTES, marks=[pytest.mark.long, pytest.mark.timeout(15 * MINUTES + 60)])]

@@ -1,0 +1,98 @@
+#include "base/clock.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+/* The inode of the time namespace that is there from the start (include/linux/proc_ns.h, PROC_TIME_INIT_INO). */
+#define INITIAL_TIME_NAMESPACE 0xEFFFFFFAu
+
+#if defined(__x86_64__)
+
+/* Invariant TSC, AMD64 manual vol. 3, CPUID Fn8000_0007. */
+static int is_invariant(void) {
+    unsigned a, b, c, d = 0;
+    return __get_cpuid(0x80000007u, &a, &b, &c, &d) && (d >> 8 & 1u);
+}
+
+/* The kernel watches the counter, and gives it up where it jumps, between processors or when a virtual
+ * machine moves. */
+static int is_trusted(void) {
+    char source[16] = "";
+    FILE *file = fopen("/sys/devices/system/clocksource/clocksource0/current_clocksource", "re");
+    if (!file) {
+        return 0;
+    }
+    int is = fgets(source, sizeof source, file) && strcmp(source, "tsc\n") == 0;
+    fclose(file);
+    return is;
+}
+
+int rip_counter_is_steady(void) { return is_invariant() && is_trusted(); }
+
+#elif defined(__aarch64__)
+
+int rip_counter_is_steady(void) { return 1; } /* by the architecture */
+
+#else
+
+int rip_counter_is_steady(void) { return 0; }
+
+#endif
+
+/* A line of /proc/self/timens_offsets: the clock's name, seconds, nanoseconds. */
+static int parse_offset(const char *line, uint64_t *offset) {
+    static const char clock[] = "monotonic";
+    if (strncmp(line, clock, sizeof clock - 1) != 0) {
+        return 0;
+    }
+    char *end;
+    long long seconds = strtoll(line + sizeof clock - 1, &end, 10);
+    *offset = (uint64_t)seconds * 1000000000u + (uint64_t)strtoll(end, NULL, 10);
+    return 1;
+}
+
+/* The file is about the namespace that our children are in. It is ours too, but for a process of a namespace within the
+ * initial one that has called unshare(2) once more and goes on by itself. */
+int rip_clock_offset(uint64_t *offset) {
+    struct stat st;
+    char line[128];
+    *offset = 0;
+    if (stat("/proc/self/ns/time", &st) != 0) { /* Linux before 5.6 */
+        return errno == ENOENT ? 0 : -errno;
+    }
+    if (st.st_ino == INITIAL_TIME_NAMESPACE) {
+        return 0;
+    }
+    FILE *file = fopen("/proc/self/timens_offsets", "re");
+    if (!file) { /* ENOENT: time namespaces without offsets, as where the kernel is emulated */
+        return errno == ENOENT ? 0 : -errno;
+    }
+    int found = 0;
+    while (!found && fgets(line, sizeof line, file)) {
+        found = parse_offset(line, offset);
+    }
+    fclose(file);
+    return found ? 0 : -EIO;
+}
+
+/* By two moments seen on both clocks: the lane's making and now. */
+uint64_t rip_ticks_to_ns(const struct rip_lane *lane, uint64_t ticks, uint64_t offset) {
+    if (lane->clock != RIP_CLOCK_COUNTER) {
+        return ticks;
+    }
+    uint64_t now = rip_now() - offset, counter = rip_counter();
+    double span = (double)(counter - lane->ticks0);
+    double rate = span > 0 ? (double)(now - lane->ns0) / span : 0;
+    double age = (double)(int64_t)(counter - ticks) * rate;
+    if (!(age > -9e18 && age < 9e18)) { /* the lane's numbers are anybody's */
+        return now;
+    }
+    return now - (uint64_t)(int64_t)age;
+}

@@ -1,0 +1,176 @@
+#include "base/clock.h"
+#include "base/wait.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SPIN_MAX_NS                                                                                                    \
+    200000u /* what comes 5000 times a second is still worth it; what is rarer costs a sleep and a wake-up */
+#define SPIN_MIN_NS 1000u
+#define YIELD_AFTER_NS 4000u
+#define YIELD_EVERY_NS 8000u
+#define PROBE_FIRST 16u /* after so many waits spin long again: the peer may have become prompt */
+#define PROBE_LAST 1024u
+
+uint64_t rip_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static _Atomic int can_fence; /* 0 not tried, 1 yes, -1 no */
+
+void rip_fence_forget(void) { atomic_store_explicit(&can_fence, 0, memory_order_relaxed); }
+
+int rip_fence_setup(void) {
+    int can = atomic_load_explicit(&can_fence, memory_order_relaxed); /* relaxed: the call below can be made twice */
+    if (can == 0) {
+        can = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0 ? 1 : -1;
+        atomic_store_explicit(&can_fence, can, memory_order_relaxed);
+    }
+    return can == 1;
+}
+
+void rip_fence_heavy(void) {
+    atomic_thread_fence(
+        memory_order_seq_cst); /* ours; pairs with the others' after RIP_FENCE_* where membarrier is missing */
+    if (rip_fence_setup()) {
+        syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
+    }
+}
+
+static int sleep_as(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline, uint32_t who) {
+    struct timespec t = {(time_t)(deadline / 1000000000u), (long)(deadline % 1000000000u)};
+    long rc = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, &t, NULL, who);
+    if (rc != 0 && (errno == ETIMEDOUT || errno == EINTR)) {
+        return -errno;
+    }
+    return 0; /* woken, or the word had changed */
+}
+
+int rip_sleep(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline) {
+    return sleep_as(word, expected, deadline, FUTEX_BITSET_MATCH_ANY);
+}
+
+static int wake(_Atomic uint32_t *word, uint32_t who, int most) {
+    atomic_fetch_add_explicit(word, 1, memory_order_release); /* pairs with the acquire load in rip_watch_wait */
+    return (int)syscall(SYS_futex, word, FUTEX_WAKE_BITSET, most, NULL, NULL, who);
+}
+
+void rip_wake(_Atomic uint32_t *word) { wake(word, FUTEX_BITSET_MATCH_ANY, INT32_MAX); }
+
+int rip_wake_some(_Atomic uint32_t *word, enum rip_sleeper who, int most) { return wake(word, (uint32_t)who, most); }
+
+void rip_spin_init(struct rip_spin *spin, enum rip_wait mode) {
+    cpu_set_t cpus;
+    int one = sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) == 1;
+    *spin = (struct rip_spin){.mode = one && sysconf(_SC_NPROCESSORS_ONLN) == 1 ? RIP_WAIT_BLOCK : mode,
+                              .budget = SPIN_MAX_NS,
+                              .probe = PROBE_FIRST};
+}
+
+int rip_watch_is_ready(const struct rip_watch *watch) {
+    for (unsigned i = 0; i < watch->count; i++) {
+        /* relaxed: whoever acts on it loads it again with acquire */
+        if (atomic_load_explicit(watch->words[i], memory_order_relaxed) != watch->seen[i]) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+int rip_watch_spin(const struct rip_watch *watch, uint64_t ns) {
+    uint64_t end = 0, yield = 0;
+    for (unsigned i = 0;; i++) {
+        if (rip_watch_is_ready(watch)) {
+            return 1;
+        }
+        rip_pause();
+        if (i % 16 == 15) { /* the clock costs more than a look */
+            uint64_t now = rip_now();
+            end = end ? end : now + ns;
+            yield = yield ? yield : now + YIELD_AFTER_NS;
+            if (now >= end) {
+                return 0;
+            }
+            if (now >= yield && watch->spin->mode != RIP_WAIT_SPIN) {
+                /* Whom we wait for may want this core. Meanwhile what comes is not seen, so not all the time. */
+                sched_yield();
+                yield = now + YIELD_EVERY_NS;
+            }
+        }
+    }
+}
+
+static int spin_adaptive(const struct rip_watch *watch, uint64_t start, uint64_t left) {
+    struct rip_spin *spin = watch->spin;
+    /* relaxed: hints, each stands alone */
+    uint32_t waits = atomic_fetch_add_explicit(&spin->waits, 1, memory_order_relaxed);
+    uint32_t budget = atomic_load_explicit(&spin->budget, memory_order_relaxed);
+    uint32_t probe = atomic_load_explicit(&spin->probe, memory_order_relaxed);
+    int is_probe = waits >= probe;
+    uint64_t ns = is_probe ? SPIN_MAX_NS : budget;
+    int ready = rip_watch_spin(watch, ns < left ? ns : left);
+    if (is_probe) { /* the more often it was in vain, the later the next one */
+        probe = ready ? PROBE_FIRST : probe < PROBE_LAST ? 2 * probe : PROBE_LAST;
+        atomic_store_explicit(&spin->probe, probe, memory_order_relaxed);
+        atomic_store_explicit(&spin->waits, 0, memory_order_relaxed);
+    }
+    uint64_t goal = ready ? 4 * (rip_now() - start) : 0; /* room for a peer that is a few times slower than this once */
+    goal = goal < SPIN_MIN_NS ? SPIN_MIN_NS : goal > SPIN_MAX_NS ? SPIN_MAX_NS : goal;
+    int64_t step = ((int64_t)goal - (int64_t)budget) / (ready && goal > budget ? 2 : 4);
+    atomic_store_explicit(&spin->budget, (uint32_t)((int64_t)budget + step), memory_order_relaxed);
+    return ready;
+}
+
+int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline) {
+    uint64_t start = rip_now();
+    if (deadline <= start) { /* whatever is ready: damage may make it so for ever, and the caller looks once more */
+        return -ETIMEDOUT;
+    }
+    uint64_t slice = deadline - start < watch->slice ? deadline : start + watch->slice;
+    int ready = 0;
+    if (watch->spin->mode == RIP_WAIT_SPIN) {
+        ready = rip_watch_spin(watch, slice - start);
+        return ready ? 1 : slice == deadline ? -ETIMEDOUT : 0;
+    }
+    /* relaxed: hints. Who has slept for a slice waits for something rare, and does not spin between slices. */
+    if (watch->spin->mode == RIP_WAIT_ADAPTIVE && !atomic_load_explicit(&watch->spin->slept, memory_order_relaxed) &&
+        spin_adaptive(watch, start, slice - start)) {
+        return 1;
+    }
+    uint32_t word = atomic_load_explicit(watch->futex, memory_order_acquire); /* pairs with the release in rip_wake */
+    rip_watch_announce(watch);
+    if (rip_watch_is_ready(watch)) {
+        return 1; /* the bit stays: another thread of ours may count on it, and it costs one wake-up at most */
+    }
+    int rc = sleep_as(watch->futex, word, slice, watch->picky ? RIP_WAITS_FOR_SOME : RIP_WAITS_FOR_ANY);
+    int ready_now = rip_watch_is_ready(watch);
+    atomic_store_explicit(&watch->spin->slept, (uint32_t)(rc == -ETIMEDOUT && !ready_now), memory_order_relaxed);
+    if (ready_now) {
+        return 1;
+    }
+    return rc == -ETIMEDOUT && slice != deadline ? 0 : rc;
+}
+
+void rip_watch_announce(const struct rip_watch *watch) {
+    /* seq_cst: our bit before the look below; pairs with the fetch_and of whoever wakes us, which clears it */
+    if (watch->asleep64) {
+        atomic_fetch_or_explicit(watch->asleep64, watch->bit, memory_order_seq_cst);
+    } else {
+        atomic_fetch_or_explicit(watch->asleep32, (uint32_t)watch->bit, memory_order_seq_cst);
+    }
+    /* A member relies on the fences of others only if it has asked for them itself: what another has asked for may not have come to all
+     * publishers yet, or may have been taken back. */
+    if (watch->fenced) {
+        atomic_thread_fence(
+            memory_order_seq_cst); /* pairs with the fence in rip_wake_groups, rip_wake_lane or rip_sync_wake */
+    } else {
+        rip_fence_heavy(); /* either a publisher sees our bit, or we see what it has published */
+    }
+}

@@ -1,0 +1,411 @@
+/* The lanes that a consumer has: mapping those of the table, letting go those that are gone, and what is over in them. */
+#include "ring/lane.h"
+#include "store/files.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define FIRST_PAUSE_NS UINT64_C(64000) /* of one who is behind; each is twice the one before */
+#define NAP_NS 50000
+#define NAPS 100u
+#define TRY_AGAIN_NS UINT64_C(100000000) /* to map what could not be mapped */
+
+void rip_rx_unmap(struct rip_rx *rx) {
+    rip_mapping_close(&rx->mapping);
+    rip_mapping_close(&rx->claims_mapping);
+    free(rx->marks);
+    free(rx);
+}
+
+/* How many messages the group has missed since we came. */
+static uint64_t missed_of(const struct rip_rx *rx) {
+    /* relaxed: numbers to show */
+    uint64_t missed = atomic_load_explicit(&rx->lane->refused, memory_order_relaxed) - rx->refused;
+    return rx->claims ? missed + atomic_load_explicit(&rx->claims->dropped, memory_order_relaxed) - rx->dropped
+                      : missed;
+}
+
+/* What a member before us has let go out of turn is not missed. */
+static void start_counting(struct rip_consumer *c, struct rip_rx *rx) {
+    rx->counted = rx->next;
+    rx->dropped = c->joined ? 0 : atomic_load_explicit(&rx->claims->dropped, memory_order_relaxed); /* to be shown */
+    uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire); /* pairs with rip_tx_publish */
+    rx->counts = rx->drops && !c->shared;
+    for (uint64_t seq = rx->next; rx->counts && seq != tail && tail - rx->next <= rx->slots; seq++) {
+        if (rip_claim_is_acked(rx->claims, rx->slots, seq)) {
+            rip_rx_mark_taken(rx, seq);
+        }
+    }
+}
+
+__attribute__((cold, noinline)) int rip_rx_read_far(struct rip_rx *rx, uint64_t seq, struct rip_message *message) {
+    const volatile struct rip_desc *desc = &rx->desc[seq & (rx->slots - 1)]; /* volatile: read once */
+    uint64_t offset = desc->offset, length = desc->length;
+    /* relaxed: the tail was stored after it, and loaded before */
+    uint64_t allocated = atomic_load_explicit(&rx->lane->allocated, memory_order_relaxed);
+    if (allocated > rx->capacity || offset > allocated || length > allocated - offset || offset % RIP_LINE) {
+        return -EBADMSG;
+    }
+    uint64_t end = rip_round_up(offset + length, RIP_STEP);
+    end = end < allocated ? end : allocated;
+    if (end > rx->readable) {
+        void *at = (char *)rx->mapping.at + rip_arena_offset(rx->slots) + rx->readable;
+        int rc = rip_populate(at, end - rx->readable, 0);
+        if (rc == -EBADMSG) {
+            return rc;
+        }
+        rx->readable = rc ? rx->readable : end; /* short of memory for a moment: the message is good all the same */
+    }
+    return rip_rx_describe(rx, seq, offset, length, message);
+}
+
+/* A lane's header is anybody's writing: every number in it is checked before it is used. */
+static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out) {
+    struct rip_lane_entry *entry = &c->ch.control->lanes[index];
+    struct rip_rx *rx = NULL;
+    if (posix_memalign((void **)&rx, 128, sizeof *rx) != 0) {
+        return -ENOMEM;
+    }
+    memset(rx, 0, sizeof *rx);
+    rx->claims_mapping.fd = -1;
+    int rc = rip_file_open(&c->ch.handle, rip_lane_file(rip_lane_id(entry)), 0, &rx->mapping);
+    if (rc != 0) {
+        free(rx);
+        return rc;
+    }
+    rip_mapping_close_fd(&rx->mapping);
+    const volatile struct rip_lane *lane = rx->mapping.at; /* volatile: read once */
+    uint64_t slots = lane->slots, capacity = lane->capacity;
+    uint32_t overflow = lane->overflow;
+    if (rx->mapping.size < sizeof *lane || slots == 0 || slots > RIP_MAX_SLOTS || (slots & (slots - 1)) ||
+        overflow > RIP_DROP_OLD || capacity == 0 || capacity > RIP_MAX_CAPACITY || capacity % RIP_PAGE ||
+        lane->arena != rip_arena_offset(slots) || rx->mapping.size != rip_lane_size(slots, capacity)) {
+        rc = -EBADMSG;
+    } else {
+        rx->marks = calloc(slots, 1);
+        rc = rx->marks ? 0 : -ENOMEM;
+    }
+    if (rc != 0) {
+        rip_mapping_close(&rx->mapping);
+        free(rx);
+        return rc;
+    }
+    rx->lane = rx->mapping.at;
+    rx->slots = slots;
+    rx->capacity = capacity;
+    rx->desc = rx->lane->desc;
+    rx->payloads = (const unsigned char *)rx->mapping.at + rip_arena_offset(slots);
+    rx->cursor = &c->ch.control->cursors[c->group][index];
+    rx->entry = entry;
+    rx->ch = &c->ch;
+    rx->id = rip_lane_id(entry); /* under the lock */
+    rx->pid = entry->pid;
+    rx->index = index;
+    rx->group = c->group;
+    rx->drops = overflow == RIP_DROP_OLD;
+    rx->refused = c->joined ? 0 : atomic_load_explicit(&rx->lane->refused, memory_order_relaxed); /* to be shown */
+    if (c->claims || rx->drops) { /* may release the lock: what can change meanwhile is read afterwards */
+        rc = rip_claims_open(&c->ch, c->group, index, slots, &rx->claims_mapping);
+        if (rc != 0) {
+            rip_rx_unmap(rx);
+            return rc;
+        }
+        rx->claims = rx->claims_mapping.at;
+    }
+    rx->next = rx->released = rx->tail =
+        atomic_load_explicit(&rx->cursor->released, memory_order_relaxed); /* our group's */
+    if (rx->claims) {
+        start_counting(c, rx);
+    }
+    *out = rx;
+    return 0;
+}
+
+static struct rip_rx *find(struct rip_consumer *c, uint64_t id) {
+    for (uint32_t i = 0; i < c->count; i++) {
+        if (c->lanes[i]->id == id) {
+            return c->lanes[i];
+        }
+    }
+    return NULL;
+}
+
+struct rip_claims *rip_rx_claims_of(struct rip_channel *ch, uint32_t group, uint32_t lane, uint64_t *slots) {
+    struct rip_consumer *c = (struct rip_consumer *)(void *)ch; /* its first part */
+    struct rip_rx *rx = group == c->group ? find(c, rip_lane_id(&ch->control->lanes[lane])) : NULL;
+    *slots = rx ? rx->slots : 0;
+    return rx ? rx->claims : NULL;
+}
+
+/* Want of something that may be there later; whatever else goes wrong is damage. */
+static int is_shortage(int rc) { return rip_is_resource_error(rc) || rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG; }
+
+/* A lane cannot be mapped. Its error is told once, if there is somebody to tell; the others go on. 1: there is nothing more to do for it, 0: it is to
+ * be tried again. */
+static int refuse(struct rip_consumer *c, uint32_t index, uint32_t state, int rc) {
+    uint64_t reported = rip_lane_id(&c->ch.control->lanes[index]) + 1;
+    int is_told = c->silent || c->reported[index] == reported;
+    if (!is_told && c->refused == 0) {
+        c->refused = rc;
+        c->reported[index] = reported;
+        is_told = 1;
+    }
+    return is_told && state != RIP_LANE_LIVE && !is_shortage(rc);
+}
+
+/* Its state, which is this one in the table. A producer that was killed while it closed has not died, and only its lane
+ * may say so. */
+static uint32_t state_in(const struct rip_rx *rx, uint32_t state) {
+    /* acquire: pairs with the release in rip_producer_close */
+    int closed = state == RIP_LANE_DEAD && atomic_load_explicit(&rx->lane->closed, memory_order_acquire);
+    return closed ? RIP_LANE_ENDED : state;
+}
+
+/* Brings in the lanes of the table that are new: 1, 0 if it is to be called again, or a negative errno when opening, or
+ * when the lock is lost (rip_claims_open). */
+static int map_new_lanes(struct rip_consumer *c) {
+    struct rip_control *control = c->ch.control;
+    int all = 1;
+    c->again = 0;
+    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+        /* acquire: pairs with the release where a lane is ended; the tail that we load afterwards is its last */
+        uint32_t state = atomic_load_explicit(&control->lanes[i].state, memory_order_acquire);
+        if (state == RIP_LANE_FREE) {
+            continue;
+        }
+        uint64_t id = rip_lane_id(&control->lanes[i]);
+        struct rip_rx *rx = find(c, id);
+        if (!rx) {
+            if (c->count == RIP_RX_LANES) {
+                all = 0;
+                continue;
+            }
+            int rc = map_lane(c, i, &rx);
+            if (!c->ch.handle.locked) {
+                c->again = rip_now() + TRY_AGAIN_NS;
+                return rc;
+            }
+            /* again, as above: the lock may have been released */
+            state = atomic_load_explicit(&control->lanes[i].state, memory_order_acquire);
+            if (rc == -ENOENT && (state != RIP_LANE_LIVE || rip_lane_id(&control->lanes[i]) != id)) {
+                continue; /* it has left meanwhile, or a kill came before its file had a name, or after it lost it */
+            }
+            rc = rc == -ENOENT ? -EBADMSG : rc; /* somebody has removed the file of a lane that lives */
+            if (rc != 0 && !c->joined) {
+                return rc;
+            }
+            if (rc != 0) {
+                if (!refuse(c, i, state, rc)) {
+                    all = 0;
+                    c->again = rip_now() + TRY_AGAIN_NS;
+                }
+                continue;
+            }
+            c->lanes[c->count++] = rx;
+        }
+        rx->state = state_in(rx, state);
+        rx->present = 1;
+    }
+    return all;
+}
+
+/* Have we a message of it? Then only damage has taken it out of the table, and what we have must stay readable. */
+static int is_held(const struct rip_rx *rx) {
+    return rx->claims ? rx->ours > 0 : rx->released != rx->next || rx->ahead;
+}
+
+int rip_rescan(struct rip_consumer *c) {
+    struct rip_control *control = c->ch.control;
+    uint64_t changed =
+        atomic_load_explicit(&control->lanes_changed, memory_order_acquire); /* pairs with rip_lanes_changed */
+    c->had_lanes |= control->lanes_ever > control->epoch_start;
+    for (uint32_t k = 0; k < c->count; k++) {
+        c->lanes[k]->present = 0;
+    }
+    int rc = map_new_lanes(c);
+    c->lanes_seen = changed;
+    if (rc < 0) {
+        return rc;
+    }
+    uint32_t kept = 0;
+    for (uint32_t k = 0; k < c->count; k++) {
+        struct rip_rx *rx = c->lanes[k];
+        if (!rx->present && rx->state == RIP_LANE_LIVE) { /* gone since we last looked */
+            rx->state = state_in(rx, RIP_LANE_DEAD);
+        }
+        if (rx->present || c->watches || is_held(rx) || (rx->state == RIP_LANE_DEAD && !rx->reported)) {
+            c->lanes[kept++] = rx;
+        } else { /* a lane leaves the table when every group has let all of it go */
+            c->current = c->current == rx ? NULL : c->current;
+            c->claimed = c->claimed == rx ? NULL : c->claimed;
+            c->missed += missed_of(rx);
+            rip_rx_unmap(rx);
+        }
+    }
+    c->count = kept;
+    c->lanes_changed = rc == 1 ? changed : changed - 1;
+    return 0;
+}
+
+static void try_retire(struct rip_consumer *c, struct rip_rx *rx) {
+    if (!rx->tried && rx->released == rx->tail && rip_try_lock(&c->ch.handle) == 0) {
+        rx->tried = 1;
+        rip_lanes_retire(&c->ch);
+        rip_unlock(&c->ch.handle);
+    }
+}
+
+int rip_rx_is_stale(const struct rip_consumer *c) {
+    /* relaxed: rip_rescan loads it with acquire */
+    return atomic_load_explicit(&c->ch.control->lanes_changed, memory_order_relaxed) != c->lanes_changed;
+}
+
+/* May a message of it come to us, now or later? In a shared group, what another member works on may come back. */
+static int has_more(const struct rip_consumer *c, const struct rip_rx *rx) {
+    return rx->state == RIP_LANE_LIVE ||
+           (c->shared && rip_claims_first_unacked(rx->claims, rx->slots, rx->released, rx->tail) != rx->tail);
+}
+
+int rip_at_end(struct rip_consumer *c) {
+    int more = 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        struct rip_rx *rx = c->lanes[i];
+        more |= has_more(c, rx);
+        if (rx->state != RIP_LANE_LIVE) {
+            try_retire(c, rx);
+        }
+    }
+    return !more && c->had_lanes && !rip_rx_is_stale(c) ? -ENODATA : 0; /* else it is too early to speak of an end */
+}
+
+/* Where members compete: is there one that nobody has? */
+static int has_free(const struct rip_rx *rx) {
+    for (uint64_t seq = rx->next; seq != rx->tail; seq++) {
+        if (rip_claim_is_free(rx->claims, rx->slots, seq)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+void rip_update_lanes(struct rip_consumer *c) {
+    if (RIP_LIKELY(!rip_rx_is_stale(c))) {
+        return;
+    }
+    /* relaxed: rip_rescan loads it again with acquire */
+    uint64_t changed = atomic_load_explicit(&c->ch.control->lanes_changed, memory_order_relaxed);
+    if (c->again && changed == c->lanes_seen && rip_now() < c->again) {
+        return;
+    }
+    c->behind += c->behind < UINT32_MAX;
+    if (rip_try_lock(&c->ch.handle) != 0) {
+        c->lanes_seen = changed;
+        c->again = 0;
+        return;
+    }
+    uint64_t give_up = c->ch.handle.give_up;
+    c->ch.handle.give_up = RIP_TRY_ONLY;
+    (void)rip_rescan(c); /* a consumer that has joined goes on with what it has */
+    c->ch.handle.give_up = give_up;
+    rip_unlock(&c->ch.handle);
+    if (!rip_rx_is_stale(c) || c->again) {
+        c->behind = 0;
+    }
+}
+
+int rip_update_lanes_or_fail(struct rip_consumer *c) {
+    rip_update_lanes(c);
+    int rc = c->refused;
+    c->refused = 0;
+    return rc;
+}
+
+uint64_t rip_rx_slice(const struct rip_consumer *c) {
+    uint64_t pause = FIRST_PAUSE_NS << (c->behind < 10 ? c->behind : 10);
+    return c->behind && pause < RIP_SLICE_NS ? pause : RIP_SLICE_NS;
+}
+
+int rip_may_sleep_briefly(const struct rip_consumer *c) { return RIP_UNLIKELY(c->behind != 0) && c->behind <= NAPS; }
+
+void rip_brief_sleep(void) {
+    static const struct timespec nap = {.tv_nsec = NAP_NS};
+    nanosleep(&nap, NULL);
+}
+
+int rip_rx_pending(struct rip_consumer *c) {
+    int more = 0;
+    rip_update_lanes(c);
+    if (c->refused) {
+        return 1;
+    }
+    for (uint32_t i = 0; i < c->count; i++) {
+        struct rip_rx *rx = c->lanes[i];
+        int rc = rip_rx_poll(rx);
+        if (rc < 0 || (rc == 1 && (!rx->claims || has_free(rx))) || (rx->state == RIP_LANE_DEAD && !rx->reported)) {
+            return 1;
+        }
+        more |= has_more(c, rx);
+    }
+    return !more && c->had_lanes && !rip_rx_is_stale(c);
+}
+
+int rip_report_death(struct rip_consumer *c, struct rip_rx *rx) {
+    if (RIP_LIKELY(rx->state != RIP_LANE_DEAD || rx->reported)) {
+        return 0;
+    }
+    rx->reported = 1;
+    c->died = rx->pid;
+    return -EOWNERDEAD;
+}
+
+void rip_rx_ack(struct rip_rx *rx, uint64_t seq) {
+    if (rx->claims) {
+        rip_claim_ack(rx->claims, rx->slots, seq);
+        rip_rx_check_end(rx);
+    }
+}
+
+void rip_rx_report_end(struct rip_rx *rx) {
+    uint64_t released =
+        atomic_load_explicit(&rx->cursor->released, memory_order_seq_cst);       /* as in rip_claims_first_unacked */
+    uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire); /* pairs with rip_tx_publish */
+    if (rip_claims_first_unacked(rx->claims, rx->slots, released, tail) == tail) {
+        atomic_fetch_add_explicit(&rx->claims->requeued, 1, memory_order_release); /* as in rip_claim_requeue */
+        rip_wake_group(rx->ch, rx->group);
+    }
+}
+
+/* As far as can be seen from here: its producer sleeps, or another message like the last one would not fit. */
+static int is_full(const struct rip_rx *rx) {
+    uint64_t mask = rx->slots - 1, bytes = 0;
+    /* relaxed: only to be shown */
+    if (rx->tail - rx->released == rx->slots ||
+        atomic_load_explicit(&rx->entry->asleep, memory_order_relaxed) & RIP_ASLEEP) {
+        return 1;
+    }
+    for (uint64_t seq = rx->released; seq != rx->tail; seq++) {
+        bytes += rip_round_up(rx->desc[seq & mask].length, RIP_LINE);
+    }
+    return bytes + rip_round_up(rx->desc[(rx->tail - 1) & mask].length, RIP_LINE) > rx->capacity;
+}
+
+int32_t rip_rx_blocks(const struct rip_consumer *c) {
+    for (uint32_t i = 0; i < c->count; i++) {
+        const struct rip_rx *rx = c->lanes[i];
+        int ours = rx->claims ? rip_claim_is_held(rx->claims, rx->slots, rx->released, c->ch.handle.member)
+                              : rx->released != rx->next;
+        if (ours && !rx->drops && rx->state == RIP_LANE_LIVE && is_full(rx)) {
+            return rx->pid;
+        }
+    }
+    return 0;
+}
+
+uint64_t rip_rx_missed(const struct rip_consumer *c) {
+    uint64_t missed = c->missed;
+    for (uint32_t i = 0; i < c->count; i++) {
+        missed += missed_of(c->lanes[i]);
+    }
+    return missed;
+}

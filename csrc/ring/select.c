@@ -1,0 +1,202 @@
+/* Messages out of their turn: by type, the lowest type first, or one after the other until the caller likes one. */
+#include "ring/lane.h"
+
+static int wants(const struct rip_filter *filter, uint32_t type) {
+    if (filter->count == 0) {
+        return 1;
+    }
+    for (uint32_t i = 0; i < filter->count; i++) {
+        if (filter->types[i] == type) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int is_free(const struct rip_rx *rx, uint64_t seq) {
+    return rx->claims ? rip_claim_is_free(rx->claims, rx->slots, seq)
+                      : seq >= rx->next && !(rx->marks[seq & (rx->slots - 1)] & RIP_MARK_TAKEN);
+}
+
+int rip_rx_is_there(const struct rip_message *message) { return is_free(message->lane, message->seq); }
+
+int rip_rx_try(struct rip_consumer *c, struct rip_message *message) {
+    struct rip_rx *rx = message->lane;
+    int redelivered = 0;
+    if (rx->claims) {
+        if (!rip_claim(rx->claims, rx->slots, message->seq, c->ch.handle.member, &redelivered)) {
+            return 0;
+        }
+        rx->ours++;
+        message->flags |= redelivered ? RIP_REDELIVERED : 0; /* as in rip_rx_claim */
+        rx->last_gap = c->shared ? rip_claims_take_dropped(rx->claims) : 0;
+        message->missed += rx->last_gap;
+        if (rx->counts && message->seq >= rx->counted) {
+            rip_rx_mark_taken(rx, message->seq);
+        }
+    } else if (!is_free(rx, message->seq)) {
+        return 0;
+    } else if (message->seq != rx->next) {
+        rx->marks[message->seq & (rx->slots - 1)] |= RIP_MARK_TAKEN;
+        rx->ahead++;
+        c->taken++;
+        c->bytes += message->length;
+        return 1;
+    }
+    rip_rx_take(c, message);
+    return 1;
+}
+
+/* The first message of a lane from seq on that the filter wants; with type, the first of the lowest type, which goes to *type. The tail
+ * if there is none. */
+static uint64_t find(const struct rip_rx *rx, const struct rip_filter *filter, uint64_t seq, uint32_t *type) {
+    uint64_t mask = rx->slots - 1, found = rx->tail;
+    for (; seq != rx->tail; seq++) {
+        uint32_t its = ((const volatile struct rip_desc *)rx->desc)[seq & mask].type; /* volatile: read once */
+        if (!wants(filter, its) || !is_free(rx, seq)) {
+            continue;
+        }
+        if (!type) {
+            return seq;
+        }
+        if (found == rx->tail || its < *type) {
+            found = seq;
+            *type = its;
+        }
+    }
+    return found;
+}
+
+/* Where members compete, another may have taken and ended what we look at, and the producer written over it. */
+static int read_found(struct rip_rx *rx, uint64_t seq, struct rip_message *message) {
+    int rc = rip_rx_read(rx, seq, message);
+    return rc == -EBADMSG && !is_free(rx, seq) ? 0 : rc;
+}
+
+/* The first that the filter wants: 1, 0, or -EBADMSG. */
+static int find_first(struct rip_rx *rx, const struct rip_filter *filter, struct rip_message *message) {
+    /* What the search has come to, where that is still ahead: damage may have brought the tail back. */
+    uint64_t seq = rx->scan_pos - rx->next <= rx->tail - rx->next ? rx->scan_pos : rx->next;
+    int rc = 0;
+    while (rc == 0 && (seq = find(rx, filter, seq, NULL)) != rx->tail) {
+        rc = read_found(rx, seq++, message);
+    }
+    rx->scan_pos = seq;
+    return rc;
+}
+
+/* Of all lanes, the first of the lowest type: 1, 0, or a negative errno. */
+static int find_lowest(struct rip_consumer *c, const struct rip_filter *filter, struct rip_message *message) {
+    for (;;) {
+        struct rip_rx *best = NULL;
+        uint64_t best_seq = 0;
+        uint32_t best_type = UINT32_MAX;
+        for (uint32_t i = 0; i < c->count; i++) {
+            struct rip_rx *rx = c->lanes[i];
+            uint32_t type = UINT32_MAX;
+            int rc = rip_rx_poll(rx);
+            if (rc < 0) {
+                return rc;
+            }
+            uint64_t seq = find(rx, filter, rx->next, &type);
+            if (seq != rx->tail && (!best || type < best_type)) {
+                best = rx;
+                best_seq = seq;
+                best_type = type;
+            }
+        }
+        int rc = best ? read_found(best, best_seq, message) : 0;
+        if (rc != 0 || !best) {
+            return rc;
+        }
+    }
+}
+
+int rip_rx_find(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
+    int rc = rip_update_lanes_or_fail(c);
+    if (rc == 0 && filter->lowest) {
+        rc = find_lowest(c, filter, message);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    for (uint32_t i = 0; i < c->count; i++) {
+        c->scan = c->scan + 1 < c->count ? c->scan + 1 : 0; /* as in rip_advance */
+        struct rip_rx *rx = c->lanes[c->scan];
+        if (rx->search != filter->search) {
+            rx->search = filter->search;
+            rx->scan_pos = 0;
+        }
+        rc = rip_rx_poll(rx);
+        if (rc >= 0 && !filter->lowest) {
+            rc = find_first(rx, filter, message);
+        }
+        rc = rc == 0 || (rc == 1 && filter->lowest) ? rip_report_death(c, rx) : rc;
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return rip_at_end(c);
+}
+
+int rip_rx_select(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
+    int rc;
+    while ((rc = rip_rx_find(c, filter, message)) == 1 && !rip_rx_try(c, message)) { /* another member was quicker */
+    }
+    return rc;
+}
+
+/* Message seq was counted as got, and may be missed yet; those behind it stay counted. */
+static void uncount(struct rip_rx *rx, uint64_t seq) {
+    if (!rx->counts || rx->counted - seq > rx->slots) { /* or it lies ahead, or something is damaged */
+        return;
+    }
+    while (rx->counted != seq) {
+        rx->counted--;
+        if (rx->counted != seq) {
+            rx->marks[rx->counted & (rx->slots - 1)] |= RIP_MARK_TAKEN;
+            rx->ahead++;
+        }
+    }
+}
+
+void rip_rx_requeue(struct rip_consumer *c, const struct rip_message *message) {
+    struct rip_rx *rx = message->lane;
+    uint64_t mask = rx->slots - 1;
+    if (rx->claims) {
+        uint8_t *mark = &rx->marks[message->seq & mask];
+        if (*mark & RIP_MARK_TAKEN) {
+            *mark &= (uint8_t)~RIP_MARK_TAKEN;
+            rx->ahead--;
+        } else {
+            rx->gap += rx->last_gap;
+            rx->last_gap = 0;
+            uncount(rx, message->seq);
+        }
+        rx->ours--;
+        rip_claim_requeue(rx->claims, rx->slots, message->seq);
+        rip_wake_group(&c->ch, c->group);
+    } else if (message->seq >= rx->next) {
+        rx->marks[message->seq & mask] &= (uint8_t)~RIP_MARK_TAKEN;
+        rx->ahead--;
+    } else { /* those behind it were taken in their turn: now they are ahead */
+        while (rx->next != message->seq + 1) {
+            rx->next--;
+            rx->marks[rx->next & mask] |= RIP_MARK_TAKEN;
+            rx->ahead++;
+        }
+        rx->next--;
+    }
+    c->taken--;
+    c->bytes -= message->length;
+}
+
+/* ---- the same for C programs ---- */
+
+void rip_select_begin(struct rip_consumer *c, struct rip_filter *filter) { filter->search = ++c->searches; }
+
+void rip_requeue(struct rip_consumer *c, const struct rip_message *message) {
+    if (rip_handle_check(&c->ch.handle) == 0) {
+        rip_rx_requeue(c, message);
+    }
+}

@@ -1,0 +1,182 @@
+#include "store/extent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct extent {
+    uint64_t at;
+    struct rip_identity identity;
+};
+
+static struct rip_control *control_of(const struct rip_handle *handle) { return handle->mapping.at; }
+
+/* What can be mapped begins at a page of the machine's, of which some have larger ones than most. */
+static uint64_t whole_pages(uint64_t n) {
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    return rip_round_up(n, page > RIP_PAGE ? page : RIP_PAGE);
+}
+
+/* Where the chain ends, or 0: no such place. */
+static uint64_t end_of(const struct rip_handle *handle) {
+    uint64_t end = ((const volatile struct rip_control *)control_of(handle))->used; /* volatile: read once */
+    return end < sizeof(struct rip_control) || end > INT64_MAX || end != whole_pages(end) ? 0 : end;
+}
+
+static const struct extent before_all = {.at = 0, .identity.size = sizeof(struct rip_control)};
+
+/* Goes on to the next one: 1, 0 if there is none, or -EBADMSG. Every step goes on by a page at least, and none beyond the end. */
+static int step(const struct rip_handle *handle, struct extent *extent, uint64_t end) {
+    uint64_t at = extent->at + whole_pages(extent->identity.size);
+    if (at == end) {
+        return 0;
+    }
+    struct rip_identity *identity = &extent->identity;
+    extent->at = at;
+    if (at > end || pread(handle->mapping.fd, identity, sizeof *identity, (off_t)at) != sizeof *identity ||
+        identity->magic != RIP_MAGIC || identity->abi != RIP_ABI || identity->size == 0 || identity->size % RIP_PAGE ||
+        identity->size > end - at) {
+        return -EBADMSG;
+    }
+    return 1;
+}
+
+int rip_extents_create(int fd) {
+    uint64_t used = whole_pages(sizeof(struct rip_control));
+    return pwrite(fd, &used, sizeof used, offsetof(struct rip_control, used)) == sizeof used ? 0 : -errno;
+}
+
+int rip_extents_check(const struct rip_handle *handle) {
+    struct extent extent = before_all;
+    uint64_t end = end_of(handle);
+    int rc;
+    while ((rc = step(handle, &extent, end)) == 1) {
+    }
+    return rc;
+}
+
+static int is(const struct extent *extent, uint32_t file, const uint64_t *of) {
+    const uint64_t *its = extent->identity.of;
+    return extent->identity.file == file && (!of || (its[0] == of[0] && its[1] == of[1]));
+}
+
+int rip_extent_find(const struct rip_handle *handle, uint32_t file, const uint64_t *of, uint64_t *offset,
+                    uint64_t *size) {
+    struct extent extent = before_all;
+    uint64_t end = end_of(handle);
+    int rc;
+    while ((rc = step(handle, &extent, end)) == 1) {
+        if (is(&extent, file, of)) {
+            *offset = extent.at;
+            *size = extent.identity.size;
+            return 0;
+        }
+    }
+    return rc ? rc : -ENOENT;
+}
+
+/* A memory file has no limit of its own: without this, asking for too much would end some process for want of memory. */
+static int is_there_memory(uint64_t bytes) {
+    static const char what[] = "MemAvailable:";
+    uint64_t available = UINT64_MAX / 1024; /* KiB */
+    FILE *file = fopen("/proc/meminfo", "re");
+    if (file) {
+        char line[128];
+        while (fgets(line, sizeof line, file)) {
+            if (strncmp(line, what, sizeof what - 1) == 0) {
+                available = strtoull(line + sizeof what - 1, NULL, 10);
+                break;
+            }
+        }
+        fclose(file);
+    }
+    rip_note_shortage(bytes, available * 1024);
+    return bytes / 1024 <= available;
+}
+
+int rip_extent_allocate(struct rip_mapping *mapping, uint64_t end) {
+    return is_there_memory(end - mapping->allocated) ? rip_mapping_allocate(mapping, end) : -ENOSPC;
+}
+
+static int make_longer(int fd, uint64_t size) {
+    struct stat st;
+    int rc = fstat(fd, &st);
+    rip_note_shortage(size, 0);
+    if (rc == 0 && (uint64_t)st.st_size < size) {
+        rc = ftruncate(fd, (off_t)size);
+    }
+    return rc ? -errno : 0;
+}
+
+int rip_extent_create(struct rip_handle *handle, uint64_t size, uint64_t first, struct rip_mapping *out) {
+    uint64_t at = end_of(handle);
+    struct rip_identity identity = {
+        .magic = RIP_MAGIC, .abi = RIP_ABI, .file = RIP_FILE_INCOMPLETE + handle->member, .size = size};
+    if (at == 0) {
+        return -EBADMSG;
+    }
+    uint64_t whole = whole_pages(size);
+    if (whole > (uint64_t)INT64_MAX - at || !is_there_memory(first)) {
+        return -ENOSPC;
+    }
+    int rc = make_longer(handle->mapping.fd, at + whole);
+    rc = rc ? rc : rip_allocate(handle->mapping.fd, at, RIP_PAGE);
+    if (rc == 0 && pwrite(handle->mapping.fd, &identity, sizeof identity, (off_t)at) != sizeof identity) {
+        rc = -errno;
+    }
+    if (rc != 0) {
+        return rc; /* what is there is nobody's, and is written over by the next one */
+    }
+    /* Not the description that holds our locks: the mapping would keep them. */
+    *out = (struct rip_mapping){.size = size, .offset = at, .fd = rip_handle_dup(handle)};
+    if (out->fd < 0) {
+        return out->fd;
+    }
+    control_of(handle)->used = at + whole; /* last: now it is there, whoever is killed */
+    return 0;
+}
+
+/* Whoever is killed between the two has removed nothing, and the next one does it again. */
+static int remove_it(struct rip_handle *handle, struct extent *extent) {
+    const uint32_t removed = RIP_FILE_REMOVED;
+    uint64_t rest = extent->identity.size - RIP_PAGE;
+    if (rest > 0) {
+        fallocate(handle->mapping.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(extent->at + RIP_PAGE),
+                  (off_t)rest);
+    }
+    extent->identity.file = removed;
+    off_t word = (off_t)(extent->at + offsetof(struct rip_identity, file));
+    return pwrite(handle->mapping.fd, &removed, sizeof removed, word) == sizeof removed ? 0 : -errno;
+}
+
+/* Makes one of two removed ones that lie side by side. */
+static int join(struct rip_handle *handle, struct extent *first, const struct extent *second) {
+    uint64_t size = second->at + second->identity.size - first->at;
+    off_t word = (off_t)(first->at + offsetof(struct rip_identity, size));
+    if (pwrite(handle->mapping.fd, &size, sizeof size, word) != sizeof size) {
+        return -errno;
+    }
+    first->identity.size = size;
+    return 0;
+}
+
+void rip_extent_remove(struct rip_handle *handle, uint32_t file, const uint64_t *of) {
+    struct extent extent = before_all, last = before_all;
+    uint64_t end = end_of(handle);
+    while (step(handle, &extent, end) == 1) {
+        if (is(&extent, file, of) && remove_it(handle, &extent) != 0) {
+            return;
+        }
+        if (extent.identity.file == RIP_FILE_REMOVED && last.identity.file == RIP_FILE_REMOVED) {
+            if (join(handle, &last, &extent) != 0) {
+                return;
+            }
+            extent = last;
+        }
+        last = extent;
+    }
+}

@@ -1,0 +1,154 @@
+#include "store/files.h"
+#include "store/extent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int has_directory(const struct rip_handle *handle) { return handle->dir >= 0; }
+
+static void name_of(struct rip_file_key which, char out[64]) {
+    if (which.file == RIP_FILE_LANE) {
+        snprintf(out, 64, "lane-%llu", (unsigned long long)which.of[0]);
+    } else {
+        snprintf(out, 64, "claims-%llu-%llu", (unsigned long long)which.of[0], (unsigned long long)which.of[1]);
+    }
+}
+
+int rip_file_create(struct rip_handle *handle, uint64_t size, uint64_t first, struct rip_mapping *out) {
+    *out = (struct rip_mapping){.fd = -1};
+    return has_directory(handle) ? rip_mapping_create(handle->dir, size, handle->mode, out)
+                                 : rip_extent_create(handle, size, first, out);
+}
+
+int rip_file_allocate(struct rip_mapping *mapping, uint64_t end) {
+    int is_extent = mapping->offset > 0, is_first = mapping->allocated == 0;
+    int rc = is_extent ? rip_extent_allocate(mapping, end) : rip_mapping_allocate(mapping, end);
+    if (rc == 0 && is_first && !is_extent) { /* an extent has it already */
+        *(struct rip_identity *)mapping->at = (struct rip_identity){
+            .magic = RIP_MAGIC, .abi = RIP_ABI, .file = RIP_FILE_INCOMPLETE, .size = mapping->size};
+    }
+    return rc;
+}
+
+int rip_file_name(struct rip_handle *handle, struct rip_file_key which, struct rip_mapping *mapping) {
+    struct rip_identity *identity = mapping->at;
+    uint64_t at, size;
+    int rc = has_directory(handle) ? -ENOENT : rip_extent_find(handle, (uint32_t)which.file, which.of, &at, &size);
+    if (rc != -ENOENT) {
+        return rc ? rc : -EEXIST;
+    }
+    identity->of[0] = which.of[0];
+    identity->of[1] = which.of[1];
+    atomic_signal_fence(memory_order_seq_cst); /* a kill in between leaves it begun */
+    identity->file = (uint32_t)which.file;
+    if (!has_directory(handle)) {
+        return 0;
+    }
+    char name[64];
+    name_of(which, name);
+    return rip_handle_has_name(handle) ? rip_mapping_link(handle->dir, mapping, name) : -ESTALE;
+}
+
+/* An extent, through a description without our locks, which its mapping would keep. */
+static int open_extent(const struct rip_handle *handle, struct rip_file_key which, int write, struct rip_mapping *out) {
+    struct stat st;
+    int rc = rip_extent_find(handle, (uint32_t)which.file, which.of, &out->offset, &out->size);
+    if (rc != 0) {
+        return rc;
+    }
+    out->fd = rip_handle_dup(handle);
+    if (out->fd < 0) {
+        return out->fd;
+    }
+    if (fstat(out->fd, &st) != 0 || out->offset + out->size > (uint64_t)st.st_size) {
+        return -EBADMSG;
+    }
+    return rip_mapping_map(out, write);
+}
+
+static int open_named(const struct rip_handle *handle, struct rip_file_key which, int write, struct rip_mapping *out) {
+    char name[64];
+    name_of(which, name);
+    int rc = rip_handle_has_name(handle) ? rip_mapping_open(handle->dir, name, which.file, write, out) : -ESTALE;
+    if (rc == 0) {
+        const volatile struct rip_identity *identity = out->at;
+        rc = identity->of[0] == which.of[0] && identity->of[1] == which.of[1] ? 0 : -EBADMSG;
+    }
+    return rc;
+}
+
+int rip_file_open(const struct rip_handle *handle, struct rip_file_key which, int write, struct rip_mapping *out) {
+    *out = (struct rip_mapping){.fd = -1};
+    int rc = has_directory(handle) ? open_named(handle, which, write, out) : open_extent(handle, which, write, out);
+    if (rc != 0) {
+        rip_mapping_close(out);
+    }
+    return rc;
+}
+
+/* The word at `at`, a multiple of its size. Its owner may store it at this moment, and read(2) promises no whole words:
+ * so it is loaded, from a mapping of the one page that it lies in. */
+static int load(int fd, uint64_t at, uint64_t *word) {
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), begin = at / page * page;
+    struct stat st;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || at + sizeof *word > (uint64_t)st.st_size) {
+        return -EBADMSG;
+    }
+    void *mapped = mmap(NULL, page, PROT_READ, MAP_SHARED, fd, (off_t)begin);
+    if (mapped == MAP_FAILED) {
+        return -errno;
+    }
+    /* relaxed: the caller has seen what comes before it */
+    *word = atomic_load_explicit((const _Atomic uint64_t *)(const void *)((const char *)mapped + (at - begin)),
+                                 memory_order_relaxed);
+    munmap(mapped, page);
+    return 0;
+}
+
+int rip_file_read(const struct rip_handle *handle, struct rip_file_key which, size_t offset, uint64_t *word) {
+    uint64_t at = 0, size = UINT64_MAX; /* of a file with a name load() looks itself */
+    char name[64];
+    int fd, rc = 0;
+    if (has_directory(handle)) {
+        name_of(which, name);
+        rc = rip_handle_has_name(handle) ? 0 : -ESTALE;
+        fd = rc ? rc : openat(handle->dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        fd = rc || fd >= 0 ? fd : -errno;
+    } else {
+        rc = rip_extent_find(handle, (uint32_t)which.file, which.of, &at, &size);
+        fd = rc ? rc : rip_handle_dup(handle); /* without our locks, which a mapping would keep */
+    }
+    if (fd < 0) {
+        return fd;
+    }
+    rc = offset <= size - sizeof *word ? load(fd, at + offset, word) : -EBADMSG;
+    close(fd);
+    return rc;
+}
+
+void rip_file_remove(struct rip_handle *handle, struct rip_file_key which) {
+    if (has_directory(handle)) {
+        char name[64];
+        name_of(which, name);
+        rip_handle_unlink(handle, name);
+    } else {
+        rip_extent_remove(handle, (uint32_t)which.file, which.of);
+    }
+}
+
+int rip_files_sweep(struct rip_handle *handle) {
+    if (!has_directory(handle)) {
+        return 0;
+    }
+    return rip_handle_has_name(handle) ? rip_dir_sweep(handle->dir, 0) : -ESTALE;
+}
+
+void rip_files_remove_all(struct rip_handle *handle, uint32_t member) {
+    if (!has_directory(handle)) { /* else they have gone with their descriptors */
+        rip_extent_remove(handle, RIP_FILE_INCOMPLETE + member, NULL);
+    }
+}

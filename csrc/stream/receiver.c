@@ -1,0 +1,217 @@
+/* A receiver: takes messages out of the kernel, and puts them where they belong in the ring. */
+#include "stream/wire.h"
+
+#include <stdlib.h>
+
+#define TELL_EVERY (UINT64_C(1) << 18) /* bytes: what is let go soon is used again while it is warm */
+
+struct rip_receiver {
+    struct rip_producer *into;
+    struct rip_wire wire;
+    int two_way;
+    int stamped;
+    struct rip_frame frame; /* the message that is coming in */
+    int has_frame;
+    unsigned char *payload; /* where it goes, or NULL: no room yet */
+    uint64_t got;           /* bytes of it */
+    uint64_t acked;         /* messages of which we have said that they are let go */
+    uint64_t bytes_acked;   /* of what had come then */
+    int ended;
+    int said_end;
+    size_t from, to; /* in buffer: what has been read and not looked at */
+    unsigned char buffer[RIP_STREAM_BUFFER];
+};
+
+int rip_receiver_open(const char *channel, uint64_t capacity, uint64_t slots, int32_t pid, int stamped, int two_way,
+                      struct rip_receiver **out) {
+    struct rip_receiver *r = malloc(sizeof *r);
+    if (!r) {
+        return -ENOMEM;
+    }
+    memset(r, 0, offsetof(struct rip_receiver, buffer));
+    r->wire.fd = -1;
+    r->stamped = stamped;
+    r->two_way = two_way;
+    int rc = rip_lane_open(channel, capacity, slots, pid, &r->into);
+    if (rc != 0) {
+        free(r);
+        return rc;
+    }
+    *out = r;
+    return 0;
+}
+
+int rip_receiver_connect(struct rip_receiver *r, int fd) {
+    r->has_frame = 0; /* half of one comes again */
+    r->from = r->to = 0;
+    r->said_end = 0;
+    r->acked = r->bytes_acked = 0; /* what was said may have been lost on the way */
+    return rip_wire_connect(&r->wire, fd);
+}
+
+void rip_receiver_disconnect(struct rip_receiver *r) { r->wire.fd = -1; }
+
+uint64_t rip_receiver_next(const struct rip_receiver *r) { return r->into->tail; }
+
+int rip_receiver_has_unacked(const struct rip_receiver *r) {
+    return r->two_way && !r->ended && r->wire.fd >= 0 && (r->wire.out_left || r->acked < r->into->published);
+}
+
+void rip_receiver_free(struct rip_receiver *r) {
+    if (r->two_way && r->wire.fd >= 0 && !r->wire.out_left &&
+        !r->ended) { /* a good-bye; if it does not go out, the closing says it */
+        rip_wire_say(&r->wire, RIP_FRAME_END, rip_lane_done(r->into, r->acked));
+        rip_wire_flush(&r->wire);
+    }
+    if (!r->ended) {
+        rip_lane_abandon(r->into);
+    }
+    rip_producer_free(r->into);
+    free(r);
+}
+
+int rip_receiver_ack(struct rip_receiver *r, int eager) {
+    int rc = rip_wire_flush(&r->wire);
+    if (rc != 0 || !r->two_way || r->ended || r->acked == r->into->tail) {
+        return rc < 0 ? rc : 0; /* RIP_STEP_OUT: next time */
+    }
+    uint64_t count = rip_lane_done(r->into, r->acked), bytes = r->into->bytes;
+    if (count > r->acked &&
+        (eager || count - r->acked >= r->into->slots / 8 ||
+         bytes - r->bytes_acked >=
+             (TELL_EVERY < r->into->arena.capacity / 8 ? TELL_EVERY : r->into->arena.capacity / 8))) {
+        r->acked = count;
+        r->bytes_acked = bytes;
+        rip_wire_say(&r->wire, RIP_FRAME_RELEASED, count);
+        rc = rip_wire_flush(&r->wire);
+    }
+    return rc < 0 ? rc : 0;
+}
+
+/* Looks at a frame's header in the buffer: 1 if there is one, 0, or -EBADMSG. */
+static int next_frame(struct rip_receiver *r) {
+    if (r->to - r->from < sizeof r->frame) {
+        return 0;
+    }
+    memcpy(&r->frame, r->buffer + r->from, sizeof r->frame);
+    if (!rip_is_frame(&r->frame) || r->frame.is == RIP_FRAME_RELEASED || r->ended ||
+        (r->frame.is == RIP_FRAME_MESSAGE && r->frame.length > r->into->arena.capacity) ||
+        (r->frame.is == RIP_FRAME_END && r->frame.length != r->into->tail)) {
+        return -EBADMSG;
+    }
+    r->from += sizeof r->frame;
+    r->has_frame = 1;
+    r->payload = NULL;
+    r->got = 0;
+    return 1;
+}
+
+static void commit(struct rip_receiver *r) {
+    struct rip_producer *p = r->into;
+    rip_tx_stamp(p);
+    p->ticks = r->stamped ? r->frame.time : p->ticks;
+    p->lost = r->frame.missed < UINT16_MAX ? (uint16_t)r->frame.missed : UINT16_MAX;
+    struct rip_desc *desc = &p->lane->desc[p->tail & (p->slots - 1)];
+    rip_tx_commit(p, r->frame.length, r->frame.type, r->frame.kind);
+    desc->flags = r->frame.flags;
+    p->refused += r->frame.missed;
+    /* relaxed: a number to show, of which we are the only writer */
+    atomic_store_explicit(&p->lane->refused, p->refused, memory_order_relaxed);
+    r->has_frame = 0;
+}
+
+/* Makes messages of what is in the buffer: 0 when that needs more, RIP_STEP_ROOM, or a negative errno. */
+static int unpack(struct rip_receiver *r) {
+    for (;;) {
+        int rc = r->has_frame ? 1 : next_frame(r);
+        if (rc != 1) {
+            return rc;
+        }
+        if (r->frame.is == RIP_FRAME_END) {
+            if (r->into->published != r->into->tail) {
+                rip_tx_publish(r->into);
+            }
+            r->ended = 1;
+            rip_handle_limit_waits(&r->into->ch.handle);
+            return rip_producer_close(r->into);
+        }
+        if (!r->payload) {
+            rc = rip_tx_reserve(r->into, r->frame.length, &r->payload);
+            if (rc != 0) {
+                r->payload = NULL;
+                /* without memory the stream waits too: what is let go here makes room in what there is */
+                return rc == -EAGAIN || rip_is_out_of_memory(rc) ? RIP_STEP_ROOM : rc;
+            }
+        }
+        uint64_t left = r->frame.length - r->got, has = r->to - r->from;
+        uint64_t n = left < has ? left : has;
+        memcpy(r->payload + r->got, r->buffer + r->from, n);
+        r->from += n;
+        r->got += n;
+        if (n < left) {
+            return 0;
+        }
+        commit(r);
+    }
+}
+
+/* The rest of a payload straight to where it goes, what follows it into the buffer. Bytes, or a negative errno. */
+static ssize_t read_more(struct rip_receiver *r, size_t *wanted) {
+    uint64_t left = r->has_frame ? r->frame.length - r->got : 0;
+    memmove(r->buffer, r->buffer + r->from, r->to - r->from);
+    r->to -= r->from;
+    r->from = 0;
+    struct iovec parts[2] = {{left ? r->payload + r->got : NULL, left}, {r->buffer + r->to, sizeof r->buffer - r->to}};
+    if (left >= RIP_STREAM_BUFFER) {
+        parts[1].iov_len = sizeof(struct rip_frame); /* less to copy */
+    }
+    *wanted = parts[0].iov_len + parts[1].iov_len;
+    ssize_t n = left ? rip_wire_read(&r->wire, parts, 2) : rip_wire_read(&r->wire, parts + 1, 1);
+    if (n > 0) {
+        uint64_t direct = (uint64_t)n < left ? (uint64_t)n : left;
+        r->got += direct;
+        r->to += (size_t)n - direct;
+    }
+    return n;
+}
+
+/* As unpack; then what has come is there to be got. */
+static int deliver(struct rip_receiver *r) {
+    int rc = unpack(r);
+    if (!r->ended && r->into->published != r->into->tail) {
+        rip_tx_publish(r->into);
+    }
+    return rc;
+}
+
+/* The other side is to hear that all has come. */
+static int finish(struct rip_receiver *r) {
+    int rc = rip_wire_flush(&r->wire);
+    if (rc == 0 && r->two_way && !r->said_end) {
+        rip_wire_say(&r->wire, RIP_FRAME_END, r->into->tail);
+        r->said_end = 1;
+        rc = rip_wire_flush(&r->wire);
+    }
+    return rc == RIP_STEP_OUT ? rc : RIP_STEP_END; /* all has come, whatever becomes of the connection */
+}
+
+int rip_receiver_step(struct rip_receiver *r) {
+    uint64_t before = r->into->bytes;
+    int rc = rip_receiver_ack(r, 0);
+    while (rc == 0 && !r->ended) {
+        rc = deliver(r);
+        if (rc != 0 || r->ended || r->into->bytes - before > RIP_AT_ONCE) {
+            break;
+        }
+        size_t wanted;
+        ssize_t n = read_more(r, &wanted);
+        if (n <= 0) {
+            return n == -EAGAIN ? RIP_STEP_IDLE : n == 0 ? -EPIPE : (int)n;
+        }
+        if ((size_t)n < wanted && !r->has_frame) { /* that was all; within a payload the rest is on its way */
+            rc = deliver(r);
+            break;
+        }
+    }
+    return rc == 0 && r->ended ? finish(r) : rc;
+}

@@ -1,0 +1,249 @@
+/* A sender: takes messages out of the ring, and gives them to the kernel. */
+#include "stream/wire.h"
+
+#include <stdlib.h>
+
+#define SMALL 4096u                              /* bytes that are sooner copied than described */
+#define BATCHES (UINT64_C(4) * RIP_STREAM_BATCH) /* messages in one step */
+#define PARTS 128
+
+struct rip_sender {
+    struct rip_consumer *from;
+    struct rip_wire wire;
+    int two_way;
+    uint32_t window;
+    uint64_t released, sent, taken; /* messages, in all: let go <= given to the kernel <= taken out of the ring */
+    size_t done;                    /* bytes of the frame after those sent that the kernel has */
+    struct rip_message *held;       /* message n at n & mask, from let_go to taken */
+    uint64_t mask;
+    int at_end; /* the ring has said so */
+    int said_end;
+    unsigned char in[sizeof(struct rip_frame)];
+    size_t in_has;
+};
+
+int rip_sender_open(struct rip_consumer *from, uint32_t window, int two_way, struct rip_sender **out) {
+    struct rip_sender *s = calloc(1, sizeof *s);
+    struct rip_message *held = calloc(RIP_STREAM_BATCH, sizeof *held);
+    if (!s || !held) {
+        free(s);
+        free(held);
+        return -ENOMEM;
+    }
+    *s = (struct rip_sender){
+        .from = from, .wire.fd = -1, .two_way = two_way, .window = window, .held = held, .mask = RIP_STREAM_BATCH - 1};
+    from->silent = 1; /* a lane that cannot be mapped is tried again, and breaks no connection */
+    *out = s;
+    return 0;
+}
+
+static void released(struct rip_sender *s, uint64_t count) {
+    for (; s->released < count; s->released++) {
+        rip_release(s->from, &s->held[s->released & s->mask]);
+    }
+}
+
+int rip_sender_can(const struct rip_sender *s, uint64_t next) { return next >= s->released && next <= s->sent; }
+
+void rip_sender_disconnect(struct rip_sender *s) { s->wire.fd = -1; }
+
+void rip_sender_end(struct rip_sender *s) { s->at_end = 1; }
+
+int rip_sender_connect(struct rip_sender *s, int fd, uint64_t next) {
+    if (!rip_sender_can(s, next)) {
+        return -EINVAL;
+    }
+    s->sent = next; /* what was on its way beyond goes again */
+    s->done = s->in_has = 0;
+    s->said_end = 0;
+    return rip_wire_connect(&s->wire, fd);
+}
+
+uint64_t rip_sender_released(const struct rip_sender *s) { return s->released; }
+
+int rip_sender_free(struct rip_sender *s, int at_once) {
+    struct rip_handle *handle = &s->from->ch.handle;
+    rip_handle_limit_waits(handle);
+    handle->give_up = at_once ? RIP_TRY_ONLY : handle->give_up;
+    int locked = rip_is_locked_out(rip_consumer_close(s->from));
+    rip_consumer_free(s->from);
+    free(s->held);
+    free(s);
+    return locked;
+}
+
+static int grow(struct rip_sender *s) {
+    uint64_t mask = 2 * s->mask + 1;
+    struct rip_message *held = calloc(mask + 1, sizeof *held);
+    if (!held) {
+        return -ENOMEM;
+    }
+    for (uint64_t n = s->released; n < s->taken; n++) {
+        held[n & mask] = s->held[n & s->mask];
+    }
+    free(s->held);
+    s->held = held;
+    s->mask = mask;
+    return 0;
+}
+
+static int may_take(const struct rip_sender *s) {
+    return s->taken - s->sent < RIP_STREAM_BATCH && (!s->window || s->taken - s->released < s->window) && !s->at_end;
+}
+
+/* Takes what the ring has, as far as it may be on its way: 0 or a negative errno. */
+static int take(struct rip_sender *s) {
+    while (may_take(s)) {
+        struct rip_message message;
+        if (s->taken - s->released > s->mask) {
+            int rc = grow(s);
+            if (rc != 0) {
+                return s->taken > s->sent ? 0 : rc;
+            }
+        }
+        int rc = rip_handle_check(&s->from->ch.handle);
+        rc = rc ? rc : rip_rx_peek(s->from, &message);
+        if (rc == 0) {
+            return 0;
+        }
+        if (rc == -ENODATA) {
+            s->at_end = 1;
+        } else if (rc < 0 && rc != -EOWNERDEAD) { /* a death is told once; the end comes then */
+            return rc;
+        } else if (rc == 1) {
+            rip_take(s->from, &message);
+            s->held[s->taken++ & s->mask] = message;
+        }
+    }
+    return 0;
+}
+
+int rip_sender_fd(struct rip_sender *s) { return rip_consumer_fd(s->from); }
+
+void rip_sender_update_fd(struct rip_sender *s) { rip_consumer_update_fd(s->from); }
+
+int rip_sender_has_more(struct rip_sender *s) { return s->wire.fd >= 0 && may_take(s) && rip_rx_pending(s->from); }
+
+uint64_t rip_sender_pause(const struct rip_sender *s) {
+    return s->wire.fd >= 0 && may_take(s) && rip_rx_is_stale(s->from) ? rip_rx_slice(s->from) : 0;
+}
+
+/* Frames of messages as the kernel is to get them, small payloads beside their headers in a buffer, large ones where they are: how many
+ * parts. */
+static int gather(const struct rip_sender *s, unsigned char *buffer, struct iovec parts[]) {
+    unsigned char *at = buffer, *end = buffer + RIP_STREAM_BUFFER;
+    int count = 0;
+    uint64_t bytes = 0;
+    for (uint64_t n = s->sent; n < s->taken && count + 2 <= PARTS && bytes < RIP_AT_ONCE; n++) {
+        const struct rip_message *message = &s->held[n & s->mask];
+        int small = message->length < SMALL;
+        size_t size = sizeof(struct rip_frame) + (small ? message->length : 0);
+        if ((size_t)(end - at) < size) {
+            break;
+        }
+        struct rip_frame frame = {.magic = RIP_FRAME_MAGIC,
+                                  .is = RIP_FRAME_MESSAGE,
+                                  .kind = message->kind,
+                                  .flags = message->flags & RIP_REDELIVERED,
+                                  .type = message->type,
+                                  .missed = message->missed < UINT32_MAX ? (uint32_t)message->missed : UINT32_MAX,
+                                  .length = message->length,
+                                  .time = rip_rx_time(message->lane, message->ticks)};
+        memcpy(at, &frame, sizeof frame);
+        if (small) {
+            memcpy(at + sizeof frame, message->data, message->length);
+        }
+        if (count && (unsigned char *)parts[count - 1].iov_base + parts[count - 1].iov_len == at) {
+            parts[count - 1].iov_len += size;
+        } else {
+            parts[count++] = (struct iovec){at, size};
+        }
+        at += size;
+        if (!small) {
+            parts[count++] = (struct iovec){(void *)message->data, message->length};
+        }
+        bytes += message->length;
+    }
+    return count;
+}
+
+/* Less the first bytes of them. */
+static void skip(struct iovec parts[], int count, size_t bytes) {
+    for (int i = 0; i < count && bytes; i++) {
+        size_t less = bytes < parts[i].iov_len ? bytes : parts[i].iov_len;
+        parts[i].iov_base = (char *)parts[i].iov_base + less;
+        parts[i].iov_len -= less;
+        bytes -= less;
+    }
+}
+
+/* The kernel has taken n bytes more. */
+static void account(struct rip_sender *s, size_t n) {
+    s->done += n;
+    while (s->sent < s->taken && s->done >= sizeof(struct rip_frame) + s->held[s->sent & s->mask].length) {
+        s->done -= sizeof(struct rip_frame) + s->held[s->sent & s->mask].length;
+        s->sent++;
+    }
+    if (!s->two_way) {
+        released(s, s->sent);
+    }
+}
+
+/* Reads what has been let go there: 0, RIP_STEP_END, or a negative errno. */
+static int listen_to(struct rip_sender *s) {
+    for (;;) {
+        struct iovec part = {s->in + s->in_has, sizeof s->in - s->in_has};
+        ssize_t n = rip_wire_read(&s->wire, &part, 1);
+        if (n <= 0) {
+            return n == -EAGAIN ? 0 : n == 0 ? -EPIPE : (int)n;
+        }
+        s->in_has += (size_t)n;
+        if (s->in_has < sizeof s->in) {
+            continue;
+        }
+        struct rip_frame frame;
+        memcpy(&frame, s->in, sizeof frame);
+        s->in_has = 0;
+        if (!rip_is_frame(&frame) || frame.is == RIP_FRAME_MESSAGE || frame.length < s->released ||
+            frame.length > s->sent) {
+            return -EBADMSG;
+        }
+        released(s, frame.length);
+        if (frame.is == RIP_FRAME_END) {
+            return RIP_STEP_END;
+        }
+    }
+}
+
+int rip_sender_step(struct rip_sender *s) {
+    uint64_t before = s->sent, bytes = 0;
+    int rc = s->two_way ? listen_to(s) : 0;
+    while (rc == 0) {
+        rc = take(s);
+        if (rc != 0 || s->sent == s->taken || s->sent - before > BATCHES || bytes > RIP_AT_ONCE) {
+            break;
+        }
+        unsigned char buffer[RIP_STREAM_BUFFER];
+        struct iovec parts[PARTS];
+        int count = gather(s, buffer, parts);
+        skip(parts, count, s->done);
+        ssize_t n = rip_wire_write(&s->wire, parts, count);
+        if (n < 0) {
+            return n == -EAGAIN ? RIP_STEP_OUT : (int)n;
+        }
+        account(s, (size_t)n);
+        bytes += (uint64_t)n;
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    if (s->at_end && s->sent == s->taken) {
+        if (!s->said_end) {
+            rip_wire_say(&s->wire, RIP_FRAME_END, s->sent);
+            s->said_end = 1;
+        }
+        rc = rip_wire_flush(&s->wire);
+        return rc != 0 ? rc : s->two_way ? RIP_STEP_IDLE : RIP_STEP_END; /* until the other side says that it has all */
+    }
+    return s->sent < s->taken ? RIP_STEP_OUT : RIP_STEP_IDLE;
+}

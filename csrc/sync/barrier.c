@@ -1,0 +1,123 @@
+/*   word   | outcomes 20 | broken 1 | arrived 11 | round 32 |
+ *
+ * The last to arrive begins the next round, and so does a break; outcomes says of the last rounds which were broken, the newest in the
+ * lowest bit; who looks only after more rounds than that is told that all came. A broken barrier stays so until it is reset. */
+#include "sync/sync.h"
+
+#define ARRIVED_AT 32
+#define ARRIVED UINT64_C(0x7ff)
+#define BROKEN (UINT64_C(1) << 43)
+#define OUTCOMES_AT 44
+#define OUTCOMES 20u
+
+static_assert(RIP_MAX_PARTIES <= ARRIVED, "they fit");
+
+static int put(struct rip_sync *s, uint64_t *word, uint64_t to) {
+    /* release: what was done before the barrier; acquire: what the others did. Both pair with this line of theirs. */
+    return atomic_compare_exchange_weak_explicit(&s->file->word, word, to, memory_order_acq_rel, memory_order_acquire);
+}
+
+static uint64_t next_round(uint64_t word, uint64_t broken) {
+    uint64_t outcomes = (word >> OUTCOMES_AT) << 1 | broken; /* what is older falls off */
+    return outcomes << OUTCOMES_AT | (broken ? BROKEN : 0) | (uint32_t)(word + 1);
+}
+
+static uint32_t arrived(uint64_t word) { return (uint32_t)(word >> ARRIVED_AT & ARRIVED); }
+
+int rip_barrier_arrive(struct rip_sync *s, uint64_t *seen) {
+    uint64_t word = rip_sync_load(s), to;
+    uint32_t parties = s->file->value;
+    int last;
+    if (parties == 0 || parties > RIP_MAX_PARTIES) {
+        return -EBADMSG;
+    }
+    do {
+        if (word & BROKEN) {
+            return -EPIPE;
+        }
+        last = arrived(word) + 1 >= parties;
+        to = last ? next_round(word, 0) : word + (UINT64_C(1) << ARRIVED_AT);
+    } while (!put(s, &word, to));
+    *seen = to;
+    if (last) {
+        *seen = word; /* is over */
+        rip_sync_wake(s);
+    }
+    return (int)arrived(word);
+}
+
+int rip_barrier_is_over(const struct rip_sync *s, uint64_t seen) {
+    uint64_t word = rip_sync_load(s);
+    uint32_t ago = (uint32_t)word - (uint32_t)seen; /* rounds that have ended since it was seen */
+    if (ago == 0) {
+        return 0;
+    }
+    return ago <= OUTCOMES && word >> (OUTCOMES_AT + ago - 1) & 1 ? -EPIPE : 1;
+}
+
+/* Ends the round of the word that was seen, or any if seen is NULL. */
+static void break_round(struct rip_sync *s, const uint64_t *seen) {
+    uint64_t word = rip_sync_load(s);
+    do {
+        if (word & BROKEN || (seen && (uint32_t)word != (uint32_t)*seen)) {
+            return;
+        }
+    } while (!put(s, &word, next_round(word, 1)));
+    rip_sync_wake(s);
+}
+
+void rip_barrier_break(struct rip_sync *s) { break_round(s, NULL); }
+
+int rip_barrier_abort(struct rip_sync *s) {
+    int rc = rip_sync_check(s);
+    if (rc == 0) {
+        rip_barrier_break(s);
+    }
+    return rc;
+}
+
+void rip_barrier_give_up(struct rip_sync *s, uint64_t seen) { break_round(s, &seen); }
+
+int rip_barrier_reset(struct rip_sync *s) {
+    int rc = rip_sync_check(s);
+    if (rc != 0) {
+        return rc;
+    }
+    uint64_t word = rip_sync_load(s), to;
+    do {
+        to = arrived(word) ? next_round(word, 1) & ~BROKEN : word & ~BROKEN; /* who waits in it is told */
+    } while (!put(s, &word, to));
+    rip_sync_wake(s);
+    return 0;
+}
+
+int rip_barrier_waiting(struct rip_sync *s) {
+    int rc = rip_sync_check(s);
+    return rc ? rc : (int)arrived(rip_sync_load(s));
+}
+
+int rip_barrier_is_broken(struct rip_sync *s) {
+    int rc = rip_sync_check(s);
+    return rc ? rc : (rip_sync_load(s) & BROKEN) != 0;
+}
+
+int rip_barrier_wait(struct rip_sync *s, uint64_t deadline) {
+    struct rip_watch watch;
+    uint64_t seen = 0;
+    int rc = rip_sync_check(s);
+    int index = rc ? rc : rip_barrier_arrive(s, &seen);
+    while (index >= 0) {
+        rip_sync_watch(s, seen, &watch);
+        int over = rip_barrier_is_over(s, seen);
+        if (over != 0) {
+            return over < 0 ? over : index;
+        }
+        if (rc == -ETIMEDOUT) {
+            rip_barrier_give_up(s, seen);
+            return rip_barrier_is_over(s, seen) < 0 ? -ETIMEDOUT : index;
+        }
+        rc = rip_watch_wait(&watch, deadline);
+        rip_sync_reap_if_due(s);
+    }
+    return index;
+}

@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 CORE_C := $(wildcard csrc/*/*.c)
 CORE_H := $(wildcard csrc/*.h csrc/*/*.h)
-SKIN := $(wildcard src/ringipc/*.pyx src/ringipc/*.pxd)
+SKIN := $(wildcard src/ringipc/*.pyx src/ringipc/core/*.pxi)
 BUILD ?= build/c
 PATIENCE ?= 180
 RUN ?= # what runs a test program, where the processor cannot

@@ -1,6 +1,6 @@
 """Move NumPy arrays, bytes and records between processes through a ring in shared memory."""
 
-from ._consumer import Message
+from ._core import Message
 from .consumer import Consumer, ConsumerStats
 from .errors import (
     BrokenBarrier,

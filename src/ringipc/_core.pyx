@@ -1,139 +1,46 @@
 # distutils: language = c
-"""The skin over the C core where nobody takes part: what the core calls things, and looking at a channel.
+"""The extension over the C core: types in, errors out, the GIL off while waiting. One file for each class in core/.
 
-`_producer` and `_consumer` are the skins of those who do. All of them are thin: types in, errors out.
+It imports pure Python modules at most that do not import it.
 """
 
+from array import array as packed
+from collections.abc import Iterable
+from inspect import Signature
+from sys import modules as imported
+
+cimport cython
 cimport numpy as cnp
-from cpython.object cimport PyTypeObject
+from cpython.buffer cimport (
+    PyBUF_FULL_RO, PyBuffer_FillInfo, PyBuffer_IsContiguous, PyBuffer_Release, PyObject_GetBuffer,
+)
+from cpython.bytearray cimport PyByteArray_CheckExact
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_Next
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from cpython.memoryview cimport PyMemoryView_FromObject
+from cpython.object cimport PyObject, PyTypeObject
+from cpython.pythread cimport PyThread_get_thread_ident
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.tuple cimport PyTuple_GET_ITEM
+from libc.errno cimport (
+    EAGAIN, EBADMSG, ECHILD, EINTR, ENOBUFS, ENODATA, ENOLCK, ESHUTDOWN, ETIMEDOUT,
+)
+from libc.math cimport INFINITY
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
 
-from ringipc._arrays cimport is_same, own_copy
-from ringipc._rings cimport *
-from ringipc._wait cimport ask, rip_lock_ask, rip_lock_holder, seconds_from, wanted_last
-
-cdef extern from "Python.h":
-    ctypedef struct PyMethodDef:
-        pass
-    ctypedef struct PyMethodDescrObject:
-        PyMethodDef *d_method
-    object PyDescr_NewMethod(PyTypeObject *, PyMethodDef *)
-
-ABI = RIP_ABI
-RECORD = RIP_RECORD
-OBJECT = RIP_OBJECT
-NEWEST = RIP_NEWEST
-SHARED = RIP_SHARED
-DURABLE = RIP_DURABLE
-MAX_CHANNEL_NAME = RIP_MAX_CHANNEL_NAME
-MAX_GROUP_NAME = RIP_MAX_GROUP_NAME
-MAX_LANES = RIP_MAX_LANES
-MAX_GROUPS = RIP_MAX_GROUPS
-MAX_MEMBERS = RIP_MAX_MEMBERS
-
-METHOD = type(str.upper)
+include "core/declarations.pxi"
+include "core/wait.pxi"
+include "core/arrays.pxi"
+include "core/inspect.pxi"
+include "core/pump.pxi"
+include "core/producer.pxi"
+include "core/hold.pxi"
+include "core/consumer.pxi"
+include "core/message.pxi"
+include "core/sync.pxi"
 
 cnp.import_array()
 rip_lock_ask(ask)
-
-
-def own_methods(cls):
-    """For a class: makes the methods that it inherits from a class in C its own.
-
-    CPython's specializing interpreter (PEP 659) calls a C method directly only where the object's type is the one that
-    the method's descriptor names. An inherited method takes a longer way, half as long again as an empty call.
-    """
-    for base in cls.__mro__:
-        for name, method in list(vars(base).items()):
-            if type(method) is METHOD and getattr(cls, name) is method:
-                setattr(cls, name, PyDescr_NewMethod(<PyTypeObject *>cls, (<PyMethodDescrObject *>method).d_method))
-    return cls
-
-
-def copy_dtype(cnp.dtype dtype):
-    """A copy of a structured dtype, and of those in it, whose fields can be renamed in place; else dtype itself."""
-    return own_copy(dtype)
-
-
-def is_same_dtype(cnp.dtype dtype, cnp.dtype kept):
-    """Whether a dtype is still what kept, its `copy_dtype`, says, or another copy of that; False may be too strict."""
-    return is_same(dtype, kept)
-
-
-def check_timeout(timeout, str what="timeout"):
-    """Refuses what is not a number of seconds from 0 up, or None."""
-    if timeout is not None:
-        seconds_from(timeout, what, "")
-
-
-def wanted():
-    """Where this thread's last call had no room: bytes needed (0: a file), bytes free, were they for tables?"""
-    return wanted_last()
-
-
-def look(bytes channel):
-    """0 or an error code; lanes: id, pid, state, messages, backlog; groups: name, how, backlog; members: pid, group.
-
-    A producer's group is -1. Last, whether the end of the stream waits for somebody to be told of it.
-    """
-    cdef rip_inspection there
-    cdef const char *name = channel
-    cdef int rc
-    with nogil:
-        rc = rip_inspect(name, &there)
-    lanes = [(lane.id, lane.pid, lane.state, lane.messages, lane.backlog) for lane in there.lane[:there.lanes]]
-    groups = [(<bytes>group.name, group.how, group.backlog) for group in there.group[:there.groups]]
-    members = [(member.pid, member.group) for member in there.member[:there.members]]
-    return rc, lanes, groups, members, there.end_waits != 0
-
-
-def remove(bytes channel):
-    """0, or an error code and the pid of somebody who takes part."""
-    cdef const char *name = channel
-    cdef int32_t holder = 0
-    cdef int rc
-    with nogil:
-        rc = rip_remove(name, &holder)
-    return rc, holder
-
-
-def tidy(bytes channel):
-    """1 when what was left of the channel has been removed, 0 when there is a reason to keep it, or an error code."""
-    cdef const char *name = channel
-    cdef int rc
-    with nogil:
-        rc = rip_clean_up(name)
-    return rc
-
-
-def directory():
-    """A descriptor of the directory in which all names are, for the caller to close, or an error code."""
-    return rip_directory()
-
-
-def lock_holder(int control):
-    """The pid of the process that has the tables locked of what this descriptor is the control file of, or 0."""
-    cdef int32_t pid
-    with nogil:
-        pid = rip_lock_holder(control)
-    return pid
-
-
-def base():
-    """The path of the directory in which every user has one for all names."""
-    return <bytes>rip_base()
-
-
-def channel_fd():
-    """The descriptor of a new channel without a name, for the caller to close, or an error code."""
-    return rip_channel_fd()
-
-
-def remove_group(bytes channel, bytes group):
-    """0, or an error code and the pid of a member."""
-    cdef const char *name = channel
-    cdef const char *group_name = group
-    cdef int32_t holder = 0
-    cdef int rc
-    with nogil:
-        rc = rip_remove_group(name, group_name, &holder)
-    return rc, holder

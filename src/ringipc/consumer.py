@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar
 
 from . import aio, codec, errors, exits, pickled, record
 from . import channel as _channel
-from ._consumer import BaseConsumer, Message, wanted
-from ._core import DURABLE, NEWEST, OBJECT, SHARED, own_methods
+from ._core import DURABLE, NEWEST, OBJECT, SHARED, BaseConsumer, Message, own_methods, wanted
 from .look import Channel
 from .producer import WAITS, Wait
 from .transports import choice
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from ._consumer import Payload, Types, Where
+    from ._core import Payload, Types, Where
 
 _T = TypeVar("_T")
 STARTS: dict[str, int] = {"oldest": 0, "newest": NEWEST}
@@ -177,7 +176,7 @@ class Consumer(BaseConsumer):
             self.channel = self._link.url  # with the port that was found
             weakref.finalize(self, self._link.forget).atexit = False  # there exits closes it
             if self._link.transport != "ring":
-                self._attach(self._link.pump.capsule)
+                self._attach(self._link.pump)
         if code == -errno.EBUSY:
             who, rest = f"pid {holder}", "give this consumer another group"
             if holder == os.getpid():

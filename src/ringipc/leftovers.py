@@ -5,21 +5,18 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-from . import _sync, shortage
+from . import _core, shortage
 from . import channel as _channel
 from . import errors as _errors
-from ._core import directory, remove
-from ._core import tidy as _tidy_channel
-from ._core import wanted as _wanted
 from .look import Channel
 
 Kind = Literal["channel", "semaphore", "lock", "event", "barrier", "locked", "damaged"]
 _REMEDY = "(--messages removes it)"
 _KINDS: dict[int, Kind] = {
-    _sync.SEMAPHORE: "semaphore",
-    _sync.LOCK: "lock",
-    _sync.EVENT: "event",
-    _sync.BARRIER: "barrier",
+    _core.SEMAPHORE: "semaphore",
+    _core.LOCK: "lock",
+    _core.EVENT: "event",
+    _core.BARRIER: "barrier",
 }
 
 
@@ -75,7 +72,7 @@ def _files(name: str, at: int) -> int:
 
 def _look(name: str, at: int) -> Named | None:
     code = os.fsencode(name)
-    rc, kind, pids = _sync.look(code)
+    rc, kind, pids = _core.inspect_sync(code)
     size = _files(name, at)  # afterwards: what has no control file now, and is there, does not just come to its end
     if size < 0:
         return None
@@ -132,7 +129,7 @@ def names() -> list[Named]:
         The directory cannot be read.
     """
     _channel.check_base()
-    at = directory()
+    at = _core.directory()
     if at == -errno.ENOENT:
         return []
     if at < 0:
@@ -153,11 +150,11 @@ def tidy(named: Named, *, messages: bool = False) -> str | None:
         True: a channel goes even if messages wait in it, or a durable group is there, and so does another version's.
     """
     code = os.fsencode(named.name)
-    rc = _tidy_channel(code)
+    rc = _core.clean_channel(code)
     if rc == -errno.EPROTOTYPE:
-        rc = _sync.tidy(code)
+        rc = _core.clean_sync(code)
     elif messages and rc in (0, -errno.EPROTONOSUPPORT):
-        rc, _ = remove(code)
+        rc, _ = _core.remove(code)
         rc = 1 if rc == 0 else rc
     if rc in (1, -errno.ENOENT):
         return None
@@ -167,4 +164,4 @@ def tidy(named: Named, *, messages: bool = False) -> str | None:
         return f"process {', '.join(map(str, shortage.holders(code))) or 'that is not seen from here'} has it open"
     if rc == -errno.EPROTONOSUPPORT:
         return "another version of ringipc has made it, and may find messages in it (--messages)"
-    return _channel.system_text(-rc, "it cannot be removed", code, _wanted())
+    return _channel.system_text(-rc, "it cannot be removed", code, _core.wanted())

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, Self
 
 from . import channel as _channel
 from . import errors, shortage
-from ._core import DURABLE, SHARED, channel_fd, look, remove, remove_group, wanted
+from ._core import DURABLE, SHARED, channel_fd, inspect_channel, remove, remove_group, wanted
 
 _ONLY_TO_BE_REMOVED = (-errno.EBADMSG, -errno.EPROTONOSUPPORT)  # damaged, or another version's
 _STATES: dict[int, Literal["live", "ended", "dead"]] = {1: "live", 2: "ended", 3: "dead"}
@@ -109,7 +109,7 @@ class Channel:
         if code.startswith(b"fd:"):
             self.name = None
             self._hold(_dup(int(code[3:])))
-        there = look(self._code)[0]
+        there = inspect_channel(self._code)[0]
         if there < 0 and (self.name is None or there not in _ONLY_TO_BE_REMOVED):
             _channel.fail(there, self if self.name is None else self.name)
 
@@ -176,7 +176,7 @@ class Channel:
     def _look(
         self,
     ) -> tuple[list[tuple[int, int, int, int, int]], list[tuple[bytes, int, int]], list[tuple[int, int]], bool]:
-        code, lanes, groups, members, end_waits = look(self._code)
+        code, lanes, groups, members, end_waits = inspect_channel(self._code)
         if code < 0:
             _channel.fail(code, self if self.name is None else self.name)
         return lanes, groups, members, end_waits

@@ -16,8 +16,7 @@ import numpy.typing as npt
 
 from . import aio, codec, errors, exits, parts, pickled, record
 from . import channel as _channel
-from ._core import check_timeout, own_methods
-from ._producer import BaseProducer, wanted
+from ._core import BaseProducer, check_timeout, own_methods, wanted
 from .look import Channel, code_of
 from .transports import choice
 from .transports.options import Options, check_lane
@@ -253,7 +252,7 @@ class Producer(BaseProducer):
             if self._link.transport != "ring":
                 me = weakref.ref(self)
                 self._link.failed = lambda error: _break(me(), error)
-                self._attach(self._link.pump.capsule)
+                self._attach(self._link.pump)
         for group in declared:
             code = self._declare(group)
             if code < 0:

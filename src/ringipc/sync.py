@@ -7,8 +7,8 @@ from typing import Any, NoReturn, Protocol
 
 from . import channel as _channel
 from . import errors, exits, shortage
-from ._core import ABI, own_methods
-from ._sync import (
+from ._core import (
+    ABI,
     BARRIER,
     EVENT,
     LOCK,
@@ -23,6 +23,7 @@ from ._sync import (
     BaseLock,
     BaseSemaphore,
     BaseSync,
+    own_methods,
     wanted,
 )
 from .producer import WAITS, Wait

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from .. import errors, exits
-from .._pump import BasePump
+from .._core import BasePump
 from ..channel import FULL_TABLES
 from ..look import Channel, code_of
 from .handshake import Hello, Welcome, boot_id

@@ -22,8 +22,7 @@ from ssl import SSLContext
 from typing import NoReturn, TypedDict
 
 from .. import errors
-from .._core import DURABLE, NEWEST, SHARED
-from .._pump import STEP_END
+from .._core import DURABLE, NEWEST, SHARED, STEP_END
 from ..look import Channel
 from . import ring
 from .base import BaseLink

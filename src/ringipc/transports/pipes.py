@@ -13,7 +13,7 @@ import time
 from array import array
 
 from .. import errors
-from .._pump import STEP_END
+from .._core import STEP_END
 from ..look import Channel, code_of
 from . import base
 from .base import BaseLink, OutgoingLink, Patience

@@ -1,61 +1,6 @@
-# distutils: language = c
-"""The skin over the core's pump: connections of a handle, and the thread's loop."""
-
-from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_New, PyCapsule_SetContext
-from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.errno cimport EINTR
-from libc.stdint cimport int32_t, uint32_t, uint64_t
-
-from ringipc._wait cimport RIP_FOREVER, RIP_WAIT_ADAPTIVE, ask, rip_lock_ask
-
-
-cdef extern from "ringipc.h" nogil:
-    struct rip_consumer:
-        pass
-    int rip_consumer_open(const char *, const char *, uint32_t, int, uint64_t, rip_consumer **,
-                          int32_t *) except? -EINTR
-    int rip_consumer_close(rip_consumer *)
-    void rip_consumer_free(rip_consumer *)
-
-
-cdef extern from "stream/stream.h" nogil:
-    struct rip_sender:
-        pass
-    struct rip_receiver:
-        pass
-    enum: RIP_STEP_END
-    int rip_sender_open(rip_consumer *, uint32_t, int, rip_sender **)
-    int rip_sender_free(rip_sender *, int)
-    int rip_receiver_open(const char *, uint64_t, uint64_t, int32_t, int, int, rip_receiver **) except? -EINTR
-    void rip_receiver_free(rip_receiver *)
-
-
-cdef extern from "stream/io_loop.h" nogil:
-    struct rip_io_loop:
-        void (*push)(rip_io_loop *) noexcept nogil
-    struct rip_end:
-        uint64_t id
-        uint32_t ordinal
-        int why
-    int rip_io_loop_open(int, rip_io_loop **)
-    int rip_io_loop_add(rip_io_loop *, rip_sender *, rip_receiver *, int, uint64_t *)
-    int rip_io_loop_run(rip_io_loop *, rip_end *)
-    int rip_io_loop_connect(rip_io_loop *, uint64_t, int, uint64_t)
-    void rip_io_loop_disconnect(rip_io_loop *, uint64_t)
-    bint rip_io_loop_can(rip_io_loop *, uint64_t, uint64_t)
-    void rip_io_loop_finish(rip_io_loop *)
-    uint64_t rip_io_loop_progress(rip_io_loop *, uint64_t)
-    void rip_io_loop_remove(rip_io_loop *, uint64_t)
-    void rip_io_loop_stop(rip_io_loop *)
-    void rip_io_loop_free(rip_io_loop *)
+# The core's pump: connections of a handle, and the loop of its thread.
 
 STEP_END = RIP_STEP_END
-
-rip_lock_ask(ask)
-
-
-cdef void let_go(object capsule) noexcept:
-    Py_DECREF(<object>PyCapsule_GetContext(capsule))
 
 
 cdef class BasePump:
@@ -75,14 +20,6 @@ cdef class BasePump:
         if self.pump is not NULL:
             with nogil:
                 rip_io_loop_free(self.pump)
-
-    @property
-    def capsule(self):
-        """For `BaseProducer._attach` and `BaseConsumer._attach`; the pump is there for as long as it is."""
-        capsule = PyCapsule_New(self.pump, "ringipc.rip_io_loop", let_go)
-        Py_INCREF(self)
-        PyCapsule_SetContext(capsule, <void *>self)
-        return capsule
 
     def join(self, bytes channel, bytes group, uint32_t how, uint32_t window, bint two_way, bint others=False):
         """Joins a group for a connection's other side: its id, or an error and the pid of the group's member."""

@@ -1,56 +1,4 @@
-"""What every skin needs to wait: deadlines, table locks, and how a thread stops when the interpreter ends."""
-
-from cpython.exc cimport PyErr_CheckSignals
-from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
-from cpython.object cimport PyObject
-from cpython.pythread cimport PyThread_get_thread_ident
-from libc.errno cimport EAGAIN, EINTR
-from libc.math cimport INFINITY
-from libc.stdint cimport int32_t, uint32_t, uint64_t
-
-
-cdef extern from "ringipc.h" nogil:
-    const uint64_t RIP_FOREVER
-    enum rip_wait:
-        RIP_WAIT_SPIN
-        RIP_WAIT_ADAPTIVE
-        RIP_WAIT_BLOCK
-    uint64_t rip_now()
-    struct rip_shortage:
-        uint64_t bytes
-        uint64_t free
-        bint for_tables
-    rip_shortage rip_last_shortage()
-
-
-cdef extern from "base/wait.h" nogil:
-    ctypedef unsigned int rip_word "_Atomic uint32_t"
-    enum: RIP_SLICE_NS
-    struct rip_watch:
-        pass
-    struct rip_spin:
-        rip_wait mode
-    int rip_sleep(rip_word *, uint32_t, uint64_t)
-    void rip_wake(rip_word *)
-    int rip_watch_wait(const rip_watch *, uint64_t)
-
-
-cdef extern from "store/handle.h" nogil:
-    enum: RIP_FORKED, RIP_TRY_ONLY
-    struct rip_handle:
-        uint32_t state
-        uint64_t give_up
-    struct rip_lock_wait:
-        int fd
-        uint32_t reported
-        uint64_t since
-    int rip_handle_check(const rip_handle *)
-    int rip_handle_begin_close(rip_handle *)
-    void rip_handle_limit_waits(rip_handle *)
-    int rip_await_lock(rip_handle *, uint64_t) except? -EINTR
-    void rip_lock_ask(int (*)(rip_lock_wait *) except -EINTR nogil)
-    int32_t rip_lock_holder(int)
-
+# Waiting: timeouts and deadlines, table locks, and how a thread stops when the interpreter ends.
 
 cdef extern from "Python.h":
     bint PyIndex_Check(object)
@@ -110,12 +58,6 @@ cdef inline uint64_t deadline_of(double seconds) noexcept:
     if seconds == 0:
         return 0
     return rip_now() + <uint64_t>(seconds * 1e9) if seconds < 9e9 else RIP_FOREVER
-
-
-cdef inline tuple wanted_last():
-    """Where a call of this module and thread had no room: bytes needed (0: a file), and free; were they for tables?"""
-    cdef rip_shortage want = rip_last_shortage()
-    return want.bytes, want.free, want.for_tables
 
 
 cdef inline double seconds_until(uint64_t deadline) noexcept:
@@ -193,3 +135,15 @@ cdef inline int close_patiently(locking close, void *handle, rip_handle *place, 
     """A process that ends waits a second at most; whoever has the lock, or comes next, finds that it has gone."""
     cdef int rc = patiently(close, handle, place, rip_now() + AT_EXIT_NS if exiting else RIP_FOREVER)
     return 0 if exiting and rc == -EAGAIN else rc
+
+
+def check_timeout(timeout, str what="timeout"):
+    """Refuses what is not a number of seconds from 0 up, or None."""
+    if timeout is not None:
+        seconds_from(timeout, what, "")
+
+
+def wanted():
+    """Where this thread's last call had no room: bytes needed (0: a file), bytes free, were they for tables?"""
+    cdef rip_shortage want = rip_last_shortage()
+    return want.bytes, want.free, want.for_tables

@@ -1,47 +1,7 @@
-# distutils: language = c
-"""The skin over the reading end of a channel: the GIL is off while waiting and while copying much.
-
-The class is finished in Python: a subclass says what an error code means (_fail) and how to decode what is not plain
-(_decode, _decode_dtype), so that nothing here imports anything of the package.
-"""
-
-from array import array as packed
-from collections.abc import Iterable
-from inspect import Signature
-from sys import modules as imported
-
-cimport cython
-cimport numpy as cnp
-from cpython.buffer cimport PyBuffer_FillInfo
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.exc cimport PyErr_CheckSignals
-from cpython.memoryview cimport PyMemoryView_FromObject
-from cpython.pycapsule cimport PyCapsule_GetPointer
-from cpython.pythread cimport PyThread_get_thread_ident
-from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
-from libc.errno cimport EAGAIN, EBADMSG, ECHILD, ENODATA, ESHUTDOWN, ETIMEDOUT
-from libc.math cimport INFINITY
-from libc.string cimport memcmp, memcpy
-
-from ringipc._arrays cimport (
-    LARGE, PyArray_NewCopy, PyArray_SetBaseObject, PyDataType_HASFIELDS, array_at, own_copy,
-)
-from ringipc._rings cimport *
-from ringipc._wait cimport (
-    ask, close_patiently, count_of, deadline_of, locking, park_after, rip_handle_check, rip_lock_ask, rip_now, rip_handle_limit_waits,
-    rip_wait, rip_watch, rip_watch_wait, seconds_of, seconds_or, seconds_until, wanted_last, AT_LEAST_NS, RIP_TRY_ONLY,
-    RIP_WAIT_BLOCK,
-)
-
-cdef extern from "store/handle.h" nogil:
-    int quietly_await_lock "rip_await_lock"(rip_handle *, uint64_t)  # for a place that asks nobody in between
-
-cdef extern from "stream/io_loop.h" nogil:
-    struct rip_io_loop:  # of another module: all that this one knows of it
-        int (*pull)(rip_io_loop *, const rip_watch *, uint64_t) noexcept nogil
-
-cnp.import_array()
-rip_lock_ask(ask)
+# The reading end of a channel: the GIL is off while waiting and while copying much.
+#
+# The class is finished in Python: a subclass says what an error code means (_fail) and how to decode what is not plain
+# (_decode, _decode_dtype).
 
 cdef enum:
     TRIES = 50  # looks before the GIL is let go, a microsecond or two: a prompt peer answers within them
@@ -82,79 +42,6 @@ cdef bytes types_of(object type, rip_filter *filter):
     return code
 
 
-cdef extern from "Python.h":
-    ctypedef struct PyThreadState
-    PyThreadState *PyThreadState_Get()
-    uint64_t PyThreadState_GetID(PyThreadState *)  # unlike a thread's ident it is never used again
-    PyObject *PyErr_GetHandledException()  # a call of sys.exception needs some of the stack
-
-cdef enum:  # workers beside the threads, which have the interpreter's numbers, and the tasks, which have aio.py's
-    NOBODY = 0
-    A_MESSAGE = -1  # the block of a Message
-
-cdef struct Work:  # a message in work; where the group keeps claims, all of a consumer's are in a list
-    rip_rx *lane
-    uint64_t seq
-    uint64_t worker  # NOBODY: it is not in work
-    Work *before
-    Work *after
-
-
-@cython.final
-@cython.no_gc
-@cython.freelist(64)
-cdef class Hold:
-    """Keeps a message in the ring for as long as somebody refers to it; the base of every view on it."""
-
-    cdef BaseConsumer consumer
-    cdef rip_rx *lane
-    cdef uint64_t seq
-    cdef const unsigned char *data
-    cdef uint64_t length
-    cdef Work work
-
-    def __dealloc__(self):
-        if self.lane is not NULL:
-            with cython.critical_section(self.consumer):
-                if self.work.worker != NOBODY:
-                    self.consumer.unlist(&self.work)
-                self.consumer.let_go(self.lane, self.seq)
-
-    def __getbuffer__(self, Py_buffer *view, int flags):
-        PyBuffer_FillInfo(view, self, <void *>self.data, <Py_ssize_t>self.length, True, flags)
-
-
-cdef object handled():
-    """The exception that is being handled, or None."""
-    cdef PyObject *error = PyErr_GetHandledException()
-    if error is NULL:
-        return None
-    result = <object>error
-    Py_DECREF(result)
-    return result
-
-
-cdef int clear_frames(object error, object before) except -1:
-    """Of an exception and of those that led to it, up to one that was being handled before."""
-    seen = set()
-    while error is not None and error is not before and id(error) not in seen:
-        seen.add(id(error))
-        trace = error.__traceback__
-        while trace is not None:
-            try:
-                trace.tb_frame.clear()
-            except RuntimeError:  # it is still running
-                pass
-            trace = trace.tb_next
-        error = error.__context__
-    return 0
-
-
-def wanted():
-    """Where this thread's last call had no room: bytes needed (0: a file), bytes free, were they for tables?"""
-    return wanted_last()
-
-
 cdef class BaseConsumer:
     """The reading end of a channel: a member of a group."""
 
@@ -171,8 +58,7 @@ cdef class BaseConsumer:
     cdef uint64_t waits
     cdef uint64_t waited  # nanoseconds
     cdef unsigned long exiting  # the thread that ends the interpreter
-    cdef rip_io_loop *pump  # where the messages come by connections, else NULL
-    cdef object capsule  # that keeps it
+    cdef BasePump pump  # where the messages come by connections, else None
 
     def __cinit__(self, *args, **kwargs):
         self.dtypes = {}
@@ -227,10 +113,8 @@ cdef class BaseConsumer:
         return rc, holder
 
     @cython.critical_section
-    def _attach(self, capsule):
-        """Of a pump (`BasePump.capsule`), which stays as long as this does."""
-        self.pump = <rip_io_loop *>PyCapsule_GetPointer(capsule, "ringipc.rip_io_loop")
-        self.capsule = capsule
+    def _attach(self, BasePump pump not None):
+        self.pump = pump
 
     @cython.critical_section
     def _close(self, bint exiting, bint clean):
@@ -246,7 +130,7 @@ cdef class BaseConsumer:
             self.exiting = PyThread_get_thread_ident()
         self.leaving = True
         if clean:
-            self.end_works(NOBODY)
+            self.end_works(NO_WORKER)
         if self.holds and not exiting:
             return 0
         return close_patiently(<locking>rip_consumer_close, self.c, &self.c.ch.handle, exiting)
@@ -341,7 +225,7 @@ cdef class BaseConsumer:
     # ---- what is done: where the group keeps claims it does not come again, though views on it are alive ----
 
     @cython.final
-    cdef uint64_t worker(self) except NOBODY:
+    cdef uint64_t worker(self) except NO_WORKER:
         """Who is calling: the task of an event loop, or else the thread."""
         global running_loop
         cdef uint64_t task = 0
@@ -375,7 +259,7 @@ cdef class BaseConsumer:
             self.works = work.after
         if work.after is not NULL:
             work.after.before = work.before
-        work.worker = NOBODY
+        work.worker = NO_WORKER
 
     @cython.final
     cdef void end_work(self, Work *work) noexcept:
@@ -386,12 +270,12 @@ cdef class BaseConsumer:
 
     @cython.final
     cdef void end_works(self, uint64_t worker) noexcept:
-        """What this worker was given is done; what all were given, if it is NOBODY. A Message ends by itself."""
+        """What this worker was given is done; what all were given, if it is NO_WORKER. A Message ends by itself."""
         cdef Work *work = self.works
         cdef Work *after
         while work is not NULL:
             after = work.after
-            if work.worker == worker or worker == NOBODY and work.worker != <uint64_t>A_MESSAGE:
+            if work.worker == worker or worker == NO_WORKER and work.worker != <uint64_t>A_MESSAGE:
                 self.end_work(work)
             work = after
 
@@ -434,7 +318,7 @@ cdef class BaseConsumer:
         cdef bint settled = False
         if self.works is not NULL and self.is_open():
             self.end_works(self.worker())
-        if rc == 0 and deadline and self.pump is NULL and self.is_open() and self.c.ch.spin.mode != RIP_WAIT_BLOCK:
+        if rc == 0 and deadline and self.pump is None and self.is_open() and self.c.ch.spin.mode != RIP_WAIT_BLOCK:
             if rip_rx_spin(self.c, TRIES):
                 rc = look(self.c, filter, message)
         while True:
@@ -458,13 +342,13 @@ cdef class BaseConsumer:
                     rip_brief_sleep()
                 continue
             if deadline == 0:
-                if self.c.ch.pollfd is NULL and self.pump is NULL or settled:
+                if self.c.ch.pollfd is NULL and self.pump is None or settled:
                     return -ETIMEDOUT
-                if self.pump is not NULL:
+                if self.pump is not None:
                     rip_message_watch(self.c, filter, &watch)
                     self.c.watches += 1
                     with nogil:
-                        self.pump.pull(self.pump, &watch, 0)
+                        self.pump.pump.pull(self.pump.pump, &watch, 0)
                     self.c.watches -= 1
                 self.settle()  # clears away a producer that has died
                 settled = True
@@ -475,8 +359,8 @@ cdef class BaseConsumer:
             rip_message_watch(self.c, filter, &watch)
             self.c.watches += 1
             with nogil:
-                if self.pump is not NULL:
-                    waited = self.pump.pull(self.pump, &watch, deadline)
+                if self.pump is not None:
+                    waited = self.pump.pump.pull(self.pump.pump, &watch, deadline)
                 else:
                     waited = rip_watch_wait(&watch, deadline)
             self.c.watches -= 1
@@ -591,7 +475,7 @@ cdef class BaseConsumer:
         if self.leaving:
             return False
         message.lane, message.seq, message.length = hold.lane, hold.seq, hold.length
-        if hold.work.worker != NOBODY:
+        if hold.work.worker != NO_WORKER:
             self.unlist(&hold.work)
         hold.lane = NULL
         self.holds -= 1
@@ -915,90 +799,3 @@ cdef class BaseConsumer:
             self._fail(-ESHUTDOWN, None)
         return (self.c.taken, self.c.bytes, rip_rx_missed(self.c), rip_rx_backlog(self.c), self.holds, self.c.count,
                 self.waits, self.waited * 1e-9)
-
-
-@cython.no_gc_clear  # its end needs what it refers to
-cdef class Message:
-    """A message and what is known about it.
-
-    It stays in the ring until `release` (leaving a with block calls it), or until nobody refers to it; views on its
-    payload keep it there beyond that. In a shared or durable group it is in work until then; then it is done, and does
-    not come again. Any thread or task may release it.
-
-    Attributes
-    ----------
-    payload : bytes, numpy.ndarray, memoryview, or what a record or an object is
-        As `Consumer.get` gives it.
-    type : int
-        What its producer put with it.
-    seq : int
-        Counts the messages of its producer from 0.
-    timestamp : int
-        When it was put, in nanoseconds of time.monotonic_ns() in this process, also where its producer's process is in
-        another time namespace.
-    producer : int
-        The pid of its producer.
-    lane : int
-        Tells the producers of a channel apart; never used twice in it.
-    redelivered : bool
-        Another member of the group had it, and died, or left, without letting it go.
-    missed : int
-        Messages of this producer that the group has lost since the one before, because the lane was full. What is lost
-        before a message that is taken out of its turn may be told with the next one that is not.
-    """
-
-    cdef BaseConsumer consumer
-    cdef Hold hold
-    cdef object content
-    cdef bint unreadable
-    cdef uint8_t kind
-    cdef readonly uint32_t type
-    cdef readonly uint64_t seq
-    cdef readonly uint64_t timestamp
-    cdef readonly int32_t producer
-    cdef readonly uint64_t lane
-    cdef readonly bint redelivered
-    cdef readonly uint64_t missed
-
-    __signature__ = Signature()  # a class in C has none of its own
-
-    def __init__(self):
-        raise TypeError("a Message comes from Consumer.message(): it cannot be made in any other way")
-
-    def __reduce__(self):
-        raise TypeError("a Message cannot be pickled: put its payload")
-
-    @property
-    def payload(self):
-        with cython.critical_section(self.consumer):
-            if self.content is None:
-                if self.hold is None:
-                    self.consumer._fail(-ESHUTDOWN, "message")
-                self.unreadable = True  # unless what follows succeeds
-                self.content = self.consumer.payload_of(self.hold, self.kind)
-                self.unreadable = False
-            return self.content
-
-    def __dealloc__(self):
-        if self.hold is not None:
-            with cython.critical_section(self.consumer):
-                self.consumer.end_message(self.hold)
-
-    def release(self):
-        with cython.critical_section(self.consumer):
-            content, hold = self.content, self.hold
-            if hold is not None:
-                self.consumer.end_message(hold)
-            self.content = None
-            self.hold = None
-        del content, hold  # what they end comes back to the consumer
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.release()
-
-    def __repr__(self):
-        released = "" if self.hold is not None else ", released"
-        return f"<Message {self.seq} of lane {self.lane}, type {self.type}{released}>"

@@ -1,9 +1,47 @@
-"""What the skin sees of the C core."""
+# What the extension uses of the C core.
 
-from libc.errno cimport EINTR
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+cdef extern from "ringipc.h" nogil:
+    const uint64_t RIP_FOREVER
+    enum rip_wait:
+        RIP_WAIT_SPIN
+        RIP_WAIT_ADAPTIVE
+        RIP_WAIT_BLOCK
+    uint64_t rip_now()
+    struct rip_shortage:
+        uint64_t bytes
+        uint64_t free
+        bint for_tables
+    rip_shortage rip_last_shortage()
 
-from ringipc._wait cimport rip_handle_check, rip_handle, rip_spin, rip_wait, rip_watch
+
+cdef extern from "base/wait.h" nogil:
+    ctypedef unsigned int rip_word "_Atomic uint32_t"
+    enum: RIP_SLICE_NS
+    struct rip_watch:
+        pass
+    struct rip_spin:
+        rip_wait mode
+    int rip_sleep(rip_word *, uint32_t, uint64_t)
+    void rip_wake(rip_word *)
+    int rip_watch_wait(const rip_watch *, uint64_t)
+
+
+cdef extern from "store/handle.h" nogil:
+    enum: RIP_FORKED, RIP_TRY_ONLY
+    struct rip_handle:
+        uint32_t state
+        uint64_t give_up
+    struct rip_lock_wait:
+        int fd
+        uint32_t reported
+        uint64_t since
+    int rip_handle_check(const rip_handle *)
+    int rip_handle_begin_close(rip_handle *)
+    void rip_handle_limit_waits(rip_handle *)
+    int rip_await_lock(rip_handle *, uint64_t) except? -EINTR
+    int quietly_await_lock "rip_await_lock"(rip_handle *, uint64_t)  # for a place that asks nobody in between
+    void rip_lock_ask(int (*)(rip_lock_wait *) except -EINTR nogil)
+    int32_t rip_lock_holder(int)
 
 
 cdef extern from "ringipc.h" nogil:
@@ -170,3 +208,88 @@ cdef extern from "ring/lane.h" nogil:
     int32_t rip_rx_blocks(const rip_consumer *)
     void rip_rx_pass_wakeup(rip_consumer *)
     void rip_message_watch(rip_consumer *, const rip_filter *, rip_watch *)
+
+
+cdef extern from "stream/stream.h" nogil:
+    struct rip_sender:
+        pass
+    struct rip_receiver:
+        pass
+    enum: RIP_STEP_END
+    int rip_sender_open(rip_consumer *, uint32_t, int, rip_sender **)
+    int rip_sender_free(rip_sender *, int)
+    int rip_receiver_open(const char *, uint64_t, uint64_t, int32_t, int, int, rip_receiver **) except? -EINTR
+    void rip_receiver_free(rip_receiver *)
+
+
+cdef extern from "stream/io_loop.h" nogil:
+    struct rip_io_loop:
+        void (*push)(rip_io_loop *) noexcept nogil
+        int (*pull)(rip_io_loop *, const rip_watch *, uint64_t) noexcept nogil
+    struct rip_end:
+        uint64_t id
+        uint32_t ordinal
+        int why
+    bint rip_io_loop_sleeps(const rip_io_loop *)
+    int rip_io_loop_open(int, rip_io_loop **)
+    int rip_io_loop_add(rip_io_loop *, rip_sender *, rip_receiver *, int, uint64_t *)
+    int rip_io_loop_run(rip_io_loop *, rip_end *)
+    int rip_io_loop_connect(rip_io_loop *, uint64_t, int, uint64_t)
+    void rip_io_loop_disconnect(rip_io_loop *, uint64_t)
+    bint rip_io_loop_can(rip_io_loop *, uint64_t, uint64_t)
+    void rip_io_loop_finish(rip_io_loop *)
+    uint64_t rip_io_loop_progress(rip_io_loop *, uint64_t)
+    void rip_io_loop_remove(rip_io_loop *, uint64_t)
+    void rip_io_loop_stop(rip_io_loop *)
+    void rip_io_loop_free(rip_io_loop *)
+
+
+cdef extern from "ringipc.h" nogil:
+    enum rip_sync_kind:
+        RIP_SEMAPHORE
+        RIP_LOCK
+        RIP_EVENT
+        RIP_BARRIER
+    enum: RIP_MUST_BE, RIP_MAX_UNITS, RIP_MAX_PARTIES, RIP_MAX_HANDLES
+    int rip_sync_open(const char *, int, rip_sync_kind, int64_t, int, rip_wait, rip_sync **) except? -EINTR
+    int rip_sync_fd(rip_sync *)
+    uint32_t rip_sync_value(const rip_sync *)
+    int rip_sync_close(rip_sync *)
+    void rip_sync_free(rip_sync *)
+    struct rip_sync_info_at "rip_sync_info":
+        uint32_t kind
+        uint32_t handles
+        int32_t pid[RIP_MAX_HANDLES]
+    int rip_sync_info(const char *, rip_sync_info_at *) except? -EINTR
+    int rip_sync_clean_up(const char *) except? -EINTR
+    int rip_semaphore_release(rip_sync *, uint32_t)
+    uint32_t rip_semaphore_value(const rip_sync *)
+    int rip_event_set(rip_sync *)
+    int rip_event_clear(rip_sync *)
+    int rip_event_is_set(rip_sync *)
+    int rip_barrier_abort(rip_sync *)
+    int rip_barrier_reset(rip_sync *)
+    int rip_barrier_waiting(rip_sync *)
+    int rip_barrier_is_broken(rip_sync *)
+
+
+cdef extern from "sync/sync.h" nogil:
+    enum: RIP_MAX_WAITERS
+    struct rip_sync:
+        rip_handle handle
+        uint32_t held
+    struct rip_ticket:
+        pass
+    int rip_sync_check(rip_sync *)
+    void rip_sync_reap_if_due(rip_sync *)
+    void rip_sync_watch(rip_sync *, uint64_t, rip_watch *)
+    uint64_t rip_sync_load(const rip_sync *)
+    int rip_units_try(rip_sync *, uint32_t)
+    int rip_ticket_take(rip_sync *, uint32_t, rip_ticket *)
+    int rip_ticket_try(rip_sync *, rip_ticket *)
+    void rip_ticket_cancel(rip_sync *, const rip_ticket *)
+    void rip_ticket_watch(rip_sync *, const rip_ticket *, rip_watch *)
+    int rip_event_is_over(const rip_sync *, uint64_t)
+    int rip_barrier_arrive(rip_sync *, uint64_t *)
+    int rip_barrier_is_over(const rip_sync *, uint64_t)
+    void rip_barrier_give_up(rip_sync *, uint64_t)

@@ -1,21 +1,5 @@
-# distutils: language = c
-"""The skin over semaphores, locks, events and barriers: types in, errors out, the GIL off while waiting.
-
-The classes are finished in Python: a subclass says what an error code means (_fail).
-"""
-
-cimport cython
-from cpython.exc cimport PyErr_CheckSignals
-from cpython.pythread cimport PyThread_get_thread_ident
-from libc.errno cimport EAGAIN, ESHUTDOWN, ETIMEDOUT
-from libc.math cimport INFINITY
-
-from ringipc._wait cimport (
-    ask, await_lock, close_patiently, count_of, deadline_of, locking, park_after, rip_handle_check, rip_lock_ask,
-    rip_handle_limit_waits, rip_watch_wait, seconds_of, wanted_last, RIP_FOREVER, RIP_TRY_ONLY,
-)
-
-rip_lock_ask(ask)
+# Semaphores, locks, events and barriers. The classes are finished in Python: a subclass says what an error code means
+# (_fail).
 
 SEMAPHORE = RIP_SEMAPHORE
 LOCK = RIP_LOCK
@@ -28,7 +12,7 @@ MAX_PARTIES = RIP_MAX_PARTIES
 MAX_WAITERS = RIP_MAX_WAITERS
 
 
-def look(bytes name):
+def inspect_sync(bytes name):
     """0 or an error code, the kind, and the pid of each handle."""
     cdef rip_sync_info_at info
     cdef const char *text = name
@@ -39,18 +23,13 @@ def look(bytes name):
     return rc, info.kind, [pid for pid in info.pid[:info.handles]]
 
 
-def tidy(bytes name):
+def clean_sync(bytes name):
     """1 when what was left of it has been removed, 0 when somebody has it open, or an error code."""
     cdef const char *text = name
     cdef int rc
     with nogil:
         rc = rip_sync_clean_up(text)
     return rc
-
-
-def wanted():
-    """Where this thread's last call had no room: bytes needed (0: a file), bytes free, were they for tables?"""
-    return wanted_last()
 
 
 cdef class BaseSync:

@@ -1,42 +1,10 @@
-# distutils: language = c
-"""The skin over the writing end of a lane: the GIL is off while waiting and while copying much.
-
-The class is finished in Python: a subclass says what an error code means (_fail) and how to encode what is not plain
-(_prepare, _encode_dtype), so that nothing here imports anything of the package.
-"""
-
-cimport cython
-cimport numpy as cnp
-from cpython.buffer cimport PyBUF_FULL_RO, PyBuffer_IsContiguous, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytearray cimport PyByteArray_CheckExact
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
-from cpython.exc cimport PyErr_CheckSignals
-from cpython.pycapsule cimport PyCapsule_GetPointer
-from cpython.pythread cimport PyThread_get_thread_ident
-from cpython.ref cimport Py_INCREF
-from libc.errno cimport EAGAIN, ENOBUFS, ENOLCK, ESHUTDOWN, ETIMEDOUT
-from libc.string cimport memcpy
-
-from ringipc._arrays cimport (
-    LARGE, PyArray_CheckExact, PyArray_CopyInto, PyArray_SetBaseObject, PyDataType_HASFIELDS, array_at, is_same,
-)
-from ringipc._rings cimport *
-from ringipc._wait cimport (
-    ask, await_lock, close_patiently, deadline_of, locking, park_after, rip_handle_check, rip_lock_ask, rip_now,
-    rip_handle_limit_waits, rip_handle_begin_close, rip_sleep, rip_wait, rip_wake, rip_watch, rip_watch_wait, rip_word, seconds_of,
-    seconds_or, seconds_until, wanted_last, RIP_FOREVER, RIP_FORKED, RIP_SLICE_NS, RIP_TRY_ONLY,
-)
-
-cdef extern from "stream/io_loop.h" nogil:
-    bint rip_io_loop_sleeps(const rip_io_loop *)
-    struct rip_io_loop:  # of another module: all that this one knows of it
-        void (*push)(rip_io_loop *) noexcept nogil
+# The writing end of a lane: the GIL is off while waiting and while copying much.
+#
+# The class is finished in Python: a subclass says what an error code means (_fail) and how to encode what is not plain
+# (_prepare, _encode_dtype).
 
 cdef extern from "Python.h":
     int PyBuffer_ToContiguous(void *, const Py_buffer *, Py_ssize_t, char) except -1  # cpython.buffer checks nothing
-
-cnp.import_array()
-rip_lock_ask(ask)
 
 cdef enum:  # how a put ends
     WRITTEN
@@ -100,11 +68,6 @@ cdef inline int64_t type_of(Py_ssize_t type) except -1:
     return type
 
 
-def wanted():
-    """Where this thread's last call had no room: bytes needed (0: a file), bytes free, were they for tables?"""
-    return wanted_last()
-
-
 cdef class BaseProducer:
     """The writing end of one lane."""
 
@@ -119,8 +82,7 @@ cdef class BaseProducer:
     cdef uint64_t waits
     cdef uint64_t waited  # nanoseconds
     cdef unsigned long exiting  # the thread that ends the interpreter
-    cdef rip_io_loop *pump  # where the messages go on to other processes by connections, else NULL
-    cdef object capsule  # that keeps it
+    cdef BasePump pump  # where the messages go on to other processes by connections, else None
     cdef public object _failure  # why nobody can come there any more: who waits for room is told
 
     def __dealloc__(self):
@@ -167,10 +129,8 @@ cdef class BaseProducer:
         return rc
 
     @cython.critical_section
-    def _attach(self, capsule):
-        """Of a pump (`BasePump.capsule`), which stays as long as this does."""
-        self.pump = <rip_io_loop *>PyCapsule_GetPointer(capsule, "ringipc.rip_io_loop")
-        self.capsule = capsule
+    def _attach(self, BasePump pump not None):
+        self.pump = pump
 
     @cython.critical_section
     def _declare(self, bytes group):
@@ -282,9 +242,9 @@ cdef class BaseProducer:
     @cython.final
     cdef inline void publish(self) noexcept:
         rip_tx_publish(self.p)
-        if cython.unlikely(self.pump is not NULL and rip_io_loop_sleeps(self.pump)):
+        if cython.unlikely(self.pump is not None and rip_io_loop_sleeps(self.pump.pump)):
             with nogil:
-                self.pump.push(self.pump)
+                self.pump.pump.push(self.pump.pump)
 
     @cython.final
     cdef inline void settle(self) noexcept:

@@ -1,0 +1,87 @@
+# A message together with what is known about it.
+
+@cython.no_gc_clear  # its end needs what it refers to
+cdef class Message:
+    """A message and what is known about it.
+
+    It stays in the ring until `release` (leaving a with block calls it), or until nobody refers to it; views on its
+    payload keep it there beyond that. In a shared or durable group it is in work until then; then it is done, and does
+    not come again. Any thread or task may release it.
+
+    Attributes
+    ----------
+    payload : bytes, numpy.ndarray, memoryview, or what a record or an object is
+        As `Consumer.get` gives it.
+    type : int
+        What its producer put with it.
+    seq : int
+        Counts the messages of its producer from 0.
+    timestamp : int
+        When it was put, in nanoseconds of time.monotonic_ns() in this process, also where its producer's process is in
+        another time namespace.
+    producer : int
+        The pid of its producer.
+    lane : int
+        Tells the producers of a channel apart; never used twice in it.
+    redelivered : bool
+        Another member of the group had it, and died, or left, without letting it go.
+    missed : int
+        Messages of this producer that the group has lost since the one before, because the lane was full. What is lost
+        before a message that is taken out of its turn may be told with the next one that is not.
+    """
+
+    cdef BaseConsumer consumer
+    cdef Hold hold
+    cdef object content
+    cdef bint unreadable
+    cdef uint8_t kind
+    cdef readonly uint32_t type
+    cdef readonly uint64_t seq
+    cdef readonly uint64_t timestamp
+    cdef readonly int32_t producer
+    cdef readonly uint64_t lane
+    cdef readonly bint redelivered
+    cdef readonly uint64_t missed
+
+    __signature__ = Signature()  # a class in C has none of its own
+
+    def __init__(self):
+        raise TypeError("a Message comes from Consumer.message(): it cannot be made in any other way")
+
+    def __reduce__(self):
+        raise TypeError("a Message cannot be pickled: put its payload")
+
+    @property
+    def payload(self):
+        with cython.critical_section(self.consumer):
+            if self.content is None:
+                if self.hold is None:
+                    self.consumer._fail(-ESHUTDOWN, "message")
+                self.unreadable = True  # unless what follows succeeds
+                self.content = self.consumer.payload_of(self.hold, self.kind)
+                self.unreadable = False
+            return self.content
+
+    def __dealloc__(self):
+        if self.hold is not None:
+            with cython.critical_section(self.consumer):
+                self.consumer.end_message(self.hold)
+
+    def release(self):
+        with cython.critical_section(self.consumer):
+            content, hold = self.content, self.hold
+            if hold is not None:
+                self.consumer.end_message(hold)
+            self.content = None
+            self.hold = None
+        del content, hold  # what they end comes back to the consumer
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.release()
+
+    def __repr__(self):
+        released = "" if self.hold is not None else ", released"
+        return f"<Message {self.seq} of lane {self.lane}, type {self.type}{released}>"

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 import ringipc
-from ringipc.producer import Wait
+from ringipc._arguments import Wait
 
 from . import _harness
 from ._harness import Contender, Crowd, Loop, Missing, Opener

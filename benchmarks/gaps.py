@@ -7,7 +7,7 @@ from functools import partial
 from statistics import median
 
 import ringipc
-from ringipc.producer import Wait
+from ringipc._arguments import Wait
 
 from ._harness import ONE_CORE, ROUNDS, Answer, Cores, Goal, Row, Series, scaled, together, unique
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import ringipc
-from ringipc.producer import Wait
+from ringipc._arguments import Wait
 
 from ._contenders import Ring, StandardPipe, between
 from ._harness import ONE_CORE, Answer, Contender, Cores, Crowd, Goal, Missing, compare, scaled, unique

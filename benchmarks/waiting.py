@@ -4,7 +4,7 @@ import time
 from functools import partial
 
 import ringipc
-from ringipc.producer import Wait
+from ringipc._arguments import Wait
 
 from ._harness import ROUNDS, Answer, Cores, Goal, together, unique
 

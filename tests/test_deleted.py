@@ -13,8 +13,8 @@ from conftest import Start
 
 import ringipc
 from ringipc import Barrier, ChannelBusy, Consumer, EndOfStream, Event, Lock, Producer, Semaphore
+from ringipc.cleanup import names
 from ringipc.cli import main
-from ringipc.leftovers import names
 
 
 def directory(base: str) -> Path:

@@ -9,8 +9,8 @@ from conftest import AnyChannel
 
 import ringipc
 from ringipc import Consumer, Empty, EndOfStream, Producer, ProducerDied
+from ringipc.cleanup import names
 from ringipc.cli import main
-from ringipc.leftovers import names
 
 
 def put_nothing(channel: AnyChannel, groups: list[str]) -> None:

@@ -20,7 +20,7 @@ from ringipc import (
     Producer,
     ProducerDied,
 )
-from ringipc.leftovers import names
+from ringipc.cleanup import names
 
 
 def test_a_declared_group_misses_nothing() -> None:

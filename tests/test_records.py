@@ -478,7 +478,7 @@ class Parts:
         self.producer = producer
 
     def put(self, kind: int, data: bytes) -> None:
-        from ringipc.parts import Parts
+        from ringipc.codecs.multipart import Parts
 
         self.producer._prepare = lambda message: Parts(kind, data, [])  # type: ignore[method-assign]
         self.producer.put(object())
@@ -521,7 +521,7 @@ def test_a_record_that_no_producer_wrote_is_damage(producer: Producer, consumer:
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_damage_to_a_record_does_more_than_an_error(producer: Producer, consumer: Consumer, data: Any) -> None:
-    from ringipc.record import encode
+    from ringipc.codecs.record import encode
 
     parts = encode([{"a": (1, ("text",), b"bytes")}, np.arange(4), np.float32(1), (np.zeros((2, 2)),), bytearray(9)])
     raw = bytearray(parts.head)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ringipc import Closed, Consumer, Corrupt, Empty, EndOfStream, Message, Producer, UnsafeMessage, codec
+from ringipc import Closed, Consumer, Corrupt, Empty, EndOfStream, Message, Producer, UnsafeMessage
+from ringipc.codecs import dtypes
 
 LARGE = 1 << 26  # more than the C library ever takes from its heap
 
@@ -147,7 +148,7 @@ def test_what_led_to_a_kept_exception_keeps_no_message(shared: bool, monkeypatch
 
     with Producer("c") as producer, Consumer("c", shared=shared) as consumer:
         producer.put({"a": np.zeros(3), "b": memoryview(b"x")})
-        monkeypatch.setattr(codec, "decode_dtype", decode_dtype)
+        monkeypatch.setattr(dtypes, "decode_dtype", decode_dtype)
         with pytest.raises(Corrupt) as corrupt:
             consumer.get(timeout=0)
         assert isinstance(corrupt.value.__cause__, ValueError)

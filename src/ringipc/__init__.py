@@ -1,6 +1,7 @@
 """Move NumPy arrays, bytes and records between processes through a ring in shared memory."""
 
 from ._core import Message
+from .channel import Channel, Group, Lane, open
 from .consumer import Consumer, ConsumerStats
 from .errors import (
     BrokenBarrier,
@@ -21,7 +22,6 @@ from .errors import (
     TableFull,
     UnsafeMessage,
 )
-from .look import Channel, Group, Lane, open
 from .producer import Producer, ProducerStats, Reservation
 from .sync import Barrier, Event, Lock, Semaphore
 from .transports.pipe_end import PipeEnd, pair

@@ -1,211 +1,316 @@
-"""What names and sizes may be, and what an error code of the core means for a channel."""
+"""Looking at a channel, and removing it, without taking part; and channels without a name."""
 
 import errno
-import grp
-import math
-import operator
 import os
-import pwd
-import re
-from typing import Any, NoReturn
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
 
-from . import errors, shortage
-from ._core import ABI, MAX_CHANNEL_NAME, MAX_GROUP_NAME, MAX_GROUPS, MAX_LANES, MAX_MEMBERS, base
+from . import _failures, _names, _shortage, errors
+from ._core import DURABLE, SHARED, channel_fd, inspect_channel, remove, remove_group, wanted
 
-_UNITS = {"": 1, "b": 1} | {
-    prefix + unit: base**power
-    for power, prefix in enumerate("kmgt", start=1)
-    for unit, base in (("b", 1000), ("ib", 1024))
-}
-_DESCRIPTOR = re.compile(r"fd:[0-9]{1,9}")
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+_ONLY_TO_BE_REMOVED = (-errno.EBADMSG, -errno.EPROTONOSUPPORT)  # damaged, or another version's
+_STATES: dict[int, Literal["live", "ended", "dead"]] = {1: "live", 2: "ended", 3: "dead"}
 
 
-def size_in_bytes(size: int | str) -> int:
-    """A number of bytes, from an int or from text with a unit.
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One producer's lane.
 
-    >>> size_in_bytes("64 MiB"), size_in_bytes("1.5 kB"), size_in_bytes(4096)
-    (67108864, 1500, 4096)
+    Attributes
+    ----------
+    id
+        As in `Message.lane`.
+    pid
+        Of the producer.
+    state
+        "live"; or "ended" or "dead", when its producer has closed or died and some group has not read it to the end.
+    messages
+        Put so far.
+    backlog
+        Those that some group has not let go; where there is no group, those that wait for the first one.
     """
-    if isinstance(size, bool) or not isinstance(size, (int, str)):
-        raise TypeError(f'capacity must be a number of bytes or text such as "64 MiB", not {size!r}')
-    if isinstance(size, str):
-        match = _SIZE.fullmatch(size)
-        if not match or match[2].lower() not in _UNITS:
-            raise ValueError(f'capacity must be a number of bytes or text such as "64 MiB" or "2 GB", not {size!r}')
-        return size_in_bytes(math.ceil(float(match[1]) * _UNITS[match[2].lower()]))
-    if not 1 <= size <= 1 << 46:
-        raise ValueError(f"capacity must be from 1 byte to 64 TiB, not {size} bytes")
-    return size
+
+    id: int
+    pid: int
+    state: Literal["live", "ended", "dead"]
+    messages: int
+    backlog: int
 
 
-def checked_count(count: Any, what: str, things: str, least: int, most: int) -> int:
-    """A number of things, which what says, as a user gives it: any integer that is no bool.
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One group of consumers.
 
-    >>> checked_count(4, "slots", "messages", 1, 8)
-    4
+    Attributes
+    ----------
+    name, shared, durable
+        As its members said; a group that was declared and that nobody has joined yet is neither shared nor durable.
+    pids
+        Of its members.
+    backlog
+        Messages that it has not let go.
     """
-    text = f"{what} must be a number of {things} from {least} to {most}, not {count!r}"
-    if isinstance(count, bool) or not hasattr(count, "__index__"):
-        raise TypeError(text)
-    if not least <= count <= most:
-        raise ValueError(text)
-    return operator.index(count)
+
+    name: str
+    shared: bool
+    durable: bool
+    pids: list[int]
+    backlog: int
 
 
-def checked_name(name: str, what: str = "channel") -> bytes:
-    """A name as the core takes it: one part of a path, "~user/name", "fd:7" of a channel; a group's may be anything."""
-    if not isinstance(name, str):
-        raise TypeError(f"the {what}'s name must be a str, not {name!r}")
-    if what == "channel" and _DESCRIPTOR.fullmatch(name):
-        return name.encode()
-    owner, slash, rest = name.partition("/")
-    if what != "group" and owner.startswith("~") and slash:
-        return b"~%d/" % _user(owner[1:], name) + _plain_name(rest, name, what)
-    return _plain_name(name, name, what)
+class Channel:
+    """A channel as it looks from outside; or, without a name, one that is made here and is no file anywhere.
 
-
-def _user(user: str, name: str) -> int:
-    try:
-        return int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid
-    except KeyError:
-        raise ValueError(f"{name!r}: there is no user {user!r}") from None
-
-
-def _plain_name(part: str, name: str, what: str) -> bytes:
-    code = os.fsencode(part)
-    most = MAX_GROUP_NAME if what == "group" else MAX_CHANNEL_NAME
-    if not code or len(code) > most or b"\0" in code:
-        raise ValueError(
-            f"the {what}'s name must have 1 to {most} bytes and no NUL, not {name[:80]!r} ({len(code)} bytes)"
-        )
-    if what != "group" and (code.startswith((b".", b"~", b"fd:")) or b"/" in code):
-        raise ValueError(
-            f'the {what}\'s name {name!r} must have no "/" and no leading ".", "~" or "fd:", but in "~user/name" (what '
-            'another user shares) and "fd:7" (a channel\'s descriptor); RINGIPC_DIR chooses the directory'
-        )
-    return code
-
-
-class Mode(int):
-    """Permissions of files, shown in octal."""
-
-    def __repr__(self) -> str:
-        return f"{self:#o}"
-
-
-PRIVATE = Mode(0o600)
-
-
-def access(mode: int, share_with: str | int | None) -> tuple[int, int]:
-    """The permissions of files, and the group of users that they are for (-1: this process's)."""
-    if share_with is not None and mode == PRIVATE:
-        mode = 0o660
-    if mode not in (0o600, 0o660, 0o666):
-        raise ValueError(f"mode must be 0o600, 0o660 or 0o666, not {mode:#o}: whoever takes part writes to the files")
-    if isinstance(share_with, bool):
-        raise TypeError(f"share_with must be the name or the number of a group of users, not {share_with!r}")
-    if share_with is None or isinstance(share_with, int):
-        return mode, -1 if share_with is None else share_with
-    try:
-        return mode, grp.getgrnam(share_with).gr_gid
-    except KeyError:
-        raise ValueError(f"share_with: there is no group of users {share_with!r}") from None
-
-
-def check_base() -> None:
-    """The directory that RINGIPC_DIR names must be there; without it nobody could ever make a channel."""
-    where = os.fsdecode(base())
-    if not os.path.isdir(where):
-        named = "RINGIPC_DIR" if os.environ.get("RINGIPC_DIR") else "TMPDIR"
-        raise errors.SystemRefused(errno.ENOTDIR, f"{named} names no directory", where)
-
-
-def named(error: errors.RingError, channel: object) -> errors.RingError:
-    """The same error, of what knows nothing of channels; its text now begins with this one."""
-    error.args = (f"channel {channel!r}: {error}",)
-    return error
-
-
-FULL_TABLES = {
-    errno.EXFULL: f"it has {MAX_LANES} lanes, the most that a channel takes; close producers, and let every group read "
-    "what those that have closed or died left (once nobody takes part, ringipc clean --messages removes that)",
-    errno.ENOSR: f"it has {MAX_GROUPS} groups, the most that a channel takes; close consumers, or end a durable or a "
-    "declared group (remove_group)",
-    errno.EUSERS: f"it has {MAX_MEMBERS} members, producers and consumers together, the most that a channel takes; "
-    "close some",
-}  # of a channel; to be followed by what else can be done
-
-
-def fail(
-    code: int, channel: object, detail: str = "", wanted: shortage.Wanted = shortage.NOTHING, remedy: str = ""
-) -> NoReturn:
-    """Raises what a negative errno of the core means for this channel, which is a name or a `Channel`.
+    Every attribute is looked up anew. One without a name lives in memory alone, for as long as a `Channel`, a producer,
+    a consumer or a descriptor of it is left in some process; when they are gone, however, nothing is left behind. Give
+    it to `Producer` and `Consumer` in place of a name, and to other processes as an argument of theirs
+    (`multiprocessing`, with any start method), or its descriptor (`fileno`) in any other way. It cannot be truncated by
+    anybody. A descriptor to wait on (`Consumer.fileno`) that a process of another user or pid namespace should
+    make readable becomes so up to 0.6 s later.
 
     Parameters
     ----------
-    detail
-        What it is about: which handle is closed, what is damaged, or for what there was no room.
-    wanted
-        What there was no room for.
-    remedy
-        What would need less room, as part of a sentence.
+    name
+        Of a channel that is there, if only damaged, so that it can be removed. None: a new one, without a name. "fd:7":
+        the one without a name that descriptor 7 is of, as `from_fd`.
+
+    Raises
+    ------
+    ChannelNotFound
+        It is not there, or not any more.
+    Closed
+        It has no name, and this has been closed.
+    SystemRefused
+        Another process has had its tables locked for a second, and is stopped most likely. Each look at it can say so.
+
+    Examples
+    --------
+    >>> import ringipc
+    >>> channel = ringipc.Channel()
+    >>> with ringipc.Producer(channel, capacity="1 MiB") as producer, ringipc.Consumer(channel) as consumer:
+    ...     producer.put(b"between us")
+    ...     consumer.get()
+    True
+    b'between us'
+    >>> channel.close()
     """
-    number = -code
-    name = str(channel)
-    what = f"channel {channel!r}"
-    named = _code_of(channel)
-    path = None if named is None else shortage.path_of(named)
-    match number:
-        case errno.ESHUTDOWN:
-            raise errors.Closed(f"{what}: this {detail or 'handle'} is closed")
-        case errno.ECHILD:
-            raise errors.Closed(
-                f"{what}: this {detail or 'handle'} belongs to the parent process; make another after the fork"
+
+    _fd = -1  # of one without a name, while it is open
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name
+        if name is None:
+            self._hold(channel_fd())
+            return
+        code = _names.checked_name(name)
+        if code.startswith(b"fd:"):
+            self.name = None
+            self._hold(_dup(int(code[3:])))
+        there = inspect_channel(self._code)[0]
+        if there < 0 and (self.name is None or there not in _ONLY_TO_BE_REMOVED):
+            _failures.fail(there, self if self.name is None else self.name)
+
+    @classmethod
+    def from_fd(cls, fd: int) -> Self:
+        """The channel without a name that a descriptor is of, which another process has passed on; it stays yours.
+
+        Raises
+        ------
+        Corrupt, Incompatible, SystemRefused
+            It is of something else.
+        """
+        return cls(f"fd:{fd}")
+
+    def _hold(self, fd: int) -> None:
+        if fd < 0:
+            _failures.fail(fd, self, wanted=wanted())
+        self._fd = fd
+
+    @property
+    def _code(self) -> bytes:
+        """As the core takes it."""
+        return _names.checked_name(self.name) if self.name is not None else b"fd:%d" % self.fileno()
+
+    def fileno(self) -> int:
+        """The descriptor of one without a name: it is this object's, and stays the same until `close`.
+
+        Raises
+        ------
+        ValueError
+            The channel has a name: that is what to give to another process.
+        """
+        if self.name is not None:
+            raise ValueError(f"channel {self.name!r} has a name, and no descriptor: pass the name on")
+        if self._fd < 0:
+            raise errors.Closed(f"{self!r} is closed")
+        return self._fd
+
+    def close(self) -> None:
+        """Lets go of one without a name; who takes part in it is not disturbed. Closing again does nothing."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """To another process: by name, or where there is none as a descriptor that `multiprocessing` passes on."""
+        if self.name is not None:
+            return Channel, (self.name,)
+        from multiprocessing.reduction import DupFd
+
+        return _take_passed, (DupFd(self.fileno()),)
+
+    def _look(
+        self,
+    ) -> tuple[list[tuple[int, int, int, int, int]], list[tuple[bytes, int, int]], list[tuple[int, int]], bool]:
+        code, lanes, groups, members, end_waits = inspect_channel(self._code)
+        if code < 0:
+            _failures.fail(code, self if self.name is None else self.name)
+        return lanes, groups, members, end_waits
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """The lanes that are there, in no order."""
+        lanes, _, _, _ = self._look()
+        return [Lane(id, pid, _STATES[state], messages, backlog) for id, pid, state, messages, backlog in lanes]
+
+    @property
+    def groups(self) -> list[Group]:
+        """The groups that are there, those without members included."""
+        _, groups, members, _ = self._look()
+        return [
+            Group(
+                name=name.decode(errors="surrogateescape"),
+                shared=bool(how & SHARED),
+                durable=bool(how & DURABLE),
+                pids=[pid for pid, group in members if group == place],
+                backlog=backlog,
             )
-        case errno.ENOENT:
-            raise errors.ChannelNotFound(number, "no producer has made this channel yet", name)
-        case errno.EBADMSG:
-            raise errors.Corrupt(
-                f"{what}: {detail or 'its files'} cannot be what a producer wrote; close what has it open"
-                + (f", remove it (ringipc clean, or ringipc.open({name!r}).remove(); it is {path})" if path else "")
-                + ", and start anew"
-            )
-        case errno.EPROTOTYPE:
-            raise errors.Incompatible(
-                f"{what}: the name is a semaphore's, a lock's, an event's or a barrier's; choose another"
-            )
-        case errno.EPROTONOSUPPORT:
-            raise errors.Incompatible(
-                f"{what} was made by a ringipc with another layout in memory (this one has version {ABI}); "
-                "use one version on both sides, or another channel"
-                + (f"; if nobody needs what is in it, ringipc.open({name!r}).remove()" if path else "")
-            )
-        case errno.EAGAIN:
-            raise errors.SystemRefused(number, f"{what}: {shortage.locked(named)}", name)
-        case errno.EXFULL | errno.ENOSR | errno.EUSERS:
-            raise errors.TableFull(f"{what} is full: {FULL_TABLES[number]}, or use another channel")
-    if number in (errno.ENOSPC, errno.EFBIG) and wanted[2]:
-        detail, remedy = "its tables", ""
-    raise errors.SystemRefused(number, system_text(number, what, named, wanted, detail, remedy), name)
+            for place, (name, how, backlog) in enumerate(groups)
+        ]
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes that take part: one entry for each producer and each consumer."""
+        return [pid for pid, _ in self._look()[2]]
+
+    @property
+    def end_waits(self) -> bool:
+        """True: every producer has gone, and the end of the stream waits for a first consumer, or for one of a group
+        that was declared, with what messages there are before it."""
+        return self._look()[3]
+
+    def remove(self) -> None:
+        """Removes the channel with all the messages in it; one without a name can be used again.
+
+        One with a name goes even if it is damaged, or another version's.
+
+        Raises
+        ------
+        ChannelBusy
+            Somebody takes part in it.
+        SystemRefused
+            Files that are none of ringipc's keep the directory of a damaged one; or as when one looks at it.
+        """
+        code, pid = remove(self._code)
+        if code == -errno.EBUSY:
+            pids = [pid] if pid else _shortage.holders(self._code)
+            who = f"pid {', '.join(map(str, pids))} takes" if pids else "a process that is not seen from here takes"
+            raise errors.ChannelBusy(f"{self._called()}: {who} part in it; it must close, or end, first")
+        if code < 0:
+            _failures.fail(code, self if self.name is None else self.name, wanted=wanted())
+
+    def remove_group(self, group: str) -> None:
+        """Ends a group that has no members, a durable one for example: nothing is kept for it from then on.
+
+        Raises
+        ------
+        GroupBusy
+            It has members.
+        KeyError
+            There is no such group.
+        """
+        code, pid = remove_group(self._code, _names.checked_name(group, "group"))
+        if code == -errno.EBUSY:
+            raise errors.GroupBusy(f"{self._called()}: pid {pid} is a member of group {group!r}")
+        if code == -errno.ENOENT:
+            self._look()  # it may be the channel that is not there
+            raise KeyError(group)
+        if code < 0:
+            _failures.fail(code, self if self.name is None else self.name)
+
+    def _called(self) -> str:
+        return f"channel {self.name!r}" if self.name is not None else f"channel {self!r}"
+
+    def __repr__(self) -> str:
+        if self.name is not None:
+            return f"<Channel {self.name!r}>"
+        return f"<Channel without a name, {f'descriptor {self._fd}' if self._fd >= 0 else 'closed'}>"
 
 
-def _code_of(channel: object) -> bytes | None:
-    """Of a channel that has a name: as the core takes it."""
-    if not isinstance(channel, str) or channel.startswith(("fd:", "pipe:")):
-        return None
+class _Passed(Protocol):
+    def detach(self) -> int: ...
+
+
+def _dup(fd: int) -> int:
     try:
-        return checked_name(channel.removeprefix("shm://"))
-    except ValueError:  # a URL of another kind
-        return None
+        return os.dup(fd)
+    except OSError as error:
+        return -(error.errno or errno.EBADF)
 
 
-def system_text(
-    number: int, what: str, code: bytes | None, wanted: shortage.Wanted, detail: str = "", remedy: str = ""
-) -> str:
-    """What a `SystemRefused` says of something that has a name, or none."""
-    text = f"{what}: {detail + ': ' if detail else ''}{os.strerror(number)}"
-    why = shortage.explain(number, code, wanted, remedy)
-    if why:
-        return f"{text}: {why}"
-    return text if code is None else f"{text} ({shortage.path_of(code)})"
+def _take_passed(passed: _Passed) -> Channel:
+    fd = passed.detach()
+    try:
+        return Channel.from_fd(fd)
+    finally:
+        os.close(fd)
+
+
+def code_of(channel: str | Channel) -> bytes:
+    """What a user gives as a channel, as the core takes it."""
+    if isinstance(channel, Channel):
+        return channel._code
+    code = _names.checked_name(channel)
+    if not code.startswith(b"fd:"):
+        _failures.check_base()
+    return code
+
+
+def open(name: str) -> Channel:
+    """Looks at a channel without taking part in it.
+
+    Parameters
+    ----------
+    name
+        Of the channel.
+
+    Raises
+    ------
+    ChannelNotFound
+        It is not there.
+
+    Examples
+    --------
+    >>> import ringipc
+    >>> with ringipc.Producer("seen", capacity="1 MiB", groups=["later"]) as producer:
+    ...     producer.put(b"kept for the group")
+    ...     [(group.name, group.backlog) for group in ringipc.open("seen").groups]
+    True
+    [('later', 1)]
+    >>> ringipc.open("seen").remove()
+    """
+    _failures.check_base()
+    return Channel(name)

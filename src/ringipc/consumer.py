@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar
 
-from . import aio, codec, errors, exits, pickled, record
-from . import channel as _channel
+from . import _atexit, _failures, _names, aio, errors
+from ._arguments import WAITS, Wait
 from ._core import DURABLE, NEWEST, OBJECT, SHARED, BaseConsumer, Message, own_methods, wanted
-from .look import Channel
-from .producer import WAITS, Wait
+from .channel import Channel
+from .codecs import dtypes, pickled, record
 from .transports import choice
 from .transports.options import Options
 from .transports.pipe_end import PipeEnd
@@ -152,7 +152,7 @@ class Consumer(BaseConsumer):
         tls: "SSLContext | None" = None,
         users: Iterable[int] = (),
     ) -> None:
-        group_name = _channel.checked_name(group, "group")
+        group_name = _names.checked_name(group, "group")
         if wait not in WAITS or start not in STARTS:
             raise ValueError(
                 f'wait must be "spin", "adaptive" or "block", start "oldest" or "newest", not {wait!r} and {start!r}'
@@ -193,8 +193,8 @@ class Consumer(BaseConsumer):
             )
         if code < 0:
             no_room = code in (-errno.ENOSPC, -errno.EFBIG)
-            _channel.fail(code, channel, _CLAIMS if no_room else "", wanted(), _FEWER)
-        exits.close_at_exit(self)
+            _failures.fail(code, channel, _CLAIMS if no_room else "", wanted(), _FEWER)
+        _atexit.close_at_exit(self)
 
     def _fail(self, code: int, detail: object) -> NoReturn:
         match -code:
@@ -212,9 +212,9 @@ class Consumer(BaseConsumer):
             case errno.ESHUTDOWN if detail == "message":
                 raise errors.Closed(f"channel {self.channel!r}: this message has been released")
             case errno.EBADMSG:
-                _channel.fail(code, self.channel, detail if isinstance(detail, str) else "a lane")
+                _failures.fail(code, self.channel, detail if isinstance(detail, str) else "a lane")
         details = {errno.ESHUTDOWN: "consumer", errno.ECHILD: "consumer", errno.ENOSPC: _CLAIMS, errno.EFBIG: _CLAIMS}
-        _channel.fail(code, self.channel, details.get(-code, ""), wanted(), _FEWER)
+        _failures.fail(code, self.channel, details.get(-code, ""), wanted(), _FEWER)
 
     def _why_empty(self) -> str:
         works, held, pid = self._blocks()
@@ -317,9 +317,9 @@ class Consumer(BaseConsumer):
 
     def _decode_dtype(self, code: bytes, /) -> "np.dtype[Any]":
         try:
-            return codec.decode_dtype(code)
+            return dtypes.decode_dtype(code)
         except errors.Corrupt as error:
-            raise _channel.named(error, self.channel) from error.__cause__
+            raise _failures.named(error, self.channel) from error.__cause__
 
     def _decode(self, kind: int, message: memoryview, copy: bool) -> object:
         if kind == OBJECT and not self._pickle:
@@ -330,7 +330,7 @@ class Consumer(BaseConsumer):
         try:
             return pickled.decode(message, copy) if kind == OBJECT else record.decode(message, copy)
         except errors.Corrupt as error:
-            raise _channel.named(error, self.channel) from error.__cause__
+            raise _failures.named(error, self.channel) from error.__cause__
 
     @property
     def stats(self) -> ConsumerStats:
@@ -355,7 +355,7 @@ class Consumer(BaseConsumer):
         if self._link is not None:
             self._link.close()
         if code < 0 and code != -errno.ECHILD:
-            _channel.fail(code, self.channel)
+            _failures.fail(code, self.channel)
 
     def __enter__(self) -> Self:
         return self

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from . import aio, codec, errors, exits, parts, pickled, record
-from . import channel as _channel
+from . import _arguments, _atexit, _failures, _names, aio, errors
+from ._arguments import WAITS, Wait
 from ._core import BaseProducer, check_timeout, own_methods, wanted
-from .look import Channel, code_of
+from .channel import Channel, code_of
+from .codecs import dtypes, multipart, pickled, record
+from .codecs.plain import Plain, plain
 from .transports import choice
 from .transports.options import Options, check_lane
 from .transports.pipe_end import PipeEnd
@@ -28,10 +30,8 @@ if TYPE_CHECKING:
     from .transports.outlet import Outlet
     from .transports.pipes import PipeOutlet
 
-Wait = Literal["spin", "adaptive", "block"]
 Overflow = Literal["block", "drop-new", "drop-old"]
 OVERFLOWS: dict[str, int] = {"block": 0, "drop-new": 1, "drop-old": 2}
-WAITS: dict[str, int] = {"spin": 0, "adaptive": 1, "block": 2}
 
 
 def _break(producer: "Producer | None", error: errors.RingError) -> None:
@@ -196,7 +196,7 @@ class Producer(BaseProducer):
         preallocate: bool = False,
         pickle: bool = False,
         wait: Wait = "adaptive",
-        mode: int = _channel.PRIVATE,
+        mode: int = _arguments.PRIVATE,
         share_with: str | int | None = None,
         fallback: str | None = None,
         listen: bool = True,
@@ -208,14 +208,14 @@ class Producer(BaseProducer):
     ) -> None:
         if isinstance(groups, str):
             raise TypeError(f"groups must be a list of names, not the str {groups!r}")
-        declared = [_channel.checked_name(group, "group") for group in groups]
-        size = _channel.size_in_bytes(capacity)
-        slots = _channel.checked_count(slots, "slots", "messages", 1, 1 << 26)
+        declared = [_names.checked_name(group, "group") for group in groups]
+        size = _arguments.size_in_bytes(capacity)
+        slots = _arguments.checked_count(slots, "slots", "messages", 1, 1 << 26)
         if overflow not in OVERFLOWS:
             raise ValueError(f'overflow must be "block", "drop-new" or "drop-old", not {overflow!r}')
         if wait not in WAITS:
             raise ValueError(f'wait must be "spin", "adaptive" or "block", not {wait!r}')
-        access = _channel.access(mode, share_with)
+        access = _arguments.access(mode, share_with)
         spin = wait == "spin"
         check_timeout(linger, "linger")
         self._linger = linger
@@ -243,8 +243,8 @@ class Producer(BaseProducer):
                 needed, remedy = f"a lane of {size} bytes", "choose a smaller capacity="
             elif code == -errno.ENOSPC:
                 needed, remedy = f"a lane's {slots} slots", "choose fewer slots="
-            _channel.fail(code, channel, needed, wanted(), remedy)
-        exits.close_at_exit(self)
+            _failures.fail(code, channel, needed, wanted(), remedy)
+        _atexit.close_at_exit(self)
         if fallback is not None:
             self._link = self._fall_back(str(ring), fallback, options, size, slots, spin)
         if self._link is not None:
@@ -258,7 +258,7 @@ class Producer(BaseProducer):
             if code < 0:
                 self._undo()
                 self.close()
-                _channel.fail(code, channel)
+                _failures.fail(code, channel)
 
     def _fail(self, code: int, detail: object) -> NoReturn:
         match -code:
@@ -268,11 +268,11 @@ class Producer(BaseProducer):
                     f"{self.stats.capacity}; make the producer with a larger one"
                 )
             case errno.ENOSPC | errno.ENOMEM | errno.EDQUOT:
-                _channel.fail(code, self.channel, f"memory for a message of {detail} bytes", wanted())
+                _failures.fail(code, self.channel, f"memory for a message of {detail} bytes", wanted())
             case errno.ETIMEDOUT | errno.EAGAIN:
                 raise errors.Full(f"channel {self.channel!r}: no room {_within(detail)}: {self._why_full()}")
         details = {errno.ESHUTDOWN: "producer", errno.ECHILD: "producer", errno.EBADMSG: "a group's cursor"}
-        _channel.fail(code, self.channel, details.get(-code, ""))
+        _failures.fail(code, self.channel, details.get(-code, ""))
 
     def _fall_back(self, name: str, url: str, options: Options, size: int, slots: int, spin: bool) -> "Outlet":
         try:
@@ -300,23 +300,23 @@ class Producer(BaseProducer):
             return f"group {group!r} has not let go of {have}; its member that holds the oldest is {who}"
         return f"group {group!r} ({who}) has not let go of {have}"
 
-    def _prepare(self, message: object) -> codec.Plain | parts.Parts:
+    def _prepare(self, message: object) -> Plain | multipart.Parts:
         try:
             if self._pickle and type(message) is not memoryview:
-                if type(message) is np.ndarray and codec.can_encode(message.dtype):
+                if type(message) is np.ndarray and dtypes.can_encode(message.dtype):
                     return message
                 return pickled.encode(message)
             if type(message) in record.TYPES or isinstance(message, np.generic):
                 return record.encode(message)
-            return codec.plain(message)
+            return plain(message)
         except errors.UnsafeMessage as error:
-            raise _channel.named(error, self.channel) from error.__cause__
+            raise _failures.named(error, self.channel) from error.__cause__
 
-    def _encode_dtype(self, dtype: np.dtype[Any], reserving: bool, /) -> codec.Code:
+    def _encode_dtype(self, dtype: np.dtype[Any], reserving: bool, /) -> dtypes.Code:
         try:
-            return codec.encode_dtype(dtype, reserving)
+            return dtypes.encode_dtype(dtype, reserving)
         except errors.UnsafeMessage as error:
-            raise _channel.named(error, self.channel) from error.__cause__
+            raise _failures.named(error, self.channel) from error.__cause__
 
     async def aput(self, message: object, *, type: int = 0) -> bool:
         """`put` for a task of an event loop: asyncio, uvloop, trio, anyio. Other tasks go on while it waits for room.
@@ -426,7 +426,7 @@ class Producer(BaseProducer):
             code = self._close(exiting)
         lost = self._link.close(self._linger, at_end=exiting) if self._link is not None else ""
         if code < 0 and code != -errno.ECHILD:
-            _channel.fail(code, self.channel)
+            _failures.fail(code, self.channel)
         if lost:
             raise errors.Full(f"channel {self.channel!r}: {lost}")
 

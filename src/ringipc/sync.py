@@ -5,8 +5,8 @@ import os
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
-from . import channel as _channel
-from . import errors, exits, shortage
+from . import _arguments, _atexit, _failures, _names, _shortage, errors
+from ._arguments import WAITS, Wait
 from ._core import (
     ABI,
     BARRIER,
@@ -26,7 +26,6 @@ from ._core import (
     own_methods,
     wanted,
 )
-from .producer import WAITS, Wait
 
 
 class _Shared(BaseSync):
@@ -42,8 +41,8 @@ class _Shared(BaseSync):
         if wait not in WAITS:
             raise ValueError(f'wait must be "spin", "adaptive" or "block", not {wait!r}')
         if name is not None:
-            _channel.check_base()
-        self._code = None if name is None else _channel.checked_name(name, self._what)
+            _failures.check_base()
+        self._code = None if name is None else _names.checked_name(name, self._what)
         self.name = name
         self._options = (value, undo, wait)
         rc = self._open(self._code, fd, self._kind, MUST_BE if passed else value, undo, WAITS[wait])
@@ -56,7 +55,7 @@ class _Shared(BaseSync):
             raise errors.SystemRefused(errno.ENOENT, f"{self._called()}: only its owner can make it, and has not", name)
         if rc < 0:
             _Shared._fail(self, rc)  # not what a subclass makes of codes that calls on an open one return
-        exits.close_at_exit(self)
+        _atexit.close_at_exit(self)
 
     def _called(self) -> str:
         return f"{self._what} {self.name!r}" if self.name is not None else f"this {self._what}"
@@ -84,7 +83,7 @@ class _Shared(BaseSync):
             case errno.ENOENT:
                 raise errors.Closed(f"{what} ended before this forked process used it; make another")
             case errno.EBADMSG:
-                where = "" if self._code is None else f" (ringipc clean; they are in {shortage.path_of(self._code)})"
+                where = "" if self._code is None else f" (ringipc clean; they are in {_shortage.path_of(self._code)})"
                 raise errors.Corrupt(
                     f"{what}: its files are damaged, or were never ringipc's; remove them{where} and start anew"
                 )
@@ -93,7 +92,7 @@ class _Shared(BaseSync):
                     f"{what} was made by a ringipc with another layout in memory (this one has version {ABI}); "
                     "use one version on both sides, or another name"
                 )
-        text = _channel.system_text(-code, what, self._code, wanted())
+        text = _failures.system_text(-code, what, self._code, wanted())
         raise errors.SystemRefused(-code, text, self.name)
 
     def close(self) -> None:
@@ -191,7 +190,7 @@ class Semaphore(BaseSemaphore, _Shared):
         self, name: str | None = None, value: int | None = None, *, undo: bool = False, wait: Wait = "adaptive"
     ) -> None:
         if value is not None:
-            value = _channel.checked_count(value, "value", "units", 0, MAX_UNITS)
+            value = _arguments.checked_count(value, "value", "units", 0, MAX_UNITS)
         self._begin(name, value, undo, wait)
 
     P = BaseSemaphore.acquire
@@ -312,7 +311,7 @@ class Barrier(BaseBarrier, _Shared):
 
     def __init__(self, name: str | None = None, parties: int | None = None, *, wait: Wait = "adaptive") -> None:
         if parties is not None:
-            parties = _channel.checked_count(parties, "parties", "handles", 1, MAX_PARTIES)
+            parties = _arguments.checked_count(parties, "parties", "handles", 1, MAX_PARTIES)
         self._begin(name, parties, False, wait)
 
     def wait(self, timeout: float | None = None) -> int:

@@ -4,7 +4,8 @@ import random
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ringipc.producer import Overflow, Wait
+from ringipc._arguments import Wait
+from ringipc.producer import Overflow
 
 from . import slots
 

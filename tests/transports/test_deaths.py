@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import Start
 
-from ringipc import Full, ProducerDied, exits
+from ringipc import Full, ProducerDied, _atexit
 from ringipc.transports import outlet
 
 from .ways import LISTENING, STREAMS, Way, certificate, eventually, over, way
@@ -196,7 +196,7 @@ def test_what_a_forgotten_producer_loses_is_told(
     way: Way, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     statuses = []
-    monkeypatch.setattr(exits, "fail_at_exit", lambda: statuses.append(120))  # not that of the tests
+    monkeypatch.setattr(_atexit, "fail_at_exit", lambda: statuses.append(120))  # not that of the tests
     way.producer(linger=0.1).put_many([b"1", b"2", b"3"])
     eventually(lambda: bool(statuses))
     [told] = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]

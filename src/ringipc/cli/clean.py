@@ -2,7 +2,7 @@
 
 import argparse
 
-from .. import leftovers
+from .. import cleanup
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -25,10 +25,10 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def run(arguments: argparse.Namespace) -> int:
     """Says what it removes, and of what nobody has open what it keeps, and why."""
     kept = 0
-    for named in leftovers.names():
+    for named in cleanup.names():
         if named.pids and named.kind != "damaged":
             continue
-        why = leftovers.tidy(named, messages=arguments.messages)
+        why = cleanup.tidy(named, messages=arguments.messages)
         if why is None:
             print(f"removed {named.kind} {named.name!r}, {named.bytes} bytes")
         else:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from .. import leftovers
+from .. import cleanup
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -20,7 +20,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def run(arguments: argparse.Namespace) -> int:
     """Prints a line for each."""
     lines = [("NAME", "KIND", "BYTES", "WAITING", "PIDS")]
-    for named in leftovers.names():
+    for named in cleanup.names():
         pids = " ".join(map(str, sorted(set(named.pids)))) or "-"
         waiting = "-"
         if named.kind == "channel":

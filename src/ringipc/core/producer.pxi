@@ -36,7 +36,7 @@ cdef int copy_strided(unsigned char *to, cnp.ndarray array) except -1:
 
 
 cdef uint64_t copy_block(unsigned char *to, object block) except? 0:
-    """Copies an array or a buffer to where it is contiguous, as `parts.Parts` says: how many bytes."""
+    """Copies an array or a buffer to where it is contiguous, as `multipart.Parts` says: how many bytes."""
     cdef Py_buffer view
     cdef uint64_t length
     if PyArray_CheckExact(block):  # not all of them have a buffer: dates have none

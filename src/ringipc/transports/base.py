@@ -9,10 +9,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from .. import errors, exits
+from .. import _atexit, errors
 from .._core import BasePump
-from ..channel import FULL_TABLES
-from ..look import Channel, code_of
+from .._failures import FULL_TABLES
+from ..channel import Channel, code_of
 from .handshake import Hello, Welcome, boot_id
 from .options import LARGEST_LANE, MOST_SLOTS
 from .url import Url
@@ -171,6 +171,6 @@ class OutgoingLink(BaseLink):
             lost = self.close(seconds, at_end=True)
             if lost:
                 log.error("%s: %s (its producer was let go without close())", self.url, lost)
-                exits.fail_at_exit()
+                _atexit.fail_at_exit()
 
         self._in_thread(end, daemon=False)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .. import errors
 from .._core import DURABLE, SHARED
-from ..look import Channel, code_of
+from ..channel import Channel, code_of
 from .options import Options, check_lane
 from .pipe_end import PipeEnd
 

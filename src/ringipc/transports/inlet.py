@@ -1,7 +1,7 @@
 """A consumer's link: where its messages come from."""
 
 from .._core import DURABLE, SHARED
-from ..look import Channel
+from ..channel import Channel
 from .base import lane_refused
 from .handshake import Hello, Welcome
 from .link import Link, Peer, raise_refusal

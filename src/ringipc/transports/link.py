@@ -23,7 +23,7 @@ from typing import NoReturn, TypedDict
 
 from .. import errors
 from .._core import DURABLE, NEWEST, SHARED, STEP_END
-from ..look import Channel
+from ..channel import Channel
 from . import ring
 from .base import BaseLink
 from .handshake import Hello, Welcome, boot_id

@@ -5,7 +5,7 @@ import os
 
 from .. import errors
 from .._core import DURABLE, NEWEST, SHARED
-from ..look import Channel, code_of
+from ..channel import Channel, code_of
 from .base import OutgoingLink, Patience, refused
 from .handshake import Hello, Welcome
 from .link import Link, Peer, raise_refusal

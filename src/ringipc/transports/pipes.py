@@ -14,7 +14,7 @@ from array import array
 
 from .. import errors
 from .._core import STEP_END
-from ..look import Channel, code_of
+from ..channel import Channel, code_of
 from . import base
 from .base import BaseLink, OutgoingLink, Patience
 from .forks import own

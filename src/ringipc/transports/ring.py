@@ -6,8 +6,8 @@ Who comes by TCP from this machine is sent to such a socket (an abstract one, wh
 import os
 import socket
 
+from ..channel import Channel
 from ..errors import Corrupt
-from ..look import Channel
 
 _MARK = b"ring"
 _PATIENCE = 5.0  # seconds

@@ -9,8 +9,8 @@ import pytest
 from conftest import Start
 
 from ringipc import Barrier, Channel, Consumer, Event, Lock, Producer, Semaphore
+from ringipc.cleanup import names
 from ringipc.cli import main
-from ringipc.leftovers import names
 from ringipc.producer import Overflow
 
 

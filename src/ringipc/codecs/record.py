@@ -15,10 +15,11 @@ from msgspec.msgpack import Decoder, Ext
 from msgspec.msgpack import decode as _unpack
 from msgspec.msgpack import encode as _pack
 
-from . import codec, parts
-from ._core import RECORD
-from .codec import PICKLE
-from .errors import Corrupt, UnsafeMessage
+from .._core import RECORD
+from ..errors import Corrupt, UnsafeMessage
+from . import dtypes, multipart
+from .dtypes import PICKLE
+from .plain import plain
 
 _ARRAY, _SCALAR, _TUPLE, _BUFFER = 1, 2, 3, 4
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
@@ -47,7 +48,7 @@ class _Writer:
     """Makes of a record what msgspec encodes; its arrays go to blocks, its tuples to tuples."""
 
     def __init__(self) -> None:
-        self.blocks: list[parts.Block] = []
+        self.blocks: list[multipart.Block] = []
         self.tuples: list[bytes] = []
 
     def write(self, value: Any, room: int) -> Any:
@@ -73,12 +74,12 @@ class _Writer:
 
     def block(self, value: object) -> Ext:
         scalar = isinstance(value, np.generic)
-        data = _scalar(value) if isinstance(value, np.generic) else codec.plain(value)
+        data = _scalar(value) if isinstance(value, np.generic) else plain(value)
         number = len(self.blocks)
         self.blocks.append(data)
         if isinstance(data, memoryview):
             return Ext(_BUFFER, _pack(number))
-        described = (number, codec.encode_dtype(data.dtype).text, data.shape, parts.is_fortran(data))
+        described = (number, dtypes.encode_dtype(data.dtype).text, data.shape, multipart.is_fortran(data))
         return Ext(_SCALAR if scalar else _ARRAY, _pack(described))
 
 
@@ -126,7 +127,7 @@ def _fault(record: object) -> str:
     return ""
 
 
-def encode(record: object) -> parts.Parts:
+def encode(record: object) -> multipart.Parts:
     """A record as the producer takes it.
 
     Raises
@@ -147,7 +148,7 @@ def encode(record: object) -> parts.Parts:
         ) from error
     except (UnsafeMessage, OverflowError, UnicodeEncodeError, msgspec.EncodeError) as error:
         raise UnsafeMessage(_fault(record) or str(error)) from error.__cause__
-    return parts.join(RECORD, small, writer.blocks)
+    return multipart.join(RECORD, small, writer.blocks)
 
 
 class _Reader:
@@ -183,7 +184,7 @@ class _Reader:
 
     def array(self, described: memoryview) -> _Array:
         number, code, shape, fortran = _read_array(described)
-        dtype = codec.decode_dtype(code)
+        dtype = dtypes.decode_dtype(code)
         block = _at(self.blocks, number)
         if math.prod(shape) * dtype.itemsize != len(block):
             raise ValueError("an array is no block of its message")
@@ -207,7 +208,7 @@ def decode(message: memoryview, copy: bool) -> Any:
     RecursionError
         Too little is left of the caller's stack.
     """
-    small, blocks = parts.split(message)
+    small, blocks = multipart.split(message)
     reader = _Reader(blocks, copy)
     try:
         return reader.read_table(small[1:]) if small and small[0] == _TABLE[0] else reader.read(small)

@@ -5,10 +5,9 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-from . import _core, shortage
-from . import channel as _channel
+from . import _core, _failures, _shortage
 from . import errors as _errors
-from .look import Channel
+from .channel import Channel
 
 Kind = Literal["channel", "semaphore", "lock", "event", "barrier", "locked", "damaged"]
 _REMEDY = "(--messages removes it)"
@@ -91,9 +90,9 @@ def _look(name: str, at: int) -> Named | None:
         except _errors.RingError:
             pass
     if rc == -errno.EAGAIN:
-        pid = shortage.locked_by(code)
+        pid = _shortage.locked_by(code)
         return Named(name, "locked", [pid] if pid else [], 0, False, size)
-    return Named(name, "damaged", shortage.holders(code), 0, False, size)
+    return Named(name, "damaged", _shortage.holders(code), 0, False, size)
 
 
 def _why_kept(name: str) -> str:
@@ -128,7 +127,7 @@ def names() -> list[Named]:
     SystemRefused
         The directory cannot be read.
     """
-    _channel.check_base()
+    _failures.check_base()
     at = _core.directory()
     if at == -errno.ENOENT:
         return []
@@ -161,7 +160,7 @@ def tidy(named: Named, *, messages: bool = False) -> str | None:
     if rc == 0 and named.kind == "channel":
         return _why_kept(named.name)
     if rc in (0, -errno.EBUSY):
-        return f"process {', '.join(map(str, shortage.holders(code))) or 'that is not seen from here'} has it open"
+        return f"process {', '.join(map(str, _shortage.holders(code))) or 'that is not seen from here'} has it open"
     if rc == -errno.EPROTONOSUPPORT:
         return "another version of ringipc has made it, and may find messages in it (--messages)"
-    return _channel.system_text(-rc, "it cannot be removed", code, _core.wanted())
+    return _failures.system_text(-rc, "it cannot be removed", code, _core.wanted())

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from conftest import Start
 
-from ringipc import Consumer, Producer, UnsafeMessage, codec
+from ringipc import Consumer, Producer, UnsafeMessage
+from ringipc.codecs import dtypes
 
 INNER = [("x", "f4"), ("y", "f4")]
 Part = Callable[[Any], Any]
@@ -83,13 +84,13 @@ def test_what_is_passed_on_is_described_once(
 ) -> None:
     make, part = RENAMED[kind]
     described = []
-    write = codec._write
+    write = dtypes._write
 
     def note(dtype: np.dtype[Any]) -> bytes:
         described.append(dtype)
         return write(dtype)
 
-    monkeypatch.setattr(codec, "_write", note)
+    monkeypatch.setattr(dtypes, "_write", note)
     others = np.zeros(1, [("other", "i4")])
     for message in (wrap(np.zeros(1, make())), wrap(others)):
         producer.put(message)

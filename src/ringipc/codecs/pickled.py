@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from . import codec, parts
-from ._core import OBJECT
-from .errors import Corrupt, UnsafeMessage
+from .._core import OBJECT
+from ..errors import Corrupt, UnsafeMessage
+from . import dtypes, multipart
+from .plain import plain
 
 _Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -22,7 +23,7 @@ def _view(block: Any, dtype: np.dtype[Any] | str, shape: tuple[int, ...], fortra
 
 def _short(dtype: np.dtype[Any]) -> np.dtype[Any] | str:
     """A dtype as text if that says all of it: it is pickled in a fifth of the time."""
-    if dtype.names is not None or not codec.can_encode(dtype):  # arrays may share one that has names
+    if dtype.names is not None or not dtypes.can_encode(dtype):  # arrays may share one that has names
         return dtype
     return dtype.str
 
@@ -34,16 +35,16 @@ class _Pickler(pickle.Pickler):
     not take, comes out as bytes, as it does without.
     """
 
-    stands_for: dict[pickle.PickleBuffer, parts.Block]
+    stands_for: dict[pickle.PickleBuffer, multipart.Block]
 
     def reducer_override(self, value: object) -> Any:
         if type(value) is memoryview:
-            return bytes, (self.beside(codec.plain(value)),)
+            return bytes, (self.beside(plain(value)),)
         if type(value) is not np.ndarray or value.dtype.hasobject or value.dtype.itemsize == 0:
             return NotImplemented
-        return _view, (self.beside(value), _short(value.dtype), value.shape, parts.is_fortran(value))
+        return _view, (self.beside(value), _short(value.dtype), value.shape, multipart.is_fortran(value))
 
-    def beside(self, block: parts.Block) -> pickle.PickleBuffer:
+    def beside(self, block: multipart.Block) -> pickle.PickleBuffer:
         buffer = pickle.PickleBuffer(bytearray())  # one that can be written, so that a copy can be
         self.stands_for[buffer] = block
         return buffer
@@ -51,13 +52,13 @@ class _Pickler(pickle.Pickler):
 
 def _advice(value: object) -> str:
     try:
-        codec.plain(value)
+        plain(value)
     except UnsafeMessage:
         return ""
     return "; put np.asarray() or memoryview() of it"
 
 
-def encode(value: object) -> parts.Parts:
+def encode(value: object) -> multipart.Parts:
     """An object as the producer takes it.
 
     Raises
@@ -65,8 +66,8 @@ def encode(value: object) -> parts.Parts:
     UnsafeMessage
         It cannot be pickled.
     """
-    stands_for: dict[pickle.PickleBuffer, parts.Block] = {}
-    blocks: list[parts.Block] = []
+    stands_for: dict[pickle.PickleBuffer, multipart.Block] = {}
+    blocks: list[multipart.Block] = []
 
     def note(buffer: pickle.PickleBuffer) -> None:
         blocks.append(stands_for[buffer] if buffer in stands_for else buffer.raw())
@@ -85,7 +86,7 @@ def encode(value: object) -> parts.Parts:
         ) from error
     except Exception as error:
         raise UnsafeMessage(f"{type(value).__name__!r} object cannot be pickled: {error}{_advice(value)}") from error
-    return parts.join(OBJECT, small.getvalue(), blocks)
+    return multipart.join(OBJECT, small.getvalue(), blocks)
 
 
 def decode(message: memoryview, copy: bool) -> Any:
@@ -96,7 +97,7 @@ def decode(message: memoryview, copy: bool) -> Any:
     Corrupt
         It is not what `encode` writes. What else unpickling raises is raised as it is.
     """
-    small, blocks = parts.split(message)
+    small, blocks = multipart.split(message)
     try:
         return pickle.loads(small, buffers=[bytearray(block) for block in blocks] if copy else blocks)
     except pickle.UnpicklingError as error:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .errors import Corrupt
+from ..errors import Corrupt
 
 _ALIGN = 64
 _COUNTS = struct.Struct("<QQ")

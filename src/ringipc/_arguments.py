@@ -1,0 +1,75 @@
+"""Check and convert arguments of constructors: sizes, counts, permissions, ways to wait."""
+
+import grp
+import math
+import operator
+import re
+from typing import Any, Literal
+
+Wait = Literal["spin", "adaptive", "block"]
+WAITS: dict[str, int] = {"spin": 0, "adaptive": 1, "block": 2}
+
+_UNITS = {"": 1, "b": 1} | {
+    prefix + unit: base**power
+    for power, prefix in enumerate("kmgt", start=1)
+    for unit, base in (("b", 1000), ("ib", 1024))
+}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+
+
+def size_in_bytes(size: int | str) -> int:
+    """A number of bytes, from an int or from text with a unit.
+
+    >>> size_in_bytes("64 MiB"), size_in_bytes("1.5 kB"), size_in_bytes(4096)
+    (67108864, 1500, 4096)
+    """
+    if isinstance(size, bool) or not isinstance(size, (int, str)):
+        raise TypeError(f'capacity must be a number of bytes or text such as "64 MiB", not {size!r}')
+    if isinstance(size, str):
+        match = _SIZE.fullmatch(size)
+        if not match or match[2].lower() not in _UNITS:
+            raise ValueError(f'capacity must be a number of bytes or text such as "64 MiB" or "2 GB", not {size!r}')
+        return size_in_bytes(math.ceil(float(match[1]) * _UNITS[match[2].lower()]))
+    if not 1 <= size <= 1 << 46:
+        raise ValueError(f"capacity must be from 1 byte to 64 TiB, not {size} bytes")
+    return size
+
+
+def checked_count(count: Any, what: str, things: str, least: int, most: int) -> int:
+    """A number of things, which what says, as a user gives it: any integer that is no bool.
+
+    >>> checked_count(4, "slots", "messages", 1, 8)
+    4
+    """
+    text = f"{what} must be a number of {things} from {least} to {most}, not {count!r}"
+    if isinstance(count, bool) or not hasattr(count, "__index__"):
+        raise TypeError(text)
+    if not least <= count <= most:
+        raise ValueError(text)
+    return operator.index(count)
+
+
+class Mode(int):
+    """Permissions of files, shown in octal."""
+
+    def __repr__(self) -> str:
+        return f"{self:#o}"
+
+
+PRIVATE = Mode(0o600)
+
+
+def access(mode: int, share_with: str | int | None) -> tuple[int, int]:
+    """The permissions of files, and the group of users that they are for (-1: this process's)."""
+    if share_with is not None and mode == PRIVATE:
+        mode = 0o660
+    if mode not in (0o600, 0o660, 0o666):
+        raise ValueError(f"mode must be 0o600, 0o660 or 0o666, not {mode:#o}: whoever takes part writes to the files")
+    if isinstance(share_with, bool):
+        raise TypeError(f"share_with must be the name or the number of a group of users, not {share_with!r}")
+    if share_with is None or isinstance(share_with, int):
+        return mode, -1 if share_with is None else share_with
+    try:
+        return mode, grp.getgrnam(share_with).gr_gid
+    except KeyError:
+        raise ValueError(f"share_with: there is no group of users {share_with!r}") from None

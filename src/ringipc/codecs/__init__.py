@@ -1,0 +1,1 @@
+"""How messages become bytes: arrays, records and pickled objects. Pure Python, below the extension module."""

@@ -1,0 +1,87 @@
+"""Plain arrays and buffers: what of a message can be copied as one block of memory."""
+
+import ctypes
+import re
+import weakref
+from typing import Any
+
+import numpy as np
+
+from ..errors import UnsafeMessage
+from .dtypes import PICKLE
+
+_FIELD_NAME = re.compile(r":[^:]*:")  # in the format of a buffer (PEP 3118)
+_POINTER = re.compile(r"[&OPXz:]|Z(?![fdg])")  # a colon that is left over: the format cannot be parsed
+_CData: Any = ctypes.c_int.__mro__[2]  # the base class of all ctypes objects
+
+Plain = np.ndarray[Any, np.dtype[Any]] | memoryview
+
+
+def _from_dlpack(tensor: Any) -> np.ndarray[Any, np.dtype[Any]]:
+    try:
+        return np.from_dlpack(tensor)
+    except Exception as error:
+        raise UnsafeMessage(
+            f"DLPack makes no array in CPU memory of this {type(tensor).__name__!r} object: {error}; move it to the "
+            f"CPU, detach it, or view it as a dtype that NumPy has (bfloat16 as int16), or {PICKLE}"
+        ) from error
+
+
+_with_pointers: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()  # by classes of ctypes
+
+
+def _is_refused_by_pickle(kind: Any) -> bool:
+    """Whether what a class of ctypes describes holds pointers."""
+    while issubclass(kind, ctypes.Array):
+        kind = kind._type_
+    try:
+        _CData.__reduce__(kind.__new__(kind))
+    except ValueError:
+        return True
+    return False
+
+
+def _has_pointers(view: memoryview) -> bool:
+    if isinstance(view.obj, _CData):  # the format of a union or a packed structure does not tell
+        kind = type(view.obj)
+        known = _with_pointers.get(kind)
+        if known is None:
+            known = _with_pointers[kind] = _is_refused_by_pickle(kind)
+        return known
+    return _POINTER.search(_FIELD_NAME.sub("", view.format)) is not None
+
+
+def plain(message: object) -> Plain:
+    """An exact ndarray, or a memoryview of bytes, that holds the whole of message.
+
+    Raises
+    ------
+    UnsafeMessage
+        message is no array, has neither DLPack nor a buffer, or something of it would be lost on the way.
+    """
+    kind = type(message)
+    if isinstance(message, np.ndarray):
+        if kind is np.ndarray:
+            return message
+        if isinstance(message, np.ma.MaskedArray):
+            raise UnsafeMessage(
+                f"the mask of a masked array would be lost: put its .filled(), or .data and .mask, or {PICKLE}"
+            )
+        raise UnsafeMessage(
+            f"{kind.__name__!r} object would come out as a plain ndarray: put np.asarray() of it, or {PICKLE}"
+        )
+    if hasattr(message, "__dlpack__"):  # before its buffer, if it has one too: that says nothing about the shape
+        return _from_dlpack(message)
+    try:
+        view = memoryview(message)  # type: ignore[arg-type]  # whatever has a buffer
+    except TypeError:
+        is_array = hasattr(message, "__array__") or hasattr(message, "__array_interface__")
+        raise UnsafeMessage(
+            f"{kind.__name__!r} object is neither bytes-like, nor an array, nor a record: "
+            f"{'put np.asarray() of it, or ' if is_array else ''}{PICKLE}"
+        ) from None
+    if _has_pointers(view):
+        raise UnsafeMessage(
+            f"{kind.__name__!r} object of format {view.format!r} holds pointers, which mean nothing in other processes"
+        )
+    return view

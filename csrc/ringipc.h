@@ -302,6 +302,24 @@ int rip_barrier_is_broken(struct rip_sync *s);
 
 uint64_t rip_now(void); /* nanoseconds, CLOCK_MONOTONIC */
 
+/* ---- hooks for a program that has other work while its threads wait ----
+ *
+ * An interpreter, for example, lets its other threads run while one waits, and runs the handlers of signals. The hooks are one pair for the
+ * process, set before any handle is opened. */
+
+struct rip_waiting {
+    uint64_t since; /* when the wait began, as rip_now */
+    int control;    /* the wait is for the table lock of this control file, a descriptor; -1: for something else */
+    void *kept;     /* for the hooks; NULL when the wait begins */
+};
+
+/* Called before each piece of a wait, unless that is for a table lock. */
+typedef void rip_before_wait(struct rip_waiting *waiting);
+/* Called after each piece of a wait, which lasts 50 ms at most, or until a signal: 0 goes on, a negative errno ends the wait with it. It may
+ * set waiting->kept. Without this hook a signal ends a wait, with -EINTR. */
+typedef int rip_after_wait(struct rip_waiting *waiting);
+void rip_on_wait(rip_before_wait *before, rip_after_wait *after); /* NULL: none */
+
 /* ---- arrays: a header of n x 64 bytes, then the elements ---- */
 
 #define RIP_MAX_NDIM 64

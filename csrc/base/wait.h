@@ -52,8 +52,13 @@ int rip_watch_is_ready(const struct rip_watch *watch);
 void rip_watch_announce(const struct rip_watch *watch);
 /* Spins for at most ns nanoseconds: 1 when ready, else 0. */
 int rip_watch_spin(const struct rip_watch *watch, uint64_t ns);
-/* Spins and sleeps as the mode says: 1 when ready; 0 when the slice has passed, or somebody else was woken: look around
- * and go on; -EINTR after a signal; -ETIMEDOUT: look once more then. */
+/* Spins and sleeps as the mode says, with the hooks of rip_on_wait around it: 1 when ready; 0 when the slice has passed, or another
+ * sleeper was woken: reap, and go on; -ETIMEDOUT: look once more, and end; any other negative errno ends the wait with that. */
 int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline);
+
+/* The hooks of rip_on_wait, for a piece of a wait that is not rip_watch_wait's. The end takes what the piece has returned (-EINTR: a signal
+ * has come), and returns that, or the negative errno that ends the wait. Of a table lock only the end is called. */
+void rip_wait_begin(struct rip_waiting *waiting);
+int rip_wait_end(struct rip_waiting *waiting, int rc);
 
 #endif

@@ -128,8 +128,7 @@ static int spin_adaptive(const struct rip_watch *watch, uint64_t start, uint64_t
     return ready;
 }
 
-int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline) {
-    uint64_t start = rip_now();
+static int spin_and_sleep(const struct rip_watch *watch, uint64_t start, uint64_t deadline) {
     if (deadline <= start) { /* whatever is ready: damage may make it so for ever, and the caller looks once more */
         return -ETIMEDOUT;
     }
@@ -156,6 +155,12 @@ int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline) {
         return 1;
     }
     return rc == -ETIMEDOUT && slice != deadline ? 0 : rc;
+}
+
+int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline) {
+    struct rip_waiting waiting = {.since = rip_now(), .control = -1};
+    rip_wait_begin(&waiting);
+    return rip_wait_end(&waiting, spin_and_sleep(watch, waiting.since, deadline));
 }
 
 void rip_watch_announce(const struct rip_watch *watch) {

@@ -31,7 +31,6 @@ int rip_handle_begin_close(struct rip_handle *handle) {
 static pthread_mutex_t handles_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct rip_handle *handles;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static rip_lock_between *ask; /* set before there are handles */
 
 static void list(struct rip_handle *handle) {
     handle->listed = 1;
@@ -235,7 +234,6 @@ int rip_handle_open(struct rip_handle *handle, const char *name, enum rip_file f
     make = make && ours; /* what is another user's only that one can make */
     strcpy(handle->name, name);
     handle->member = RIP_NO_MEMBER;
-    handle->between = ask;
     int rc = -ENOENT;
     for (int tries = 0; tries < 100; tries++) {
         rc = enter_once(handle, file, size, make, access);
@@ -290,7 +288,6 @@ int rip_handle_make_anonymous(enum rip_file file, uint64_t size, int seals) {
 int rip_handle_adopt(struct rip_handle *handle, int fd, enum rip_file file, uint64_t size) {
     handle->name[0] = '\0';
     handle->member = RIP_NO_MEMBER;
-    handle->between = ask;
     handle->dir = -1;
     handle->mapping = (struct rip_mapping){.fd = -1};
     rip_fork_hold();
@@ -364,8 +361,6 @@ static int lock_byte(int fd, int command, short type, off_t byte) {
     return fcntl(fd, command, &lock) == 0 ? 0 : -errno;
 }
 
-void rip_lock_ask(rip_lock_between *between) { ask = between; }
-
 int rip_try_lock(struct rip_handle *handle) {
     int rc = lock_byte(handle->mapping.fd, F_OFD_SETLK, F_WRLCK, 0);
     handle->locked = rc == 0;
@@ -382,7 +377,7 @@ static int is_free(struct rip_handle *handle) {
 
 /* Tries until it is something else than -EAGAIN. */
 static int keep_trying(struct rip_handle *handle, int (*attempt)(struct rip_handle *handle), uint64_t deadline) {
-    struct rip_lock_wait wait = {.fd = handle->mapping.fd};
+    struct rip_waiting waiting = {.control = handle->mapping.fd};
     uint64_t asked = 0;
     for (uint64_t pause = FIRST_PAUSE_NS;; pause = 2 * pause < LAST_PAUSE_NS ? 2 * pause : LAST_PAUSE_NS) {
         int rc = attempt(handle);
@@ -390,17 +385,17 @@ static int keep_trying(struct rip_handle *handle, int (*attempt)(struct rip_hand
             return rc;
         }
         uint64_t now = rip_now();
-        if (!wait.since) {
-            wait.since = asked = now;
+        if (!waiting.since) {
+            waiting.since = asked = now;
         }
         if (now >= deadline) {
             return -EAGAIN;
         }
         struct timespec length = {.tv_nsec = (long)(pause < deadline - now ? pause : deadline - now)};
         int signalled = nanosleep(&length, NULL) != 0;
-        if (handle->between && (signalled || now - asked >= RIP_SLICE_NS)) {
+        if (!handle->no_hooks && (signalled || now - asked >= RIP_SLICE_NS)) {
             asked = now;
-            rc = handle->between(&wait);
+            rc = rip_wait_end(&waiting, signalled ? -EINTR : 0);
             if (rc != 0) {
                 return rc;
             }
@@ -416,16 +411,18 @@ int rip_relock(struct rip_handle *handle) {
     if (handle->give_up != RIP_TRY_ONLY) {
         return rip_lock(handle);
     }
-    rip_lock_between *between = handle->between;
-    handle->between = NULL;
+    uint32_t no_hooks = handle->no_hooks;
+    handle->no_hooks = 1;
     int rc = keep_trying(handle, rip_try_lock, rip_now() + RELOCK_NS);
-    handle->between = between;
+    handle->no_hooks = no_hooks;
     return rc;
 }
 
-void rip_handle_limit_waits(struct rip_handle *handle) {
-    handle->give_up = rip_now() + HURRY_NS;
-    handle->between = NULL;
+void rip_handle_limit_waits(struct rip_handle *handle) { handle->give_up = rip_now() + HURRY_NS; }
+
+void rip_handle_set_unattended(struct rip_handle *handle) {
+    rip_handle_limit_waits(handle);
+    handle->no_hooks = 1;
 }
 
 int rip_await_lock(struct rip_handle *handle, uint64_t deadline) { return keep_trying(handle, is_free, deadline); }

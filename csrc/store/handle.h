@@ -17,16 +17,6 @@ static const struct rip_access rip_private = {.mode = 0600, .group = UINT32_MAX}
  * fork handler. */
 enum rip_handle_state { RIP_OPEN, RIP_LEAVING, RIP_CLOSED, RIP_FORKED };
 
-/* A wait for a table lock that another process has. */
-struct rip_lock_wait {
-    int fd;            /* of the control file */
-    uint32_t reported; /* for whoever is called in between */
-    uint64_t since;    /* nanoseconds, as rip_now */
-};
-
-/* Called every RIP_SLICE_NS of such a wait, and after a signal: 0, or -EINTR to end the wait with that. */
-typedef int rip_lock_between(struct rip_lock_wait *wait);
-
 struct rip_handle {
     uint32_t state;             /* enum rip_handle_state */
     int dir;                    /* -1: it has no name */
@@ -36,7 +26,7 @@ struct rip_handle {
     uint64_t reaped_at;         /* when this handle last looked for the dead, nanoseconds */
     uint32_t locked;            /* we hold the table lock */
     uint64_t give_up;           /* when rip_lock gives up, as rip_now; 0: never; RIP_TRY_ONLY: it does not wait */
-    rip_lock_between *between;  /* or NULL */
+    uint32_t no_hooks;          /* its waits for the table lock call no hooks, and no signal ends them */
     void (*forked)(struct rip_handle *handle); /* in a forked child: lets go of what is the parent's */
     struct rip_handle *prev, *next;            /* all handles of this process, for the fork handler */
     uint32_t listed;                           /* among them */
@@ -80,21 +70,20 @@ void rip_handle_unmap(struct rip_handle *handle);
 #define RIP_TRY_ONLY 1
 
 /* The table lock is held for microseconds, unless its holder is stopped (SIGSTOP, a debugger, a container that is paused). So nobody
- * waits for it in one piece. -EAGAIN: it was not free before place->give_up; -EINTR: place->between has ended the wait. */
+ * waits for it in one piece. -EAGAIN: it was not free before handle->give_up; -EINTR: a signal, or a hook of rip_on_wait, has ended the wait. */
 int rip_lock(struct rip_handle *handle);
 int rip_try_lock(struct rip_handle *handle); /* -EAGAIN if another member has it */
 void rip_unlock(struct rip_handle *handle);
 /* Takes it again after a long step without it: as rip_lock, but where place->give_up is RIP_TRY_ONLY it tries for some
- * milliseconds, and calls nobody in between. */
+ * milliseconds, and calls no hooks. */
 int rip_relock(struct rip_handle *handle);
 /* Waits until no other process has it, and does not take it: 0, -EAGAIN at the deadline, or -EINTR. Where threads share a handle only
  * one of them may take the lock at a time, which belongs to the handle; but any of them may wait. */
 int rip_await_lock(struct rip_handle *handle, uint64_t deadline);
-/* rip_lock gives up after a second, and nobody is asked in between: for the last who closes a handle, where nobody can end the wait.
- * Before a place is entered, which sets whom to ask: for whoever only looks. */
+/* rip_lock gives up after a second: for whoever only inspects. */
 void rip_handle_limit_waits(struct rip_handle *handle);
-/* What rip_lock_wait is told to, for every handle that this process opens from now on. */
-void rip_lock_ask(rip_lock_between *between);
+/* And it calls no hooks: for whoever closes a handle where nobody can end the wait. */
+void rip_handle_set_unattended(struct rip_handle *handle);
 /* Will another call do? Somebody else has the lock, or a signal came while it was waited for. */
 static inline int rip_is_locked_out(int rc) { return rc == -EAGAIN || rc == -EINTR; }
 

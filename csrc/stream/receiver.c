@@ -132,7 +132,7 @@ static int unpack(struct rip_receiver *r) {
                 rip_tx_publish(r->into);
             }
             r->ended = 1;
-            rip_handle_limit_waits(&r->into->ch.handle);
+            rip_handle_set_unattended(&r->into->ch.handle);
             return rip_producer_close(r->into);
         }
         if (!r->payload) {

@@ -63,7 +63,7 @@ uint64_t rip_sender_released(const struct rip_sender *s) { return s->released; }
 
 int rip_sender_free(struct rip_sender *s, int at_once) {
     struct rip_handle *handle = &s->from->ch.handle;
-    rip_handle_limit_waits(handle);
+    rip_handle_set_unattended(handle);
     handle->give_up = at_once ? RIP_TRY_ONLY : handle->give_up;
     int locked = rip_is_locked_out(rip_consumer_close(s->from));
     rip_consumer_free(s->from);

@@ -43,4 +43,4 @@ include "core/message.pxi"
 include "core/sync.pxi"
 
 cnp.import_array()
-rip_lock_ask(ask)
+rip_on_wait(before_wait, after_wait)

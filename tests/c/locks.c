@@ -23,8 +23,9 @@ int posix_fallocate(int fd, off_t offset, off_t length) {
 
 static int asked, gives_up_after;
 
-static int ask(struct rip_lock_wait *wait) {
-    CHECK(rip_now() - wait->since < 10000 * MS);
+static int after_wait(struct rip_waiting *waiting) {
+    CHECK(waiting->control >= 0);
+    CHECK(rip_now() - waiting->since < 10000 * MS);
     return ++asked == gives_up_after ? -EINTR : 0;
 }
 
@@ -35,7 +36,7 @@ static void waits_as_it_is_told(void) {
     struct rip_handle *handle = &p->ch.handle;
     int fd = locked("c");
     CHECK_IS(rip_lock_holder(fd), getpid());
-    rip_lock_ask(ask);
+    rip_on_wait(NULL, after_wait);
     asked = 0;
     uint64_t start = rip_now();
     CHECK_IS(rip_consumer_open("c", "g", RIP_OLDEST, RIP_WAIT_BLOCK, start + 120 * MS, &c, &holder), -EAGAIN);
@@ -54,7 +55,7 @@ static void waits_as_it_is_told(void) {
     close(fd);
     CHECK_IS(rip_lock_holder(handle->mapping.fd), 0);
     CHECK_IS(rip_await_lock(handle, RIP_FOREVER), 0);
-    rip_lock_ask(NULL);
+    rip_on_wait(NULL, NULL);
     gives_up_after = 0;
     close_producer(p);
 }
@@ -63,7 +64,7 @@ static int opens_a_lane(void *argument) {
     (void)argument;
     struct rip_producer *p = NULL;
     gives_up_after = 1;
-    rip_lock_ask(ask);
+    rip_on_wait(NULL, after_wait);
     stalls = 1;
     CHECK_IS(rip_producer_open("c", RIP_PAGE, 4, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p), -EINTR);
     return 0;

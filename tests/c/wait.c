@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include <dlfcn.h>
+#include <sys/time.h>
 
 static long cores; /* 0: as many as there are */
 static int pinned;
@@ -80,8 +81,52 @@ static void spins_while_it_pays(void) {
     CHECK_IS(atomic_load(&spin.waits), waits); /* it has not spun again */
 }
 
+static int begun, ended, ends_after;
+
+static void before_wait(struct rip_waiting *waiting) {
+    CHECK_IS(waiting->control, -1);
+    CHECK(waiting->kept == NULL);
+    waiting->kept = &begun;
+    begun++;
+}
+
+static int after_wait(struct rip_waiting *waiting) {
+    CHECK(waiting->kept == &begun);
+    CHECK_IS(++ended, begun);
+    return ended == ends_after ? -ECANCELED : 0;
+}
+
+static void on_alarm(int number) { (void)number; }
+
+static void calls_its_hooks(void) {
+    struct itimerval soon = {.it_value.tv_usec = 5000};
+    struct sigaction was, handler = {.sa_handler = on_alarm};
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 1);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    struct rip_message message;
+    CHECK_IS(put_number(p, 1, 0), 0);
+    CHECK_IS(sigaction(SIGALRM, &handler, &was), 0);
+    rip_on_wait(before_wait, after_wait);
+    CHECK_IS(setitimer(ITIMER_REAL, &soon, NULL), 0);
+    CHECK_IS(rip_wait_room(p, 8, rip_now() + 120 * MS), -ETIMEDOUT); /* the signal does not end it: the hook goes on */
+    CHECK(begun >= 4 && ended == begun);
+    ends_after = ended + 2;
+    CHECK_IS(rip_wait_room(p, 8, RIP_FOREVER), -ECANCELED);
+    CHECK_IS(ended, ends_after);
+    CHECK_IS(get_number(c, 0), 1);
+    ends_after = ended + 1;
+    CHECK_IS(rip_get(c, &message, RIP_FOREVER), -ECANCELED);
+    rip_on_wait(NULL, NULL);
+    CHECK_IS(setitimer(ITIMER_REAL, &soon, NULL), 0);
+    CHECK_IS(rip_get(c, &message, RIP_FOREVER), -EINTR);
+    CHECK_IS(sigaction(SIGALRM, &was, NULL), 0);
+    close_producer(p);
+    close_consumer(c);
+}
+
 int main(void) {
     run("on one core nobody spins", one_core);
     run("a wait spins while it pays, and not again between slices", spins_while_it_pays);
+    run("a wait calls the program's hooks around each piece, and ends when they say so", calls_its_hooks);
     return 0;
 }

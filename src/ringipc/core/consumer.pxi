@@ -57,7 +57,6 @@ cdef class BaseConsumer:
     cdef readonly bint _silenced
     cdef uint64_t waits
     cdef uint64_t waited  # nanoseconds
-    cdef unsigned long exiting  # the thread that ends the interpreter
     cdef BasePump pump  # where the messages come by connections, else None
 
     def __cinit__(self, *args, **kwargs):
@@ -66,7 +65,7 @@ cdef class BaseConsumer:
     def __dealloc__(self):
         if self.c is not NULL:
             with nogil:
-                rip_handle_limit_waits(&self.c.ch.handle)
+                rip_handle_set_unattended(&self.c.ch.handle)
                 rip_consumer_close(self.c)
                 rip_consumer_free(self.c)
 
@@ -127,7 +126,7 @@ cdef class BaseConsumer:
         if self.c is NULL:
             return 0
         if exiting:
-            self.exiting = PyThread_get_thread_ident()
+            closes_at_exit()
         self.leaving = True
         if clean:
             self.end_works(NO_WORKER)
@@ -212,7 +211,7 @@ cdef class BaseConsumer:
         cdef int rc = rip_consumer_close(self.c)
         if rc != -EAGAIN:
             return
-        rip_handle_limit_waits(&self.c.ch.handle)
+        rip_handle_set_unattended(&self.c.ch.handle)
         deadline = self.c.ch.handle.give_up
         self.c.ch.handle.give_up = RIP_TRY_ONLY
         while rc == -EAGAIN and rip_now() < deadline:
@@ -288,8 +287,6 @@ cdef class BaseConsumer:
     @cython.final
     cdef int look_around(self) except -1:
         """After each piece of a wait."""
-        park_after(self.exiting)
-        PyErr_CheckSignals()
         rip_reap_if_due(&self.c.ch)
         return 0
 
@@ -322,7 +319,7 @@ cdef class BaseConsumer:
             if rip_rx_spin(self.c, TRIES):
                 rc = look(self.c, filter, message)
         while True:
-            park_after(self.exiting)
+            park_at_exit()
             if rc == 0:  # else what the first look brought, which may be told only once
                 rc = -ESHUTDOWN if self.c is NULL or self.leaving else rip_handle_check(&self.c.ch.handle)
             if rc == 0:
@@ -358,17 +355,20 @@ cdef class BaseConsumer:
                 start = rip_now()
             rip_message_watch(self.c, filter, &watch)
             self.c.watches += 1
-            with nogil:
+            try:
                 if self.pump is not None:
-                    waited = self.pump.pump.pull(self.pump.pump, &watch, deadline)
+                    with nogil:
+                        waited = self.pump.pump.pull(self.pump.pump, &watch, deadline)
+                    park_at_exit()
+                    PyErr_CheckSignals()
                 else:
                     waited = rip_watch_wait(&watch, deadline)
-            self.c.watches -= 1
-            try:
-                self.look_around()
             except BaseException:  # a signal: what we may have been woken for is another's
                 rip_rx_pass_wakeup(self.c)
                 raise
+            finally:
+                self.c.watches -= 1
+            self.look_around()
 
     @cython.final
     cdef Hold hold(self, rip_message *message, bint taken):

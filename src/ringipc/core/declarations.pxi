@@ -7,6 +7,11 @@ cdef extern from "ringipc.h" nogil:
         RIP_WAIT_ADAPTIVE
         RIP_WAIT_BLOCK
     uint64_t rip_now()
+    struct rip_waiting:
+        uint64_t since
+        int control
+        void *kept
+    void rip_on_wait(void (*)(rip_waiting *) noexcept nogil, int (*)(rip_waiting *) except -EINTR nogil)
     struct rip_shortage:
         uint64_t bytes
         uint64_t free
@@ -23,7 +28,7 @@ cdef extern from "base/wait.h" nogil:
         rip_wait mode
     int rip_sleep(rip_word *, uint32_t, uint64_t)
     void rip_wake(rip_word *)
-    int rip_watch_wait(const rip_watch *, uint64_t)
+    int rip_watch_wait(const rip_watch *, uint64_t) except? -EINTR  # its hooks let the GIL go
 
 
 cdef extern from "store/handle.h" nogil:
@@ -31,16 +36,11 @@ cdef extern from "store/handle.h" nogil:
     struct rip_handle:
         uint32_t state
         uint64_t give_up
-    struct rip_lock_wait:
-        int fd
-        uint32_t reported
-        uint64_t since
     int rip_handle_check(const rip_handle *)
     int rip_handle_begin_close(rip_handle *)
-    void rip_handle_limit_waits(rip_handle *)
+    void rip_handle_set_unattended(rip_handle *)
     int rip_await_lock(rip_handle *, uint64_t) except? -EINTR
     int quietly_await_lock "rip_await_lock"(rip_handle *, uint64_t)  # for a place that asks nobody in between
-    void rip_lock_ask(int (*)(rip_lock_wait *) except -EINTR nogil)
     int32_t rip_lock_holder(int)
 
 

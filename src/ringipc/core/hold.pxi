@@ -1,7 +1,6 @@
 # What keeps a message in the ring, and who has it in work.
 
 cdef extern from "Python.h":
-    ctypedef struct PyThreadState
     PyThreadState *PyThreadState_Get()
     uint64_t PyThreadState_GetID(PyThreadState *)  # unlike a thread's ident it is never used again
     PyObject *PyErr_GetHandledException()  # a call of sys.exception needs some of the stack

@@ -81,14 +81,13 @@ cdef class BaseProducer:
     cdef int queue  # threads that wait for it
     cdef uint64_t waits
     cdef uint64_t waited  # nanoseconds
-    cdef unsigned long exiting  # the thread that ends the interpreter
     cdef BasePump pump  # where the messages go on to other processes by connections, else None
     cdef public object _failure  # why nobody can come there any more: who waits for room is told
 
     def __dealloc__(self):
         if self.p is not NULL:
             with nogil:
-                rip_handle_limit_waits(&self.p.ch.handle)
+                rip_handle_set_unattended(&self.p.ch.handle)
                 rip_producer_close(self.p)
                 rip_producer_free(self.p)
 
@@ -164,7 +163,7 @@ cdef class BaseProducer:
         if self.busy == COPYING and self.owner != PyThread_get_thread_ident():
             self.await_turn(RIP_FOREVER)
         if exiting:
-            self.exiting = PyThread_get_thread_ident()
+            closes_at_exit()
         return close_patiently(<locking>rip_producer_close, self.p, &self.p.ch.handle, exiting)
 
     @property
@@ -176,8 +175,6 @@ cdef class BaseProducer:
     @cython.final
     cdef int look_around(self) except -1:
         """After each piece of a wait."""
-        park_after(self.exiting)
-        PyErr_CheckSignals()
         rip_reap_if_due(&self.p.ch)
         return 0
 
@@ -200,6 +197,8 @@ cdef class BaseProducer:
                 slice = rip_now() + RIP_SLICE_NS
                 rip_sleep(&self.turn, word, slice if slice < deadline else deadline)  # why it ended, we see below
             self.queue -= 1
+            park_at_exit()
+            PyErr_CheckSignals()
             self.look_around()
             if self.busy and rip_now() >= deadline:
                 return 1
@@ -267,7 +266,7 @@ cdef class BaseProducer:
         while True:
             if self.busy and self.await_turn(deadline):
                 return TIMED_OUT
-            park_after(self.exiting)
+            park_at_exit()
             rc = rip_handle_check(&self.p.ch.handle)
             if rc == 0:
                 rip_room_watch(self.p, &watch)
@@ -301,8 +300,7 @@ cdef class BaseProducer:
                 start = rip_now()
                 if self.p.published != self.p.tail:
                     self.publish()  # what put_many has written: nobody could make room otherwise
-            with nogil:
-                waited = rip_watch_wait(&watch, deadline)
+            waited = rip_watch_wait(&watch, deadline)
             self.look_around()
 
     @cython.final
@@ -658,8 +656,7 @@ cdef class BaseProducer:
                 return True
             if deadline == 0 or waited == -ETIMEDOUT:
                 return False
-            with nogil:
-                waited = rip_watch_wait(&watch, deadline)
+            waited = rip_watch_wait(&watch, deadline)
             self.look_around()
 
     @cython.critical_section

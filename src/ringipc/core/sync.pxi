@@ -36,12 +36,11 @@ cdef class BaseSync:
     """A handle on something that processes share to wait for each other."""
 
     cdef rip_sync *s
-    cdef unsigned long exiting  # the thread that ends the interpreter
 
     def __dealloc__(self):
         if self.s is not NULL:
             with nogil:
-                rip_handle_limit_waits(&self.s.handle)
+                rip_handle_set_unattended(&self.s.handle)
                 rip_sync_close(self.s)
                 rip_sync_free(self.s)
 
@@ -68,7 +67,7 @@ cdef class BaseSync:
         if self.s is NULL:
             return 0
         if exiting:
-            self.exiting = PyThread_get_thread_ident()
+            closes_at_exit()
         return close_patiently(<locking>rip_sync_close, self.s, &self.s.handle, exiting)
 
     @cython.critical_section
@@ -97,8 +96,6 @@ cdef class BaseSync:
     @cython.final
     cdef int look_around(self) except -1:
         """After each piece of a wait."""
-        park_after(self.exiting)
-        PyErr_CheckSignals()
         rip_sync_reap_if_due(self.s)
         return 0
 
@@ -177,9 +174,8 @@ cdef class BaseUnits(BaseSync):
             if waited == -ETIMEDOUT:
                 rip_ticket_cancel(self.s, &turn)
                 return waited
-            with nogil:
-                waited = rip_watch_wait(&watch, deadline)
             try:
+                waited = rip_watch_wait(&watch, deadline)
                 self.look_around()
             except BaseException:
                 if rip_handle_check(&self.s.handle) == 0:
@@ -371,8 +367,7 @@ cdef class BaseEvent(BaseSync):
             if deadline == 0 or waited == -ETIMEDOUT:
                 return False
             rip_sync_watch(self.s, seen, &watch)
-            with nogil:
-                waited = rip_watch_wait(&watch, deadline)
+            waited = rip_watch_wait(&watch, deadline)
             self.look_around()
             self.enter()
 
@@ -398,9 +393,8 @@ cdef class BaseBarrier(BaseSync):
                 rip_barrier_give_up(self.s, seen)
                 return -ETIMEDOUT if rip_barrier_is_over(self.s, seen) < 0 else place
             rip_sync_watch(self.s, seen, &watch)
-            with nogil:
-                waited = rip_watch_wait(&watch, deadline)
             try:
+                waited = rip_watch_wait(&watch, deadline)
                 self.look_around()
                 self.enter()
             except BaseException:

@@ -3,6 +3,11 @@
 cdef extern from "Python.h":
     bint PyIndex_Check(object)
     Py_ssize_t PyNumber_AsSsize_t(object, PyObject *) except? -1  # cpython.number takes no NULL
+    ctypedef struct PyThreadState
+    PyThreadState *PyEval_SaveThread() nogil
+    void PyEval_RestoreThread(PyThreadState *) nogil
+    unsigned long this_thread "PyThread_get_thread_ident"() nogil
+    int raised_by_signals "PyErr_CheckSignals"() nogil  # for a caller that knows what to do with what is raised
 
 
 cdef enum:
@@ -69,27 +74,49 @@ cdef inline double seconds_until(uint64_t deadline) noexcept:
     return (deadline - now) * 1e-9 if deadline > now else 0
 
 
-cdef inline void park_after(unsigned long exiting) noexcept:
-    """A daemon thread that is still here when another one ends the interpreter shall neither raise nor run again."""
+cdef unsigned long exiting = 0  # the thread that ends the interpreter, from when it closes the handles
+
+
+cdef void closes_at_exit() noexcept:
+    global exiting
+    exiting = this_thread()
+
+
+cdef void park_at_exit() noexcept nogil:
+    """With the GIL: a daemon thread that runs on while another one ends the interpreter neither raises nor returns."""
     cdef rip_word never = 0
-    if exiting and exiting != PyThread_get_thread_ident():
-        with nogil:
-            while True:
-                rip_sleep(&never, 0, RIP_FOREVER)
+    if exiting and exiting != this_thread():
+        PyEval_SaveThread()
+        while True:
+            rip_sleep(&never, 0, RIP_FOREVER)
 
 
-cdef inline int ask(rip_lock_wait *wait) except -EINTR nogil:
-    """For `rip_lock_ask`: runs the handlers of signals, and says in time whom this thread waits for.
+cdef void before_wait(rip_waiting *waiting) noexcept nogil:
+    waiting.kept = PyEval_SaveThread()
 
-    What a handler raises, also while the log is written, ends the wait and stays set.
+
+cdef int after_wait(rip_waiting *waiting) except -EINTR nogil:
+    """Runs the handlers of signals. What one raises ends the wait and stays set.
+
+    A table lock is waited for without the GIL, all else with it: the C core, which knows no threads, looks at a handle
+    while the GIL is held and sleeps while it is not.
     """
-    cdef bint due = not wait.reported and rip_now() - wait.since >= <uint64_t>WARN_AFTER_NS
-    cdef int32_t holder = rip_lock_holder(wait.fd) if due else 0
+    if waiting.control >= 0:
+        return after_lock_wait(waiting)
+    PyEval_RestoreThread(<PyThreadState *>waiting.kept)
+    park_at_exit()
+    return -EINTR if raised_by_signals() else 0
+
+
+cdef int after_lock_wait(rip_waiting *waiting) except -EINTR nogil:
+    """Also reports once, after a while, whom this thread waits for."""
+    cdef bint due = waiting.kept is NULL and rip_now() - waiting.since >= <uint64_t>WARN_AFTER_NS
+    cdef int32_t holder = rip_lock_holder(waiting.control) if due else 0
     with gil:
         PyErr_CheckSignals()
         if due:
-            wait.reported = True
-            warn(wait.fd, holder)
+            waiting.kept = waiting
+            warn(waiting.control, holder)
     return 0
 
 

@@ -1,0 +1,25 @@
+#include "base/wait.h"
+
+#include <errno.h>
+
+static rip_before_wait *before; /* both are set before there are handles */
+static rip_after_wait *after;
+
+void rip_on_wait(rip_before_wait *before_wait, rip_after_wait *after_wait) {
+    before = before_wait;
+    after = after_wait;
+}
+
+void rip_wait_begin(struct rip_waiting *waiting) {
+    if (before) {
+        before(waiting);
+    }
+}
+
+int rip_wait_end(struct rip_waiting *waiting, int rc) {
+    if (!after) {
+        return rc;
+    }
+    int end = after(waiting);
+    return end ? end : rc == -EINTR ? 0 : rc;
+}

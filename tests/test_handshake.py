@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from greetings import HELLO, KEY, OPENING, Host, exchange, frame, listening, sockets_open, tidy, welcome
 
-from ringipc import ChannelNotFound, Corrupt, Incompatible, NotAdmitted
+from ringipc import AuthenticationError, ChannelNotFound, Corrupt, Incompatible
 from ringipc.transports import meeting
 from ringipc.transports.sockets import Listener, connect
 from ringipc.transports.url import parse
@@ -81,10 +81,10 @@ def test_a_refusal_comes_with_its_reason() -> None:
 )
 def test_a_wrong_key_is_refused_on_both_sides_and_the_next_comes_in(theirs: bytes | None, ours: bytes | None) -> None:
     with listening(LOCAL, key=theirs) as host:
-        with pytest.raises(NotAdmitted, match="key"):
+        with pytest.raises(AuthenticationError, match="key"):
             connect(host.url, HELLO, key=ours, timeout=5)
         refusal = host.refusals.get(timeout=5)
-        assert isinstance(refusal, NotAdmitted)
+        assert isinstance(refusal, AuthenticationError)
         assert isinstance(refusal, PermissionError)
         assert "key" in str(refusal)
         exchange(host, key=theirs)
@@ -109,7 +109,7 @@ def test_what_is_sent_back_is_no_proof() -> None:
         connection.sendall(b"\1" + connection.recv(32, socket.MSG_WAITALL))  # "right", and its own proof
         told.append(heard(connection))
 
-    with somebody(mirror) as url, pytest.raises(NotAdmitted, match="cannot prove"):
+    with somebody(mirror) as url, pytest.raises(AuthenticationError, match="cannot prove"):
         connect(url, HELLO, key=KEY, timeout=5)
     assert told == [b"\0"]
 
@@ -133,7 +133,7 @@ def test_an_old_proof_is_no_proof() -> None:
         with raw(host.url) as again:
             again.sendall(b"".join(overheard))
             assert heard(again)[17 + 32 :] == b"\0"
-        assert isinstance(host.refusals.get(timeout=5), NotAdmitted)
+        assert isinstance(host.refusals.get(timeout=5), AuthenticationError)
 
 
 def test_another_version_is_named_on_both_sides() -> None:

@@ -10,7 +10,7 @@ import time
 import pytest
 from greetings import HELLO, KEY, OPENING, frame, welcome
 
-from ringipc import Corrupt, Incompatible, NotAdmitted
+from ringipc import AuthenticationError, Corrupt, Incompatible
 from ringipc.transports import admission, handshake
 from ringipc.transports.handshake import Hello, Welcome
 from ringipc.transports.wire import Wire
@@ -76,6 +76,6 @@ def listen(data: bytes, *, key: bytes | None, listens: bool) -> None:
         far.sendall(data)
         far.shutdown(socket.SHUT_WR)
         wire = Wire(near, time.monotonic() + 5)
-        with contextlib.suppress(Corrupt, Incompatible, NotAdmitted):
+        with contextlib.suppress(Corrupt, Incompatible, AuthenticationError):
             admission.meet(wire, listens=listens, key=key)
             handshake.receive_hello(wire) if listens else handshake.receive_welcome(wire)

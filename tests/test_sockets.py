@@ -21,7 +21,7 @@ import pytest
 from conftest import Start
 from greetings import HELLO, KEY, exchange, listening, met, sockets_open, tidy
 
-from ringipc import ChannelNotFound, NotAdmitted, SystemRefused
+from ringipc import AuthenticationError, ChannelNotFound, SystemRefused
 from ringipc.transports import tcp
 from ringipc.transports.sockets import connect
 
@@ -210,7 +210,7 @@ def come_in(url: str, **options: Any) -> None:
 
 
 def come_in_vain(url: str) -> None:
-    with pytest.raises(NotAdmitted, match=r"does not admit the user|may not connect"):
+    with pytest.raises(AuthenticationError, match=r"does not admit the user|may not connect"):
         connect(url, HELLO, timeout=5, users=[0])
 
 
@@ -226,13 +226,13 @@ def test_another_user_is_refused_unless_named(url: str, path: str, base: str, st
         exchange(host)
     with listening(url, users=[OTHER]) as host:
         start(become_and, come_in_alone, url).join(20)
-        assert isinstance(host.refusals.get(timeout=5), NotAdmitted)
+        assert isinstance(host.refusals.get(timeout=5), AuthenticationError)
         start(become_and, come_in_named, url).join(20)
         host.taken.get(timeout=5).close()
 
 
 def come_in_alone(url: str) -> None:
-    with pytest.raises(NotAdmitted, match="belongs to user 0"):
+    with pytest.raises(AuthenticationError, match="belongs to user 0"):
         connect(url, HELLO, timeout=5)
 
 
@@ -246,7 +246,7 @@ def test_root_does_not_trust_another_users_listener(start: Start) -> None:
     ready = get_context("spawn").Event()
     listener = start(become_and, listen_until_killed, url, ready)
     assert ready.wait(20)
-    with pytest.raises(NotAdmitted, match=f"user {OTHER}"):
+    with pytest.raises(AuthenticationError, match=f"user {OTHER}"):
         connect(url, HELLO, timeout=5)
     listener.kill()
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from greetings import HELLO, KEY, exchange, listening, met, tidy
 
-from ringipc import Corrupt, NotAdmitted
+from ringipc import AuthenticationError, Corrupt
 from ringipc.transports.sockets import connect
 
 __all__ = ["tidy"]
@@ -73,7 +73,7 @@ def test_two_meet_within_tls(contexts: Contexts) -> None:
     theirs, ours = contexts
     with listening(LOCAL, tls=theirs, key=KEY) as host:
         exchange(host, tls=ours, key=KEY)
-        with pytest.raises(NotAdmitted, match="another key"):
+        with pytest.raises(AuthenticationError, match="another key"):
             connect(host.url, HELLO, tls=ours, key=KEY + b"!", timeout=5)
         exchange(host, tls=ours, key=KEY)
 
@@ -214,10 +214,10 @@ def pour(source: socket.socket, sink: socket.socket) -> None:
 def test_a_certificate_that_is_not_trusted_is_refused(contexts: Contexts, certificate: Path) -> None:
     theirs, ours = contexts
     with listening(LOCAL, tls=theirs) as host:
-        with pytest.raises(NotAdmitted, match="certificate is not trusted: self"):
+        with pytest.raises(AuthenticationError, match="certificate is not trusted: self"):
             connect(host.url, HELLO, tls=ssl.create_default_context(), timeout=5)
         refusal = host.refusals.get(timeout=5)
-        assert isinstance(refusal, NotAdmitted)
+        assert isinstance(refusal, AuthenticationError)
         assert "UNKNOWN_CA" in str(refusal)
         exchange(host, tls=ours)
 
@@ -225,7 +225,7 @@ def test_a_certificate_that_is_not_trusted_is_refused(contexts: Contexts, certif
 def test_a_certificate_of_another_host_is_refused(contexts: Contexts) -> None:
     theirs, ours = contexts
     with listening("tcp://127.0.0.2:0", tls=theirs) as host:
-        with pytest.raises(NotAdmitted, match=r"not valid for '127\.0\.0\.2'"):
+        with pytest.raises(AuthenticationError, match=r"not valid for '127\.0\.0\.2'"):
             connect(host.url, HELLO, tls=ours, timeout=5)
     with listening("tcp://127.0.0.1:0", tls=theirs) as host:
         exchange(host, tls=ours)
@@ -236,7 +236,7 @@ def test_who_connects_may_have_to_have_a_certificate(contexts: Contexts, certifi
     theirs.verify_mode = ssl.CERT_REQUIRED
     theirs.load_verify_locations(certificate)
     with listening(LOCAL, tls=theirs) as host:
-        with pytest.raises(NotAdmitted, match="refused"):
+        with pytest.raises(AuthenticationError, match="refused"):
             connect(host.url, HELLO, tls=ours, timeout=5)
         ours.load_cert_chain(certificate)
         exchange(host, tls=ours)

@@ -4,6 +4,7 @@ from ._core import Message
 from .channel import Channel, Group, Lane, open
 from .consumer import Consumer, ConsumerStats
 from .errors import (
+    AuthenticationError,
     BrokenBarrier,
     ChannelBusy,
     ChannelNotFound,
@@ -15,7 +16,6 @@ from .errors import (
     GroupBusy,
     Incompatible,
     MessageTooLarge,
-    NotAdmitted,
     ProducerDied,
     RingError,
     SystemRefused,
@@ -29,6 +29,7 @@ from .transports.pipe_end import PipeEnd, pair
 __version__ = "0.1.0"
 
 __all__ = [
+    "AuthenticationError",
     "Barrier",
     "BrokenBarrier",
     "Channel",
@@ -49,7 +50,6 @@ __all__ = [
     "Lock",
     "Message",
     "MessageTooLarge",
-    "NotAdmitted",
     "PipeEnd",
     "Producer",
     "ProducerDied",

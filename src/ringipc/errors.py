@@ -68,8 +68,8 @@ class Corrupt(RingError):
     """The files of a channel, or a message, are damaged, or were never ringipc's."""
 
 
-class NotAdmitted(RingError, PermissionError):
-    """One side of a connection does not let the other in: another user or key, or a certificate not trusted."""
+class AuthenticationError(RingError, PermissionError):
+    """The peer of a connection has another key, is a user who is not admitted, or has a certificate not trusted."""
 
 
 class UnsafeMessage(RingError, TypeError):

@@ -165,7 +165,7 @@ class Producer(BaseProducer):
     ------
     ChannelNotFound
         It is another user's, who has not made it; or nobody listened within timeout seconds.
-    NotAdmitted
+    AuthenticationError
         The other side does not know the key, is another user, or has a certificate that is not trusted.
     TableFull
         The channel has 64 lanes, or 256 members, already; or it has 32 groups, and more are declared.

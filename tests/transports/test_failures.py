@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from greetings import KEY
 
-from ringipc import Consumer, Empty, EndOfStream, Full, NotAdmitted, Producer, ProducerDied, SystemRefused
+from ringipc import AuthenticationError, Consumer, Empty, EndOfStream, Full, Producer, ProducerDied, SystemRefused
 from ringipc.transports import link
 from ringipc.transports.handshake import Hello, boot_id
 from ringipc.transports.sockets import connect
@@ -156,9 +156,9 @@ def test_a_producer_that_speaks_nonsense_is_cut_off(way: Way) -> None:
 def test_who_has_another_key_does_not_disturb_others() -> None:
     url = f"tcp://127.0.0.1:{free_port()}"
     with Producer(url, key=KEY) as producer, Consumer(url, key=KEY, timeout=5) as consumer:
-        with pytest.raises(NotAdmitted):
+        with pytest.raises(AuthenticationError):
             Consumer(url, key=KEY + b"!", timeout=5)
-        with pytest.raises(NotAdmitted):
+        with pytest.raises(AuthenticationError):
             Consumer(url, timeout=5, group="other")
         producer.put(b"1")
         assert consumer.get(timeout=5) == b"1"

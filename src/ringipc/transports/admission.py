@@ -10,7 +10,7 @@ import hmac
 import secrets
 import struct
 
-from ..errors import Corrupt, Incompatible, NotAdmitted
+from ..errors import AuthenticationError, Corrupt, Incompatible
 from .wire import Wire
 
 MAGIC = b"ringipc\0"
@@ -46,13 +46,13 @@ def meet(wire: Wire, *, listens: bool, key: bytes | None, stranger: str = "") ->
 
     Raises
     ------
-    Incompatible, NotAdmitted, Corrupt
+    Incompatible, AuthenticationError, Corrupt
     """
     other = "the one who connects" if listens else "the listener"
     opening = MAGIC + _U32.pack(VERSION) + _U32.pack(key is not None)
     wire.send(opening + (_NO if stranger else _YES))
     if stranger:
-        raise NotAdmitted(stranger)
+        raise AuthenticationError(stranger)
     if (first := wire.receive(1)) != MAGIC[:1] or first + wire.receive(len(MAGIC) - 1) != MAGIC:
         raise Corrupt(f"{other} does not speak ringipc (or one side has tls= and the other has not)")
     (version,) = _U32.unpack(wire.receive(_U32.size))
@@ -62,9 +62,9 @@ def meet(wire: Wire, *, listens: bool, key: bytes | None, stranger: str = "") ->
     if keyed > 1:
         raise Corrupt(f"{other} asks for something that is not known: {keyed}")
     if wire.receive(1) != _YES:
-        raise NotAdmitted(f"{other} does not admit the user of this process; users= widens whom it does")
+        raise AuthenticationError(f"{other} does not admit the user of this process; users= widens whom it does")
     if keyed != (key is not None):
-        raise NotAdmitted(f"{other} has {'a key and this side none' if keyed else 'no key and this side one'}")
+        raise AuthenticationError(f"{other} has {'a key and this side none' if keyed else 'no key and this side one'}")
     if key is not None:
         (_challenge_first if listens else _answer_first)(wire, key)
 
@@ -79,10 +79,10 @@ def _challenge_first(wire: Wire, key: bytes) -> None:
     theirs = wire.receive(_NONCE)
     if not hmac.compare_digest(wire.receive(_PROOF), _proof(key, _CONNECTOR, theirs, mine)):
         wire.send(_NO)
-        raise NotAdmitted("the one who connects has another key")
+        raise AuthenticationError("the one who connects has another key")
     wire.send(_YES + _proof(key, _LISTENER, theirs, mine))
     if wire.receive(1) != _YES:
-        raise NotAdmitted("the one who connects has another key, as it says")
+        raise AuthenticationError("the one who connects has another key, as it says")
 
 
 def _answer_first(wire: Wire, key: bytes) -> None:
@@ -91,8 +91,8 @@ def _answer_first(wire: Wire, key: bytes) -> None:
     theirs = wire.receive(_NONCE)
     wire.send(_proof(key, _CONNECTOR, mine, theirs))
     if wire.receive(1) != _YES:
-        raise NotAdmitted("the listener has another key")
+        raise AuthenticationError("the listener has another key")
     if not hmac.compare_digest(wire.receive(_PROOF), _proof(key, _LISTENER, mine, theirs)):
         wire.send(_NO)
-        raise NotAdmitted("the listener cannot prove that it has the key")
+        raise AuthenticationError("the listener cannot prove that it has the key")
     wire.send(_YES)

@@ -309,7 +309,7 @@ class Link(BaseLink):
                 return self._connect(_PAUSE)
             except errors.ChannelNotFound:
                 continue
-            except (errors.NotAdmitted, errors.GroupBusy, errors.Incompatible) as error:
+            except (errors.AuthenticationError, errors.GroupBusy, errors.Incompatible) as error:
                 log.warning("%s: not connected again: %s", self.url, str(error))
                 return self._fail(error)
             except (errors.RingError, OSError):  # somebody else listens there, or it is just closing

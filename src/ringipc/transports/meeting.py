@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
-from ..errors import Corrupt, NotAdmitted
+from ..errors import AuthenticationError, Corrupt
 from . import tcp, unix
 from .admission import checked_key, meet
 from .tls import Tunnel
@@ -61,5 +61,5 @@ def greeted(terms: Terms, connection: socket.socket, *, listens: bool) -> Iterat
     except BaseException as error:
         ready.close()
         if isinstance(error, Corrupt) and tunnel is not None and tunnel.failure:
-            raise NotAdmitted(tunnel.failure) from None  # that is why it went silent
+            raise AuthenticationError(tunnel.failure) from None  # that is why it went silent
         raise

@@ -2,7 +2,7 @@
 
 import socket
 
-from ..errors import NotAdmitted, SystemRefused
+from ..errors import AuthenticationError, SystemRefused
 from . import tcp, unix
 from .meeting import Terms
 from .url import Url
@@ -42,7 +42,7 @@ def _connected(
         if isinstance(error, ConnectionError | FileNotFoundError | BlockingIOError | TimeoutError):
             return None
         if isinstance(error, PermissionError):
-            raise NotAdmitted(error.errno, "this user may not connect", str(url)) from None
+            raise AuthenticationError(error.errno, "this user may not connect", str(url)) from None
         if isinstance(error, OSError):
             raise SystemRefused(error.errno, error.strerror, str(url)) from None
         raise

@@ -59,7 +59,7 @@ def connect(
     ------
     ChannelNotFound
         Nobody has listened.
-    NotAdmitted, Incompatible
+    AuthenticationError, Incompatible
     Corrupt
         What listens is no ringipc, or does not end its greeting in time.
     """

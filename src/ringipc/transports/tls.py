@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 
-from ..errors import Corrupt, NotAdmitted, RingError
+from ..errors import AuthenticationError, Corrupt, RingError
 from . import tcp
 from .forks import own_pair
 from .wire import Wire
@@ -179,7 +179,7 @@ class Tunnel:
 def refusal(error: ssl.SSLError) -> RingError:
     """What an error of TLS means."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return NotAdmitted(f"TLS: the other side's certificate is not trusted: {error.verify_message}")
+        return AuthenticationError(f"TLS: the other side's certificate is not trusted: {error.verify_message}")
     if "ALERT" in (error.reason or ""):
-        return NotAdmitted(f"TLS: the other side refused this one: {error.reason}")
+        return AuthenticationError(f"TLS: the other side refused this one: {error.reason}")
     return Corrupt(f"TLS: {error.reason or error}; do both sides have tls=?")

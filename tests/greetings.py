@@ -1,6 +1,7 @@
-"""Somebody who listens, and somebody who comes."""
+"""A listener, and a peer that connects to it."""
 
 import contextlib
+import dataclasses
 import os
 import queue
 import socket
@@ -10,11 +11,13 @@ from typing import Any
 
 import pytest
 
-from ringipc import RingError
+from ringipc import RingError, transports
+from ringipc.transports import connections
+from ringipc.transports.connections import Listener
+from ringipc.transports.endpoint import SocketEndpoint
 from ringipc.transports.handshake import Hello, Welcome, boot_id
-from ringipc.transports.sockets import Listener, connect
 
-OPENING = b"ringipc\0" + b"\1\0\0\0" + b"\0\0\0\0" + b"\1"  # of one who has no key, and admits the other's user
+OPENING = b"ringipc\0" + b"\1\0\0\0" + b"\0\0\0\0" + b"\1"  # without a key; the peer's user is admitted
 KEY = b"sixteen bytes at least"
 
 HELLO = Hello(
@@ -42,13 +45,24 @@ def frame(said: Hello | Welcome) -> bytes:
     return said.KIND.to_bytes(2, "little") + len(data).to_bytes(2, "little") + data
 
 
+def at(url: str, **options: Any) -> SocketEndpoint:
+    """The endpoint of a URL, with options."""
+    endpoint = transports.resolve(url)
+    assert isinstance(endpoint, SocketEndpoint)
+    return dataclasses.replace(endpoint, **options)
+
+
+def connect(url: str, hello: Hello, *, timeout: float | None = None, **options: Any) -> tuple[socket.socket, Welcome]:
+    return connections.connect(at(url, **options), hello, timeout=timeout)
+
+
 class Host:
     def __init__(self, url: str, error: int, options: dict[str, Any]) -> None:
         self.error = error
         self.greeted: queue.Queue[Hello] = queue.Queue()
         self.taken: queue.Queue[socket.socket] = queue.Queue()
         self.refusals: queue.Queue[RingError] = queue.Queue()
-        self.listener = Listener(url, admit=self.admit, refused=self.refusals.put, **options)
+        self.listener = Listener(at(url, **options), admit=self.admit, refused=self.refusals.put)
         self.url = self.listener.url
 
     def admit(self, hello: Hello) -> tuple[Welcome, Callable[[socket.socket], None]]:

@@ -125,7 +125,7 @@ def waits(producer: Producer, consumer: Consumer) -> list[Callable[[Any], object
         lambda timeout: event.wait(timeout),
         lambda timeout: Barrier(parties=1).wait(timeout),
         lambda timeout: Consumer("c", group="other", timeout=timeout),
-        lambda timeout: Producer("unix://@never", listen=False, timeout=timeout),
+        lambda timeout: Producer(ringipc.unix("@never", bind=False), timeout=timeout),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Who gets in, and who does not: the greeting, with real sockets."""
+"""The greeting, over real sockets: who is admitted, and who is not."""
 
 import contextlib
 import errno
@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from greetings import HELLO, KEY, OPENING, Host, exchange, frame, listening, sockets_open, tidy, welcome
+from greetings import HELLO, KEY, OPENING, connect, exchange, frame, listening, sockets_open, tidy, welcome
 
 from ringipc import AuthenticationError, ChannelNotFound, Corrupt, Incompatible
-from ringipc.transports import meeting
-from ringipc.transports.sockets import Listener, connect
-from ringipc.transports.url import parse
+from ringipc.transports import handshake
+from ringipc.transports.tcp import Tcp
 
 __all__ = ["tidy"]
 pytestmark = pytest.mark.usefixtures("tidy")
@@ -24,8 +23,8 @@ LOCAL = "tcp://127.0.0.1:0"
 
 
 def raw(url: str) -> socket.socket:
-    place = parse(url)
-    return socket.create_connection((place.host, place.port), timeout=10)
+    endpoint = Tcp.from_url(url)
+    return socket.create_connection((endpoint.host, endpoint.port), timeout=10)
 
 
 def heard(connection: socket.socket) -> bytes:
@@ -97,7 +96,7 @@ def test_a_key_must_be_long_enough() -> None:
     with pytest.raises(ValueError, match="16 bytes"), listening(LOCAL, key=b"x" * 15):
         pass
     with pytest.raises(TypeError, match="bytes"):
-        connect(LOCAL, HELLO, key="x" * 16)  # type: ignore[arg-type]
+        connect(LOCAL, HELLO, key="x" * 16)
 
 
 def test_what_is_sent_back_is_no_proof() -> None:
@@ -192,7 +191,7 @@ def listen_only(connection: socket.socket) -> None:
 
 
 def test_a_listener_that_is_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meeting, "PATIENCE", 0.5)
+    monkeypatch.setattr(handshake, "PATIENCE", 0.5)
     begun = time.monotonic()
     with somebody(listen_only) as url, pytest.raises(Corrupt, match="within 5 s"):
         connect(url, HELLO)
@@ -226,7 +225,7 @@ def test_a_greeting_may_be_cut_anywhere() -> None:
 
 
 def test_who_is_slow_has_no_more_time_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meeting, "PATIENCE", 0.5)
+    monkeypatch.setattr(handshake, "PATIENCE", 0.5)
     begun = time.monotonic()
     with listening(LOCAL) as host, raw(host.url) as slow:
         for byte in OPENING + frame(HELLO):
@@ -266,11 +265,3 @@ def test_closing_ends_greetings_and_waits_for_nobody() -> None:
             connect(host.url, HELLO, timeout=0.1)
     while sockets_open() - before:
         time.sleep(0.01)
-
-
-def test_a_url_of_another_kind_is_no_sockets() -> None:
-    for url in "camera", "pipe:3", "fifo:///run/camera":
-        with pytest.raises(ValueError, match="no socket"):
-            connect(url, HELLO)
-        with pytest.raises(ValueError, match="no socket"):
-            Listener(url, admit=Host.admit)  # type: ignore[arg-type]

@@ -10,10 +10,11 @@ import time
 import pytest
 from greetings import HELLO, KEY, OPENING, frame, welcome
 
-from ringipc import AuthenticationError, Corrupt, Incompatible
-from ringipc.transports import admission, handshake
+from ringipc import AuthenticationError, Corrupt, Incompatible, RingError
+from ringipc.transports import handshake
 from ringipc.transports.handshake import Hello, Welcome
-from ringipc.transports.wire import Wire
+from ringipc.transports.pipe_link import _PipeWire
+from ringipc.transports.wire import SocketWire
 
 FUZZ_SECONDS = float(os.environ.get("RINGIPC_FUZZ_SECONDS", "2"))
 
@@ -50,7 +51,9 @@ def test_only_what_somebody_may_have_said_is_understood() -> None:
                 with contextlib.suppress(Corrupt):
                     assert kind.decode(data).encode() == data
                     understood += 1
-        listen(mutated(chance, chance.choice(whole)), key=chance.choice([None, KEY]), listens=chance.random() < 0.5)
+        data = mutated(chance, chance.choice(whole))
+        receive_by_socket(data, key=chance.choice([None, KEY]), binds=chance.random() < 0.5)
+        receive_by_pipe(data)
     assert understood > 100
 
 
@@ -70,12 +73,24 @@ def mutated(chance: random.Random, data: bytes) -> bytes:
     return bytes(changed)
 
 
-def listen(data: bytes, *, key: bytes | None, listens: bool) -> None:
+def receive_by_socket(data: bytes, *, key: bytes | None, binds: bool) -> None:
     near, far = socket.socketpair()
     with near, far:
         far.sendall(data)
         far.shutdown(socket.SHUT_WR)
-        wire = Wire(near, time.monotonic() + 5)
+        wire = SocketWire(near, time.monotonic() + 5)
         with contextlib.suppress(Corrupt, Incompatible, AuthenticationError):
-            admission.meet(wire, listens=listens, key=key)
-            handshake.receive_hello(wire) if listens else handshake.receive_welcome(wire)
+            handshake.open_protocol(wire, binds=binds, key=key)
+            kind = Hello if binds else Welcome
+            kind.decode(handshake._receive(wire, kind.KIND))
+
+
+def receive_by_pipe(data: bytes) -> None:
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, data)
+        os.close(writing)
+        with contextlib.suppress(RingError):
+            handshake.receive_one_way(_PipeWire(reading, lambda: False))
+    finally:
+        os.close(reading)

@@ -1,18 +1,34 @@
 """How connections begin and end: processes that just end, pipes whose reader has gone, rings with a fallback."""
 
+import fcntl
 import os
 import signal
 import socket
+import termios
 import threading
 import time
+from array import array
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Start
+from greetings import OPENING
 
 import ringipc
-from ringipc import Consumer, EndOfStream, Full, Producer, SystemRefused
+from ringipc import (
+    AuthenticationError,
+    ChannelNotFound,
+    Consumer,
+    Corrupt,
+    EndOfStream,
+    Full,
+    Incompatible,
+    Producer,
+    ProducerDied,
+    RingError,
+    SystemRefused,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -173,17 +189,63 @@ def test_descriptors_of_a_connection_that_has_ended_are_not_written_to(base: str
 @pytest.mark.parametrize(
     ("channel", "options", "why"),
     [
-        ("c", {"key": b"sixteen bytes at least"}, "no socket"),
-        ("c", {"users": [1]}, "no socket"),
-        ("fifo:///tmp/never-made", {"key": b"sixteen bytes at least"}, "no socket"),
         ("unix://@test-ringipc", {"fallback": "unix://@test-ringipc-other"}, "a ring that has a name"),
         ("c", {"fallback": "other"}, "must be a socket"),
+        ("c", {"fallback": "fifo:///tmp/never-made"}, "must be a socket"),
+        ("fd:0", {"fallback": "unix://@test-ringipc"}, "a ring that has a name"),
     ],
 )
-def test_what_would_be_said_in_vain_is_refused(channel: str, options: dict[str, Any], why: str) -> None:
+def test_a_fallback_without_a_ring_or_a_socket_is_refused(channel: str, options: dict[str, Any], why: str) -> None:
     for kind in Producer, Consumer:
         with pytest.raises(ValueError, match=why):
             kind(channel, **{"timeout": 0} | options)
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "why"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", Corrupt, "does not speak ringipc"),
+        (b"ringipc\0\7\0\0\0", Incompatible, "version 7 of the protocol, this side 1"),
+        (b"ringipc\0\1\0\0\0\1\0\0\0\1", AuthenticationError, "a key and this side has none"),
+        (OPENING + b"\2\0\1\0\0", Corrupt, "instead of one of kind 1"),
+        (OPENING + b"\1\0\1\0\0", Corrupt, "too short"),
+        (OPENING, ProducerDied, "in its greeting"),
+        (b"", ProducerDied, "before its greeting"),
+    ],
+)
+def test_a_pipe_without_a_producers_greeting_is_refused(data: bytes, error: type[RingError], why: str) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, data)
+    os.close(writing)
+    with pytest.raises(error, match=why):
+        Consumer(f"pipe:{reading}", timeout=5)
+    with pytest.raises(OSError):
+        os.fstat(reading)
+
+
+def test_a_consumer_waits_for_a_producer_of_a_pipe_as_long_as_it_says() -> None:
+    writer, reader = ringipc.pair()
+    with writer, pytest.raises(ChannelNotFound, match="no producer has opened it"):
+        Consumer(reader, timeout=0.05)
+
+
+def test_a_greeting_that_stalls_in_a_named_pipe_does_not_delay_close(base: str) -> None:
+    path = f"{base}/fifo"
+    with Producer(ringipc.fifo(path)) as producer:
+        producer.put(b"1")
+        consumer = Consumer(ringipc.fifo(path), timeout=20)
+        assert consumer.get(5) == b"1"
+    with pytest.raises(EndOfStream):
+        consumer.get(5)
+    with open(path, "wb", buffering=0) as stalled:
+        stalled.write(OPENING[:5])
+        unread = array("i", [5])
+        while unread[0]:  # until the consumer has begun to read
+            fcntl.ioctl(stalled, termios.FIONREAD, unread)
+        at = time.monotonic()
+        consumer.close()
+        assert time.monotonic() - at < 1
+    os.unlink(path)
 
 
 @pytest.mark.parametrize("option", ["shared", "durable"])

@@ -1,4 +1,4 @@
-"""Where listeners are, whom they know by user, and what is left of them."""
+"""Where listeners listen, which users they admit, and what is left of them."""
 
 import contextlib
 import ctypes
@@ -19,11 +19,10 @@ from typing import Any
 
 import pytest
 from conftest import Start
-from greetings import HELLO, KEY, exchange, listening, met, sockets_open, tidy
+from greetings import HELLO, KEY, connect, exchange, listening, met, sockets_open, tidy
 
 from ringipc import AuthenticationError, ChannelNotFound, SystemRefused
-from ringipc.transports import tcp
-from ringipc.transports.sockets import connect
+from ringipc.transports.sockets import is_unanswered
 
 __all__ = ["tidy"]
 pytestmark = pytest.mark.usefixtures("tidy")
@@ -63,7 +62,7 @@ def test_the_longest_path_works(base: str) -> None:
 @pytest.mark.parametrize("url", ["unix://{path}", "unix://@test-ringipc-{pid}", LOCAL])
 def test_a_live_listener_keeps_its_place(url: str, path: str) -> None:
     with listening(url.format(path=path, pid=os.getpid())) as host:
-        with pytest.raises(SystemRefused, match="somebody listens") as caught, listening(host.url):
+        with pytest.raises(SystemRefused, match="in use by another listener") as caught, listening(host.url):
             pass
         assert caught.value.errno == errno.EADDRINUSE
         exchange(host)
@@ -75,7 +74,7 @@ def test_a_live_listener_keeps_its_place(url: str, path: str) -> None:
 def test_what_is_no_socket_stays_untouched(path: str, base: str, make: Callable[[Path], None]) -> None:
     make(Path(path))
     before = os.lstat(path)
-    with pytest.raises(SystemRefused, match="no socket") as caught, listening(f"unix://{path}"):
+    with pytest.raises(SystemRefused, match="not a socket") as caught, listening(f"unix://{path}"):
         pass
     assert caught.value.errno == errno.EEXIST
     assert os.lstat(path).st_ino == before.st_ino
@@ -179,9 +178,9 @@ def test_waiting_can_be_interrupted(path: str) -> None:
 
 @pytest.mark.parametrize("url", ["tcp://0.0.0.0:0", "tcp://[::]:0", "tcp://192.0.2.1:9"])
 def test_without_a_key_nobody_goes_beyond_this_machine(url: str) -> None:
-    with pytest.raises(ValueError, match="key="), listening(url):
+    with pytest.raises(ValueError, match="needs a key"), listening(url):
         pass
-    with pytest.raises(ValueError, match="key="):
+    with pytest.raises(ValueError, match="needs a key"):
         connect(url, HELLO, timeout=0)
 
 
@@ -191,9 +190,7 @@ def test_with_a_key_a_listener_is_open_to_all() -> None:
         exchange(host, key=KEY)
 
 
-def test_options_that_do_not_fit_are_refused(path: str) -> None:
-    with pytest.raises(ValueError, match="users="):
-        connect(LOCAL, HELLO, users=[0])
+def test_a_host_that_does_not_exist_is_refused() -> None:
     with pytest.raises(SystemRefused, match="not found"):
         connect("tcp://no-such-host.invalid:9", HELLO, key=KEY, timeout=1)
 
@@ -211,7 +208,7 @@ def come_in(url: str, **options: Any) -> None:
 
 def come_in_vain(url: str) -> None:
     with pytest.raises(AuthenticationError, match=r"does not admit the user|may not connect"):
-        connect(url, HELLO, timeout=5, users=[0])
+        connect(url, HELLO, timeout=5, users=frozenset([0]))
 
 
 @as_root
@@ -224,7 +221,7 @@ def test_another_user_is_refused_unless_named(url: str, path: str, base: str, st
         if "@" in url:
             assert f"user {OTHER}" in str(host.refusals.get(timeout=5))
         exchange(host)
-    with listening(url, users=[OTHER]) as host:
+    with listening(url, users=frozenset([OTHER])) as host:
         start(become_and, come_in_alone, url).join(20)
         assert isinstance(host.refusals.get(timeout=5), AuthenticationError)
         start(become_and, come_in_named, url).join(20)
@@ -237,7 +234,7 @@ def come_in_alone(url: str) -> None:
 
 
 def come_in_named(url: str) -> None:
-    come_in(url, users=[0])
+    come_in(url, users=frozenset([0]))
 
 
 @as_root
@@ -317,14 +314,14 @@ def test_a_peer_that_does_not_answer_is_told_from_one_that_is_slow() -> None:
             while True:
                 near.send(bytes(1 << 20))
         time.sleep(1.5)
-        assert not tcp.unanswered(near, 0.5)
+        assert not is_unanswered(near, 0.5)
         near.setblocking(True)
         far.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             while far.recv(1 << 20):
                 select.select([far], [], [], 0.3)
         cut_off(far)
-        assert not tcp.unanswered(near, 0.5)
+        assert not is_unanswered(near, 0.5)
         near.sendall(b"anybody there?")
         time.sleep(1.5)
-        assert tcp.unanswered(near, 0.5)
+        assert is_unanswered(near, 0.5)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import ringipc
 from ringipc import Consumer, Producer
 
 AHEAD = 100_000  # seconds
@@ -69,16 +70,20 @@ def test_a_stamp_made_in_another_time_namespace_is_of_ours(base: str, way: str) 
 
 @pytest.mark.parametrize("newest", ["local", "far"])
 def test_the_latest_of_lanes_with_different_clocks_is_the_one_put_last(newest: str) -> None:
-    code = "import ringipc, sys; p = ringipc.Producer(sys.argv[1], listen=False); input(); p.put(b'far'); input()"
-    with Consumer("tcp://127.0.0.1:0", listen=True) as consumer:
+    code = (
+        "import ringipc, sys; p = ringipc.Producer(ringipc.tcp(sys.argv[1], bind=False)); "
+        "input(); p.put(b'far'); input()"
+    )
+    with Consumer(ringipc.tcp("127.0.0.1:0", bind=True)) as consumer:
+        url = str(consumer.channel)
         far = subprocess.Popen(
-            [sys.executable, "-c", code, str(consumer.channel)],
+            [sys.executable, "-c", code, url],
             env=os.environ | {"RINGIPC_RING": "0"},
             stdin=subprocess.PIPE,
             text=True,
         )
         assert far.stdin
-        with far, Producer(str(consumer.channel), listen=False) as local:
+        with far, Producer(ringipc.tcp(url, bind=False)) as local:
             assert local.stats.transport == "ring"
             for sender in ("far", "local") if newest == "local" else ("local", "far"):
                 if sender == "local":

@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from greetings import HELLO, KEY, exchange, listening, met, tidy
+from greetings import HELLO, KEY, connect, exchange, listening, met, tidy
 
 from ringipc import AuthenticationError, Corrupt
-from ringipc.transports.sockets import connect
 
 __all__ = ["tidy"]
 
@@ -252,11 +251,6 @@ def test_one_side_alone_has_tls(contexts: Contexts) -> None:
             assert isinstance(refusal, Corrupt)
             assert "tls=" in str(refusal)
             exchange(host, tls=ours if listener else None)
-
-
-def test_a_unix_socket_needs_no_tls(contexts: Contexts, base: str) -> None:
-    with pytest.raises(ValueError, match="tls="), listening(f"unix://{base}/socket", tls=contexts[0]):
-        pass
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # the child is without them

@@ -24,7 +24,10 @@ from .errors import (
 )
 from .producer import Producer, ProducerStats, Reservation
 from .sync import Barrier, Event, Lock, Semaphore
-from .transports.pipe_end import PipeEnd, pair
+from .transports.endpoint import Endpoint
+from .transports.pipe import PipeEnd, fifo, pair
+from .transports.tcp import tcp
+from .transports.unix import unix
 
 __version__ = "0.1.0"
 
@@ -41,6 +44,7 @@ __all__ = [
     "Corrupt",
     "Empty",
     "EndOfStream",
+    "Endpoint",
     "Event",
     "Full",
     "Group",
@@ -60,6 +64,9 @@ __all__ = [
     "SystemRefused",
     "TableFull",
     "UnsafeMessage",
+    "fifo",
     "open",
     "pair",
+    "tcp",
+    "unix",
 ]

@@ -3,23 +3,19 @@
 import errno
 import os
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar
 
-from . import _atexit, _failures, _names, aio, errors
+from . import _atexit, _failures, _names, aio, errors, transports
 from ._arguments import WAITS, Wait
-from ._core import DURABLE, NEWEST, OBJECT, SHARED, BaseConsumer, Message, own_methods, wanted
+from ._core import DURABLE, NEWEST, OBJECT, SHARED, BaseConsumer, Message, check_timeout, own_methods, wanted
 from .channel import Channel
 from .codecs import dtypes, pickled, record
-from .transports import choice
-from .transports.options import Options
-from .transports.pipe_end import PipeEnd
+from .transports.endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
-
     import numpy as np
 
     from ._core import Payload, Types, Where
@@ -75,7 +71,7 @@ class Consumer(BaseConsumer):
     Parameters
     ----------
     channel
-        Its name: a producer makes it. Or a `Channel`, an end of a `pair`, or a URL; see `Producer`.
+        Its name: a producer makes it. Or a `Channel`, a URL, or an endpoint; see `Producer`.
     group
         At most 47 bytes. Every group sees every message.
     shared
@@ -103,12 +99,8 @@ class Consumer(BaseConsumer):
         Seconds to wait for the channel to be made, or for somebody who listens, or (one second at least) for a process
         that is stopped while it has the channel's tables locked; None waits for ever.
     fallback
-        A URL of a socket, where the producer said the same: the way to go where the ring cannot be mapped, because it
-        is another user's, or is not seen from here.
-    listen
-        Of a socket: True, producers connect to this consumer.
-    key, tls, users
-        Of a socket; see `Producer`.
+        A socket, as a URL or an endpoint, the same as the producer's: used if the ring cannot be mapped, because it is
+        another user's, or not visible from here.
 
     Raises
     ------
@@ -136,7 +128,7 @@ class Consumer(BaseConsumer):
 
     def __init__(
         self,
-        channel: str | Channel | PipeEnd,
+        channel: str | Channel | Endpoint,
         *,
         group: str = "default",
         shared: bool = False,
@@ -146,11 +138,7 @@ class Consumer(BaseConsumer):
         pickle: bool = False,
         wait: Wait = "adaptive",
         timeout: float | None = None,
-        fallback: str | None = None,
-        listen: bool = False,
-        key: bytes | None = None,
-        tls: "SSLContext | None" = None,
-        users: Iterable[int] = (),
+        fallback: str | Endpoint | None = None,
     ) -> None:
         group_name = _names.checked_name(group, "group")
         if wait not in WAITS or start not in STARTS:
@@ -162,13 +150,14 @@ class Consumer(BaseConsumer):
         self._pickle = pickle
         self._readiness = aio.Readiness()
         how = STARTS[start] | (SHARED if shared else 0) | (DURABLE if durable else 0)
-        options = Options(listen, key, tls, frozenset(users), timeout)
-        code, holder, self._link = choice.find(
-            channel,
-            fallback,
-            options,
+        check_timeout(timeout)
+        ring = transports.resolve(channel)
+        code, holder, self._link = transports.attach_consumer(
+            ring,
+            transports.resolve_fallback(channel, ring, fallback, binds=False),
             group,
             how,
+            timeout=timeout,
             spin=wait == "spin",
             attach=lambda name, how, left: self._open(name, group_name, how, WAITS[wait], copy, left),
         )
@@ -183,17 +172,17 @@ class Consumer(BaseConsumer):
                 who = f"this process, pid {holder},"
                 rest = f"let go of views on messages of a consumer that is closed, close one that is open, or {rest}"
             raise errors.GroupBusy(
-                f"channel {channel!r}: group {group!r} is exclusive, and {who} is its member; {rest}"
+                f"channel {self.channel!r}: group {group!r} is exclusive, and {who} is its member; {rest}"
             )
         if code == -errno.EEXIST:
             kind = "exclusive" if shared else "shared"
             raise errors.Incompatible(
-                f"channel {channel!r}: group {group!r} is {kind}; say shared={not shared}, "
+                f"channel {self.channel!r}: group {group!r} is {kind}; say shared={not shared}, "
                 "or give this consumer another group"
             )
         if code < 0:
             no_room = code in (-errno.ENOSPC, -errno.EFBIG)
-            _failures.fail(code, channel, _CLAIMS if no_room else "", wanted(), _FEWER)
+            _failures.fail(code, self.channel, _CLAIMS if no_room else "", wanted(), _FEWER)
         _atexit.close_at_exit(self)
 
     def _fail(self, code: int, detail: object) -> NoReturn:

@@ -14,21 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from . import _arguments, _atexit, _failures, _names, aio, errors
+from . import _arguments, _atexit, _failures, _names, aio, errors, transports
 from ._arguments import WAITS, Wait
 from ._core import BaseProducer, check_timeout, own_methods, wanted
 from .channel import Channel, code_of
 from .codecs import dtypes, multipart, pickled, record
 from .codecs.plain import Plain, plain
-from .transports import choice
-from .transports.options import Options, check_lane
-from .transports.pipe_end import PipeEnd
+from .transports.endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
-
-    from .transports.outlet import Outlet
-    from .transports.pipes import PipeOutlet
+    from .transports.link import ProducerLink
 
 Overflow = Literal["block", "drop-new", "drop-old"]
 OVERFLOWS: dict[str, int] = {"block": 0, "drop-new": 1, "drop-old": 2}
@@ -111,9 +106,9 @@ class Producer(BaseProducer):
     ----------
     channel
         Its name: no slash, no leading dot or tilde, at most 200 bytes; or "~user/name", a channel that another user has
-        made and shares. Or a `Channel`, without a name for example. Or the way to go where memory cannot be shared: an
-        end of a `pair`, "fifo:///path", "unix:///path", "unix://@name" or "tcp://host:port" (port 0: any that is free;
-        the attribute `channel` says which).
+        made and shares. Or a `Channel`, without a name for example. Or an endpoint, where memory cannot be shared: an
+        end of a `pair`; the URL "fifo:///path", "unix:///path", "unix://@name" or "tcp://host:port"; or, for options,
+        what `tcp`, `unix` and `fifo` return. The attribute `channel` has the URL, with the port that was found.
     capacity
         The most bytes for messages in flight, as a number or as text ("64 MiB"); the longest message is this long.
         Memory is allocated as it is needed: a lane whose consumers keep up takes a few messages' worth.
@@ -141,19 +136,10 @@ class Producer(BaseProducer):
     share_with
         The group of users, by name or number, that mode 0o660 is for (and stands for).
     fallback
-        A URL of a socket where consumers that cannot map the ring, and say the same fallback, get its messages.
-    listen
-        Of a socket: True, consumers connect to this producer, each group seeing every message; False, it connects to
-        a consumer that listens, as several producers can.
-    key
-        At least 16 bytes that both sides of a socket know (mutual HMAC-SHA256 challenge). Without it TCP stays on this
-        machine, where any local user can connect. It guards the greeting, not what follows: use tls on a network.
-    tls
-        A context for TLS over TCP.
-    users
-        The uids, beside this process's own, that the other side of a Unix socket may have.
+        A socket, as a URL or an endpoint, where consumers that cannot map the ring get its messages. They give the
+        same fallback.
     timeout
-        Seconds to wait for the listener, where listen is False; None waits for ever.
+        Seconds to wait for the listener, where this producer connects (``bind=False``); None waits for ever.
     linger
         Seconds that `close`, and the end of the program, wait after the last progress for messages that only this
         process has, because they go over connections and nobody has taken them yet. None waits for ever, 0 not at all.
@@ -166,7 +152,7 @@ class Producer(BaseProducer):
     ChannelNotFound
         It is another user's, who has not made it; or nobody listened within timeout seconds.
     AuthenticationError
-        The other side does not know the key, is another user, or has a certificate that is not trusted.
+        The peer has another key, is another user, or has a certificate that is not trusted.
     TableFull
         The channel has 64 lanes, or 256 members, already; or it has 32 groups, and more are declared.
     SystemRefused
@@ -187,7 +173,7 @@ class Producer(BaseProducer):
 
     def __init__(
         self,
-        channel: str | Channel | PipeEnd,
+        channel: str | Channel | Endpoint,
         *,
         capacity: int | str = "64 MiB",
         slots: int = 1024,
@@ -198,11 +184,7 @@ class Producer(BaseProducer):
         wait: Wait = "adaptive",
         mode: int = _arguments.PRIVATE,
         share_with: str | int | None = None,
-        fallback: str | None = None,
-        listen: bool = True,
-        key: bytes | None = None,
-        tls: "SSLContext | None" = None,
-        users: Iterable[int] = (),
+        fallback: str | Endpoint | None = None,
         timeout: float | None = None,
         linger: float | None = 30,
     ) -> None:
@@ -217,17 +199,17 @@ class Producer(BaseProducer):
             raise ValueError(f'wait must be "spin", "adaptive" or "block", not {wait!r}')
         access = _arguments.access(mode, share_with)
         spin = wait == "spin"
+        check_timeout(timeout)
         check_timeout(linger, "linger")
         self._linger = linger
-        options = Options(listen, key, tls, frozenset(users), timeout)
-        self._link: Outlet | PipeOutlet | None = None
+        self._link: ProducerLink | None = None
         self._transport = "ring"
-        ring = choice.ring_of(channel)
-        choice.check_fallback(channel, ring, fallback, options)
-        if fallback is not None:
-            check_lane(fallback, size, slots)
-        if ring is None:
-            self._link = choice.producer_link(channel, options, size, slots, spin=spin)
+        ring = transports.resolve(channel)
+        beside = transports.resolve_fallback(channel, ring, fallback, binds=True)
+        if beside is not None:
+            _arguments.check_remote_lane(str(beside), size, slots)
+        if isinstance(ring, Endpoint):
+            self._link = transports.open_producer_link(ring, Channel(), size, slots, timeout=timeout, spin=spin)
             self._transport = self._link.transport
             ring = self._link.channel
         name = code_of(ring)
@@ -243,10 +225,10 @@ class Producer(BaseProducer):
                 needed, remedy = f"a lane of {size} bytes", "choose a smaller capacity="
             elif code == -errno.ENOSPC:
                 needed, remedy = f"a lane's {slots} slots", "choose fewer slots="
-            _failures.fail(code, channel, needed, wanted(), remedy)
+            _failures.fail(code, self.channel, needed, wanted(), remedy)
         _atexit.close_at_exit(self)
-        if fallback is not None:
-            self._link = self._fall_back(str(ring), fallback, options, size, slots, spin)
+        if beside is not None:
+            self._link = self._open_beside(beside, str(ring), size, slots, spin)
         if self._link is not None:
             weakref.finalize(self, self._link.linger, linger).atexit = False  # there exits closes it
             if self._link.transport != "ring":
@@ -258,7 +240,7 @@ class Producer(BaseProducer):
             if code < 0:
                 self._undo()
                 self.close()
-                _failures.fail(code, channel)
+                _failures.fail(code, self.channel)
 
     def _fail(self, code: int, detail: object) -> NoReturn:
         match -code:
@@ -274,9 +256,9 @@ class Producer(BaseProducer):
         details = {errno.ESHUTDOWN: "producer", errno.ECHILD: "producer", errno.EBADMSG: "a group's cursor"}
         _failures.fail(code, self.channel, details.get(-code, ""))
 
-    def _fall_back(self, name: str, url: str, options: Options, size: int, slots: int, spin: bool) -> "Outlet":
+    def _open_beside(self, fallback: Endpoint, ring: str, size: int, slots: int, spin: bool) -> "ProducerLink":
         try:
-            return choice.fallback_link(name, url, options, size, slots, spin=spin)
+            return transports.open_producer_link(fallback, Channel(ring), size, slots, timeout=None, spin=spin)
         except BaseException:
             self._undo()
             self._close(False)

@@ -12,7 +12,7 @@ import pytest
 from conftest import Start
 
 from ringipc import Full, ProducerDied, _atexit
-from ringipc.transports import outlet
+from ringipc.transports import socket_ends
 
 from .ways import LISTENING, STREAMS, Way, certificate, eventually, over, way
 
@@ -80,11 +80,11 @@ def test_what_a_killed_worker_had_comes_to_another(way: Way, start: Start) -> No
                     got[int(message.payload)] = message.redelivered
             assert got[0]
             assert got[1]
-            assert sum(got.values()) <= outlet._AT_ONCE + 2
+            assert sum(got.values()) <= socket_ends.AT_ONCE + 2
 
 
 def listen_and_wait(way: Way, took: Any) -> None:
-    with way.consumer(listen=True) as consumer:
+    with way.consumer(bind=True) as consumer:
         consumer.get(timeout=20)
         took.release()
         signal.pause()
@@ -95,14 +95,14 @@ def test_another_may_listen_where_one_was_killed(way: Way, start: Start) -> None
     """Its messages that were not let go come to the next one."""
     took = get_context("fork").Semaphore(0)
     child = start(listen_and_wait, way, took, method="fork")
-    with way.producer(listen=False) as producer:
+    with way.producer(bind=False) as producer:
         producer.put(b"first")
         assert took.acquire(timeout=20)
         child.kill()
         child.join()
         if way.transport == "ring":
             return  # it has the ring of one that is gone
-        with way.consumer(listen=True) as consumer:
+        with way.consumer(bind=True) as consumer:
             for k in range(10):
                 producer.put(b"%d" % k, timeout=5)
             got = [consumer.get(timeout=5)]

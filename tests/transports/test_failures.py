@@ -1,4 +1,4 @@
-"""Networks that fail, and those at the other end who speak nonsense, or are not wanted."""
+"""Networks that fail, and peers that send garbage or are not admitted."""
 
 import contextlib
 import dataclasses
@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from greetings import KEY
+from greetings import KEY, connect
 
+import ringipc
 from ringipc import AuthenticationError, Consumer, Empty, EndOfStream, Full, Producer, ProducerDied, SystemRefused
-from ringipc.transports import link
+from ringipc.transports import socket_link
 from ringipc.transports.handshake import Hello, boot_id
-from ringipc.transports.sockets import connect
 
 from .proxy import Proxy, before
 from .ways import STREAMS, Way, certificate, eventually, free_port, no_trace, over, way
@@ -56,9 +56,9 @@ def test_a_connection_that_breaks_in_a_frame_goes_on(way: Way, proxy: tuple[Prox
         consumer = far.consumer()
     else:
         made: list[Consumer] = []
-        opening = threading.Thread(target=lambda: made.append(way.consumer(listen=True)))
+        opening = threading.Thread(target=lambda: made.append(way.consumer(bind=True)))
         opening.start()
-        producer = far.producer(listen=False)
+        producer = far.producer(bind=False)
         opening.join(10)
         consumer = made[0]
     with producer, consumer:
@@ -90,7 +90,7 @@ def test_a_network_that_stays_down_ends_a_lane_and_another_begins(way: Way, prox
         at = time.monotonic()
         with pytest.raises(ProducerDied):
             consumer.get(timeout=5)
-        assert 0.9 * link.PATIENCE < time.monotonic() - at < link.PATIENCE + 1
+        assert 0.9 * socket_link.PATIENCE < time.monotonic() - at < socket_link.PATIENCE + 1
         between.down = False
         producer.put(b"3")
         got: list[object] = []
@@ -139,9 +139,9 @@ def test_a_consumer_that_speaks_nonsense_is_cut_off(way: Way) -> None:
 @over("unix-stream", "tcp-stream")
 def test_a_producer_that_speaks_nonsense_is_cut_off(way: Way) -> None:
     made: list[Consumer] = []
-    opening = threading.Thread(target=lambda: made.append(way.consumer(listen=True)))
+    opening = threading.Thread(target=lambda: made.append(way.consumer(bind=True)))
     opening.start()
-    with way.producer(listen=False) as producer, stranger(str(way.of), True) as strange:
+    with way.producer(bind=False) as producer, stranger(str(way.of), True) as strange:
         opening.join(10)
         with made[0] as consumer:
             producer.put(b"1")
@@ -154,12 +154,13 @@ def test_a_producer_that_speaks_nonsense_is_cut_off(way: Way) -> None:
 
 
 def test_who_has_another_key_does_not_disturb_others() -> None:
-    url = f"tcp://127.0.0.1:{free_port()}"
-    with Producer(url, key=KEY) as producer, Consumer(url, key=KEY, timeout=5) as consumer:
+    address = f"127.0.0.1:{free_port()}"
+    where = ringipc.tcp(address, key=KEY)
+    with Producer(where) as producer, Consumer(where, timeout=5) as consumer:
         with pytest.raises(AuthenticationError):
-            Consumer(url, key=KEY + b"!", timeout=5)
+            Consumer(ringipc.tcp(address, key=KEY + b"!"), timeout=5)
         with pytest.raises(AuthenticationError):
-            Consumer(url, timeout=5, group="other")
+            Consumer(f"tcp://{address}", timeout=5, group="other")
         producer.put(b"1")
         assert consumer.get(timeout=5) == b"1"
 
@@ -167,7 +168,7 @@ def test_who_has_another_key_does_not_disturb_others() -> None:
 @over("unix-stream", "tcp", "abstract")
 def test_a_place_that_is_taken(way: Way) -> None:
     with way.producer() as producer, way.consumer() as consumer:
-        for take in way.producer, lambda: way.consumer(listen=True, group="other"):
+        for take in way.producer, lambda: way.consumer(bind=True, group="other"):
             with pytest.raises(SystemRefused) as caught:
                 take()
             assert caught.value.errno == errno.EADDRINUSE

@@ -229,11 +229,11 @@ def test_a_group_may_begin_at_the_newest(way: Way) -> None:
 def test_several_producers_come_to_one_consumer(way: Way) -> None:
     """Each one's order is kept, and each one's end is its own."""
     taken: queue.Queue[Consumer] = queue.Queue()
-    opening = threading.Thread(target=lambda: taken.put(way.consumer(listen=True)))
+    opening = threading.Thread(target=lambda: taken.put(way.consumer(bind=True)))
     opening.start()
-    with way.producer(listen=False) as first, taken.get(timeout=10) as consumer:
+    with way.producer(bind=False) as first, taken.get(timeout=10) as consumer:
         opening.join()
-        others = [way.producer(listen=False) for _ in range(2)]
+        others = [way.producer(bind=False) for _ in range(2)]
         producers = [first, *others]
         for k in range(100):
             for which, producer in enumerate(producers):

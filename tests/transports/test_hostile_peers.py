@@ -56,7 +56,7 @@ def send(connection: socket.socket, data: bytes) -> bool:
 @contextlib.contextmanager
 def listening(way: Way) -> Iterator[tuple[Consumer, socket.socket]]:
     made: list[Consumer] = []
-    opening = threading.Thread(target=lambda: made.append(way.consumer(listen=True, copy=False)))
+    opening = threading.Thread(target=lambda: made.append(way.consumer(bind=True, copy=False)))
     opening.start()
     first = stranger(str(way.of), True)
     opening.join(10)
@@ -94,7 +94,7 @@ def test_a_consumer_withstands_its_producers(way: Way, seconds: float) -> None:
                         break
                     got += read_some(consumer) if rng.random() < 0.3 else 0
             got += read_some(consumer)
-        with way.producer(listen=False, timeout=5) as producer:
+        with way.producer(bind=False, timeout=5) as producer:
             producer.put(b"still well")
             seen: list[object] = []
             while b"still well" not in seen:

@@ -1,13 +1,14 @@
 """The ways from a producer to a consumer, each to be opened in this process or in another."""
 
 import contextlib
+import dataclasses
 import gc
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from greetings import KEY
 from test_tls import OPENSSL, certificate, of_listener, trusting
 
 import ringipc
-from ringipc import Channel, Consumer, Producer
-from ringipc.transports.pipe_end import PipeEnd
+from ringipc import Channel, Consumer, Producer, transports
+from ringipc.transports.endpoint import Endpoint, SocketEndpoint
 
 __all__ = ["certificate", "no_trace", "way"]
 
@@ -27,18 +28,18 @@ MANY = ["ring", "nameless", *PASSED, *STREAMS]  # producers or groups can meet t
 LISTENING = MANY[2:]
 ALL = [*MANY, "pipe", "fifo"]
 
-Where = str | Channel | PipeEnd
+Where = str | Channel | Endpoint
 
 
 @dataclass(frozen=True)
 class Way:
-    """How the two ends meet; it can be passed to another process. By default the producer is who listens."""
+    """How the two ends meet; it can be passed to another process. By default the producer binds."""
 
     name: str
     to: Where
     of: Where
     transport: str
-    options: dict[str, Any] = field(default_factory=dict)
+    key: bytes | None = None
     certificate: Path | None = None
 
     @property
@@ -46,18 +47,23 @@ class Way:
         """What the listener calls it, who may have passed the ring to others."""
         return ("tcp" if self.name == "tcp" else "unix") if self.name in PASSED else self.transport
 
-    def _tls(self, listens: bool) -> dict[str, Any]:
-        if self.certificate is None:
-            return {}
-        return {"tls": (of_listener if listens else trusting)(self.certificate)}
+    def _endpoint(self, where: Where, bind: bool | None, binds: bool) -> Where:
+        """With options, where there are some."""
+        endpoint = transports.resolve(where)
+        if not isinstance(endpoint, SocketEndpoint):
+            return where
+        options: dict[str, Any] = {"bind": bind, "key": self.key}
+        if self.certificate is not None:
+            options["tls"] = (of_listener if binds else trusting)(self.certificate)
+        return dataclasses.replace(endpoint, **options)
 
-    def producer(self, *, listen: bool = True, **options: Any) -> Producer:
-        if not listen:
+    def producer(self, *, bind: bool | None = None, **options: Any) -> Producer:
+        if bind is False:
             options = {"timeout": 20} | options
-        return Producer(self.to, listen=listen, **{"capacity": "1 MiB"} | self._tls(listen) | self.options | options)
+        return Producer(self._endpoint(self.to, bind, bind is not False), **{"capacity": "1 MiB"} | options)
 
-    def consumer(self, *, listen: bool = False, **options: Any) -> Consumer:
-        return Consumer(self.of, listen=listen, **{"timeout": 20} | self._tls(listen) | self.options | options)
+    def consumer(self, *, bind: bool | None = None, **options: Any) -> Consumer:
+        return Consumer(self._endpoint(self.of, bind, bind is True), **{"timeout": 20} | options)
 
     @contextlib.contextmanager
     def both(self, give: dict[str, Any] | None = None, take: dict[str, Any] | None = None) -> Iterator[Any]:
@@ -97,7 +103,7 @@ def make(name: str, base: str, request: pytest.FixtureRequest) -> Way:
     url = f"tcp://localhost:{free_port()}"
     if kind == "tls":
         return Way(name, url, url, "tcp", certificate=request.getfixturevalue("certificate"))
-    return Way(name, url, url, "tcp" if stream else "ring", {"key": KEY} if kind == "key" else {})
+    return Way(name, url, url, "tcp" if stream else "ring", KEY if kind == "key" else None)
 
 
 RARE = ("abstract", "key-stream")  # they differ from others by little

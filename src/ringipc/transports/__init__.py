@@ -1,1 +1,155 @@
-"""Ways for a message to travel where memory cannot be shared."""
+"""How messages travel where memory cannot be shared, and which way the messages of a handle go.
+
+A transport is an `Endpoint`, in a module of its own, with a line in the table below. What moves messages over
+connections is imported only when a link is made.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from .. import errors
+from ..channel import Channel, code_of
+from .endpoint import Endpoint, SocketEndpoint
+from .pipe import Fifo, Pipe
+from .tcp import Tcp
+from .unix import Unix
+
+if TYPE_CHECKING:
+    from .link import ConsumerLink, Link, ProducerLink
+
+TRANSPORTS: dict[str, type[Endpoint]] = {
+    "pipe": Pipe,
+    "fifo": Fifo,
+    "unix": Unix,
+    "tcp": Tcp,
+}  # by the scheme of their URLs
+
+Attach = Callable[[bytes, int, float | None], tuple[int, int]]  # name, how, seconds to wait for the table lock
+_L = TypeVar("_L", bound="Link")
+
+_log = logging.getLogger("ringipc")
+_POLL_EVERY = 0.01  # seconds, for a channel that is not there yet
+_NO_RING = (-errno.ENOENT, -errno.EACCES, -errno.EPERM)  # the ring does not exist, or is another user's
+
+
+def resolve(where: str | Channel | Endpoint) -> str | Channel | Endpoint:
+    """A handle's channel as the user gives it: a ring (its name, or a `Channel`), or an endpoint.
+
+    >>> resolve("camera"), resolve("shm://camera"), resolve("tcp://[::1]:5000").host
+    ('camera', 'camera', '::1')
+
+    Raises
+    ------
+    ValueError
+        A URL is malformed, or its scheme is unknown.
+    """
+    if isinstance(where, Channel | Endpoint):
+        return where
+    if not isinstance(where, str):
+        raise TypeError(f"the channel's name must be a str, not {where!r}")
+    scheme, separator, rest = where.partition("://")
+    if not separator:
+        if not where.startswith("pipe:"):
+            return where
+        scheme = "pipe"
+    elif scheme == "shm":
+        if not rest:
+            raise ValueError(f"{where!r} has no name")
+        return rest
+    if scheme not in TRANSPORTS:
+        forms = ", ".join(["shm://name (or just a name)", *(each.form for each in TRANSPORTS.values())])
+        raise ValueError(f"{where!r}: the scheme {scheme!r} is not known; there are {forms}")
+    return TRANSPORTS[scheme].from_url(where)
+
+
+def resolve_fallback(
+    where: object, ring: str | Channel | Endpoint, fallback: str | Endpoint | None, *, binds: bool
+) -> SocketEndpoint | None:
+    """The endpoint beside a ring that other processes find by its name.
+
+    Parameters
+    ----------
+    where
+        The channel, for errors; ring is what `resolve` made of it.
+    binds
+        Whether this handle listens there: a producer does, a consumer does not.
+
+    Raises
+    ------
+    ValueError
+        There is no such ring; or fallback is not a socket, or binds the wrong side.
+    """
+    if fallback is None:
+        return None
+    if not isinstance(ring, str) or ring.startswith("fd:"):
+        raise ValueError(f"fallback= is for a ring that has a name, not for {where!r}")
+    endpoint = resolve(fallback)
+    if not isinstance(endpoint, SocketEndpoint):
+        raise ValueError(f"fallback= must be a socket, unix:// or tcp://, not {fallback!r}")
+    if endpoint.bind not in (None, binds):
+        raise ValueError(f"{str(endpoint)!r}: a producer binds its fallback and consumers connect to it; omit bind=")
+    return endpoint
+
+
+def open_producer_link(
+    endpoint: Endpoint, channel: Channel, capacity: int, slots: int, *, timeout: float | None, spin: bool
+) -> ProducerLink:
+    """A link that listens, or is connected, in the channel of the producer."""
+    return _opened(endpoint.producer_link(channel, capacity, slots, timeout=timeout, spin=spin))
+
+
+def attach_consumer(
+    ring: str | Channel | Endpoint,
+    fallback: Endpoint | None,
+    group: str,
+    how: int,
+    *,
+    timeout: float | None,
+    spin: bool,
+    attach: Attach,
+) -> tuple[int, int, ConsumerLink | None]:
+    """Attaches a consumer to a ring or by an endpoint, and waits for a producer.
+
+    Returns
+    -------
+    What attach returned at last; and the link, if it was not the ring.
+    """
+    if isinstance(ring, Endpoint):
+        return _attach_by(ring, group, how, timeout=timeout, spin=spin, attach=attach)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+        left = None if deadline is None else max(deadline - time.monotonic(), 0)
+        code, holder = attach(code_of(ring), how, left)
+        if code not in _NO_RING or (code != -errno.ENOENT and fallback is None):
+            return code, holder, None
+        if fallback is not None:
+            try:
+                return _attach_by(fallback, group, how, timeout=0, spin=spin, attach=attach)
+            except errors.ChannelNotFound:
+                pass
+        left = _POLL_EVERY if deadline is None else deadline - time.monotonic()
+        if left <= 0:
+            return code, holder, None
+        time.sleep(min(_POLL_EVERY, left))
+
+
+def _attach_by(
+    endpoint: Endpoint, group: str, how: int, *, timeout: float | None, spin: bool, attach: Attach
+) -> tuple[int, int, ConsumerLink]:
+    """The consumer joins the link's channel: its group there if the ring was passed, else it is alone in it."""
+    link = _opened(endpoint.consumer_link(Channel(), group, how, timeout=timeout, spin=spin))
+    code, holder = attach(code_of(link.channel), link.how, None)
+    if code < 0:
+        link.abandon()
+    return code, holder, link
+
+
+def _opened(link: _L) -> _L:
+    link.open()
+    _log.info("%s: messages go by %s", link.url, link.transport)
+    return link

@@ -1,28 +1,39 @@
-"""What two processes say when they meet, byte by byte.
+"""The greeting of a connection: how two processes authenticate each other, and what they then agree on.
 
 ::
 
-    each side            "ringipc\\0", u32 version, u32 what it asks for (0: nothing, 1: the key)    little-endian
+    each side            "ringipc\\0", u32 version, u32 authentication (0: none, 1: key)    little-endian
     each side            u8 whether it admits the other's user
-    with a key           see `admission`
-    the one who connects Hello, in a frame: u16 kind, u16 length
-    the one who listens  Welcome, in a frame
+    with a key           see `auth`
+    the connecting side  Hello, in a frame: u16 kind, u16 length
+    the listener         Welcome, in a frame
+
+Over a pipe, where nothing comes back, the producer sends what a side without a key that connects would send.
 """
 
+import contextlib
+import socket
 import struct
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
-from ..errors import Corrupt
-from .wire import Wire
+from ..errors import AuthenticationError, Corrupt, Incompatible
+from .auth import NO, YES, authenticate
+from .sockets import SocketAddress
+from .tls import Tunnel
+from .wire import PATIENCE, SocketWire, Wire
 
-LONGEST = 1024  # of a frame, its head included
+MAGIC = b"ringipc\0"
+VERSION = 1
+LONGEST = 1024  # bytes of a frame, its head included
 
+_U32 = struct.Struct("<I")
 _HEAD = struct.Struct("<HH")  # kind, bytes that follow
 _HELLO = struct.Struct("<16s16sQQIIBB")  # session, boot, next, capacity, slots, pid, flags, length of the group's name
-_WELCOME = struct.Struct(
-    "<16s16sQQIIBHH"
-)  # session, boot, next, capacity, slots, pid, passes, error, length of the text
+# session, boot, next, capacity, slots, pid, passes, error, length of the text
+_WELCOME = struct.Struct("<16s16sQQIIBHH")
 _PRODUCER, _SHARED, _DURABLE, _NEWEST, _MAPS = 1, 2, 4, 8, 16
 _LONGEST_GROUP = 47
 _LONGEST_TEXT = 500
@@ -31,7 +42,7 @@ _LARGEST_ERRNO = 4095  # the kernel's own bound
 
 
 def boot_id() -> bytes:
-    """What tells one run of one machine from all others: 16 bytes, zeros where the kernel does not say."""
+    """Identifies this machine since its last boot: 16 bytes, zeros if the kernel does not reveal it."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             code = bytes.fromhex(file.read().strip().replace("-", ""))
@@ -51,26 +62,26 @@ def _check(session: bytes, boot: bytes, following: int, pid: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Who connects.
+    """What the side that connects says of itself.
 
     Attributes
     ----------
     producer
-        Whether the speaker is one, and no consumer.
+        True: the sender of this is a producer; False: a consumer.
     pid
-        Of the speaker, as it sees itself.
+        Its process id, in its own pid namespace.
     session
-        16 random bytes, the same when the same handle comes again.
+        16 random bytes that identify the handle; the same when it reconnects.
     next
-        How many messages of the session the speaker has.
+        Number of messages of the listener's session that it has received.
     group, shared, durable, newest
-        As the consumer was asked; at most 47 bytes of UTF-8.
+        The options of a consumer; the group's name has at most 47 bytes of UTF-8.
     maps
-        Whether the speaker takes a ring's descriptor instead of a stream.
+        Whether it accepts the ring itself (a file descriptor) instead of a stream.
     capacity, slots
-        Of a producer's lane: bytes, and messages. 0 of a consumer.
+        Size of a producer's lane in bytes and in messages; 0 from a consumer.
     boot
-        From `boot_id`.
+        Identity of its machine, from `boot_id`.
     """
 
     producer: bool
@@ -102,13 +113,13 @@ class Hello:
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """Raises `Corrupt` where `encode` cannot have made it."""
+        """Raises `Corrupt` if `encode` cannot have made data."""
         if len(data) < _HELLO.size:
             raise Corrupt(f"a hello of {len(data)} bytes is too short")
         session, boot, following, capacity, slots, pid, flags, length = _HELLO.unpack_from(data)
         group = data[_HELLO.size :]
         if flags > _PRODUCER | _SHARED | _DURABLE | _NEWEST | _MAPS:
-            raise Corrupt(f"a hello has flags that are not known: {flags:#x}")
+            raise Corrupt(f"a hello has unknown flags: {flags:#x}")
         if length != len(group) or length > _LONGEST_GROUP or b"\0" in group:
             raise Corrupt(f"a hello of {len(data)} bytes claims a group's name of {length}")
         if not 0 < pid <= _LARGEST_PID:
@@ -131,17 +142,17 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """What the listener answers.
+    """The listener's answer.
 
     Attributes
     ----------
     error
         0, or the errno of a refusal.
     text
-        Why; what is over 500 bytes is cut off. Without an error: where on this machine the ring is passed, a URL, or
-        nothing.
+        The reason for a refusal, cut off after 500 bytes. Without a refusal: the URL of the Unix socket where the ring
+        is passed to peers of this machine, or nothing.
     passes
-        Whether a ring's descriptor comes next, and no stream.
+        Whether the ring's file descriptor follows, instead of a stream.
     pid, session, next, capacity, slots, boot
         As in `Hello`.
     """
@@ -170,7 +181,7 @@ class Welcome:
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """Raises `Corrupt` where `encode` cannot have made it."""
+        """Raises `Corrupt` if `encode` cannot have made data."""
         if len(data) < _WELCOME.size:
             raise Corrupt(f"a welcome of {len(data)} bytes is too short")
         session, boot, following, capacity, slots, pid, passes, error, length = _WELCOME.unpack_from(data)
@@ -181,25 +192,143 @@ class Welcome:
         try:
             text = data[_WELCOME.size :].decode()
         except UnicodeDecodeError:
-            raise Corrupt("a welcome has a text that is no UTF-8") from None
+            raise Corrupt("a welcome has a text that is not UTF-8") from None
         return cls(error, text, pid, session, following, bool(passes), capacity, slots, boot)
 
 
-def send(wire: Wire, said: Hello | Welcome) -> None:
-    data = said.encode()
-    wire.send(_HEAD.pack(said.KIND, len(data)) + data)
+Admit = Callable[[Hello], tuple[Welcome, Callable[[socket.socket], None]]]
 
 
-def receive_hello(wire: Wire) -> Hello:
+def introduce(address: SocketAddress, connection: socket.socket, hello: Hello) -> tuple[socket.socket, Welcome]:
+    """The greeting of the side that connects.
+
+    Returns
+    -------
+    The socket to go on with, and the listener's answer. If that is a refusal the socket is closed.
+
+    Raises
+    ------
+    AuthenticationError, Incompatible, Corrupt
+        The connection is closed.
+    """
+    with _authenticated(address, connection, binds=False) as (ready, wire):
+        wire.send(_frame(hello))
+        welcome = Welcome.decode(_receive(wire, Welcome.KIND))
+    if welcome.error:
+        ready.close()
+    return ready, welcome
+
+
+def receive(address: SocketAddress, connection: socket.socket, admit: Admit) -> None:
+    """The greeting of the listener, up to the call of what `admit` has returned; see `connections.Listener`.
+
+    Raises
+    ------
+    AuthenticationError, Incompatible, Corrupt
+        The connection is closed.
+    """
+    with _authenticated(address, connection, binds=True) as (ready, wire):
+        welcome, take = admit(Hello.decode(_receive(wire, Hello.KIND)))
+        try:
+            wire.send(_frame(welcome))
+        except Corrupt:  # it is admitted all the same, and its connection found broken later
+            ready.shutdown(socket.SHUT_RDWR)
+    if welcome.error:
+        ready.close()
+    else:
+        take(ready)
+
+
+def one_way(hello: Hello) -> bytes:
+    """The whole greeting of a producer that writes into a pipe."""
+    return _opening(keyed=False) + YES + _frame(hello)
+
+
+def receive_one_way(wire: Wire) -> Hello:
+    """The greeting that `one_way` has made.
+
+    Raises
+    ------
+    AuthenticationError, Incompatible, Corrupt
+    """
+    _check_opening(wire, "the producer", keyed=False)
     return Hello.decode(_receive(wire, Hello.KIND))
 
 
-def receive_welcome(wire: Wire) -> Welcome:
-    return Welcome.decode(_receive(wire, Welcome.KIND))
+@contextlib.contextmanager
+def _authenticated(
+    address: SocketAddress, connection: socket.socket, *, binds: bool
+) -> Iterator[tuple[socket.socket, SocketWire]]:
+    """The greeting up to where each side trusts the other. If it or the body fails, the socket is closed."""
+    ready, tunnel = connection, None
+    wire = SocketWire(connection, time.monotonic() + PATIENCE)
+    try:
+        address.prepare(connection)
+        refusal = address.peer_refusal(connection)
+        context = address.tls_context()
+        if context is not None:
+            tunnel = Tunnel(connection, wire, context, host=None if binds else address.server_name())
+            ready = tunnel.plain
+            wire = SocketWire(ready, wire.end)
+        open_protocol(wire, binds=binds, key=address.key, refusal=refusal)
+        yield ready, wire
+        ready.settimeout(None)
+    except BaseException as error:
+        ready.close()
+        if isinstance(error, Corrupt) and tunnel is not None and tunnel.failure:
+            raise AuthenticationError(tunnel.failure) from None  # the reason why it went silent
+        raise
 
 
-def _receive(wire: Wire, awaited: int) -> bytes:
+def open_protocol(wire: SocketWire, *, binds: bool, key: bytes | None, refusal: str = "") -> None:
+    """Checks version, user and key before anything else that the peer says is used.
+
+    Parameters
+    ----------
+    refusal
+        Why the peer's user is not admitted, or nothing.
+
+    Raises
+    ------
+    AuthenticationError, Incompatible, Corrupt
+    """
+    wire.send(_opening(keyed=key is not None) + (NO if refusal else YES))
+    if refusal:
+        raise AuthenticationError(refusal)
+    _check_opening(wire, "the peer that connects" if binds else "the listener", keyed=key is not None)
+    if key is not None:
+        authenticate(wire, key, binds=binds)
+
+
+def _opening(*, keyed: bool) -> bytes:
+    return MAGIC + _U32.pack(VERSION) + _U32.pack(keyed)
+
+
+def _check_opening(wire: Wire, peer: str, *, keyed: bool) -> None:
+    if (first := wire.receive(1)) != MAGIC[:1] or first + wire.receive(len(MAGIC) - 1) != MAGIC:
+        raise Corrupt(f"{peer} does not speak ringipc (or one side has tls= and the other has not)")
+    (version,) = _U32.unpack(wire.receive(_U32.size))
+    if version != VERSION:
+        raise Incompatible(f"{peer} speaks version {version} of the protocol, this side {VERSION}; use one ringipc")
+    (authentication,) = _U32.unpack(wire.receive(_U32.size))
+    if authentication > 1:
+        raise Corrupt(f"{peer} asks for an unknown authentication: {authentication}")
+    if wire.receive(1) != YES:
+        raise AuthenticationError(f"{peer} does not admit the user of this process; its users= names whom it admits")
+    if authentication != keyed:
+        raise AuthenticationError(
+            f"{peer} has {'a key and this side has none' if authentication else 'no key and this side has one'}; "
+            "give both sides the same key="
+        )
+
+
+def _frame(said: Hello | Welcome) -> bytes:
+    data = said.encode()
+    return _HEAD.pack(said.KIND, len(data)) + data
+
+
+def _receive(wire: Wire, expected: int) -> bytes:
     kind, length = _HEAD.unpack(wire.receive(_HEAD.size))
-    if kind != awaited or not 0 < length <= LONGEST - _HEAD.size:
-        raise Corrupt(f"a frame of kind {kind} and {length} bytes came where one of kind {awaited} was awaited")
+    if kind != expected or not 0 < length <= LONGEST - _HEAD.size:
+        raise Corrupt(f"a frame of kind {kind} and {length} bytes came instead of one of kind {expected}")
     return wire.receive(length)

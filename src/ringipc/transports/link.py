@@ -1,344 +1,46 @@
-"""What joins a handle's channel to the handles of other processes: a pump, its thread, and who is connected.
+"""What every link of a handle has: a channel, an I/O loop that moves messages to or from connections, and an end."""
 
-A producer's link has a member in the channel for each consumer at the other end of a connection, a consumer's link a
-lane for each producer. So groups, back-pressure, selection and all else are the channel's. The channel is one without a
-name, of this process alone; or, where a producer has a ring and a fallback, that ring.
-"""
+from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import logging
+import math
 import os
-import secrets
-import socket
 import threading
 import time
-from collections import deque
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from ssl import SSLContext
-from typing import NoReturn, TypedDict
+from typing import NoReturn
 
-from .. import errors
-from .._core import DURABLE, NEWEST, SHARED, STEP_END
-from ..channel import Channel
-from . import ring
-from .base import BaseLink
+from .. import _atexit, errors
+from .._arguments import LARGEST_REMOTE_LANE, MOST_REMOTE_SLOTS
+from .._core import BasePump
+from .._failures import FULL_TABLES
+from ..channel import Channel, code_of
 from .handshake import Hello, Welcome, boot_id
-from .options import Options
-from .sockets import Listener, connect
-from .tcp import unanswered
-from .url import Url
 
 log = logging.getLogger("ringipc")
 
-PATIENCE = 0.5  # seconds that a producer's connection that breaks has to come again; then it counts as dead
-_LONGER = 1.0  # the same for a consumer's, who is to be the first to give up
-_PAUSE = 0.2  # seconds between attempts to connect again
-_AFTER_END = 1.0  # seconds after the end of a stream before another one is looked for: so the end is seen
-_MIND_EVERY = 0.25  # seconds
-_REMEMBERED = 1000  # sessions that have ended
-_NEAR = "unix://@ringipc-"  # where the ring is passed to those who come by TCP
+_WARN_AFTER = 1.0  # seconds without progress after which a producer that closes logs whom it waits for
 
 
-class _Terms(TypedDict):
-    key: bytes | None
-    tls: SSLContext | None
-    users: frozenset[int]
+def lane_refused(said: Hello | Welcome, code: int) -> str:
+    """What an error of `Link._make_lane` means."""
+    what = f"a lane of {said.capacity} bytes and {said.slots} messages"
+    if code == -errno.EMSGSIZE:
+        most = f"{LARGEST_REMOTE_LANE} bytes and {MOST_REMOTE_SLOTS} messages"
+        return f"{what} is more than the {most} that one may have: make it smaller"
+    return f"{what}: {refused(code)}"
 
 
-@dataclass(slots=True)
-class Peer:
-    id: int  # in the pump
-    session: bytes
-    group: str
-    connection: socket.socket | None = None
-    turn: int = 0  # of the connection: so many have been before, and it
-    until: float | None = None  # broken: when it is given up (time.monotonic)
-
-
-class Link(BaseLink):
-    """What both ends of a socket have: peers by their sessions, and the thread that moves their messages."""
-
-    is_producer: bool
-
-    def __init__(self, url: Url, options: Options, channel: Channel, *, spin: bool) -> None:
-        super().__init__(url, channel, spin=spin)
-        self._options = options
-        self._session = secrets.token_bytes(16)
-        self._changed = threading.Condition(threading.RLock())
-        self._peers: dict[bytes, Peer] = {}
-        self._over: deque[bytes] = deque(maxlen=_REMEMBERED)  # sessions that have come to their end
-        self._last = b""  # the session that we were connected with, where we connect
-        self._again = False
-        self._ending = False  # a producer's: nothing more will be put
-        self._listener: Listener | None = None
-        self._near: Listener | None = None  # for those who come by TCP from this machine, and can have the ring
-        whats = (self._tend, self._mind) if self._where.scheme == "tcp" else (self._tend,)
-        self._threads = [threading.Thread(target=what, name=f"ringipc {self.url}", daemon=True) for what in whats]
-
-    def begin(self) -> None:
-        for thread in self._threads:
-            thread.start()
-        try:
-            if self._options.listen:
-                self._listener = Listener(self.url, admit=self._admit, refused=self._refused, **self._terms())
-                self.url = self._listener.url
-                if self._where.scheme == "tcp" and self._options.tls is None and self._passes():
-                    self._near = Listener(
-                        f"{_NEAR}{secrets.token_hex(16)}",
-                        admit=partial(self._admit, near=True),
-                        key=self._options.key,
-                        refused=self._refused,
-                    )
-                    self._near.start()
-                self._listener.start()
-            else:
-                self._connect(self._options.timeout)
-        except BaseException:
-            self.abandon()
-            raise
-
-    def _terms(self) -> _Terms:
-        return {"key": self._options.key, "tls": self._options.tls, "users": self._options.users}
-
-    # ---- what the two ends do differently ----
-
-    def _join(self, hello: Hello) -> Peer | Welcome:
-        """A new peer, or why not."""
-        raise NotImplementedError
-
-    def _next(self, peer: Peer, hello: Hello) -> tuple[int, int]:
-        """How many messages the peer's other side is told that we have, and from where we go on."""
-        raise NotImplementedError
-
-    def _is_of_use(self, peer: Peer, hello: Hello) -> bool:
-        """Whether a peer that comes again can go on where it was."""
-        return True
-
-    def _connect(self, timeout: float | None) -> None:
-        raise NotImplementedError
-
-    # ---- listening ----
-
-    def _hello(self, following: int = 0, group: str = "", how: int = 0, capacity: int = 0, slots: int = 0) -> Hello:
-        return Hello(
-            producer=self.is_producer,
-            pid=os.getpid(),
-            session=self._session,
-            next=following,
-            group=group,
-            shared=bool(how & SHARED),
-            durable=bool(how & DURABLE),
-            newest=bool(how & NEWEST),
-            maps=ring.may_pass(self._where.scheme) and self._options.tls is None and not self._again,
-            capacity=capacity,
-            slots=slots,
-            boot=boot_id(),
-        )
-
-    def _welcome(
-        self, following: int = 0, *, near: str = "", passes: bool = False, capacity: int = 0, slots: int = 0
-    ) -> Welcome:
-        return Welcome(0, near, os.getpid(), self._session, following, passes, capacity, slots, boot_id())
-
-    def _refuse(self, error: int, text: str) -> Welcome:
-        return Welcome(error, text, os.getpid(), self._session, 0, False, 0, 0, boot_id())
-
-    def _size(self) -> tuple[int, int]:
-        """Of the lane for what comes from here: bytes and messages, at least."""
-        return 0, 0
-
-    def _passes(self) -> bool:
-        return ring.may_pass(self._where.scheme) and self.channel.name is None
-
-    def _admit(self, hello: Hello, near: bool = False) -> tuple[Welcome, Callable[[socket.socket], None]]:
-        with self._changed:
-            if self._closed:
-                return self._refuse(errno.ESHUTDOWN, "it is being closed"), _close
-            if hello.producer == self.is_producer:
-                kind = "producer" if self.is_producer else "consumer"
-                return self._refuse(errno.EPROTO, f"a {kind} listens there, and no {kind}s can come to it"), _close
-            capacity, slots = self._size()
-            if hello.maps and hello.boot == boot_id():
-                if near or (self._where.scheme == "unix" and self._passes()):
-                    return self._welcome(passes=True, capacity=capacity, slots=slots), self._pass_ring
-                if self._near is not None:
-                    return self._welcome(near=self._near.url), _close
-            peer = self._peers.get(hello.session)
-            if hello.session in self._over or (self._ending and peer is not None and peer.until is None):
-                return self._refuse(errno.ESHUTDOWN, "the stream has ended"), _close
-            if peer is not None and not self._is_of_use(peer, hello):
-                self._remove(peer)
-                peer = None
-            if peer is None:
-                joined = self._join(hello)
-                if isinstance(joined, Welcome):
-                    return joined, _close
-                peer = self._peers[hello.session] = joined
-            told, goes_on = self._next(peer, hello)
-            return self._welcome(told, capacity=capacity, slots=slots), partial(self._take, peer, goes_on)
-
-    def _pass_ring(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
-            ring.give(connection, self.channel.fileno())
-        with self._changed:
-            self._changed.notify_all()
-
-    def _take(self, peer: Peer, following: int, connection: socket.socket) -> None:
-        """A peer's connection, the first or another one."""
-        with self._changed:
-            if self._closed or self._peers.get(peer.session) is not peer:
-                return connection.close()
-            peer.until = None
-            old, peer.connection = peer.connection, connection
-            peer.turn = self.pump.connect(peer.id, connection.fileno(), following)
-            if old is not None:
-                old.close()
-            if peer.turn < 0:
-                self._remove(peer)
-                self._come_again()
-            self._changed.notify_all()
-
-    def _meet(self, hello: Hello, timeout: float | None) -> tuple[socket.socket, Welcome]:
-        end = None if timeout is None else time.monotonic() + timeout
-        while True:
-            left = None if end is None else max(end - time.monotonic(), 0)
-            connection, welcome = connect(self.url, hello, timeout=left, **self._terms())
-            if not welcome.error and welcome.text:  # it is on this machine, and says where it passes the ring
-                connection.close()
-                passed = self._pass_near(welcome.text, hello)
-                if passed is not None:
-                    return passed
-                hello = dataclasses.replace(hello, maps=False)
-                continue
-            if not welcome.error:
-                return connection, welcome
-            if welcome.error != errno.ESHUTDOWN:  # else another one will soon listen there
-                raise_refusal(self.url, welcome)
-            if end is not None and time.monotonic() >= end:
-                raise errors.ChannelNotFound(errno.ENOENT, welcome.text, self.url)
-            time.sleep(_PAUSE / 4)
-
-    def _pass_near(self, url: str, hello: Hello) -> tuple[socket.socket, Welcome] | None:
-        """None: not to us. It is another user's, or out of sight."""
-        if not url.startswith(_NEAR):
-            return None
-        try:
-            connection, welcome = connect(url, hello, key=self._options.key, timeout=0)
-        except errors.RingError:
-            return None
-        if welcome.passes and not welcome.error:
-            return connection, welcome
-        connection.close()
-        return None
-
-    def _take_ring(self, connection: socket.socket) -> None:
-        """In place of a connection: nothing is left to do for the pump, nor for us."""
-        with connection:
-            self.channel = ring.take(connection)
-        self.transport = "ring"
-        self.abandon()
-
-    def _refused(self, error: errors.RingError) -> None:
-        log.warning("%s: not admitted: %s", self.url, str(error))  # what is logged is kept, with its frames
-
-    # ---- the thread ----
-
-    def _tend(self) -> None:
-        for id, turn, why in iter(self.pump.run, None):
-            with self._changed:
-                peer = next((each for each in self._peers.values() if each.id == id), None)
-                if peer is not None and peer.turn == turn:  # else another connection has come meanwhile
-                    self._ended(peer, why)
-                self._changed.notify_all()
-
-    def _ended(self, peer: Peer, why: int) -> None:
-        if peer.connection is not None:
-            peer.connection.close()
-            peer.connection = None
-        if why == STEP_END:
-            self._over.append(peer.session)
-        if why == STEP_END or self._closed or not self._may_come_again(why):
-            self._remove(peer)
-        else:
-            peer.until = time.monotonic() + (_LONGER if self.is_producer else PATIENCE)
-        self._come_again(0 if why != STEP_END else _AFTER_END)
-
-    def _mind(self) -> None:
-        """Gives up what is broken, and breaks what is silent, as the kernel alone would after a quarter of an hour."""
-        with self._changed:
-            while not self._closed:
-                now = time.monotonic()
-                for peer in list(self._peers.values()):
-                    if peer.until is not None and now >= peer.until:
-                        self._remove(peer)
-                        self._changed.notify_all()
-                    elif peer.connection is not None and self._options.tls is None and unanswered(peer.connection):
-                        with contextlib.suppress(OSError):
-                            peer.connection.shutdown(socket.SHUT_RDWR)
-                self._changed.wait(_MIND_EVERY)
-
-    def _come_again(self, pause: float = 0) -> None:
-        if self._options.listen or self._closed:
-            return
-        try:
-            threading.Thread(target=self._connect_again, args=[pause], name=f"ringipc {self.url}", daemon=True).start()
-        except RuntimeError as error:
-            self._fail(errors.SystemRefused(errno.EAGAIN, f"{self.url}: not connected again: {error}", self.url))
-
-    def _may_come_again(self, why: int) -> bool:
-        """A network can fail; what is on this machine has ended. What is no ringipc is let go at once."""
-        return self._where.scheme == "tcp" and why != -errno.EBADMSG
-
-    def _remove(self, peer: Peer) -> None:
-        self._peers.pop(peer.session, None)
-        self.pump.remove(peer.id)
-        if peer.connection is not None:
-            peer.connection.close()
-            peer.connection = None
-
-    def _connect_again(self, pause: float) -> None:
-        self._again = True
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed, pause)
-        while not self._closed:
-            try:
-                return self._connect(_PAUSE)
-            except errors.ChannelNotFound:
-                continue
-            except (errors.AuthenticationError, errors.GroupBusy, errors.Incompatible) as error:
-                log.warning("%s: not connected again: %s", self.url, str(error))
-                return self._fail(error)
-            except (errors.RingError, OSError):  # somebody else listens there, or it is just closing
-                time.sleep(_PAUSE)
-
-    # ---- the end ----
-
-    def abandon(self) -> None:
-        if self._pid != os.getpid():
-            return
-        with self._changed:
-            self._closed = True
-            for peer in list(self._peers.values()):
-                self._remove(peer)
-            self._changed.notify_all()
-        for listener in (self._listener, self._near):
-            if listener is not None:
-                listener.close()
-        self.pump.stop()
-        for thread in self._threads:
-            if thread.is_alive() and thread is not threading.current_thread():
-                thread.join()
-
-
-def _close(connection: socket.socket) -> None:
-    connection.close()
+def refused(code: int) -> str:
+    """What an error of the channel means, where a connection was to get its lane or its member."""
+    return FULL_TABLES.get(-code, os.strerror(-code))
 
 
 def raise_refusal(url: str, welcome: Welcome) -> NoReturn:
+    """Raises what a listener's refusal means."""
     text = f"{url}: {welcome.text}"
     match welcome.error:
         case errno.EBUSY:
@@ -348,3 +50,177 @@ def raise_refusal(url: str, welcome: Welcome) -> NoReturn:
         case errno.EXFULL | errno.ENOSR | errno.EUSERS:
             raise errors.TableFull(text)
     raise errors.SystemRefused(welcome.error, text, url)
+
+
+class Link(ABC):
+    """Joins a handle's channel to other processes.
+
+    Attributes
+    ----------
+    url
+        Of the endpoint; with the port that was found.
+    transport
+        The transport in use, as in `stats`.
+    failure
+        Why no peer can connect any more, once that is so.
+    failed
+        Called with it.
+    """
+
+    def __init__(self, url: str, transport: str, channel: Channel, *, spin: bool) -> None:
+        self.url = url
+        self.transport = transport
+        self.channel = channel
+        self.failure: errors.RingError | None = None
+        self.failed: Callable[[errors.RingError], object] = lambda error: None
+        self.pump = BasePump(spin)
+        self._pid = os.getpid()
+        self._closed = False
+
+    @abstractmethod
+    def open(self) -> None:
+        """Listens, connects, or opens the pipe. If that fails nothing is left open."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Closes at once: connections that are still open break."""
+
+    def forget(self) -> None:
+        """`abandon` for a finalizer of the handle, which may run in any thread and under any lock."""
+        self._in_thread(self.abandon, daemon=True)
+
+    def _in_thread(self, end: Callable[[], object], *, daemon: bool) -> None:
+        with contextlib.suppress(RuntimeError):  # the interpreter starts no threads any more: the process ends
+            threading.Thread(target=end, name=f"ringipc {self.url}", daemon=daemon).start()
+
+    def _make_lane(self, said: Hello | Welcome, *, two_way: bool, prompt: bool) -> int:
+        """A lane for a remote producer: its id in the I/O loop, or a negative errno.
+
+        The size that the producer claims is checked before memory is allocated.
+        """
+        if not 0 < said.capacity <= LARGEST_REMOTE_LANE or not 0 < said.slots <= MOST_REMOTE_SLOTS:
+            return -errno.EMSGSIZE
+        stamped = said.boot == boot_id()
+        return self.pump.lane(code_of(self.channel), said.capacity, said.slots, said.pid, stamped, two_way, prompt)
+
+    def _fail(self, error: errors.RingError) -> None:
+        """No peer can connect any more."""
+        self.failure = error.with_traceback(None)  # its frames would keep alive what they refer to
+        self.failed(error)
+
+
+class ConsumerLink(Link):
+    """A consumer's link.
+
+    Attributes
+    ----------
+    how
+        The flags (SHARED, ...) with which the consumer joins the link's channel.
+    """
+
+    how: int
+
+    def close(self) -> None:
+        """To be called after the consumer has left: the producers are notified."""
+        self.abandon()
+
+
+class ProducerLink(Link):
+    """A producer's link. Messages that nobody has taken yet exist only in this process."""
+
+    _interrupted = False  # `close`, while it waited
+
+    def close(self, linger: float | None, *, at_end: bool) -> str:
+        """To be called after the channel's producer has closed: waits until all is taken.
+
+        Parameters
+        ----------
+        linger
+            Seconds to wait after the last progress; None waits for ever.
+        at_end
+            The process ends, and `close` cannot be called again: a wait that was interrupted before is not resumed.
+
+        Returns
+        -------
+        What is lost, or nothing.
+        """
+        if self._closed or self._pid != os.getpid():
+            return ""
+        try:
+            return self._close(Linger(self.url, linger, interrupted=at_end and self._interrupted))
+        except BaseException:
+            self._interrupted = True
+            raise
+
+    @abstractmethod
+    def _close(self, linger: Linger) -> str: ...
+
+    def linger(self, seconds: float | None) -> None:
+        """As `forget`, but messages are not lost with their producer: the end of the program waits for them."""
+
+        def end() -> None:
+            lost = self.close(seconds, at_end=True)
+            if lost:
+                log.error("%s: %s (its producer was deleted without close())", self.url, lost)
+                _atexit.fail_at_exit()
+
+        self._in_thread(end, daemon=False)
+
+
+class Linger:
+    """How long a producer that closes waits for its messages to be taken.
+
+    Parameters
+    ----------
+    url
+        Of the link.
+    seconds
+        Time after the last progress; None waits for ever.
+    interrupted
+        The wait was interrupted before: now there is none.
+    """
+
+    def __init__(self, url: str, seconds: float | None, *, interrupted: bool) -> None:
+        self._url = url
+        self._interrupted = interrupted
+        self._seconds = math.inf if seconds is None else seconds
+        self._since = time.monotonic()  # the last progress
+        self._left: object = None
+        self._warned = False
+        self._over = False
+
+    def lasts(self, left: object, count: int, why: Callable[[], str]) -> bool:
+        """Whether to wait on.
+
+        Parameters
+        ----------
+        left
+            The work that is left; if it differs from that of the last call, there was progress.
+        count
+            The number of messages in it.
+        why
+            Returns the reason why it is not done.
+        """
+        if self._interrupted:
+            return False
+        now = time.monotonic()
+        if left != self._left:
+            self._left, self._since = left, now
+        self._over = now - self._since >= self._seconds
+        if now - self._since >= _WARN_AFTER and not self._warned and not self._over:
+            self._warned = True
+            limit = "" if self._seconds == math.inf else f", for up to {self._seconds:g} s"
+            log.warning("%s: close() waits%s (linger=): %s: %s", self._url, limit, _counted(count, "left"), why())
+        return not self._over
+
+    def lost(self, count: int, why: Callable[[], str]) -> str:
+        """The error for so many messages that were not taken; nothing if there are none."""
+        if count <= 0:
+            return ""
+        after = f" after {self._seconds:g} s without progress (linger=)" if self._over else ""
+        before = "close() was interrupted: " if self._interrupted else ""
+        return f"{before}{_counted(count, 'lost')}{after}: {why()}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} message{'s are' if count != 1 else ' is'} {what}"

@@ -1,255 +1,239 @@
-"""Brings two processes together over a socket; once they trust each other, others move the messages."""
+"""What every kind of socket needs: an address, buffers, detection of silent peers, and no copies in forked children."""
 
-import contextlib
-import dataclasses
-import errno
+from __future__ import annotations
+
 import os
-import select
 import socket
-import ssl
+import struct
 import threading
-import time
-from collections.abc import Callable, Iterable
-from typing import Self
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
-from ..errors import ChannelNotFound, Corrupt, RingError, SystemRefused
-from . import handshake, tcp, unix
-from .forks import own
-from .handshake import Hello, Welcome
-from .meeting import Terms, greeted
-from .reach import reach
-from .wire import PATIENCE, Gone
+from ..errors import AuthenticationError, Corrupt, SystemRefused
 
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.1  # seconds between attempts to connect
-_MOST_GREETINGS = 32  # at once
-_LEAST_PATIENCE = 1.0  # seconds of a greeting before it is broken off for another
-_BACKLOG = 128
-_MOMENT = 0.05  # seconds until descriptors, memory or threads may have come free
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
-Admit = Callable[[Hello], tuple[Welcome, Callable[[socket.socket], None]]]
+SHORTEST_KEY = 16  # bytes
+
+_BUFFER = 4 << 20
 
 
-def connect(
-    url: str,
-    hello: Hello,
-    *,
-    key: bytes | None = None,
-    tls: ssl.SSLContext | None = None,
-    users: Iterable[int] = (),
-    timeout: float | None = None,
-) -> tuple[socket.socket, Welcome]:
-    """Meets the listener, and waits for one.
+@dataclass(frozen=True, slots=True)
+class SocketAddress(ABC):
+    """An address that a listener binds and its peers connect to, and how the two authenticate each other.
 
-    Parameters
+    Attributes
     ----------
+    bind
+        True: bind and listen. False: connect. None: a producer binds, a consumer connects.
     key
-        At least 16 bytes that both sides know; without it TCP goes no farther than this machine.
-    tls
-        Its `check_hostname` and `verify_mode` say how much of the listener's certificate is checked.
-    users
-        The uids that a listener at a Unix socket may have, beside this process's own.
-    timeout
-        Seconds to wait for a listener; None waits for ever. A greeting that has begun has 5 s of its own.
-
-    Returns
-    -------
-    The socket, blocking and without a timeout, and what the listener said. If that is an error the socket is closed.
-
-    Raises
-    ------
-    ChannelNotFound
-        Nobody has listened.
-    AuthenticationError, Incompatible
-    Corrupt
-        What listens is no ringipc, or does not end its greeting in time.
+        At least 16 bytes that both sides know, or None.
     """
-    terms = Terms.of(url, key, tls, users)
-    end = None if timeout is None else time.monotonic() + timeout
-    pause = _SHORTEST_PAUSE
-    while True:
-        left = PATIENCE if end is None else min(PATIENCE, end - time.monotonic())
-        with contextlib.suppress(Gone):  # it has closed, or died, since it was reached
-            connection = reach(terms, max(left, _MOMENT))
-            if connection is not None:
-                return _introduce(terms, connection, hello)
-        if end is not None:
-            pause = min(pause, end - time.monotonic())
-            if pause <= 0:
-                raise ChannelNotFound(errno.ENOENT, "nobody listens there", url)
-        time.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)
+
+    bind: bool | None = field(default=None, kw_only=True)
+    key: bytes | None = field(default=None, kw_only=True, repr=False)
+
+    can_reconnect: ClassVar[bool] = False
+    """Whether a connection can break although the peer lives, as in a network."""
+    passes_descriptors: ClassVar[bool] = False
+    """Whether a file descriptor can be sent over a connection."""
+
+    def __post_init__(self) -> None:
+        if self.bind is not None and not isinstance(self.bind, bool):
+            raise TypeError(f"bind must be True, False or None, not {self.bind!r}")
+        if self.key is None:
+            return
+        if not isinstance(self.key, bytes):
+            raise TypeError(f"key must be bytes, not {type(self.key).__name__}")
+        if len(self.key) < SHORTEST_KEY:
+            raise ValueError(
+                f"key must have at least {SHORTEST_KEY} bytes, not {len(self.key)}; secrets.token_bytes(32) makes one"
+            )
+
+    @abstractmethod
+    def listen(self, backlog: int) -> Listening:
+        """Binds the address.
+
+        Raises
+        ------
+        SystemRefused, OSError
+            It is in use, or not a socket.
+        """
+
+    @abstractmethod
+    def connect(self, seconds: float) -> socket.socket | None:
+        """A connection, or None while nobody listens.
+
+        Raises
+        ------
+        AuthenticationError
+            This user may not connect.
+        SystemRefused
+            The address cannot be used.
+        """
+
+    @abstractmethod
+    def prepare(self, connection: socket.socket) -> None:
+        """Sets the options of a new connection."""
+
+    def peer_refusal(self, connection: socket.socket) -> str:
+        """Why the user at the other end is not admitted, or nothing."""
+        return ""
+
+    def peer_is_silent(self, connection: socket.socket) -> bool:
+        """Whether the peer's machine has stopped answering."""
+        return False
+
+    def tls_context(self) -> SSLContext | None:
+        """Set if connections are encrypted."""
+        return None
+
+    def server_name(self) -> str:
+        """The host that the listener's certificate must name."""
+        return ""
+
+    def shares_memory(self) -> bool:
+        """Whether the ring itself may be passed to a peer on this machine.
+
+        RINGIPC_RING=0 in the environment forbids it, to test and to measure the stream.
+        """
+        return os.environ.get("RINGIPC_RING") != "0"
+
+    def local_address(self) -> SocketAddress | None:
+        """A new address where peers of this machine get the ring, if this one passes no descriptors."""
+        return None
+
+    def local_address_from(self, url: str) -> SocketAddress | None:
+        """The listener's `local_address`, from the URL that it sent; None if the URL cannot be one."""
+        return None
 
 
-def _introduce(terms: Terms, connection: socket.socket, hello: Hello) -> tuple[socket.socket, Welcome]:
-    with greeted(terms, connection, listens=False) as (ready, wire):
-        handshake.send(wire, hello)
-        welcome = handshake.receive_welcome(wire)
-    if welcome.error:
-        ready.close()
-    return ready, welcome
+class Listening:
+    """A socket that listens.
 
-
-class Listener:
-    """Admits who connects; each greeting has a thread of its own, so that nobody waits for one who is slow.
-
-    Parameters
+    Attributes
     ----------
+    socket
+        Accepts connections.
     url
-        Port 0 takes any that is free; `url` then says which.
-    admit
-        Called with each `Hello`, in any thread. Its `Welcome` is sent; then, if that is no error, what it returned
-        beside it is called, once in any case, with the socket: blocking, without a timeout, and at its end if the other
-        side is gone by then. After `close` one last call may still be under way.
-    key, tls, users
-        As for `connect`. A key also keeps out this machine's other users, whom TCP cannot tell apart.
-    refused
-        Called with why somebody was not admitted, in any thread.
+        Its address, with the port that was found.
+    """
+
+    def __init__(self, socket: socket.socket, url: str) -> None:
+        self.socket = socket
+        self.url = url
+
+    def remove(self) -> None:
+        """Removes what the address has left in the file system; to be called before the socket is closed."""
+
+
+def connected(
+    connection: socket.socket, where: str | tuple[object, ...], url: str, seconds: float
+) -> socket.socket | None:
+    """Connects a socket, as `SocketAddress.connect`; it is closed if that fails."""
+    try:
+        connection.settimeout(seconds)
+        connection.connect(where)
+        return connection
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, ConnectionError | FileNotFoundError | BlockingIOError | TimeoutError):
+            return None
+        if isinstance(error, PermissionError):
+            raise AuthenticationError(error.errno, "this user may not connect", url) from None
+        if isinstance(error, OSError):
+            raise SystemRefused(error.errno, error.strerror, url) from None
+        raise
+
+
+def enlarge_buffers(connection: socket.socket) -> None:
+    """Asks for large buffers; the kernel may give less."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+
+
+def is_unanswered(connection: socket.socket, seconds: float = 10.0) -> bool:
+    """Whether the kernel of a TCP peer has left sent data unacknowledged for so many seconds.
+
+    Keep-alive does not run while data is unacknowledged, and the kernel itself gives up after 15 minutes. False while
+    the peer is slow to read: then its kernel still acknowledges.
+    """
+    # struct tcp_info: u8 retransmits at 2, since the last answer; u32 last_ack_recv (ms) at 56
+    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 60)
+    (last_answer,) = struct.unpack_from("=I", info, 56)
+    return info[2] > 0 and last_answer > seconds * 1000
+
+
+# ---- file descriptors over Unix sockets (SCM_RIGHTS) ----
+
+_MARK = b"ring"
+_PATIENCE = 5.0  # seconds
+
+
+def send_descriptor(connection: socket.socket, fd: int) -> None:
+    """Sends a file descriptor, and waits until the peer has it and has closed the connection."""
+    connection.settimeout(_PATIENCE)
+    socket.send_fds(connection, [_MARK], [fd])
+    connection.recv(1)
+
+
+def receive_descriptor(connection: socket.socket) -> int:
+    """The file descriptor that the peer sends.
 
     Raises
     ------
-    SystemRefused
-        Somebody listens there, or something is there that is no socket.
-    ValueError
-        The URL can be reached from elsewhere, and there is no key.
+    Corrupt
+        It sends something else, or nothing.
     """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        admit: Admit,
-        key: bytes | None = None,
-        tls: ssl.SSLContext | None = None,
-        users: Iterable[int] = (),
-        refused: Callable[[RingError], None] | None = None,
-    ) -> None:
-        self._terms = Terms.of(url, key, tls, users)
-        self._admit = admit
-        self._refused = refused
-        self._place: unix.Place | None = None
-        try:
-            if self._terms.url.scheme == "unix":
-                self._place = unix.Place(self._terms.url, private=self._terms.users == {os.geteuid()}, backlog=_BACKLOG)
-                self._socket = self._place.socket
-            else:
-                self._socket = tcp.listen(self._terms.url, keyed=key is not None, backlog=_BACKLOG)
-        except RingError:
-            raise
-        except OSError as error:
-            text = "somebody listens there" if error.errno == errno.EADDRINUSE else error.strerror
-            raise SystemRefused(error.errno, text, url) from None
-        self._socket.setblocking(False)
-        self.url = url
-        if self._terms.url.scheme == "tcp":
-            self.url = str(dataclasses.replace(self._terms.url, port=self._socket.getsockname()[1]))
-        self._pid = os.getpid()
-        self._changed = threading.Condition()
-        self._closed = False
-        self._greetings: dict[socket.socket, float] = {}  # since when
-        self._thread = threading.Thread(target=self._accept, name=f"ringipc {self.url}", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        """Ends at once, greetings too. What was handed over stays."""
-        if self._pid != os.getpid():
-            return  # the fork closed what was inherited; all else is the parent's
-        with self._changed:
-            if self._closed:
-                return
-            self._closed = True
-            for connection in self._greetings:
-                _break_off(connection)
-            self._changed.notify_all()
-        if self._place is not None:
-            self._place.leave()
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread
-        if self._thread.is_alive():
-            self._thread.join()
-        self._socket.close()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def _accept(self) -> None:
-        poller = select.poll()
-        poller.register(self._socket, select.POLLIN)
-        while self._room():
-            poller.poll()
-            try:
-                connection = own(lambda: self._socket.accept()[0])
-                try:
-                    self._begin(connection)
-                except BaseException:
-                    connection.close()
-                    raise
-            except BlockingIOError:  # the one who came is gone again
-                continue
-            except (OSError, RuntimeError):  # no descriptor, no memory, no thread; or a network that failed
-                self._rest()
-
-    def _room(self) -> bool:
-        """Waits until another greeting may begin, breaking off the oldest if it takes long; False once closed."""
-        with self._changed:
-            while not self._closed and len(self._greetings) >= _MOST_GREETINGS:
-                oldest, since = next(iter(self._greetings.items()))
-                if not self._changed.wait(max(since + _LEAST_PATIENCE - time.monotonic(), 0)):
-                    _break_off(oldest)
-                    self._changed.wait(_MOMENT)
-            return not self._closed
-
-    def _rest(self) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed, _MOMENT)
-
-    def _begin(self, connection: socket.socket) -> None:
-        with self._changed:
-            if self._closed:
-                return connection.close()
-            self._greetings[connection] = time.monotonic()
-        try:
-            threading.Thread(target=self._greet, args=(connection,), name="ringipc greeting", daemon=True).start()
-        except BaseException:
-            self._end(connection)
-            raise
-
-    def _end(self, connection: socket.socket) -> bool:
-        """The greeting is over; whether the listener still listens."""
-        with self._changed:
-            self._greetings.pop(connection, None)
-            self._changed.notify_all()
-            return not self._closed
-
-    def _greet(self, connection: socket.socket) -> None:
-        try:
-            with greeted(self._terms, connection, listens=True) as (ready, wire):
-                hello = handshake.receive_hello(wire)
-                if not self._end(connection):
-                    raise Gone("the listener has closed")
-                welcome, take = self._admit(hello)
-                try:
-                    handshake.send(wire, welcome)
-                except Corrupt:  # admitted all the same: who takes it sees the end
-                    ready.shutdown(socket.SHUT_RDWR)
-            if welcome.error:
-                ready.close()
-            else:
-                take(ready)
-        except Gone:
-            pass
-        except RingError as error:
-            if self._refused is not None and not self._closed:  # else it was we who broke it off
-                self._refused(error)
-        finally:
-            self._end(connection)
+    connection.settimeout(_PATIENCE)
+    try:
+        data, fds, _, _ = socket.recv_fds(connection, len(_MARK), 1)
+    except OSError as error:
+        raise Corrupt(f"the peer did not send its ring: {error}") from error
+    if data != _MARK or len(fds) != 1:
+        for fd in fds:
+            os.close(fd)
+        raise Corrupt("the peer sent something else than its ring")
+    return fds[0]
 
 
-def _break_off(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
+# ---- forks: a child that kept its parent's connections open would hide the parent's death from the peer ----
+
+
+class _Closable(Protocol):
+    def close(self) -> object: ...
+
+
+_C = TypeVar("_C", bound=_Closable)
+
+_open: weakref.WeakSet[_Closable] = weakref.WeakSet()
+_forking = threading.RLock()  # no fork falls between the opening of a socket and its registration
+
+
+def closed_in_children(make: Callable[[], _C]) -> _C:
+    """Opens a socket or the like, without waiting, that forked children close."""
+    with _forking:
+        made = make()
+        _open.add(made)
+    return made
+
+
+def pair_closed_in_children() -> tuple[socket.socket, socket.socket]:
+    """A pair of connected sockets that forked children close."""
+    with _forking:
+        pair = socket.socketpair()
+        _open.update(pair)
+    return pair
+
+
+def _close_in_child() -> None:
+    for each in list(_open):
+        each.close()
+    _forking.release()
+
+
+os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, after_in_child=_close_in_child)

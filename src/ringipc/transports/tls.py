@@ -1,4 +1,4 @@
-"""TLS behind a plain descriptor: a thread moves the bytes between the connection and one end of a pair of sockets."""
+"""TLS below a plain socket: a thread moves the bytes between the connection and one end of a pair of sockets."""
 
 import contextlib
 import os
@@ -9,49 +9,47 @@ import threading
 import time
 
 from ..errors import AuthenticationError, Corrupt, RingError
-from . import tcp
-from .forks import own_pair
-from .wire import Wire
+from .sockets import enlarge_buffers, is_unanswered, pair_closed_in_children
+from .wire import SocketWire
 
 _CHUNK = 256 << 10
-_LINGER = 5.0  # seconds that a peer has to end, too, once the plain end is closed and all is sent
-_LOOK = 2.0  # seconds between looks whether the peer's machine still answers
+_LINGER = 5.0  # seconds that the peer has to close, too, once the plain end is closed and all is sent
+_CHECK_EVERY = 2.0  # seconds between checks whether the peer's machine still answers
 _GONE = select.POLLHUP | select.POLLERR
 _ALERT = bytes.fromhex("15030100020246")  # fatal: protocol version
 
 
 class Tunnel:
-    """A TLS connection, made when this returns.
+    """A TLS connection; its handshake is done when the constructor returns.
 
     Attributes
     ----------
     plain
-        The end that carries in clear what is sent and received. To close it, or half of it, closes as much of the
-        connection.
+        The end that carries the plain text. Closing it, or half of it, closes as much of the connection.
     failure
-        Why TLS has ended the connection, if it has.
+        The reason if TLS has ended the connection; else empty.
     """
 
-    def __init__(self, raw: socket.socket, wire: Wire, context: ssl.SSLContext, *, host: str | None) -> None:
-        """Takes the connection over; `host`, the listener's name, makes this the side that connects."""
+    def __init__(self, raw: socket.socket, wire: SocketWire, context: ssl.SSLContext, *, host: str | None) -> None:
+        """Takes the connection over. host is the listener's name on the side that connects, None on the listener's."""
         self.failure = ""
         self._raw = raw
         self._coming, self._going = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._coming, self._going, server_side=host is None, server_hostname=host)
-        self._greet(wire)
-        self._outward = bytearray(self._going.read())  # enciphered, for the connection
-        self._inward = bytearray()  # in clear, for the plain end
+        self._handshake(wire)
+        self._outward = bytearray(self._going.read())  # encrypted, for the connection
+        self._inward = bytearray()  # decrypted, for the plain end
         self._sending = True  # the plain end has not closed its half
         self._receiving = True  # the peer has not closed its half
-        self._abandoned = False  # the plain end is closed altogether: nobody reads what comes
-        self.plain, self._near = own_pair()
+        self._abandoned = False  # both halves of the plain end are closed: nobody reads what comes
+        self.plain, self._near = pair_closed_in_children()
         for end in self.plain, self._near:
-            tcp.roomy(end)
+            enlarge_buffers(end)
         raw.setblocking(False)
         self._near.setblocking(False)
         threading.Thread(target=self._run, name="ringipc tls", daemon=True).start()
 
-    def _greet(self, wire: Wire) -> None:
+    def _handshake(self, wire: SocketWire) -> None:
         while True:
             try:
                 self._tls.do_handshake()
@@ -60,7 +58,7 @@ class Tunnel:
                 wire.send(self._going.read())
                 self._coming.write(wire.some(_CHUNK))
             except ssl.SSLError as error:
-                wire.send(self._going.read() or _ALERT)  # who speaks no TLS is to hear something, too
+                wire.send(self._going.read() or _ALERT)  # a peer without TLS gets an alert, too
                 raise refusal(error) from None
 
     def _run(self) -> None:
@@ -72,40 +70,40 @@ class Tunnel:
                 with contextlib.suppress(OSError):
                     self._raw.send(self._going.read())  # the alert
             except OSError:
-                return  # it broke: the plain end is closed, and who reads it sees that
+                return  # it broke: the plain end is closed, and its reader finds that
 
     def _move(self) -> None:
         poller = select.poll()
-        told = False
+        ended = False
         while True:
             self._decrypt()
             self._outward += self._going.read()
             received = not self._receiving and not self._inward
-            if received and not told:
+            if received and not ended:
                 self._near.shutdown(socket.SHUT_WR)
-                told = True
+                ended = True
             if not self._sending and not self._outward and (received or self._abandoned):
                 return None if received else self._linger()
             self._watch(poller)
-            ready = dict(poller.poll(_LOOK * 1000))
-            if not ready and tcp.unanswered(self._raw):
-                raise TimeoutError("the peer does not answer any more")
+            ready = dict(poller.poll(_CHECK_EVERY * 1000))
+            if not ready and is_unanswered(self._raw):
+                raise TimeoutError("the peer does not answer")
             self._serve_near(ready.get(self._near.fileno(), 0))
             self._serve_raw(ready.get(self._raw.fileno(), 0))
 
     def _watch(self, poller: select.poll) -> None:
-        """Asks for what can be done now. No more is read before what was read is passed on: so little is kept.
+        """Polls for what can be done now. Nothing is read before what was read is passed on, so buffers stay small.
 
-        The end of a socket is told whether asked for or not; while something else must come first, it is not looked at.
+        poll reports the end of a socket always; where that is to be handled later, the socket is not polled.
         """
         near = select.POLLIN * (self._sending and not self._outward) | select.POLLOUT * bool(self._inward)
         raw = select.POLLIN * (self._receiving and not self._inward) | select.POLLOUT * bool(self._outward)
-        for which, events, heeded in (
+        for which, events, end_matters in (
             (self._near, near, not self._sending and not self._abandoned),
             (self._raw, raw, not self._receiving),
         ):
             poller.register(which, events)
-            if not events and not heeded:
+            if not events and not end_matters:
                 poller.unregister(which)
 
     def _serve_near(self, events: int) -> None:
@@ -118,7 +116,7 @@ class Tunnel:
                 self._abandoned = True
         except BlockingIOError:
             pass
-        except ConnectionError:  # it was closed with something unread in it, or before all was written to it
+        except ConnectionError:  # closed with unread data, or before all was written
             self._abandoned = True
             self._encrypt(self._rest())
         if self._abandoned:
@@ -137,7 +135,7 @@ class Tunnel:
             if events & select.POLLIN:
                 data = self._raw.recv(_CHUNK)
                 if not data:
-                    raise ConnectionError("the peer is gone without an end")
+                    raise ConnectionError("the peer closed the connection without a TLS end")
                 self._coming.write(data)
             elif events & _GONE:
                 raise ConnectionError(os.strerror(self._raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)))
@@ -149,7 +147,7 @@ class Tunnel:
                 view = view[self._tls.write(view) :]
         elif self._sending:
             self._sending = False
-            # Says that no more comes, and would read the peer's own end: all that has come is deciphered before.
+            # Sends close_notify, and would read the peer's: all that has come was decrypted before.
             with contextlib.suppress(ssl.SSLWantReadError):
                 self._tls.unwrap()
 
@@ -167,7 +165,7 @@ class Tunnel:
                 self._inward += data
 
     def _linger(self) -> None:
-        """Lets the peer take what was sent: to close with something unread would throw it away."""
+        """Waits until the peer has read everything: a close with unread data would discard what was sent."""
         self._raw.shutdown(socket.SHUT_WR)
         end = time.monotonic() + _LINGER
         while (left := end - time.monotonic()) > 0:
@@ -177,9 +175,9 @@ class Tunnel:
 
 
 def refusal(error: ssl.SSLError) -> RingError:
-    """What an error of TLS means."""
+    """The exception for an error of TLS."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return AuthenticationError(f"TLS: the other side's certificate is not trusted: {error.verify_message}")
+        return AuthenticationError(f"TLS: the peer's certificate is not trusted: {error.verify_message}")
     if "ALERT" in (error.reason or ""):
-        return AuthenticationError(f"TLS: the other side refused this one: {error.reason}")
+        return AuthenticationError(f"TLS: the peer refused this side: {error.reason}")
     return Corrupt(f"TLS: {error.reason or error}; do both sides have tls=?")

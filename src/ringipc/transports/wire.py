@@ -1,7 +1,8 @@
-"""A socket for as long as the greeting lasts: what comes is bounded in length, and all of it in time."""
+"""The bytes of a greeting: the protocol bounds their number, and a deadline the time that they take."""
 
 import socket
 import time
+from abc import ABC, abstractmethod
 
 from ..errors import Corrupt
 
@@ -9,44 +10,18 @@ PATIENCE = 5.0  # seconds for a whole greeting
 
 
 class Gone(Corrupt):
-    """The other side hung up without a word: nobody is there any more, or it only looked whether we are."""
+    """The peer closed before it sent anything: it died, or only probed whether somebody listens."""
 
 
-class Wire:
-    """Sends and receives until `end` (time.monotonic) and not a byte later."""
+class Wire(ABC):
+    """What a greeting is read from, until `end` (time.monotonic)."""
 
-    def __init__(self, connection: socket.socket, end: float) -> None:
-        self._connection = connection
-        self._heard = False
+    def __init__(self, end: float) -> None:
         self.end = end
 
-    def send(self, data: bytes) -> None:
-        """A connection that is gone is told by the next `receive`: what came before the end says more than the end."""
-        try:
-            self._connection.settimeout(self._left())
-            self._connection.sendall(data)
-        except TimeoutError:
-            raise self._silent() from None
-        except OSError:
-            pass
-
+    @abstractmethod
     def some(self, most: int) -> bytes:
         """At least one byte."""
-        try:
-            self._connection.settimeout(self._left())
-            data = self._connection.recv(most)
-        except TimeoutError:
-            raise self._silent() from None
-        except OSError:
-            data = b""
-        if not data:
-            raise (
-                Corrupt("the other side hung up in the middle of the greeting")
-                if self._heard
-                else Gone("the other side hung up without a word")
-            )
-        self._heard = True
-        return data
 
     def receive(self, size: int) -> bytes:
         data = self.some(size)
@@ -54,11 +29,54 @@ class Wire:
             data += self.some(size - len(data))
         return data
 
-    def _left(self) -> float:
+    def left(self) -> float:
+        """Seconds until the deadline.
+
+        Raises
+        ------
+        Corrupt
+            It has passed.
+        """
         left = self.end - time.monotonic()
         if left <= 0:
-            raise self._silent()
+            raise self.too_late()
         return left
 
-    def _silent(self) -> Corrupt:
-        return Corrupt(f"the other side did not end its greeting within {PATIENCE:g} s; does it speak ringipc?")
+    def too_late(self) -> Corrupt:
+        return Corrupt(f"the peer did not finish its greeting within {PATIENCE:g} s; does it speak ringipc?")
+
+
+class SocketWire(Wire):
+    """A socket, while the greeting lasts."""
+
+    def __init__(self, connection: socket.socket, end: float) -> None:
+        super().__init__(end)
+        self._connection = connection
+        self._received = False
+
+    def send(self, data: bytes) -> None:
+        """A broken connection is reported by the next `receive`, which first returns what came before it broke."""
+        try:
+            self._connection.settimeout(self.left())
+            self._connection.sendall(data)
+        except TimeoutError:
+            raise self.too_late() from None
+        except OSError:
+            pass
+
+    def some(self, most: int) -> bytes:
+        try:
+            self._connection.settimeout(self.left())
+            data = self._connection.recv(most)
+        except TimeoutError:
+            raise self.too_late() from None
+        except OSError:
+            data = b""
+        if not data:
+            raise (
+                Corrupt("the peer hung up in the middle of the greeting")
+                if self._received
+                else Gone("the peer hung up before it sent anything")
+            )
+        self._received = True
+        return data

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import select
 import signal
 import socket
 import termios
@@ -227,6 +228,12 @@ def test_a_consumer_waits_for_a_producer_of_a_pipe_as_long_as_it_says() -> None:
     writer, reader = ringipc.pair()
     with writer, pytest.raises(ChannelNotFound, match="no producer has opened it"):
         Consumer(reader, timeout=0.05)
+    writer, reader = ringipc.pair()
+    with Producer(writer) as producer:
+        producer.put(b"1")
+        select.select([reader], [], [], 20)
+        with Consumer(reader, timeout=0) as consumer:
+            assert consumer.get(5) == b"1"
 
 
 def test_a_greeting_that_stalls_in_a_named_pipe_does_not_delay_close(base: str) -> None:

@@ -50,13 +50,15 @@ class _PipeWire(Wire):
     def some(self, most: int) -> bytes:
         poller = select.poll()
         poller.register(self._fd, select.POLLIN)
-        while not poller.poll(min(self.left(), _SLICE) * 1000):
-            if self._is_closed():
-                raise Gone("this consumer has closed")
-        data = os.read(self._fd, most)
-        if not data:
-            raise errors.ProducerDied("the producer died in its greeting")
-        return data
+        while not self._is_closed():
+            if not poller.poll(min(self.left(), _SLICE) * 1000):
+                continue
+            with contextlib.suppress(BlockingIOError):  # another reader was quicker
+                data = os.read(self._fd, most)
+                if not data:
+                    raise errors.ProducerDied("the producer died in its greeting")
+                return data
+        raise Gone("this consumer has closed")
 
 
 class PipeLink(Link):
@@ -231,13 +233,16 @@ class PipeConsumerLink(PipeLink, ConsumerLink):
     def _wait_for_bytes(self, deadline: float | None) -> bool:
         poller = select.poll()
         poller.register(self._end.fd, select.POLLIN)
-        while not self._closed and (deadline is None or time.monotonic() <= deadline):
-            events = dict(poller.poll(_SLICE * 1000)).get(self._end.fd, 0)
+        while not self._closed:
+            wait = _SLICE if deadline is None else min(_SLICE, max(deadline - time.monotonic(), 0))
+            events = dict(poller.poll(wait * 1000)).get(self._end.fd, 0)
             if events & select.POLLIN:
                 return True
-            if events:  # no writer
-                if not self._named:
-                    raise errors.ProducerDied(f"{self.url}: the producer died before its greeting")
+            if events and not self._named:  # no writer
+                raise errors.ProducerDied(f"{self.url}: the producer died before its greeting")
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+            if events:
                 time.sleep(_POLL_EVERY)
         return False
 

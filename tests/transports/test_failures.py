@@ -103,8 +103,8 @@ def test_a_network_that_stays_down_ends_a_lane_and_another_begins(way: Way, prox
         eventually(read, lambda: got)
 
 
-def stranger(url: str, producer: bool) -> socket.socket:
-    """Greets like one of us."""
+def raw_peer(url: str, producer: bool) -> socket.socket:
+    """A connection whose greeting is done, for frames of the test's own making."""
     hello = Hello(
         producer=producer,
         pid=os.getpid(),
@@ -118,18 +118,18 @@ def stranger(url: str, producer: bool) -> socket.socket:
         connection, welcome = connect(url, hello, timeout=5)
         if not welcome.error:
             return connection
-        time.sleep(0.02)  # the one before is not let go yet
+        time.sleep(0.02)  # the one before has not been removed yet
     pytest.fail(welcome.text)
 
 
 @over("unix-stream", "tcp-stream")
 def test_a_consumer_that_speaks_nonsense_is_cut_off(way: Way) -> None:
-    with way.producer(slots=8) as producer, way.consumer() as consumer, stranger(str(way.to), False) as strange:
+    with way.producer(slots=8) as producer, way.consumer() as consumer, raw_peer(str(way.to), False) as peer:
         producer.put(b"1")
-        strange.sendall(os.urandom(4096))
-        strange.settimeout(5)
+        peer.sendall(os.urandom(4096))
+        peer.settimeout(5)
         with contextlib.suppress(ConnectionError):
-            while strange.recv(1 << 16):
+            while peer.recv(1 << 16):
                 pass
         for k in range(30):  # and holds nobody up
             producer.put(b"%d" % k, timeout=3)
@@ -141,12 +141,12 @@ def test_a_producer_that_speaks_nonsense_is_cut_off(way: Way) -> None:
     made: list[Consumer] = []
     opening = threading.Thread(target=lambda: made.append(way.consumer(bind=True)))
     opening.start()
-    with way.producer(bind=False) as producer, stranger(str(way.of), True) as strange:
+    with way.producer(bind=False) as producer, raw_peer(str(way.of), True) as peer:
         opening.join(10)
         with made[0] as consumer:
             producer.put(b"1")
             assert consumer.get(timeout=5) == b"1"
-            strange.sendall(b"\xff" * 4096)
+            peer.sendall(b"\xff" * 4096)
             with pytest.raises(ProducerDied):
                 consumer.get(timeout=5)
             producer.put(b"2")

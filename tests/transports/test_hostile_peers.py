@@ -1,4 +1,4 @@
-"""Random, damaged and cut off frames from one who has greeted like one of us: errors, wrong data, no crash, no hang."""
+"""Random, damaged and cut off frames after a good greeting: errors, wrong data, no crash, no hang."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from conftest import MINUTES
 
 from ringipc import Consumer, Empty, EndOfStream, Full, RingError
 
-from .test_failures import stranger
+from .test_failures import raw_peer
 from .ways import Way, certificate, no_trace, over, way
 
 __all__ = ["certificate", "no_trace", "way"]
@@ -58,7 +58,7 @@ def listening(way: Way) -> Iterator[tuple[Consumer, socket.socket]]:
     made: list[Consumer] = []
     opening = threading.Thread(target=lambda: made.append(way.consumer(bind=True, copy=False)))
     opening.start()
-    first = stranger(str(way.of), True)
+    first = raw_peer(str(way.of), True)
     opening.join(10)
     with made[0] as consumer, first:
         yield consumer, first
@@ -87,10 +87,10 @@ def test_a_consumer_withstands_its_producers(way: Way, seconds: float) -> None:
     with listening(way) as (consumer, first):
         first.close()
         while time.monotonic() < end:
-            with stranger(str(way.of), True) as strange:
-                strange.settimeout(0.2)
+            with raw_peer(str(way.of), True) as peer:
+                peer.settimeout(0.2)
                 for _ in range(rng.randrange(20)):
-                    if not send(strange, damaged(rng, message(rng))):
+                    if not send(peer, damaged(rng, message(rng))):
                         break
                     got += read_some(consumer) if rng.random() < 0.3 else 0
             got += read_some(consumer)
@@ -112,12 +112,12 @@ def test_a_producer_withstands_its_consumers(way: Way, seconds: float) -> None:
     sent = 0
     with way.producer(capacity=1 << 16, slots=16) as producer, way.consumer() as consumer:
         while time.monotonic() < end:
-            with stranger(str(way.to), False) as strange:
-                strange.settimeout(0.2)
+            with raw_peer(str(way.to), False) as peer:
+                peer.settimeout(0.2)
                 for _ in range(rng.randrange(10)):
                     count = rng.choice([0, 1, rng.randrange(20), rng.getrandbits(64)])
                     frame = FRAME.pack(MAGIC, rng.choice([LET_GO, LET_GO, END]), 0, 0, 0, 0, 0, count, 0)
-                    if not send(strange, damaged(rng, frame)):
+                    if not send(peer, damaged(rng, frame)):
                         break
                     with contextlib.suppress(Full):
                         producer.put(b"%d" % sent, timeout=0.01)
@@ -125,7 +125,7 @@ def test_a_producer_withstands_its_consumers(way: Way, seconds: float) -> None:
                         sent += 1
                     if rng.random() < 0.3:
                         with contextlib.suppress(OSError):
-                            strange.recv(1 << 16)
+                            peer.recv(1 << 16)
         producer.put(b"still well", timeout=3)
         assert consumer.get(timeout=5) == b"still well"
     assert sent > 10

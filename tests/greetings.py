@@ -57,8 +57,9 @@ def connect(url: str, hello: Hello, *, timeout: float | None = None, **options: 
 
 
 class Host:
-    def __init__(self, url: str, error: int, options: dict[str, Any]) -> None:
+    def __init__(self, url: str, error: int, text: str, options: dict[str, Any]) -> None:
         self.error = error
+        self.text = text
         self.greeted: queue.Queue[Hello] = queue.Queue()
         self.taken: queue.Queue[socket.socket] = queue.Queue()
         self.refusals: queue.Queue[RingError] = queue.Queue()
@@ -67,12 +68,12 @@ class Host:
 
     def admit(self, hello: Hello) -> tuple[Welcome, Callable[[socket.socket], None]]:
         self.greeted.put(hello)
-        return welcome(self.error, "go away" if self.error else ""), self.taken.put
+        return welcome(self.error, self.text), self.taken.put
 
 
 @contextlib.contextmanager
-def listening(url: str, error: int = 0, **options: Any) -> Iterator[Host]:
-    host = Host(url, error, options)
+def listening(url: str, error: int = 0, text: str = "", **options: Any) -> Iterator[Host]:
+    host = Host(url, error, text, options)
     with host.listener:
         yield host
     while not host.taken.empty():

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from greetings import HELLO, KEY, OPENING, connect, exchange, frame, listening, sockets_open, tidy, welcome
 
-from ringipc import AuthenticationError, ChannelNotFound, Corrupt, Incompatible
+from ringipc import AuthenticationError, ChannelNotFound, Consumer, Corrupt, Incompatible
 from ringipc.transports import handshake
 from ringipc.transports.tcp import Tcp
 
@@ -68,11 +68,19 @@ def test_two_who_belong_together_meet(url: str, options: dict[str, Any]) -> None
 
 
 def test_a_refusal_comes_with_its_reason() -> None:
-    with listening(LOCAL, error=errno.EBUSY) as host:
+    with listening(LOCAL, error=errno.EBUSY, text="go away") as host:
         connection, said = connect(host.url, HELLO, timeout=5)
         assert (said.error, said.text) == (errno.EBUSY, "go away")
         assert connection.fileno() == -1
         assert host.taken.empty()
+
+
+@pytest.mark.parametrize("local", ["unix://@ringipc-nobody", "unix://@ringipc-" + "x" * 200, "tcp://localhost:9"])
+def test_a_listener_that_sends_its_peers_to_nowhere_is_used_as_a_stream(local: str) -> None:
+    with listening(LOCAL, text=local) as host, Consumer(host.url, timeout=5) as consumer:
+        assert consumer.stats.transport == "tcp"
+        assert [host.greeted.get(timeout=5).maps for _ in range(2)] == [True, False]
+        assert host.greeted.empty()
 
 
 @pytest.mark.parametrize(

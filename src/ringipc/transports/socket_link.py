@@ -173,7 +173,7 @@ class SocketLink(Link):
         while True:
             left = None if end is None else max(end - time.monotonic(), 0)
             connection, welcome = connect(self._address, hello, timeout=left)
-            if not welcome.error and welcome.text:  # the listener is on this machine, and says where it passes the ring
+            if welcome.text and not welcome.error and hello.maps:  # it says where on this machine it passes the ring
                 connection.close()
                 passed = self._greet_local_listener(welcome.text, hello)
                 if passed is not None:

@@ -47,7 +47,7 @@ def test_a_name_has_up_to_200_bytes_of_any_kind() -> None:
 @pytest.mark.parametrize("name", [None, 3, b"bytes", Path("p")])
 def test_a_name_must_be_a_str(name: Any) -> None:
     for make in (Producer, Consumer):
-        with pytest.raises(TypeError, match="the channel's name must be a str"):
+        with pytest.raises(TypeError, match="the channel must be a name, a URL, a Channel or an endpoint"):
             make(name)
 
 

@@ -155,7 +155,9 @@ def test_a_malformed_url_is_refused_with_the_reason(text: str, why: str) -> None
         (lambda: ringipc.unix(b"/s"), TypeError, "must be a str"),  # type: ignore[arg-type]
         (lambda: ringipc.unix("/s", key=b""), ValueError, "at least 16 bytes"),
         (lambda: ringipc.unix("/s", users=["ann"]), TypeError, "uids"),  # type: ignore[list-item]
+        (lambda: ringipc.unix("/s", users=1001), TypeError, r"such as \[1001\]"),  # type: ignore[arg-type]
         (lambda: ringipc.fifo("f"), ValueError, "absolute"),
+        (lambda: Producer(ringipc.tcp), TypeError, "a name, a URL, a Channel or an endpoint"),  # type: ignore[arg-type]
         (lambda: Producer("c", key=KEY), TypeError, "key"),  # type: ignore[call-arg]
     ],
 )

@@ -60,7 +60,7 @@ def test_the_longest_path_works(base: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["unix://{path}", "unix://@test-ringipc-{pid}", LOCAL])
-def test_a_live_listener_keeps_its_place(url: str, path: str) -> None:
+def test_a_live_listener_keeps_its_address(url: str, path: str) -> None:
     with listening(url.format(path=path, pid=os.getpid())) as host:
         with pytest.raises(SystemRefused, match="in use by another listener") as caught, listening(host.url):
             pass
@@ -88,7 +88,7 @@ def listen_until_killed(url: str, ready: Any) -> None:
         signal.pause()
 
 
-def test_the_place_of_a_killed_listener_is_taken_over(path: str, base: str, start: Start) -> None:
+def test_the_path_of_a_killed_listener_is_taken_over(path: str, base: str, start: Start) -> None:
     ready = get_context("spawn").Event()
     killed = start(listen_until_killed, f"unix://{path}", ready)
     assert ready.wait(20)
@@ -110,7 +110,7 @@ def come(path: str, together: threading.Barrier, over: threading.Event, came: li
         came.append(error.errno or -1)
 
 
-def test_one_of_many_takes_a_dead_place_over(path: str, base: str) -> None:
+def test_one_of_many_takes_the_path_of_a_dead_listener_over(path: str, base: str) -> None:
     for _ in range(30):
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(path)
@@ -130,7 +130,7 @@ def test_one_of_many_takes_a_dead_place_over(path: str, base: str) -> None:
         assert os.listdir(base) == []
 
 
-def test_what_another_put_in_its_place_is_left_there(path: str) -> None:
+def test_a_file_that_has_replaced_the_socket_stays(path: str) -> None:
     with listening(f"unix://{path}"):
         os.unlink(path)
         Path(path).touch()
@@ -138,7 +138,7 @@ def test_what_another_put_in_its_place_is_left_there(path: str) -> None:
     os.unlink(path)
 
 
-def test_a_place_that_cannot_be_is_refused(base: str) -> None:
+def test_a_path_in_a_missing_directory_is_refused(base: str) -> None:
     with pytest.raises(SystemRefused) as caught, listening(f"unix://{base}/nowhere/socket"):
         pass
     assert caught.value.errno == errno.ENOENT

@@ -166,7 +166,7 @@ def test_who_has_another_key_does_not_disturb_others() -> None:
 
 
 @over("unix-stream", "tcp", "abstract")
-def test_a_place_that_is_taken(way: Way) -> None:
+def test_an_address_in_use_is_refused(way: Way) -> None:
     with way.producer() as producer, way.consumer() as consumer:
         for take in way.producer, lambda: way.consumer(bind=True, group="other"):
             with pytest.raises(SystemRefused) as caught:

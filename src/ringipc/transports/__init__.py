@@ -51,7 +51,7 @@ def resolve(where: str | Channel | Endpoint) -> str | Channel | Endpoint:
     if isinstance(where, Channel | Endpoint):
         return where
     if not isinstance(where, str):
-        raise TypeError(f"the channel's name must be a str, not {where!r}")
+        raise TypeError(f"the channel must be a name, a URL, a Channel or an endpoint, not {where!r}")
     scheme, separator, rest = where.partition("://")
     if not separator:
         if not where.startswith("pipe:"):

@@ -209,8 +209,11 @@ def _make() -> socket.socket:
 
 
 def _checked_users(users: Iterable[int]) -> frozenset[int]:
-    checked = frozenset(users)
+    try:
+        checked = frozenset(users)
+    except TypeError:
+        raise TypeError(f"users must be a collection of uids, such as [1001], not {users!r}") from None
     for uid in checked:
         if isinstance(uid, bool) or not isinstance(uid, int):
-            raise TypeError(f"users must be uids, not {uid!r}")
+            raise TypeError(f"users must be uids, such as [1001], not {uid!r}")
     return checked

@@ -1,8 +1,9 @@
-/* ringipc's core, C to C, with 64-byte messages: through the calls of ringipc.h, or through the inline ones of lane.h that the
+/* ringipc's core, C to C, with 64-byte messages: through the calls of ringipc.h, or through the inline ones of tx.h and rx.h that the
  * Cython skin uses. To be compared with spsc.c. */
 #include "limits.h"
 
-#include "ring/lane.h"
+#include "ring/rx_next.h"
+#include "ring/tx_room.h"
 
 #define SIZE 64
 #define CAPACITY (UINT64_C(64) << 20)

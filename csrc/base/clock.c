@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -46,6 +47,12 @@ int rip_counter_is_steady(void) { return 0; }
 
 #endif
 
+uint64_t rip_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 /* A line of /proc/self/timens_offsets: the clock's name, seconds, nanoseconds. */
 static int parse_offset(const char *line, uint64_t *offset) {
     static const char clock[] = "monotonic";
@@ -82,16 +89,12 @@ int rip_clock_offset(uint64_t *offset) {
     return found ? 0 : -EIO;
 }
 
-/* By two moments seen on both clocks: the lane's making and now. */
-uint64_t rip_ticks_to_ns(const struct rip_lane *lane, uint64_t ticks, uint64_t offset) {
-    if (lane->clock != RIP_CLOCK_COUNTER) {
-        return ticks;
-    }
+uint64_t rip_ticks_to_ns(struct rip_moment since, uint64_t ticks, uint64_t offset) {
     uint64_t now = rip_now() - offset, counter = rip_counter();
-    double span = (double)(counter - lane->ticks0);
-    double rate = span > 0 ? (double)(now - lane->ns0) / span : 0;
+    double span = (double)(counter - since.ticks);
+    double rate = span > 0 ? (double)(now - since.ns) / span : 0;
     double age = (double)(int64_t)(counter - ticks) * rate;
-    if (!(age > -9e18 && age < 9e18)) { /* the lane's numbers are anybody's */
+    if (!(age > -9e18 && age < 9e18)) { /* the moment may be anybody's writing */
         return now;
     }
     return now - (uint64_t)(int64_t)age;

@@ -5,7 +5,9 @@
 #ifndef RIP_CLOCK_H
 #define RIP_CLOCK_H
 
-#include "channel/layout.h"
+#include "base/common.h"
+
+enum rip_clock { RIP_CLOCK_NS, RIP_CLOCK_COUNTER }; /* RIP_CLOCK_NS: the machine's time */
 
 #if defined(__x86_64__)
 #include <x86intrin.h>
@@ -41,7 +43,14 @@ int rip_counter_is_steady(void);
 /* By how much CLOCK_MONOTONIC of this process's time namespace is ahead of the machine's time, nanoseconds, modulo
  * 2^64; 0, or -EMFILE and the like. */
 int rip_clock_offset(uint64_t *offset);
-/* Nanoseconds of the machine's time. offset: as in rip_ticks. */
-uint64_t rip_ticks_to_ns(const struct rip_lane *lane, uint64_t ticks, uint64_t offset);
+
+/* One moment on both clocks. */
+struct rip_moment {
+    uint64_t ticks;
+    uint64_t ns; /* of the machine's time */
+};
+
+/* Nanoseconds of the machine's time, by a moment before now. offset: as in rip_ticks. */
+uint64_t rip_ticks_to_ns(struct rip_moment since, uint64_t ticks, uint64_t offset);
 
 #endif

@@ -1,4 +1,4 @@
-#include "base/wait.h"
+#include "base/wait_hook.h"
 
 #include <errno.h>
 

@@ -17,37 +17,11 @@
 #ifndef RIP_LAYOUT_H
 #define RIP_LAYOUT_H
 
-#include "ringipc.h"
-
-#include <assert.h>
-#include <stdalign.h>
-#include <stdatomic.h>
-#include <stddef.h>
-
-#define RIP_MAGIC UINT64_C(0x00637069676e6972) /* "ringipc\0" read as a little-endian word */
-#define RIP_PAGE 4096u
-#define RIP_LINE 64u
+#include "store/format.h"
 
 #define RIP_RX_LANES (2 * RIP_MAX_LANES) /* that a consumer maps: some have left the table already */
 #define RIP_MAX_SLOTS (UINT64_C(1) << 26)
 #define RIP_MAX_CAPACITY (UINT64_C(1) << 46)
-
-enum rip_file {
-    RIP_FILE_CONTROL = 1,
-    RIP_FILE_LANE = 2,
-    RIP_FILE_CLAIMS = 3,
-    RIP_FILE_SYNC = 4,
-    RIP_FILE_REMOVED = 5,     /* an extent that is none any more */
-    RIP_FILE_INCOMPLETE = 256 /* it is not complete yet, and has no name; plus the member that makes it */
-};
-
-struct rip_identity {
-    uint64_t magic;
-    uint32_t abi;
-    uint32_t file;  /* enum rip_file */
-    uint64_t size;  /* of the whole file or extent, bytes */
-    uint64_t of[2]; /* a lane: its id; claims: the group's id and the lane's */
-};
 
 /* ---- control ---- */
 
@@ -96,7 +70,6 @@ struct rip_cursor { /* written by the group only; where members compete, by comp
 #define RIP_INCOMPLETE 0x200u /* not all of it is there yet: whoever finds it so under the lock ends it */
 #define RIP_AWAITED 0x100u    /* declared by a producer, and nobody has joined it yet */
 
-#define RIP_ASLEEP 1u
 #define RIP_POLLFD_ARMED 1u
 #define RIP_POLLFD_EXISTS 2u
 #define RIP_POLLFD_SHIFT 2 /* above: the number of its descriptor, for a bell without a name */
@@ -112,8 +85,6 @@ enum rip_fences {
     RIP_FENCES_OWN = 1, /* for itself: those who publish to a consumer, or release to a producer */
     RIP_FENCES_ALL = 2  /* for everybody: it has no membarrier(2), to fence others and to be fenced */
 };
-
-#define RIP_REMOVED_AT 128 /* of every file that is called control */
 
 struct rip_control {
     struct rip_identity identity;
@@ -147,8 +118,6 @@ struct rip_desc {
     uint16_t lost; /* messages refused just before this one; 65535: that many or more */
 };
 
-enum rip_clock { RIP_CLOCK_NS, RIP_CLOCK_COUNTER }; /* RIP_CLOCK_NS: the machine's time */
-
 struct rip_lane {
     struct rip_identity identity;
     uint64_t slots;    /* a power of two */
@@ -180,57 +149,17 @@ struct rip_claims {
     alignas(128) _Atomic uint64_t words[];      /* [slots]; claims.h says what is in one */
 };
 
-/* ---- what processes share to wait for each other: the control file of a semaphore, lock, event or barrier ---- */
-
-#define RIP_MAX_SYNC_MEMBERS ((uint32_t)RIP_MAX_HANDLES)
-#define RIP_MAX_WAITERS 256u
-
-struct rip_sync_member { /* of a handle; byte 1 + i of the file is locked by seat i while it lives */
-    alignas(RIP_LINE) _Atomic uint32_t taken; /* written under the table lock */
-    int32_t pid;                              /* to be shown to people */
-    _Atomic uint64_t held;   /* units, and by which change; written by the handle, or by who ends a change of its own */
-    _Atomic uint64_t intent; /* what held becomes with the next change; written by the handle, before it */
-};
-
-struct rip_waiter {                      /* who waits for units */
-    alignas(32) _Atomic uint64_t ticket; /* its number and how many it wants, or 0; written by the owner */
-    _Atomic uint32_t owner;              /* 1 + its seat; taken by compare-and-swap, given back by the owner */
-    _Atomic uint32_t asleep;             /* RIP_ASLEEP: set by the owner, cleared by who wakes it */
-    _Atomic uint32_t futex;              /* the word that it sleeps on */
-};
-
-struct rip_sync_file {
-    struct rip_identity identity;
-    uint32_t kind;                         /* enum rip_sync_kind; written last, under the table lock */
-    uint32_t value;                        /* units at the start, or parties */
-    uint32_t epoch;                        /* counts the times that it has begun; written under the table lock */
-    alignas(128) _Atomic uint32_t removed; /* written under the table lock */
-    alignas(
-        128) _Atomic uint64_t word; /* all that matters, see semaphore.c, event.c and barrier.c; by compare-and-swap */
-    _Atomic uint64_t tickets;       /* numbers given to waiters */
-    _Atomic uint32_t top;           /* waiters beyond have never been */
-    alignas(128) _Atomic uint32_t asleep; /* somebody waits for an event or at a barrier */
-    _Atomic uint32_t futex;               /* the word that they sleep on */
-    alignas(RIP_PAGE) struct rip_sync_member members[RIP_MAX_SYNC_MEMBERS + 1]; /* the last one is spare */
-    struct rip_waiter waiters[RIP_MAX_WAITERS];
-};
-
-static_assert(offsetof(struct rip_sync_file, removed) == RIP_REMOVED_AT &&
-                  offsetof(struct rip_sync_file, word) == 256 && offsetof(struct rip_sync_file, asleep) == 384 &&
-                  offsetof(struct rip_sync_file, members) == 4096 && sizeof(struct rip_sync_file) == 28672,
-              "ABI");
-static_assert(sizeof(struct rip_sync_member) == 64 && sizeof(struct rip_waiter) == 32, "ABI");
 static_assert(offsetof(struct rip_claims, requeued) == 128 && offsetof(struct rip_claims, dropped) == 192 &&
                   offsetof(struct rip_claims, words) == 256,
               "ABI");
-static_assert(sizeof(struct rip_identity) == 40, "ABI");
 static_assert(sizeof(struct rip_member) == 32, "ABI");
 static_assert(sizeof(struct rip_lane_entry) == 128 && offsetof(struct rip_lane_entry, asleep) == 64, "ABI");
 static_assert(offsetof(struct rip_lane_entry, base_seq) == 16 && offsetof(struct rip_lane_entry, futex) == 68, "ABI");
 static_assert(sizeof(struct rip_group_entry) == 128 && offsetof(struct rip_group_entry, futex) == 64, "ABI");
 static_assert(sizeof(struct rip_cursor) == 64, "ABI");
 static_assert(offsetof(struct rip_control, removed) == RIP_REMOVED_AT, "ABI");
-static_assert(offsetof(struct rip_control, used) == 152 && offsetof(struct rip_control, epoch_start) == 160, "ABI");
+static_assert(offsetof(struct rip_control, used) == RIP_USED_AT && offsetof(struct rip_control, epoch_start) == 160,
+              "ABI");
 static_assert(offsetof(struct rip_control, lanes_changed) == 256, "ABI");
 static_assert(offsetof(struct rip_control, groups_active) == 264, "ABI");
 static_assert(offsetof(struct rip_control, group_epoch) == 272, "ABI");
@@ -249,9 +178,6 @@ static_assert(offsetof(struct rip_lane, tail) == 128 && offsetof(struct rip_lane
               "ABI");
 static_assert(offsetof(struct rip_lane, desc) == 4096, "ABI");
 static_assert(RIP_MAX_GROUPS < 63, "the top bit of groups_asleep is RIP_FENCE_GROUPS");
-static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
-
-static inline uint64_t rip_round_up(uint64_t n, uint64_t to) { return (n + to - 1) / to * to; }
 
 static inline uint64_t rip_arena_offset(uint64_t slots) {
     return rip_round_up(sizeof(struct rip_lane) + slots * sizeof(struct rip_desc), RIP_PAGE);

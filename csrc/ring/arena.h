@@ -9,10 +9,14 @@
 #ifndef RIP_ARENA_H
 #define RIP_ARENA_H
 
-#include "channel/layout.h"
+#include "base/common.h"
 
 #define RIP_MAX_RUNS 8u
 #define RIP_MAX_PINS 16u
+#ifndef RIP_STEP
+#define RIP_STEP UINT64_C(262144) /* bytes of memory that a lane gets at once, at least; whole pages of any machine's */
+#endif
+
 #define RIP_LARGE 4096u /* bytes from which a message is worth a look at the cursors */
 
 struct rip_run {

@@ -14,7 +14,7 @@
 #ifndef RIP_CLAIMS_H
 #define RIP_CLAIMS_H
 
-#include "channel/channel.h"
+#include "channel/tables.h"
 
 enum rip_claim { RIP_CLAIM_FREE, RIP_CLAIM_TAKEN, RIP_CLAIM_ACKED, RIP_CLAIM_RELEASED, RIP_CLAIM_DROPPED };
 
@@ -24,16 +24,6 @@ enum rip_claim { RIP_CLAIM_FREE, RIP_CLAIM_TAKEN, RIP_CLAIM_ACKED, RIP_CLAIM_REL
 #define RIP_CLAIM_SEQ_SHIFT 12
 
 static_assert(RIP_MAX_MEMBERS <= 1u << (RIP_CLAIM_SEQ_SHIFT - RIP_CLAIM_MEMBER_SHIFT), "a member's number fits");
-
-#ifndef RIP_CLAIMS_AT_ONCE
-#define RIP_CLAIMS_AT_ONCE UINT64_C(1048576) /* bytes of a file that gets its memory under the lock, at most */
-#endif
-
-/* Opens the file of a group and a lane, by their places in the tables, and makes it if it is not there; the lock must
- * be held. While a large one gets its memory the lock is released, and others may change the tables: -ENOENT if the
- * group or the lane has left. ch->place.locked says whether the lock is ours again; if not, why is returned. */
-int rip_claims_open(struct rip_channel *ch, uint32_t group, uint32_t lane, uint64_t slots, struct rip_mapping *out);
-void rip_claims_remove(struct rip_channel *ch, uint64_t group, uint64_t lane);
 
 /* Claims message seq: 1, or 0 if somebody has it or it is gone. *redelivered: another member had it and died. */
 int rip_claim(struct rip_claims *claims, uint64_t slots, uint64_t seq, uint32_t member, int *redelivered);
@@ -58,21 +48,16 @@ int rip_claim_is_acked(const struct rip_claims *claims, uint64_t slots, uint64_t
 uint64_t rip_claims_take_dropped(struct rip_claims *claims);
 /* Is the room of message seq free, because the group has done with it or lost it, and nobody looks at it? */
 int rip_claim_is_released(const struct rip_claims *claims, uint64_t slots, uint64_t seq);
-/* What the word of message seq says, where the file need not be mapped here; RIP_CLAIM_FREE where we cannot look now. *member: whose
- * it is. */
-enum rip_claim rip_claim_read(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t slots, uint64_t seq,
-                              uint32_t *member);
 /* The first message from held on, before tail, that the group has not done with, or tail. */
 uint64_t rip_claims_first_unacked(const struct rip_claims *claims, uint64_t slots, uint64_t released, uint64_t tail);
-/* The same where the file need not be mapped here; held where we cannot look now. */
-uint64_t rip_claims_read_unacked(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t slots,
-                                 uint64_t released, uint64_t tail);
 /* Moves the cursor, which was at held, to seq at least, then over what is over. */
 void rip_claims_pass(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor,
                      const struct rip_lane_entry *lane, uint64_t released, uint64_t seq);
 
-/* Frees what a member of this entry of the group table has claimed, and ends what it kept, in all lanes; then wakes the others. 0,
- * or -EMFILE and the like where it could not look. The lock must be held. */
-int rip_claims_requeue(struct rip_channel *ch, uint32_t group, uint32_t member);
+/* What a word says of message seq; *member: whose it is. */
+enum rip_claim rip_claim_state(uint64_t word, uint64_t seq, uint32_t *member);
+/* Frees what a member that is dead, or closes, has claimed, and ends what it kept. */
+void rip_claims_return_all(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor,
+                           const struct rip_lane_entry *lane, uint32_t member);
 
 #endif

@@ -1,11 +1,7 @@
-/* A lane that drops its oldest messages to make room for new ones.
- *
- * On such a lane every group keeps claims, so the producer takes part in them: it claims an unread message as dropped by the same
- * compare-and-swap by which a member claims it to read, and what somebody looks at is never written over. Everything before `from`
- * is given up: done, dropped, or pinned, which means that some group's member still looks at it. The room of what is given up is
- * used again, around the pins. So a consumer that keeps one message for long costs the room of that one.
- */
-#include "ring/lane.h"
+#include "ring/drop_old.h"
+#include "ring/claim_files.h"
+#include "ring/lane_memory.h"
+#include "store/table_lock.h"
 
 #include <stdlib.h>
 

@@ -1,5 +1,13 @@
 /* Looking at a channel, and removing it, without taking part. */
-#include "channel/channel.h"
+#include "base/names.h"
+#include "channel/enter.h"
+#include "channel/groups.h"
+#include "channel/lane_table.h"
+#include "channel/tables.h"
+#include "ring/reap.h"
+#include "store/control_file.h"
+#include "store/directory.h"
+#include "store/table_lock.h"
 
 #include <string.h>
 
@@ -22,7 +30,7 @@ static uint64_t backlog_of(struct rip_control *control, uint32_t i, uint64_t fro
 
 /* Whoever only looks, or clears up, does not wait for ever beside a process that is stopped. */
 static int enter(struct rip_channel *ch, const char *channel, int make) {
-    *ch = (struct rip_channel){.handle.state = RIP_OPEN};
+    *ch = (struct rip_channel){.handle = {.state = RIP_OPEN, .reap = rip_channel_reap}};
     rip_handle_limit_waits(&ch->handle);
     return rip_channel_open(ch, channel, make, rip_private);
 }
@@ -128,7 +136,7 @@ int rip_remove(const char *channel, int32_t *holder) {
     *holder = 0;
     int rc = enter_to_remove(&ch, channel);
     if (is_discarded(channel, rc, 1)) {
-        return rip_handle_discard(channel);
+        return rip_handle_discard(channel, RIP_FILE_CONTROL, sizeof(struct rip_control));
     }
     if (rc != 0) {
         return rc;
@@ -150,7 +158,7 @@ int rip_clean_up(const char *channel) {
     struct rip_channel ch;
     int rc = enter_to_remove(&ch, channel);
     if (is_discarded(channel, rc, 0)) { /* what waits in another version's, that version can read */
-        rc = rip_handle_discard(channel);
+        rc = rip_handle_discard(channel, RIP_FILE_CONTROL, sizeof(struct rip_control));
         return rc ? rc : 1;
     }
     if (rc != 0) {

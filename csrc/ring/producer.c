@@ -1,5 +1,18 @@
-#include "ring/lane.h"
+#include "ring/producer.h"
+#include "base/names.h"
+#include "channel/enter.h"
+#include "channel/groups.h"
+#include "channel/lane_table.h"
+#include "channel/members.h"
+#include "channel/tables.h"
+#include "ring/drop_old.h"
+#include "ring/lane_memory.h"
+#include "ring/reap.h"
+#include "ring/tx_room.h"
+#include "ring/watch.h"
+#include "store/control_file.h"
 #include "store/files.h"
+#include "store/table_lock.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,44 +26,9 @@ static uint64_t power_of_two(uint64_t n) {
     return power;
 }
 
-/* How much of the file gets memory when the first bytes of the arena need it. */
-static uint64_t end_of_step(const struct rip_producer *p, uint64_t bytes) {
-    uint64_t end = rip_round_up(rip_arena_offset(p->slots) + bytes, RIP_STEP);
-    uint64_t size = rip_lane_size(p->slots, p->arena.capacity);
-    return end < size ? end : size;
-}
-
-static int allocate(struct rip_producer *p, uint64_t bytes) {
-    uint64_t arena = rip_arena_offset(p->slots), end = end_of_step(p, bytes);
-    int rc = rip_file_allocate(&p->mapping, end);
-    if (rc == 0) {
-        p->lane = p->mapping.at;
-        rip_arena_allocated(&p->arena, end - arena);
-        /* relaxed: pairs with rip_rx_read_far; what is published later, in this memory, orders it */
-        atomic_store_explicit(&p->lane->allocated, end - arena, memory_order_relaxed);
-    }
-    return rc;
-}
-
-/* The file stays open while there may be more to allocate. */
-static void close_when_allocated(struct rip_producer *p) {
-    if (p->mapping.allocated == p->mapping.size) {
-        rip_mapping_close_fd(&p->mapping);
-    }
-}
-
-static int grow(struct rip_producer *p, uint64_t bytes) {
-    if (RIP_LIKELY(bytes <= p->arena.allocated)) {
-        return 0;
-    }
-    int rc = allocate(p, bytes);
-    close_when_allocated(p);
-    return rc;
-}
-
 /* first: bytes of the arena that get memory now. */
 static int make_lane(struct rip_producer *p, uint64_t first, int32_t pid) {
-    int rc = allocate(p, first);
+    int rc = rip_lane_fill(p, first);
     if (rc != 0) {
         return rc;
     }
@@ -160,6 +138,7 @@ static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, uin
     p->keep = overflow == RIP_DROP_OLD ? slots : p->slots;
     p->recheck_at = p->keep;
     rip_spin_init(&p->ch.spin, wait);
+    p->ch.handle.reap = rip_channel_reap;
     capacity = rip_round_up(capacity, RIP_PAGE);
     rip_arena_init(&p->arena, capacity);
     uint64_t first = how & RIP_PREALLOCATE ? capacity : 1;
@@ -171,8 +150,9 @@ static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, uin
         return rc;
     }
     rc = rip_member_join(&p->ch, RIP_A_PRODUCER, RIP_NO_LANE);
-    rc =
-        rc ? rc : rip_file_create(&p->ch.handle, rip_lane_size(p->slots, capacity), end_of_step(p, first), &p->mapping);
+    rc = rc ? rc
+            : rip_file_create(&p->ch.handle, rip_lane_size(p->slots, capacity), rip_lane_step_end(p, first),
+                              &p->mapping);
     int locked = 0;
     if (rc == 0) {
         rip_unlock(&p->ch.handle); /* allocating can take long; our membership keeps the channel */
@@ -181,9 +161,9 @@ static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, uin
         rc = rc ? rc : locked;
     }
     if (rc == 0) {
-        rip_reap(&p->ch); /* a free entry may be in the name of one that was killed since */
+        rip_reap(&p->ch.handle); /* a free entry may be in the name of one that was killed since */
         rc = join(p);
-        close_when_allocated(p);
+        rip_lane_close_when_filled(p);
     }
     if (rc != 0) {
         if (locked == 0) {
@@ -208,198 +188,11 @@ int rip_lane_open(const char *channel, uint64_t capacity, uint64_t slots, int32_
     return open_lane(channel, capacity, slots, RIP_BLOCK, RIP_WAIT_ADAPTIVE, NULL, pid, out);
 }
 
-uint64_t rip_lane_done(struct rip_producer *p, uint64_t known) {
-    struct rip_control *control = p->ch.control;
-    uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_acquire); /* as in rip_reclaim */
-    uint64_t least = active ? p->published : atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed);
-    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        if (active >> g & 1) {
-            /* acquire: before the load of the id, which changes before the cursors do */
-            uint64_t released = atomic_load_explicit(&control->cursors[g][p->index].released, memory_order_acquire);
-            released = released < known ? known : released;
-            if (control->groups[g].flags & (RIP_SHARED | RIP_DURABLE)) {
-                released = rip_claims_read_unacked(&p->ch, rip_group_id(control, g), rip_lane_id(p->entry), p->slots,
-                                                   released, p->published);
-            }
-            least = released < least ? released : least;
-        }
-    }
-    int is_another = (uint32_t)rip_lane_id(p->entry) != p->ch.lane; /* all of ours was read, and we have closed */
-    return is_another ? p->published : least;
-}
-
 void rip_lane_abandon(struct rip_producer *p) {
     if (rip_handle_check(&p->ch.handle) == 0) {
         p->ch.handle.state = RIP_CLOSED;
         rip_channel_abandon(&p->ch);
     }
-}
-
-int rip_reclaim(struct rip_producer *p) {
-    struct rip_control *control = p->ch.control;
-    for (;;) {
-        /* acquire: pairs with begin_group; who sees its count sees its bit */
-        uint64_t epoch = atomic_load_explicit(&control->group_epoch, memory_order_acquire);
-        uint64_t active =
-            atomic_load_explicit(&control->groups_active, memory_order_acquire); /* pairs with rip_group_leave */
-        uint64_t limit = active ? p->published : atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed);
-        for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-            if (active >> g & 1) {
-                /* acquire: pairs with the release in rip_rx_publish_cursor; the group's reads before our writes */
-                uint64_t released = atomic_load_explicit(&control->cursors[g][p->index].released, memory_order_acquire);
-                if (released > p->published) {
-                    return -EBADMSG;
-                }
-                limit = released < limit ? released : limit;
-            }
-        }
-        if (limit > p->published) {
-            return -EBADMSG;
-        }
-        if (limit <= p->free_below) { /* smaller only while a group is just joining: it moves up by itself */
-            return 0;
-        }
-        /* A new group sets its cursors, then its bit, counts itself, then reads head; we store head, then read the count: one of us
-         * sees the other. Pairs with the fence in begin_group. */
-        atomic_store_explicit(&p->lane->reclaimed, limit, memory_order_relaxed);
-        atomic_thread_fence(memory_order_seq_cst);
-        if (atomic_load_explicit(&control->group_epoch, memory_order_relaxed) == epoch) {
-            p->free_below = limit;
-            p->recheck_at = limit + p->slots;
-            uint64_t offset = p->lane->desc[limit & (p->slots - 1)].offset;
-            rip_arena_reclaim(&p->arena, limit, offset, p->tail);
-            return 0;
-        }
-    }
-}
-
-int rip_tx_find_room(struct rip_producer *p, uint64_t length, uint64_t *end) {
-    struct rip_arena *arena = &p->arena;
-    uint64_t need = rip_round_up(length, RIP_LINE), handle = rip_arena_find(arena, need, *end);
-    int rc = handle == UINT64_MAX ? -EAGAIN : grow(p, handle + need);
-    if (rip_is_out_of_memory(rc)) {
-        *end = arena->allocated;
-        handle = rip_arena_find(arena, need, *end);
-        rc = handle == UINT64_MAX ? rc : 0;
-    }
-    if (rc == 0 && handle != arena->at) {
-        rip_arena_go(arena, handle, p->tail);
-    }
-    return rc;
-}
-
-static int find_room(struct rip_producer *p, uint64_t length) {
-    uint64_t end = p->arena.capacity;
-    int rc = rip_reclaim(p);
-    if (rc == 0) {
-        rc = p->tail >= p->recheck_at ? -EAGAIN : rip_tx_find_room(p, length, &end);
-    }
-    return rc;
-}
-
-__attribute__((noinline)) int rip_make_room(struct rip_producer *p, uint64_t length) {
-    if (length > p->arena.capacity) {
-        return -EMSGSIZE;
-    }
-    int rc = p->drops ? rip_drop_old_make_room(p, length) : find_room(p, length);
-    int is_full = rc == -EAGAIN || rip_is_out_of_memory(rc);
-    return is_full && p->overflow != RIP_BLOCK ? -ENOBUFS : rc;
-}
-
-void rip_tx_refuse(struct rip_producer *p) {
-    p->refused++;
-    p->lost = (uint16_t)(p->lost + (p->lost < UINT16_MAX));
-    /* relaxed: a number to show, of which we are the only writer */
-    atomic_store_explicit(&p->lane->refused, p->refused, memory_order_relaxed);
-    rip_reap_if_due(&p->ch); /* it may be a dead one that leaves no room */
-}
-
-void rip_room_watch(struct rip_producer *p, struct rip_watch *watch) {
-    struct rip_control *control = p->ch.control;
-    unsigned n = 0;
-    watch->words[n++] = &control->groups_active;
-    watch->words[n++] = &p->entry->base_seq;
-    uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed);
-    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        if (active >> g & 1) {
-            watch->words[n++] = &control->cursors[g][p->index].released;
-        }
-    }
-    for (unsigned i = 0; i < n; i++) {
-        /* acquire: pairs with rip_rx_publish_cursor and rip_group_leave; the look that follows sees no less than this */
-        watch->seen[i] = atomic_load_explicit(watch->words[i], memory_order_acquire);
-    }
-    watch->count = n;
-    watch->futex = &p->entry->futex;
-    watch->asleep32 = &p->entry->asleep;
-    watch->asleep64 = NULL;
-    watch->picky = 0;
-    watch->bit = RIP_ASLEEP;
-    watch->slice = RIP_SLICE_NS;
-    watch->fenced = p->ch.fenced;
-    watch->spin = &p->ch.spin;
-}
-
-/* The oldest published message that some group has not let go; *group: that one, or RIP_MAX_GROUPS: none keeps the lane. */
-static uint64_t oldest_held(const struct rip_producer *p, uint32_t *group) {
-    struct rip_control *control = p->ch.control;
-    uint64_t active =
-        atomic_load_explicit(&control->groups_active, memory_order_acquire); /* pairs with rip_group_leave */
-    uint64_t oldest = active ? p->published : atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed);
-    *group = RIP_MAX_GROUPS;
-    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        /* relaxed: only to be shown */
-        uint64_t released = atomic_load_explicit(&control->cursors[g][p->index].released, memory_order_relaxed);
-        if ((active >> g & 1) && released < oldest) {
-            oldest = released;
-            *group = g;
-        }
-    }
-    uint64_t given_up = p->drops ? rip_drop_old_first_kept(p) : p->free_below;
-    if (oldest < given_up) { /* a group is just joining, or has not noticed what it lost */
-        oldest = given_up;
-    }
-    /* else damaged, or we have closed and another lane has our entry */
-    return oldest < p->published ? oldest : p->published;
-}
-
-uint64_t rip_producer_backlog(struct rip_producer *p) {
-    uint32_t group;
-    return p->published - oldest_held(p, &group);
-}
-
-/* Only looks: another thread may be filling what it has reserved, so the arena must not change here. */
-uint64_t rip_producer_bytes(struct rip_producer *p) {
-    uint32_t group;
-    uint64_t oldest = oldest_held(p, &group);
-    return oldest == p->published ? 0
-                                  : rip_arena_from(&p->arena, oldest, p->lane->desc[oldest & (p->slots - 1)].offset);
-}
-
-/* In a group whose members compete: the pid of the one that holds message seq, or 0. */
-static int32_t holder_of(struct rip_producer *p, uint32_t group, uint64_t seq) {
-    struct rip_control *control = p->ch.control;
-    uint32_t member;
-    enum rip_claim state =
-        rip_claim_read(&p->ch, rip_group_id(control, group), rip_lane_id(p->entry), p->slots, seq, &member);
-    const struct rip_member *its = &control->members[member];
-    int holds =
-        (state == RIP_CLAIM_TAKEN || state == RIP_CLAIM_ACKED) && its->role == RIP_A_CONSUMER && its->index == group;
-    return holds ? its->pid : 0;
-}
-
-void rip_producer_slowest(struct rip_producer *p, struct rip_slowest *gate) {
-    const struct rip_group_entry *groups = p->ch.control->groups;
-    uint32_t g;
-    uint64_t oldest = oldest_held(p, &g);
-    *gate = (struct rip_slowest){.messages = p->published - oldest, .bytes = rip_producer_bytes(p)};
-    if (g == RIP_MAX_GROUPS) {
-        return;
-    }
-    memcpy(gate->group, groups[g].name, sizeof gate->group - 1);
-    gate->members = (uint32_t)rip_has_members(&p->ch, g, RIP_NO_MEMBER);
-    gate->shared = (groups[g].flags & RIP_SHARED) != 0;
-    gate->pid = !gate->members ? 0 : gate->shared ? holder_of(p, g, oldest) : groups[g].pid;
 }
 
 int rip_declare(struct rip_producer *p, const char *group) {
@@ -409,7 +202,7 @@ int rip_declare(struct rip_producer *p, const char *group) {
     int rc = rip_handle_check(&p->ch.handle);
     rc = rc ? rc : rip_lock(&p->ch.handle);
     if (rc == 0) {
-        rip_reap(&p->ch);
+        rip_reap(&p->ch.handle);
         rc = rip_group_declare(&p->ch, group);
         rip_unlock(&p->ch.handle);
     }
@@ -494,7 +287,7 @@ int rip_wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline) {
             return waited;
         }
         waited = rip_watch_wait(&watch, deadline);
-        rip_reap_if_due(&p->ch);
+        rip_reap_if_due(&p->ch.handle);
     }
 }
 

@@ -1,5 +1,26 @@
-/* Finding the dead: a member is alive while its byte of the control file is locked (handle.h). */
-#include "channel/channel.h"
+#include "ring/reap.h"
+#include "channel/groups.h"
+#include "channel/lane_table.h"
+#include "channel/members.h"
+#include "channel/tables.h"
+#include "ring/claim_files.h"
+#include "store/table_lock.h"
+
+int rip_member_leave(struct rip_channel *ch, uint32_t member) {
+    struct rip_control *control = ch->control;
+    uint32_t group = control->members[member].index;
+    if (group >= RIP_MAX_GROUPS) {
+        return 0;
+    }
+    int last = !rip_has_members(ch, group, member);
+    int active = atomic_load_explicit(&control->groups_active, memory_order_relaxed) >> group & 1; /* under the lock */
+    if (last && !(active && control->groups[group].flags & (RIP_DURABLE | RIP_AWAITED))) {
+        rip_group_leave(ch, group);
+        return 0;
+    }
+    control->groups[group].pid = last ? 0 : control->groups[group].pid;
+    return rip_claims_requeue(ch, group, member);
+}
 
 /* One that was closing, and waited for the lock until its process ended, has not died: it says so in its lane. 0, or
  * -EMFILE and the like: it is to be asked again. Where the files are deleted nobody can ask any more but who has the
@@ -11,9 +32,9 @@ static int how_ended(struct rip_channel *ch, uint32_t lane, uint32_t *state) {
     return rc == -ESTALE ? 0 : rc;
 }
 
-void rip_reap(struct rip_channel *ch) {
+void rip_channel_reap(struct rip_handle *handle) {
+    struct rip_channel *ch = (struct rip_channel *)(void *)handle; /* its first part */
     struct rip_control *control = ch->control;
-    ch->handle.reaped_at = rip_now();
     int lanes_died = 0;
     for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
         struct rip_member *member = &control->members[i];
@@ -44,12 +65,5 @@ void rip_reap(struct rip_channel *ch) {
     if (lanes_died) {
         rip_lanes_retire(ch);
         rip_lanes_changed(ch);
-    }
-}
-
-void rip_reap_if_due(struct rip_channel *ch) {
-    if (rip_is_reap_due(&ch->handle)) {
-        rip_reap(ch);
-        rip_unlock(&ch->handle);
     }
 }

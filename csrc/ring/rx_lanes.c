@@ -1,6 +1,8 @@
-/* The lanes that a consumer has: mapping those of the table, letting go those that are gone, and what is over in them. */
-#include "ring/lane.h"
+#include "ring/rx_lanes.h"
+#include "base/clock.h"
+#include "ring/claim_files.h"
 #include "store/files.h"
+#include "store/table_lock.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -18,14 +20,6 @@ void rip_rx_unmap(struct rip_rx *rx) {
     free(rx);
 }
 
-/* How many messages the group has missed since we came. */
-static uint64_t missed_of(const struct rip_rx *rx) {
-    /* relaxed: numbers to show */
-    uint64_t missed = atomic_load_explicit(&rx->lane->refused, memory_order_relaxed) - rx->refused;
-    return rx->claims ? missed + atomic_load_explicit(&rx->claims->dropped, memory_order_relaxed) - rx->dropped
-                      : missed;
-}
-
 /* What a member before us has let go out of turn is not missed. */
 static void start_counting(struct rip_consumer *c, struct rip_rx *rx) {
     rx->counted = rx->next;
@@ -37,27 +31,6 @@ static void start_counting(struct rip_consumer *c, struct rip_rx *rx) {
             rip_rx_mark_taken(rx, seq);
         }
     }
-}
-
-__attribute__((cold, noinline)) int rip_rx_read_far(struct rip_rx *rx, uint64_t seq, struct rip_message *message) {
-    const volatile struct rip_desc *desc = &rx->desc[seq & (rx->slots - 1)]; /* volatile: read once */
-    uint64_t offset = desc->offset, length = desc->length;
-    /* relaxed: the tail was stored after it, and loaded before */
-    uint64_t allocated = atomic_load_explicit(&rx->lane->allocated, memory_order_relaxed);
-    if (allocated > rx->capacity || offset > allocated || length > allocated - offset || offset % RIP_LINE) {
-        return -EBADMSG;
-    }
-    uint64_t end = rip_round_up(offset + length, RIP_STEP);
-    end = end < allocated ? end : allocated;
-    if (end > rx->readable) {
-        void *at = (char *)rx->mapping.at + rip_arena_offset(rx->slots) + rx->readable;
-        int rc = rip_populate(at, end - rx->readable, 0);
-        if (rc == -EBADMSG) {
-            return rc;
-        }
-        rx->readable = rc ? rx->readable : end; /* short of memory for a moment: the message is good all the same */
-    }
-    return rip_rx_describe(rx, seq, offset, length, message);
 }
 
 /* A lane's header is anybody's writing: every number in it is checked before it is used. */
@@ -239,7 +212,7 @@ int rip_rescan(struct rip_consumer *c) {
         } else { /* a lane leaves the table when every group has let all of it go */
             c->current = c->current == rx ? NULL : c->current;
             c->claimed = c->claimed == rx ? NULL : c->claimed;
-            c->missed += missed_of(rx);
+            c->missed += rip_rx_missed_of(rx);
             rip_rx_unmap(rx);
         }
     }
@@ -248,45 +221,9 @@ int rip_rescan(struct rip_consumer *c) {
     return 0;
 }
 
-static void try_retire(struct rip_consumer *c, struct rip_rx *rx) {
-    if (!rx->tried && rx->released == rx->tail && rip_try_lock(&c->ch.handle) == 0) {
-        rx->tried = 1;
-        rip_lanes_retire(&c->ch);
-        rip_unlock(&c->ch.handle);
-    }
-}
-
 int rip_rx_is_stale(const struct rip_consumer *c) {
     /* relaxed: rip_rescan loads it with acquire */
     return atomic_load_explicit(&c->ch.control->lanes_changed, memory_order_relaxed) != c->lanes_changed;
-}
-
-/* May a message of it come to us, now or later? In a shared group, what another member works on may come back. */
-static int has_more(const struct rip_consumer *c, const struct rip_rx *rx) {
-    return rx->state == RIP_LANE_LIVE ||
-           (c->shared && rip_claims_first_unacked(rx->claims, rx->slots, rx->released, rx->tail) != rx->tail);
-}
-
-int rip_at_end(struct rip_consumer *c) {
-    int more = 0;
-    for (uint32_t i = 0; i < c->count; i++) {
-        struct rip_rx *rx = c->lanes[i];
-        more |= has_more(c, rx);
-        if (rx->state != RIP_LANE_LIVE) {
-            try_retire(c, rx);
-        }
-    }
-    return !more && c->had_lanes && !rip_rx_is_stale(c) ? -ENODATA : 0; /* else it is too early to speak of an end */
-}
-
-/* Where members compete: is there one that nobody has? */
-static int has_free(const struct rip_rx *rx) {
-    for (uint64_t seq = rx->next; seq != rx->tail; seq++) {
-        if (rip_claim_is_free(rx->claims, rx->slots, seq)) {
-            return 1;
-        }
-    }
-    return 0;
 }
 
 void rip_update_lanes(struct rip_consumer *c) {
@@ -331,81 +268,4 @@ int rip_may_sleep_briefly(const struct rip_consumer *c) { return RIP_UNLIKELY(c-
 void rip_brief_sleep(void) {
     static const struct timespec nap = {.tv_nsec = NAP_NS};
     nanosleep(&nap, NULL);
-}
-
-int rip_rx_pending(struct rip_consumer *c) {
-    int more = 0;
-    rip_update_lanes(c);
-    if (c->refused) {
-        return 1;
-    }
-    for (uint32_t i = 0; i < c->count; i++) {
-        struct rip_rx *rx = c->lanes[i];
-        int rc = rip_rx_poll(rx);
-        if (rc < 0 || (rc == 1 && (!rx->claims || has_free(rx))) || (rx->state == RIP_LANE_DEAD && !rx->reported)) {
-            return 1;
-        }
-        more |= has_more(c, rx);
-    }
-    return !more && c->had_lanes && !rip_rx_is_stale(c);
-}
-
-int rip_report_death(struct rip_consumer *c, struct rip_rx *rx) {
-    if (RIP_LIKELY(rx->state != RIP_LANE_DEAD || rx->reported)) {
-        return 0;
-    }
-    rx->reported = 1;
-    c->died = rx->pid;
-    return -EOWNERDEAD;
-}
-
-void rip_rx_ack(struct rip_rx *rx, uint64_t seq) {
-    if (rx->claims) {
-        rip_claim_ack(rx->claims, rx->slots, seq);
-        rip_rx_check_end(rx);
-    }
-}
-
-void rip_rx_report_end(struct rip_rx *rx) {
-    uint64_t released =
-        atomic_load_explicit(&rx->cursor->released, memory_order_seq_cst);       /* as in rip_claims_first_unacked */
-    uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire); /* pairs with rip_tx_publish */
-    if (rip_claims_first_unacked(rx->claims, rx->slots, released, tail) == tail) {
-        atomic_fetch_add_explicit(&rx->claims->requeued, 1, memory_order_release); /* as in rip_claim_requeue */
-        rip_wake_group(rx->ch, rx->group);
-    }
-}
-
-/* As far as can be seen from here: its producer sleeps, or another message like the last one would not fit. */
-static int is_full(const struct rip_rx *rx) {
-    uint64_t mask = rx->slots - 1, bytes = 0;
-    /* relaxed: only to be shown */
-    if (rx->tail - rx->released == rx->slots ||
-        atomic_load_explicit(&rx->entry->asleep, memory_order_relaxed) & RIP_ASLEEP) {
-        return 1;
-    }
-    for (uint64_t seq = rx->released; seq != rx->tail; seq++) {
-        bytes += rip_round_up(rx->desc[seq & mask].length, RIP_LINE);
-    }
-    return bytes + rip_round_up(rx->desc[(rx->tail - 1) & mask].length, RIP_LINE) > rx->capacity;
-}
-
-int32_t rip_rx_blocks(const struct rip_consumer *c) {
-    for (uint32_t i = 0; i < c->count; i++) {
-        const struct rip_rx *rx = c->lanes[i];
-        int ours = rx->claims ? rip_claim_is_held(rx->claims, rx->slots, rx->released, c->ch.handle.member)
-                              : rx->released != rx->next;
-        if (ours && !rx->drops && rx->state == RIP_LANE_LIVE && is_full(rx)) {
-            return rx->pid;
-        }
-    }
-    return 0;
-}
-
-uint64_t rip_rx_missed(const struct rip_consumer *c) {
-    uint64_t missed = c->missed;
-    for (uint32_t i = 0; i < c->count; i++) {
-        missed += missed_of(c->lanes[i]);
-    }
-    return missed;
 }

@@ -1,5 +1,6 @@
-/* Messages out of their turn: by type, the lowest type first, or one after the other until the caller likes one. */
-#include "ring/lane.h"
+#include "ring/select.h"
+#include "ring/rx_lanes.h"
+#include "ring/rx_state.h"
 
 static int wants(const struct rip_filter *filter, uint32_t type) {
     if (filter->count == 0) {

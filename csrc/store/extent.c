@@ -1,10 +1,8 @@
 #include "store/extent.h"
+#include "base/file.h"
+#include "base/shortage.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,7 +11,10 @@ struct extent {
     struct rip_identity identity;
 };
 
-static struct rip_control *control_of(const struct rip_handle *handle) { return handle->mapping.at; }
+/* Where the chain ends: a word of the control file. */
+static volatile uint64_t *used_of(const struct rip_handle *handle) {
+    return (volatile uint64_t *)(void *)((char *)handle->mapping.at + RIP_USED_AT);
+}
 
 /* What can be mapped begins at a page of the machine's, of which some have larger ones than most. */
 static uint64_t whole_pages(uint64_t n) {
@@ -23,11 +24,14 @@ static uint64_t whole_pages(uint64_t n) {
 
 /* Where the chain ends, or 0: no such place. */
 static uint64_t end_of(const struct rip_handle *handle) {
-    uint64_t end = ((const volatile struct rip_control *)control_of(handle))->used; /* volatile: read once */
-    return end < sizeof(struct rip_control) || end > INT64_MAX || end != whole_pages(end) ? 0 : end;
+    uint64_t end = *used_of(handle); /* volatile: read once */
+    return end < handle->mapping.size || end > INT64_MAX || end != whole_pages(end) ? 0 : end;
 }
 
-static const struct extent before_all = {.at = 0, .identity.size = sizeof(struct rip_control)};
+/* The control file comes before them all. */
+static struct extent before_all(const struct rip_handle *handle) {
+    return (struct extent){.at = 0, .identity.size = handle->mapping.size};
+}
 
 /* Goes on to the next one: 1, 0 if there is none, or -EBADMSG. Every step goes on by a page at least, and none beyond the end. */
 static int step(const struct rip_handle *handle, struct extent *extent, uint64_t end) {
@@ -45,13 +49,13 @@ static int step(const struct rip_handle *handle, struct extent *extent, uint64_t
     return 1;
 }
 
-int rip_extents_create(int fd) {
-    uint64_t used = whole_pages(sizeof(struct rip_control));
-    return pwrite(fd, &used, sizeof used, offsetof(struct rip_control, used)) == sizeof used ? 0 : -errno;
+int rip_extents_create(int fd, uint64_t size) {
+    uint64_t used = whole_pages(size);
+    return pwrite(fd, &used, sizeof used, RIP_USED_AT) == sizeof used ? 0 : -errno;
 }
 
 int rip_extents_check(const struct rip_handle *handle) {
-    struct extent extent = before_all;
+    struct extent extent = before_all(handle);
     uint64_t end = end_of(handle);
     int rc;
     while ((rc = step(handle, &extent, end)) == 1) {
@@ -66,7 +70,7 @@ static int is(const struct extent *extent, uint32_t file, const uint64_t *of) {
 
 int rip_extent_find(const struct rip_handle *handle, uint32_t file, const uint64_t *of, uint64_t *offset,
                     uint64_t *size) {
-    struct extent extent = before_all;
+    struct extent extent = before_all(handle);
     uint64_t end = end_of(handle);
     int rc;
     while ((rc = step(handle, &extent, end)) == 1) {
@@ -81,21 +85,9 @@ int rip_extent_find(const struct rip_handle *handle, uint32_t file, const uint64
 
 /* A memory file has no limit of its own: without this, asking for too much would end some process for want of memory. */
 static int is_there_memory(uint64_t bytes) {
-    static const char what[] = "MemAvailable:";
-    uint64_t available = UINT64_MAX / 1024; /* KiB */
-    FILE *file = fopen("/proc/meminfo", "re");
-    if (file) {
-        char line[128];
-        while (fgets(line, sizeof line, file)) {
-            if (strncmp(line, what, sizeof what - 1) == 0) {
-                available = strtoull(line + sizeof what - 1, NULL, 10);
-                break;
-            }
-        }
-        fclose(file);
-    }
-    rip_note_shortage(bytes, available * 1024);
-    return bytes / 1024 <= available;
+    uint64_t available = rip_memory_available();
+    rip_note_shortage(bytes, available);
+    return bytes / 1024 <= available / 1024;
 }
 
 int rip_extent_allocate(struct rip_mapping *mapping, uint64_t end) {
@@ -136,7 +128,7 @@ int rip_extent_create(struct rip_handle *handle, uint64_t size, uint64_t first, 
     if (out->fd < 0) {
         return out->fd;
     }
-    control_of(handle)->used = at + whole; /* last: now it is there, whoever is killed */
+    *used_of(handle) = at + whole; /* last: now it is there, whoever is killed */
     return 0;
 }
 
@@ -145,8 +137,7 @@ static int remove_it(struct rip_handle *handle, struct extent *extent) {
     const uint32_t removed = RIP_FILE_REMOVED;
     uint64_t rest = extent->identity.size - RIP_PAGE;
     if (rest > 0) {
-        fallocate(handle->mapping.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(extent->at + RIP_PAGE),
-                  (off_t)rest);
+        rip_memory_file_free(handle->mapping.fd, extent->at + RIP_PAGE, rest);
     }
     extent->identity.file = removed;
     off_t word = (off_t)(extent->at + offsetof(struct rip_identity, file));
@@ -165,7 +156,7 @@ static int join(struct rip_handle *handle, struct extent *first, const struct ex
 }
 
 void rip_extent_remove(struct rip_handle *handle, uint32_t file, const uint64_t *of) {
-    struct extent extent = before_all, last = before_all;
+    struct extent extent = before_all(handle), last = extent;
     uint64_t end = end_of(handle);
     while (step(handle, &extent, end) == 1) {
         if (is(&extent, file, of) && remove_it(handle, &extent) != 0) {

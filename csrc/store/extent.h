@@ -22,7 +22,7 @@
  * where there is not enough for as many bytes as are needed first. */
 int rip_extent_create(struct rip_handle *handle, uint64_t size, uint64_t first, struct rip_mapping *out);
 int rip_extent_allocate(struct rip_mapping *mapping, uint64_t end); /* as rip_mapping_allocate */
-int rip_extents_create(int fd);                                     /* behind the control file that it is of */
+int rip_extents_create(int fd, uint64_t size);                      /* behind its control file, of this size */
 int rip_extents_check(const struct rip_handle *handle);             /* is there a chain? 0 or -EBADMSG */
 /* Where such an extent is: 0, -ENOENT, or -EBADMSG where the chain is damaged. of NULL: any. */
 int rip_extent_find(const struct rip_handle *handle, uint32_t file, const uint64_t *of, uint64_t *offset,

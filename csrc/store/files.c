@@ -1,5 +1,9 @@
 #include "store/files.h"
+#include "base/file.h"
+#include "store/control_file.h"
+#include "store/directory.h"
 #include "store/extent.h"
+#include "store/identity.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -50,7 +54,7 @@ int rip_file_name(struct rip_handle *handle, struct rip_file_key which, struct r
     }
     char name[64];
     name_of(which, name);
-    return rip_handle_has_name(handle) ? rip_mapping_link(handle->dir, mapping, name) : -ESTALE;
+    return rip_handle_has_name(handle) ? rip_file_link(mapping->fd, handle->dir, name) : -ESTALE;
 }
 
 /* An extent, through a description without our locks, which its mapping would keep. */

@@ -13,6 +13,10 @@ struct rip_file_key {
 
 static inline struct rip_file_key rip_lane_file(uint64_t id) { return (struct rip_file_key){RIP_FILE_LANE, {id, 0}}; }
 
+static inline struct rip_file_key rip_claims_file(uint64_t group, uint64_t lane) {
+    return (struct rip_file_key){RIP_FILE_CLAIMS, {group, lane}};
+}
+
 /* A file is made in three steps. begin (the lock must be held): it has its size; -ENOSPC where it is clear that there
  * is no memory for as many bytes as are needed first. fill: its bytes up to end are allocated, zero, and it is mapped
  * for writing; nothing is to be written beyond (that could end in SIGBUS), and later calls allocate more. name (the

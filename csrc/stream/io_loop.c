@@ -1,13 +1,14 @@
 #include "stream/io_loop.h"
 #include "base/clock.h"
+#include "base/poller.h"
 #include "base/wait.h"
+#include "stream/receiver.h"
+#include "stream/sender.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 /* What is put within this time of the last push is left to the thread, which sends many at once. */
@@ -23,10 +24,10 @@ struct link {
     struct rip_sender *sender;
     struct rip_receiver *receiver;
     int fd;          /* -1: broken */
-    uint32_t events; /* that epoll looks for */
+    uint32_t events; /* enum rip_poll: that the poller looks for */
     int prompt;
     int ready_fd; /* -1, or readable when others have put something */
-    int listens;  /* epoll looks for that */
+    int listens;  /* the poller looks for that */
     uint32_t ordinal;
     int says;     /* what its last step said */
     int reported; /* of its end */
@@ -35,8 +36,8 @@ struct link {
 struct pump {
     struct rip_io_loop calls; /* first */
     pthread_mutex_t lock;     /* over all but the atomics */
-    int epoll;                /* the connections */
-    int kick;                 /* an eventfd for the thread */
+    struct rip_poller poller; /* of the connections */
+    int kick;                 /* for the thread */
     int news;                 /* and one for getters, of what somebody else has read */
     int spin;
     int stop;
@@ -53,19 +54,7 @@ struct pump {
 
 static struct pump *of(struct rip_io_loop *pump) { return (struct pump *)(void *)pump; }
 
-static void ring(int eventfd) {
-    uint64_t one = 1;
-    ssize_t n = write(eventfd, &one, sizeof one); /* it fails only where it is readable anyway */
-    (void)n;
-}
-
-static void silence(int eventfd) {
-    uint64_t times;
-    ssize_t n = read(eventfd, &times, sizeof times); /* another may have been quicker */
-    (void)n;
-}
-
-static void kick(struct pump *p) { ring(p->kick); }
+static void kick(struct pump *p) { rip_kick(p->kick); }
 
 static struct link *find(struct pump *p, uint64_t id) {
     for (uint32_t i = 0; i < p->count; i++) {
@@ -80,11 +69,9 @@ static void look_for(struct pump *p, struct link *link, uint32_t events) {
     if (events == link->events || link->fd < 0) {
         return;
     }
-    /* Without events it is taken out: a hang-up would be told again and again. */
-    int how = !events ? EPOLL_CTL_DEL : link->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-    struct epoll_event event = {.events = events, .data.u64 = link->id};
-    if (epoll_ctl(p->epoll, how, link->fd, &event) != 0 && link->says >= 0) {
-        link->says = -errno;
+    int rc = rip_poller_change(&p->poller, link->fd, link->events, events, link->id);
+    if (rc != 0 && link->says >= 0) {
+        link->says = rc;
         events = 0;
     }
     link->events = events;
@@ -92,9 +79,8 @@ static void look_for(struct pump *p, struct link *link, uint32_t events) {
 
 /* For the bell of a sender, whose descriptor is closed with it. While what is there cannot be sent it is not looked at. */
 static void listen_for(struct pump *p, struct link *link, int listens) {
-    struct epoll_event event = {.events = EPOLLIN, .data.u64 = link->id};
-    if (link->ready_fd >= 0 && listens != link->listens &&
-        epoll_ctl(p->epoll, listens ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, link->ready_fd, &event) == 0) {
+    uint32_t was = link->listens ? RIP_POLL_IN : 0, events = listens ? RIP_POLL_IN : 0;
+    if (link->ready_fd >= 0 && rip_poller_change(&p->poller, link->ready_fd, was, events, link->id) == 0) {
         link->listens = listens;
     }
 }
@@ -122,13 +108,13 @@ static void step(struct pump *p, struct link *link, uint32_t others) {
     /* relaxed: who comes now looks after us, as we have the lock */
     if (link->receiver && rip_receiver_next(link->receiver) != before &&
         atomic_load_explicit(&p->pulling, memory_order_relaxed) > others) {
-        ring(p->news);
+        rip_kick(p->news);
     }
     if (link->receiver && link->says >= 0 && link->prompt) {
         int rc = rip_receiver_ack(link->receiver, 1);
         link->says = rc < 0 ? rc : link->says;
     }
-    uint32_t events = link->says == RIP_STEP_OUT ? EPOLLIN | EPOLLOUT : EPOLLIN;
+    uint32_t events = link->says == RIP_STEP_OUT ? RIP_POLL_IN | RIP_POLL_OUT : RIP_POLL_IN;
     look_for(p, link, is_over(link) || link->says == RIP_STEP_ROOM ? 0 : events);
     if (link->ready_fd >= 0 && link->says == RIP_STEP_IDLE) {
         rip_sender_update_fd(link->sender);
@@ -190,17 +176,17 @@ static uint64_t left(uint64_t now, uint64_t deadline, uint64_t slice) {
 }
 
 static int wait_and_step(struct pump *p, int ms) {
-    struct epoll_event events[RIP_MAX_LINKS];
-    int n = epoll_wait(p->epoll, events, RIP_MAX_LINKS, ms);
+    uint64_t ids[RIP_MAX_LINKS];
+    int n = rip_poller_wait(&p->poller, ids, RIP_MAX_LINKS, ms);
     for (int i = 0; i < n; i++) {
-        if (events[i].data.u64 == 0) {
-            silence(p->news);
+        if (ids[i] == 0) {
+            rip_kick_clear(p->news);
         }
     }
     if (n > 0) {
         pthread_mutex_lock(&p->lock);
         for (int i = 0; i < n; i++) {
-            struct link *link = find(p, events[i].data.u64);
+            struct link *link = find(p, ids[i]);
             if (link) {
                 step(p, link, 1);
             }
@@ -335,17 +321,18 @@ int rip_io_loop_run(struct rip_io_loop *pump, struct rip_end *end) {
         /* seq_cst: pairs with pull; a getter sees that we watch, or we see the getter */
         atomic_store_explicit(&p->watching, !readers, memory_order_seq_cst);
         readers = readers || atomic_load_explicit(&p->pulling, memory_order_seq_cst) != 0;
-        struct pollfd fds[2] = {{.fd = p->kick, .events = POLLIN}, {.fd = readers ? -1 : p->epoll, .events = POLLIN}};
+        struct pollfd fds[2] = {{.fd = p->kick, .events = POLLIN},
+                                {.fd = readers ? -1 : p->poller.fd, .events = POLLIN}};
         ms = ms < 0 && !rip_fence_setup() ? UNFENCED_MS : ms; /* a putter may not see that we sleep */
         idle = poll(fds, 2, readers && (ms < 0 || ms > TICK_MS) ? TICK_MS : ms) == 0;
         /* relaxed, both: a needless kick at most */
         atomic_store_explicit(&p->watching, 0, memory_order_relaxed);
         atomic_store_explicit(&p->calls.asleep, 0, memory_order_relaxed);
         if (fds[1].revents) {
-            silence(p->news); /* for a getter that has left since */
+            rip_kick_clear(p->news); /* for a getter that has left since */
         }
         if (fds[0].revents) {
-            silence(p->kick);
+            rip_kick_clear(p->kick);
         }
     }
 }
@@ -353,8 +340,9 @@ int rip_io_loop_run(struct rip_io_loop *pump, struct rip_end *end) {
 /* ---- connections ---- */
 
 static void close_all(struct pump *p) {
-    int fds[] = {p->epoll, p->kick, p->news};
-    for (int i = 0; i < 3; i++) {
+    int fds[] = {p->kick, p->news};
+    rip_poller_close(&p->poller);
+    for (int i = 0; i < 2; i++) {
         if (fds[i] >= 0) {
             close(fds[i]);
         }
@@ -369,12 +357,14 @@ int rip_io_loop_open(int spin, struct rip_io_loop **out) {
     p->calls = (struct rip_io_loop){.push = push, .pull = pull};
     p->spin = spin;
     p->pause = -1;
-    struct epoll_event news = {.events = EPOLLIN, .data.u64 = 0};
-    p->epoll = epoll_create1(EPOLL_CLOEXEC);
-    p->kick = p->epoll < 0 ? -1 : eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    p->news = p->kick < 0 ? -1 : eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (p->news < 0 || epoll_ctl(p->epoll, EPOLL_CTL_ADD, p->news, &news) != 0) {
-        int rc = -errno;
+    p->kick = p->news = -1;
+    int rc = rip_poller_open(&p->poller, 0);
+    if (rc == 0) {
+        p->kick = rip_kick_open();
+        p->news = p->kick < 0 ? p->kick : rip_kick_open();
+        rc = p->news < 0 ? p->news : rip_poller_change(&p->poller, p->news, 0, RIP_POLL_IN, 0);
+    }
+    if (rc != 0) {
         close_all(p);
         free(p);
         return rc;
@@ -391,7 +381,7 @@ static int connect_link(struct pump *p, struct link *link, int fd, uint64_t next
         link->fd = fd;
         link->says = link->reported = 0;
         link->ordinal++;
-        look_for(p, link, EPOLLIN);
+        look_for(p, link, RIP_POLL_IN);
         rc = link->says < 0 ? link->says : (int)link->ordinal;
     }
     return rc;

@@ -5,7 +5,8 @@
 #ifndef RIP_IO_LOOP_H
 #define RIP_IO_LOOP_H
 
-#include "stream/stream.h"
+#include "stream/receiver.h"
+#include "stream/sender.h"
 
 #include <stdatomic.h>
 

@@ -1,7 +1,16 @@
 /* A receiver: takes messages out of the kernel, and puts them where they belong in the ring. */
+#include "stream/receiver.h"
+#include "channel/layout.h"
+#include "ring/producer.h"
+#include "ring/tx.h"
+#include "ring/tx_backlog.h"
+#include "ring/tx_room.h"
+#include "store/table_lock.h"
 #include "stream/wire.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define TELL_EVERY (UINT64_C(1) << 18) /* bytes: what is let go soon is used again while it is warm */
 

@@ -1,7 +1,16 @@
 /* A sender: takes messages out of the ring, and gives them to the kernel. */
+#include "stream/sender.h"
+#include "ring/rx.h"
+#include "ring/rx_lanes.h"
+#include "ring/rx_next.h"
+#include "ring/rx_state.h"
+#include "store/handle.h"
+#include "store/table_lock.h"
 #include "stream/wire.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define SMALL 4096u                              /* bytes that are sooner copied than described */
 #define BATCHES (UINT64_C(4) * RIP_STREAM_BATCH) /* messages in one step */

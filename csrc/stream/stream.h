@@ -34,40 +34,4 @@ struct rip_frame {    /* little-endian */
  * millisecond later, say); the other side has closed in order; or, negative, why the connection is of no use any more. */
 enum rip_step { RIP_STEP_IDLE, RIP_STEP_OUT, RIP_STEP_ROOM, RIP_STEP_END };
 
-struct rip_sender;
-struct rip_receiver;
-
-/* from: becomes the sender's, and is closed with it. window: messages that may be on their way and not let go, 0: as many as there are.
- * two_way: 0: nothing comes back, and what is written is let go. */
-int rip_sender_open(struct rip_consumer *from, uint32_t window, int two_way, struct rip_sender **out);
-/* A connection to go on with, which is not closed here; next: how many messages the other side has. -EINVAL: it cannot have. */
-int rip_sender_connect(struct rip_sender *s, int fd, uint64_t next);
-void rip_sender_disconnect(struct rip_sender *s); /* its descriptor may be closed from here on */
-int rip_sender_step(struct rip_sender *s);        /* gives the kernel what it takes, and reads what has been let go */
-int rip_sender_fd(struct rip_sender *s);          /* as rip_consumer_fd */
-void rip_sender_update_fd(struct rip_sender *s);  /* as rip_consumer_update_fd */
-int rip_sender_has_more(struct rip_sender *s);    /* has the ring something for it that it has not taken? */
-/* May it have, in a lane that could not be mapped yet? Then how long until it is to look again, nanoseconds, else 0. */
-uint64_t rip_sender_pause(const struct rip_sender *s);
-void rip_sender_end(
-    struct rip_sender *s); /* takes no more: once all that it has taken is on its way, the stream ends */
-int rip_sender_can(const struct rip_sender *s, uint64_t next); /* go on from there? */
-uint64_t rip_sender_released(const struct rip_sender *s);      /* messages, in all */
-/* Leaves the group, which gets back what was not let go. at_once: it does not wait for the table lock, else for a second
- * at most: 1 where it could not be had, and others are to find that this member has gone. */
-int rip_sender_free(struct rip_sender *s, int at_once);
-
-/* The lane is of capacity bytes and slots messages, and said to be the other process's, pid. stamped: that one runs on
- * this machine, so its time stamps are of the same clock. */
-int rip_receiver_open(const char *channel, uint64_t capacity, uint64_t slots, int32_t pid, int stamped, int two_way,
-                      struct rip_receiver **out);
-int rip_receiver_connect(struct rip_receiver *r, int fd);
-void rip_receiver_disconnect(struct rip_receiver *r);
-int rip_receiver_step(struct rip_receiver *r);
-/* Says what has been let go, if it is much; eager: if it is anything. 0 or a negative errno. */
-int rip_receiver_ack(struct rip_receiver *r, int eager);
-uint64_t rip_receiver_next(const struct rip_receiver *r);   /* messages that it has, in all */
-int rip_receiver_has_unacked(const struct rip_receiver *r); /* is there something that it has not said to be let go? */
-void rip_receiver_free(struct rip_receiver *r);             /* unless an end has come, the lane's producer has died */
-
 #endif

@@ -2,21 +2,10 @@
 #ifndef RIP_WIRE_H
 #define RIP_WIRE_H
 
-#include "ring/lane.h"
 #include "stream/stream.h"
 
-#include <signal.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
+#include <sys/types.h>
 #include <sys/uio.h>
-#include <unistd.h>
-
-#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "frames are little-endian"
-#endif
-
-static_assert(sizeof(struct rip_frame) == 32, "what crosses");
 
 #define RIP_AT_ONCE (UINT64_C(1) << 21) /* bytes in one step, so that others have their turn */
 
@@ -28,81 +17,13 @@ struct rip_wire {
     size_t out_left;
 };
 
-static inline int rip_wire_connect(struct rip_wire *wire, int fd) {
-    struct stat st;
-    struct sigaction broken;
-    if (fstat(fd, &st) != 0 || sigaction(SIGPIPE, NULL, &broken) != 0) {
-        return -errno;
-    }
-    int is_socket = S_ISSOCK(st.st_mode);
-    *wire = (struct rip_wire){.fd = fd, .is_socket = is_socket, .is_quiet = !is_socket && broken.sa_handler == SIG_IGN};
-    return 0;
-}
-
-/* Where nobody reads a pipe any more the writer gets an error, and no signal that would end a program that knows of no pipe. That takes
- * three system calls more, which a process that ignores the signal when the connection begins is spared. */
-static inline ssize_t rip_write_pipe(int fd, const struct iovec *parts, int count) {
-    static const struct timespec at_once = {0};
-    sigset_t broken, were, waiting;
-    sigemptyset(&broken);
-    sigaddset(&broken, SIGPIPE);
-    sigpending(&waiting);
-    pthread_sigmask(SIG_BLOCK, &broken, &were);
-    ssize_t n = writev(fd, parts, count);
-    int error = errno;
-    if (n < 0 && error == EPIPE && !sigismember(&waiting, SIGPIPE)) {
-        sigtimedwait(&broken, NULL, &at_once);
-    }
-    pthread_sigmask(SIG_SETMASK, &were, NULL);
-    errno = error;
-    return n;
-}
-
+int rip_wire_connect(struct rip_wire *wire, int fd);
 /* Bytes, or a negative errno; a pipe's descriptor is to be O_NONBLOCK. */
-static inline ssize_t rip_wire_write(const struct rip_wire *wire, struct iovec *parts, int count) {
-    ssize_t n;
-    do {
-        struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)count};
-        n = wire->is_socket  ? sendmsg(wire->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
-            : wire->is_quiet ? writev(wire->fd, parts, count)
-                             : rip_write_pipe(wire->fd, parts, count);
-    } while (n < 0 && errno == EINTR);
-    return n < 0 ? -errno : n;
-}
-
-static inline ssize_t rip_wire_read(const struct rip_wire *wire, struct iovec *parts, int count) {
-    ssize_t n;
-    do {
-        struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)count};
-        n = wire->is_socket ? recvmsg(wire->fd, &message, MSG_DONTWAIT) : readv(wire->fd, parts, count);
-    } while (n < 0 && errno == EINTR);
-    return n < 0 ? -errno : n;
-}
-
-static inline void rip_wire_say(struct rip_wire *wire, enum rip_frame_is is, uint64_t count) {
-    struct rip_frame frame = {.magic = RIP_FRAME_MAGIC, .is = (uint8_t)is, .length = count};
-    memcpy(wire->out, &frame, sizeof frame);
-    wire->out_left = sizeof frame;
-}
-
+ssize_t rip_wire_write(const struct rip_wire *wire, struct iovec *parts, int count);
+ssize_t rip_wire_read(const struct rip_wire *wire, struct iovec *parts, int count);
+void rip_wire_say(struct rip_wire *wire, enum rip_frame_is is, uint64_t count);
 /* Writes what rip_wire_say has left: 0, RIP_STEP_OUT, or a negative errno. */
-static inline int rip_wire_flush(struct rip_wire *wire) {
-    while (wire->out_left) {
-        struct iovec part = {wire->out + sizeof wire->out - wire->out_left, wire->out_left};
-        ssize_t n = rip_wire_write(wire, &part, 1);
-        if (n < 0) {
-            return n == -EAGAIN ? RIP_STEP_OUT : (int)n;
-        }
-        wire->out_left -= (size_t)n;
-    }
-    return 0;
-}
-
-static inline int rip_is_frame(const struct rip_frame *frame) {
-    return frame->magic == RIP_FRAME_MAGIC && frame->reserved == 0 &&
-           (frame->is == RIP_FRAME_MESSAGE
-                ? frame->kind >= RIP_BYTES && frame->kind <= RIP_OBJECT && frame->flags <= RIP_REDELIVERED
-                : (frame->is == RIP_FRAME_RELEASED || frame->is == RIP_FRAME_END) && !frame->kind && !frame->flags);
-}
+int rip_wire_flush(struct rip_wire *wire);
+int rip_is_frame(const struct rip_frame *frame);
 
 #endif

@@ -2,7 +2,8 @@
  *
  * The last to arrive begins the next round, and so does a break; outcomes says of the last rounds which were broken, the newest in the
  * lowest bit; who looks only after more rounds than that is told that all came. A broken barrier stays so until it is reset. */
-#include "sync/sync.h"
+#include "sync/barrier.h"
+#include "store/table_lock.h"
 
 #define ARRIVED_AT 32
 #define ARRIVED UINT64_C(0x7ff)
@@ -66,12 +67,17 @@ static void break_round(struct rip_sync *s, const uint64_t *seen) {
     rip_sync_wake(s);
 }
 
-void rip_barrier_break(struct rip_sync *s) { break_round(s, NULL); }
+void rip_barrier_left(struct rip_sync *s, uint32_t member, int died) {
+    (void)member;
+    if (died) {
+        break_round(s, NULL);
+    }
+}
 
 int rip_barrier_abort(struct rip_sync *s) {
     int rc = rip_sync_check(s);
     if (rc == 0) {
-        rip_barrier_break(s);
+        break_round(s, NULL);
     }
     return rc;
 }
@@ -117,7 +123,7 @@ int rip_barrier_wait(struct rip_sync *s, uint64_t deadline) {
             return rip_barrier_is_over(s, seen) < 0 ? -ETIMEDOUT : index;
         }
         rc = rip_watch_wait(&watch, deadline);
-        rip_sync_reap_if_due(s);
+        rip_reap_if_due(&s->handle);
     }
     return index;
 }

@@ -1,6 +1,7 @@
 /* word: how often it has been set, and in the lowest bit whether it is set now. Who waits sees that it has been set since, even if it has
  * been cleared again. */
-#include "sync/sync.h"
+#include "sync/event.h"
+#include "store/table_lock.h"
 
 #define SET UINT64_C(1)
 
@@ -51,6 +52,6 @@ int rip_event_wait(struct rip_sync *s, uint64_t deadline) {
             return rc;
         }
         rc = rip_watch_wait(&watch, deadline);
-        rip_sync_reap_if_due(s);
+        rip_reap_if_due(&s->handle);
     }
 }

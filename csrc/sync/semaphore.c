@@ -11,7 +11,8 @@
  * Who finds no units stands in a queue, by a number. A release wakes the oldest if there are enough for it. Until that one runs a
  * newcomer may be quicker, which saves two changes of process; but once it has looked a few times in vain, and whenever it wants more than
  * one unit, the queue is strict: newcomers stand at its end (as Go's sync.Mutex does when somebody starves). */
-#include "sync/sync.h"
+#include "sync/semaphore.h"
+#include "store/table_lock.h"
 
 #define UNITS UINT64_C(0x7fffffff)
 #define QUEUED (UINT64_C(1) << 31)
@@ -260,7 +261,7 @@ int rip_semaphore_acquire(struct rip_sync *s, uint32_t units, uint64_t deadline)
     }
     rc = rip_units_try(s, units);
     if (rc == -EAGAIN && deadline == 0) {
-        rip_sync_reap_if_due(s); /* what the dead held, for one who never waits */
+        rip_reap_if_due(&s->handle); /* what the dead held, for one who never waits */
         rc = rip_units_try(s, units);
         return rc == -EAGAIN ? -ETIMEDOUT : rc;
     }
@@ -282,7 +283,7 @@ int rip_semaphore_acquire(struct rip_sync *s, uint32_t units, uint64_t deadline)
             return waited;
         }
         waited = rip_watch_wait(&watch, deadline);
-        rip_sync_reap_if_due(s);
+        rip_reap_if_due(&s->handle);
     }
 }
 

@@ -2,7 +2,8 @@
 #ifndef CHECK_H
 #define CHECK_H
 
-#include "ring/lane.h"
+#include "ring/rx.h"
+#include "ring/tx.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -2,6 +2,11 @@
  * words of them are read where they are not mapped. */
 #include "steps.h"
 
+#include "ring/claim_files.h"
+#include "ring/producer.h"
+#include "ring/tx_backlog.h"
+#include "store/table_lock.h"
+
 #define MANY (UINT64_C(1) << 17) /* slots: their claims take more than RIP_CLAIMS_AT_ONCE */
 
 static_assert(MANY * sizeof(uint64_t) + sizeof(struct rip_claims) > RIP_CLAIMS_AT_ONCE, "they are large");
@@ -382,10 +387,10 @@ static void a_dead_members_message_comes_back_without_files(void) {
     CHECK_IS(nftw(path_of(CHANNEL, NULL), remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
     kill_and_wait(child);
     p->ch.handle.reaped_at = 0;
-    rip_reap_if_due(&p->ch); /* cannot do it, and leaves it */
+    rip_reap_if_due(&p->ch.handle); /* cannot do it, and leaves it */
     CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
     c->ch.handle.reaped_at = 0;
-    rip_reap_if_due(&c->ch);
+    rip_reap_if_due(&c->ch.handle);
     CHECK_IS(rip_get(c, &message, 0), 1);
     CHECK_IS(message.seq, 0);
     CHECK(message.flags & RIP_REDELIVERED);
@@ -425,14 +430,14 @@ static void killed_while_it_closes(void (*what)(void)) {
     }
     kill_and_wait(child);
     what();
-    rip_reap(&c->ch);
+    rip_reap(&c->ch.handle);
     rip_unlock(&c->ch.handle);
     rip_release(c, &message);
     int rc = get_nothing(c, 0);
     CHECK(rc == -ENODATA || rc == -ETIMEDOUT);
     allow_files(-1);
     c->ch.handle.reaped_at = 0;
-    rip_reap_if_due(&c->ch);
+    rip_reap_if_due(&c->ch.handle);
     CHECK_IS(get_nothing(c, 0), -ENODATA);
     close_consumer(c);
     CHECK(is_over());

@@ -1,8 +1,8 @@
 /* Connections beside what goes wrong in their channel: a lane that cannot be mapped, a table lock whose holder is stopped. */
 #include "check.h"
 
+#include "channel/lane_table.h"
 #include "stream/io_loop.h"
-#include "stream/stream.h"
 
 #include <pthread.h>
 #include <sys/socket.h>

@@ -2,6 +2,8 @@
  * goes on as if it had died a little earlier or later. */
 #include "moments.h"
 
+#include "ring/claim_files.h"
+
 static void nobody(void) {
     if (strcmp(CHANNEL, MEMORY) == 0) {
         memory_anew();

@@ -1,6 +1,8 @@
 /* The table lock, where its holder does not go on; and the fences that members ask of each other, which they take back. */
 #include "check.h"
 
+#include "base/byte_lock.h"
+#include "store/table_lock.h"
 #include "sync/sync.h"
 
 #include <linux/filter.h>
@@ -88,7 +90,7 @@ static void gives_up_in_the_midst_of_opening(void) {
     CHECK_IS(member->role, RIP_A_PRODUCER); /* for the next one with the lock to find */
     close(fd);
     p->ch.handle.reaped_at = 0;
-    rip_reap_if_due(&p->ch);
+    rip_reap_if_due(&p->ch.handle);
     CHECK_IS(member->role, RIP_NOBODY);
     close_producer(p);
     for (unsigned i = 0; i < 2; i++) {
@@ -113,7 +115,7 @@ static void who_was_closing_has_not_died(void) {
     struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
     expect_success(spawn(closes_in_vain, NULL));
     c->ch.handle.reaped_at = 0;
-    rip_reap_if_due(&c->ch);
+    rip_reap_if_due(&c->ch.handle);
     CHECK_IS(get_number(c, 1000 * MS), 7);
     close_producer(p);
     CHECK_IS(get_nothing(c, 1000 * MS), -ENODATA);

@@ -1,6 +1,6 @@
 /* When a lane gets its memory, and what happens where there is none. */
 #include "check.h"
-#include "stream/stream.h"
+#include "stream/receiver.h"
 
 #include <sys/mount.h>
 #include <sys/socket.h>

@@ -2,6 +2,9 @@
 #define NAMELESS
 #include "check.h"
 
+#include "channel/pollfd.h"
+#include "sync/sync.h"
+
 #include <poll.h>
 #include <sys/socket.h>
 

@@ -2,6 +2,8 @@
  * sees to it that each ended well. */
 #include "check.h"
 
+#include "store/table_lock.h"
+
 #include <pthread.h>
 
 #define WHILE_ABSENT UINT64_C(10000000000) /* nanoseconds to wait for a channel that another process makes */
@@ -364,7 +366,7 @@ static void survivor_without_descriptors(void) {
     allow_files(0);
     c->ch.handle.reaped_at = rip_now();
     look_soon(&p->ch);
-    rip_reap_if_due(&p->ch); /* the producer finds the death, but cannot see what was held */
+    rip_reap_if_due(&p->ch.handle); /* the producer finds the death, but cannot see what was held */
     CHECK_IS(rip_get(c, &message, rip_now() + 100 * MS), -ETIMEDOUT);
     look_soon(&c->ch); /* a member of the group has that mapped */
     CHECK_IS(rip_get(c, &message, rip_now() + 1000 * MS), 1);

@@ -1,6 +1,8 @@
 /* Messages taken out of their turn, and given back, against a model that remembers what has become of each. */
 #include "check.h"
 
+#include "ring/rx_state.h"
+
 #define SLOTS 32u
 #define MANY 40000u
 

@@ -1,7 +1,8 @@
 /* Semaphores, locks, events and barriers between processes, and what is left of them when one is killed. */
 #include "moments.h"
 
-#include "sync/sync.h"
+#include "store/table_lock.h"
+#include "sync/semaphore.h"
 
 #include <sys/time.h>
 
@@ -133,7 +134,7 @@ static void killed_at_random_nothing_is_lost(void) {
         nap(random_below(&r, 3 * MS));
         kill_and_wait(children[which]);
         look_soon(s);
-        rip_sync_reap_if_due(s);
+        rip_reap_if_due(&s->handle);
         children[which] = spawn(comes_and_goes_for_ever, (void *)(i + 10)); /* NOLINT(performance-no-int-to-ptr) */
         for (unsigned k = 0; i % 10 == 0 && atomic_load(&crowd->done) == before; k++) { /* the others go on */
             CHECK(k < 5000);
@@ -144,7 +145,7 @@ static void killed_at_random_nothing_is_lost(void) {
         kill_and_wait(children[i]);
     }
     look_soon(s);
-    rip_sync_reap_if_due(s);
+    rip_reap_if_due(&s->handle);
     CHECK_IS(rip_semaphore_value(s), 4);
     close_sync(s);
 }
@@ -308,7 +309,7 @@ static void a_forked_child_holds_nothing_of_its_parents(void) {
         }
         kill_and_wait(child);
         look_soon(inherited);
-        rip_sync_reap_if_due(inherited);
+        rip_reap_if_due(&inherited->handle);
         CHECK_IS(rip_semaphore_value(inherited), 2); /* 4 - 3 + 1 - 2, and the 2 come back */
         CHECK_IS(inherited->held, 3);
         close_sync(inherited);
@@ -432,7 +433,7 @@ static void a_barrier_breaks(void) {
     await_arrival(s);
     kill_and_wait(child);
     look_soon(s);
-    rip_sync_reap_if_due(s);
+    rip_reap_if_due(&s->handle);
     CHECK_IS(rip_barrier_wait(s, in(20000)), -EPIPE); /* one of the parties will never come */
     close_sync(s);
 }
@@ -628,7 +629,7 @@ static void lock_before(void) {
 static void all_units_are_there(void) {
     uint32_t all = stays_as == RIP_LOCK ? 1 : 5;
     look_soon(stays);
-    rip_sync_reap_if_due(stays);
+    rip_reap_if_due(&stays->handle);
     CHECK_IS(rip_semaphore_value(stays) + stays->held, all);
     for (uint32_t i = stays->held; i > 0; i--) {
         CHECK_IS(rip_semaphore_release(stays, 1), 0);
@@ -831,7 +832,7 @@ static void no_damage_hangs_or_crashes(void) {
                 rip_barrier_wait(each, rip_now() + MS / 10);
                 rip_barrier_reset(each);
             }
-            rip_sync_reap_if_due(each);
+            rip_reap_if_due(&each->handle);
         }
         close_sync(s);
         if (other) {

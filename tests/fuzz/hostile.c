@@ -3,8 +3,11 @@
  * same user writes into the files that they have mapped, between two calls or in the midst of one. Errors and wrong
  * data may come of it. No crash, no hang, no byte outside of a mapping, and afterwards no memory, mapping or
  * descriptor is left. */
+#include "channel/enter.h"
 #include "input.h"
-#include "ring/lane.h"
+#include "ring/rx_state.h"
+#include "ring/tx.h"
+#include "store/table_lock.h"
 #include "sync/sync.h"
 
 #include <dirent.h>
@@ -453,7 +456,7 @@ static void consume(unsigned i) {
 static void look_around(struct rip_channel *ch) {
     if (ch->handle.state == RIP_OPEN) {
         ch->handle.reaped_at = 0; /* it is time */
-        rip_reap_if_due(ch);
+        rip_reap_if_due(&ch->handle);
     }
 }
 
@@ -601,7 +604,7 @@ static void use(struct rip_sync *s) {
         break;
     case 10:
         s->handle.reaped_at = 0;
-        rip_sync_reap_if_due(s);
+        rip_reap_if_due(&s->handle);
         break;
     default:
         if (rip_sync_info("s", &info) == 0) {

@@ -1,9 +1,11 @@
 /* What comes over a connection, for libFuzzer: an input is a program of what the other side writes, frames of any content and
  * pieces of them, and of what this side does meanwhile. Errors and wrong data may come of it; no crash, no hang, no byte outside
  * of what belongs to a message, and afterwards no memory and no descriptor is left. */
-#include "stream/stream.h"
 #include "input.h"
-#include "ring/lane.h"
+#include "ring/rx.h"
+#include "ring/tx.h"
+#include "stream/receiver.h"
+#include "stream/sender.h"
 
 #include <fcntl.h>
 #include <stdio.h>

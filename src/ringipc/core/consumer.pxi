@@ -287,7 +287,7 @@ cdef class BaseConsumer:
     @cython.final
     cdef int look_around(self) except -1:
         """After each piece of a wait."""
-        rip_reap_if_due(&self.c.ch)
+        rip_reap_if_due(&self.c.ch.handle)
         return 0
 
     # ---- getting ----

@@ -31,7 +31,7 @@ cdef extern from "base/wait.h" nogil:
     int rip_watch_wait(const rip_watch *, uint64_t) except? -EINTR  # its hooks let the GIL go
 
 
-cdef extern from "store/handle.h" nogil:
+cdef extern from "store/table_lock.h" nogil:
     enum: RIP_FORKED, RIP_TRY_ONLY
     struct rip_handle:
         uint32_t state
@@ -41,6 +41,10 @@ cdef extern from "store/handle.h" nogil:
     void rip_handle_set_unattended(rip_handle *)
     int rip_await_lock(rip_handle *, uint64_t) except? -EINTR
     int quietly_await_lock "rip_await_lock"(rip_handle *, uint64_t)  # for a place that asks nobody in between
+    void rip_reap_if_due(rip_handle *)
+
+
+cdef extern from "base/byte_lock.h" nogil:
     int32_t rip_lock_holder(int)
 
 
@@ -142,7 +146,6 @@ cdef extern from "channel/channel.h" nogil:
         rip_handle handle
         rip_spin spin
         void *pollfd
-    void rip_reap_if_due(rip_channel *)
 
 
 cdef extern from "ring/arena.h" nogil:
@@ -151,7 +154,7 @@ cdef extern from "ring/arena.h" nogil:
         uint64_t allocated
 
 
-cdef extern from "ring/lane.h" nogil:
+cdef extern from "ring/tx.h" nogil:
     struct rip_producer:
         rip_channel ch
         uint64_t slots
@@ -164,6 +167,17 @@ cdef extern from "ring/lane.h" nogil:
         uint64_t refused
         rip_overflow overflow
         rip_arena arena
+    void rip_tx_stamp(rip_producer *)
+    void rip_tx_commit(rip_producer *, uint64_t, uint32_t, uint8_t)
+    void rip_tx_publish(rip_producer *)
+
+
+cdef extern from "ring/tx_room.h" nogil:
+    int rip_tx_reserve(rip_producer *, uint64_t, unsigned char **)
+    void rip_tx_refuse(rip_producer *)
+
+
+cdef extern from "ring/rx.h" nogil:
     struct rip_rx:
         uint64_t next
         uint64_t released
@@ -179,45 +193,61 @@ cdef extern from "ring/lane.h" nogil:
         int32_t died
         uint64_t taken
         uint64_t bytes
-    int rip_tx_reserve(rip_producer *, uint64_t, unsigned char **)
-    void rip_tx_refuse(rip_producer *)
-    void rip_tx_stamp(rip_producer *)
-    void rip_tx_commit(rip_producer *, uint64_t, uint32_t, uint8_t)
-    void rip_tx_publish(rip_producer *)
-    void rip_room_watch(rip_producer *, rip_watch *)
-    int rip_rx_peek(rip_consumer *, rip_message *)
-    int rip_rx_pending(rip_consumer *)
-    int rip_rx_spin(const rip_consumer *, unsigned)
+    void rip_rx_ack(rip_rx *, uint64_t)
+    void rip_rx_take(rip_consumer *, const rip_message *)
+    void rip_rx_release_only(rip_rx *, uint64_t)
+    void rip_rx_publish_cursor(rip_rx *)
+    void rip_rx_release(rip_rx *, uint64_t)
+
+
+cdef extern from "ring/rx_lanes.h" nogil:
     bint rip_may_sleep_briefly(const rip_consumer *)
     void rip_brief_sleep()
+
+
+cdef extern from "ring/rx_state.h" nogil:
+    int rip_rx_pending(rip_consumer *)
+    uint64_t rip_rx_backlog(rip_consumer *)
+    uint64_t rip_rx_missed(const rip_consumer *)
+    int32_t rip_rx_blocks(const rip_consumer *)
+
+
+cdef extern from "ring/rx_next.h" nogil:
+    int rip_rx_peek(rip_consumer *, rip_message *)
+    int rip_rx_spin(const rip_consumer *, unsigned)
     int rip_rx_ready(rip_consumer *, rip_message *)
+    int rip_rx_latest(rip_consumer *, rip_message *)
+
+
+cdef extern from "ring/select.h" nogil:
     int rip_rx_select(rip_consumer *, rip_filter *, rip_message *)
     int rip_rx_find(rip_consumer *, rip_filter *, rip_message *)
     int rip_rx_try(rip_consumer *, rip_message *)
     bint rip_rx_is_there(const rip_message *)
     void rip_rx_requeue(rip_consumer *, const rip_message *)
-    void rip_rx_ack(rip_rx *, uint64_t)
-    int rip_rx_latest(rip_consumer *, rip_message *)
-    void rip_rx_take(rip_consumer *, const rip_message *)
-    void rip_consumer_abandon(rip_consumer *)
-    void rip_rx_release_only(rip_rx *, uint64_t)
-    void rip_rx_publish_cursor(rip_rx *)
-    void rip_rx_release(rip_rx *, uint64_t)
-    uint64_t rip_rx_backlog(rip_consumer *)
-    uint64_t rip_rx_missed(const rip_consumer *)
-    int32_t rip_rx_blocks(const rip_consumer *)
-    void rip_rx_pass_wakeup(rip_consumer *)
+
+
+cdef extern from "ring/watch.h" nogil:
+    void rip_room_watch(rip_producer *, rip_watch *)
     void rip_message_watch(rip_consumer *, const rip_filter *, rip_watch *)
 
 
-cdef extern from "stream/stream.h" nogil:
+cdef extern from "ring/consumer.h" nogil:
+    void rip_consumer_abandon(rip_consumer *)
+    void rip_rx_pass_wakeup(rip_consumer *)
+
+
+cdef extern from "stream/sender.h" nogil:
     struct rip_sender:
-        pass
-    struct rip_receiver:
         pass
     enum: RIP_STEP_END
     int rip_sender_open(rip_consumer *, uint32_t, int, rip_sender **)
     int rip_sender_free(rip_sender *, int)
+
+
+cdef extern from "stream/receiver.h" nogil:
+    struct rip_receiver:
+        pass
     int rip_receiver_open(const char *, uint64_t, uint64_t, int32_t, int, int, rip_receiver **) except? -EINTR
     void rip_receiver_free(rip_receiver *)
 
@@ -278,18 +308,26 @@ cdef extern from "sync/sync.h" nogil:
     struct rip_sync:
         rip_handle handle
         uint32_t held
-    struct rip_ticket:
-        pass
     int rip_sync_check(rip_sync *)
-    void rip_sync_reap_if_due(rip_sync *)
     void rip_sync_watch(rip_sync *, uint64_t, rip_watch *)
     uint64_t rip_sync_load(const rip_sync *)
+
+
+cdef extern from "sync/semaphore.h" nogil:
+    struct rip_ticket:
+        pass
     int rip_units_try(rip_sync *, uint32_t)
     int rip_ticket_take(rip_sync *, uint32_t, rip_ticket *)
     int rip_ticket_try(rip_sync *, rip_ticket *)
     void rip_ticket_cancel(rip_sync *, const rip_ticket *)
     void rip_ticket_watch(rip_sync *, const rip_ticket *, rip_watch *)
+
+
+cdef extern from "sync/event.h" nogil:
     int rip_event_is_over(const rip_sync *, uint64_t)
+
+
+cdef extern from "sync/barrier.h" nogil:
     int rip_barrier_arrive(rip_sync *, uint64_t *)
     int rip_barrier_is_over(const rip_sync *, uint64_t)
     void rip_barrier_give_up(rip_sync *, uint64_t)

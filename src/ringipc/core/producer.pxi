@@ -175,7 +175,7 @@ cdef class BaseProducer:
     @cython.final
     cdef int look_around(self) except -1:
         """After each piece of a wait."""
-        rip_reap_if_due(&self.p.ch)
+        rip_reap_if_due(&self.p.ch.handle)
         return 0
 
     # ---- the turn: the lane has one writer, threads share it ----

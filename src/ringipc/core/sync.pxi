@@ -96,7 +96,7 @@ cdef class BaseSync:
     @cython.final
     cdef int look_around(self) except -1:
         """After each piece of a wait."""
-        rip_sync_reap_if_due(self.s)
+        rip_reap_if_due(&self.s.handle)
         return 0
 
     @cython.final
@@ -160,7 +160,7 @@ cdef class BaseUnits(BaseSync):
         cdef rip_watch watch
         cdef int rc, waited = 0
         if deadline == 0:
-            rip_sync_reap_if_due(self.s)  # what the dead held, for one who never waits
+            rip_reap_if_due(&self.s.handle)  # what the dead held, for one who never waits
             rc = rip_units_try(self.s, units)
             return -ETIMEDOUT if rc == -EAGAIN else rc
         rc = rip_ticket_take(self.s, units, &turn)

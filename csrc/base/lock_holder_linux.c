@@ -1,6 +1,6 @@
 /* Which process has a table lock: to be told to people who wait for it. The kernel names no pid for a lock that belongs to an open file
  * description, but /proc says of each descriptor which locks its description has. */
-#include "store/handle.h"
+#include "base/byte_lock.h"
 
 #include <dirent.h>
 #include <stdio.h>

@@ -1,30 +1,23 @@
-/* Entering a group: making one, taking over one that waits for members, or joining those who compete; and making one that waits. What
- * a consumer does afterwards is in consumer.c. */
-#include "ring/lane.h"
+#include "channel/groups.h"
+#include "channel/lane_table.h"
+#include "channel/tables.h"
+#include "channel/wake.h"
 #include "store/files.h"
 
 #include <string.h>
-#include <unistd.h>
 
-static int is_active(const struct rip_control *control, uint32_t g) {
-    return atomic_load_explicit(&control->groups_active, memory_order_relaxed) >> g & 1; /* under the lock */
-}
-
-int rip_is_group_name(const char *name) { return name[0] != '\0' && strlen(name) <= RIP_MAX_GROUP_NAME; }
-
-/* RIP_MAX_GROUPS if there is none. */
-static uint32_t find_group(const struct rip_control *control, const char *name) {
+uint32_t rip_group_find(const struct rip_control *control, const char *name) {
     uint32_t g = 0;
-    while (g < RIP_MAX_GROUPS &&
-           !(is_active(control, g) && strncmp(control->groups[g].name, name, sizeof control->groups[g].name) == 0)) {
+    while (g < RIP_MAX_GROUPS && !(rip_group_is_active(control, g) &&
+                                   strncmp(control->groups[g].name, name, sizeof control->groups[g].name) == 0)) {
         g++;
     }
     return g;
 }
 
-static uint32_t find_free(const struct rip_control *control) {
+uint32_t rip_group_find_free(const struct rip_control *control) {
     uint32_t g = 0;
-    while (g < RIP_MAX_GROUPS && is_active(control, g)) {
+    while (g < RIP_MAX_GROUPS && rip_group_is_active(control, g)) {
         g++;
     }
     return g;
@@ -81,12 +74,11 @@ static int pass_reclaimed(struct rip_channel *ch, uint32_t group) {
     return 0;
 }
 
-static void end_group(struct rip_control *control, uint32_t g) {
+void rip_group_undo(struct rip_control *control, uint32_t g) {
     atomic_fetch_and_explicit(&control->groups_active, ~(UINT64_C(1) << g), memory_order_acq_rel);
 }
 
-/* Makes a new entry of the table. A kill between any two steps leaves a free one, or a group that waits. */
-static int begin_group(struct rip_channel *ch, uint32_t g, const char *name, uint32_t flags, enum rip_how start) {
+int rip_group_begin(struct rip_channel *ch, uint32_t g, const char *name, uint32_t flags, enum rip_how start) {
     struct rip_control *control = ch->control;
     struct rip_group_entry *group = &control->groups[g];
     control->groups_named++;
@@ -102,86 +94,56 @@ static int begin_group(struct rip_channel *ch, uint32_t g, const char *name, uin
     atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence in rip_reclaim: our bit, then its head */
     int rc = pass_reclaimed(ch, g);
     if (rc != 0) {
-        end_group(control, g);
+        rip_group_undo(control, g);
     }
     group->flags = flags;
     return rc;
 }
 
-/* Enters a group that is there: one without a member, or one whose members compete. */
-static int join_group(struct rip_consumer *c, uint32_t g, uint32_t how, int32_t *holder) {
-    struct rip_group_entry *group = &c->ch.control->groups[g];
-    uint32_t kind = how & RIP_SHARED, durable = how & RIP_DURABLE;
-    int has_members = rip_has_members(&c->ch, g, RIP_NO_MEMBER);
-    if ((has_members || !(group->flags & RIP_AWAITED)) && (group->flags & RIP_SHARED) != kind) {
-        return -EEXIST;
+void rip_group_leave(struct rip_channel *ch, uint32_t group) {
+    struct rip_control *control = ch->control;
+    uint64_t bit = UINT64_C(1) << group;
+    int last = atomic_load_explicit(&control->groups_active, memory_order_relaxed) == bit;
+    for (uint32_t i = 0; last && i < RIP_MAX_LANES; i++) {
+        /* acquire: pairs with the release in rip_rx_publish_cursor, or the compare-and-swap in move_cursor */
+        uint64_t released = atomic_load_explicit(&control->cursors[group][i].released, memory_order_acquire);
+        if (released > atomic_load_explicit(&control->lanes[i].base_seq, memory_order_relaxed)) {
+            atomic_store_explicit(&control->lanes[i].base_seq, released, memory_order_relaxed);
+        }
     }
-    if (!kind && has_members) {
-        *holder = group->pid;
-        return -EBUSY;
+    /* release: pairs with the acquire in rip_reclaim; who finds no group sees the floor, and our reads are over */
+    atomic_fetch_and_explicit(&control->groups_active, ~bit, memory_order_acq_rel);
+    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+        if (atomic_load_explicit(&control->lanes[i].state, memory_order_relaxed) != RIP_LANE_FREE) {
+            rip_file_remove(&ch->handle,
+                            rip_claims_file(rip_group_id(control, group), rip_lane_id(&control->lanes[i])));
+        }
     }
-    c->group = g;
-    c->claims = kind || durable || (group->flags & RIP_DURABLE);
-    int rc = rip_member_join(&c->ch, RIP_A_CONSUMER, g);
-    if (rc == 0) { /* before rip_rescan, which may release the lock: a member says what a declared group is */
-        group->pid = (int32_t)getpid();
-        group->flags = kind | (group->flags & (RIP_AWAITED | RIP_DURABLE));
-        rc = rip_rescan(c);
+    control->groups[group].flags = 0;
+    control->groups[group].name[0] = '\0';
+    control->groups[group].pid = 0;
+    rip_lanes_retire(ch);
+    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+        rip_wake_lane(ch, &control->lanes[i]);
     }
-    if (rc == 0) { /* from here on it goes with its last member, if it is not durable */
-        group->flags = kind | durable | (group->flags & RIP_DURABLE);
-        c->ch.control->groups_ever = 1;
-    }
-    return rc;
-}
-
-static int join_new_group(struct rip_consumer *c, const char *name, uint32_t how) {
-    struct rip_control *control = c->ch.control;
-    c->group = find_free(control);
-    if (c->group == RIP_MAX_GROUPS) {
-        return -ENOSR;
-    }
-    int rc = rip_member_join(&c->ch, RIP_A_CONSUMER, c->group);
-    if (rc != 0) {
-        return rc;
-    }
-    uint32_t flags = how & (RIP_SHARED | RIP_DURABLE);
-    c->claims = flags != 0;
-    rc = begin_group(&c->ch, c->group, name, flags, how & RIP_NEWEST ? RIP_NEWEST : RIP_OLDEST);
-    if (rc != 0) {
-        return rc;
-    }
-    control->groups[c->group].pid = (int32_t)getpid();
-    rc = rip_rescan(c);
-    if (rc == 0) {
-        control->groups_ever = 1;
-    } else if (c->ch.handle.locked && !rip_has_members(&c->ch, c->group, c->ch.handle.member)) {
-        end_group(control, c->group); /* as if it had never been: what waits for a first group goes on waiting */
-    }
-    return rc;
-}
-
-int rip_group_join(struct rip_consumer *c, const char *name, uint32_t how, int32_t *holder) {
-    uint32_t g = find_group(c->ch.control, name);
-    return g < RIP_MAX_GROUPS ? join_group(c, g, how, holder) : join_new_group(c, name, how);
 }
 
 int rip_group_declare(struct rip_channel *ch, const char *name) {
     struct rip_control *control = ch->control;
-    if (find_group(control, name) < RIP_MAX_GROUPS) {
+    if (rip_group_find(control, name) < RIP_MAX_GROUPS) {
         return 0;
     }
-    uint32_t g = find_free(control);
+    uint32_t g = rip_group_find_free(control);
     if (g == RIP_MAX_GROUPS) {
         return -ENOSR;
     }
-    int rc = begin_group(ch, g, name, RIP_AWAITED, RIP_OLDEST);
+    int rc = rip_group_begin(ch, g, name, RIP_AWAITED, RIP_OLDEST);
     control->groups_ever |= rc == 0;
     return rc;
 }
 
 int rip_group_remove(struct rip_channel *ch, const char *name, int32_t *holder) {
-    uint32_t g = find_group(ch->control, name);
+    uint32_t g = rip_group_find(ch->control, name);
     if (g == RIP_MAX_GROUPS) {
         return -ENOENT;
     }

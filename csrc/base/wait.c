@@ -1,13 +1,9 @@
-#include "base/clock.h"
 #include "base/wait.h"
+#include "base/clock.h"
+#include "base/wait_hook.h"
 
 #include <errno.h>
-#include <linux/futex.h>
-#include <linux/membarrier.h>
 #include <sched.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 #define SPIN_MAX_NS                                                                                                    \
     200000u /* what comes 5000 times a second is still worth it; what is rarer costs a sleep and a wake-up */
@@ -17,61 +13,9 @@
 #define PROBE_FIRST 16u /* after so many waits spin long again: the peer may have become prompt */
 #define PROBE_LAST 1024u
 
-uint64_t rip_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static _Atomic int can_fence; /* 0 not tried, 1 yes, -1 no */
-
-void rip_fence_forget(void) { atomic_store_explicit(&can_fence, 0, memory_order_relaxed); }
-
-int rip_fence_setup(void) {
-    int can = atomic_load_explicit(&can_fence, memory_order_relaxed); /* relaxed: the call below can be made twice */
-    if (can == 0) {
-        can = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0 ? 1 : -1;
-        atomic_store_explicit(&can_fence, can, memory_order_relaxed);
-    }
-    return can == 1;
-}
-
-void rip_fence_heavy(void) {
-    atomic_thread_fence(
-        memory_order_seq_cst); /* ours; pairs with the others' after RIP_FENCE_* where membarrier is missing */
-    if (rip_fence_setup()) {
-        syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
-    }
-}
-
-static int sleep_as(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline, uint32_t who) {
-    struct timespec t = {(time_t)(deadline / 1000000000u), (long)(deadline % 1000000000u)};
-    long rc = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, &t, NULL, who);
-    if (rc != 0 && (errno == ETIMEDOUT || errno == EINTR)) {
-        return -errno;
-    }
-    return 0; /* woken, or the word had changed */
-}
-
-int rip_sleep(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline) {
-    return sleep_as(word, expected, deadline, FUTEX_BITSET_MATCH_ANY);
-}
-
-static int wake(_Atomic uint32_t *word, uint32_t who, int most) {
-    atomic_fetch_add_explicit(word, 1, memory_order_release); /* pairs with the acquire load in rip_watch_wait */
-    return (int)syscall(SYS_futex, word, FUTEX_WAKE_BITSET, most, NULL, NULL, who);
-}
-
-void rip_wake(_Atomic uint32_t *word) { wake(word, FUTEX_BITSET_MATCH_ANY, INT32_MAX); }
-
-int rip_wake_some(_Atomic uint32_t *word, enum rip_sleeper who, int most) { return wake(word, (uint32_t)who, most); }
-
 void rip_spin_init(struct rip_spin *spin, enum rip_wait mode) {
-    cpu_set_t cpus;
-    int one = sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) == 1;
-    *spin = (struct rip_spin){.mode = one && sysconf(_SC_NPROCESSORS_ONLN) == 1 ? RIP_WAIT_BLOCK : mode,
-                              .budget = SPIN_MAX_NS,
-                              .probe = PROBE_FIRST};
+    *spin = (struct rip_spin){
+        .mode = rip_has_one_processor() ? RIP_WAIT_BLOCK : mode, .budget = SPIN_MAX_NS, .probe = PROBE_FIRST};
 }
 
 int rip_watch_is_ready(const struct rip_watch *watch) {
@@ -148,7 +92,7 @@ static int spin_and_sleep(const struct rip_watch *watch, uint64_t start, uint64_
     if (rip_watch_is_ready(watch)) {
         return 1; /* the bit stays: another thread of ours may count on it, and it costs one wake-up at most */
     }
-    int rc = sleep_as(watch->futex, word, slice, watch->picky ? RIP_WAITS_FOR_SOME : RIP_WAITS_FOR_ANY);
+    int rc = rip_sleep_as(watch->futex, word, slice, watch->picky ? RIP_WAITS_FOR_SOME : RIP_WAITS_FOR_ANY);
     int ready_now = rip_watch_is_ready(watch);
     atomic_store_explicit(&watch->spin->slept, (uint32_t)(rc == -ETIMEDOUT && !ready_now), memory_order_relaxed);
     if (ready_now) {

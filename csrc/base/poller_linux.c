@@ -1,0 +1,75 @@
+#include "base/poller.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#define AT_ONCE 64
+
+static int watch_timer(struct rip_poller *poller) {
+    poller->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    return poller->timer < 0 ? -errno : rip_poller_change(poller, poller->timer, 0, RIP_POLL_IN, 0);
+}
+
+int rip_poller_open(struct rip_poller *poller, int timed) {
+    *poller = (struct rip_poller){.fd = epoll_create1(EPOLL_CLOEXEC), .timer = -1};
+    int rc = poller->fd < 0 ? -errno : timed ? watch_timer(poller) : 0;
+    if (rc != 0) {
+        rip_poller_close(poller);
+    }
+    return rc;
+}
+
+void rip_poller_close(struct rip_poller *poller) {
+    int *fds[] = {&poller->timer, &poller->fd};
+    for (int i = 0; i < 2; i++) {
+        if (*fds[i] >= 0) {
+            close(*fds[i]);
+            *fds[i] = -1;
+        }
+    }
+}
+
+int rip_poller_change(const struct rip_poller *poller, int fd, uint32_t was, uint32_t events, uint64_t id) {
+    if (was == events) {
+        return 0;
+    }
+    /* Without events it is taken out: epoll would tell a hang-up again and again. */
+    int how = !events ? EPOLL_CTL_DEL : was ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    struct epoll_event event = {
+        .events = (events & RIP_POLL_IN ? EPOLLIN : 0u) | (events & RIP_POLL_OUT ? EPOLLOUT : 0u), .data.u64 = id};
+    return epoll_ctl(poller->fd, how, fd, &event) == 0 ? 0 : -errno;
+}
+
+void rip_poller_set_timer(const struct rip_poller *poller, uint64_t ns) {
+    struct itimerspec later = {.it_value = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)}};
+    timerfd_settime(poller->timer, 0, &later, NULL);
+}
+
+int rip_poller_wait(const struct rip_poller *poller, uint64_t *ids, int most, int ms) {
+    struct epoll_event events[AT_ONCE];
+    int n = epoll_wait(poller->fd, events, most < AT_ONCE ? most : AT_ONCE, ms);
+    for (int i = 0; i < n; i++) {
+        ids[i] = events[i].data.u64;
+    }
+    return n < 0 ? -errno : n;
+}
+
+int rip_kick_open(void) {
+    int kick = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    return kick < 0 ? -errno : kick;
+}
+
+void rip_kick(int kick) {
+    uint64_t one = 1;
+    ssize_t n = write(kick, &one, sizeof one); /* it fails only where it is readable anyway */
+    (void)n;
+}
+
+void rip_kick_clear(int kick) {
+    uint64_t times;
+    ssize_t n = read(kick, &times, sizeof times); /* another may have been quicker */
+    (void)n;
+}

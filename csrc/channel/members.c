@@ -1,0 +1,76 @@
+#include "channel/members.h"
+#include "base/process.h"
+#include "channel/pollfd.h"
+#include "store/files.h"
+#include "store/table_lock.h"
+
+#include <unistd.h>
+
+/* A member has its peers fence. The last step of joining: who is killed before has no bit set, and whoever reaps us clears them. */
+static void ask_for_fences(struct rip_channel *ch, enum rip_role role, uint8_t fences) {
+    struct rip_control *control = ch->control;
+    if (fences & RIP_FENCES_ALL ||
+        (fences & RIP_FENCES_OWN && role == RIP_A_CONSUMER)) { /* a producer's lane is not there yet */
+        atomic_fetch_or_explicit(&control->groups_asleep, RIP_FENCE_GROUPS, memory_order_seq_cst);
+    }
+    for (uint32_t i = 0; fences & RIP_FENCES_ALL && i < RIP_MAX_LANES; i++) {
+        atomic_fetch_or_explicit(&control->lanes[i].asleep, RIP_FENCE_LANE, memory_order_seq_cst);
+    }
+    if (fences) { /* every publish from now on sees it; without membarrier one that is under way may not, for RIP_SLICE_NS */
+        rip_fence_heavy();
+    }
+}
+
+/* Before a member ends: the bits that no other one needs are cleared. Nobody else relies on them: see rip_watch_announce. */
+static void take_back_fences(struct rip_channel *ch, uint32_t ends) {
+    struct rip_control *control = ch->control;
+    uint8_t groups = 0, lanes[RIP_MAX_LANES] = {0}, all = 0;
+    for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
+        const struct rip_member *member = &control->members[i];
+        uint32_t role = i == ends ? RIP_NOBODY : member->role, index = member->index;
+        if (role == RIP_A_PRODUCER && index < RIP_MAX_LANES) {
+            lanes[index] |= control->fences[i];
+        }
+        groups |= role == RIP_A_CONSUMER ? control->fences[i] : 0;
+        all |= role != RIP_NOBODY ? control->fences[i] & RIP_FENCES_ALL : 0;
+    }
+    if (!groups && !all) { /* relaxed: publishers may see it late */
+        atomic_fetch_and_explicit(&control->groups_asleep, ~RIP_FENCE_GROUPS, memory_order_relaxed);
+    }
+    for (uint32_t i = 0; i < RIP_MAX_LANES && !all; i++) {
+        if (!lanes[i]) {
+            atomic_fetch_and_explicit(&control->lanes[i].asleep, ~RIP_FENCE_LANE, memory_order_relaxed);
+        }
+    }
+}
+
+int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index) {
+    for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
+        struct rip_member *member = &ch->control->members[i];
+        if (member->role == RIP_NOBODY && rip_member_lock(&ch->handle, i) == 0) {
+            member->index = index;
+            atomic_store_explicit(&member->pollfd, 0, memory_order_relaxed); /* the lock is held; nobody knows us yet */
+            member->pid = (int32_t)getpid();
+            member->pids = rip_pid_namespace();
+            atomic_store_explicit(&member->signal, 0, memory_order_relaxed);
+            ch->fenced = ch->spin.mode == RIP_WAIT_BLOCK;
+            uint8_t fences = (uint8_t)((ch->fenced ? RIP_FENCES_OWN : 0) | (rip_fence_setup() ? 0 : RIP_FENCES_ALL));
+            ch->control->fences[i] = fences;
+            atomic_signal_fence(memory_order_seq_cst); /* a kill in between leaves no role with another's index */
+            member->role = (uint32_t)role;
+            ch->handle.member = i;
+            ask_for_fences(ch, role, fences);
+            return 0;
+        }
+    }
+    return -EUSERS;
+}
+
+void rip_member_end(struct rip_channel *ch, uint32_t i) {
+    rip_pollfd_remove(ch, i);
+    rip_files_remove_all(&ch->handle, i);
+    if (ch->control->fences[i]) {
+        take_back_fences(ch, i);
+    }
+    ch->control->members[i].role = RIP_NOBODY; /* one store: see rip_member_join */
+}

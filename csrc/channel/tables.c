@@ -1,0 +1,33 @@
+#include "channel/tables.h"
+
+int rip_fences_all(const struct rip_control *control) {
+    for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
+        if (control->members[i].role != RIP_NOBODY && control->fences[i] & RIP_FENCES_ALL) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+int rip_has_members(const struct rip_channel *ch, uint32_t group, uint32_t other_than) {
+    for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
+        const struct rip_member *member = &ch->control->members[i];
+        if (i != other_than && member->role == RIP_A_CONSUMER && member->index == group) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+uint32_t rip_kept_for(const struct rip_control *control) {
+    uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed); /* under the lock */
+    uint32_t flags = control->groups_ever ? 0 : RIP_AWAITED;
+    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+        flags |= active >> g & 1 ? control->groups[g].flags : 0;
+    }
+    return flags & (RIP_AWAITED | RIP_DURABLE);
+}
+
+int rip_has_awaited_messages(const struct rip_control *control) {
+    return rip_kept_for(control) & RIP_AWAITED && control->lanes_ever > control->epoch_start;
+}

@@ -1,0 +1,50 @@
+#include "ring/lane_memory.h"
+#include "store/files.h"
+
+uint64_t rip_lane_step_end(const struct rip_producer *p, uint64_t bytes) {
+    uint64_t end = rip_round_up(rip_arena_offset(p->slots) + bytes, RIP_STEP);
+    uint64_t size = rip_lane_size(p->slots, p->arena.capacity);
+    return end < size ? end : size;
+}
+
+int rip_lane_fill(struct rip_producer *p, uint64_t bytes) {
+    uint64_t arena = rip_arena_offset(p->slots), end = rip_lane_step_end(p, bytes);
+    int rc = rip_file_allocate(&p->mapping, end);
+    if (rc == 0) {
+        p->lane = p->mapping.at;
+        rip_arena_allocated(&p->arena, end - arena);
+        /* relaxed: pairs with rip_rx_read_far; what is published later, in this memory, orders it */
+        atomic_store_explicit(&p->lane->allocated, end - arena, memory_order_relaxed);
+    }
+    return rc;
+}
+
+void rip_lane_close_when_filled(struct rip_producer *p) {
+    if (p->mapping.allocated == p->mapping.size) {
+        rip_mapping_close_fd(&p->mapping);
+    }
+}
+
+static int grow(struct rip_producer *p, uint64_t bytes) {
+    if (RIP_LIKELY(bytes <= p->arena.allocated)) {
+        return 0;
+    }
+    int rc = rip_lane_fill(p, bytes);
+    rip_lane_close_when_filled(p);
+    return rc;
+}
+
+int rip_tx_find_room(struct rip_producer *p, uint64_t length, uint64_t *end) {
+    struct rip_arena *arena = &p->arena;
+    uint64_t need = rip_round_up(length, RIP_LINE), handle = rip_arena_find(arena, need, *end);
+    int rc = handle == UINT64_MAX ? -EAGAIN : grow(p, handle + need);
+    if (rip_is_out_of_memory(rc)) {
+        *end = arena->allocated;
+        handle = rip_arena_find(arena, need, *end);
+        rc = handle == UINT64_MAX ? rc : 0;
+    }
+    if (rc == 0 && handle != arena->at) {
+        rip_arena_go(arena, handle, p->tail);
+    }
+    return rc;
+}

@@ -1,0 +1,132 @@
+#include "ring/rx_next.h"
+#include "ring/rx_lanes.h"
+#include "ring/rx_state.h"
+
+#define TURN 16u /* messages of one lane before the next is looked at */
+
+/* The next message of a lane whose turn it is. Where there are others it gives way after a few, or after a large one. */
+static int read_turn(const struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message) {
+    int rc = rip_rx_read(rx, rx->next, message);
+    uint64_t most = rc == 1 && message->length >= RIP_LARGE ? 1 : TURN;
+    if (c->count > 1 && !rx->ahead && rx->tail - rx->next > most) { /* what is ahead stays before the tail */
+        rx->tail = rx->next + most;
+    }
+    return rc;
+}
+
+__attribute__((noinline)) int rip_advance(struct rip_consumer *c, struct rip_message *message) {
+    int rc = rip_update_lanes_or_fail(c);
+    if (rc != 0) {
+        return rc;
+    }
+    for (uint32_t i = 0; i < c->count; i++) {
+        c->scan = c->scan + 1 < c->count ? c->scan + 1 : 0;
+        struct rip_rx *rx = c->lanes[c->scan];
+        c->current = rx->claims ? NULL : rx;
+        c->claimed = rx->claims ? rx : NULL;
+        rc = rx->claims ? rip_rx_claim(c, rx, message) : rip_rx_refresh(rx);
+        if (rc != 0) {
+            return rc == 1 && !rx->claims ? read_turn(c, rx, message) : rc;
+        }
+        rc = rip_report_death(c, rx);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return rip_at_end(c);
+}
+
+/* The same where members compete: each message goes by us only if nobody has it. */
+static int claim_newest(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message) {
+    struct rip_message next;
+    int rc, found = 0;
+    while ((rc = rip_rx_claim(c, rx, &next)) == 1) {
+        if (found) {
+            rip_rx_release(rx, message->seq);
+            next.missed += message->missed;
+        }
+        *message = next;
+        found = 1;
+    }
+    return found ? 1 : rc;
+}
+
+/* Lets go all that can be read of a lane but its newest message, and takes that, uncounted: 1, or 0: there is none. */
+static int take_newest(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message) {
+    if (rx->claims) {
+        return claim_newest(c, rx, message);
+    }
+    int rc = rip_rx_refresh(rx);
+    if (rc != 1) {
+        return rc;
+    }
+    uint64_t mask = rx->slots - 1, newest = rx->tail - 1, missed = 0;
+    while (rx->marks[newest & mask] & RIP_MARK_TAKEN) { /* not all are: refresh has passed over those at next */
+        newest--;
+    }
+    for (; rx->next != newest; rx->next++) {
+        uint8_t *mark = &rx->marks[rx->next & mask];
+        if (*mark & RIP_MARK_TAKEN) {
+            *mark &= (uint8_t)~RIP_MARK_TAKEN;
+            rx->ahead--;
+        } else {
+            *mark |= RIP_MARK_RELEASED;
+            missed += rx->desc[rx->next & mask].lost;
+        }
+    }
+    rip_rx_release_marked(rx);
+    rip_rx_publish_cursor(rx);
+    rc = rip_rx_read(rx, newest, message);
+    if (rc == 1) {
+        message->missed += missed;
+        rx->next = newest + 1;
+    }
+    return rc;
+}
+
+/* Was it put after the other one, or at the same moment? Ticks of one clock compare; a lane that a connection fills has
+ * another clock. */
+static int is_newer(const struct rip_message *message, const struct rip_message *other) {
+    if (message->lane->lane->clock == other->lane->lane->clock) {
+        return message->ticks >= other->ticks;
+    }
+    return rip_rx_time(message->lane, message->ticks) >= rip_rx_time(other->lane, other->ticks);
+}
+
+int rip_rx_latest(struct rip_consumer *c, struct rip_message *message) {
+    int rc = rip_update_lanes_or_fail(c);   /* the newest may be in a new one */
+    rc = rc ? rc : rip_rx_peek(c, message); /* also looks for the end */
+    if (rc != 1) {
+        return rc;
+    }
+    if (!c->claimed) { /* else it is ours already: members compete for that lane */
+        message->lane = NULL;
+    }
+    for (uint32_t i = 0; i < c->count; i++) {
+        struct rip_message other = {.lane = NULL};
+        rc = take_newest(c, c->lanes[i], &other);
+        if (rc < 0) {
+            if (message->lane) {
+                rip_rx_release(message->lane, message->seq);
+            }
+            return rc;
+        }
+        if (!other.lane) {
+            continue;
+        }
+        if (message->lane) { /* of several lanes, the one put last */
+            int newer = other.lane == message->lane || is_newer(&other, message);
+            struct rip_message *older = newer ? message : &other;
+            other.missed += other.lane == message->lane ? message->missed : 0;
+            rip_rx_release(older->lane, older->seq);
+            *message = newer ? other : *message;
+        } else {
+            *message = other;
+        }
+    }
+    if (!message->lane) { /* what was there is gone: a tail went back */
+        return -EBADMSG;
+    }
+    rip_rx_take(c, message);
+    return 1;
+}

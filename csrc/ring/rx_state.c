@@ -1,0 +1,109 @@
+#include "ring/rx_state.h"
+#include "channel/lane_table.h"
+#include "ring/rx_lanes.h"
+#include "store/table_lock.h"
+
+static void try_retire(struct rip_consumer *c, struct rip_rx *rx) {
+    if (!rx->tried && rx->released == rx->tail && rip_try_lock(&c->ch.handle) == 0) {
+        rx->tried = 1;
+        rip_lanes_retire(&c->ch);
+        rip_unlock(&c->ch.handle);
+    }
+}
+
+/* May a message of it come to us, now or later? In a shared group, what another member works on may come back. */
+static int has_more(const struct rip_consumer *c, const struct rip_rx *rx) {
+    return rx->state == RIP_LANE_LIVE ||
+           (c->shared && rip_claims_first_unacked(rx->claims, rx->slots, rx->released, rx->tail) != rx->tail);
+}
+
+int rip_at_end(struct rip_consumer *c) {
+    int more = 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        struct rip_rx *rx = c->lanes[i];
+        more |= has_more(c, rx);
+        if (rx->state != RIP_LANE_LIVE) {
+            try_retire(c, rx);
+        }
+    }
+    return !more && c->had_lanes && !rip_rx_is_stale(c) ? -ENODATA : 0; /* else it is too early to speak of an end */
+}
+
+int rip_rx_pending(struct rip_consumer *c) {
+    int more = 0;
+    rip_update_lanes(c);
+    if (c->refused) {
+        return 1;
+    }
+    for (uint32_t i = 0; i < c->count; i++) {
+        struct rip_rx *rx = c->lanes[i];
+        int rc = rip_rx_poll(rx);
+        if (rc < 0 || (rc == 1 && (!rx->claims || rip_rx_has_free(rx))) ||
+            (rx->state == RIP_LANE_DEAD && !rx->reported)) {
+            return 1;
+        }
+        more |= has_more(c, rx);
+    }
+    return !more && c->had_lanes && !rip_rx_is_stale(c);
+}
+
+int rip_report_death(struct rip_consumer *c, struct rip_rx *rx) {
+    if (RIP_LIKELY(rx->state != RIP_LANE_DEAD || rx->reported)) {
+        return 0;
+    }
+    rx->reported = 1;
+    c->died = rx->pid;
+    return -EOWNERDEAD;
+}
+
+uint64_t rip_rx_backlog(struct rip_consumer *c) {
+    uint64_t backlog = 0;
+    rip_update_lanes(c);
+    for (uint32_t i = 0; i < c->count; i++) {
+        const struct rip_rx *rx = c->lanes[i];
+        /* relaxed: only a number to show */
+        uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_relaxed), seq = rx->next;
+        if (!rx->claims) {
+            backlog += tail - seq;
+            continue;
+        }
+        for (seq = tail - seq > rx->slots ? tail - rx->slots : seq; seq != tail; seq++) {
+            backlog += (uint64_t)rip_claim_is_free(rx->claims, rx->slots, seq);
+        }
+    }
+    return backlog;
+}
+
+/* As far as can be seen from here: its producer sleeps, or another message like the last one would not fit. */
+static int is_full(const struct rip_rx *rx) {
+    uint64_t mask = rx->slots - 1, bytes = 0;
+    /* relaxed: only to be shown */
+    if (rx->tail - rx->released == rx->slots ||
+        atomic_load_explicit(&rx->entry->asleep, memory_order_relaxed) & RIP_ASLEEP) {
+        return 1;
+    }
+    for (uint64_t seq = rx->released; seq != rx->tail; seq++) {
+        bytes += rip_round_up(rx->desc[seq & mask].length, RIP_LINE);
+    }
+    return bytes + rip_round_up(rx->desc[(rx->tail - 1) & mask].length, RIP_LINE) > rx->capacity;
+}
+
+int32_t rip_rx_blocks(const struct rip_consumer *c) {
+    for (uint32_t i = 0; i < c->count; i++) {
+        const struct rip_rx *rx = c->lanes[i];
+        int ours = rx->claims ? rip_claim_is_held(rx->claims, rx->slots, rx->released, c->ch.handle.member)
+                              : rx->released != rx->next;
+        if (ours && !rx->drops && rx->state == RIP_LANE_LIVE && is_full(rx)) {
+            return rx->pid;
+        }
+    }
+    return 0;
+}
+
+uint64_t rip_rx_missed(const struct rip_consumer *c) {
+    uint64_t missed = c->missed;
+    for (uint32_t i = 0; i < c->count; i++) {
+        missed += rip_rx_missed_of(c->lanes[i]);
+    }
+    return missed;
+}

@@ -1,0 +1,88 @@
+#include "ring/tx_backlog.h"
+#include "channel/tables.h"
+#include "ring/claim_files.h"
+#include "ring/drop_old.h"
+
+#include <string.h>
+
+/* The oldest published message that some group has not let go; *group: that one, or RIP_MAX_GROUPS: none keeps the lane. */
+static uint64_t oldest_held(const struct rip_producer *p, uint32_t *group) {
+    struct rip_control *control = p->ch.control;
+    uint64_t active =
+        atomic_load_explicit(&control->groups_active, memory_order_acquire); /* pairs with rip_group_leave */
+    uint64_t oldest = active ? p->published : atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed);
+    *group = RIP_MAX_GROUPS;
+    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+        /* relaxed: only to be shown */
+        uint64_t released = atomic_load_explicit(&control->cursors[g][p->index].released, memory_order_relaxed);
+        if ((active >> g & 1) && released < oldest) {
+            oldest = released;
+            *group = g;
+        }
+    }
+    uint64_t given_up = p->drops ? rip_drop_old_first_kept(p) : p->free_below;
+    if (oldest < given_up) { /* a group is just joining, or has not noticed what it lost */
+        oldest = given_up;
+    }
+    /* else damaged, or we have closed and another lane has our entry */
+    return oldest < p->published ? oldest : p->published;
+}
+
+uint64_t rip_producer_backlog(struct rip_producer *p) {
+    uint32_t group;
+    return p->published - oldest_held(p, &group);
+}
+
+/* Only looks: another thread may be filling what it has reserved, so the arena must not change here. */
+uint64_t rip_producer_bytes(struct rip_producer *p) {
+    uint32_t group;
+    uint64_t oldest = oldest_held(p, &group);
+    return oldest == p->published ? 0
+                                  : rip_arena_from(&p->arena, oldest, p->lane->desc[oldest & (p->slots - 1)].offset);
+}
+
+/* In a group whose members compete: the pid of the one that holds message seq, or 0. */
+static int32_t holder_of(struct rip_producer *p, uint32_t group, uint64_t seq) {
+    struct rip_control *control = p->ch.control;
+    uint32_t member;
+    enum rip_claim state =
+        rip_claim_read(&p->ch, rip_group_id(control, group), rip_lane_id(p->entry), p->slots, seq, &member);
+    const struct rip_member *its = &control->members[member];
+    int holds =
+        (state == RIP_CLAIM_TAKEN || state == RIP_CLAIM_ACKED) && its->role == RIP_A_CONSUMER && its->index == group;
+    return holds ? its->pid : 0;
+}
+
+void rip_producer_slowest(struct rip_producer *p, struct rip_slowest *gate) {
+    const struct rip_group_entry *groups = p->ch.control->groups;
+    uint32_t g;
+    uint64_t oldest = oldest_held(p, &g);
+    *gate = (struct rip_slowest){.messages = p->published - oldest, .bytes = rip_producer_bytes(p)};
+    if (g == RIP_MAX_GROUPS) {
+        return;
+    }
+    memcpy(gate->group, groups[g].name, sizeof gate->group - 1);
+    gate->members = (uint32_t)rip_has_members(&p->ch, g, RIP_NO_MEMBER);
+    gate->shared = (groups[g].flags & RIP_SHARED) != 0;
+    gate->pid = !gate->members ? 0 : gate->shared ? holder_of(p, g, oldest) : groups[g].pid;
+}
+
+uint64_t rip_lane_done(struct rip_producer *p, uint64_t known) {
+    struct rip_control *control = p->ch.control;
+    uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_acquire); /* as in rip_reclaim */
+    uint64_t least = active ? p->published : atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed);
+    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+        if (active >> g & 1) {
+            /* acquire: before the load of the id, which changes before the cursors do */
+            uint64_t released = atomic_load_explicit(&control->cursors[g][p->index].released, memory_order_acquire);
+            released = released < known ? known : released;
+            if (control->groups[g].flags & (RIP_SHARED | RIP_DURABLE)) {
+                released = rip_claims_read_unacked(&p->ch, rip_group_id(control, g), rip_lane_id(p->entry), p->slots,
+                                                   released, p->published);
+            }
+            least = released < least ? released : least;
+        }
+    }
+    int is_another = (uint32_t)rip_lane_id(p->entry) != p->ch.lane; /* all of ours was read, and we have closed */
+    return is_another ? p->published : least;
+}

@@ -1,0 +1,69 @@
+#include "ring/tx_room.h"
+#include "ring/drop_old.h"
+#include "ring/lane_memory.h"
+#include "store/table_lock.h"
+
+/* Moves p->limit up to the smallest cursor: 0 or -EBADMSG. */
+static int reclaim(struct rip_producer *p) {
+    struct rip_control *control = p->ch.control;
+    for (;;) {
+        /* acquire: pairs with begin_group; who sees its count sees its bit */
+        uint64_t epoch = atomic_load_explicit(&control->group_epoch, memory_order_acquire);
+        uint64_t active =
+            atomic_load_explicit(&control->groups_active, memory_order_acquire); /* pairs with rip_group_leave */
+        uint64_t limit = active ? p->published : atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed);
+        for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+            if (active >> g & 1) {
+                /* acquire: pairs with the release in rip_rx_publish_cursor; the group's reads before our writes */
+                uint64_t released = atomic_load_explicit(&control->cursors[g][p->index].released, memory_order_acquire);
+                if (released > p->published) {
+                    return -EBADMSG;
+                }
+                limit = released < limit ? released : limit;
+            }
+        }
+        if (limit > p->published) {
+            return -EBADMSG;
+        }
+        if (limit <= p->free_below) { /* smaller only while a group is just joining: it moves up by itself */
+            return 0;
+        }
+        /* A new group sets its cursors, then its bit, counts itself, then reads head; we store head, then read the count: one of us
+         * sees the other. Pairs with the fence in begin_group. */
+        atomic_store_explicit(&p->lane->reclaimed, limit, memory_order_relaxed);
+        atomic_thread_fence(memory_order_seq_cst);
+        if (atomic_load_explicit(&control->group_epoch, memory_order_relaxed) == epoch) {
+            p->free_below = limit;
+            p->recheck_at = limit + p->slots;
+            uint64_t offset = p->lane->desc[limit & (p->slots - 1)].offset;
+            rip_arena_reclaim(&p->arena, limit, offset, p->tail);
+            return 0;
+        }
+    }
+}
+
+static int find_room(struct rip_producer *p, uint64_t length) {
+    uint64_t end = p->arena.capacity;
+    int rc = reclaim(p);
+    if (rc == 0) {
+        rc = p->tail >= p->recheck_at ? -EAGAIN : rip_tx_find_room(p, length, &end);
+    }
+    return rc;
+}
+
+__attribute__((noinline)) int rip_make_room(struct rip_producer *p, uint64_t length) {
+    if (length > p->arena.capacity) {
+        return -EMSGSIZE;
+    }
+    int rc = p->drops ? rip_drop_old_make_room(p, length) : find_room(p, length);
+    int is_full = rc == -EAGAIN || rip_is_out_of_memory(rc);
+    return is_full && p->overflow != RIP_BLOCK ? -ENOBUFS : rc;
+}
+
+void rip_tx_refuse(struct rip_producer *p) {
+    p->refused++;
+    p->lost = (uint16_t)(p->lost + (p->lost < UINT16_MAX));
+    /* relaxed: a number to show, of which we are the only writer */
+    atomic_store_explicit(&p->lane->refused, p->refused, memory_order_relaxed);
+    rip_reap_if_due(&p->ch.handle); /* it may be a dead one that leaves no room */
+}

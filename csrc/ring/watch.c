@@ -1,0 +1,56 @@
+#include "ring/watch.h"
+#include "ring/rx_lanes.h"
+
+void rip_room_watch(struct rip_producer *p, struct rip_watch *watch) {
+    struct rip_control *control = p->ch.control;
+    unsigned n = 0;
+    watch->words[n++] = &control->groups_active;
+    watch->words[n++] = &p->entry->base_seq;
+    uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed);
+    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+        if (active >> g & 1) {
+            watch->words[n++] = &control->cursors[g][p->index].released;
+        }
+    }
+    for (unsigned i = 0; i < n; i++) {
+        /* acquire: pairs with rip_rx_publish_cursor and rip_group_leave; the look that follows sees no less than this */
+        watch->seen[i] = atomic_load_explicit(watch->words[i], memory_order_acquire);
+    }
+    watch->count = n;
+    watch->futex = &p->entry->futex;
+    watch->asleep32 = &p->entry->asleep;
+    watch->asleep64 = NULL;
+    watch->picky = 0;
+    watch->bit = RIP_ASLEEP;
+    watch->slice = RIP_SLICE_NS;
+    watch->fenced = p->ch.fenced;
+    watch->spin = &p->ch.spin;
+}
+
+void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, struct rip_watch *watch) {
+    unsigned n = 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        struct rip_rx *rx = c->lanes[i];
+        watch->words[n] = &rx->lane->tail;
+        watch->seen[n++] = filter || rx->claims ? rx->tail : rx->next; /* what is not for us may stay */
+        if (rx->claims) {
+            watch->words[n] = &rx->claims->requeued;
+            watch->seen[n++] = rx->requeued;
+        }
+    }
+    watch->words[n] = &c->ch.control->lanes_changed;
+    watch->seen[n++] = c->lanes_seen;
+    watch->count = n;
+    watch->futex = &c->ch.control->groups[c->group].futex;
+    watch->asleep32 = NULL;
+    watch->asleep64 = &c->ch.control->groups_asleep;
+    watch->bit = UINT64_C(1) << c->group;
+    watch->slice = rip_rx_slice(c);
+    watch->fenced = c->ch.fenced;
+    watch->picky = filter || rip_rx_is_stale(c); /* what we are woken for may lie in a lane that we have not mapped */
+    if (watch->picky) {
+        /* relaxed: the announcement comes after it */
+        atomic_store_explicit(&c->ch.control->groups[c->group].picky, 1, memory_order_relaxed);
+    }
+    watch->spin = &c->ch.spin;
+}

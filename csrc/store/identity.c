@@ -1,0 +1,66 @@
+#include "store/identity.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int has_a_name(uint32_t file) { return file == RIP_FILE_CONTROL || file == RIP_FILE_SYNC; }
+
+int rip_identity_check(const struct rip_identity *identity, enum rip_file file) {
+    if (identity->magic != RIP_MAGIC) {
+        return -EBADMSG;
+    }
+    if (identity->abi != RIP_ABI) {
+        return -EPROTONOSUPPORT;
+    }
+    if (identity->file != (uint32_t)file) {
+        return has_a_name(file) && has_a_name(identity->file) ? -EPROTOTYPE : -EBADMSG;
+    }
+    return 0;
+}
+
+int rip_mapping_adopt(int fd, enum rip_file file, int alone, int write, struct rip_mapping *out) {
+    struct stat st;
+    struct rip_identity identity = {0};
+    int rc = 0;
+    if (fstat(fd, &st) != 0) {
+        rc = -errno;
+    } else if (!S_ISREG(st.st_mode) || pread(fd, &identity, sizeof identity, 0) != sizeof identity) {
+        rc = -EBADMSG;
+    } else {
+        rc = rip_identity_check(&identity, file);
+        if (identity.size > (uint64_t)st.st_size || (alone && identity.size < (uint64_t)st.st_size)) {
+            rc = rc == -EPROTONOSUPPORT ? rc : -EBADMSG; /* only what has our layout has a size where we look for it */
+        }
+    }
+    *out = (struct rip_mapping){.size = identity.size, .fd = fd};
+    return rc ? rc : rip_mapping_map(out, write);
+}
+
+/* A file is to be its directory's owner's, or, where a group shares the directory, of that group. */
+static int is_trusted(int dir, int fd) {
+    struct stat in, st;
+    if (fstat(dir, &in) != 0 || fstat(fd, &st) != 0) {
+        return -errno;
+    }
+    return st.st_uid == in.st_uid || (in.st_mode & 0020 && st.st_gid == in.st_gid) || in.st_mode & 0002 ? 0 : -EPERM;
+}
+
+int rip_mapping_open(int dir, const char *name, enum rip_file file, int write, struct rip_mapping *out) {
+    /* O_NONBLOCK: in case it is a pipe, which would wait for a writer */
+    int fd = openat(dir, name, (write ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
+    }
+    int rc = is_trusted(dir, fd);
+    if (rc != 0) {
+        close(fd);
+        return rc;
+    }
+    rc = rip_mapping_adopt(fd, file, 1, write, out);
+    if (rc != 0) {
+        rip_mapping_close_fd(out);
+    }
+    return rc;
+}

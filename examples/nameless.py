@@ -14,7 +14,7 @@ def sender(channel: ringipc.Channel) -> None:
 
 
 if __name__ == "__main__":
-    channel = ringipc.Channel()
+    channel = ringipc.Channel.anonymous()
     process = multiprocessing.get_context("spawn").Process(target=sender, args=(channel,))
     process.start()
     with ringipc.Consumer(channel) as consumer:

@@ -26,7 +26,7 @@ def remove_ends(path: str) -> None:
     for where, _, files in os.walk(path):
         if files == ["control"]:
             with contextlib.suppress(ringipc.RingError):  # it is none of a channel's, or damaged: then it stays
-                channel = ringipc.Channel(os.path.basename(where))
+                channel = ringipc.Channel.open(os.path.basename(where))
                 if channel.end_waits and channel.lanes == [] and channel.groups == [] and channel.pids == []:
                     channel.remove()
 
@@ -68,7 +68,7 @@ def any_channel(request: pytest.FixtureRequest) -> Iterator[str | ringipc.Channe
     if request.param == "named":
         yield "c"
         return
-    with ringipc.Channel() as channel:
+    with ringipc.Channel.anonymous() as channel:
         yield channel
         assert (channel.lanes, channel.groups, channel.pids) == ([], [], [])
 

@@ -4,9 +4,11 @@ import datetime
 import errno
 import os
 import pickle
+import queue
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -272,7 +274,7 @@ def test_a_directory_that_cannot_be_written_is_told_at_once(base: str) -> None:
     said = in_a_process("""
 import errno, os, ringipc
 os.setuid(12345)
-for make in (lambda: ringipc.Producer("c"), lambda: ringipc.Lock("l"), lambda: ringipc.open("c")):
+for make in (lambda: ringipc.Producer("c"), lambda: ringipc.Lock("l"), lambda: ringipc.Channel.open("c")):
     try:
         make()
     except ringipc.RingError as error:
@@ -290,7 +292,7 @@ def test_a_damaged_lane_is_refused_field_by_field(base: str) -> None:
                 file.write(struct.pack("<Q", value))
             with pytest.raises(Corrupt):
                 Consumer("c")
-        ringipc.open("c").remove()
+        ringipc.Channel.open("c").remove()
 
 
 def test_damaged_descriptors_are_refused(base: str) -> None:
@@ -407,15 +409,23 @@ def test_private_calls_on_what_has_never_been_opened_do_not_crash() -> None:
 
 
 def test_every_error_is_a_ring_error_and_a_standard_one() -> None:
-    standard = {
-        "Full": "queue.Full", "Empty": "queue.Empty", "EndOfStream": "EOFError", "Closed": "ValueError",
-        "ProducerDied": "RuntimeError", "MessageTooLarge": "ValueError", "ChannelNotFound": "FileNotFoundError",
-        "UnsafeMessage": "TypeError", "SystemRefused": "OSError",
-    }  # fmt: skip
+    standard: dict[type[Exception], tuple[type[Exception], ...]] = {
+        ringipc.TimedOut: (TimeoutError,),
+        ringipc.Full: (ringipc.TimedOut, TimeoutError, queue.Full),
+        ringipc.Empty: (ringipc.TimedOut, TimeoutError, queue.Empty),
+        ringipc.EndOfStream: (EOFError,),
+        ringipc.Closed: (ValueError,),
+        ringipc.ProducerDied: (RuntimeError,),
+        ringipc.BrokenBarrier: (threading.BrokenBarrierError,),
+        ringipc.MessageTooLarge: (ValueError,),
+        ringipc.ChannelNotFound: (FileNotFoundError,),
+        ringipc.UnsafeMessage: (TypeError,),
+        ringipc.SystemRefused: (OSError,),
+    }
     for name in ringipc.__all__:
         thing = getattr(ringipc, name)
         if isinstance(thing, type) and issubclass(thing, Exception):
             assert issubclass(thing, RingError)
             assert thing.__doc__
-            if name in standard:
-                assert any(base.__name__ in standard[name] for base in thing.__mro__[2:])
+            assert all(issubclass(thing, base) for base in standard.get(thing, ()))
+    assert not issubclass(ringipc.TimedOut, (queue.Full, queue.Empty))

@@ -99,7 +99,7 @@ def test_only_what_nobody_has_read_waits(start: Start, how: str, overflow: Overf
         if overflow == "drop-old":
             producer.put_many([b"x"] * 50)
             assert waiting() == 16
-        assert [lane.backlog for lane in Channel("c").lanes] == [waiting()]
+        assert [lane.backlog for lane in Channel.open("c").lanes] == [waiting()]
         with Consumer("c") as consumer:
             assert consumer.stats.backlog == waiting()
             consumer.get_many(99)

@@ -182,8 +182,8 @@ def test_a_damaged_channel_can_be_removed_but_not_from_under_a_process(
     damage(directory(base))
     with pytest.raises(ringipc.Corrupt, match=str(directory(base))):
         Consumer("c")
-    channel = ringipc.open("c")
-    with pytest.raises(ChannelBusy, match=f"pid {process.pid} takes part"):
+    channel = ringipc.Channel.open("c")
+    with pytest.raises(ChannelBusy, match=f"has members: pid {process.pid};"):
         channel.remove()
     assert main(["clean"]) == 1
     assert f"kept damaged 'c': process {process.pid} has it open" in capsys.readouterr().out
@@ -207,7 +207,7 @@ def test_another_versions_channel_is_removed_only_if_that_is_asked_for(
         if by_command:
             assert main(["clean", "--messages"]) == 0
         else:
-            ringipc.open("c").remove()
+            ringipc.Channel.open("c").remove()
         assert not directory(base).exists()
 
 
@@ -219,7 +219,7 @@ def test_files_of_others_keep_the_directory(base: str, capsys: pytest.CaptureFix
     assert os.listdir(directory(base)) == ["notes"]
     (directory(base) / "control").write_bytes(b"damaged")
     with pytest.raises(ringipc.SystemRefused, match=f"none of ringipc's are in {directory(base)}"):
-        ringipc.open("c").remove()
+        ringipc.Channel.open("c").remove()
     (directory(base) / "notes").unlink()
     assert main(["clean"]) == 0
     assert names() == []

@@ -76,7 +76,7 @@ def await_rings_at_work(tmp_path: Path, process: "subprocess.Popen[str]") -> lis
 
     def are_whole() -> bool:
         lanes = list(tmp_path.glob("channels/*/demo-*/lane-*"))
-        return len(lanes) == 2 and all(ringipc.open(lane.parent.name).groups for lane in lanes)
+        return len(lanes) == 2 and all(ringipc.Channel.open(lane.parent.name).groups for lane in lanes)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RINGIPC_DIR", str(tmp_path / "channels"))

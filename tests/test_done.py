@@ -117,7 +117,7 @@ def test_a_killed_member_had_one_in_work_and_the_others_done(start: Start, durab
             messages.clear()
             producer.flush(timeout=0)
     if durable:
-        ringipc.open("c").remove_group("work")
+        ringipc.Channel.open("c").remove_group("work")
 
 
 def test_another_thread_ends_nothing_of_this_one(producer: Producer) -> None:

@@ -19,7 +19,7 @@ def put_nothing(channel: AnyChannel, groups: list[str]) -> None:
 
 @pytest.mark.parametrize("nameless", [False, True])
 def test_an_end_waits_for_the_first_group(nameless: bool) -> None:
-    channel = ringipc.Channel() if nameless else "c"
+    channel = ringipc.Channel.anonymous() if nameless else "c"
     put_nothing(channel, [])
     with Consumer(channel, timeout=5) as consumer, pytest.raises(EndOfStream):
         consumer.get(timeout=5)
@@ -32,7 +32,7 @@ def test_an_end_waits_for_the_first_group(nameless: bool) -> None:
 
 @pytest.mark.parametrize("nameless", [False, True])
 def test_an_end_waits_for_each_declared_group(nameless: bool) -> None:
-    channel = ringipc.Channel() if nameless else "c"
+    channel = ringipc.Channel.anonymous() if nameless else "c"
     put_nothing(channel, ["a", "b"])
     for group in ("a", "b"):
         with Consumer(channel, group=group, shared=group == "b", timeout=5) as consumer:
@@ -75,7 +75,7 @@ def test_clean_keeps_an_end_as_it_keeps_messages(capsys: pytest.CaptureFixture[s
     put_nothing("c", [])
     assert main(["clean"]) == 1
     assert "the end of its stream waits for a first consumer (--messages removes it)" in capsys.readouterr().out
-    assert ringipc.open("c").end_waits
+    assert ringipc.Channel.open("c").end_waits
     assert main(["ls"]) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[3:] == ["end", "-"]
     with Consumer("c", timeout=5) as consumer:

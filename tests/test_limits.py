@@ -53,7 +53,7 @@ def test_a_33rd_group_is_told_how_many_there_can_be(producer: Producer) -> None:
     for consumer in consumers:
         assert consumer.get(timeout=0) == b"x"
         consumer.close()
-    assert len(ringipc.open("c").lanes) == 1
+    assert len(ringipc.Channel.open("c").lanes) == 1
 
 
 def test_a_257th_member_is_told_how_many_there_can_be(producer: Producer) -> None:
@@ -61,7 +61,7 @@ def test_a_257th_member_is_told_how_many_there_can_be(producer: Producer) -> Non
     for make in (lambda: Consumer("c", shared=True), lambda: Producer("c", capacity=4096)):
         with pytest.raises(TableFull, match="channel 'c' is full: it has 256 members"):
             make()
-    assert len(ringipc.open("c").pids) == 256
+    assert len(ringipc.Channel.open("c").pids) == 256
     for consumer in consumers:
         consumer.close()
 
@@ -181,7 +181,10 @@ def test_a_file_system_without_room_for_more_files_says_so(base: str, monkeypatc
 
 
 def test_memory_that_is_not_there_is_told() -> None:
-    with Channel() as channel, pytest.raises(SystemRefused, match=r"\d+ bytes of memory are needed and \d+ are avail"):
+    with (
+        Channel.anonymous() as channel,
+        pytest.raises(SystemRefused, match=r"\d+ bytes of memory are needed and \d+ are avail"),
+    ):
         Producer(channel, capacity="64 TiB", preallocate=True)
 
 

@@ -96,7 +96,7 @@ def test_closing_can_be_interrupted_and_tried_again(base: str) -> None:
             producer.put(b"b")
         with pytest.raises(ringipc.Closed):
             consumer.get(0)
-    assert len(ringipc.open("c").pids) == 2  # both are still members
+    assert len(ringipc.Channel.open("c").pids) == 2  # both are still members
     consumer.close()
     producer.close()
     assert os.listdir(base) == []
@@ -128,11 +128,11 @@ def test_opening_looking_and_declaring(base: str) -> None:
             for call in (
                 lambda: Producer("c", capacity=4096),
                 lambda: Consumer("c"),
-                lambda: ringipc.open("c"),
+                lambda: ringipc.Channel.open("c"),
                 lambda: producer._declare(b"later"),
             ):
                 interrupted(call)
-        channel = ringipc.open("c")
+        channel = ringipc.Channel.open("c")
         with stopped_holder(control(base, "c")):
             interrupted(lambda: channel.groups)
             interrupted(channel.remove)
@@ -272,7 +272,7 @@ def test_looking_does_not_wait_for_ever_beside_a_stopped_process(base: str, caps
             ]
             assert main(["clean", "--messages"]) == 0  # nothing of it is touched
             with pytest.raises(ringipc.SystemRefused, match=f"channel 'c': pid {one} has its tables locked"):
-                ringipc.open("c")
+                ringipc.Channel.open("c")
         producer.put(b"x")
         with Consumer("c") as consumer:
             assert consumer.get() == b"x"

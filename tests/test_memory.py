@@ -66,7 +66,7 @@ def test_without_memory_for_a_message_put_says_so_at_once_and_goes_on(base: str)
 
 
 def test_without_memory_in_a_channel_without_a_name_too() -> None:
-    with Channel() as channel:
+    with Channel.anonymous() as channel:
         with pytest.raises(SystemRefused, match="No space left"):
             Producer(channel, capacity="16 TiB", preallocate=True)
         with Producer(channel, capacity="16 TiB") as producer, Consumer(channel) as consumer:

@@ -178,8 +178,8 @@ def test_a_message_says_what_is_known_about_it(producer: Producer, consumer: Con
     first, second = consumer.message(), consumer.message(timeout=1)
     assert (first.payload, first.type, first.seq) == (b"a", 7, 0)
     assert (second.payload.tolist(), second.type, second.seq) == ([0, 0, 0], 2**32 - 1, 1)
-    assert first.producer == second.producer == os.getpid()
-    assert first.lane == second.lane
+    assert first.producer_pid == second.producer_pid == os.getpid()
+    assert first.lane_id == second.lane_id
     slack = 1_000_000
     assert before - slack < first.timestamp <= second.timestamp < after + slack
     assert second.payload is second.payload

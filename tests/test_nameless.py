@@ -14,7 +14,18 @@ import pytest
 from conftest import Start
 
 import ringipc
-from ringipc import Channel, Closed, Consumer, Corrupt, Empty, EndOfStream, Incompatible, Producer, SystemRefused
+from ringipc import (
+    Channel,
+    ChannelNotFound,
+    Closed,
+    Consumer,
+    Corrupt,
+    Empty,
+    EndOfStream,
+    Incompatible,
+    Producer,
+    SystemRefused,
+)
 
 
 def answer(channel: Channel, back: Channel) -> None:
@@ -27,7 +38,7 @@ def answer(channel: Channel, back: Channel) -> None:
 
 @pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
 def test_it_goes_to_a_process_as_an_argument(start: Start, method: str) -> None:
-    with Channel() as there, Channel() as back:
+    with Channel.anonymous() as there, Channel.anonymous() as back:
         start(answer, there, back, method=method)
         with Producer(there, capacity="1 MiB") as producer, Consumer(back) as consumer:
             for k in range(100):
@@ -45,7 +56,7 @@ fd = int(sys.argv[1])
 with ringipc.Producer(f"fd:{fd}", capacity=4096) as producer, ringipc.Channel.from_fd(fd) as channel:
     producer.put(f"{len(channel.lanes)} {channel.name}".encode())
 """
-    with Channel() as channel:
+    with Channel.anonymous() as channel:
         fd = channel.fileno()
         assert not os.get_inheritable(fd)
         subprocess.run([sys.executable, "-c", program, str(fd)], pass_fds=[fd], check=True, timeout=30)
@@ -54,7 +65,7 @@ with ringipc.Producer(f"fd:{fd}", capacity=4096) as producer, ringipc.Channel.fr
 
 
 def send_to(path: str) -> None:
-    with socket.socket(socket.AF_UNIX) as end, Channel() as channel:
+    with socket.socket(socket.AF_UNIX) as end, Channel.anonymous() as channel:
         end.connect(path)
         with Producer(channel, capacity=4096) as producer:
             producer.put(b"over a socket")
@@ -85,7 +96,7 @@ def descriptors() -> int:
 
 def test_it_ends_with_its_last_handle() -> None:
     before = descriptors()
-    channel = Channel()
+    channel = Channel.anonymous()
     producer = Producer(channel, capacity=4096)
     consumer = Consumer(channel)
     channel.close()
@@ -95,12 +106,12 @@ def test_it_ends_with_its_last_handle() -> None:
     producer.close()
     consumer.close()
     del producer, consumer
-    Channel()
+    Channel.anonymous()
     assert descriptors() == before
 
 
 def test_messages_and_durable_groups_wait_for_as_long_as_it_is_held() -> None:
-    with Channel() as channel:
+    with Channel.anonymous() as channel:
         with Producer(channel, capacity=4096, groups=["later"]) as producer:
             producer.put(b"a")
         with Producer(channel, capacity=4096) as producer, Consumer(channel, group="stays", durable=True):
@@ -114,7 +125,7 @@ def test_messages_and_durable_groups_wait_for_as_long_as_it_is_held() -> None:
 
 
 def test_it_can_be_looked_at_and_emptied() -> None:
-    with Channel() as channel:
+    with Channel.anonymous() as channel:
         assert (channel.lanes, channel.groups, channel.pids, channel.name) == ([], [], [], None)
         with Producer(channel, capacity=4096) as producer:
             producer.put(b"")
@@ -139,7 +150,7 @@ def in_child(channel: Channel, producer: Producer) -> None:
 
 
 def test_a_forked_child_attaches_anew(start: Start) -> None:
-    with Channel() as channel, Producer(channel, capacity=4096) as producer, Consumer(channel) as consumer:
+    with Channel.anonymous() as channel, Producer(channel, capacity=4096) as producer, Consumer(channel) as consumer:
         start(in_child, channel, producer, method="fork").join(20)
         assert consumer.get(timeout=0) == b"from the child"
         producer.put(b"from us")
@@ -156,7 +167,7 @@ def make_and_fork(channel: Channel) -> None:
 
 
 def test_a_forked_child_does_not_keep_its_parent_alive(start: Start) -> None:
-    with Channel() as channel, Producer(channel, capacity=4096), Consumer(channel) as consumer:
+    with Channel.anonymous() as channel, Producer(channel, capacity=4096), Consumer(channel) as consumer:
         start(make_and_fork, channel).join(20)
         assert consumer.get(timeout=20) == b""
         with pytest.raises(ringipc.ProducerDied):
@@ -169,7 +180,7 @@ def test_what_is_no_such_channel_is_refused() -> None:
     with pytest.raises(SystemRefused):
         Channel.from_fd(1 << 20)
     for name in ("fd:", "fd:x", "fd:-1", f"fd:{1 << 40}"):
-        for make in (Channel, Producer, Consumer):
+        for make in (Channel.open, Producer, Consumer):
             with pytest.raises(ValueError, match='"fd:"'):
                 make(name)
     with pytest.raises(ValueError, match='"fd:"'):
@@ -181,10 +192,10 @@ def test_what_is_no_such_channel_is_refused() -> None:
 
 
 def test_what_is_closed_says_so() -> None:
-    channel = Channel()
-    assert repr(channel) == f"<Channel without a name, descriptor {channel.fileno()}>"
+    channel = Channel.anonymous()
+    assert repr(channel) == f"<anonymous Channel, file descriptor {channel.fileno()}>"
     channel.close()
-    assert repr(channel) == "<Channel without a name, closed>"
+    assert repr(channel) == "<anonymous Channel, closed>"
     for what in (
         channel.fileno,
         channel.remove,
@@ -196,8 +207,19 @@ def test_what_is_closed_says_so() -> None:
             what()
 
 
+def test_a_channel_is_opened_or_made_but_not_constructed() -> None:
+    with pytest.raises(TypeError, match=r"Channel\.open\(name\).*Channel\.anonymous\(\)"):
+        Channel()
+    with pytest.raises(ChannelNotFound):
+        Channel.open("absent")
+    with Channel.anonymous() as one, Channel.anonymous() as other, Channel.open(f"fd:{one.fileno()}") as same:
+        assert len({one.fileno(), other.fileno(), same.fileno()}) == 3
+        with Producer(one, capacity=4096):
+            assert [len(channel.lanes) for channel in (one, other, same)] == [1, 0, 1]
+
+
 def test_one_with_a_name_is_passed_by_it(producer: Producer) -> None:
-    with ringipc.open("c") as named:
+    with ringipc.Channel.open("c") as named:
         with pytest.raises(ValueError, match="name"):
             named.fileno()
         with Consumer(pickle.loads(pickle.dumps(named))) as consumer:
@@ -206,7 +228,7 @@ def test_one_with_a_name_is_passed_by_it(producer: Producer) -> None:
 
 
 def test_more_memory_than_there_is_is_refused_at_once() -> None:
-    with Channel() as channel:
+    with Channel.anonymous() as channel:
         with pytest.raises(SystemRefused, match="lane of"):
             Producer(channel, capacity="64 TiB", preallocate=True)
         assert os.fstat(channel.fileno()).st_blocks * 512 < 1 << 20

@@ -271,7 +271,7 @@ def test_a_group_that_could_not_read_a_lane_does_not_come_to_be(base: str) -> No
             Consumer("c", group="late")
         with pytest.raises(Corrupt):
             Producer("c", capacity=4096, groups=["declared"])
-        assert [group.name for group in Channel("c").groups] == ["default"]
+        assert [group.name for group in Channel.open("c").groups] == ["default"]
         for k in range(20):  # nobody holds it back
             producer.put(b"%d" % k, timeout=1)
             assert consumer.get(timeout=1) == b"%d" % k

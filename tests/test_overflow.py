@@ -11,7 +11,7 @@ import pytest
 from conftest import AnyChannel, Start, rest
 
 import ringipc
-from ringipc import Consumer, Empty, EndOfStream, Full, Message, Producer, ProducerDied
+from ringipc import Consumer, Empty, EndOfStream, Message, Producer, ProducerDied, TimedOut
 
 
 def put_numbers(producer: Producer, *numbers: int) -> None:
@@ -196,7 +196,7 @@ def test_dropping_takes_no_time_out_into_account() -> None:
         for _ in range(10):
             producer.put(b"", timeout=10)
         assert time.monotonic() - start < 5
-        with pytest.raises(Full):
+        with pytest.raises(TimedOut):
             producer.flush(timeout=0)
     with Consumer("c") as consumer:
         consumer.get()
@@ -352,7 +352,7 @@ def test_what_is_given_back_makes_room_in_the_end() -> None:
             assert rest(second) == list(range(5992, 6000))
         held.release()
         producer.close()
-    ringipc.open("c").remove()
+    ringipc.Channel.open("c").remove()
 
 
 def test_the_stream_ends_for_a_shared_group_that_lost_the_rest() -> None:

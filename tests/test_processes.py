@@ -82,8 +82,8 @@ def test_several_producers_keep_their_own_order(start: Start) -> None:
         for _ in range(3 * 2000):
             message = consumer.message(timeout=20)
             value = int(message.payload[9])
-            assert value == message.seq == seen.get(message.lane, -1) + 1
-            seen[message.lane] = value
+            assert value == message.seq == seen.get(message.lane_id, -1) + 1
+            seen[message.lane_id] = value
         assert sorted(seen.values()) == [1999] * 3
         own.close()
         with pytest.raises(EndOfStream):
@@ -320,7 +320,7 @@ os._exit(0)
 def test_a_child_forked_in_the_midst_of_a_put_ends(base: str) -> None:
     ended = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKS], timeout=60, check=False)
     for name in ("big", "reserved"):
-        ringipc.open(name).remove()
+        ringipc.Channel.open(name).remove()
     assert ended.returncode == 0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ringipc import Closed, Consumer, Empty, EndOfStream, Full, GroupBusy, MessageTooLarge, Producer
+from ringipc import Closed, Consumer, Empty, EndOfStream, Full, GroupBusy, MessageTooLarge, Producer, TimedOut
 
 
 def test_messages_come_out_in_order_across_many_laps() -> None:
@@ -259,7 +259,7 @@ def test_the_stream_ends_when_every_producer_has_closed_and_all_is_read() -> Non
 def test_flush_waits_until_all_is_let_go(producer: Producer, consumer: Consumer) -> None:
     producer.flush()
     producer.put(b"a")
-    with pytest.raises(Full, match=r"not flushed within 0\.01 s: group 'default'"):
+    with pytest.raises(TimedOut, match=r"not flushed within 0\.01 s: group 'default'"):
         producer.flush(timeout=0.01)
     consumer.get()
     producer.flush(timeout=0)

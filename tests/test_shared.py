@@ -24,6 +24,7 @@ from ringipc import (
     Message,
     Producer,
     ProducerDied,
+    TimedOut,
 )
 
 Start = Callable[..., BaseProcess]
@@ -159,7 +160,7 @@ def test_full_names_the_member_that_holds_the_oldest_message(start: Start) -> No
             have = r"'work' has not let go of 4 messages \(256 bytes\)"
             with pytest.raises(Full, match=rf"{have}; its member that holds the oldest is pid {holder.pid}$"):
                 producer.put(b"4", timeout=0)
-            with pytest.raises(Full, match=f"not flushed.*is pid {holder.pid}$"):
+            with pytest.raises(TimedOut, match=f"not flushed.*is pid {holder.pid}$"):
                 producer.flush(timeout=0)
             holder.kill()
             holder.join()
@@ -237,7 +238,7 @@ def work(channel: str, results: str, crash: float, seed: int) -> None:
             if rng.random() < crash:
                 os.kill(os.getpid(), signal.SIGKILL)
             number = int(message.payload[0])
-            done.put(b"%d %d %d" % (message.lane, number, message.redelivered))
+            done.put(b"%d %d %d" % (message.lane_id, number, message.redelivered))
             message.release()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ringipc import Consumer, Full, Producer
+from ringipc import Consumer, Full, Producer, TimedOut
 
 
 def test_a_view_is_not_overwritten_while_laps_go_by() -> None:
@@ -120,7 +120,7 @@ def test_a_consumer_without_names_lives_as_long_as_its_views(producer: Producer)
     view = Consumer("c").get()
     gc.collect()
     assert view.tolist() == [0, 1, 2]
-    with pytest.raises(Full):
+    with pytest.raises(TimedOut):
         producer.flush(timeout=0)
     del view
     gc.collect()

@@ -1,7 +1,7 @@
 """Move NumPy arrays, bytes and records between processes through a ring in shared memory."""
 
 from ._core import Message
-from .channel import Channel, Group, Lane, open
+from .channel import Channel, Group, Lane
 from .consumer import Consumer, ConsumerStats
 from .errors import (
     AuthenticationError,
@@ -20,6 +20,7 @@ from .errors import (
     RingError,
     SystemRefused,
     TableFull,
+    TimedOut,
     UnsafeMessage,
 )
 from .producer import Producer, ProducerStats, Reservation
@@ -63,9 +64,9 @@ __all__ = [
     "Semaphore",
     "SystemRefused",
     "TableFull",
+    "TimedOut",
     "UnsafeMessage",
     "fifo",
-    "open",
     "pair",
     "tcp",
     "unix",

@@ -141,8 +141,8 @@ class Message:
     type: int
     seq: int
     timestamp: int
-    producer: int
-    lane: int
+    producer_pid: int
+    lane_id: int
     redelivered: bool
     missed: int
     @property

@@ -64,7 +64,7 @@ def fail(
         case errno.EBADMSG:
             raise errors.Corrupt(
                 f"{what}: {detail or 'its files'} cannot be what a producer wrote; close what has it open"
-                + (f", remove it (ringipc clean, or ringipc.open({name!r}).remove(); it is {path})" if path else "")
+                + (f", remove it (ringipc clean, or Channel.open({name!r}).remove(); it is {path})" if path else "")
                 + ", and start anew"
             )
         case errno.EPROTOTYPE:
@@ -75,7 +75,7 @@ def fail(
             raise errors.Incompatible(
                 f"{what} was made by a ringipc with another layout in memory (this one has version {ABI}); "
                 "use one version on both sides, or another channel"
-                + (f"; if nobody needs what is in it, ringipc.open({name!r}).remove()" if path else "")
+                + (f"; if nobody needs what is in it, Channel.open({name!r}).remove()" if path else "")
             )
         case errno.EAGAIN:
             raise errors.SystemRefused(number, f"{what}: {_shortage.locked(named)}", name)

@@ -1,4 +1,4 @@
-"""Looking at a channel, and removing it, without taking part; and channels without a name."""
+"""Channels: inspecting and removing them without joining, and making anonymous ones."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, Self
 from . import _failures, _names, _shortage, errors
 from ._core import DURABLE, SHARED, channel_fd, inspect_channel, remove, remove_group, wanted
 
-_ONLY_TO_BE_REMOVED = (-errno.EBADMSG, -errno.EPROTONOSUPPORT)  # damaged, or another version's
+_REMOVABLE = (-errno.EBADMSG, -errno.EPROTONOSUPPORT)  # damaged, or of another version: `remove` still works
 _STATES: dict[int, Literal["live", "ended", "dead"]] = {1: "live", 2: "ended", 3: "dead"}
 
 
@@ -21,15 +21,15 @@ class Lane:
     Attributes
     ----------
     id
-        As in `Message.lane`.
+        As in `Message.lane_id`.
     pid
         Of the producer.
     state
-        "live"; or "ended" or "dead", when its producer has closed or died and some group has not read it to the end.
+        "live"; or "ended" or "dead" if the producer has closed or died and some group has not read the lane to its end.
     messages
-        Put so far.
+        Number of messages put so far.
     backlog
-        Those that some group has not let go; where there is no group, those that wait for the first one.
+        Number of messages that some group has not released; without any group, those that wait for the first one.
     """
 
     id: int
@@ -46,11 +46,11 @@ class Group:
     Attributes
     ----------
     name, shared, durable
-        As its members said; a group that was declared and that nobody has joined yet is neither shared nor durable.
+        As given to its members. A declared group that nobody has joined yet is neither shared nor durable.
     pids
         Of its members.
     backlog
-        Messages that it has not let go.
+        Number of messages that it has not released.
     """
 
     name: str
@@ -61,34 +61,25 @@ class Group:
 
 
 class Channel:
-    """A channel as it looks from outside; or, without a name, one that is made here and is no file anywhere.
+    """A channel, to inspect or to pass to other processes. Made by `open`, `anonymous` or `from_fd`.
 
-    Every attribute is looked up anew. One without a name lives in memory alone, for as long as a `Channel`, a producer,
-    a consumer or a descriptor of it is left in some process; when they are gone, however, nothing is left behind. Give
-    it to `Producer` and `Consumer` in place of a name, and to other processes as an argument of theirs
-    (`multiprocessing`, with any start method), or its descriptor (`fileno`) in any other way. It cannot be truncated by
-    anybody. A descriptor to wait on (`Consumer.fileno`) that a process of another user or pid namespace should
-    make readable becomes so up to 0.6 s later.
+    A `Channel` is not a member of the channel. Every attribute is read from the channel at each access.
 
-    Parameters
+    An **anonymous** channel has no name and no file. It lives in memory as long as some process has a `Channel`, a
+    producer, a consumer or a file descriptor of it. Give it to `Producer` and `Consumer` instead of a name; pass it to
+    other processes as an argument (`multiprocessing`, any start method), or pass its file descriptor (`fileno`). If the
+    members are processes of different users or pid namespaces, a descriptor to wait on (`Consumer.fileno`) can become
+    readable up to 0.6 s late.
+
+    Attributes
     ----------
     name
-        Of a channel that is there, if only damaged, so that it can be removed. None: a new one, without a name. "fd:7":
-        the one without a name that descriptor 7 is of, as `from_fd`.
-
-    Raises
-    ------
-    ChannelNotFound
-        It is not there, or not any more.
-    Closed
-        It has no name, and this has been closed.
-    SystemRefused
-        Another process has had its tables locked for a second, and is stopped most likely. Each look at it can say so.
+        None for an anonymous channel.
 
     Examples
     --------
     >>> import ringipc
-    >>> channel = ringipc.Channel()
+    >>> channel = ringipc.Channel.anonymous()
     >>> with ringipc.Producer(channel, capacity="1 MiB") as producer, ringipc.Consumer(channel) as consumer:
     ...     producer.put(b"between us")
     ...     consumer.get()
@@ -97,58 +88,116 @@ class Channel:
     >>> channel.close()
     """
 
-    _fd = -1  # of one without a name, while it is open
+    name: str | None
+    _fd = -1  # of an anonymous channel, until `close`
 
-    def __init__(self, name: str | None = None) -> None:
-        self.name = name
-        if name is None:
-            self._hold(channel_fd())
-            return
+    def __init__(self) -> None:
+        raise TypeError("use Channel.open(name) for an existing channel, or Channel.anonymous() to make one")
+
+    @classmethod
+    def _make(cls, name: str | None, fd: int = -1) -> Self:
+        channel = cls.__new__(cls)
+        channel.name = name
+        channel._fd = fd
+        return channel
+
+    @classmethod
+    def _adopt(cls, fd: int) -> Self:
+        """An anonymous channel, from a descriptor that it owns from now on, or an error code."""
+        channel = cls._make(None, fd)
+        if fd < 0:
+            _failures.fail(fd, channel, wanted=wanted())
+        return channel
+
+    @classmethod
+    def open(cls, name: str) -> Self:
+        """A channel that exists, to inspect or remove it without joining it.
+
+        Parameters
+        ----------
+        name
+            Of the channel. A damaged channel, or one of an incompatible version, can be opened to remove it.
+
+        Raises
+        ------
+        ChannelNotFound
+            There is no such channel.
+        SystemRefused
+            It cannot be read; for example, a process that is stopped has had its tables locked for a second. Every
+            attribute and method can raise this too.
+
+        Examples
+        --------
+        >>> import ringipc
+        >>> with ringipc.Producer("seen", capacity="1 MiB", groups=["later"]) as producer:
+        ...     producer.put(b"kept for the group")
+        ...     [(group.name, group.backlog) for group in ringipc.Channel.open("seen").groups]
+        True
+        [('later', 1)]
+        >>> ringipc.Channel.open("seen").remove()
+        """
         code = _names.checked_name(name)
         if code.startswith(b"fd:"):
-            self.name = None
-            self._hold(_dup(int(code[3:])))
-        there = inspect_channel(self._code)[0]
-        if there < 0 and (self.name is None or there not in _ONLY_TO_BE_REMOVED):
-            _failures.fail(there, self if self.name is None else self.name)
+            return cls.from_fd(int(code[3:]))
+        _failures.check_base()
+        channel = cls._make(name)
+        rc = inspect_channel(code)[0]
+        if rc < 0 and rc not in _REMOVABLE:
+            _failures.fail(rc, name)
+        return channel
+
+    @classmethod
+    def anonymous(cls) -> Self:
+        """A new anonymous channel.
+
+        Raises
+        ------
+        SystemRefused
+            There is no memory, or no file descriptor is free.
+        """
+        return cls._adopt(channel_fd())
 
     @classmethod
     def from_fd(cls, fd: int) -> Self:
-        """The channel without a name that a descriptor is of, which another process has passed on; it stays yours.
+        """The anonymous channel of a file descriptor, which another process has passed. The descriptor is duplicated.
 
         Raises
         ------
         Corrupt, Incompatible, SystemRefused
-            It is of something else.
+            The descriptor is not of an anonymous channel, or cannot be duplicated.
         """
-        return cls(f"fd:{fd}")
-
-    def _hold(self, fd: int) -> None:
-        if fd < 0:
-            _failures.fail(fd, self, wanted=wanted())
-        self._fd = fd
+        channel = cls._adopt(_dup(fd))
+        channel._inspect()
+        return channel
 
     @property
     def _code(self) -> bytes:
-        """As the core takes it."""
+        """The name for the C core."""
         return _names.checked_name(self.name) if self.name is not None else b"fd:%d" % self.fileno()
 
+    @property
+    def _subject(self) -> "str | Channel":
+        """What errors are about."""
+        return self if self.name is None else self.name
+
     def fileno(self) -> int:
-        """The descriptor of one without a name: it is this object's, and stays the same until `close`.
+        """The file descriptor of an anonymous channel. It belongs to this object and stays the same until `close`.
 
         Raises
         ------
         ValueError
-            The channel has a name: that is what to give to another process.
+            The channel has a name: pass the name to the other process.
         """
         if self.name is not None:
-            raise ValueError(f"channel {self.name!r} has a name, and no descriptor: pass the name on")
+            raise ValueError(
+                f"channel {self.name!r} has a name and no file descriptor: pass the name to the other process"
+            )
         if self._fd < 0:
             raise errors.Closed(f"{self!r} is closed")
         return self._fd
 
     def close(self) -> None:
-        """Lets go of one without a name; who takes part in it is not disturbed. Closing again does nothing."""
+        """Close the file descriptor of an anonymous channel. Members are not affected. Closing again does nothing."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -165,99 +214,103 @@ class Channel:
         self.close()
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """To another process: by name, or where there is none as a descriptor that `multiprocessing` passes on."""
+        """To another process: by name, or as a file descriptor that `multiprocessing` passes."""
         if self.name is not None:
-            return Channel, (self.name,)
+            return Channel.open, (self.name,)
         from multiprocessing.reduction import DupFd
 
         return _take_passed, (DupFd(self.fileno()),)
 
-    def _look(
+    def _inspect(
         self,
     ) -> tuple[list[tuple[int, int, int, int, int]], list[tuple[bytes, int, int]], list[tuple[int, int]], bool]:
         code, lanes, groups, members, end_waits = inspect_channel(self._code)
         if code < 0:
-            _failures.fail(code, self if self.name is None else self.name)
+            _failures.fail(code, self._subject)
         return lanes, groups, members, end_waits
 
     @property
     def lanes(self) -> list[Lane]:
-        """The lanes that are there, in no order."""
-        lanes, _, _, _ = self._look()
+        """The lanes, in no particular order."""
+        lanes, _, _, _ = self._inspect()
         return [Lane(id, pid, _STATES[state], messages, backlog) for id, pid, state, messages, backlog in lanes]
 
     @property
     def groups(self) -> list[Group]:
-        """The groups that are there, those without members included."""
-        _, groups, members, _ = self._look()
+        """The groups, including those without members."""
+        _, groups, members, _ = self._inspect()
         return [
             Group(
                 name=name.decode(errors="surrogateescape"),
                 shared=bool(how & SHARED),
                 durable=bool(how & DURABLE),
-                pids=[pid for pid, group in members if group == place],
+                pids=[pid for pid, group in members if group == index],
                 backlog=backlog,
             )
-            for place, (name, how, backlog) in enumerate(groups)
+            for index, (name, how, backlog) in enumerate(groups)
         ]
 
     @property
     def pids(self) -> list[int]:
-        """Of the processes that take part: one entry for each producer and each consumer."""
-        return [pid for pid, _ in self._look()[2]]
+        """The pids of the members: one entry for each producer and each consumer."""
+        return [pid for pid, _ in self._inspect()[2]]
 
     @property
     def end_waits(self) -> bool:
-        """True: every producer has gone, and the end of the stream waits for a first consumer, or for one of a group
-        that was declared, with what messages there are before it."""
-        return self._look()[3]
+        """Whether the end of the stream still has to be delivered.
+
+        True if every producer has closed, and the first consumer, or the first member of a declared group, is still to
+        get the end of the stream after the messages before it.
+        """
+        return self._inspect()[3]
 
     def remove(self) -> None:
-        """Removes the channel with all the messages in it; one without a name can be used again.
+        """Remove the channel with all its messages. An anonymous channel can be used again.
 
-        One with a name goes even if it is damaged, or another version's.
+        A channel with a name is removed even if it is damaged or of another version.
 
         Raises
         ------
         ChannelBusy
-            Somebody takes part in it.
+            The channel has members.
         SystemRefused
-            Files that are none of ringipc's keep the directory of a damaged one; or as when one looks at it.
+            The directory of a damaged channel has files that do not belong to ringipc; or as for `open`.
         """
         code, pid = remove(self._code)
         if code == -errno.EBUSY:
             pids = [pid] if pid else _shortage.holders(self._code)
-            who = f"pid {', '.join(map(str, pids))} takes" if pids else "a process that is not seen from here takes"
-            raise errors.ChannelBusy(f"{self._called()}: {who} part in it; it must close, or end, first")
+            who = f"pid {', '.join(map(str, pids))}" if pids else "a process that is not visible from here"
+            raise errors.ChannelBusy(
+                f"channel {self._subject!r} cannot be removed while it has members: {who}; close them first"
+            )
         if code < 0:
-            _failures.fail(code, self if self.name is None else self.name, wanted=wanted())
+            _failures.fail(code, self._subject, wanted=wanted())
 
     def remove_group(self, group: str) -> None:
-        """Ends a group that has no members, a durable one for example: nothing is kept for it from then on.
+        """Remove a group without members, for example a durable one. No messages are kept for it from then on.
 
         Raises
         ------
         GroupBusy
-            It has members.
+            The group has members.
         KeyError
             There is no such group.
         """
         code, pid = remove_group(self._code, _names.checked_name(group, "group"))
         if code == -errno.EBUSY:
-            raise errors.GroupBusy(f"{self._called()}: pid {pid} is a member of group {group!r}")
+            raise errors.GroupBusy(
+                f"channel {self._subject!r}: pid {pid} is a member of group {group!r}; close it first"
+            )
         if code == -errno.ENOENT:
-            self._look()  # it may be the channel that is not there
+            self._inspect()  # raises ChannelNotFound if there is no channel
             raise KeyError(group)
         if code < 0:
-            _failures.fail(code, self if self.name is None else self.name)
-
-    def _called(self) -> str:
-        return f"channel {self.name!r}" if self.name is not None else f"channel {self!r}"
+            _failures.fail(code, self._subject)
 
     def __repr__(self) -> str:
         if self.name is not None:
             return f"<Channel {self.name!r}>"
-        return f"<Channel without a name, {f'descriptor {self._fd}' if self._fd >= 0 else 'closed'}>"
+        return f"<anonymous Channel, {f'file descriptor {self._fd}' if self._fd >= 0 else 'closed'}>"
 
 
 class _Passed(Protocol):
@@ -272,45 +325,14 @@ def _dup(fd: int) -> int:
 
 
 def _take_passed(passed: _Passed) -> Channel:
-    fd = passed.detach()
-    try:
-        return Channel.from_fd(fd)
-    finally:
-        os.close(fd)
+    return Channel._adopt(passed.detach())
 
 
 def code_of(channel: str | Channel) -> bytes:
-    """What a user gives as a channel, as the core takes it."""
+    """A channel argument of a user, as the name for the C core."""
     if isinstance(channel, Channel):
         return channel._code
     code = _names.checked_name(channel)
     if not code.startswith(b"fd:"):
         _failures.check_base()
     return code
-
-
-def open(name: str) -> Channel:
-    """Looks at a channel without taking part in it.
-
-    Parameters
-    ----------
-    name
-        Of the channel.
-
-    Raises
-    ------
-    ChannelNotFound
-        It is not there.
-
-    Examples
-    --------
-    >>> import ringipc
-    >>> with ringipc.Producer("seen", capacity="1 MiB", groups=["later"]) as producer:
-    ...     producer.put(b"kept for the group")
-    ...     [(group.name, group.backlog) for group in ringipc.open("seen").groups]
-    True
-    [('later', 1)]
-    >>> ringipc.open("seen").remove()
-    """
-    _failures.check_base()
-    return Channel(name)

@@ -79,7 +79,7 @@ def _look(name: str, at: int) -> Named | None:
         return Named(name, _KINDS[kind], pids, 0, False, size)
     if rc == -errno.EPROTOTYPE:
         try:
-            channel = Channel(name)
+            channel = Channel.open(name)
             groups = channel.groups
             waiting = max((group.backlog for group in groups), default=sum(lane.backlog for lane in channel.lanes))
             return Named(name, "channel", channel.pids, waiting, channel.end_waits, size)
@@ -98,7 +98,7 @@ def _look(name: str, at: int) -> Named | None:
 def _why_kept(name: str) -> str:
     """Why a channel is kept that nobody had open; or who has come meanwhile."""
     try:
-        channel = Channel(name)
+        channel = Channel.open(name)
         pids, groups, lanes, end_waits = channel.pids, channel.groups, channel.lanes, channel.end_waits
     except _errors.RingError as error:
         return str(error)

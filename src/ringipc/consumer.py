@@ -83,7 +83,7 @@ class Consumer(BaseConsumer):
     durable
         True: the group stays when its last member has gone, and all that is put waits for the next one, which goes on
         where the group stood; what was in work comes again, marked as redelivered. A durable group ends with
-        ``ringipc.open(channel).remove_group(group)``. Taking a message costs a compare-and-swap more.
+        ``ringipc.Channel.open(channel).remove_group(group)``. Taking a message costs a compare-and-swap more.
     start
         Where a new group begins: at the "oldest" message still there, or after the "newest".
     copy
@@ -236,7 +236,7 @@ class Consumer(BaseConsumer):
             request back.
         value
             Comes with the signal (``si_value``) to handlers that see it; a C int. None: the sending producer's lane, as
-            in `Message.lane`.
+            in `Message.lane_id`.
 
         Raises
         ------

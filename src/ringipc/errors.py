@@ -1,4 +1,4 @@
-"""What can go wrong, one class each; all of them are a `RingError`, and the standard exception that comes nearest."""
+"""All exceptions. Each is a `RingError`, and also the closest standard exception."""
 
 import inspect
 import queue
@@ -6,66 +6,70 @@ import threading
 
 
 class RingError(Exception):
-    """Anything that a channel refuses or reports."""
+    """Base class of all exceptions of this package."""
 
-    # `inspect.signature` finds none for exceptions that are made as the built-in ones are.
+    # Without this `inspect.signature` fails for subclasses of built-in exceptions.
     __signature__ = inspect.Signature([inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)])
 
 
-class Full(RingError, queue.Full):
-    """No room came free in time; the text names the group that keeps the lane from moving on."""
+class TimedOut(RingError, TimeoutError):
+    """The timeout passed before the operation was complete."""
 
 
-class Empty(RingError, queue.Empty):
-    """No message came in time."""
+class Full(TimedOut, queue.Full):
+    """There was no room for the message within the timeout. The text names the group that holds up the lane."""
+
+
+class Empty(TimedOut, queue.Empty):
+    """No message arrived within the timeout."""
 
 
 class EndOfStream(RingError, EOFError):
-    """Every producer has closed, and all that they put is read."""
+    """Every producer has closed, and all their messages have been read."""
 
 
 class Closed(RingError, ValueError):
-    """This producer, consumer or message is closed, or belongs to the process that this one was forked from."""
+    """The handle or message is closed, or belongs to the process that this one was forked from."""
 
 
 class ProducerDied(RingError, RuntimeError):
-    """A producer's process ended without closing; all that it had put is read. Raised once for each.
+    """A producer's process ended without closing, and all its messages have been read. Raised once per producer.
 
-    It is no end: getting, or iterating, may go on, and does so with what other producers put. (A RuntimeError, as
-    `concurrent.futures.BrokenExecutor` is; not an EOFError, which stands for an orderly end.)
+    The stream has not ended: call `get`, or iterate, again to receive the messages of the other producers. (This is a
+    RuntimeError, like `concurrent.futures.BrokenExecutor`. EOFError stands for an orderly end.)
     """
 
 
 class BrokenBarrier(RingError, threading.BrokenBarrierError):
-    """Somebody who was to come to the barrier gave up, was killed, or broke it."""
+    """A party timed out, was killed or called `abort`, so the barrier cannot be passed until it is reset."""
 
 
 class ChannelBusy(RingError):
-    """Somebody takes part in the channel that is to be removed."""
+    """The channel cannot be removed, because it has members."""
 
 
 class GroupBusy(RingError):
-    """The group is exclusive and has a member that lives."""
+    """The group is exclusive and has a live member already; or the group to remove has members."""
 
 
 class TableFull(RingError):
-    """A channel has as many lanes, groups or members as it takes, or a semaphore or the like as many handles."""
+    """A table is full: lanes, groups or members of a channel; handles of a semaphore, lock, event or barrier."""
 
 
 class MessageTooLarge(RingError, ValueError):
-    """The message takes more bytes than the lane has."""
+    """The message is longer than the capacity of the lane."""
 
 
 class ChannelNotFound(RingError, FileNotFoundError):
-    """No producer has made the channel."""
+    """The channel does not exist: no producer has created it."""
 
 
 class Incompatible(RingError):
-    """The channel was made by a version of ringipc with another layout in memory."""
+    """The channel was created by an incompatible version, or with other settings than the ones asked for."""
 
 
 class Corrupt(RingError):
-    """The files of a channel, or a message, are damaged, or were never ringipc's."""
+    """A file or a message is malformed."""
 
 
 class AuthenticationError(RingError, PermissionError):
@@ -73,11 +77,11 @@ class AuthenticationError(RingError, PermissionError):
 
 
 class UnsafeMessage(RingError, TypeError):
-    """The message, or something in it, could cross only as a pickle, which one side does not allow, or not at all."""
+    """The message, or a part of it, can be sent only as a pickle, which one side does not allow, or not at all."""
 
 
 class SystemRefused(RingError, OSError):
-    """The operating system said no: out of space, out of descriptors, not permitted.
+    """The operating system refused: out of space or file descriptors, permission denied.
 
-    An `OSError`: `errno` says what, and `filename` of what. The text says how much there is of it, and what to do.
+    An `OSError`: see `errno` and `filename`. The text says what is needed, what is available and what to do.
     """

@@ -209,7 +209,7 @@ class Producer(BaseProducer):
         if beside is not None:
             _arguments.check_remote_lane(str(beside), size, slots)
         if isinstance(ring, Endpoint):
-            self._link = transports.open_producer_link(ring, Channel(), size, slots, timeout=timeout, spin=spin)
+            self._link = transports.open_producer_link(ring, Channel.anonymous(), size, slots, timeout=timeout, spin=spin)
             self._transport = self._link.transport
             ring = self._link.channel
         name = code_of(ring)
@@ -258,7 +258,7 @@ class Producer(BaseProducer):
 
     def _open_beside(self, fallback: Endpoint, ring: str, size: int, slots: int, spin: bool) -> "ProducerLink":
         try:
-            return transports.open_producer_link(fallback, Channel(ring), size, slots, timeout=None, spin=spin)
+            return transports.open_producer_link(fallback, Channel.open(ring), size, slots, timeout=None, spin=spin)
         except BaseException:
             self._undo()
             self._close(False)
@@ -369,15 +369,15 @@ class Producer(BaseProducer):
         return Reservation(self, _shape_of(shape), np.dtype(dtype), timeout, type)
 
     def flush(self, timeout: float | None = None) -> None:
-        """Waits until every group has let go of everything that was put.
+        """Wait until every group has released every message that was put.
 
         Raises
         ------
-        Full
-            That did not happen within timeout seconds; the text says whom it waits for.
+        TimedOut
+            That did not happen within timeout seconds. The text names the group that holds messages.
         """
         if not self._await_empty(timeout):
-            raise errors.Full(f"channel {self.channel!r}: not flushed {_within(timeout)}: {self._why_full()}")
+            raise errors.TimedOut(f"channel {self.channel!r}: not flushed {_within(timeout)}: {self._why_full()}")
 
     @property
     def stats(self) -> ProducerStats:

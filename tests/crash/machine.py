@@ -164,7 +164,7 @@ class Round:
     def remove_durable_groups(self) -> None:
         groups = {life.role.group for life in self.lives if isinstance(life.role, Gets) and life.role.group.durable}
         for group in groups:
-            ringipc.open(CHANNEL).remove_group(group.name)
+            ringipc.Channel.open(CHANNEL).remove_group(group.name)
 
     def files(self) -> list[Path]:
         return list(self.base.glob("ringipc-*/*"))

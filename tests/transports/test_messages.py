@@ -146,7 +146,7 @@ def test_what_is_known_about_a_message(way: Way) -> None:
                 assert (
                     before - 10_000 <= message.timestamp <= after + 10_000
                 )  # the processor's clock is not the kernel's
-                assert (message.producer, message.missed, message.redelivered) == (os.getpid(), 0, False)
+                assert (message.producer_pid, message.missed, message.redelivered) == (os.getpid(), 0, False)
 
 
 def test_the_end_comes_after_the_last_message(way: Way) -> None:

@@ -84,7 +84,7 @@ def make(name: str, base: str, request: pytest.FixtureRequest) -> Way:
         case "ring":
             return Way(name, "c", "c", "ring")
         case "nameless":
-            channel = Channel()
+            channel = Channel.anonymous()
             request.addfinalizer(channel.close)
             return Way(name, channel, channel, "ring")
         case "unix" | "abstract":

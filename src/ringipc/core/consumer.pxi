@@ -614,8 +614,8 @@ cdef class BaseConsumer:
         message.kind = raw.kind
         message.seq = raw.seq
         message.timestamp = rip_message_time(raw.lane, raw.ticks)
-        message.producer = raw.lane.pid
-        message.lane = raw.lane.id
+        message.producer_pid = raw.lane.pid
+        message.lane_id = raw.lane.id
         return message
 
     @cython.final

@@ -19,10 +19,10 @@ cdef class Message:
     timestamp : int
         When it was put, in nanoseconds of time.monotonic_ns() in this process, also where its producer's process is in
         another time namespace.
-    producer : int
+    producer_pid : int
         The pid of its producer.
-    lane : int
-        Tells the producers of a channel apart; never used twice in it.
+    lane_id : int
+        Identifies the producer within the channel; never used again there.
     redelivered : bool
         Another member of the group had it, and died, or left, without letting it go.
     missed : int
@@ -38,8 +38,8 @@ cdef class Message:
     cdef readonly uint32_t type
     cdef readonly uint64_t seq
     cdef readonly uint64_t timestamp
-    cdef readonly int32_t producer
-    cdef readonly uint64_t lane
+    cdef readonly int32_t producer_pid
+    cdef readonly uint64_t lane_id
     cdef readonly bint redelivered
     cdef readonly uint64_t missed
 
@@ -84,4 +84,4 @@ cdef class Message:
 
     def __repr__(self):
         released = "" if self.hold is not None else ", released"
-        return f"<Message {self.seq} of lane {self.lane}, type {self.type}{released}>"
+        return f"<Message {self.seq} of lane {self.lane_id}, type {self.type}{released}>"

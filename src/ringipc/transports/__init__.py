@@ -142,7 +142,7 @@ def _attach_by(
     endpoint: Endpoint, group: str, how: int, *, timeout: float | None, spin: bool, attach: Attach
 ) -> tuple[int, int, ConsumerLink]:
     """The consumer joins the link's channel: its group there if the ring was passed, else it is alone in it."""
-    link = _opened(endpoint.consumer_link(Channel(), group, how, timeout=timeout, spin=spin))
+    link = _opened(endpoint.consumer_link(Channel.anonymous(), group, how, timeout=timeout, spin=spin))
     code, holder = attach(code_of(link.channel), link.how, None)
     if code < 0:
         link.abandon()

@@ -37,7 +37,7 @@ def test_lanes_that_nobody_has_read_count_and_the_error_says_so() -> None:
     for k in range(64):
         with Producer("c", capacity=4096, slots=1) as producer:
             producer.put(b"%d" % k)
-    with pytest.raises(TableFull, match="let every group read what those that have closed or died left"):
+    with pytest.raises(TableFull, match="let every group read the messages of those that have closed or died"):
         Producer("c", capacity=4096)
     with Consumer("c") as consumer:
         assert len(list(consumer)) == 64
@@ -175,7 +175,7 @@ def test_claims_that_do_not_fit_say_so_and_the_producer_goes_on(small: Path) -> 
 def test_a_file_system_without_room_for_more_files_says_so(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for where in mount("size=4m,nr_inodes=3"):
         monkeypatch.setenv("RINGIPC_DIR", str(where))
-        with pytest.raises(SystemRefused, match=f"there can be no more files in {where}; remove some"):
+        with pytest.raises(SystemRefused, match=f"{where} has its maximum of files; remove some"):
             Producer("c", capacity=4096)
         assert os.listdir(where) == []
 
@@ -210,7 +210,7 @@ except ringipc.SystemRefused as error:
 """,
     )
     assert f"channel 'c': {what}: File too large: a file of " in text
-    assert f"may make them {most} bytes long" in text
+    assert f"may only create files of {most} bytes" in text
     assert "ulimit -f" in text
     assert os.listdir(base) == []
 
@@ -231,5 +231,5 @@ for make in (lambda: ringipc.Producer("c", capacity=4096), lambda: ringipc.Consu
     del kept[2:]
 """,
     )
-    assert text.count("this process may have 40 descriptors open at once") == 3, text
+    assert text.count("this process may have 40 file descriptors open") == 3, text
     assert text.count("ulimit -n") == 3

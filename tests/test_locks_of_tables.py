@@ -271,7 +271,7 @@ def test_looking_does_not_wait_for_ever_beside_a_stopped_process(base: str, caps
                 ("s", "locked", f"locked by pid {two}"),
             ]
             assert main(["clean", "--messages"]) == 0  # nothing of it is touched
-            with pytest.raises(ringipc.SystemRefused, match=f"channel 'c': pid {one} has its tables locked"):
+            with pytest.raises(ringipc.SystemRefused, match=f"channel 'c': pid {one} has locked its tables"):
                 ringipc.Channel.open("c")
         producer.put(b"x")
         with Consumer("c") as consumer:

@@ -22,7 +22,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ringipc import Consumer, Corrupt, Message, MessageTooLarge, Producer, UnsafeMessage
-from ringipc._core import OBJECT, RECORD
+from ringipc.codecs import pickled
+from ringipc.codecs.record import KIND as RECORD_KIND
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary()
 KEYS = st.text() | st.integers(-(2**63), 2**64 - 1) | st.booleans() | st.none() | st.binary()
@@ -212,8 +213,8 @@ def test_what_pickle_refuses_and_a_damaged_pickle_name_the_channel(picklers: tup
     producer, consumer = picklers
     with pytest.raises(UnsafeMessage, match=r"^channel 'p': 'function' object cannot be pickled"):
         producer.put(lambda: None)
-    Parts(producer).put(OBJECT, struct.pack("<QQ", 1, 0) + b"?")
-    with pytest.raises(Corrupt, match=r"^channel 'p': an object that no producer wrote"):
+    Parts(producer).put(pickled.KIND, struct.pack("<QQ", 1, 0) + b"?")
+    with pytest.raises(Corrupt, match=r"^channel 'p': malformed object"):
         consumer.get()
 
 
@@ -430,7 +431,7 @@ def test_a_consumer_that_does_not_unpickle_reads_bytes_and_arrays_only(picklers:
         assert careful.get().tolist() == [0, 1, 2]
         assert careful.get() == b"b"
         for _ in range(3):
-            with pytest.raises(UnsafeMessage, match="went by pickle; make the consumer with pickle=True if you trust"):
+            with pytest.raises(UnsafeMessage, match="is a pickled object; open the consumer with pickle=True if"):
                 careful.get()
 
 
@@ -511,7 +512,7 @@ HEAD = struct.pack("<QQQ", 1, 1, 8)
     ids=lambda d: d.hex()[:40],
 )
 def test_a_record_that_no_producer_wrote_is_damage(producer: Producer, consumer: Consumer, data: bytes) -> None:
-    Parts(producer).put(RECORD, data)
+    Parts(producer).put(RECORD_KIND, data)
     with pytest.raises(Corrupt, match=r"^channel 'c': "):
         consumer.get(timeout=0)
     producer.put([1])
@@ -529,7 +530,7 @@ def test_no_damage_to_a_record_does_more_than_an_error(producer: Producer, consu
         raw += bytes(-len(raw) % 64) + block.tobytes()
     for _ in range(data.draw(st.integers(1, 4))):
         raw[data.draw(st.integers(0, len(parts.head) - 1))] = data.draw(st.integers(0, 255))
-    Parts(producer).put(RECORD, bytes(raw))
+    Parts(producer).put(RECORD_KIND, bytes(raw))
     with contextlib.suppress(Corrupt):
         consumer.get(timeout=0)
     assert consumer.stats.held == 0

@@ -32,6 +32,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 include "core/declarations.pxi"
+include "core/facts.pxi"
 include "core/wait.pxi"
 include "core/arrays.pxi"
 include "core/inspect.pxi"

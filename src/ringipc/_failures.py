@@ -1,107 +1,171 @@
-"""The exception for an error code of the core."""
+"""The exceptions for error codes of the C core."""
 
 import errno
 import os
 from typing import NoReturn
 
-from . import _shortage, errors
-from ._core import ABI, MAX_GROUPS, MAX_LANES, MAX_MEMBERS, base
-from ._names import checked_name
+from . import _facts, _names, _shortage, errors
 
 
 def check_base() -> None:
-    """The directory that RINGIPC_DIR names must be there; without it nobody could ever make a channel."""
-    where = os.fsdecode(base())
-    if not os.path.isdir(where):
-        named = "RINGIPC_DIR" if os.environ.get("RINGIPC_DIR") else "TMPDIR"
-        raise errors.SystemRefused(errno.ENOTDIR, f"{named} names no directory", where)
+    """Check that the directory for all names exists, as otherwise no channel could ever be created.
+
+    Raises
+    ------
+    SystemRefused
+        RINGIPC_DIR (or TMPDIR) does not name a directory.
+    """
+    path = os.fsdecode(_facts.base())
+    if not os.path.isdir(path):
+        variable = "RINGIPC_DIR" if os.environ.get("RINGIPC_DIR") else "TMPDIR"
+        raise errors.SystemRefused(errno.ENOTDIR, f"{variable} names no directory", path)
 
 
 def named(error: errors.RingError, channel: object) -> errors.RingError:
-    """The same error, of what knows nothing of channels; its text now begins with this one."""
+    """The same error with the channel at the beginning of its text, for errors of code that does not know channels."""
     error.args = (f"channel {channel!r}: {error}",)
     return error
 
 
-FULL_TABLES = {
-    errno.EXFULL: f"it has {MAX_LANES} lanes, the most that a channel takes; close producers, and let every group read "
-    "what those that have closed or died left (once nobody takes part, ringipc clean --messages removes that)",
-    errno.ENOSR: f"it has {MAX_GROUPS} groups, the most that a channel takes; close consumers, or end a durable or a "
-    "declared group (remove_group)",
-    errno.EUSERS: f"it has {MAX_MEMBERS} members, producers and consumers together, the most that a channel takes; "
-    "close some",
-}  # of a channel; to be followed by what else can be done
+def full_table(number: int) -> str:
+    """Which table of a channel is full and what to do, for EXFULL, ENOSR and EUSERS; empty for any other errno."""
+    match number:
+        case errno.EXFULL:
+            return (
+                f"it has {_facts.MAX_LANES} lanes, the maximum; close producers, and let every group read the messages "
+                "of those that have closed or died (if the channel has no members: ringipc clean --messages)"
+            )
+        case errno.ENOSR:
+            return (
+                f"it has {_facts.MAX_GROUPS} groups, the maximum; close consumers, or remove a durable or declared "
+                "group (remove_group)"
+            )
+        case errno.EUSERS:
+            return f"it has {_facts.MAX_MEMBERS} members (producers and consumers), the maximum; close some"
+    return ""
 
 
 def fail(
     code: int, channel: object, detail: str = "", wanted: _shortage.Wanted = _shortage.NOTHING, remedy: str = ""
 ) -> NoReturn:
-    """Raises what a negative errno of the core means for this channel, which is a name or a `Channel`.
+    """Raise the exception for a negative errno of a channel, which is a name, a URL or a `Channel`.
 
     Parameters
     ----------
     detail
-        What it is about: which handle is closed, what is damaged, or for what there was no room.
+        Which handle is closed, what is damaged, or what there was no room for.
     wanted
-        What there was no room for.
+        How much room was needed.
     remedy
-        What would need less room, as part of a sentence.
+        What would need less room, as a part of a sentence.
     """
     number = -code
     name = str(channel)
     what = f"channel {channel!r}"
-    named = _code_of(channel)
-    path = None if named is None else _shortage.path_of(named)
+    channel_code = _code_of(channel)
+    path = None if channel_code is None else _names.path_of(channel_code)
     match number:
         case errno.ESHUTDOWN:
             raise errors.Closed(f"{what}: this {detail or 'handle'} is closed")
         case errno.ECHILD:
             raise errors.Closed(
-                f"{what}: this {detail or 'handle'} belongs to the parent process; make another after the fork"
+                f"{what}: this {detail or 'handle'} belongs to the parent process; open another one after the fork"
             )
         case errno.ENOENT:
-            raise errors.ChannelNotFound(number, "no producer has made this channel yet", name)
+            raise errors.ChannelNotFound(number, "no producer has created this channel yet", name)
         case errno.EBADMSG:
+            remove = f", remove it (ringipc clean, or Channel.open({name!r}).remove(); its directory is {path})"
             raise errors.Corrupt(
-                f"{what}: {detail or 'its files'} cannot be what a producer wrote; close what has it open"
-                + (f", remove it (ringipc clean, or Channel.open({name!r}).remove(); it is {path})" if path else "")
-                + ", and start anew"
+                f"{what}: {detail or 'a file'} is malformed; close all handles of the channel{remove if path else ''} "
+                "and create it again"
             )
         case errno.EPROTOTYPE:
             raise errors.Incompatible(
-                f"{what}: the name is a semaphore's, a lock's, an event's or a barrier's; choose another"
+                f"{what}: this is the name of a semaphore, lock, event or barrier; choose another name"
+            )
+        case errno.EPROTONOSUPPORT:
+            remove = f"; to discard its messages: Channel.open({name!r}).remove()"
+            raise errors.Incompatible(
+                f"{what} was created by a ringipc with another layout in memory (this one has version {_facts.ABI}); "
+                f"use the same version on both sides, or another channel{remove if path else ''}"
+            )
+        case errno.EAGAIN:
+            raise errors.SystemRefused(number, f"{what}: {_shortage.locked(channel_code)}", name)
+        case errno.EXFULL | errno.ENOSR | errno.EUSERS:
+            raise errors.TableFull(f"{what} is full: {full_table(number)}, or use another channel")
+    if number in (errno.ENOSPC, errno.EFBIG) and wanted[2]:
+        detail, remedy = "its tables", ""
+    raise errors.SystemRefused(number, system_text(number, what, channel_code, wanted, detail, remedy), name)
+
+
+def fail_sync(code: int, what: str, name: str | None, value: object, wanted: _shortage.Wanted) -> NoReturn:
+    """Raise the exception for a negative errno of a semaphore, lock, event or barrier.
+
+    Parameters
+    ----------
+    what
+        "semaphore", "lock", "event" or "barrier".
+    name
+        None: it is anonymous.
+    value
+        The initial value that was asked for.
+    wanted
+        How much room was needed.
+    """
+    number = -code
+    name_code = None if name is None else _names.checked_name(name, what)
+    subject = f"this {what}" if name is None else f"{what} {name!r}"
+    match number:
+        case errno.ESHUTDOWN:
+            raise errors.Closed(f"{subject} is closed")
+        case errno.EPROTOTYPE:
+            raise errors.Incompatible(f"{subject}: the name is already used for something else; choose another name")
+        case errno.EEXIST:
+            raise errors.Incompatible(
+                f"{subject} exists with an initial value other than {value}; omit the value to open it as it is"
+            )
+        case errno.EUSERS:
+            raise errors.TableFull(f"{subject} has {_facts.MAX_HANDLES} handles, the maximum; close some")
+        case errno.EXFULL:
+            raise errors.TableFull(
+                f"{subject}: {_facts.MAX_WAITERS} threads wait for it, the maximum; let fewer threads wait at once, or "
+                "try again with timeout=0"
+            )
+        case errno.EOVERFLOW:
+            raise OverflowError(f"{subject} would have more than {_facts.MAX_UNITS} units")
+        case errno.EPIPE:
+            raise errors.BrokenBarrier(f"{subject} is broken: a party timed out, was killed or called abort; reset it")
+        case errno.ENOENT:
+            raise errors.Closed(f"{subject} ended before this forked process used it; open another one")
+        case errno.EBADMSG:
+            where = "" if name_code is None else f" (ringipc clean; its directory is {_names.path_of(name_code)})"
+            raise errors.Corrupt(
+                f"{subject}: its file is malformed; close all handles, remove it{where} and create it again"
             )
         case errno.EPROTONOSUPPORT:
             raise errors.Incompatible(
-                f"{what} was made by a ringipc with another layout in memory (this one has version {ABI}); "
-                "use one version on both sides, or another channel"
-                + (f"; if nobody needs what is in it, Channel.open({name!r}).remove()" if path else "")
+                f"{subject} was created by a ringipc with another layout in memory (this one has version "
+                f"{_facts.ABI}); use the same version on both sides, or another name"
             )
-        case errno.EAGAIN:
-            raise errors.SystemRefused(number, f"{what}: {_shortage.locked(named)}", name)
-        case errno.EXFULL | errno.ENOSR | errno.EUSERS:
-            raise errors.TableFull(f"{what} is full: {FULL_TABLES[number]}, or use another channel")
-    if number in (errno.ENOSPC, errno.EFBIG) and wanted[2]:
-        detail, remedy = "its tables", ""
-    raise errors.SystemRefused(number, system_text(number, what, named, wanted, detail, remedy), name)
+    raise errors.SystemRefused(number, system_text(number, subject, name_code, wanted), name)
 
 
 def _code_of(channel: object) -> bytes | None:
-    """Of a channel that has a name: as the core takes it."""
+    """The name of a channel in the form for the C core; None if it has no name."""
     if not isinstance(channel, str) or channel.startswith(("fd:", "pipe:")):
         return None
     try:
-        return checked_name(channel.removeprefix("shm://"))
-    except ValueError:  # a URL of another kind
+        return _names.checked_name(channel.removeprefix("shm://"))
+    except ValueError:  # a URL with another scheme
         return None
 
 
 def system_text(
     number: int, what: str, code: bytes | None, wanted: _shortage.Wanted, detail: str = "", remedy: str = ""
 ) -> str:
-    """What a `SystemRefused` says of something that has a name, or none."""
+    """The text of a `SystemRefused`. code: the name in the form for the C core, or None for what is anonymous."""
     text = f"{what}: {detail + ': ' if detail else ''}{os.strerror(number)}"
     why = _shortage.explain(number, code, wanted, remedy)
     if why:
         return f"{text}: {why}"
-    return text if code is None else f"{text} ({_shortage.path_of(code)})"
+    return text if code is None else f"{text} ({_names.path_of(code)})"

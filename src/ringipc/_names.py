@@ -1,43 +1,72 @@
-"""The grammar of names: of channels, groups, semaphores, locks, events and barriers."""
+"""The grammar of names: of channels and groups, semaphores, locks, events and barriers.
+
+A name is one part of a path. "~user/name" is a channel, semaphore, ... that another user has made and shares. "fd:7" is
+the anonymous channel of file descriptor 7. In the form for the C core a user is a uid: "~1000/name".
+"""
 
 import os
 import pwd
 import re
 
-from ._core import MAX_CHANNEL_NAME, MAX_GROUP_NAME
+from . import _facts
 
 _DESCRIPTOR = re.compile(r"fd:[0-9]{1,9}")
 
 
 def checked_name(name: str, what: str = "channel") -> bytes:
-    """A name as the core takes it: one part of a path, "~user/name", "fd:7" of a channel; a group's may be anything."""
+    """A name in the form for the C core.
+
+    Parameters
+    ----------
+    what
+        "channel", "group", "semaphore", ... The name of a group may have any character but NUL.
+
+    Raises
+    ------
+    TypeError, ValueError
+        name is not a valid name.
+    """
     if not isinstance(name, str):
         raise TypeError(f"the {what}'s name must be a str, not {name!r}")
     if what == "channel" and _DESCRIPTOR.fullmatch(name):
         return name.encode()
     owner, slash, rest = name.partition("/")
     if what != "group" and owner.startswith("~") and slash:
-        return b"~%d/" % _user(owner[1:], name) + _plain_name(rest, name, what)
-    return _plain_name(name, name, what)
+        return b"~%d/" % _uid(owner[1:], name) + _checked_part(rest, name, what)
+    return _checked_part(name, name, what)
 
 
-def _user(user: str, name: str) -> int:
+def _uid(user: str, name: str) -> int:
     try:
         return int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid
     except KeyError:
         raise ValueError(f"{name!r}: there is no user {user!r}") from None
 
 
-def _plain_name(part: str, name: str, what: str) -> bytes:
+def _checked_part(part: str, name: str, what: str) -> bytes:
     code = os.fsencode(part)
-    most = MAX_GROUP_NAME if what == "group" else MAX_CHANNEL_NAME
-    if not code or len(code) > most or b"\0" in code:
+    longest = _facts.MAX_GROUP_NAME if what == "group" else _facts.MAX_CHANNEL_NAME
+    if not code or len(code) > longest or b"\0" in code:
         raise ValueError(
-            f"the {what}'s name must have 1 to {most} bytes and no NUL, not {name[:80]!r} ({len(code)} bytes)"
+            f"the {what}'s name must have 1 to {longest} bytes and no NUL, not {name[:80]!r} ({len(code)} bytes)"
         )
     if what != "group" and (code.startswith((b".", b"~", b"fd:")) or b"/" in code):
         raise ValueError(
-            f'the {what}\'s name {name!r} must have no "/" and no leading ".", "~" or "fd:", but in "~user/name" (what '
-            'another user shares) and "fd:7" (a channel\'s descriptor); RINGIPC_DIR chooses the directory'
+            f'the {what}\'s name {name!r} must not contain "/" or begin with ".", "~" or "fd:", except "~user/name" '
+            '(shared by another user) and "fd:7" (the file descriptor of a channel); RINGIPC_DIR sets the directory'
         )
     return code
+
+
+def path_of(code: bytes) -> str:
+    """The directory of the files of a name, which is in the form for the C core."""
+    owner, name = split_owner(code)
+    return os.path.join(os.fsdecode(_facts.base()), f"ringipc-{owner}", name)
+
+
+def split_owner(code: bytes) -> tuple[int, str]:
+    """The uid of the owner, and the name in the owner's directory."""
+    if code.startswith(b"~"):
+        owner, _, name = code[1:].partition(b"/")
+        return int(owner), os.fsdecode(name)
+    return os.geteuid(), os.fsdecode(code)

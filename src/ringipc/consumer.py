@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar
 
-from . import _atexit, _failures, _names, aio, errors, transports
+from . import _atexit, _failures, _names, aio, codecs, errors, transports
 from ._arguments import WAITS, Wait
-from ._core import DURABLE, NEWEST, OBJECT, SHARED, BaseConsumer, Message, check_timeout, own_methods, wanted
+from ._core import DURABLE, NEWEST, SHARED, BaseConsumer, Message, check_timeout, own_methods, wanted
 from .channel import Channel
-from .codecs import dtypes, pickled, record
+from .codecs import dtypes
 from .transports.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -311,14 +311,9 @@ class Consumer(BaseConsumer):
             raise _failures.named(error, self.channel) from error.__cause__
 
     def _decode(self, kind: int, message: memoryview, copy: bool) -> object:
-        if kind == OBJECT and not self._pickle:
-            raise errors.UnsafeMessage(
-                f"channel {self.channel!r}: the message went by pickle; make the consumer with pickle=True if you "
-                "trust every producer, or the producer without"
-            )
         try:
-            return pickled.decode(message, copy) if kind == OBJECT else record.decode(message, copy)
-        except errors.Corrupt as error:
+            return codecs.decode(kind, message, copy, self._pickle)
+        except (errors.Corrupt, errors.UnsafeMessage) as error:
             raise _failures.named(error, self.channel) from error.__cause__
 
     @property

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from . import _arguments, _atexit, _failures, _names, aio, errors, transports
+from . import _arguments, _atexit, _failures, _names, aio, codecs, errors, transports
 from ._arguments import WAITS, Wait
 from ._core import BaseProducer, check_timeout, own_methods, wanted
 from .channel import Channel, code_of
-from .codecs import dtypes, multipart, pickled, record
-from .codecs.plain import Plain, plain
+from .codecs import dtypes
+from .codecs.multipart import Parts
+from .codecs.plain import Plain
 from .transports.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -209,7 +210,8 @@ class Producer(BaseProducer):
         if beside is not None:
             _arguments.check_remote_lane(str(beside), size, slots)
         if isinstance(ring, Endpoint):
-            self._link = transports.open_producer_link(ring, Channel.anonymous(), size, slots, timeout=timeout, spin=spin)
+            own = Channel.anonymous()
+            self._link = transports.open_producer_link(ring, own, size, slots, timeout=timeout, spin=spin)
             self._transport = self._link.transport
             ring = self._link.channel
         name = code_of(ring)
@@ -282,15 +284,9 @@ class Producer(BaseProducer):
             return f"group {group!r} has not let go of {have}; its member that holds the oldest is {who}"
         return f"group {group!r} ({who}) has not let go of {have}"
 
-    def _prepare(self, message: object) -> Plain | multipart.Parts:
+    def _prepare(self, message: object) -> Plain | Parts:
         try:
-            if self._pickle and type(message) is not memoryview:
-                if type(message) is np.ndarray and dtypes.can_encode(message.dtype):
-                    return message
-                return pickled.encode(message)
-            if type(message) in record.TYPES or isinstance(message, np.generic):
-                return record.encode(message)
-            return plain(message)
+            return codecs.encode(message, self._pickle)
         except errors.UnsafeMessage as error:
             raise _failures.named(error, self.channel) from error.__cause__
 

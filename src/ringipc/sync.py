@@ -5,17 +5,12 @@ import os
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
-from . import _arguments, _atexit, _failures, _names, _shortage, errors
+from . import _arguments, _atexit, _facts, _failures, _names, errors
 from ._arguments import WAITS, Wait
 from ._core import (
-    ABI,
     BARRIER,
     EVENT,
     LOCK,
-    MAX_HANDLES,
-    MAX_PARTIES,
-    MAX_UNITS,
-    MAX_WAITERS,
     MUST_BE,
     SEMAPHORE,
     BaseBarrier,
@@ -54,46 +49,14 @@ class _Shared(BaseSync):
         if rc == -errno.ENOENT:
             raise errors.SystemRefused(errno.ENOENT, f"{self._called()}: only its owner can make it, and has not", name)
         if rc < 0:
-            _Shared._fail(self, rc)  # not what a subclass makes of codes that calls on an open one return
+            self._fail(rc)
         _atexit.close_at_exit(self)
 
     def _called(self) -> str:
         return f"{self._what} {self.name!r}" if self.name is not None else f"this {self._what}"
 
     def _fail(self, code: int) -> NoReturn:
-        what = self._called()
-        match -code:
-            case errno.ESHUTDOWN:
-                raise errors.Closed(f"{what} is closed")
-            case errno.EPROTOTYPE:
-                raise errors.Incompatible(f"{what}: something else has this name; choose another")
-            case errno.EEXIST:
-                raise errors.Incompatible(
-                    f"{what} is there, but did not begin with {self._options[0]}; leave that out to take it as it is"
-                )
-            case errno.EUSERS:
-                raise errors.TableFull(f"{what}: {MAX_HANDLES} handles have it open, the most there can be; close some")
-            case errno.EXFULL:
-                raise errors.TableFull(
-                    f"{what}: {MAX_WAITERS} threads wait for it, the most there can be; let fewer wait at once, or try "
-                    "again with timeout=0"
-                )
-            case errno.EOVERFLOW:
-                raise OverflowError(f"{what}: there would be more than {MAX_UNITS} units")
-            case errno.ENOENT:
-                raise errors.Closed(f"{what} ended before this forked process used it; make another")
-            case errno.EBADMSG:
-                where = "" if self._code is None else f" (ringipc clean; they are in {_shortage.path_of(self._code)})"
-                raise errors.Corrupt(
-                    f"{what}: its files are damaged, or were never ringipc's; remove them{where} and start anew"
-                )
-            case errno.EPROTONOSUPPORT:
-                raise errors.Incompatible(
-                    f"{what} was made by a ringipc with another layout in memory (this one has version {ABI}); "
-                    "use one version on both sides, or another name"
-                )
-        text = _failures.system_text(-code, what, self._code, wanted())
-        raise errors.SystemRefused(-code, text, self.name)
+        _failures.fail_sync(code, self._what, self.name, self._options[0], wanted())
 
     def close(self) -> None:
         """Lets it go. What has a name goes with the last one that has it open. Closing again does nothing.
@@ -190,7 +153,7 @@ class Semaphore(BaseSemaphore, _Shared):
         self, name: str | None = None, value: int | None = None, *, undo: bool = False, wait: Wait = "adaptive"
     ) -> None:
         if value is not None:
-            value = _arguments.checked_count(value, "value", "units", 0, MAX_UNITS)
+            value = _arguments.checked_count(value, "value", "units", 0, _facts.MAX_UNITS)
         self._begin(name, value, undo, wait)
 
     P = BaseSemaphore.acquire
@@ -233,13 +196,6 @@ class Lock(BaseLock, _Shared):
 
     def __init__(self, name: str | None = None, *, wait: Wait = "adaptive") -> None:
         self._begin(name, None, True, wait)
-
-    def _fail(self, code: int) -> NoReturn:
-        if code == -errno.EPERM:
-            raise RuntimeError(
-                f"{self._called()} is not this handle's to release: it has not taken it, or given it back"
-            )
-        super()._fail(code)
 
 
 @own_methods
@@ -311,7 +267,7 @@ class Barrier(BaseBarrier, _Shared):
 
     def __init__(self, name: str | None = None, parties: int | None = None, *, wait: Wait = "adaptive") -> None:
         if parties is not None:
-            parties = _arguments.checked_count(parties, "parties", "handles", 1, MAX_PARTIES)
+            parties = _arguments.checked_count(parties, "parties", "handles", 1, _facts.MAX_PARTIES)
         self._begin(name, parties, False, wait)
 
     def wait(self, timeout: float | None = None) -> int:
@@ -334,8 +290,6 @@ class Barrier(BaseBarrier, _Shared):
             raise errors.BrokenBarrier(
                 f"{self._called()}: not all of {self.parties} came within {timeout} s; reset it to go on"
             )
-        if place == -errno.EPIPE:
-            raise errors.BrokenBarrier(f"{self._called()} is broken: somebody gave up or was killed; reset it")
         if place < 0:
             self._fail(place)
         return place

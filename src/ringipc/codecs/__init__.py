@@ -1,1 +1,81 @@
-"""How messages become bytes: arrays, records and pickled objects. Pure Python, below the extension module."""
+"""How messages become bytes and bytes become messages: pure Python, below the extension module.
+
+Bytes and plain arrays are copied by the extension module itself. Each other kind of message has a codec: a module of
+this package with the attributes of `Codec`, and an entry in `CODECS`.
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import Corrupt, UnsafeMessage
+from . import pickled, record
+from .dtypes import can_encode
+from .multipart import Parts
+from .plain import Plain, plain
+
+
+class Codec(Protocol):
+    """A kind of message.
+
+    Attributes
+    ----------
+    KIND
+        The number of the kind in a message's descriptor: RIP_BYTES and so on in csrc/ringipc.h.
+    TYPES
+        The types of the objects that this codec encodes.
+    """
+
+    @property
+    def KIND(self) -> int: ...
+    @property
+    def TYPES(self) -> frozenset[type]: ...
+    def encode(self, message: Any, /) -> Parts: ...
+    def decode(self, message: memoryview, copy: bool, /) -> Any: ...
+
+
+CODECS: tuple[Codec, ...] = (record, pickled)
+
+_BY_KIND = {codec.KIND: codec for codec in CODECS}
+_BY_TYPE = {kind: codec for codec in CODECS for kind in codec.TYPES}
+
+
+def encode(message: object, pickle: bool) -> Plain | Parts:
+    """A message as what the extension module copies into the ring.
+
+    Raises
+    ------
+    UnsafeMessage
+        No codec encodes the message without loss.
+    """
+    codec = _BY_TYPE.get(type(message))
+    if codec is not None and not pickle:
+        return codec.encode(message)
+    if pickle and type(message) is not memoryview:
+        if type(message) is np.ndarray and can_encode(message.dtype):
+            return message
+        return pickled.encode(message)
+    if isinstance(message, np.generic):
+        return record.encode(message)
+    return plain(message)
+
+
+def decode(kind: int, message: memoryview, copy: bool, pickle: bool) -> Any:
+    """The message of a kind other than bytes and array. Its arrays are views of the message, or copies.
+
+    Raises
+    ------
+    Corrupt
+        The message is malformed.
+    UnsafeMessage
+        The message is a pickle, and pickle is False.
+    """
+    codec = _BY_KIND.get(kind)
+    if codec is None:
+        raise Corrupt(f"a message of unknown kind {kind}")
+    if codec is pickled and not pickle:
+        raise UnsafeMessage(
+            "the message is a pickled object; open the consumer with pickle=True if you trust every producer, or the "
+            "producer without"
+        )
+    return codec.decode(message, copy)

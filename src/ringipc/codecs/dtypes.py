@@ -1,4 +1,4 @@
-"""dtypes as bytes, and back."""
+"""Descriptions of dtypes as bytes."""
 
 import json
 import re
@@ -7,16 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._core import copy_dtype, is_same_dtype
 from ..errors import Corrupt, UnsafeMessage
 
-_SIMPLE = re.compile(r"[<>|][biufcSUVmM]\d+(\[\w+\])?", re.ASCII)  # what dtype.str says of types without objects
+_SIMPLE = re.compile(r"[<>|][biufcSUVmM]\d+(\[\w+\])?", re.ASCII)  # dtype.str of plain dtypes without objects
 
-PICKLE = "say pickle=True on both sides"  # the advice that always helps
+PICKLE = "say pickle=True on both sides"  # advice that always helps
 
 
 class _Lost(Exception):
-    """What of a dtype cannot be described, and which dtype would do instead, if one would."""
+    """What of a dtype cannot be described, and which dtype to use instead, if there is one."""
 
 
 def _describe(dtype: np.dtype[Any]) -> Any:
@@ -47,7 +46,7 @@ def _describe(dtype: np.dtype[Any]) -> Any:
 @lru_cache(maxsize=1000)
 def _simple(text: str) -> np.dtype[Any]:
     if not _SIMPLE.fullmatch(text):
-        raise ValueError(f"no dtype without fields: {text!r}")
+        raise ValueError(f"not a plain dtype: {text!r}")
     return np.dtype(text)
 
 
@@ -74,7 +73,7 @@ def _build(description: Any) -> Any:
             if titles is not None:
                 fields["titles"] = titles
             return np.dtype(fields, align=align)
-    raise ValueError("no description of a dtype")
+    raise ValueError("not the description of a dtype")
 
 
 @lru_cache(maxsize=1000)
@@ -85,21 +84,21 @@ def _read(code: bytes) -> np.dtype[Any]:
 
 
 class Code(NamedTuple):
-    """How a dtype is written.
+    """A dtype and its description.
 
     Attributes
     ----------
     dtype
-        That was written, or a copy that nobody else has if it is structured: the fields of the other may be renamed.
+        What is described; a private copy if it is structured, as the fields of the original can be renamed.
     text
-        Its `str` if it is simple ("<f4"), JSON with every field's offset if it is structured.
+        `dtype.str` if it is plain ("<f4"), JSON with the offset of each field if it is structured.
     """
 
     dtype: np.dtype[Any]
     text: bytes
 
 
-_codes: dict[int, Code] = {}  # by the id of the dtype, or of its names, which its copies share; `Code` keeps both
+_codes: dict[int, Code] = {}  # by id of the dtype, or of its names, which copies share; `Code` keeps both alive
 
 
 def _write(dtype: np.dtype[Any]) -> bytes:
@@ -116,8 +115,57 @@ def _write(dtype: np.dtype[Any]) -> bytes:
             if _read(text) == dtype:
                 return text
     except (ValueError, TypeError):
-        pass  # there is no such dtype without its package
+        pass  # a dtype that only its own package defines
     raise _Lost(f"dtype {dtype} cannot be described to other processes", f"a plain dtype, such as 'V{dtype.itemsize}'")
+
+
+def _copy(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """A copy of a structured dtype and of those in it, as fields can be renamed in place; dtype itself if it is plain.
+
+    The copy has the same tuples of names and the same plain dtypes: `_is_same` compares these by identity.
+    """
+    if dtype.base.names is None:
+        return dtype
+    if dtype.subdtype is not None:
+        return np.dtype((_copy(dtype.base), dtype.shape))
+    fields: dict[str, Any] = {}
+    for name in dtype.names or ():
+        field: Any = dtype.fields[name]  # type: ignore[index]  # it has names
+        if field[0].base.names is not None:
+            field = (_copy(field[0]), *field[1:])
+        fields[name] = field
+        if len(field) > 2:
+            fields[field[2]] = field  # by its title
+    copy = np.dtype(dtype.str, copy=True)
+    state = (3, "|", None, dtype.names, fields, dtype.itemsize, dtype.alignment, dtype.flags)  # as in a pickle
+    copy.__setstate__(state)  # type: ignore[attr-defined]
+    return copy
+
+
+def _is_same(dtype: np.dtype[Any], kept: np.dtype[Any]) -> bool:
+    """Whether dtype is what kept, its `_copy`, describes. False may be too strict.
+
+    NumPy's equality ignores metadata, alignment and the difference between equal units of time.
+    """
+    if dtype is kept:
+        return True
+    if (
+        dtype.type is not kept.type
+        or dtype.itemsize != kept.itemsize
+        or dtype.flags != kept.flags
+        or dtype.metadata is not None
+    ):
+        return False
+    if dtype.subdtype is not None or kept.subdtype is not None:
+        return dtype.shape == kept.shape and _is_same(dtype.base, kept.base)
+    fields, kept_fields = dtype.fields, kept.fields
+    if fields is None or kept_fields is None or dtype.names is not kept.names:
+        return False
+    for name in dtype.names or ():
+        field, kept_field = fields[name], kept_fields[name]
+        if field is not kept_field and (field[1:] != kept_field[1:] or not _is_same(field[0], kept_field[0])):
+            return False
+    return True
 
 
 def _advise(reserving: bool, reason: str, instead: str = "") -> str:
@@ -128,17 +176,22 @@ def _advise(reserving: bool, reason: str, instead: str = "") -> str:
 
 
 def encode_dtype(dtype: np.dtype[Any], reserving: bool = False) -> Code:
-    """How a dtype is written; reserving says what a refusal is to advise.
+    """The description of a dtype.
+
+    Parameters
+    ----------
+    reserving
+        Whether errors give advice for `Producer.reserve`.
 
     Raises
     ------
     UnsafeMessage
-        The dtype holds Python objects, or something that its description does not say (a user-defined dtype, metadata).
+        The dtype holds Python objects, or something that cannot be described (a user-defined dtype, metadata).
     """
     names = dtype.names
     key = id(dtype if names is None else names)
     code = _codes.get(key)
-    if code is not None and is_same_dtype(dtype, code.dtype):
+    if code is not None and _is_same(dtype, code.dtype):
         return code
     try:
         text = _write(dtype)
@@ -146,8 +199,8 @@ def encode_dtype(dtype: np.dtype[Any], reserving: bool = False) -> Code:
         raise UnsafeMessage(_advise(reserving, "the dtype of an array is nested too deeply")) from None
     except _Lost as lost:
         raise UnsafeMessage(_advise(reserving, *lost.args)) from None
-    kept = copy_dtype(dtype)  # now, as it is not nested too deeply
-    if _read(text) != kept:  # another thread has renamed fields meanwhile
+    kept = _copy(dtype)  # after _write, which refuses what is nested too deeply
+    if _read(text) != kept:  # another thread has just renamed fields
         return encode_dtype(dtype, reserving)
     if len(_codes) >= 1000:
         _codes.clear()
@@ -156,7 +209,7 @@ def encode_dtype(dtype: np.dtype[Any], reserving: bool = False) -> Code:
 
 
 def can_encode(dtype: np.dtype[Any]) -> bool:
-    """Whether `encode_dtype` takes it."""
+    """Whether `encode_dtype` accepts the dtype."""
     try:
         encode_dtype(dtype)
     except UnsafeMessage:
@@ -165,17 +218,17 @@ def can_encode(dtype: np.dtype[Any]) -> bool:
 
 
 def decode_dtype(code: bytes) -> np.dtype[Any]:
-    """The dtype that `encode_dtype` wrote; a new one if it has fields, as who gets it may rename them in place.
+    """The dtype of a description; a new one if it is structured, as its owner may rename the fields in place.
 
     Raises
     ------
     Corrupt
-        It is none, or one that holds Python objects: then it did not come from `encode_dtype`.
+        The description is malformed, or of a dtype that `encode_dtype` refuses.
     """
     try:
         dtype = _read(code)
     except (ValueError, TypeError, SyntaxError, KeyError, OverflowError) as error:
-        raise Corrupt(f"no dtype in the header of an array: {code[:80]!r}") from error
+        raise Corrupt(f"malformed dtype in the header of an array: {code[:80]!r}") from error
     if dtype.hasobject or dtype.subdtype is not None:
-        raise Corrupt(f"the header of an array claims the dtype {dtype}, which no producer sends")
-    return copy_dtype(dtype)
+        raise Corrupt(f"the header of an array has the dtype {dtype}, which no producer sends")
+    return _copy(dtype)

@@ -1,4 +1,4 @@
-"""How a message that is not one plain block lies in the ring: a small part that says what it is, and blocks of memory.
+"""The layout of a message of several parts: a small part that describes it, and blocks of memory.
 
 ::
 
@@ -22,9 +22,10 @@ Block = np.ndarray[Any, np.dtype[Any]] | memoryview
 
 
 class Parts(NamedTuple):
-    """A message for `BaseProducer.put`: its kind, all that comes before the first block, and the blocks.
+    """A message of several parts: its kind, the bytes before the first block, and the blocks.
 
-    A block is an array, or a memoryview. In the ring it is contiguous: in Fortran order what is so before, else in C's.
+    A block is an array or a memoryview. In the ring it is contiguous: in Fortran order if it was so before, else in C
+    order.
     """
 
     kind: int
@@ -33,7 +34,7 @@ class Parts(NamedTuple):
 
 
 def is_fortran(array: np.ndarray[Any, np.dtype[Any]]) -> bool:
-    """Whether an array's memory is copied as it is, with the first index running fastest."""
+    """Whether an array is copied in Fortran order: the first index varies fastest."""
     return array.flags.f_contiguous and not array.flags.c_contiguous
 
 
@@ -45,15 +46,15 @@ def join(kind: int, small: bytes, blocks: Sequence[Block]) -> Parts:
 
 
 def split(message: memoryview) -> tuple[memoryview, list[memoryview]]:
-    """The small part and the blocks of a message that `join` made.
+    """The small part and the blocks of a message that `join` has made.
 
     Raises
     ------
     Corrupt
-        It is none.
+        The message is malformed.
     """
     if len(message) < _COUNTS.size:
-        raise Corrupt(f"a message of {len(message)} bytes is too short to have parts")
+        raise Corrupt(f"a message of {len(message)} bytes is too short for several parts")
     small, count = _COUNTS.unpack_from(message)
     at = _COUNTS.size + 8 * count
     if at > len(message) or small > len(message) - at:

@@ -1,6 +1,6 @@
-"""Objects: whatever pickle takes, with the memory of its arrays beside it (protocol 5, PEP 574).
+"""Objects: whatever pickle accepts, with the memory of arrays out of band (protocol 5, PEP 574).
 
-Only where both sides allow it: whoever can write a pickle can make its reader run any code.
+Only if both sides allow it, as unpickling can run arbitrary code.
 """
 
 import io
@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from .._core import OBJECT
 from ..errors import Corrupt, UnsafeMessage
 from . import dtypes, multipart
 from .plain import plain
+
+KIND = 4  # RIP_OBJECT in csrc/ringipc.h
+TYPES: frozenset[type] = frozenset()  # only with pickle=True
 
 _Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -22,17 +24,17 @@ def _view(block: Any, dtype: np.dtype[Any] | str, shape: tuple[int, ...], fortra
 
 
 def _short(dtype: np.dtype[Any]) -> np.dtype[Any] | str:
-    """A dtype as text if that says all of it: it is pickled in a fifth of the time."""
-    if dtype.names is not None or not dtypes.can_encode(dtype):  # arrays may share one that has names
+    """A dtype as text if that describes it completely: text is pickled five times as fast."""
+    if dtype.names is not None or not dtypes.can_encode(dtype):  # arrays can share a structured dtype
         return dtype
     return dtype.str
 
 
 class _Pickler(pickle.Pickler):
-    """Lets the memory of all arrays go beside the pickle, of those too that NumPy would write into it.
+    """Moves the memory of all arrays out of band, also of those that NumPy would write into the pickle.
 
-    In the pickle an empty buffer stands for it; stands_for says what goes in its place. A memoryview, which pickle does
-    not take, comes out as bytes, as it does without.
+    In the pickle an empty buffer stands for the memory; stands_for maps that buffer to the memory. A memoryview, which
+    pickle does not accept, is decoded as bytes.
     """
 
     stands_for: dict[pickle.PickleBuffer, multipart.Block]
@@ -45,7 +47,7 @@ class _Pickler(pickle.Pickler):
         return _view, (self.beside(value), _short(value.dtype), value.shape, multipart.is_fortran(value))
 
     def beside(self, block: multipart.Block) -> pickle.PickleBuffer:
-        buffer = pickle.PickleBuffer(bytearray())  # one that can be written, so that a copy can be
+        buffer = pickle.PickleBuffer(bytearray())  # writable, so that copies are writable
         self.stands_for[buffer] = block
         return buffer
 
@@ -59,12 +61,12 @@ def _advice(value: object) -> str:
 
 
 def encode(value: object) -> multipart.Parts:
-    """An object as the producer takes it.
+    """An object as the parts of a message.
 
     Raises
     ------
     UnsafeMessage
-        It cannot be pickled.
+        The object cannot be pickled.
     """
     stands_for: dict[pickle.PickleBuffer, multipart.Block] = {}
     blocks: list[multipart.Block] = []
@@ -73,7 +75,7 @@ def encode(value: object) -> multipart.Parts:
         blocks.append(stands_for[buffer] if buffer in stands_for else buffer.raw())
 
     small = io.BytesIO()
-    pickler = _Pickler(small, protocol=5, buffer_callback=note)  # no method of it: that would make a cycle
+    pickler = _Pickler(small, protocol=5, buffer_callback=note)  # a bound method would make a reference cycle
     pickler.stands_for = stands_for
     try:
         pickler.dump(value)
@@ -86,19 +88,19 @@ def encode(value: object) -> multipart.Parts:
         ) from error
     except Exception as error:
         raise UnsafeMessage(f"{type(value).__name__!r} object cannot be pickled: {error}{_advice(value)}") from error
-    return multipart.join(OBJECT, small.getvalue(), blocks)
+    return multipart.join(KIND, small.getvalue(), blocks)
 
 
 def decode(message: memoryview, copy: bool) -> Any:
-    """The object that `encode` wrote. Its arrays are read-only views on message, or writable copies.
+    """The object in a message. Its arrays are read-only views of the message, or writable copies.
 
     Raises
     ------
     Corrupt
-        It is not what `encode` writes. What else unpickling raises is raised as it is.
+        The message is malformed. Other exceptions of unpickling are raised as they are.
     """
     small, blocks = multipart.split(message)
     try:
         return pickle.loads(small, buffers=[bytearray(block) for block in blocks] if copy else blocks)
     except pickle.UnpicklingError as error:
-        raise Corrupt(f"an object that no producer wrote: {error}") from error
+        raise Corrupt(f"malformed object: {error}") from error

@@ -1,9 +1,9 @@
 """Records: dicts, lists and tuples of scalars, strings, bytes and arrays, without pickle.
 
-All but the arrays is msgpack, written and read by msgspec. What msgpack has no word for is an extension: an array is
-the number of its block, its dtype, shape and order; a NumPy scalar is an array without dimensions; a buffer is the
-number of its block; a tuple is its number in a table that comes before the record, inner ones first, so reading goes no
-deeper than lists and dicts do.
+All but the arrays is msgpack, encoded and decoded by msgspec. Types that msgpack does not have are extensions. An array
+is the index of its block, its dtype, shape and order; a NumPy scalar is an array without dimensions; a buffer is the
+index of its block. A tuple is its index in a table of tuples before the record, in which inner tuples come first;
+so decoding nests no deeper than lists and dicts do.
 """
 
 import math
@@ -15,20 +15,20 @@ from msgspec.msgpack import Decoder, Ext
 from msgspec.msgpack import decode as _unpack
 from msgspec.msgpack import encode as _pack
 
-from .._core import RECORD
 from ..errors import Corrupt, UnsafeMessage
 from . import dtypes, multipart
 from .dtypes import PICKLE
 from .plain import plain
 
+KIND = 3  # RIP_RECORD in csrc/ringipc.h
 _ARRAY, _SCALAR, _TUPLE, _BUFFER = 1, 2, 3, 4
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 _CONTAINERS = frozenset({dict, list, tuple})
-TYPES = _PLAIN - {bytes} | _CONTAINERS  # bytes alone are a message of their own kind
-_DEEPEST = 100  # containers in each other, so that `get` can read it also where little is left of the stack
-_TABLE = b"\xc1"  # what no msgpack begins with: the table of tuples, and the record
+TYPES = frozenset(_PLAIN - {bytes} | _CONTAINERS)  # bytes alone are a message of another kind
+_DEEPEST = 100  # nesting of containers, so that `get` can decode a record even with little stack left
+_TABLE = b"\xc1"  # never used by msgpack: a table of tuples and the record follow
 
-_read_array = Decoder(tuple[int, bytes, tuple[int, ...], bool]).decode  # its block, dtype, shape, and whether Fortran's
+_read_array = Decoder(tuple[int, bytes, tuple[int, ...], bool]).decode  # block, dtype, shape, Fortran order
 _read_number = Decoder(int).decode
 _read_table = Decoder(list[bytes]).decode
 
@@ -45,7 +45,7 @@ def _scalar(value: np.generic) -> _Array:
 
 
 class _Writer:
-    """Makes of a record what msgspec encodes; its arrays go to blocks, its tuples to tuples."""
+    """Converts a record to what msgspec encodes; collects its arrays in blocks and its tuples in tuples."""
 
     def __init__(self) -> None:
         self.blocks: list[multipart.Block] = []
@@ -84,7 +84,7 @@ class _Writer:
 
 
 def _check(value: Any, room: int) -> None:
-    """Raises UnsafeMessage with the reason if a record cannot hold a value, whatever lies in that."""
+    """Raise UnsafeMessage if a record cannot hold a value, without regard to what is in that value."""
     kind = type(value)
     if kind in _CONTAINERS:
         if not room:
@@ -112,7 +112,7 @@ def _check(value: Any, room: int) -> None:
 
 
 def _fault(record: object) -> str:
-    """Where the first thing lies that a record cannot hold, and why it cannot."""
+    """Path of the first value that a record cannot hold, and the reason."""
     left = [("", record, _DEEPEST)]
     while left:
         path, value, room = left.pop()
@@ -128,13 +128,13 @@ def _fault(record: object) -> str:
 
 
 def encode(record: object) -> multipart.Parts:
-    """A record as the producer takes it.
+    """A record as the parts of a message.
 
     Raises
     ------
     UnsafeMessage
-        Something in it is none of what a record holds; subclasses of dict, list and tuple are not, as they would come
-        out as these.
+        The record has a value of a type that records do not have. Subclasses of dict, list and tuple are refused too,
+        as they would be decoded as dict, list or tuple.
     """
     writer = _Writer()
     try:
@@ -148,11 +148,11 @@ def encode(record: object) -> multipart.Parts:
         ) from error
     except (UnsafeMessage, OverflowError, UnicodeEncodeError, msgspec.EncodeError) as error:
         raise UnsafeMessage(_fault(record) or str(error)) from error.__cause__
-    return multipart.join(RECORD, small, writer.blocks)
+    return multipart.join(KIND, small, writer.blocks)
 
 
 class _Reader:
-    """Makes of msgpack's extensions what they stand for. (A closure that calls itself would keep the blocks.)"""
+    """Decodes the msgpack extensions. (A recursive closure would keep the blocks alive in a reference cycle.)"""
 
     def __init__(self, blocks: list[memoryview], copy: bool) -> None:
         self.blocks = blocks
@@ -167,7 +167,7 @@ class _Reader:
         for code in tuples:
             items = self.read(code)
             if not isinstance(items, list):
-                raise ValueError("a tuple is no list of its items")
+                raise ValueError("a tuple is not a list of its items")
             self.tuples.append(tuple(items))
         return self.read(record)
 
@@ -180,37 +180,37 @@ class _Reader:
             return self.array(data)[()]
         if code == _BUFFER:
             return bytes(_at(self.blocks, _read_number(data)))
-        raise ValueError(f"no extension {code} of records")
+        raise ValueError(f"records have no extension {code}")
 
     def array(self, described: memoryview) -> _Array:
         number, code, shape, fortran = _read_array(described)
         dtype = dtypes.decode_dtype(code)
         block = _at(self.blocks, number)
         if math.prod(shape) * dtype.itemsize != len(block):
-            raise ValueError("an array is no block of its message")
+            raise ValueError("an array does not fit its block")
         view: _Array = np.ndarray(shape, dtype, buffer=block, order="F" if fortran else "C")
         return view.copy(order="K") if self.copy else view
 
 
 def _at(table: list[Any], number: int) -> Any:
     if not 0 <= number < len(table):
-        raise ValueError(f"there is no number {number} among {len(table)}")
+        raise ValueError(f"index {number} is not in a table of {len(table)}")
     return table[number]
 
 
 def decode(message: memoryview, copy: bool) -> Any:
-    """The record that `encode` wrote. Its arrays are views on message, or copies.
+    """The record in a message. Its arrays are views of the message, or copies.
 
     Raises
     ------
     Corrupt
-        It is none.
+        The message is malformed.
     RecursionError
-        Too little is left of the caller's stack.
+        The caller's stack is too deep already.
     """
     small, blocks = multipart.split(message)
     reader = _Reader(blocks, copy)
     try:
         return reader.read_table(small[1:]) if small and small[0] == _TABLE[0] else reader.read(small)
     except (msgspec.MsgspecError, ValueError, TypeError, OverflowError) as error:
-        raise Corrupt(f"a record that no producer wrote: {error}") from error
+        raise Corrupt(f"malformed record: {error}") from error

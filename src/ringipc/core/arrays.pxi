@@ -105,13 +105,3 @@ cdef inline bint is_same(cnp.dtype dtype, cnp.dtype kept) except -1:
         if not is_same(<cnp.dtype>field[0], <cnp.dtype>kept_field[0]):
             return False
     return True
-
-
-def copy_dtype(cnp.dtype dtype):
-    """A copy of a structured dtype, and of those in it, whose fields can be renamed in place; else dtype itself."""
-    return own_copy(dtype)
-
-
-def is_same_dtype(cnp.dtype dtype, cnp.dtype kept):
-    """Whether a dtype is still what kept, its `copy_dtype`, says, or another copy of that; False may be too strict."""
-    return is_same(dtype, kept)

@@ -504,10 +504,8 @@ cdef class BaseConsumer:
     cdef object payload_of(self, Hold hold, uint8_t kind):
         if kind == RIP_ARRAY:
             return self.view_array(hold)
-        if kind == RIP_RECORD or kind == RIP_OBJECT:
-            return self.decode(hold, kind)
         if kind != RIP_BYTES:
-            self._fail(-EBADMSG, f"a message of unknown kind {kind}")
+            return self.decode(hold, kind)
         if self.copy != COPY_NEVER:
             return PyBytes_FromStringAndSize(<const char *>hold.data, <Py_ssize_t>hold.length)
         return PyMemoryView_FromObject(hold)

@@ -7,17 +7,9 @@ cdef extern from "Python.h":
         PyMethodDef *d_method
     object PyDescr_NewMethod(PyTypeObject *, PyMethodDef *)
 
-ABI = RIP_ABI
-RECORD = RIP_RECORD
-OBJECT = RIP_OBJECT
 NEWEST = RIP_NEWEST
 SHARED = RIP_SHARED
 DURABLE = RIP_DURABLE
-MAX_CHANNEL_NAME = RIP_MAX_CHANNEL_NAME
-MAX_GROUP_NAME = RIP_MAX_GROUP_NAME
-MAX_LANES = RIP_MAX_LANES
-MAX_GROUPS = RIP_MAX_GROUPS
-MAX_MEMBERS = RIP_MAX_MEMBERS
 
 METHOD = type(str.upper)
 
@@ -73,19 +65,6 @@ def clean_channel(bytes channel):
 def directory():
     """A descriptor of the directory in which all names are, for the caller to close, or an error code."""
     return rip_directory()
-
-
-def lock_holder(int control):
-    """The pid of the process that has the tables locked of what this descriptor is the control file of, or 0."""
-    cdef int32_t pid
-    with nogil:
-        pid = rip_lock_holder(control)
-    return pid
-
-
-def base():
-    """The path of the directory in which every user has one for all names."""
-    return <bytes>rip_base()
 
 
 def channel_fd():

@@ -16,7 +16,7 @@ from typing import NoReturn
 from .. import _atexit, errors
 from .._arguments import LARGEST_REMOTE_LANE, MOST_REMOTE_SLOTS
 from .._core import BasePump
-from .._failures import FULL_TABLES
+from .._failures import full_table
 from ..channel import Channel, code_of
 from .handshake import Hello, Welcome, boot_id
 
@@ -36,7 +36,7 @@ def lane_refused(said: Hello | Welcome, code: int) -> str:
 
 def refused(code: int) -> str:
     """What an error of the channel means, where a connection was to get its lane or its member."""
-    return FULL_TABLES.get(-code, os.strerror(-code))
+    return full_table(-code) or os.strerror(-code)
 
 
 def raise_refusal(url: str, welcome: Welcome) -> NoReturn:

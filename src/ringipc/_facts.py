@@ -1,0 +1,19 @@
+"""Facts about the C core that the pure Python modules below it need. `ringipc._core` sets them when it is imported."""
+
+from collections.abc import Callable
+
+ABI: int  # version of the layout in shared memory
+
+# Limits, as in csrc/ringipc.h.
+MAX_CHANNEL_NAME: int  # bytes
+MAX_GROUP_NAME: int  # bytes
+MAX_LANES: int  # of a channel
+MAX_GROUPS: int  # of a channel
+MAX_MEMBERS: int  # of a channel
+MAX_HANDLES: int  # of a semaphore, lock, event or barrier
+MAX_WAITERS: int  # threads that wait for units of a semaphore or lock
+MAX_UNITS: int  # of a semaphore
+MAX_PARTIES: int  # of a barrier
+
+base: Callable[[], bytes]  # the directory under which each user has a directory of named channels
+lock_holder: Callable[[int], int]  # pid of the process that has locked the control file of this descriptor, or 0

@@ -1,0 +1,31 @@
+# Facts about the C core for the pure Python modules below this one.
+
+from ringipc import _facts
+
+_facts.ABI = RIP_ABI
+_facts.MAX_CHANNEL_NAME = RIP_MAX_CHANNEL_NAME
+_facts.MAX_GROUP_NAME = RIP_MAX_GROUP_NAME
+_facts.MAX_LANES = RIP_MAX_LANES
+_facts.MAX_GROUPS = RIP_MAX_GROUPS
+_facts.MAX_MEMBERS = RIP_MAX_MEMBERS
+_facts.MAX_HANDLES = RIP_MAX_HANDLES
+_facts.MAX_WAITERS = RIP_MAX_WAITERS
+_facts.MAX_UNITS = RIP_MAX_UNITS
+_facts.MAX_PARTIES = RIP_MAX_PARTIES
+
+
+def base():
+    """The directory under which each user has a directory of named channels."""
+    return <bytes>rip_base()
+
+
+def lock_holder(int control):
+    """The pid of the process that has locked the tables of a control file, or 0. control: a descriptor of the file."""
+    cdef int32_t pid
+    with nogil:
+        pid = rip_lock_holder(control)
+    return pid
+
+
+_facts.base = base
+_facts.lock_holder = lock_holder

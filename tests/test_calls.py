@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import contextlib
+import doctest
 import inspect
 import threading
 from collections.abc import Callable, Iterator
@@ -80,14 +81,28 @@ def test_signatures_are_those_of_the_stubs() -> None:
     for each in PUBLIC:
         for base in each.__mro__ if inspect.isclass(each) else ():
             for stub in methods.get(base.__name__, ()):
-                if stub.name.startswith("_") or stub.decorator_list:  # a property
+                is_init = stub.name == "__init__" and base is each
+                if (stub.name.startswith("_") and not is_init) or stub.decorator_list:  # a property
                     continue
-                signature = inspect.signature(getattr(each, stub.name))
+                signature = inspect.signature(each if is_init else getattr(each, stub.name))
                 assert parameters_of(stub) == [
-                    (found.name, found.kind, found.default) for found in list(signature.parameters.values())[1:]
+                    (found.name, found.kind, found.default)
+                    for found in list(signature.parameters.values())[0 if is_init else 1 :]
                 ], f"{each.__name__}.{stub.name}{signature}"
                 checked += 1
     assert checked > 20
+
+
+def test_the_examples_of_classes_in_c_run() -> None:
+    """pytest collects those of classes in Python."""
+    parser, ran = doctest.DocTestParser(), 0
+    for each in PUBLIC:
+        for owner in (each, *vars(each).values()) if each.__module__ == "ringipc._core" else ():
+            example = parser.get_doctest(inspect.getdoc(owner) or "", {}, each.__name__, None, 0)
+            found = doctest.DocTestRunner().run(example)
+            assert found.failed == 0
+            ran += found.attempted
+    assert ran > 10
 
 
 def test_help_shows_python_and_no_c() -> None:

@@ -30,6 +30,7 @@ from ringipc import (
     RingError,
     Semaphore,
     TableFull,
+    _core,
 )
 
 ANY = Semaphore | Lock | Event | Barrier
@@ -260,7 +261,7 @@ def test_other_processes_get_them_as_arguments(start: Start, method: str, name: 
 
 def find_as_they_were(handles: Any, found: Any) -> None:
     semaphore, lock, event, barrier = handles
-    found.send((semaphore.value, lock._value(), event.is_set(), barrier.n_waiting, barrier.broken))
+    found.send((semaphore.value, lock.locked(), event.is_set(), barrier.n_waiting, barrier.broken))
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
@@ -274,7 +275,7 @@ def test_what_is_passed_without_a_name_stays_as_it_is_when_its_maker_has_let_it_
     for handle in handles:
         handle.close()  # most probably before the other process has opened it
     assert near.poll(20)
-    assert near.recv() == (1, 1, True, 0, True)
+    assert near.recv() == (1, False, True, 0, True)
 
 
 def test_what_is_on_its_way_to_nobody_yet_stays_too() -> None:
@@ -282,9 +283,12 @@ def test_what_is_on_its_way_to_nobody_yet_stays_too() -> None:
     fd = os.dup(event._descriptor())
     event.set()
     event.close()
-    with closing(again := Event.__new__(Event)):
-        again._begin(None, 0, False, "adaptive", fd=fd, passed=True)
-        os.close(fd)
+
+    class Passed:
+        def detach(self) -> int:
+            return fd
+
+    with closing(again := _core._open_passed(Event, Passed(), "event", 0, False, "adaptive")):
         assert again.is_set()
 
 

@@ -10,6 +10,8 @@ void rip_on_wait(rip_before_wait *before_wait, rip_after_wait *after_wait) {
     after = after_wait;
 }
 
+int rip_has_wait_hook(void) { return after != NULL; }
+
 void rip_wait_begin(struct rip_waiting *waiting) {
     if (before) {
         before(waiting);

@@ -3,7 +3,7 @@
  * The last to arrive begins the next round, and so does a break; outcomes says of the last rounds which were broken, the newest in the
  * lowest bit; who looks only after more rounds than that is told that all came. A broken barrier stays so until it is reset. */
 #include "sync/barrier.h"
-#include "store/table_lock.h"
+#include "base/wait_hook.h"
 
 #define ARRIVED_AT 32
 #define ARRIVED UINT64_C(0x7ff)
@@ -25,7 +25,8 @@ static uint64_t next_round(uint64_t word, uint64_t broken) {
 
 static uint32_t arrived(uint64_t word) { return (uint32_t)(word >> ARRIVED_AT & ARRIVED); }
 
-int rip_barrier_arrive(struct rip_sync *s, uint64_t *seen) {
+/* Its index in this round, from 0 on, and the word to wait on; -EPIPE: broken; -EBADMSG. */
+static int arrive(struct rip_sync *s, uint64_t *seen) {
     uint64_t word = rip_sync_load(s), to;
     uint32_t parties = s->file->value;
     int last;
@@ -47,7 +48,8 @@ int rip_barrier_arrive(struct rip_sync *s, uint64_t *seen) {
     return (int)arrived(word);
 }
 
-int rip_barrier_is_over(const struct rip_sync *s, uint64_t seen) {
+/* 0: not yet, 1: all have arrived, -EPIPE: broken */
+static int is_over(const struct rip_sync *s, uint64_t seen) {
     uint64_t word = rip_sync_load(s);
     uint32_t ago = (uint32_t)word - (uint32_t)seen; /* rounds that have ended since it was seen */
     if (ago == 0) {
@@ -82,7 +84,8 @@ int rip_barrier_abort(struct rip_sync *s) {
     return rc;
 }
 
-void rip_barrier_give_up(struct rip_sync *s, uint64_t seen) { break_round(s, &seen); }
+/* Breaks the round of the word that was seen, unless it is over. */
+static void give_up(struct rip_sync *s, uint64_t seen) { break_round(s, &seen); }
 
 int rip_barrier_reset(struct rip_sync *s) {
     int rc = rip_sync_check(s);
@@ -111,19 +114,25 @@ int rip_barrier_wait(struct rip_sync *s, uint64_t deadline) {
     struct rip_watch watch;
     uint64_t seen = 0;
     int rc = rip_sync_check(s);
-    int index = rc ? rc : rip_barrier_arrive(s, &seen);
+    int index = rc ? rc : arrive(s, &seen);
     while (index >= 0) {
         rip_sync_watch(s, seen, &watch);
-        int over = rip_barrier_is_over(s, seen);
+        int over = is_over(s, seen);
         if (over != 0) {
             return over < 0 ? over : index;
         }
         if (rc == -ETIMEDOUT) {
-            rip_barrier_give_up(s, seen);
-            return rip_barrier_is_over(s, seen) < 0 ? -ETIMEDOUT : index;
+            give_up(s, seen);
+            return is_over(s, seen) < 0 ? -ETIMEDOUT : index;
         }
-        rc = rip_watch_wait(&watch, deadline);
-        rip_reap_if_due(&s->handle);
+        rc = rip_sync_wait(s, &watch, deadline);
+        if (rc == -EINTR && !rip_has_wait_hook()) {
+            rc = 0; /* the handle has arrived, and the others count on it */
+        }
+        if (rc < 0 && rc != -ETIMEDOUT) {
+            give_up(s, seen);
+            return rc;
+        }
     }
     return index;
 }

@@ -1,7 +1,6 @@
 /* word: how often it has been set, and in the lowest bit whether it is set now. Who waits sees that it has been set since, even if it has
  * been cleared again. */
-#include "sync/event.h"
-#include "store/table_lock.h"
+#include "sync/sync.h"
 
 #define SET UINT64_C(1)
 
@@ -32,7 +31,8 @@ int rip_event_is_set(struct rip_sync *s) {
     return rc ? rc : (int)(rip_sync_load(s) & SET);
 }
 
-int rip_event_is_over(const struct rip_sync *s, uint64_t seen) {
+/* It is set, or has been set since the word was seen. */
+static int is_over(const struct rip_sync *s, uint64_t seen) {
     uint64_t word = rip_sync_load(s);
     return word & SET || word >> 1 != seen >> 1;
 }
@@ -45,13 +45,15 @@ int rip_event_wait(struct rip_sync *s, uint64_t deadline) {
     }
     for (uint64_t seen = rip_sync_load(s);;) {
         rip_sync_watch(s, seen, &watch);
-        if (rip_event_is_over(s, seen)) {
+        if (is_over(s, seen)) {
             return 0;
         }
-        if (rc < 0) { /* the time is up, or a signal was handled */
+        if (rc == -ETIMEDOUT) {
             return rc;
         }
-        rc = rip_watch_wait(&watch, deadline);
-        rip_reap_if_due(&s->handle);
+        rc = rip_sync_wait(s, &watch, deadline);
+        if (rc < 0 && rc != -ETIMEDOUT) {
+            return rc;
+        }
     }
 }

@@ -2,7 +2,6 @@
 #include "store/control_file.h"
 #include "store/table_lock.h"
 #include "sync/barrier.h"
-#include "sync/event.h"
 #include "sync/semaphore.h"
 
 #include <stdlib.h>

@@ -278,12 +278,17 @@ int rip_semaphore_acquire(struct rip_sync *s, uint32_t units, uint64_t deadline)
         if (rc != -EAGAIN) {
             return rc;
         }
-        if (waited < 0) { /* the time is up, or a signal was handled */
+        if (waited == -ETIMEDOUT) {
             rip_ticket_cancel(s, &ticket);
             return waited;
         }
-        waited = rip_watch_wait(&watch, deadline);
-        rip_reap_if_due(&s->handle);
+        waited = rip_sync_wait(s, &watch, deadline);
+        if (waited < 0 && waited != -ETIMEDOUT) {
+            if (rip_handle_check(&s->handle) == 0) { /* else rip_sync_close has cancelled it */
+                rip_ticket_cancel(s, &ticket);
+            }
+            return waited;
+        }
     }
 }
 

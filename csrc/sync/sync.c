@@ -55,6 +55,19 @@ void rip_sync_watch(struct rip_sync *s, uint64_t seen, struct rip_watch *watch) 
     watch->spin = &s->spin;
 }
 
+int rip_sync_wait(struct rip_sync *s, const struct rip_watch *watch, uint64_t deadline) {
+    int waited = rip_watch_wait(watch, deadline);
+    if (waited < 0 && waited != -ETIMEDOUT) {
+        return waited;
+    }
+    int rc = rip_handle_check(&s->handle);
+    if (rc != 0) {
+        return rc;
+    }
+    rip_reap_if_due(&s->handle);
+    return waited;
+}
+
 void rip_sync_wake(struct rip_sync *s) {
     atomic_thread_fence(memory_order_seq_cst); /* the word, then asleep; pairs with the fence in rip_watch_announce */
     if (atomic_load_explicit(&s->file->asleep, memory_order_relaxed) & RIP_ASLEEP &&

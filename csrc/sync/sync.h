@@ -36,6 +36,8 @@ static inline uint64_t rip_sync_load(const struct rip_sync *s) {
 
 /* Ready when the word is not what was seen, or when somebody rings. */
 void rip_sync_watch(struct rip_sync *s, uint64_t seen, struct rip_watch *watch);
+/* Waits for a slice, and reaps if that is due: as rip_watch_wait, or -ESHUTDOWN where another thread has closed the handle meanwhile. */
+int rip_sync_wait(struct rip_sync *s, const struct rip_watch *watch, uint64_t deadline);
 /* Wakes all who wait in rip_sync_watch; to be called after the word has changed. */
 void rip_sync_wake(struct rip_sync *s);
 

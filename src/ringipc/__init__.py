@@ -1,6 +1,6 @@
 """Move NumPy arrays, bytes and records between processes through a ring in shared memory."""
 
-from ._core import Message
+from ._core import Barrier, Event, Lock, Message, Semaphore
 from .channel import Channel, Group, Lane
 from .consumer import Consumer, ConsumerStats
 from .errors import (
@@ -24,7 +24,6 @@ from .errors import (
     UnsafeMessage,
 )
 from .producer import Producer, ProducerStats, Reservation
-from .sync import Barrier, Event, Lock, Semaphore
 from .transports.endpoint import Endpoint
 from .transports.pipe import PipeEnd, fifo, pair
 from .transports.tcp import tcp

@@ -4,10 +4,13 @@
 It imports pure Python modules at most that do not import it.
 """
 
+import os
 from array import array as packed
 from collections.abc import Iterable
-from inspect import Signature
+from inspect import Signature, signature
 from sys import modules as imported
+
+from ringipc import _arguments, _atexit, _facts, _failures, _names
 
 cimport cython
 cimport numpy as cnp

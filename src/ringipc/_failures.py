@@ -98,8 +98,10 @@ def fail(
     raise errors.SystemRefused(number, system_text(number, what, channel_code, wanted, detail, remedy), name)
 
 
-def fail_sync(code: int, what: str, name: str | None, value: object, wanted: _shortage.Wanted) -> NoReturn:
-    """Raise the exception for a negative errno of a semaphore, lock, event or barrier.
+def fail_sync_open(
+    code: int, what: str, name: str | None, value: object, passed: bool, wanted: _shortage.Wanted
+) -> NoReturn:
+    """Raise the exception for a negative errno of opening a semaphore, lock, event or barrier.
 
     Parameters
     ----------
@@ -109,23 +111,48 @@ def fail_sync(code: int, what: str, name: str | None, value: object, wanted: _sh
         None: it is anonymous.
     value
         The initial value that was asked for.
+    passed
+        Whether another process has passed it.
     wanted
         How much room was needed.
     """
-    number = -code
-    name_code = None if name is None else _names.checked_name(name, what)
-    subject = f"this {what}" if name is None else f"{what} {name!r}"
-    match number:
-        case errno.ESHUTDOWN:
-            raise errors.Closed(f"{subject} is closed")
+    subject = _sync_subject(what, name)
+    match -code:
+        case errno.ENOENT if passed:
+            raise errors.Closed(
+                f"{subject} ended before this process opened it: keep the handle open until then, or pass an anonymous "
+                "one"
+            )
+        case errno.ENOENT:
+            raise errors.SystemRefused(-code, f"{subject} does not exist, and only its owner can create it", name)
         case errno.EPROTOTYPE:
             raise errors.Incompatible(f"{subject}: the name is already used for something else; choose another name")
         case errno.EEXIST:
             raise errors.Incompatible(
                 f"{subject} exists with an initial value other than {value}; omit the value to open it as it is"
             )
-        case errno.EUSERS:
-            raise errors.TableFull(f"{subject} has {_facts.MAX_HANDLES} handles, the maximum; close some")
+        case errno.EPROTONOSUPPORT:
+            raise errors.Incompatible(
+                f"{subject} was created by a ringipc with another layout in memory (this one has version "
+                f"{_facts.ABI}); use the same version on both sides, or another name"
+            )
+    _refuse_sync(-code, what, name, wanted)
+
+
+def fail_sync(code: int, what: str, name: str | None, timeout: object, wanted: _shortage.Wanted) -> NoReturn:
+    """Raise the exception for a negative errno of a semaphore, lock, event or barrier that has been opened.
+
+    Parameters
+    ----------
+    timeout
+        Seconds, of a wait. The other parameters are those of `fail_sync_open`.
+    """
+    subject = _sync_subject(what, name)
+    match -code:
+        case errno.ESHUTDOWN:
+            raise errors.Closed(f"{subject} is closed")
+        case errno.ENOENT:
+            raise errors.Closed(f"{subject} ended before this forked process used it; open another one")
         case errno.EXFULL:
             raise errors.TableFull(
                 f"{subject}: {_facts.MAX_WAITERS} threads wait for it, the maximum; let fewer threads wait at once, or "
@@ -133,21 +160,31 @@ def fail_sync(code: int, what: str, name: str | None, value: object, wanted: _sh
             )
         case errno.EOVERFLOW:
             raise OverflowError(f"{subject} would have more than {_facts.MAX_UNITS} units")
+        case errno.EPERM:
+            raise RuntimeError(f"{subject} cannot be released: this handle has not acquired it")
         case errno.EPIPE:
             raise errors.BrokenBarrier(f"{subject} is broken: a party timed out, was killed or called abort; reset it")
-        case errno.ENOENT:
-            raise errors.Closed(f"{subject} ended before this forked process used it; open another one")
+        case errno.ETIMEDOUT:
+            raise errors.BrokenBarrier(f"{subject}: not all parties arrived within {timeout} s; reset it to go on")
+    _refuse_sync(-code, what, name, wanted)
+
+
+def _sync_subject(what: str, name: str | None) -> str:
+    return f"this {what}" if name is None else f"{what} {name!r}"
+
+
+def _refuse_sync(number: int, what: str, name: str | None, wanted: _shortage.Wanted) -> NoReturn:
+    subject = _sync_subject(what, name)
+    code = None if name is None else _names.checked_name(name, what)
+    match number:
+        case errno.EUSERS:
+            raise errors.TableFull(f"{subject} has {_facts.MAX_HANDLES} handles, the maximum; close some")
         case errno.EBADMSG:
-            where = "" if name_code is None else f" (ringipc clean; its directory is {_names.path_of(name_code)})"
+            where = "" if code is None else f" (ringipc clean; its directory is {_names.path_of(code)})"
             raise errors.Corrupt(
                 f"{subject}: its file is malformed; close all handles, remove it{where} and create it again"
             )
-        case errno.EPROTONOSUPPORT:
-            raise errors.Incompatible(
-                f"{subject} was created by a ringipc with another layout in memory (this one has version "
-                f"{_facts.ABI}); use the same version on both sides, or another name"
-            )
-    raise errors.SystemRefused(number, system_text(number, subject, name_code, wanted), name)
+    raise errors.SystemRefused(number, system_text(number, subject, code, wanted), name)
 
 
 def _code_of(channel: object) -> bytes | None:

@@ -11,12 +11,7 @@ from .channel import Channel
 
 Kind = Literal["channel", "semaphore", "lock", "event", "barrier", "locked", "damaged"]
 _REMEDY = "(--messages removes it)"
-_KINDS: dict[int, Kind] = {
-    _core.SEMAPHORE: "semaphore",
-    _core.LOCK: "lock",
-    _core.EVENT: "event",
-    _core.BARRIER: "barrier",
-}
+_KINDS: dict[int, Kind] = {number: kind for kind, number in _core.KINDS.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import threading
 
 
 class RingError(Exception):
-    """Base class of all exceptions of this package."""
+    """Any exception of this package."""
 
     # Without this `inspect.signature` fails for subclasses of built-in exceptions.
     __signature__ = inspect.Signature([inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)])

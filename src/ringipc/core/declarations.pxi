@@ -292,11 +292,14 @@ cdef extern from "ringipc.h" nogil:
         int32_t pid[RIP_MAX_HANDLES]
     int rip_sync_info(const char *, rip_sync_info_at *) except? -EINTR
     int rip_sync_clean_up(const char *) except? -EINTR
+    int rip_semaphore_acquire(rip_sync *, uint32_t, uint64_t) except? -EINTR
     int rip_semaphore_release(rip_sync *, uint32_t)
     uint32_t rip_semaphore_value(const rip_sync *)
     int rip_event_set(rip_sync *)
     int rip_event_clear(rip_sync *)
     int rip_event_is_set(rip_sync *)
+    int rip_event_wait(rip_sync *, uint64_t) except? -EINTR
+    int rip_barrier_wait(rip_sync *, uint64_t) except? -EINTR
     int rip_barrier_abort(rip_sync *)
     int rip_barrier_reset(rip_sync *)
     int rip_barrier_waiting(rip_sync *)
@@ -309,25 +312,3 @@ cdef extern from "sync/sync.h" nogil:
         rip_handle handle
         uint32_t held
     int rip_sync_check(rip_sync *)
-    void rip_sync_watch(rip_sync *, uint64_t, rip_watch *)
-    uint64_t rip_sync_load(const rip_sync *)
-
-
-cdef extern from "sync/semaphore.h" nogil:
-    struct rip_ticket:
-        pass
-    int rip_units_try(rip_sync *, uint32_t)
-    int rip_ticket_take(rip_sync *, uint32_t, rip_ticket *)
-    int rip_ticket_try(rip_sync *, rip_ticket *)
-    void rip_ticket_cancel(rip_sync *, const rip_ticket *)
-    void rip_ticket_watch(rip_sync *, const rip_ticket *, rip_watch *)
-
-
-cdef extern from "sync/event.h" nogil:
-    int rip_event_is_over(const rip_sync *, uint64_t)
-
-
-cdef extern from "sync/barrier.h" nogil:
-    int rip_barrier_arrive(rip_sync *, uint64_t *)
-    int rip_barrier_is_over(const rip_sync *, uint64_t)
-    void rip_barrier_give_up(rip_sync *, uint64_t)

@@ -1,7 +1,5 @@
 # Facts about the C core for the pure Python modules below this one.
 
-from ringipc import _facts
-
 _facts.ABI = RIP_ABI
 _facts.MAX_CHANNEL_NAME = RIP_MAX_CHANNEL_NAME
 _facts.MAX_GROUP_NAME = RIP_MAX_GROUP_NAME

@@ -1,11 +1,6 @@
-# Semaphores, locks, events and barriers. The classes are finished in Python: a subclass says what an error code means
-# (_fail).
+# Semaphores, locks, events and barriers.
 
-SEMAPHORE = RIP_SEMAPHORE
-LOCK = RIP_LOCK
-EVENT = RIP_EVENT
-BARRIER = RIP_BARRIER
-MUST_BE = RIP_MUST_BE
+KINDS = {"semaphore": RIP_SEMAPHORE, "lock": RIP_LOCK, "event": RIP_EVENT, "barrier": RIP_BARRIER}
 
 
 def inspect_sync(bytes name):
@@ -20,7 +15,7 @@ def inspect_sync(bytes name):
 
 
 def clean_sync(bytes name):
-    """1 when what was left of it has been removed, 0 when somebody has it open, or an error code."""
+    """1 if it had no handles and has been removed, 0 if it has handles, or an error code."""
     cdef const char *text = name
     cdef int rc
     with nogil:
@@ -28,10 +23,20 @@ def clean_sync(bytes name):
     return rc
 
 
-cdef class BaseSync:
-    """A handle on something that processes share to wait for each other."""
+cdef class _SyncHandle:
+    """A handle of a semaphore, lock, event or barrier.
+
+    Attributes
+    ----------
+    name : str or None
+        None: it is anonymous.
+    """
 
     cdef rip_sync *s
+    cdef readonly str name
+    cdef str what
+    cdef tuple options  # of `open`, for other processes
+    cdef object __weakref__
 
     def __dealloc__(self):
         if self.s is not NULL:
@@ -40,73 +45,130 @@ cdef class BaseSync:
                 rip_sync_close(self.s)
                 rip_sync_free(self.s)
 
-    def _fail(self, int code):
-        raise NotImplementedError
-
-    def _open(self, bytes name, int fd, int kind, value, bint undo, int wait):
-        """name None: one without a name, made here or, with fd from 0 up, by another process; value None: as it is."""
-        if self.s is not NULL:
-            raise RuntimeError("this handle is open already")
-        cdef const char *text = NULL if name is None else <const char *>name
-        cdef int64_t begins = -1 if value is None else value
+    @cython.final
+    cdef int open(
+        self, str what, object name, object value, bint undo, object wait, int fd=-1, bint passed=False
+    ) except -1:
+        """Opens or makes what is meant. fd: of an anonymous one from another process. passed: it has to exist."""
+        cdef rip_sync_kind kind = KINDS[what]
+        cdef bytes code = None if name is None else _names.checked_name(name, what)
+        cdef const char *text = NULL if code is None else <const char *>code
+        cdef int64_t begins = RIP_MUST_BE if passed else -1 if value is None else value
+        cdef rip_wait mode
         cdef rip_sync *s = NULL
         cdef int rc
+        if self.s is not NULL:
+            raise RuntimeError("this handle is open already")
+        if wait not in _arguments.WAITS:
+            raise ValueError(f'wait must be "spin", "adaptive" or "block", not {wait!r}')
+        mode = <rip_wait><int>_arguments.WAITS[wait]
+        if name is not None:
+            _failures.check_base()
+        self.what = what
+        self.name = name
+        self.options = (what, value, undo, wait)
         with nogil:
-            rc = rip_sync_open(text, fd, <rip_sync_kind>kind, begins, undo, <rip_wait>wait, &s)
-        if rc == 0:
-            s.handle.give_up = RIP_TRY_ONLY  # what follows waits without the GIL
+            rc = rip_sync_open(text, fd, kind, begins, undo, mode, &s)
+        if rc < 0:
+            _failures.fail_sync_open(rc, what, name, value, passed, wanted())
+        s.handle.give_up = RIP_TRY_ONLY  # from here on waits release the GIL
         self.s = s
+        _atexit.close_at_exit(self)
+        return 0
+
+    @cython.final
+    cdef int fail(self, int rc, timeout=None) except -1:
+        _failures.fail_sync(rc, self.what, self.name, timeout, wanted())
+
+    @cython.final
+    cdef int checked(self, int rc) except -1:
+        if cython.unlikely(rc < 0):
+            self.fail(rc)
         return rc
-
-    @cython.critical_section
-    def _close(self, bint exiting):
-        if self.s is NULL:
-            return 0
-        if exiting:
-            closes_at_exit()
-        return close_patiently(<locking>rip_sync_close, self.s, &self.s.handle, exiting)
-
-    @cython.critical_section
-    def _descriptor(self):
-        self.enter()
-        return self.checked(rip_sync_fd(self.s))
-
-    @property
-    def closed(self):
-        """True after `close`."""
-        with cython.critical_section(self):
-            return self.s is NULL or rip_handle_check(&self.s.handle) == -ESHUTDOWN
 
     @cython.final
     cdef inline int enter(self) except -1:
-        """Each call's beginning: is it open? A forked child takes its own seat."""
+        """Begins a call: checks that the handle is open. In a forked child it becomes a member of its own."""
         cdef int rc = -ESHUTDOWN if self.s is NULL else rip_sync_check(self.s)
         if cython.unlikely(rc != 0):
             while rc == -EAGAIN:
                 await_lock(&self.s.handle, RIP_FOREVER)
                 rc = rip_sync_check(self.s)
             if rc != 0:
-                self._fail(rc)
+                self.fail(rc)
         return 0
 
-    @cython.final
-    cdef int look_around(self) except -1:
-        """After each piece of a wait."""
-        rip_reap_if_due(&self.s.handle)
-        return 0
+    def close(self):
+        """Close this handle. A named object ends with its last handle. Closing again does nothing.
 
-    @cython.final
-    cdef int checked(self, int rc) except -1:
-        if cython.unlikely(rc < 0):
-            self._fail(rc)
-        return rc
+        If a signal handler raises an exception meanwhile (Ctrl-C), the handle is closed for all other calls, but what it
+        holds has not been given back yet. Close it again; otherwise it is closed when the process exits.
+        """
+        self._end()
+
+    @cython.critical_section
+    def _end(self, *, bint exiting=False):
+        if self.s is NULL:
+            return
+        if exiting:
+            closes_at_exit()
+        self.checked(close_patiently(<locking>rip_sync_close, self.s, &self.s.handle, exiting))
+
+    @property
+    def closed(self):
+        """Whether this handle has been closed."""
+        with cython.critical_section(self):
+            return self.s is NULL or rip_handle_check(&self.s.handle) == -ESHUTDOWN
+
+    def __reduce__(self):
+        """To another process: by name, or as a file descriptor that `multiprocessing` passes."""
+        if self.name is not None:
+            return _open_named, (type(self), self.name, *self.options)
+        from multiprocessing.reduction import DupFd
+
+        return _open_passed, (type(self), DupFd(self._descriptor()), *self.options)
+
+    @cython.critical_section
+    def _descriptor(self):
+        """A file descriptor for another process. It is closed with the handle."""
+        self.enter()
+        return self.checked(rip_sync_fd(self.s))
+
+    def __repr__(self):
+        named = "" if self.name is None else f" {self.name!r}"
+        return f"<{type(self).__name__}{named}{', closed' if self.closed else ''}>"
 
 
-cdef object ONE = 1, MINUS_ONE = -1  # the defaults: CPython has one object of each, so a look at the pointer is enough
+def _open_named(type cls, name, *options):
+    return opened(cls, name, options, -1)
+
+
+def _open_passed(type cls, passed, *options):
+    fd = passed.detach()
+    try:
+        return opened(cls, None, options, fd)
+    finally:
+        os.close(fd)
+
+
+cdef _SyncHandle opened(type cls, name, tuple options, int fd):
+    """A handle of an object that another process has passed."""
+    cdef _SyncHandle handle = cls.__new__(cls)
+    what, value, undo, wait = options
+    handle.open(what, name, value, undo, wait, fd, True)
+    return handle
+
+
+cdef object signature_of(str parameters):
+    """The signature of a class, which a class in C does not have by itself."""
+    return signature(eval(f"lambda {parameters}: None"))
+
+
+cdef object ONE = 1, MINUS_ONE = -1  # the default arguments: CPython has one object of each, so comparing pointers does
 
 
 cdef double seconds_if(object blocking, double seconds) except -1:
-    """How long to wait: so many seconds, or not at all; a number of seconds in the place of blocking is refused."""
+    """The time to wait, for an argument blocking and a timeout. A timeout in the place of blocking is refused."""
     if not isinstance(blocking, int) or blocking not in (0, 1):
         raise TypeError(
             f"blocking must be True or False, not {blocking!r}; write acquire(timeout=5) to wait for up to 5 s"
@@ -119,67 +181,32 @@ cdef double seconds_if(object blocking, double seconds) except -1:
 
 
 cdef inline uint32_t units_of(object n) except 0:
-    """How many units a user asks for."""
-    return 1 if n is ONE else many_units_of(n)
+    """An argument n, a number of units."""
+    return 1 if n is ONE else checked_units(n)
 
 
-cdef uint32_t many_units_of(object n) except 0:
+cdef uint32_t checked_units(object n) except 0:
     cdef Py_ssize_t units = count_of(n, "n", "units", "acquire(blocking=False) not to wait, and acquire(timeout=5)")
     if not 1 <= units <= RIP_MAX_UNITS:
         raise ValueError(f"n must be from 1 to {RIP_MAX_UNITS}, not {n}")
     return <uint32_t>units
 
 
-cdef class BaseUnits(BaseSync):
-    """Units that are taken and given back."""
+cdef class _UnitsHandle(_SyncHandle):
+    """A handle of something that has units: a semaphore, or a lock, which has one."""
 
-    cdef int died  # the owner before us, of a lock that we hold
+    cdef int died  # whether the previous owner of a lock that this handle holds died
 
     @cython.final
     cdef int take(self, uint32_t units, double seconds) except -1:
-        """1, or 0 when the time is up."""
+        """1, or 0 after the timeout."""
         cdef int rc
         self.enter()
-        rc = rip_units_try(self.s, units)
-        if rc == -EAGAIN:
-            rc = self.wait_for(units, seconds)
-            if rc == -ETIMEDOUT:
-                return 0
+        rc = rip_semaphore_acquire(self.s, units, deadline_of(seconds))
+        if rc == -ETIMEDOUT:
+            return 0
         self.died = self.checked(rc)
         return 1
-
-    @cython.final
-    cdef int wait_for(self, uint32_t units, double seconds) except -1000:
-        """As rip_units_try, or -ETIMEDOUT."""
-        cdef uint64_t deadline = deadline_of(seconds)
-        cdef rip_ticket turn
-        cdef rip_watch watch
-        cdef int rc, waited = 0
-        if deadline == 0:
-            rip_reap_if_due(&self.s.handle)  # what the dead held, for one who never waits
-            rc = rip_units_try(self.s, units)
-            return -ETIMEDOUT if rc == -EAGAIN else rc
-        rc = rip_ticket_take(self.s, units, &turn)
-        if rc != 0:
-            return rc
-        while True:
-            rip_ticket_watch(self.s, &turn, &watch)
-            rc = rip_ticket_try(self.s, &turn)
-            if rc != -EAGAIN:
-                return rc
-            if waited == -ETIMEDOUT:
-                rip_ticket_cancel(self.s, &turn)
-                return waited
-            try:
-                waited = rip_watch_wait(&watch, deadline)
-                self.look_around()
-            except BaseException:
-                if rip_handle_check(&self.s.handle) == 0:
-                    rip_ticket_cancel(self.s, &turn)
-                raise
-            rc = rip_handle_check(&self.s.handle)
-            if rc != 0:  # closed by another thread, and the turn with it
-                return rc
 
     @cython.final
     cdef int give(self, uint32_t units) except -1:
@@ -195,35 +222,60 @@ cdef class BaseUnits(BaseSync):
     def __exit__(self, kind, error, trace):
         self.give(1)
 
-    @cython.critical_section
-    def _value(self):
-        self.enter()
-        return rip_semaphore_value(self.s)
 
+cdef class Semaphore(_UnitsHandle):
+    """A counting semaphore that processes and threads share. `P` and `V` are other names of `acquire` and `release`.
 
-cdef class BaseSemaphore(BaseUnits):
-    """Any number of units."""
+    A handle can be inherited by a forked process and passed to another process as an argument. Threads can share it.
 
-    @cython.critical_section
-    def release(self, n=1):
-        """Puts n units back (V), and wakes who has waited longest, if there are enough for it.
+    Parameters
+    ----------
+    name
+        For unrelated processes; names of channels and semaphores are in one name space. A named semaphore ends with its
+        last handle. None: it is anonymous and passed as an argument. It exists until every process that has it, or is
+        about to receive it, has closed it or ended.
+    value
+        Initial number of units, 0 to 2**31 - 1. None: open an existing semaphore as it is, or make one with 1 unit.
+    undo
+        Whether the units that this handle holds are given back when it is closed or its process is killed. The latter
+        takes up to a second, and happens while some process waits. Each handle counts its own units.
+    wait
+        How `acquire` waits; as in `Producer`.
 
-        Raises
-        ------
-        OverflowError
-            There would be more than 2**31 - 1.
-        ValueError
-            n is not from 1 to 2**31 - 1.
-        Closed
-            This handle is closed.
-        """
-        self.give(units_of(n))
+    Raises
+    ------
+    Incompatible
+        The name is used for something else, or the semaphore was made with another value.
+    TableFull
+        It has 255 handles already.
+    SystemRefused
+        There is no space, or it belongs to another user: an `OSError`, see `errno`.
+
+    Examples
+    --------
+    >>> import ringipc
+    >>> gpus = ringipc.Semaphore(value=4, undo=True)
+    >>> gpus.acquire(3), gpus.acquire(2, timeout=0), gpus.value
+    (True, False, 1)
+    >>> gpus.release(3)
+    >>> with gpus:
+    ...     gpus.value
+    3
+    >>> gpus.close()
+    """
+
+    __signature__ = signature_of("name=None, value=None, *, undo=False, wait='adaptive'")
+
+    def __init__(self, name=None, value=None, *, undo=False, wait="adaptive"):
+        if value is not None:
+            value = _arguments.checked_count(value, "value", "units", 0, RIP_MAX_UNITS)
+        self.open("semaphore", name, value, undo, wait)
 
     @cython.critical_section
     def acquire(self, n=1, timeout=None, *, blocking=True):
-        """Takes n units at once (P): True, or False when they did not come together within timeout seconds.
+        """Take n units at once (P).
 
-        Who waits is served in turn, so one that wants many is not starved by those that want few.
+        Waiting threads are served in the order of their calls, so large requests do not starve.
 
         Parameters
         ----------
@@ -235,12 +287,19 @@ cdef class BaseSemaphore(BaseUnits):
         blocking
             False: as timeout=0.
 
+        Returns
+        -------
+        bool
+            False if there were not n units within the timeout.
+
         Raises
         ------
         ValueError
-            n is not from 1 to 2**31 - 1; or a timeout is given, and blocking is False.
+            n is not from 1 to 2**31 - 1; or a timeout is given with blocking=False.
         TypeError
-            n is no integer, or a bool.
+            n is not an integer, or is a bool.
+        TableFull
+            256 threads wait for units already.
         Closed
             This handle is closed, or another thread closes it meanwhile.
         """
@@ -249,33 +308,92 @@ cdef class BaseSemaphore(BaseUnits):
             seconds = seconds_if(blocking, seconds)
         return self.take(units_of(n), seconds) == 1
 
+    @cython.critical_section
+    def release(self, n=1):
+        """Give n units back (V), and wake the thread that has waited longest if there are enough for it.
+
+        Raises
+        ------
+        OverflowError
+            There would be more than 2**31 - 1 units.
+        ValueError
+            n is not from 1 to 2**31 - 1.
+        Closed
+            This handle is closed.
+        """
+        self.give(units_of(n))
+
+    P = acquire
+    V = release
+
+    @property
+    def value(self):
+        """Number of units that are free now."""
+        with cython.critical_section(self):
+            self.enter()
+            return rip_semaphore_value(self.s)
+
     @property
     def held(self):
-        """Units that this handle has taken and not given back; 0 without undo."""
+        """Number of units that this handle has taken and not given back; 0 without undo."""
         with cython.critical_section(self):
             return 0 if self.s is NULL else self.s.held
 
 
-cdef class BaseLock(BaseUnits):
-    """One unit, and its owner."""
+cdef class Lock(_UnitsHandle):
+    """A lock that processes and threads share. If its owner is killed, the next owner gets it and can see that.
+
+    Threads can share a handle, and exclude each other like processes. The handle owns the lock, so another thread can
+    release it. It is not reentrant.
+
+    Parameters
+    ----------
+    name, wait
+        As in `Semaphore`.
+
+    Raises
+    ------
+    Incompatible, TableFull, SystemRefused
+        As in `Semaphore`.
+
+    Examples
+    --------
+    >>> import ringipc
+    >>> with ringipc.Lock() as lock:
+    ...     if lock.owner_died:
+    ...         pass  # repair the data that the lock guards
+    >>> lock.close()
+    """
+
+    __signature__ = signature_of("name=None, *, wait='adaptive'")
+
+    def __init__(self, name=None, *, wait="adaptive"):
+        self.open("lock", name, None, True, wait)
 
     @cython.critical_section
     def acquire(self, blocking=True, timeout=-1):
-        """Takes it: True, or False when it did not come free in time. As `threading.Lock.acquire`.
+        """Take the lock, as `threading.Lock.acquire` does.
 
         Parameters
         ----------
         blocking
-            False: not to wait.
+            False: do not wait.
         timeout
             Seconds; -1 and None wait for ever.
+
+        Returns
+        -------
+        bool
+            False if the lock was not free within the timeout.
 
         Raises
         ------
         ValueError
-            timeout is negative and not -1; or one is given, and blocking is False.
+            timeout is negative and not -1; or a timeout is given with blocking=False.
         TypeError
-            blocking is neither True nor False: a number of seconds, for example.
+            blocking is neither True nor False, for example a number of seconds.
+        TableFull
+            256 threads wait for the lock already.
         Closed
             This handle is closed, or another thread closes it meanwhile.
         """
@@ -288,12 +406,12 @@ cdef class BaseLock(BaseUnits):
 
     @cython.critical_section
     def release(self):
-        """Lets the next one have it.
+        """Release the lock, and wake the thread that has waited longest.
 
         Raises
         ------
         RuntimeError
-            This handle does not have it.
+            This handle does not hold the lock.
         Closed
             This handle is closed.
         """
@@ -301,131 +419,195 @@ cdef class BaseLock(BaseUnits):
 
     @cython.critical_section
     def locked(self):
-        """True while somebody has it, through this handle or another."""
+        """Whether some handle, this one or another, holds the lock."""
         self.enter()
         return rip_semaphore_value(self.s) == 0
 
     @property
     def owner_died(self):
-        """We have the lock, and who had it before was killed without releasing it: what it guards may be half-done.
+        """Whether this handle holds the lock and the previous owner was killed while it held it.
 
-        If we are killed too, or close it, before we release it, the next owner is told in turn.
+        The data that the lock guards can be inconsistent then. If this process is killed too, or closes the handle,
+        before it releases the lock, the next owner sees the same.
         """
         with cython.critical_section(self):
             return self.s is not NULL and self.s.held > 0 and self.died == 1
 
 
-cdef class BaseEvent(BaseSync):
-    """A flag to wait for."""
+cdef class Event(_SyncHandle):
+    """A flag that processes and threads can wait for. It is clear at first.
+
+    Parameters
+    ----------
+    name, wait
+        As in `Semaphore`.
+
+    Raises
+    ------
+    Incompatible, TableFull, SystemRefused
+        As in `Semaphore`.
+
+    Examples
+    --------
+    >>> import ringipc
+    >>> ready = ringipc.Event()
+    >>> ready.wait(timeout=0.01)
+    False
+    >>> ready.set()
+    >>> ready.wait()
+    True
+    >>> ready.close()
+    """
+
+    __signature__ = signature_of("name=None, *, wait='adaptive'")
+
+    def __init__(self, name=None, *, wait="adaptive"):
+        self.open("event", name, 0, False, wait)
 
     @cython.critical_section
     def set(self):
-        """Sets it, and wakes all who wait."""
+        """Set the flag, and wake all waiting threads."""
         self.enter()
         self.checked(rip_event_set(self.s))
 
     @cython.critical_section
     def clear(self):
-        """From now on `wait` waits."""
+        """Clear the flag."""
         self.enter()
         self.checked(rip_event_clear(self.s))
 
     @cython.critical_section
     def is_set(self):
-        """True after `set`, until `clear`."""
+        """Whether the flag is set."""
         self.enter()
         return self.checked(rip_event_is_set(self.s)) == 1
 
     @cython.critical_section
     def wait(self, timeout=None):
-        """Waits until it is set: True, or False when it was not within timeout seconds.
+        """Wait until the flag is set.
 
-        Who waits when it is set is woken, even if it is cleared at once.
+        `set` ends every wait that has begun, even if `clear` follows at once.
 
         Parameters
         ----------
         timeout
             Seconds; None waits for ever, 0 not at all.
 
+        Returns
+        -------
+        bool
+            False if the flag was not set within the timeout.
+
         Raises
         ------
         Closed
             This handle is closed, or another thread closes it meanwhile.
         """
-        cdef uint64_t deadline = deadline_of(seconds_of(timeout)), seen
-        cdef rip_watch watch
-        cdef int waited = 0
+        cdef uint64_t deadline = deadline_of(seconds_of(timeout))
+        cdef int rc
         self.enter()
-        seen = rip_sync_load(self.s)
-        while True:
-            if rip_event_is_over(self.s, seen):
-                return True
-            if deadline == 0 or waited == -ETIMEDOUT:
-                return False
-            rip_sync_watch(self.s, seen, &watch)
-            waited = rip_watch_wait(&watch, deadline)
-            self.look_around()
-            self.enter()
+        rc = rip_event_wait(self.s, deadline)
+        if rc == -ETIMEDOUT:
+            return False
+        self.checked(rc)
+        return True
 
 
-cdef class BaseBarrier(BaseSync):
-    """A place where processes wait until all have come."""
+cdef class Barrier(_SyncHandle):
+    """A point where a number of parties wait until all of them have arrived. Then the next round begins.
+
+    A process that is killed while it has the barrier open breaks it, within a second while some party waits: the others
+    get `BrokenBarrier` and do not wait for ever.
+
+    Parameters
+    ----------
+    name, wait
+        As in `Semaphore`.
+    parties
+        Number of parties, 1 to 255. None: open an existing barrier as it is, or make one of 1 party.
+
+    Raises
+    ------
+    Incompatible, TableFull, SystemRefused
+        As in `Semaphore`. Incompatible also if the barrier was made for another number of parties.
+
+    Examples
+    --------
+    >>> import ringipc, threading
+    >>> barrier = ringipc.Barrier(parties=2)
+    >>> other = threading.Thread(target=barrier.wait)
+    >>> other.start()
+    >>> barrier.wait() in (0, 1)
+    True
+    >>> other.join()
+    >>> barrier.close()
+    """
+
+    __signature__ = signature_of("name=None, parties=None, *, wait='adaptive'")
+
+    def __init__(self, name=None, parties=None, *, wait="adaptive"):
+        if parties is not None:
+            parties = _arguments.checked_count(parties, "parties", "handles", 1, RIP_MAX_PARTIES)
+        self.open("barrier", name, parties, False, wait)
 
     @cython.critical_section
-    def _wait(self, timeout):
-        """The place in this round, or an error code."""
-        cdef uint64_t deadline = deadline_of(seconds_of(timeout)), seen
-        cdef rip_watch watch
-        cdef int place, over, waited = 0
+    def wait(self, timeout=None):
+        """Wait until all parties have arrived.
+
+        Parameters
+        ----------
+        timeout
+            Seconds; None waits for ever.
+
+        Returns
+        -------
+        int
+            The order of arrival in this round: 0 for the first.
+
+        Raises
+        ------
+        BrokenBarrier
+            Not all parties arrived within the timeout, which breaks the barrier; or it is broken already.
+        Closed
+            This handle is closed, or another thread closes it meanwhile.
+        """
+        cdef uint64_t deadline = deadline_of(seconds_of(timeout))
+        cdef int rc
         self.enter()
-        place = rip_barrier_arrive(self.s, &seen)
-        if place < 0:
-            return place
-        while True:
-            over = rip_barrier_is_over(self.s, seen)
-            if over != 0:
-                return over if over < 0 else place
-            if deadline == 0 or waited == -ETIMEDOUT:
-                rip_barrier_give_up(self.s, seen)
-                return -ETIMEDOUT if rip_barrier_is_over(self.s, seen) < 0 else place
-            rip_sync_watch(self.s, seen, &watch)
-            try:
-                waited = rip_watch_wait(&watch, deadline)
-                self.look_around()
-                self.enter()
-            except BaseException:
-                rip_barrier_give_up(self.s, seen)
-                raise
+        rc = rip_barrier_wait(self.s, deadline)
+        if rc < 0:
+            self.fail(rc, timeout)
+        return rc
 
     @cython.critical_section
     def abort(self):
-        """Breaks it: who waits, and who comes, gets `BrokenBarrier`, until it is reset."""
+        """Break the barrier: waiting and arriving parties get `BrokenBarrier`, until it is reset."""
         self.enter()
         self.checked(rip_barrier_abort(self.s))
 
     @cython.critical_section
     def reset(self):
-        """Makes it as new; who waits now gets `BrokenBarrier`."""
+        """Make the barrier as new. Waiting parties get `BrokenBarrier`."""
         self.enter()
         self.checked(rip_barrier_reset(self.s))
 
     @property
     def n_waiting(self):
-        """How many wait there now."""
+        """Number of parties that wait now."""
         with cython.critical_section(self):
             self.enter()
             return self.checked(rip_barrier_waiting(self.s))
 
     @property
     def broken(self):
-        """True after it has been broken, until it is reset."""
+        """Whether the barrier is broken; see `reset`."""
         with cython.critical_section(self):
             self.enter()
             return self.checked(rip_barrier_is_broken(self.s)) == 1
 
     @property
     def parties(self):
-        """How many it waits for."""
+        """Number of parties."""
         with cython.critical_section(self):
             self.enter()
             return rip_sync_value(self.s)

@@ -121,6 +121,8 @@ int rip_put(struct rip_producer *p, const void *data, uint64_t length, uint32_t 
 
 /* Waits until there is room for length bytes, so that rip_reserve finds it; like that, it aborts what is reserved. */
 int rip_wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline);
+/* Waits until every group has released all that was put. */
+int rip_flush(struct rip_producer *p, uint64_t deadline);
 uint64_t rip_producer_backlog(struct rip_producer *p); /* messages that some group has not let go */
 uint64_t rip_producer_bytes(struct rip_producer *p);   /* of the arena, that they take */
 void rip_producer_slowest(struct rip_producer *p, struct rip_slowest *gate);

@@ -73,9 +73,6 @@ static int spin_adaptive(const struct rip_watch *watch, uint64_t start, uint64_t
 }
 
 static int spin_and_sleep(const struct rip_watch *watch, uint64_t start, uint64_t deadline) {
-    if (deadline <= start) { /* whatever is ready: damage may make it so for ever, and the caller looks once more */
-        return -ETIMEDOUT;
-    }
     uint64_t slice = deadline - start < watch->slice ? deadline : start + watch->slice;
     int ready = 0;
     if (watch->spin->mode == RIP_WAIT_SPIN) {
@@ -103,6 +100,10 @@ static int spin_and_sleep(const struct rip_watch *watch, uint64_t start, uint64_
 
 int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline) {
     struct rip_waiting waiting = {.since = rip_now(), .control = -1};
+    if (deadline <=
+        waiting.since) { /* whatever is ready: damage may make it so for ever, and the caller looks once more */
+        return -ETIMEDOUT;
+    }
     rip_wait_begin(&waiting);
     return rip_wait_end(&waiting, spin_and_sleep(watch, waiting.since, deadline));
 }

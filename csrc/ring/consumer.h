@@ -6,7 +6,5 @@
 
 /* Closed without the table lock: others find that this member has gone. */
 void rip_consumer_abandon(struct rip_consumer *c);
-/* One that was woken for a message, and leaves without looking for it, wakes another. */
-void rip_rx_pass_wakeup(struct rip_consumer *c);
 
 #endif

@@ -9,6 +9,8 @@
 
 #include <errno.h>
 
+struct rip_io_loop;
+
 /* Taken before an older one; let go before an older one was. */
 enum rip_mark { RIP_MARK_TAKEN = 1, RIP_MARK_RELEASED = 2 };
 
@@ -60,6 +62,7 @@ struct rip_consumer {
     uint32_t group;
     uint32_t shared;  /* its members compete */
     uint32_t claims;  /* it keeps claims: its members compete, or what they hold is to outlive them */
+    uint32_t leaving; /* closed for the program, but open for the messages that it still holds */
     uint32_t watches; /* waits under way: they look at mapped lanes, so none is unmapped meanwhile */
     uint32_t had_lanes;
     uint32_t joined;        /* lanes that we see from now on are new */
@@ -74,6 +77,10 @@ struct rip_consumer {
     uint64_t bytes;
     uint64_t missed; /* in lanes that are gone */
     uint64_t searches;
+    uint64_t waits, waited; /* for a message: how often, and nanoseconds in all */
+    /* Where messages come by connections: what waits for them instead of rip_watch_wait, else NULL. */
+    int (*pull)(struct rip_io_loop *loop, const struct rip_watch *watch, uint64_t deadline);
+    struct rip_io_loop *io_loop;
     uint64_t
         reported[RIP_MAX_LANES]; /* by place in the table: 1 + the id of a lane that could not be mapped, if told */
 };

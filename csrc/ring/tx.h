@@ -7,6 +7,7 @@
 #include "ring/arena.h"
 
 #include <errno.h>
+#include <pthread.h>
 
 struct rip_producer {
     struct rip_channel ch; /* first: a fork finds its state here */
@@ -32,6 +33,12 @@ struct rip_producer {
     enum rip_overflow overflow;
     enum rip_clock clock;
     struct rip_mapping mapping;
+    uint32_t fill;         /* enum rip_fill; nobody else reserves meanwhile */
+    uint32_t fill_waiters; /* threads that wait for the end of that */
+    pthread_t filler;
+    _Atomic uint32_t filled; /* what they sleep on */
+    uint32_t cut_off;        /* no consumer can come any more, so no room either */
+    uint64_t waits, waited;  /* for room: how often, and nanoseconds in all */
 };
 
 static inline int rip_is_out_of_memory(int rc) { return rc == -ENOSPC || rc == -ENOMEM || rc == -EDQUOT; }

@@ -14,6 +14,7 @@ import threading
 import weakref
 from typing import Any, Protocol
 
+from ._core import begin_exit
 from .errors import RingError
 
 
@@ -49,6 +50,7 @@ def close_at_exit(handle: _Handle) -> None:
 
 
 def _close_all() -> None:
+    begin_exit()
     for handle in list(_handles):
         _handles.discard(handle)  # multiprocessing and atexit both come here
         try:

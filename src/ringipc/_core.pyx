@@ -28,7 +28,7 @@ from cpython.pythread cimport PyThread_get_thread_ident
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM
 from libc.errno cimport (
-    EAGAIN, EBADMSG, ECHILD, EINTR, ENOBUFS, ENODATA, ENOLCK, ESHUTDOWN, ETIMEDOUT,
+    EAGAIN, EBADMSG, ECHILD, EINTR, ENOBUFS, ENODATA, EPIPE, ESHUTDOWN, ETIMEDOUT,
 )
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t

@@ -32,7 +32,7 @@ OVERFLOWS: dict[str, int] = {"block": 0, "drop-new": 1, "drop-old": 2}
 
 def _break(producer: "Producer | None", error: errors.RingError) -> None:
     if producer is not None:
-        producer._failure = error
+        producer._cut_off(error)
 
 
 def _shape_of(shape: SupportsIndex | Sequence[SupportsIndex]) -> tuple[int, ...]:
@@ -372,7 +372,7 @@ class Producer(BaseProducer):
         TimedOut
             That did not happen within timeout seconds. The text names the group that holds messages.
         """
-        if not self._await_empty(timeout):
+        if not self._flush(timeout):
             raise errors.TimedOut(f"channel {self.channel!r}: not flushed {_within(timeout)}: {self._why_full()}")
 
     @property

@@ -3,26 +3,13 @@
 # The class is finished in Python: a subclass says what an error code means (_fail) and how to decode what is not plain
 # (_decode, _decode_dtype).
 
-cdef enum:
-    TRIES = 50  # looks before the GIL is let go, a microsecond or two: a prompt peer answers within them
-
 cdef enum:  # a consumer's copy option
     COPY_DEFAULT
     COPY_ALWAYS
     COPY_NEVER
 
-ctypedef int (*look_for)(rip_consumer *, rip_filter *, rip_message *) noexcept nogil
-
 
 cdef object running_loop = None  # asyncio's function, which says what is cheap to know before a task is looked for
-
-
-cdef inline int look_next(rip_consumer *c, rip_filter *filter, rip_message *message) noexcept nogil:
-    return rip_rx_peek(c, message)
-
-
-cdef int look_latest(rip_consumer *c, rip_filter *filter, rip_message *message) noexcept nogil:
-    return rip_rx_latest(c, message)
 
 
 cdef bytes types_of(object type, rip_filter *filter):
@@ -52,11 +39,8 @@ cdef class BaseConsumer:
     cdef bytes dtype_code
     cdef uint64_t holds  # messages in the hands of Hold objects
     cdef Work *works  # those of them that are not done
-    cdef bint leaving  # closed, but views are still alive
     cdef bint picking  # the descriptor is to say nothing of what is left
     cdef readonly bint _silenced
-    cdef uint64_t waits
-    cdef uint64_t waited  # nanoseconds
     cdef BasePump pump  # where the messages come by connections, else None
 
     def __cinit__(self, *args, **kwargs):
@@ -113,7 +97,10 @@ cdef class BaseConsumer:
 
     @cython.critical_section
     def _attach(self, BasePump pump not None):
-        self.pump = pump
+        if self.c is not NULL:
+            self.pump = pump
+            self.c.io_loop = pump.pump
+            self.c.pull = pump.pump.pull
 
     @cython.critical_section
     def _close(self, bint exiting, bint clean):
@@ -125,9 +112,7 @@ cdef class BaseConsumer:
         """
         if self.c is NULL:
             return 0
-        if exiting:
-            closes_at_exit()
-        self.leaving = True
+        self.c.leaving = True
         if clean:
             self.end_works(NO_WORKER)
         if self.holds and not exiting:
@@ -137,8 +122,10 @@ cdef class BaseConsumer:
     @cython.critical_section
     def _refuse(self):
         """From here on every call but `_close` finds it closed: 0, or an error code in a forked child."""
-        self.leaving = True  # the place stays open for what is held
-        return 0 if self.c is NULL or rip_handle_check(&self.c.ch.handle) != -ECHILD else -ECHILD
+        if self.c is NULL:
+            return 0
+        self.c.leaving = True  # the handle stays open for what is held
+        return 0 if rip_handle_check(&self.c.ch.handle) != -ECHILD else -ECHILD
 
     @property
     def closed(self):
@@ -148,7 +135,7 @@ cdef class BaseConsumer:
 
     @cython.final
     cdef inline bint is_open(self) noexcept:
-        return self.c is not NULL and not self.leaving and rip_handle_check(&self.c.ch.handle) == 0
+        return self.c is not NULL and not self.c.leaving and rip_handle_check(&self.c.ch.handle) == 0
 
     @cython.critical_section
     def fileno(self):
@@ -164,7 +151,7 @@ cdef class BaseConsumer:
             As when opening.
         """
         cdef int fd = -ESHUTDOWN
-        if self.c is not NULL and not self.leaving:
+        if self.c is not NULL and not self.c.leaving:
             fd = rip_consumer_fd(self.c)
         if fd < 0:
             self._fail(fd, "descriptor")
@@ -173,7 +160,7 @@ cdef class BaseConsumer:
     @cython.critical_section
     def _notify(self, int number, value):
         cdef int32_t code = 0 if value is None else value
-        return -ESHUTDOWN if self.c is NULL or self.leaving else rip_consumer_notify(
+        return -ESHUTDOWN if self.c is NULL or self.c.leaving else rip_consumer_notify(
             self.c, number, NULL if value is None else &code)
 
     @cython.critical_section
@@ -182,7 +169,7 @@ cdef class BaseConsumer:
 
         What it said before is in _silenced: other tasks may wait for that.
         """
-        self._silenced = self.c is not NULL and not self.leaving and rip_consumer_rearm_fd(self.c) == 1
+        self._silenced = self.c is not NULL and not self.c.leaving and rip_consumer_rearm_fd(self.c) == 1
         self.picking = True
         try:
             return get(0, type=type, where=where)
@@ -201,7 +188,7 @@ cdef class BaseConsumer:
         if rip_handle_check(&self.c.ch.handle) == 0:
             rip_rx_release(lane, seq)
             self.settle()  # the end of a stream waits for what is held
-            if self.leaving and self.holds == 0:
+            if self.c.leaving and self.holds == 0:
                 self.close_at_last()
 
     @cython.final
@@ -247,7 +234,7 @@ cdef class BaseConsumer:
         if self.works is not NULL:
             self.works.before = &hold.work
         self.works = &hold.work
-        if self.leaving and worker != <uint64_t>A_MESSAGE:  # closed meanwhile by another thread
+        if self.c.leaving and worker != <uint64_t>A_MESSAGE:  # closed meanwhile by another thread
             self.end_work(&hold.work)
 
     @cython.final
@@ -284,12 +271,6 @@ cdef class BaseConsumer:
         if hold.work.worker == <uint64_t>A_MESSAGE:
             self.end_work(&hold.work)
 
-    @cython.final
-    cdef int look_around(self) except -1:
-        """After each piece of a wait."""
-        rip_reap_if_due(&self.c.ch.handle)
-        return 0
-
     # ---- getting ----
 
     @cython.final
@@ -302,73 +283,22 @@ cdef class BaseConsumer:
             rc = rip_rx_peek(self.c, message)
             if cython.likely(rc == 1):
                 return 0
-        return self.look_for_long(rc, message, seconds, look_next, NULL)
+        return self.wait(rc, rip_rx_next, NULL, message, seconds)
 
     @cython.final
-    cdef int look_for_long(
-        self, int rc, rip_message *message, double seconds, look_for look, rip_filter *filter
-    ) except -1:
-        """0 and a message, or as `peek`; rc is what a first look has brought, or 0."""
-        cdef uint64_t deadline = deadline_of(seconds), start = 0
-        cdef rip_watch watch
-        cdef int waited = 0
-        cdef bint settled = False
-        if self.works is not NULL and self.is_open():
-            self.end_works(self.worker())
-        if rc == 0 and deadline and self.pump is None and self.is_open() and self.c.ch.spin.mode != RIP_WAIT_BLOCK:
-            if rip_rx_spin(self.c, TRIES):
-                rc = look(self.c, filter, message)
-        while True:
-            park_at_exit()
-            if rc == 0:  # else what the first look brought, which may be told only once
-                rc = -ESHUTDOWN if self.c is NULL or self.leaving else rip_handle_check(&self.c.ch.handle)
-            if rc == 0:
-                rc = look(self.c, filter, message)
-            if rc != 0 or waited == -ETIMEDOUT:
-                if start:
-                    self.waited += rip_now() - start
-                    if rc < 0:
-                        rip_rx_pass_wakeup(self.c)
-                if rc != 1:
-                    self.settle()
-                if rc < 0 and rc != -ENODATA:
-                    self._fail(rc, self.c.died if self.c is not NULL else None)
-                return 0 if rc == 1 else rc if rc else -ETIMEDOUT
-            if deadline == 0 and rip_may_sleep_briefly(self.c):
-                with nogil:
-                    rip_brief_sleep()
-                continue
-            if deadline == 0:
-                if self.c.ch.pollfd is NULL and self.pump is None or settled:
-                    return -ETIMEDOUT
-                if self.pump is not None:
-                    rip_message_watch(self.c, filter, &watch)
-                    self.c.watches += 1
-                    with nogil:
-                        self.pump.pump.pull(self.pump.pump, &watch, 0)
-                    self.c.watches -= 1
-                self.settle()  # clears away a producer that has died
-                settled = True
-                continue
-            if not start:
-                self.waits += 1
-                start = rip_now()
-            rip_message_watch(self.c, filter, &watch)
-            self.c.watches += 1
-            try:
-                if self.pump is not None:
-                    with nogil:
-                        waited = self.pump.pump.pull(self.pump.pump, &watch, deadline)
-                    park_at_exit()
-                    PyErr_CheckSignals()
-                else:
-                    waited = rip_watch_wait(&watch, deadline)
-            except BaseException:  # a signal: what we may have been woken for is another's
-                rip_rx_pass_wakeup(self.c)
-                raise
-            finally:
-                self.c.watches -= 1
-            self.look_around()
+    cdef int wait(self, int rc, rip_rx_getter *getter, rip_filter *filter, rip_message *message, double seconds) except -1:
+        """0 and a message, or as `peek`; rc is what has been found already, as a death is reported only once, or 0."""
+        if rc == 0:
+            if self.works is not NULL and self.is_open():
+                self.end_works(self.worker())
+            rc = -ESHUTDOWN if self.c is NULL else rip_rx_wait(self.c, getter, filter, message, deadline_of(seconds))
+        if rc == 1:
+            return 0
+        self.settle()
+        if rc == -ETIMEDOUT or rc == -ENODATA:
+            return rc
+        park_at_exit()
+        self._fail(rc, self.c.died if self.c is not NULL else None)
 
     @cython.final
     cdef Hold hold(self, rip_message *message, bint taken):
@@ -472,7 +402,7 @@ cdef class BaseConsumer:
     cdef bint unhold(self, Hold hold) noexcept:
         """Gives a message back that is in charge of a Hold, unless it is all that keeps a closed consumer open."""
         cdef rip_message message
-        if self.leaving:
+        if self.c.leaving:
             return False
         message.lane, message.seq, message.length = hold.lane, hold.seq, hold.length
         if hold.work.worker != NO_WORKER:
@@ -558,7 +488,7 @@ cdef class BaseConsumer:
         cdef bytes _types = types_of(type, &filter)  # filter points into it
         if self.c is not NULL:
             rip_select_begin(self.c, &filter)
-        return self.look_for_long(0, message, seconds, rip_rx_select, &filter)
+        return self.wait(0, rip_rx_select, &filter, message, seconds)
 
     @cython.final
     cdef Message match_where(self, object timeout, object type, object where):
@@ -574,7 +504,7 @@ cdef class BaseConsumer:
         if self.c is not NULL:
             rip_select_begin(self.c, &filter)
         while True:
-            rc = self.look_for_long(0, &message, seconds_until(deadline), rip_rx_find, &filter)
+            rc = self.wait(0, rip_rx_find, &filter, &message, seconds_until(deadline))
             if rc:
                 self._fail(rc, timeout)
             # It is looked at where it lies, and taken afterwards: if that succeeds, nobody has changed it meanwhile.
@@ -701,7 +631,7 @@ cdef class BaseConsumer:
     def latest(self, timeout=None):
         """The newest message; the older ones that were not got are let go. Otherwise as `get`."""
         cdef rip_message message
-        cdef int rc = self.look_for_long(0, &message, seconds_of(timeout), look_latest, NULL)
+        cdef int rc = self.wait(0, rip_rx_newest, NULL, &message, seconds_of(timeout))
         if rc:
             self._fail(rc, timeout)
         return self.receive(&message, True)
@@ -722,7 +652,7 @@ cdef class BaseConsumer:
             self._fail(rc, timeout)
         got.append(self.receive(&message, False))
         try:
-            while len(got) < most and not self.leaving and rip_handle_check(&self.c.ch.handle) == 0:
+            while len(got) < most and not self.c.leaving and rip_handle_check(&self.c.ch.handle) == 0:
                 if rip_rx_ready(self.c, &message) != 1:
                     break
                 if message.kind == RIP_BYTES and self.copy != COPY_NEVER and message.length < LARGE:
@@ -796,4 +726,4 @@ cdef class BaseConsumer:
         if self.c is NULL:
             self._fail(-ESHUTDOWN, None)
         return (self.c.taken, self.c.bytes, rip_rx_missed(self.c), rip_rx_backlog(self.c), self.holds, self.c.count,
-                self.waits, self.waited * 1e-9)
+                self.c.waits, self.c.waited * 1e-9)

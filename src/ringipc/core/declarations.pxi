@@ -1,5 +1,9 @@
 # What the extension uses of the C core.
 
+cdef extern from "<errno.h>" nogil:
+    enum: EDEADLK  # libc.errno has it not
+
+
 cdef extern from "ringipc.h" nogil:
     const uint64_t RIP_FOREVER
     enum rip_wait:
@@ -111,6 +115,7 @@ cdef extern from "ringipc.h" nogil:
     int rip_producer_fd(rip_producer *)
     void rip_producer_update_fd(rip_producer *)
     int rip_declare(rip_producer *, const char *)
+    int rip_flush(rip_producer *, uint64_t) except? -EINTR
     struct rip_lane_info:
         uint64_t id
         int32_t pid
@@ -167,6 +172,10 @@ cdef extern from "ring/tx.h" nogil:
         uint64_t refused
         rip_overflow overflow
         rip_arena arena
+        uint32_t fill
+        uint32_t cut_off
+        uint64_t waits
+        uint64_t waited
     void rip_tx_stamp(rip_producer *)
     void rip_tx_commit(rip_producer *, uint64_t, uint32_t, uint8_t)
     void rip_tx_publish(rip_producer *)
@@ -188,11 +197,16 @@ cdef extern from "ring/rx.h" nogil:
         rip_channel ch
         rip_rx *lanes[128]
         uint32_t count
+        uint32_t leaving
         uint32_t watches
         uint32_t claims
         int32_t died
         uint64_t taken
         uint64_t bytes
+        uint64_t waits
+        uint64_t waited
+        int (*pull)(rip_io_loop *, const rip_watch *, uint64_t) noexcept nogil
+        rip_io_loop *io_loop
     void rip_rx_ack(rip_rx *, uint64_t)
     void rip_rx_take(rip_consumer *, const rip_message *)
     void rip_rx_release_only(rip_rx *, uint64_t)
@@ -200,13 +214,7 @@ cdef extern from "ring/rx.h" nogil:
     void rip_rx_release(rip_rx *, uint64_t)
 
 
-cdef extern from "ring/rx_lanes.h" nogil:
-    bint rip_may_sleep_briefly(const rip_consumer *)
-    void rip_brief_sleep()
-
-
 cdef extern from "ring/rx_state.h" nogil:
-    int rip_rx_pending(rip_consumer *)
     uint64_t rip_rx_backlog(rip_consumer *)
     uint64_t rip_rx_missed(const rip_consumer *)
     int32_t rip_rx_blocks(const rip_consumer *)
@@ -214,7 +222,6 @@ cdef extern from "ring/rx_state.h" nogil:
 
 cdef extern from "ring/rx_next.h" nogil:
     int rip_rx_peek(rip_consumer *, rip_message *)
-    int rip_rx_spin(const rip_consumer *, unsigned)
     int rip_rx_ready(rip_consumer *, rip_message *)
     int rip_rx_latest(rip_consumer *, rip_message *)
 
@@ -227,14 +234,23 @@ cdef extern from "ring/select.h" nogil:
     void rip_rx_requeue(rip_consumer *, const rip_message *)
 
 
-cdef extern from "ring/watch.h" nogil:
-    void rip_room_watch(rip_producer *, rip_watch *)
-    void rip_message_watch(rip_consumer *, const rip_filter *, rip_watch *)
-
-
 cdef extern from "ring/consumer.h" nogil:
     void rip_consumer_abandon(rip_consumer *)
-    void rip_rx_pass_wakeup(rip_consumer *)
+
+
+cdef extern from "ring/put.h" nogil:
+    enum: RIP_FILL_NONE, RIP_FILL_COPY, RIP_FILL_RESERVED
+    void rip_tx_begin_fill(rip_producer *, int)
+    void rip_tx_end_fill(rip_producer *)
+    int rip_tx_wait_filled(rip_producer *, uint64_t) except? -EINTR
+    int rip_tx_wait_reserve(rip_producer *, uint64_t, uint64_t, unsigned char **) except? -EINTR
+
+
+cdef extern from "ring/get.h" nogil:
+    ctypedef int rip_rx_getter(rip_consumer *, rip_filter *, rip_message *) noexcept nogil
+    int rip_rx_next(rip_consumer *, rip_filter *, rip_message *)
+    int rip_rx_newest(rip_consumer *, rip_filter *, rip_message *)
+    int rip_rx_wait(rip_consumer *, rip_rx_getter *, rip_filter *, rip_message *, uint64_t) except? -EINTR
 
 
 cdef extern from "stream/sender.h" nogil:

@@ -11,14 +11,6 @@ cdef enum:  # how a put ends
     TIMED_OUT
     REFUSED  # by a full lane that drops what finds no room; that has been counted
 
-cdef enum:
-    TO_MEET_NS = 250000000  # for the table lock, where a new group's claims are to be opened
-
-cdef enum:  # who has a producer's turn
-    NOBODY
-    COPYING
-    RESERVING
-
 
 cdef inline void copy_memory(unsigned char *to, const unsigned char *source, uint64_t length) noexcept:
     if length < LARGE:
@@ -75,14 +67,8 @@ cdef class BaseProducer:
     cdef object dtype  # of the array put last, or a copy that nobody else has if it is structured
     cdef bytes dtype_code
     cdef public bint _pickle  # all but bytes, memoryviews and arrays goes by pickle
-    cdef int busy  # NOBODY, COPYING or RESERVING: the lane is in one thread's hands while that has let the GIL go
-    cdef unsigned long owner  # its thread
-    cdef rip_word turn  # changes when the turn is given back
-    cdef int queue  # threads that wait for it
-    cdef uint64_t waits
-    cdef uint64_t waited  # nanoseconds
     cdef BasePump pump  # where the messages go on to other processes by connections, else None
-    cdef public object _failure  # why nobody can come there any more: who waits for room is told
+    cdef object failure  # why no consumer can come there any more
 
     def __dealloc__(self):
         if self.p is not NULL:
@@ -132,6 +118,13 @@ cdef class BaseProducer:
         self.pump = pump
 
     @cython.critical_section
+    def _cut_off(self, failure):
+        """No consumer can come any more: whoever waits for room gets this exception."""
+        self.failure = failure
+        if self.p is not NULL:
+            self.p.cut_off = True
+
+    @cython.critical_section
     def _declare(self, bytes group):
         if self.p is NULL:
             return -ESHUTDOWN
@@ -160,10 +153,8 @@ cdef class BaseProducer:
         """
         if self.p is NULL:
             return 0
-        if self.busy == COPYING and self.owner != PyThread_get_thread_ident():
-            self.await_turn(RIP_FOREVER)
-        if exiting:
-            closes_at_exit()
+        if self.p.fill == RIP_FILL_COPY:
+            rip_tx_wait_filled(self.p, RIP_FOREVER)
         return close_patiently(<locking>rip_producer_close, self.p, &self.p.ch.handle, exiting)
 
     @property
@@ -171,49 +162,6 @@ cdef class BaseProducer:
         """True after `close`, and in a forked child."""
         with cython.critical_section(self):
             return self.p is NULL or rip_handle_check(&self.p.ch.handle) != 0
-
-    @cython.final
-    cdef int look_around(self) except -1:
-        """After each piece of a wait."""
-        rip_reap_if_due(&self.p.ch.handle)
-        return 0
-
-    # ---- the turn: the lane has one writer, threads share it ----
-
-    @cython.final
-    cdef int await_turn(self, uint64_t deadline) except -1:
-        """0, or 1 when the time is up."""
-        cdef uint32_t word
-        cdef uint64_t slice
-        while self.busy:
-            if self.p.ch.handle.state == RIP_FORKED:  # that thread is the parent's: nobody here gives the turn back
-                self.busy = NOBODY
-                return 0
-            if self.owner == PyThread_get_thread_ident():
-                raise RuntimeError("this thread has a reservation open on this Producer: leave its with block first")
-            word = self.turn
-            self.queue += 1
-            with nogil:
-                slice = rip_now() + RIP_SLICE_NS
-                rip_sleep(&self.turn, word, slice if slice < deadline else deadline)  # why it ended, we see below
-            self.queue -= 1
-            park_at_exit()
-            PyErr_CheckSignals()
-            self.look_around()
-            if self.busy and rip_now() >= deadline:
-                return 1
-        return 0
-
-    @cython.final
-    cdef void take_turn(self, int how) noexcept:
-        self.owner = PyThread_get_thread_ident()
-        self.busy = how
-
-    @cython.final
-    cdef void give_turn(self) noexcept:
-        self.busy = NOBODY
-        if self.queue:
-            rip_wake(&self.turn)
 
     # ---- a descriptor to wait on ----
 
@@ -231,8 +179,7 @@ cdef class BaseProducer:
         """
         cdef int fd = -ESHUTDOWN
         if self.p is not NULL:
-            if self.busy:
-                self.await_turn(RIP_FOREVER)
+            self.await_filled("descriptor")
             fd = rip_producer_fd(self.p)
         if fd < 0:
             self._fail(fd, "descriptor")
@@ -248,70 +195,46 @@ cdef class BaseProducer:
     @cython.final
     cdef inline void settle(self) noexcept:
         """Makes the descriptor, if there is one, say what is so."""
-        if self.p is not NULL and self.p.ch.pollfd is not NULL and self.busy == NOBODY:
+        if self.p is not NULL and self.p.ch.pollfd is not NULL and self.p.fill == RIP_FILL_NONE:
             rip_producer_update_fd(self.p)
 
     # ---- putting ----
 
     @cython.final
     cdef int reserve_slow(self, uint64_t length, double seconds, unsigned char **payload) except -1:
-        """Waits for the turn and for room: WRITTEN, TIMED_OUT or REFUSED."""
-        cdef uint64_t deadline, start = 0, unlocked = 0
-        cdef rip_watch watch
-        cdef int rc, waited = 0
-        cdef bint settled = False
+        """Waits for room: WRITTEN, TIMED_OUT or REFUSED."""
+        cdef int rc
         if self.p is NULL:
             self._fail(-ESHUTDOWN, length)
-        deadline = deadline_of(seconds)
-        while True:
-            if self.busy and self.await_turn(deadline):
-                return TIMED_OUT
-            park_at_exit()
-            rc = rip_handle_check(&self.p.ch.handle)
-            if rc == 0:
-                rip_room_watch(self.p, &watch)
-                rc = rip_tx_reserve(self.p, length, payload)
-            if rc == -ENOLCK:  # a new group's claims are to be made: a lane that drops does not wait long for that
-                unlocked = unlocked or rip_now() + <uint64_t>TO_MEET_NS
-                if rip_now() < unlocked and not await_lock(&self.p.ch.handle, unlocked):
-                    continue
-                rc = -ENOBUFS
-            if rc == -ENOBUFS:
-                rip_tx_refuse(self.p)
-                return REFUSED
-            if rc == 0 or waited == -ETIMEDOUT:
-                if start:
-                    self.waited += rip_now() - start
-                    rip_tx_stamp(self.p)
-                return TIMED_OUT if rc == -EAGAIN else self.checked(rc, length)
-            if rc != -EAGAIN:
-                self._fail(rc, length)
-            if self._failure is not None:
-                raise self._failure
-            self.p.wanted = length
-            if deadline == 0:
-                if self.p.ch.pollfd is NULL or settled:
-                    return TIMED_OUT
-                self.settle()  # clears away a consumer that has died
-                settled = True
-                continue
-            if not start:
-                self.waits += 1
-                start = rip_now()
-                if self.p.published != self.p.tail:
-                    self.publish()  # what put_many has written: nobody could make room otherwise
-            waited = rip_watch_wait(&watch, deadline)
-            self.look_around()
+        if self.p.published != self.p.tail and rip_handle_check(&self.p.ch.handle) == 0:
+            self.publish()  # what put_many has written: nobody could make room otherwise
+        rc = rip_tx_wait_reserve(self.p, length, deadline_of(seconds), payload)
+        if rc == -ETIMEDOUT:
+            return TIMED_OUT
+        if rc == -ENOBUFS:
+            rip_tx_refuse(self.p)
+            return REFUSED
+        return self.checked(rc, length)
 
     @cython.final
-    cdef int checked(self, int rc, uint64_t length) except -1:
-        if rc != 0:
-            self._fail(rc, length)
+    cdef int await_filled(self, length) except -1:
+        self.checked(rip_tx_wait_filled(self.p, RIP_FOREVER), length)
         return 0
 
     @cython.final
+    cdef int checked(self, int rc, length) except -1:
+        if rc == 0:
+            return 0
+        if rc == -EDEADLK:
+            raise RuntimeError("this thread has a reservation open on this Producer: leave its with block first")
+        if rc == -EPIPE:
+            raise self.failure
+        park_at_exit()
+        self._fail(rc, length)
+
+    @cython.final
     cdef inline int reserve_room(self, uint64_t length, double seconds, unsigned char **payload) except -1:
-        if cython.likely(self.p is not NULL and self.busy == NOBODY and rip_handle_check(&self.p.ch.handle) == 0):
+        if cython.likely(self.p is not NULL and self.p.fill == RIP_FILL_NONE and rip_handle_check(&self.p.ch.handle) == 0):
             if cython.likely(rip_tx_reserve(self.p, length, payload) == 0):
                 return 0
         return self.reserve_slow(length, seconds, payload)
@@ -321,10 +244,10 @@ cdef class BaseProducer:
         if length < LARGE:
             memcpy(to, source, length)
             return
-        self.take_turn(COPYING)
+        rip_tx_begin_fill(self.p, RIP_FILL_COPY)
         with nogil:
             memcpy(to, source, length)
-        self.give_turn()
+        rip_tx_end_fill(self.p)
 
     @cython.final
     cdef inline int write_bytes(
@@ -391,11 +314,11 @@ cdef class BaseProducer:
         if plain or fortran:
             self.copy(elements, <const unsigned char *>cnp.PyArray_DATA(array), size)
         else:
-            self.take_turn(COPYING)
+            rip_tx_begin_fill(self.p, RIP_FILL_COPY)
             try:
                 copy_strided(elements, array)
             finally:
-                self.give_turn()
+                rip_tx_end_fill(self.p)
         rip_tx_commit(self.p, length, type, RIP_ARRAY)
         return 0
 
@@ -449,7 +372,7 @@ cdef class BaseProducer:
         how = self.reserve_room(length, seconds, &payload)
         if how != WRITTEN:
             return how
-        self.take_turn(COPYING)
+        rip_tx_begin_fill(self.p, RIP_FILL_COPY)
         try:
             at = <uint64_t>PyBytes_GET_SIZE(head)
             memcpy(payload, PyBytes_AS_STRING(head), at)
@@ -457,7 +380,7 @@ cdef class BaseProducer:
                 at = (at + 63) & ~<uint64_t>63
                 at += copy_block(payload + at, block)
         finally:
-            self.give_turn()
+            rip_tx_end_fill(self.p)
         rip_tx_commit(self.p, length, type, kind)
         return WRITTEN
 
@@ -620,15 +543,15 @@ cdef class BaseProducer:
         array = array_at(elements, dtype, ndim, dims, cnp.NPY_ARRAY_WRITEABLE)
         Py_INCREF(self)
         PyArray_SetBaseObject(array, self)
-        self.take_turn(RESERVING)
+        rip_tx_begin_fill(self.p, RIP_FILL_RESERVED)
         return array, length
 
     @cython.critical_section
     def _commit(self, uint64_t length, uint32_t type):
-        self.give_turn()
-        cdef int rc = -ESHUTDOWN if self.p is NULL else rip_handle_check(&self.p.ch.handle)
-        if rc != 0:
-            self._fail(rc, length)
+        if self.p is NULL:
+            self._fail(-ESHUTDOWN, length)
+        rip_tx_end_fill(self.p)
+        self.checked(rip_handle_check(&self.p.ch.handle), length)
         rip_tx_stamp(self.p)
         rip_tx_commit(self.p, length, type, RIP_ARRAY)
         self.publish()
@@ -636,28 +559,21 @@ cdef class BaseProducer:
 
     @cython.critical_section
     def _abort(self):
-        self.give_turn()
+        if self.p is not NULL:
+            rip_tx_end_fill(self.p)
         self.settle()
 
     # ---- looking ----
 
     @cython.critical_section
-    def _await_empty(self, timeout):
-        """Waits until every group has let everything go: True, or False when the time is up."""
+    def _flush(self, timeout):
+        """Waits until every group has released everything: True, or False when the time is up."""
         cdef uint64_t deadline = deadline_of(seconds_of(timeout))
-        cdef rip_watch watch
-        cdef int rc, waited = 0
-        while True:
-            rc = -ESHUTDOWN if self.p is NULL else rip_handle_check(&self.p.ch.handle)
-            if rc != 0:
-                self._fail(rc, None)
-            rip_room_watch(self.p, &watch)
-            if rip_producer_backlog(self.p) == 0:
-                return True
-            if deadline == 0 or waited == -ETIMEDOUT:
-                return False
-            waited = rip_watch_wait(&watch, deadline)
-            self.look_around()
+        cdef int rc = -ESHUTDOWN if self.p is NULL else rip_flush(self.p, deadline)
+        if rc == -ETIMEDOUT:
+            return False
+        self.checked(rc, None)
+        return True
 
     @cython.critical_section
     def _gate(self):
@@ -675,5 +591,5 @@ cdef class BaseProducer:
         if self.p is NULL:
             self._fail(-ESHUTDOWN, None)
         return (self.p.tail, self.p.bytes, self.p.dropped, self.p.refused, rip_producer_backlog(self.p),
-                rip_producer_bytes(self.p), self.p.keep, self.p.arena.capacity, self.p.arena.allocated, self.waits,
-                self.waited * 1e-9)
+                rip_producer_bytes(self.p), self.p.keep, self.p.arena.capacity, self.p.arena.allocated, self.p.waits,
+                self.p.waited * 1e-9)

@@ -1,0 +1,169 @@
+/* Getting, with its waits. */
+#include "ring/get.h"
+#include "base/wait.h"
+#include "base/wait_hook.h"
+#include "ring/rx_lanes.h"
+#include "ring/rx_next.h"
+#include "ring/rx_state.h"
+#include "ring/select.h"
+#include "ring/watch.h"
+#include "store/table_lock.h"
+
+#define TRIES 50u /* polls before the first sleep, a microsecond or two: a prompt peer answers within them */
+
+/* 0, or why there is nothing to get through this handle. */
+static int check(const struct rip_consumer *c) { return c->leaving ? -ESHUTDOWN : rip_handle_check(&c->ch.handle); }
+
+/* One that was woken for a message, and leaves without looking for it, wakes another. Whoever closes a consumer wakes all. */
+static void pass_wakeup(struct rip_consumer *c) {
+    if (c->shared && rip_handle_check(&c->ch.handle) == 0) {
+        rip_wake_groups(&c->ch, 1);
+    }
+}
+
+/* A piece of a wait: as rip_watch_wait. */
+static int wait_once(struct rip_consumer *c, const struct rip_filter *filter, uint64_t deadline) {
+    struct rip_watch watch;
+    int rc;
+    rip_message_watch(c, filter, &watch);
+    c->watches++;
+    if (c->pull) {
+        struct rip_waiting waiting = {.since = rip_now(), .control = -1};
+        rip_wait_begin(&waiting);
+        rc = rip_wait_end(&waiting, c->pull(c->io_loop, &watch, deadline));
+    } else {
+        rc = rip_watch_wait(&watch, deadline);
+    }
+    c->watches--;
+    if (rc >= 0 || rc == -ETIMEDOUT) {
+        rip_reap_if_due(&c->ch.handle);
+    }
+    return rc;
+}
+
+/* A table of lanes that another member has locked is likely free in a moment. */
+static int sleep_briefly(void) {
+    struct rip_waiting waiting = {.since = rip_now(), .control = -1};
+    rip_wait_begin(&waiting);
+    rip_brief_sleep();
+    return rip_wait_end(&waiting, 0);
+}
+
+int rip_rx_wait(struct rip_consumer *c, rip_rx_getter *getter, struct rip_filter *filter, struct rip_message *message,
+                uint64_t deadline) {
+    uint64_t start = 0;
+    int rc, waited = 0;
+    for (;;) {
+        rc = check(c);
+        rc = rc ? rc : getter(c, filter, message);
+        if (rc != 0 || waited < 0) {
+            break;
+        }
+        if (!deadline && rip_may_sleep_briefly(c)) {
+            rc = sleep_briefly();
+            if (rc < 0) {
+                break;
+            }
+            continue;
+        }
+        if (deadline && !start) {
+            if (!c->pull && c->ch.spin.mode != RIP_WAIT_BLOCK && rip_rx_spin(c, TRIES)) {
+                rc = getter(c, filter, message);
+                if (rc != 0) {
+                    break;
+                }
+            }
+            start = rip_now();
+            c->waits++;
+        }
+        waited = wait_once(c, filter, deadline);
+        if (waited < 0 && waited != -ETIMEDOUT) {
+            rc = waited;
+            break;
+        }
+    }
+    if (start) {
+        c->waited += rip_now() - start;
+        if (rc < 0) { /* it may have been woken for a message, and leaves with something else */
+            pass_wakeup(c);
+        }
+    }
+    return rc == 0 ? -ETIMEDOUT : rc;
+}
+
+int rip_wait_message(struct rip_consumer *c, uint64_t deadline) {
+    int rc = check(c);
+    while (rc >= 0 && !rip_rx_pending(c)) {
+        rc = wait_once(c, NULL, deadline);
+        rc = rc < 0 ? rc : check(c);
+    }
+    return rc < 0 ? rc : 0;
+}
+
+/* ---- what a wait tries ---- */
+
+int rip_rx_next(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
+    (void)filter;
+    return rip_rx_peek(c, message);
+}
+
+int rip_rx_newest(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
+    (void)filter;
+    return rip_rx_latest(c, message);
+}
+
+static int take_next(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
+    int rc = rip_rx_next(c, filter, message);
+    if (rc == 1) {
+        rip_rx_take(c, message);
+    }
+    return rc;
+}
+
+static int try_once(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message,
+                    rip_rx_getter *getter) {
+    int rc = check(c);
+    if (rc != 0) {
+        return rc;
+    }
+    while ((rc = getter(c, filter, message)) == 0 && rip_may_sleep_briefly(c)) {
+        rip_brief_sleep();
+    }
+    return rc == 0 ? -EAGAIN : rc;
+}
+
+/* ---- the calls ---- */
+
+int rip_peek(struct rip_consumer *c, struct rip_message *message) { return try_once(c, NULL, message, rip_rx_next); }
+
+int rip_select(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
+    return try_once(c, filter, message, rip_rx_select);
+}
+
+void rip_take(struct rip_consumer *c, const struct rip_message *message) { rip_rx_take(c, message); }
+
+void rip_acknowledge(struct rip_consumer *c, const struct rip_message *message) {
+    if (c->ch.handle.state == RIP_OPEN) {
+        rip_rx_ack(message->lane, message->seq);
+    }
+}
+
+void rip_release(struct rip_consumer *c, const struct rip_message *message) {
+    if (c->ch.handle.state == RIP_OPEN) {
+        rip_rx_release(message->lane, message->seq);
+    }
+}
+
+int rip_get(struct rip_consumer *c, struct rip_message *message, uint64_t deadline) {
+    return rip_rx_wait(c, take_next, NULL, message, deadline);
+}
+
+int rip_get_latest(struct rip_consumer *c, struct rip_message *message, uint64_t deadline) {
+    return rip_rx_wait(c, rip_rx_newest, NULL, message, deadline);
+}
+
+int rip_get_selected(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message,
+                     uint64_t deadline) {
+    rip_select_begin(c, filter);
+    return rip_rx_wait(c, rip_rx_select, filter, message, deadline);
+}

@@ -1,0 +1,186 @@
+/* Putting, with its waits: for room, for another thread that fills what it has reserved, and for the groups to release everything. */
+#include "ring/put.h"
+#include "base/futex.h"
+#include "base/wait.h"
+#include "base/wait_hook.h"
+#include "ring/tx_backlog.h"
+#include "ring/watch.h"
+#include "store/table_lock.h"
+
+#include <string.h>
+
+#define CLAIMS_WAIT_NS UINT64_C(250000000) /* for the table lock, where a new group's claims are to be opened */
+
+/* ---- threads that share a producer ---- */
+
+void rip_tx_begin_fill(struct rip_producer *p, enum rip_fill how) {
+    p->filler = pthread_self();
+    p->fill = how;
+}
+
+void rip_tx_end_fill(struct rip_producer *p) {
+    p->fill = RIP_FILL_NONE;
+    if (p->fill_waiters) {
+        rip_wake(&p->filled);
+    }
+}
+
+int rip_tx_wait_filled(struct rip_producer *p, uint64_t deadline) {
+    while (p->fill != RIP_FILL_NONE) {
+        struct rip_waiting waiting = {.since = rip_now(), .control = -1};
+        if (p->ch.handle.state == RIP_FORKED) { /* that thread is the parent's, and never ends here */
+            p->fill = RIP_FILL_NONE;
+            return 0;
+        }
+        if (pthread_equal(p->filler, pthread_self())) {
+            return -EDEADLK;
+        }
+        if (waiting.since >= deadline) {
+            return -ETIMEDOUT;
+        }
+        /* relaxed: the threads exclude each other but while they sleep, so the one that fills cannot end before the sleep below */
+        uint32_t word = atomic_load_explicit(&p->filled, memory_order_relaxed);
+        uint64_t slice = waiting.since + RIP_SLICE_NS;
+        p->fill_waiters++;
+        rip_wait_begin(&waiting);
+        int rc = rip_sleep(&p->filled, word, slice < deadline ? slice : deadline);
+        rc = rip_wait_end(&waiting, rc == -ETIMEDOUT ? 0 : rc);
+        p->fill_waiters--;
+        if (rc < 0) {
+            return rc;
+        }
+        rip_reap_if_due(&p->ch.handle);
+    }
+    return 0;
+}
+
+/* ---- room ---- */
+
+/* Waits for the table lock, as the hooks of a wait for something else do: the claims of a new group are to be opened under it. */
+static int await_lock(struct rip_producer *p, uint64_t deadline) {
+    struct rip_waiting waiting = {.since = rip_now(), .control = -1};
+    rip_wait_begin(&waiting);
+    int rc = rip_await_lock(&p->ch.handle, deadline);
+    int end = rip_wait_end(&waiting, 0);
+    return end ? end : rc;
+}
+
+/* A lane that drops messages waits for the lock, but not for long. */
+static int reserve(struct rip_producer *p, uint64_t length, unsigned char **payload) {
+    int rc = rip_tx_reserve(p, length, payload);
+    for (uint64_t until = 0; rc == -ENOLCK;) {
+        uint64_t now = rip_now();
+        until = until ? until : now + CLAIMS_WAIT_NS;
+        rc = now < until ? await_lock(p, until) : -EAGAIN;
+        if (rc == -EAGAIN) {
+            return -ENOBUFS;
+        }
+        rc = rc ? rc : rip_handle_check(&p->ch.handle);
+        rc = rc ? rc : rip_tx_wait_filled(p, until); /* another thread may have begun to fill meanwhile */
+        rc = rc ? rc : rip_tx_reserve(p, length, payload);
+    }
+    return rc;
+}
+
+static int wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline, int drops_too,
+                     unsigned char **payload) {
+    struct rip_watch watch;
+    uint64_t start = 0;
+    int rc, waited = 0;
+    for (;;) {
+        rc = rip_tx_wait_filled(p, deadline);
+        rc = rc ? rc : rip_handle_check(&p->ch.handle);
+        if (rc == 0) {
+            rip_room_watch(p, &watch);
+            rc = reserve(p, length, payload);
+        }
+        if ((rc != -EAGAIN && (rc != -ENOBUFS || !drops_too)) || waited < 0) {
+            break;
+        }
+        if (p->cut_off) {
+            return -EPIPE;
+        }
+        p->wanted = length;
+        if (deadline && !start) {
+            start = rip_now();
+            p->waits++;
+        }
+        waited = rip_watch_wait(&watch, deadline);
+        if (waited < 0 && waited != -ETIMEDOUT) {
+            rc = waited;
+            break;
+        }
+        rip_reap_if_due(&p->ch.handle);
+    }
+    if (start) {
+        p->waited += rip_now() - start;
+        rip_tx_stamp(p);
+    }
+    return waited == -ETIMEDOUT && (rc == -EAGAIN || rc == -ENOBUFS) ? -ETIMEDOUT : rc;
+}
+
+int rip_tx_wait_reserve(struct rip_producer *p, uint64_t length, uint64_t deadline, unsigned char **payload) {
+    return wait_room(p, length, deadline, 0, payload);
+}
+
+int rip_wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline) {
+    unsigned char *payload;
+    return wait_room(p, length, deadline, 1, &payload);
+}
+
+int rip_flush(struct rip_producer *p, uint64_t deadline) {
+    struct rip_watch watch;
+    int waited = 0;
+    for (;;) {
+        int rc = rip_handle_check(&p->ch.handle);
+        if (rc != 0) {
+            return rc;
+        }
+        rip_room_watch(p, &watch);
+        if (rip_producer_backlog(p) == 0) {
+            return 0;
+        }
+        if (waited < 0) {
+            return waited;
+        }
+        waited = rip_watch_wait(&watch, deadline);
+        if (waited < 0 && waited != -ETIMEDOUT) {
+            return waited;
+        }
+        rip_reap_if_due(&p->ch.handle);
+    }
+}
+
+/* ---- the calls ---- */
+
+int rip_reserve(struct rip_producer *p, uint64_t length, unsigned char **payload) {
+    int rc = rip_handle_check(&p->ch.handle);
+    rc = rc ? rc : rip_tx_reserve(p, length, payload);
+    if (rc == -ENOBUFS) {
+        rip_tx_refuse(p);
+    }
+    return rc;
+}
+
+int rip_publish(struct rip_producer *p, uint64_t length, uint32_t type, uint8_t kind) {
+    int rc = rip_handle_check(&p->ch.handle);
+    if (rc == 0) {
+        rip_tx_stamp(p);
+        rip_tx_commit(p, length, type, kind);
+        rip_tx_publish(p);
+    }
+    return rc;
+}
+
+int rip_put(struct rip_producer *p, const void *data, uint64_t length, uint32_t type, uint8_t kind, uint64_t deadline) {
+    unsigned char *payload;
+    int rc = rip_reserve(p, length, &payload);
+    if (rc == -EAGAIN) {
+        rc = wait_room(p, length, deadline, 1, &payload);
+    }
+    if (rc == 0) {
+        memcpy(payload, data, length);
+        rc = rip_publish(p, length, type, kind);
+    }
+    return rc;
+}

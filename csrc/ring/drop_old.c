@@ -122,7 +122,7 @@ static int bring_up(struct rip_producer *p, const struct group *group, uint32_t 
 /* Makes sure that we have the claims of all groups that are there: their bits, or a negative errno. */
 static int meet(struct rip_producer *p, uint64_t *active) {
     struct rip_control *control = p->ch.control;
-    /* acquire: pairs with begin_group: its id; and with rip_group_leave */
+    /* acquire: pairs with rip_group_begin: its id; and with rip_group_leave */
     *active = atomic_load_explicit(&control->groups_active, memory_order_acquire);
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         struct group *group = &p->drops->groups[g];
@@ -231,7 +231,7 @@ int rip_drop_old_make_room(struct rip_producer *p, uint64_t length) {
     struct rip_control *control = p->ch.control;
     for (;;) {
         uint64_t active;
-        /* acquire: pairs with begin_group; who sees its count sees its bit */
+        /* acquire: pairs with rip_group_begin; who sees its count sees its bit */
         uint64_t epoch = atomic_load_explicit(&control->group_epoch, memory_order_acquire);
         int rc = meet(p, &active);
         if (rc == 0) {

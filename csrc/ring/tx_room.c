@@ -3,11 +3,10 @@
 #include "ring/lane_memory.h"
 #include "store/table_lock.h"
 
-/* Moves p->limit up to the smallest cursor: 0 or -EBADMSG. */
-static int reclaim(struct rip_producer *p) {
+int rip_reclaim(struct rip_producer *p) {
     struct rip_control *control = p->ch.control;
     for (;;) {
-        /* acquire: pairs with begin_group; who sees its count sees its bit */
+        /* acquire: pairs with rip_group_begin; who sees its count sees its bit */
         uint64_t epoch = atomic_load_explicit(&control->group_epoch, memory_order_acquire);
         uint64_t active =
             atomic_load_explicit(&control->groups_active, memory_order_acquire); /* pairs with rip_group_leave */
@@ -29,7 +28,7 @@ static int reclaim(struct rip_producer *p) {
             return 0;
         }
         /* A new group sets its cursors, then its bit, counts itself, then reads head; we store head, then read the count: one of us
-         * sees the other. Pairs with the fence in begin_group. */
+         * sees the other. Pairs with the fence in rip_group_begin. */
         atomic_store_explicit(&p->lane->reclaimed, limit, memory_order_relaxed);
         atomic_thread_fence(memory_order_seq_cst);
         if (atomic_load_explicit(&control->group_epoch, memory_order_relaxed) == epoch) {
@@ -44,7 +43,7 @@ static int reclaim(struct rip_producer *p) {
 
 static int find_room(struct rip_producer *p, uint64_t length) {
     uint64_t end = p->arena.capacity;
-    int rc = reclaim(p);
+    int rc = rip_reclaim(p);
     if (rc == 0) {
         rc = p->tail >= p->recheck_at ? -EAGAIN : rip_tx_find_room(p, length, &end);
     }

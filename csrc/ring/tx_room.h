@@ -8,6 +8,8 @@
  * the like, -ENOBUFS where the lane drops what finds no place, or -ENOLCK where the table lock is needed, and rip_lock
  * has given up. */
 int rip_make_room(struct rip_producer *p, uint64_t length);
+/* Moves p->free_below up to the smallest cursor: 0 or -EBADMSG. */
+int rip_reclaim(struct rip_producer *p);
 /* Counts a message that found no place and is not to wait. */
 void rip_tx_refuse(struct rip_producer *p);
 

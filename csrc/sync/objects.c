@@ -97,7 +97,7 @@ static int join(struct rip_sync *s, enum rip_sync_kind kind, int64_t value) {
     } else if (value >= 0 && s->file->value != (uint32_t)value) {
         rc = -EEXIST;
     }
-    rc = rc ? rc : rip_sync_sit_down(s);
+    rc = rc ? rc : rip_sync_join(s);
     rip_unlock(&s->handle);
     return rc;
 }

@@ -3,7 +3,7 @@
 
 #include <unistd.h>
 
-int rip_sync_sit_down(struct rip_sync *s) {
+int rip_sync_join(struct rip_sync *s) {
     for (uint32_t i = 0; i < RIP_MAX_SYNC_MEMBERS; i++) {
         struct rip_sync_member *member = &s->file->members[i];
         if (!atomic_load_explicit(&member->taken, memory_order_relaxed) && rip_member_lock(&s->handle, i) == 0) {
@@ -35,7 +35,7 @@ int rip_sync_enter(struct rip_sync *s) {
         return -ENOENT;
     }
     rip_reap(&s->handle);
-    rc = rip_sync_sit_down(s);
+    rc = rip_sync_join(s);
     s->handle.state = rc ? RIP_FORKED : RIP_OPEN;
     rip_unlock(&s->handle);
     return rc;

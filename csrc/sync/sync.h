@@ -26,7 +26,7 @@ static inline int rip_sync_check(struct rip_sync *s) {
 }
 
 /* Takes a seat, by which others know that this handle lives; the table lock must be held. */
-int rip_sync_sit_down(struct rip_sync *s);
+int rip_sync_join(struct rip_sync *s);
 
 /* The word, with what was done before it was changed so. */
 static inline uint64_t rip_sync_load(const struct rip_sync *s) {

@@ -13,7 +13,7 @@
  *
  * producer stands for rip_tx_reserve, rip_drop_old_make_room with meet, settle, find_room, give_up, drop_pins and rip_claim_drop, then
  * rip_tx_publish; member for rip_rx_poll with rip_claims_pass, rip_rx_claim, rip_claim_ack, rip_claim_release with move_cursor, and
- * rip_rx_requeue with rip_claim_requeue; what it begins with for begin_group. The first member is its group's only one, so it counts what it misses;
+ * rip_rx_requeue with rip_claim_requeue; what it begins with for rip_group_begin. The first member is its group's only one, so it counts what it misses;
  * the second one is of a group whose members compete. With ALONE there is the first alone, which joins at any time; with TOGETHER
  * both are of the second group. One message may be pinned, and all are of one size; its place in the arena is any that is neither
  * live nor pinned. Left out: members that are killed (claims.pml), the order of payload and tail (lane.pml). */
@@ -342,7 +342,7 @@ active [2] proctype member() {
     if
     :: TOGETHER -> atomic { cursor[0] = MESSAGES; first[0] = MESSAGES }
     :: ALONE && g == 1 -> atomic { cursor[1] = MESSAGES; first[1] = MESSAGES; goto out }
-    :: ALONE && g == 0 -> /* begin_group */
+    :: ALONE && g == 0 -> /* rip_group_begin */
         locked = 1;
         cursor[0] = 0;
         here = 1;

@@ -110,8 +110,6 @@ cdef class _SyncHandle:
     def _end(self, *, bint exiting=False):
         if self.s is NULL:
             return
-        if exiting:
-            closes_at_exit()
         self.checked(close_patiently(<locking>rip_sync_close, self.s, &self.s.handle, exiting))
 
     @property

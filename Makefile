@@ -12,6 +12,7 @@ PATIENCE ?= 180
 RUN ?= # what runs a test program, where the processor cannot
 SECONDS ?= 60
 CTESTS := $(patsubst tests/c/%.c,$(BUILD)/%,$(filter-out tests/c/$(LEFT_OUT).c,$(wildcard tests/c/*.c)))
+CORE_O := $(CORE_C:csrc/%.c=$(BUILD)/core/%.o)
 LINT_C := $(wildcard $(foreach d,csrc csrc/* tests/c tests/fuzz benchmarks/limits examples,$(d)/*.c $(d)/*.h))
 LINT_PY := src $(wildcard tests benchmarks examples/*.py)
 
@@ -29,7 +30,8 @@ demo: $(VENV)/.demo $(VENV)/.built
 test: ctest $(VENV)/.dev $(VENV)/.built
 	$(BIN)/python -m pytest -q
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.dev $(CORE_O)
+	$(BIN)/python tests/layers.py $(BUILD)/core
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict $(LINT_PY)
@@ -82,7 +84,7 @@ build/fuzz/%: tests/fuzz/%.c tests/fuzz/input.h $(CORE_C) $(CORE_H) Makefile
 	    -o $@ $< $(CORE_C)
 
 # One program a test file, each linked with the whole core.
-$(BUILD)/%: $(BUILD)/%.o $(CORE_C:csrc/%.c=$(BUILD)/core/%.o)
+$(BUILD)/%: $(BUILD)/%.o $(CORE_O)
 	$(CC) $(CFLAGS) -pthread -o $@ $^
 
 $(BUILD)/%.o: tests/c/%.c Makefile

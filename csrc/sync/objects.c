@@ -74,7 +74,8 @@ static int has_others(struct rip_sync *s) {
 /* The lock must be held; whoever is killed here leaves it to the next, who finds nobody. */
 static void begin(struct rip_sync_file *file, enum rip_sync_kind kind, uint32_t value) {
     uint64_t before = file->kind == (uint32_t)kind ? atomic_load_explicit(&file->word, memory_order_relaxed) : 0;
-    uint64_t word = kinds[kind].first_word ? kinds[kind].first_word(value, before) : 0;
+    const struct kind *of_kind = kind_of((uint32_t)kind);
+    uint64_t word = of_kind->first_word ? of_kind->first_word(value, before) : 0;
     atomic_store_explicit(&file->word, word, memory_order_relaxed);
     atomic_store_explicit(&file->asleep, 0, memory_order_relaxed);
     file->kind = (uint32_t)kind;

@@ -1,0 +1,78 @@
+"""The examples of README.md and docs/: sessions (>>>) print what stands there, and programs run."""
+
+import doctest
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PROGRAMS = {  # of examples/, and a line that each must print
+    "hello.py": "b'hello'",
+    "nameless.py": "[2. 2.]]",
+    "broadcast.py": "slow: be",
+    "frames.py": "frame 600: mean 87",
+}
+
+
+def python_blocks(page: Path) -> Iterator[tuple[int, str]]:
+    """The Python examples of a page, each with the number of its first line."""
+    text = page.read_text()
+    for block in BLOCK.finditer(text):
+        yield text.count("\n", 0, block.start(1)), block[1]
+
+
+SESSIONS = [page for page in PAGES if any(">>>" in code for _, code in python_blocks(page))]
+
+
+@pytest.mark.parametrize("page", SESSIONS, ids=lambda page: page.name)
+def test_the_sessions_of_a_page_print_what_it_says(page: Path) -> None:
+    examples = []
+    for line, code in python_blocks(page):
+        for example in doctest.DocTestParser().get_examples(code):
+            example.lineno += line
+            examples.append(example)
+    session = doctest.DocTest(examples, {"__name__": "__main__"}, page.name, str(page), 0, page.read_text())
+    report: list[str] = []
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(session, out=report.append)
+    assert not report, "".join(report)
+
+
+def test_every_page_with_a_python_example_has_a_session_or_is_a_program() -> None:
+    programs = {(ROOT / "examples" / name).read_text() for name in PROGRAMS}
+    for page in PAGES:
+        for line, code in python_blocks(page):
+            assert ">>>" in code or code in programs, f"{page.name}:{line}: no test runs this example"
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_an_example_runs(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(ROOT / "examples" / name)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ,
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert PROGRAMS[name] in done.stdout
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"]:
+        for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+            path, _, anchor = target.partition("#")
+            if "://" in target:
+                continue
+            found = page.parent / path if path else page
+            assert found.exists(), f"{page.name}: {target}"
+            if anchor:
+                headings = re.findall(r"^#+ (.*)$", found.read_text(), re.MULTILINE)
+                anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+                assert anchor in anchors, f"{page.name}: {target}"

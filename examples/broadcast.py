@@ -9,7 +9,7 @@ import ringipc
 
 def listen(group: str, seconds: float, ready: Barrier) -> None:
     with ringipc.Consumer("example-broadcast", group=group) as consumer:
-        ready.wait()  # a group that comes later begins at the oldest message still there
+        ready.wait()  # a group that joins later starts at the oldest message still there
         for message in consumer:
             time.sleep(seconds)
             print(f"{group}: {message.decode()}", flush=True)

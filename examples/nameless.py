@@ -1,4 +1,4 @@
-"""A channel without a name, given to a process as its argument. Whatever happens, no file is left behind."""
+"""A channel without a name, passed to a process as an argument. No file is left behind, however the processes end."""
 
 import multiprocessing
 

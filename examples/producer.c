@@ -11,7 +11,7 @@
 
 #define SAMPLES 1000u
 
-/* The samples are computed in their place in the ring: nothing is copied. */
+/* The samples are written directly into the ring: nothing is copied. */
 static int send_wave(struct rip_producer *producer, float *x, float *y) {
     struct rip_array array = {.dtype = "<f4", .dtype_length = 3, .ndim = 1, .shape = {SAMPLES}};
     uint64_t header = rip_array_header_size(&array), length = header + SAMPLES * sizeof(float);
@@ -24,7 +24,7 @@ static int send_wave(struct rip_producer *producer, float *x, float *y) {
     rip_array_write(&array, payload);
     float *samples = (float *)(void *)(payload + header); /* 64-byte aligned */
     for (unsigned i = 0; i < SAMPLES; i++) {
-        samples[i] = *y; /* a point that goes round the unit circle: a sine without libm */
+        samples[i] = *y; /* the point (x, y) moves around the unit circle: a sine without libm */
         *x -= 0.005f * *y;
         *y += 0.005f * *x;
     }

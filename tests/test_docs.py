@@ -60,7 +60,7 @@ def test_an_example_runs(name: str) -> None:
         timeout=60,
         env=os.environ,
     )
-    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     assert PROGRAMS[name] in done.stdout
 
 

@@ -76,3 +76,16 @@ def test_links_between_pages_lead_somewhere() -> None:
                 headings = re.findall(r"^#+ (.*)$", found.read_text(), re.MULTILINE)
                 anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
                 assert anchor in anchors, f"{page.name}: {target}"
+
+
+def test_the_tests_that_reliability_names_exist() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    sentences = "\n".join(path.read_text() for path in (ROOT / "tests" / "c").glob("*.c"))
+    sentences = re.sub(r'"\s*\n\s*"', "", sentences)  # a name that is written over two lines
+    rows = "\n".join(re.findall(r"^\|.*\| (.*) \|$", page, re.MULTILINE))
+    for name in re.findall(r'"([^"]+)"', rows):
+        assert name.removeprefix("... ") in sentences, f"no C test has the name {name!r}"
+    files = list((ROOT / "tests").rglob("test_*.py"))
+    functions = {name for file in files for name in re.findall(r"def (test_\w+)", file.read_text())}
+    for name in re.findall(r"\btest_\w+(?:\.py)?", page):
+        assert name in functions or name in {file.name for file in files}, f"no Python test has the name {name!r}"

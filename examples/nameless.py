@@ -1,4 +1,4 @@
-"""A channel without a name, passed to a process as an argument. No file is left behind, however the processes end."""
+"""An anonymous channel, passed to a process as an argument. No file is left behind, however the processes end."""
 
 import multiprocessing
 

@@ -12,9 +12,9 @@ import os
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any, Protocol
 
-from ._core import begin_exit
 from .errors import RingError
 
 
@@ -23,6 +23,7 @@ class _Handle(Protocol):
 
 
 _handles: "weakref.WeakSet[_Handle]" = weakref.WeakSet()
+_first: list[Callable[[], None]] = []  # called before handles are closed
 _told_multiprocessing = 0  # the pid of the process that has
 _failed = 0  # the pid of the process whose exit status is to say so
 _STATUS = 120
@@ -44,13 +45,19 @@ class _Failed:
             raise ValueError("ringipc could not close all handles")  # the interpreter shows no traceback of it
 
 
+def call_first(function: Callable[[], None]) -> None:
+    """Registers a function that the thread which ends the interpreter calls before it closes handles."""
+    _first.append(function)
+
+
 def close_at_exit(handle: _Handle) -> None:
     _handles.add(handle)
     _tell_multiprocessing()
 
 
 def _close_all() -> None:
-    begin_exit()
+    for function in _first:
+        function()
     for handle in list(_handles):
         _handles.discard(handle)  # multiprocessing and atexit both come here
         try:

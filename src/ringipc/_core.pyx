@@ -48,3 +48,4 @@ include "core/sync.pxi"
 
 cnp.import_array()
 rip_on_wait(before_wait, after_wait)
+_atexit.call_first(_begin_exit)

@@ -77,7 +77,7 @@ cdef inline double seconds_until(uint64_t deadline) noexcept:
 cdef unsigned long exiting = 0  # the thread that ends the interpreter, from when it closes the handles
 
 
-def begin_exit():
+def _begin_exit():
     """From here on other threads neither raise nor return from a call of a handle that waits or is closed."""
     global exiting
     exiting = this_thread()

@@ -41,7 +41,8 @@ enum rip_wait { RIP_WAIT_SPIN, RIP_WAIT_ADAPTIVE, RIP_WAIT_BLOCK };
 /* What a full lane does: waits for room, drops the new message, or drops the oldest that nobody looks at. */
 enum rip_overflow { RIP_BLOCK, RIP_DROP_NEW, RIP_DROP_OLD };
 #define RIP_PREALLOCATE 0x100u /* with one of them: the lane gets all of its memory when it is opened */
-enum rip_kind { RIP_BYTES = 1, RIP_ARRAY = 2, RIP_RECORD = 3, RIP_OBJECT = 4 }; /* the last two are for Python */
+/* Records and objects are Python's alone. */
+enum rip_kind { RIP_BYTES = 1, RIP_ARRAY = 2, RIP_RECORD = 3, RIP_OBJECT = 4, RIP_MAX_KIND = RIP_OBJECT };
 enum rip_how { RIP_OLDEST = 0, RIP_NEWEST = 1, RIP_SHARED = 2, RIP_DURABLE = 4 };
 enum rip_message_flag { RIP_REDELIVERED = 1 };
 

@@ -98,7 +98,7 @@ def test_a_short_run_checks_frames_over_both_transports_and_draws_a_picture(tmp_
     with running(tmp_path, "--seconds", "0.5", "--picture", "sheet.png") as process:
         out, err = process.communicate(timeout=50)
     assert (process.returncode, err) == (0, "")
-    assert out.count("each one whole and in its turn") == 2
+    assert out.count("all intact and in order") == 2
     assert "multiprocessing.Queue" in out
     head = (tmp_path / "sheet.png").read_bytes()[:24]
     assert head[:8] == b"\x89PNG\r\n\x1a\n"
@@ -181,7 +181,7 @@ def test_a_frame_that_its_sender_damages_fails_the_demo(tmp_path: Path, sender: 
     with running(tmp_path, "--seconds", "60", script=script) as process:
         _, err = process.communicate(timeout=20)
     assert process.returncode == 1
-    assert err.startswith(f"ringipc demo: failed: {finder}frame 0 came damaged: its checksum is ")
+    assert err.startswith(f"ringipc demo: failed: {finder}frame 0 arrived damaged: its checksum is ")
     assert err.count("\n") == 1
     assert channels(tmp_path) == []
 
@@ -195,7 +195,7 @@ def test_the_check_finds_a_change_in_any_byte() -> None:
     pixels = record["pixels"].reshape(-1)
     for i in range(pixels.size):
         pixels[i] ^= 0x80
-        with pytest.raises(DamagedFrame, match="frame 3 came damaged"):
+        with pytest.raises(DamagedFrame, match="frame 3 arrived damaged"):
             check(record, 3)
         pixels[i] ^= 0x80
 
@@ -203,12 +203,12 @@ def test_the_check_finds_a_change_in_any_byte() -> None:
 def test_the_check_finds_rows_of_another_place() -> None:
     record = frame_record()
     record["pixels"][[5, 6]] = record["pixels"][[6, 5]]
-    with pytest.raises(DamagedFrame, match="frame 3 came damaged"):
+    with pytest.raises(DamagedFrame, match="frame 3 arrived damaged"):
         check(record, 3)
 
 
 def test_the_check_finds_a_frame_out_of_turn() -> None:
-    with pytest.raises(DamagedFrame, match="frame 3 came when frame 2 was due"):
+    with pytest.raises(DamagedFrame, match="frame 3 arrived instead of frame 2"):
         check(frame_record(), 2)
 
 

@@ -361,7 +361,7 @@ def test_a_subclass_is_refused_or_comes_out_as_one_whatever_is_beside_it(
     producer: Producer, picklers: tuple[Producer, Consumer], value: Any
 ) -> None:
     for message in (value, {"v": value}):
-        with pytest.raises(UnsafeMessage, match=f"'{type(value).__name__}' object would come out as .* pickle=True"):
+        with pytest.raises(UnsafeMessage, match=f"'{type(value).__name__}' object would be received as .* pickle=True"):
             producer.put(message)
     producer, consumer = picklers
     for message in (value, {"v": value}, {"v": value, "a set": {1}}):
@@ -375,7 +375,7 @@ def test_a_subclass_is_refused_or_comes_out_as_one_whatever_is_beside_it(
 
 def test_a_scalar_of_a_subclass_is_refused(producer: Producer) -> None:  # pickled it is NumPy's own, says NumPy
     for message in (Metres(2), [Metres(2)]):
-        with pytest.raises(UnsafeMessage, match="'Metres' object would come out as 'float64'"):
+        with pytest.raises(UnsafeMessage, match="'Metres' object would be received as 'float64'"):
             producer.put(message)
 
 
@@ -420,7 +420,7 @@ POINTERS = [
 @pytest.mark.parametrize("pointers", POINTERS, ids=lambda p: type(p).__name__)
 def test_pointers_never_cross(producer: Producer, picklers: tuple[Producer, Consumer], pointers: Any) -> None:
     for message in (pointers, [pointers]):
-        with pytest.raises(UnsafeMessage, match="holds pointers"):
+        with pytest.raises(UnsafeMessage, match="has pointers"):
             producer.put(message)
         if type(pointers) is not ctypes.py_object:
             with pytest.raises(UnsafeMessage, match="pointers"):
@@ -458,7 +458,7 @@ def test_a_class_of_ctypes_is_asked_once_for_pointers_and_not_kept(producer: Pro
     for _ in range(3):
         producer.put(block)
         assert consumer.get() == bytes(64)
-        with pytest.raises(UnsafeMessage, match="holds pointers"):
+        with pytest.raises(UnsafeMessage, match="has pointers"):
             producer.put(Hidden())
     assert len(made) <= 1
     kept = weakref.ref(Block)
@@ -487,9 +487,9 @@ class Broken:
 def test_a_tensor_that_does_not_become_an_array_is_refused(
     producer: Producer, picklers: tuple[Producer, Consumer]
 ) -> None:
-    with pytest.raises(UnsafeMessage, match="'Broken' object: 'device'; move it to the CPU"):
+    with pytest.raises(UnsafeMessage, match=r"'Broken' object .*: 'device'; move it to the CPU"):
         producer.put(Broken())
-    with pytest.raises(UnsafeMessage, match=r"at \['t'\]: DLPack makes no array"):
+    with pytest.raises(UnsafeMessage, match=r"at \['t'\]: this .* does not give an array in CPU memory by DLPack"):
         producer.put({"t": Broken()})
     producer, consumer = picklers
     producer.put(Broken())

@@ -88,6 +88,6 @@ int rip_wire_flush(struct rip_wire *wire) {
 int rip_is_frame(const struct rip_frame *frame) {
     return frame->magic == RIP_FRAME_MAGIC && frame->reserved == 0 &&
            (frame->is == RIP_FRAME_MESSAGE
-                ? frame->kind >= RIP_BYTES && frame->kind <= RIP_OBJECT && frame->flags <= RIP_REDELIVERED
+                ? frame->kind >= RIP_BYTES && frame->kind <= RIP_MAX_KIND && frame->flags <= RIP_REDELIVERED
                 : (frame->is == RIP_FRAME_RELEASED || frame->is == RIP_FRAME_END) && !frame->kind && !frame->flags);
 }

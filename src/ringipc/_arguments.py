@@ -18,7 +18,7 @@ _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
 def size_in_bytes(size: int | str) -> int:
-    """A number of bytes, from an int or from text with a unit.
+    """A number of bytes, from an int or a text with a unit.
 
     >>> size_in_bytes("64 MiB"), size_in_bytes("1.5 kB"), size_in_bytes(4096)
     (67108864, 1500, 4096)
@@ -36,7 +36,7 @@ def size_in_bytes(size: int | str) -> int:
 
 
 def checked_count(count: Any, what: str, things: str, least: int, most: int) -> int:
-    """A number of things, which what says, as a user gives it: any integer that is no bool.
+    """A count, from any integer except a bool. what and things name the argument and the unit in errors.
 
     >>> checked_count(4, "slots", "messages", 1, 8)
     4
@@ -54,12 +54,12 @@ MOST_REMOTE_SLOTS = 1 << 20
 
 
 def check_remote_lane(where: str, capacity: int, slots: int) -> None:
-    """Refuses a lane that is too large for connections, whose other side allocates a lane of the same size.
+    """Check the size of a lane whose messages go over a connection: the other side allocates a lane of the same size.
 
     Raises
     ------
     ValueError
-        The other side would refuse, and what is put until then would be lost.
+        The other side would refuse the lane, and messages put before that would be lost.
     """
     if capacity > LARGEST_REMOTE_LANE or slots > MOST_REMOTE_SLOTS:
         raise ValueError(
@@ -69,7 +69,7 @@ def check_remote_lane(where: str, capacity: int, slots: int) -> None:
 
 
 class Mode(int):
-    """Permissions of files, shown in octal."""
+    """File permissions, displayed in octal."""
 
     def __repr__(self) -> str:
         return f"{self:#o}"
@@ -79,13 +79,13 @@ PRIVATE = Mode(0o600)
 
 
 def access(mode: int, share_with: str | int | None) -> tuple[int, int]:
-    """The permissions of files, and the group of users that they are for (-1: this process's)."""
+    """File permissions, and the gid of the files (-1: that of this process)."""
     if share_with is not None and mode == PRIVATE:
         mode = 0o660
     if mode not in (0o600, 0o660, 0o666):
-        raise ValueError(f"mode must be 0o600, 0o660 or 0o666, not {mode:#o}: whoever takes part writes to the files")
+        raise ValueError(f"mode must be 0o600, 0o660 or 0o666, not {mode:#o}: every member writes to the files")
     if isinstance(share_with, bool):
-        raise TypeError(f"share_with must be the name or the number of a group of users, not {share_with!r}")
+        raise TypeError(f"share_with must be the name or gid of a group of users, not {share_with!r}")
     if share_with is None or isinstance(share_with, int):
         return mode, -1 if share_with is None else share_with
     try:

@@ -1,10 +1,10 @@
-"""A process that ends without closing its handles closes them here, so that its peers see an end and not a death.
+"""Closes the handles of a process that exits without closing them, so that its peers see an end and not a death.
 
-What fails then must not be missed, though nobody is there any more to catch an exception: it is told on stderr, and the
-process ends with status 120, which is Python's for an error while it finalizes. An exception in an atexit function does
-not change the status, and os._exit would skip what others have to do at the end. But Python itself makes the status 120
-where a standard stream cannot be flushed; so sys.stderr is replaced by one that fails when it is flushed there, and not
-when it is flushed earlier, by other functions of atexit for example.
+Nothing can catch an exception then. So an error is printed to stderr, and the exit status becomes 120, which Python
+uses for errors during finalization. An exception in an atexit function does not change the status, and os._exit would
+skip the functions of others. But Python itself exits with 120 if it cannot flush a standard stream. So sys.stderr is
+replaced by a stream that fails when it is flushed during finalization, and not when it is flushed earlier, for example
+by other atexit functions.
 """
 
 import atexit
@@ -24,13 +24,13 @@ class _Handle(Protocol):
 
 _handles: "weakref.WeakSet[_Handle]" = weakref.WeakSet()
 _first: list[Callable[[], None]] = []  # called before handles are closed
-_told_multiprocessing = 0  # the pid of the process that has
-_failed = 0  # the pid of the process whose exit status is to say so
+_registered_in = 0  # pid of the process that has registered with multiprocessing
+_failed = 0  # pid of the process that is to exit with _STATUS
 _STATUS = 120
 
 
 class _Failed:
-    """In the place of sys.stderr: does what that does, and makes the exit status 120."""
+    """Replaces sys.stderr: does the same, and makes the exit status 120."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -42,7 +42,7 @@ class _Failed:
         if self._stream is not None:
             self._stream.flush()
         if sys.is_finalizing():
-            raise ValueError("ringipc could not close all handles")  # the interpreter shows no traceback of it
+            raise ValueError("ringipc could not close all handles")  # Python does not print a traceback of this
 
 
 def call_first(function: Callable[[], None]) -> None:
@@ -52,18 +52,18 @@ def call_first(function: Callable[[], None]) -> None:
 
 def close_at_exit(handle: _Handle) -> None:
     _handles.add(handle)
-    _tell_multiprocessing()
+    _register_with_multiprocessing()
 
 
 def _close_all() -> None:
     for function in _first:
         function()
     for handle in list(_handles):
-        _handles.discard(handle)  # multiprocessing and atexit both come here
+        _handles.discard(handle)  # multiprocessing and atexit both call this
         try:
             _end(handle)
-        except RingError as error:  # the others are to be closed all the same
-            _tell(str(error))
+        except RingError as error:  # the other handles are still to be closed
+            _report(str(error))
     if _failed == os.getpid() and not isinstance(sys.stderr, _Failed):
         sys.stderr = _Failed(sys.stderr)
 
@@ -72,24 +72,24 @@ def _end(handle: _Handle) -> None:
     while True:
         try:
             return handle._end(exiting=True)
-        except KeyboardInterrupt:  # once more: what was interrupted does not wait again, and says what is lost
+        except KeyboardInterrupt:  # again: it does not wait any more, and reports what is lost
             continue
 
 
 def fail_at_exit() -> None:
-    """Something is lost that was to outlive this process, and it has been told: now the exit status is to say so."""
+    """Exit with status 120, because messages are lost; the caller has reported that."""
     global _failed
     _failed = os.getpid()
 
 
-def _tell(text: str) -> None:
+def _report(text: str) -> None:
     fail_at_exit()
     if sys.stderr is not None:
         print(f"ringipc: at exit: {text}", file=sys.stderr)
 
 
 def _fail_in_child() -> None:
-    """A child of multiprocessing takes its status from here, unless it has failed already."""
+    """Set the exit status of a child of multiprocessing, unless it has failed already."""
     error = sys.exc_info()[1]
     is_child = sys.modules["multiprocessing.process"].parent_process() is not None
     if is_child and _failed == os.getpid() and (error is None or getattr(error, "code", 1) in (0, None)):
@@ -103,17 +103,18 @@ def _join_and_close_all() -> None:
     _close_all()
 
 
-def _tell_multiprocessing() -> None:
-    """Its forked children skip atexit, its main process joins its children first, who may wait for our end of stream.
+def _register_with_multiprocessing() -> None:
+    """Register with multiprocessing, which does not run atexit functions in forked children.
 
-    It calls us before the threads of a child have ended, so we wait for them.
+    Its main process joins its children before atexit functions run, and they may wait for our end of stream. It calls
+    its own functions before the threads of a child have ended, so these are joined first.
     """
-    global _told_multiprocessing
+    global _registered_in
     util = sys.modules.get("multiprocessing.util")
-    if util is not None and _told_multiprocessing != os.getpid():
-        _told_multiprocessing = os.getpid()
+    if util is not None and _registered_in != os.getpid():
+        _registered_in = os.getpid()
         util.Finalize(None, _join_and_close_all, exitpriority=0)
-        util.Finalize(None, _fail_in_child, exitpriority=-1000)  # the last of all
+        util.Finalize(None, _fail_in_child, exitpriority=-1000)  # after all others
 
 
 atexit.register(_close_all)

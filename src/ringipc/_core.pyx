@@ -45,6 +45,9 @@ include "core/hold.pxi"
 include "core/consumer.pxi"
 include "core/message.pxi"
 include "core/sync.pxi"
+include "core/semaphore.pxi"
+include "core/event.pxi"
+include "core/barrier.pxi"
 
 cnp.import_array()
 rip_on_wait(before_wait, after_wait)

@@ -1,4 +1,4 @@
-"""Everything of this user's that has a name: what is alive, what was left behind, and removing that."""
+"""Everything of this user that has a name: listing it, and removing what was left behind."""
 
 import errno
 import os
@@ -16,24 +16,24 @@ _KINDS: dict[int, Kind] = {number: kind for kind, number in _core.KINDS.items()}
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Something that has a name.
+    """A channel, semaphore, lock, event or barrier with a name.
 
     Attributes
     ----------
     name
-        As given to `Producer`, `Semaphore` and the like.
+        As given to `Producer`, `Semaphore` and so on.
     kind
-        What it is; "locked" when a process has had its tables locked for a second, so that no more can be said;
-        "damaged" when its files cannot be read, are another version's, or are not all there.
+        "locked" if a process has had its tables locked for a second, so that it cannot be read. "damaged" if its files
+        are malformed, incomplete, or of another version.
     pids
-        Of the processes that take part, or have it open, one entry for each handle; of what is locked, the one that has
-        locked it, where that can be seen. Empty: it was left behind, or its messages or its end wait.
+        Of the processes that have it open, one entry for each handle. If it is locked: of the process that has locked
+        it, if that is visible. Empty: it was left behind, or keeps messages or the end of a stream.
     waiting
-        Messages that wait in a channel for some group, or for the first one to come.
+        Number of messages in a channel that wait for some group, or for the first group.
     end_waits
-        The end of a channel's stream waits, as in `Channel.end_waits`.
+        As `Channel.end_waits`.
     bytes
-        That its files take: not their length, as lanes get memory only as it is needed.
+        Size of its files on disk or in memory. Their lengths are greater, as memory for lanes is allocated on demand.
     """
 
     name: str
@@ -45,13 +45,13 @@ class Named:
 
 
 def _files(name: str, at: int) -> int:
-    """Bytes that its files take; -1: it has gone meanwhile."""
+    """Size of the files of a name in bytes; -1: it has been removed meanwhile."""
     size = 0
     try:
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
     except FileNotFoundError:
         return -1
-    except OSError:  # it is none of ours
+    except OSError:  # not a directory of ringipc
         return 0
     try:
         for entry in os.listdir(fd):
@@ -67,7 +67,7 @@ def _files(name: str, at: int) -> int:
 def _look(name: str, at: int) -> Named | None:
     code = os.fsencode(name)
     rc, kind, pids = _core.inspect_sync(code)
-    size = _files(name, at)  # afterwards: what has no control file now, and is there, does not just come to its end
+    size = _files(name, at)  # after inspect_sync: then what exists without a control file is not being removed
     if size < 0:
         return None
     if rc == 0 and kind in _KINDS:
@@ -91,7 +91,7 @@ def _look(name: str, at: int) -> Named | None:
 
 
 def _why_kept(name: str) -> str:
-    """Why a channel is kept that nobody had open; or who has come meanwhile."""
+    """Why a channel without members is kept; or which process has opened it meanwhile."""
     try:
         channel = Channel.open(name)
         pids, groups, lanes, end_waits = channel.pids, channel.groups, channel.lanes, channel.end_waits
@@ -102,7 +102,7 @@ def _why_kept(name: str) -> str:
     for group in groups:
         if group.durable:
             return f"it has a durable group, {group.name!r}, for which {group.backlog} messages wait {_REMEDY}"
-    for group in groups:  # declared: the others have gone with their members
+    for group in groups:  # declared: other groups end with their members
         if group.backlog:
             return f"{group.backlog} messages wait for the group {group.name!r} {_REMEDY}"
     waiting = sum(lane.backlog for lane in lanes)
@@ -111,11 +111,11 @@ def _why_kept(name: str) -> str:
     if end_waits:
         whom = ", ".join(f"the group {group.name!r}" for group in groups) or "a first consumer"
         return f"the end of its stream waits for {whom} {_REMEDY}"
-    return "somebody has had it open just now; try again"
+    return "it was open just now; try again"
 
 
 def names() -> list[Named]:
-    """What there is, sorted by name. It looks for the dead, but removes nothing.
+    """Everything that has a name, sorted by name. Nothing is removed.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def names() -> list[Named]:
     if at == -errno.ENOENT:
         return []
     if at < 0:
-        raise _errors.SystemRefused(-at, f"the directory of all names: {os.strerror(-at)}")
+        raise _errors.SystemRefused(-at, f"the directory of names cannot be read: {os.strerror(-at)}")
     try:
         found = [_look(name, at) for name in sorted(os.listdir(at))]
     finally:
@@ -135,13 +135,18 @@ def names() -> list[Named]:
     return [named for named in found if named is not None]
 
 
-def tidy(named: Named, *, messages: bool = False) -> str | None:
-    """Removes something that was left behind: None, or why it stays.
+def remove(named: Named, *, messages: bool = False) -> str | None:
+    """Remove something that was left behind.
 
     Parameters
     ----------
     messages
-        True: a channel goes even if messages wait in it, or a durable group is there, and so does another version's.
+        Remove a channel even if it keeps messages or a durable group, or is of another version.
+
+    Returns
+    -------
+    str or None
+        Why it has not been removed; None: it has been.
     """
     code = os.fsencode(named.name)
     rc = _core.clean_channel(code)
@@ -155,7 +160,7 @@ def tidy(named: Named, *, messages: bool = False) -> str | None:
     if rc == 0 and named.kind == "channel":
         return _why_kept(named.name)
     if rc in (0, -errno.EBUSY):
-        return f"process {', '.join(map(str, _shortage.holders(code))) or 'that is not seen from here'} has it open"
+        return f"process {', '.join(map(str, _shortage.holders(code))) or 'that is not visible from here'} has it open"
     if rc == -errno.EPROTONOSUPPORT:
-        return "another version of ringipc has made it, and may find messages in it (--messages)"
+        return "another version of ringipc created it, and it may keep messages (--messages)"
     return _failures.system_text(-rc, "it cannot be removed", code, _core.wanted())

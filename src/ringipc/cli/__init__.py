@@ -1,4 +1,4 @@
-"""The command `ringipc`: one module for each of its subcommands."""
+"""The command `ringipc`: one module for each subcommand."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from . import clean, demo, ls
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line, sys.argv unless argv is given, and returns the exit status: 130 after Ctrl-C."""
+    """Run the command line, by default sys.argv. Returns the exit status: 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="ringipc", description="Move NumPy arrays and bytes between processes through rings in shared memory."
     )

@@ -1,4 +1,4 @@
-"""The demo's child processes as the parent sees them: started, listened to, and ended however the run ends."""
+"""The child processes of the demo, seen from the parent: starts them, reads their reports and ends them."""
 
 import multiprocessing as mp
 import signal
@@ -12,17 +12,17 @@ from typing import Any, Self
 
 from ._work import Decoded, Failed, Finished, Ready, child
 
-_LOOK_EVERY = 0.05  # seconds
-_GRACE = 3.0  # seconds to end in, for children whose stream has ended
+_POLL_INTERVAL = 0.05  # seconds
+_GRACE = 3.0  # seconds in which children have to exit after the end of the stream
 
 
 class RunFailed(Exception):
-    """The run came to an end before its time; the text says why."""
+    """The run failed; the text says why."""
 
 
 @contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """For moments in which Ctrl-C must not strike. A process started in one stays deaf: Ctrl-C is for its parent."""
+def _ignoring_interrupts() -> Iterator[None]:
+    """Ignore Ctrl-C. A process that is started meanwhile keeps ignoring it: Ctrl-C is for its parent."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -31,14 +31,14 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 
 class Crew:
-    """Child processes that work together. Leaving the with block kills those that are still there.
+    """Child processes that work together. The end of the with block kills those that still run.
 
     Attributes
     ----------
     decoded
-        How many frames the source has decoded, and how many it will at most.
+        Number of frames that the source has decoded, and its maximum.
     finished
-        What those that are through have reported, by their names.
+        The reports of finished processes, by name.
     """
 
     def __init__(self) -> None:
@@ -49,27 +49,27 @@ class Crew:
         self.finished: dict[str, Finished] = {}
 
     def start(self, name: str, job: Callable[..., None], *arguments: Any) -> None:
-        """Starts a process that runs job(control, *arguments)."""
+        """Start a process that runs job(control, *arguments)."""
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=child, name=name, args=(job, theirs, *arguments), daemon=True)
-        with _deaf_to_interrupts():
+        with _ignoring_interrupts():
             process.start()
         theirs.close()
         self._members[name] = process, ours
 
-    def look(self) -> None:
-        """Takes in what the children have said.
+    def poll(self) -> None:
+        """Read the reports of the children.
 
         Raises
         ------
         RunFailed
-            One of them reports an error, or is dead.
+            One of them reports an error, or has died.
         """
         for name, (process, control) in self._members.items():
-            dead = process.exitcode  # before its last words are read
-            with suppress(EOFError, ConnectionResetError):  # it has said all that it will
+            dead = process.exitcode  # before its last reports are read
+            with suppress(EOFError, ConnectionResetError):  # there are no more reports
                 while control.poll():
-                    self._heed(name, control.recv())
+                    self._handle(name, control.recv())
             if dead is not None and dead < 0:
                 raise RunFailed(
                     f"the {name} process (pid {process.pid}) was killed by signal {signal.Signals(-dead).name}"
@@ -77,7 +77,7 @@ class Crew:
             if dead:
                 raise RunFailed(f"the {name} process (pid {process.pid}) ended with status {dead}")
 
-    def _heed(self, name: str, message: object) -> None:
+    def _handle(self, name: str, message: object) -> None:
         match message:
             case Decoded(done, total):
                 self.decoded = done, total
@@ -89,25 +89,25 @@ class Crew:
                 raise RunFailed(f"{name}: {text}")
 
     def await_ready(self, watch: Callable[[], None]) -> None:
-        """Waits until all can start, calling watch again and again."""
+        """Wait until all are ready; call watch repeatedly."""
         while self._ready != set(self._members):
-            self.look()
+            self.poll()
             watch()
-            time.sleep(_LOOK_EVERY)
+            time.sleep(_POLL_INTERVAL)
 
     def go(self, name: str) -> None:
-        """Gives a process that waits for it the word to start."""
+        """Let a process start that waits for this."""
         self._members[name][1].send(None)
 
     def await_end(self) -> None:
-        """Waits until all have ended in good order, as they do when the stream has ended."""
+        """Wait until all have exited, as they do after the end of the stream."""
         late = time.monotonic() + _GRACE
         while any(process.exitcode is None for process, _ in self._members.values()):
-            self.look()
+            self.poll()
             if time.monotonic() > late:
-                raise RunFailed("the stream has ended, but not the processes")
-            time.sleep(_LOOK_EVERY)
-        self.look()
+                raise RunFailed("the stream has ended, but some process has not exited")
+            time.sleep(_POLL_INTERVAL)
+        self.poll()
 
     def __enter__(self) -> Self:
         return self
@@ -115,8 +115,8 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with _deaf_to_interrupts():
+        with _ignoring_interrupts():
             for process, control in self._members.values():
-                process.kill()  # does nothing to one that has ended; what it held, others give back
+                process.kill()  # does nothing if it has exited
                 process.join()
                 control.close()

@@ -1,4 +1,4 @@
-"""A frame as it crosses between the demo's processes, and the check that it came whole and in its turn."""
+"""A frame as it is sent between the processes of the demo, and the check that it arrived intact and in order."""
 
 from typing import Any
 
@@ -7,38 +7,38 @@ import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]  # (height, width, 3), RGB
 Record = npt.NDArray[np.void]  # no dimensions; the fields below
-GRAIN = 8  # width and height are multiples of it: a row is whole 64-bit words, a picture whole blocks
+GRAIN = 8  # width and height are multiples of this, so that rows are 64-bit words and frames are blocks
 
 
 class DamagedFrame(Exception):
-    """A frame is not what its sender sent, or not the one that is due."""
+    """A frame is not what was sent, or not the next one."""
 
 
 def record_dtype(width: int, height: int) -> np.dtype[Any]:
-    """What is sent: the pixels, and what is to be known of them.
+    """The dtype of what is sent: the pixels and information about them.
 
     Fields
     ------
     pixels
-        First, so that they begin on the message's boundary of 64 bytes.
+        First, so that they are aligned to 64 bytes.
     seq
         Counts the frames of a run from 0.
     sent
-        When the source had the frame ready to go, in nanoseconds of time.monotonic_ns(); a result keeps it.
+        When the source had the frame ready, in nanoseconds of time.monotonic_ns(); copied to the result.
     checksum
-        Of the pixels, by whoever wrote them.
+        Of the pixels.
     backlog
-        In a result: the frames that waited for the worker when it took this one.
+        In a result: the number of frames that waited for the worker when it got this one.
     """
     pixels = ("pixels", "u1", (height, width, 3))
     return np.dtype([pixels, ("seq", "u8"), ("sent", "i8"), ("checksum", "u8"), ("backlog", "u8")])
 
 
 def checksum(pixels: Pixels) -> int:
-    """A sum over every byte, fast enough for every frame: 0.1 ms for 6 MB.
+    """A checksum of all bytes, fast enough for every frame: 0.1 ms for 6 MB.
 
-    Each row's 64-bit words are added up, then the rows' sums with odd weights, modulo 2**64. A change in one word
-    cannot go unnoticed, nor can rows that have changed places.
+    The sum of the 64-bit words of each row; then the sum of these with odd weights, modulo 2**64. It detects any change
+    of one word, and rows that are swapped.
 
     >>> frame = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
     >>> checksum(frame) == checksum(frame[::-1].copy())
@@ -49,17 +49,17 @@ def checksum(pixels: Pixels) -> int:
 
 
 def check(record: Record, seq: int) -> None:
-    """Makes sure that record holds frame seq as it was sent.
+    """Check that a record is frame seq as it was sent.
 
     Raises
     ------
     DamagedFrame
-        It is another frame, or its pixels do not give its checksum.
+        It is another frame, or its checksum does not match.
     """
     if record["seq"] != seq:
-        raise DamagedFrame(f"frame {record['seq']} came when frame {seq} was due")
+        raise DamagedFrame(f"frame {record['seq']} arrived instead of frame {seq}")
     found = checksum(record["pixels"])
     if record["checksum"] != found:
         raise DamagedFrame(
-            f"frame {seq} came damaged: its checksum is {found:#018x}, {record['checksum']:#018x} was sent"
+            f"frame {seq} arrived damaged: its checksum is {found:#018x}, {record['checksum']:#018x} was sent"
         )

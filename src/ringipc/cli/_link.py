@@ -1,4 +1,4 @@
-"""The ways frames cross from one process to the next: a ring, or a multiprocessing.Queue, with the same few calls."""
+"""Links between two processes of the demo, with one interface: a ring, or a multiprocessing.Queue."""
 
 import multiprocessing.queues
 import queue
@@ -15,15 +15,15 @@ from ..errors import ProducerDied
 from ..producer import Producer
 from ._frame import Record
 
-DEPTH = 3  # frames that may wait in a link, besides the one that its reader has in hand
-PATIENCE = 0.5  # seconds; only then is the parent looked at
+DEPTH = 3  # frames in a link, in addition to the one that its reader works on
+PATIENCE = 0.5  # seconds between checks that the parent is alive
 
 Room = Callable[[], AbstractContextManager[Record]]
 _T = TypeVar("_T")
 
 
 def patiently(attempt: Callable[[], _T]) -> _T:
-    """In a child process: makes an attempt that may time out, again and again for as long as the parent lives."""
+    """In a child process: repeat an attempt that times out, as long as the parent lives."""
     while True:
         try:
             return attempt()
@@ -40,10 +40,10 @@ class Reader:
     Attributes
     ----------
     get
-        The next record. Takes a timeout in seconds; raises queue.Empty after it, EOFError at the stream's end, and
-        where the writer died.
+        The next record. Takes a timeout in seconds; raises queue.Empty after it, and EOFError at the end of the stream
+        or if the writer died.
     backlog
-        The number of frames that wait.
+        Number of frames in the link.
     """
 
     get: Callable[[float], Record]
@@ -51,21 +51,21 @@ class Reader:
 
 
 class Link(Protocol):
-    """Made by the parent, handed to the processes at its two ends."""
+    """Made by the parent, which passes it to the processes at its two ends."""
 
     def held(self) -> AbstractContextManager[None]:
-        """For the parent: nothing of the link is left behind the with block, whatever has become of the two ends."""
+        """For the parent: after the with block nothing of the link is left, however the two ends have ended."""
 
     def writer(self) -> AbstractContextManager[Room]:
         """The sending end: with writer() as room, then for each frame with room() as record. A record is sent when its
-        block is left, and the stream ends with the outer one. room waits while DEPTH frames wait."""
+        block ends, and the stream ends with the outer block. room waits while DEPTH frames are in the link."""
 
     def reader(self) -> AbstractContextManager[Reader]: ...
 
 
 @dataclass(frozen=True)
 class RingLink:
-    """A ring: records are written and read in their place in shared memory."""
+    """A ring: records are written and read in shared memory."""
 
     channel: str
     dtype: np.dtype[Any]
@@ -75,13 +75,13 @@ class RingLink:
         try:
             yield
         finally:
-            # The last member to leave a channel removes it. Those that were killed have not left: so be one, and leave.
-            with Producer(self.channel, capacity=1), Consumer(self.channel, group="sweeper"):
+            # The last member to leave a channel removes it. Killed members have not left, so join and leave.
+            with Producer(self.channel, capacity=1), Consumer(self.channel, group="cleanup"):
                 pass
 
     @contextmanager
     def writer(self) -> Iterator[Room]:
-        header = 4096  # more than the ring takes to describe the dtype
+        header = 4096  # more than the description of the dtype
         with Producer(self.channel, capacity=(DEPTH + 1) * (self.dtype.itemsize + header), slots=DEPTH + 1) as producer:
 
             @contextmanager
@@ -126,14 +126,14 @@ class QueueLink:
     def writer(self) -> Iterator[Room]:
         @contextmanager
         def room() -> Iterator[Record]:
-            record = np.empty((), self.dtype)  # a new one each time: the queue's thread pickles it later
+            record = np.empty((), self.dtype)  # a new one, because the queue's thread pickles it later
             yield record
             patiently(lambda: self.queue.put(record, timeout=PATIENCE))
 
         try:
             yield room
         except BaseException:
-            self.queue.cancel_join_thread()  # nobody may be left to read what is under way
+            self.queue.cancel_join_thread()  # there may be no reader for what is in the pipe
             raise
         self.queue.put(None)
 
@@ -148,6 +148,6 @@ class QueueLink:
                 raise EOFError("the stream has ended")
             return record
 
-        # Our copy of the writing end would keep the pipe open when the writer is dead, and get would wait for ever.
-        self.queue._writer.close()  # type: ignore[attr-defined]  # there is no public way
+        # With this copy of the writing end get would wait for ever if the writer died.
+        self.queue._writer.close()  # type: ignore[attr-defined]  # there is no public attribute
         yield Reader(get, self.queue.qsize)

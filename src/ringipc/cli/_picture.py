@@ -1,4 +1,4 @@
-"""The demo's picture: a contact sheet of results, and how the two runs went over time."""
+"""The picture of the demo: a contact sheet of results, and plots of the two runs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,10 +21,10 @@ _BINS = 32  # of the time axis
 
 
 def draw(path: Path, rings: Run, queue: Run, footer: str) -> None:
-    """Writes the picture as a PNG file."""
+    """Write the picture as a PNG file."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12.8, 8.2), dpi=125)  # so tall that the sheet's cells are 16:9
+    figure = Figure(figsize=(12.8, 8.2), dpi=125)  # this height makes the cells of the sheet 16:9
     title = f"{rings.size[0]}×{rings.size[1]} video through three processes"
     what = "what came back through two rings: the worker in the middle has marked what moves"
     figure.text(_LEFT, 0.951, title, size=20, weight="bold", color=_INK)
@@ -43,7 +43,7 @@ def draw(path: Path, rings: Run, queue: Run, footer: str) -> None:
 
 
 def _smaller(pixels: Pixels) -> npt.NDArray[np.float64]:
-    """At most 480 pixels wide, each the mean of a square; from 0 to 1."""
+    """The image at most 480 pixels wide, each pixel the mean of a square; values from 0 to 1."""
     step = max(1, pixels.shape[1] // 480)
     height, width = pixels.shape[0] // step, pixels.shape[1] // step
     squares = pixels[: height * step, : width * step].reshape(height, step, width, step, 3)

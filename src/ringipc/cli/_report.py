@@ -1,4 +1,4 @@
-"""What the demo prints: how a run goes while it goes, and what the two came to."""
+"""What the demo prints: the progress of a run, and the results of both."""
 
 import os
 import platform
@@ -19,7 +19,7 @@ _LATELY = 1.0  # seconds that the live figures look back
 
 
 class Live:
-    """A line that shows how a run goes. It is drawn only when there is news, so that it costs little."""
+    """A line that shows the progress of a run. It is drawn only when something changes, to cost little."""
 
     def __init__(self, console: "Console", name: str, seconds: float) -> None:
         from rich.progress import BarColumn, Progress, TextColumn
@@ -44,11 +44,11 @@ class Live:
             self._seconds,
             f"{rate:4.0f} frames/s {run.bytes_moved * rate / 1e9:5.2f} GB/s "
             f"p50 {lately.latency(50) * 1e3:5.1f} p99 {lately.latency(99) * 1e3:5.1f} ms, "
-            f"{run.waiting[0]}+{run.waiting[1]} wait",
+            f"{run.waiting[0]}+{run.waiting[1]} queued",
         )
 
     def done(self, run: Run) -> None:
-        self._show(1, 1, f"frames back: {run.frames}, each one whole and in its turn")
+        self._show(1, 1, f"frames back: {run.frames}, all intact and in order")
 
     def _show(self, done: float, total: float, figures: str) -> None:
         self._progress.update(self._task, completed=done, total=total, figures=figures, refresh=True)
@@ -64,7 +64,7 @@ class Live:
 
 
 def table(rings: Run, queue: Run) -> "Table":
-    """Both runs side by side."""
+    """Both runs, side by side."""
     from rich.table import Table
 
     table = Table("")
@@ -85,7 +85,7 @@ def table(rings: Run, queue: Run) -> "Table":
 
 
 def _ratio(a: float, b: float) -> str:
-    """One of them is called 1.
+    """The ratio of two positive numbers.
 
     >>> _ratio(300, 25), _ratio(2, 5)
     ('12 : 1', '1 : 2.5')
@@ -94,32 +94,32 @@ def _ratio(a: float, b: float) -> str:
 
 
 def what_was_measured(clip: Path, run: Run) -> "Table":
-    """What the figures mean, and what they leave out."""
+    """What the figures include."""
     from rich.table import Table
 
     notes = Table.grid(padding=(0, 2))
     for what, meaning in (
         (
             "frames",
-            f"{run.decoded} of {clip.name}, decoded and scaled to {run.size[0]}×{run.size[1]} beforehand, then sent to "
-            "and fro as fast as they went, from the source to a worker that marks what moves, and on to this process",
+            f"{run.decoded} of {clip.name}, decoded and scaled to {run.size[0]}×{run.size[1]} beforehand, then sent "
+            "forwards and backwards at full speed, from the source to a worker that marks what moves, to this process",
         ),
         (
             "the same",
-            f"in both runs: frames, work, checks, and how many frames may wait in each of the two links ({DEPTH})",
+            f"in both runs: frames, work, checks, and the capacity of each of the two links ({DEPTH} frames)",
         ),
-        ("checked", "each frame's number, and a checksum over all of its bytes, by the worker and by this process"),
-        ("GB/s", f"a frame's {run.frame_bytes / 1e6:.1f} MB count in each of the two links"),
-        ("latency", "from when the source has a frame ready to go until its result is here, with the wait for room"),
-        ("work", "what of a frame's time the worker's checks and marking take: they limit the rate over any transport"),
-        ("CPU", "of all three processes, with work, checks and this display, without decoding"),
+        ("checked", "the number of each frame and a checksum of all its bytes, in the worker and in this process"),
+        ("GB/s", f"the {run.frame_bytes / 1e6:.1f} MB of a frame count in each of the two links"),
+        ("latency", "from when the source has a frame ready until its result arrives, including the wait for room"),
+        ("work", "the time of the worker's checks and marking, which limits the rate over any transport"),
+        ("CPU", "of all three processes, including work, checks and this display, without decoding"),
     ):
         notes.add_row(what, meaning)
     return notes
 
 
 def machine() -> str:
-    """What the figures depend on, in one line."""
+    """The machine and the versions, in one line."""
     from .. import __version__
 
     cores = len(os.sched_getaffinity(0))

@@ -1,4 +1,4 @@
-"""One run of the demo: what it measures, and how."""
+"""One run of the demo and its measurements."""
 
 import queue
 import time
@@ -16,33 +16,33 @@ from ._frame import Pixels, check
 from ._link import Link, Reader
 
 SAMPLES = 8  # results kept for the picture
-_TICK = 0.2  # seconds between two looks at the children, and two updates of the display
+_TICK = 0.2  # seconds between two polls of the children, and two updates of the display
 
 
 @dataclass
 class Run:
-    """What a run has measured; in the lists, one element a frame that came back whole.
+    """The measurements of a run. The lists have one element for each frame that came back intact.
 
     Attributes
     ----------
     name
-        Of the way the frames went.
+        Of the kind of link.
     size
         Of the frames, width and height.
     arrivals
-        Seconds from the start until the result was here.
+        Seconds from the start until the result arrived.
     latencies
-        Seconds from when the source had the frame ready to go until its result was here.
+        Seconds from when the source had the frame ready until its result arrived.
     waiting
-        How many frames waited in the first link and in the second, last time.
+        Number of frames in the first and second link, at the last frame.
     samples
         A few of the results.
     cpu
-        Seconds on a core, of all three processes.
+        CPU seconds of all three processes.
     work
-        Seconds that went by while the worker checked frames and marked them.
+        Seconds of wall time in which the worker checked and marked frames.
     decoded
-        How many different frames there are.
+        Number of different frames.
     """
 
     name: str
@@ -66,12 +66,12 @@ class Run:
 
     @property
     def frame_bytes(self) -> int:
-        """Of the pixels of one frame."""
+        """Size of the pixels of one frame."""
         return self.size[0] * self.size[1] * 3
 
     @property
     def bytes_moved(self) -> int:
-        """For each frame: it counts in each of the two links."""
+        """For each frame; it counts in each of the two links."""
         return 2 * self.frame_bytes
 
     def latency(self, percentile: float) -> float:
@@ -79,14 +79,14 @@ class Run:
         return float(np.percentile(self.latencies, percentile))
 
     def since(self, moment: float) -> "Run":
-        """The part of the run after so many seconds."""
+        """The part of the run after a moment, in seconds."""
         first = bisect_left(self.arrivals, moment)
         arrivals = [arrival - moment for arrival in self.arrivals[first:]]
         return Run(self.name, self.size, arrivals, self.latencies[first:], self.waiting)
 
 
 class Display(Protocol):
-    """Where a run shows how it goes."""
+    """Displays the progress of a run."""
 
     def decoding(self, done: int, total: int) -> None: ...
 
@@ -96,14 +96,14 @@ class Display(Protocol):
 def play(
     name: str, frames: Link, results: Link, clip: Path, size: tuple[int, int], seconds: float, display: Display
 ) -> Run:
-    """Plays a clip through the source, the worker and this process.
+    """Send a clip through the source, the worker and this process.
 
     Raises
     ------
     DamagedFrame
-        A result was not what the worker had sent.
+        A result was not what the worker sent.
     RunFailed
-        One of the processes failed, or is dead.
+        One of the processes failed or died.
     """
     run = Run(name, size)
     with frames.held(), results.held(), Crew() as crew:
@@ -116,15 +116,15 @@ def play(
             crew.go("source")
             start = time.monotonic_ns()
             cpu = time.process_time()
-            look = _TICK
-            with suppress(EOFError):  # the end of the stream; if because the worker is dead, the crew knows
+            next_poll = _TICK
+            with suppress(EOFError):  # the end of the stream; if the worker has died, the crew knows
                 while True:
                     with suppress(queue.Empty):
                         _take(run, reader, start, wanted)
                     elapsed = (time.monotonic_ns() - start) * 1e-9
-                    if elapsed >= look:
-                        look = elapsed + _TICK
-                        crew.look()
+                    if elapsed >= next_poll:
+                        next_poll = elapsed + _TICK
+                        crew.poll()
                         display.running(run, elapsed)
             run.cpu = time.process_time() - cpu
         crew.await_end()

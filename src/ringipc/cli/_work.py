@@ -16,12 +16,12 @@ import numpy.typing as npt
 from ..errors import RingError
 from ._frame import GRAIN, DamagedFrame, Pixels, check, checksum
 from ._link import PATIENCE, Link, Reader, Room, patiently
-from ._video import decode, how_many
+from ._video import decode, most_frames
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """The source has decoded done frames; it will go on to total, or to the end of the clip."""
+    """The source has decoded done frames of at most total; fewer if the clip ends before."""
 
     done: int
     total: int
@@ -29,7 +29,7 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Ready:
-    """The source waits for the word to start, the worker for its first frame."""
+    """The source waits for the start, or the worker for its first frame."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Finished:
     Attributes
     ----------
     frames
-        How many went through this process.
+        Number of frames that this process has handled.
     cpu
-        Seconds on a core that it took for them.
+        CPU seconds that it used.
     work
-        Seconds that went by while the worker checked frames and marked them.
+        Seconds of wall time in which the worker checked and marked frames.
     """
 
     frames: int
@@ -59,31 +59,31 @@ class Failed:
 
 
 def child(job: Callable[..., None], control: Connection, *arguments: Any) -> None:
-    """A child process's whole life. Its parent may kill it at any time."""
+    """The main function of a child process. Its parent can kill it at any time."""
     try:
         job(control, *arguments)
     except (DamagedFrame, RingError, OSError, MemoryError) as error:
-        with suppress(BrokenPipeError):  # the parent is gone
+        with suppress(BrokenPipeError):  # the parent has ended
             control.send(Failed(str(error)))
         sys.exit(1)
 
 
 def source(control: Connection, frames: Link, clip: Path, width: int, height: int, seconds: float) -> None:
-    """Decodes the frames, waits for the word to start, then sends them to and fro for so many seconds."""
+    """Decode the frames, wait for the start, then send them forwards and backwards for a number of seconds."""
     with frames.writer() as room:
         stock = []
         for pixels in decode(clip, width, height):
             stock.append((pixels, checksum(pixels)))
-            control.send(Decoded(len(stock), how_many(width, height)))
-        to_and_fro = cycle([*stock, *stock[-2:0:-1]])  # without the jump from the last frame to the first
+            control.send(Decoded(len(stock), most_frames(width, height)))
+        back_and_forth = cycle([*stock, *stock[-2:0:-1]])  # no jump from the last frame to the first
         control.send(Ready())
         try:
             control.recv()
-        except EOFError:  # the parent is gone
+        except EOFError:  # the parent has ended
             return
         cpu = time.process_time()
         end = time.monotonic() + seconds
-        for seq, (pixels, its_checksum) in enumerate(to_and_fro):
+        for seq, (pixels, its_checksum) in enumerate(back_and_forth):
             sent = time.monotonic_ns()
             with room() as record:
                 record["pixels"] = pixels
@@ -96,7 +96,7 @@ def source(control: Connection, frames: Link, clip: Path, width: int, height: in
 
 
 def worker(control: Connection, frames: Link, results: Link) -> None:
-    """Checks each frame, marks what moves in it, and sends it on, until the source's stream ends."""
+    """Check each frame, mark what moves in it, and send the result, until the stream of the source ends."""
     with frames.reader() as reader, results.writer() as room:
         motion = Motion()
         control.send(Ready())
@@ -104,14 +104,14 @@ def worker(control: Connection, frames: Link, results: Link) -> None:
         work = 0.0
         for seq in count():
             try:
-                work += _pass_on(seq, reader, room, motion)
-            except EOFError:  # if because the source is dead, the parent knows
+                work += _handle_one(seq, reader, room, motion)
+            except EOFError:  # if the source has died, the parent knows
                 break
         control.send(Finished(seq, time.process_time() - cpu, work))
 
 
-def _pass_on(seq: int, reader: Reader, room: Room, motion: "Motion") -> float:
-    """Returns the seconds that the work took, without the way here and from here. Holds on to no frame."""
+def _handle_one(seq: int, reader: Reader, room: Room, motion: "Motion") -> float:
+    """The seconds of work, without transport. Keeps no reference to the frame."""
     record = patiently(lambda: reader.get(PATIENCE))
     backlog = reader.backlog()
     start = time.perf_counter()
@@ -129,9 +129,9 @@ def _pass_on(seq: int, reader: Reader, room: Room, motion: "Motion") -> float:
 
 
 class Motion:
-    """Marks what moves: blocks of 8 × 8 pixels that have changed since the last frame turn orange, all else is dim."""
+    """Marks what moves: blocks of 8 × 8 pixels that changed since the last frame become orange, the rest is dimmed."""
 
-    # For the sum of 36 differences, of samples in a block and the eight around it: above noise, and grass in the wind.
+    # For the sum of 36 differences: samples of a block and its eight neighbours. Above noise and grass in the wind.
     _THRESHOLD = 500
     _TINT = np.tile(np.array([160, 40, 0], np.uint8), GRAIN).view(np.uint64)  # one row of a block
 
@@ -139,8 +139,8 @@ class Motion:
         self._before: npt.NDArray[np.int16] | None = None
 
     def mark(self, frame: Pixels, result: Pixels) -> None:
-        """Writes the marked frame into result."""
-        luma = frame[::4, ::4, 1].astype(np.int16)  # green stands for it
+        """Write the marked frame to result."""
+        luma = frame[::4, ::4, 1].astype(np.int16)  # approximated by green
         np.right_shift(frame, 1, out=result)
         if self._before is not None:
             y, x = np.nonzero(_summed_around(_summed_in_fours(np.abs(luma - self._before))) > self._THRESHOLD)

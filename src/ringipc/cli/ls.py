@@ -1,4 +1,4 @@
-"""`ringipc ls`: what there is that has a name."""
+"""`ringipc ls`: list everything that has a name."""
 
 import argparse
 
@@ -6,19 +6,19 @@ from .. import cleanup
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds this command to the command line."""
+    """Add this command to the command line."""
     parser = commands.add_parser(
         "ls",
         help="list channels, semaphores, locks, events and barriers",
-        description="Lists all that has a name, with the processes that take part. What has none of them was left "
-        "behind, or keeps messages, or the end of a stream (WAITING: end), for a group; see `ringipc clean`. What "
-        "a stopped process has locked is shown with that process.",
+        description="List channels, semaphores, locks, events and barriers that have a name, and the processes that "
+        "have them open. One without processes was left behind, or keeps messages or the end of a stream (WAITING: "
+        "end) for a group; see `ringipc clean`. KIND is locked if a stopped process has locked it.",
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints a line for each."""
+    """Print a table."""
     lines = [("NAME", "KIND", "BYTES", "WAITING", "PIDS")]
     for named in cleanup.names():
         pids = " ".join(map(str, sorted(set(named.pids)))) or "-"
@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
         if named.kind == "channel":
             waiting = "end" if named.end_waits and not named.waiting else str(named.waiting)
         if named.kind == "locked":
-            pids = f"locked by {f'pid {pids}' if named.pids else 'a process that is not seen from here'}"
+            pids = f"locked by {f'pid {pids}' if named.pids else 'a process that is not visible from here'}"
         lines.append((_printable(named.name), named.kind, str(named.bytes), waiting, pids))
     widths = [max(len(line[i]) for line in lines) for i in range(4)]
     for line in lines:

@@ -83,8 +83,8 @@ def encode(value: object) -> multipart.Parts:
         raise
     except RecursionError as error:
         raise UnsafeMessage(
-            f"{type(value).__name__!r} object is nested too deeply to be pickled: flatten it, put it where fewer calls "
-            "are open, or raise the limit (sys.setrecursionlimit)"
+            f"{type(value).__name__!r} object is nested too deeply to be pickled: flatten it, put it from a "
+            "function that is called less deeply, or raise the limit (sys.setrecursionlimit)"
         ) from error
     except Exception as error:
         raise UnsafeMessage(f"{type(value).__name__!r} object cannot be pickled: {error}{_advice(value)}") from error

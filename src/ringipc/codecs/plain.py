@@ -1,4 +1,4 @@
-"""Plain arrays and buffers: what of a message can be copied as one block of memory."""
+"""Plain arrays and buffers: messages that are copied as one block of memory."""
 
 import ctypes
 import re
@@ -22,16 +22,16 @@ def _from_dlpack(tensor: Any) -> np.ndarray[Any, np.dtype[Any]]:
         return np.from_dlpack(tensor)
     except Exception as error:
         raise UnsafeMessage(
-            f"DLPack makes no array in CPU memory of this {type(tensor).__name__!r} object: {error}; move it to the "
-            f"CPU, detach it, or view it as a dtype that NumPy has (bfloat16 as int16), or {PICKLE}"
+            f"this {type(tensor).__name__!r} object does not give an array in CPU memory by DLPack: {error}; move it "
+            f"to the CPU, detach it, or view it as a dtype that NumPy has (bfloat16 as int16), or {PICKLE}"
         ) from error
 
 
-_with_pointers: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()  # by classes of ctypes
+_with_pointers: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()  # for types of ctypes
 
 
 def _is_refused_by_pickle(kind: Any) -> bool:
-    """Whether what a class of ctypes describes holds pointers."""
+    """Whether a ctypes type has pointers: pickle refuses these."""
     while issubclass(kind, ctypes.Array):
         kind = kind._type_
     try:
@@ -42,7 +42,7 @@ def _is_refused_by_pickle(kind: Any) -> bool:
 
 
 def _has_pointers(view: memoryview) -> bool:
-    if isinstance(view.obj, _CData):  # the format of a union or a packed structure does not tell
+    if isinstance(view.obj, _CData):  # the format does not show the pointers of a union or a packed structure
         kind = type(view.obj)
         known = _with_pointers.get(kind)
         if known is None:
@@ -52,12 +52,12 @@ def _has_pointers(view: memoryview) -> bool:
 
 
 def plain(message: object) -> Plain:
-    """An exact ndarray, or a memoryview of bytes, that holds the whole of message.
+    """The message as an ndarray (not of a subclass) or a memoryview.
 
     Raises
     ------
     UnsafeMessage
-        message is no array, has neither DLPack nor a buffer, or something of it would be lost on the way.
+        The message is not an array and supports neither DLPack nor the buffer protocol, or a part of it would be lost.
     """
     kind = type(message)
     if isinstance(message, np.ndarray):
@@ -68,12 +68,12 @@ def plain(message: object) -> Plain:
                 f"the mask of a masked array would be lost: put its .filled(), or .data and .mask, or {PICKLE}"
             )
         raise UnsafeMessage(
-            f"{kind.__name__!r} object would come out as a plain ndarray: put np.asarray() of it, or {PICKLE}"
+            f"{kind.__name__!r} object would be received as a plain ndarray: put np.asarray() of it, or {PICKLE}"
         )
-    if hasattr(message, "__dlpack__"):  # before its buffer, if it has one too: that says nothing about the shape
+    if hasattr(message, "__dlpack__"):  # before the buffer protocol, which need not show the shape
         return _from_dlpack(message)
     try:
-        view = memoryview(message)  # type: ignore[arg-type]  # whatever has a buffer
+        view = memoryview(message)  # type: ignore[arg-type]  # anything with a buffer
     except TypeError:
         is_array = hasattr(message, "__array__") or hasattr(message, "__array_interface__")
         raise UnsafeMessage(
@@ -82,6 +82,6 @@ def plain(message: object) -> Plain:
         ) from None
     if _has_pointers(view):
         raise UnsafeMessage(
-            f"{kind.__name__!r} object of format {view.format!r} holds pointers, which mean nothing in other processes"
+            f"{kind.__name__!r} object of format {view.format!r} has pointers, which are not valid in other processes"
         )
     return view

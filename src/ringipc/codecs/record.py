@@ -39,7 +39,7 @@ def _scalar(value: np.generic) -> _Array:
     array = np.asarray(value)
     if array.dtype.type is not type(value):
         raise UnsafeMessage(
-            f"{type(value).__name__!r} object would come out as {array.dtype.type.__name__!r}: put one of that type"
+            f"{type(value).__name__!r} object would be received as {array.dtype.type.__name__!r}: put one of that type"
         )
     return array
 
@@ -89,11 +89,11 @@ def _check(value: Any, room: int) -> None:
     if kind in _CONTAINERS:
         if not room:
             raise UnsafeMessage(
-                f"more than {_DEEPEST} dicts, lists and tuples in each other, or one that contains itself: {PICKLE}"
+                f"dicts, lists and tuples are nested more than {_DEEPEST} deep, or contain themselves: {PICKLE}"
             )
         for key in value if kind is dict else ():
             if type(key) not in _PLAIN:
-                raise UnsafeMessage(f"the key {key!r} is none of None, bool, int, float, str and bytes: {PICKLE}")
+                raise UnsafeMessage(f"the key {key!r} is not None, bool, int, float, str or bytes: {PICKLE}")
             _check(key, room)
     elif kind is int:
         if not -(1 << 63) <= value < 1 << 64:
@@ -103,7 +103,7 @@ def _check(value: Any, room: int) -> None:
             size = len(value.encode() if kind is str else value)
         except UnicodeEncodeError:
             raise UnsafeMessage(
-                f"the str {value[:40]!r} has surrogates, which UTF-8 cannot write: put os.fsencode() of it, or {PICKLE}"
+                f"the str {value[:40]!r} has surrogates, which UTF-8 cannot encode: put os.fsencode(), or {PICKLE}"
             ) from None
         if size >= 1 << 32:
             raise UnsafeMessage(f"{kind.__name__} of 4 GiB or more: put memoryview() of bytes")
@@ -143,8 +143,8 @@ def encode(record: object) -> multipart.Parts:
             small = _TABLE + _pack([*writer.tuples, small])
     except RecursionError as error:
         raise UnsafeMessage(
-            "the record is nested too deeply for what is left of this thread's stack: flatten it, put it where fewer "
-            "calls are open, or raise the limit (sys.setrecursionlimit)"
+            "the record is nested too deeply for the rest of this thread's stack: flatten it, put it from a function "
+            "that is called less deeply, or raise the limit (sys.setrecursionlimit)"
         ) from error
     except (UnsafeMessage, OverflowError, UnicodeEncodeError, msgspec.EncodeError) as error:
         raise UnsafeMessage(_fault(record) or str(error)) from error.__cause__

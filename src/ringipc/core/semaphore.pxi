@@ -1,0 +1,270 @@
+# Semaphores, and locks, which are semaphores of one unit.
+
+cdef object ONE = 1, MINUS_ONE = -1  # the default arguments: CPython has one object of each, so comparing pointers does
+
+
+cdef double seconds_if(object blocking, double seconds) except -1:
+    """The time to wait, for an argument blocking and a timeout. A timeout in the place of blocking is refused."""
+    if not isinstance(blocking, int) or blocking not in (0, 1):
+        raise TypeError(
+            f"blocking must be True or False, not {blocking!r}; write acquire(timeout=5) to wait for up to 5 s"
+        )
+    if blocking:
+        return seconds
+    if seconds != INFINITY:
+        raise ValueError("a timeout cannot be given together with blocking=False")
+    return 0
+
+
+cdef inline uint32_t units_of(object n) except 0:
+    """An argument n, a number of units."""
+    return 1 if n is ONE else checked_units(n)
+
+
+cdef uint32_t checked_units(object n) except 0:
+    cdef Py_ssize_t units = count_of(n, "n", "units", "acquire(blocking=False) not to wait, and acquire(timeout=5)")
+    if not 1 <= units <= RIP_MAX_UNITS:
+        raise ValueError(f"n must be from 1 to {RIP_MAX_UNITS}, not {n}")
+    return <uint32_t>units
+
+
+cdef class _UnitsHandle(_SyncHandle):
+    """A handle of something that has units: a semaphore, or a lock, which has one."""
+
+    cdef int died  # whether the previous owner of a lock that this handle holds died
+
+    @cython.final
+    cdef int take(self, uint32_t units, double seconds) except -1:
+        """1, or 0 after the timeout."""
+        cdef int rc
+        self.enter()
+        rc = rip_semaphore_acquire(self.s, units, deadline_of(seconds))
+        if rc == -ETIMEDOUT:
+            return 0
+        self.died = self.checked(rc)
+        return 1
+
+    @cython.final
+    cdef int give(self, uint32_t units) except -1:
+        self.enter()
+        return self.checked(rip_semaphore_release(self.s, units))
+
+    @cython.critical_section
+    def __enter__(self):
+        self.take(1, INFINITY)
+        return self
+
+    @cython.critical_section
+    def __exit__(self, kind, error, trace):
+        self.give(1)
+
+
+cdef class Semaphore(_UnitsHandle):
+    """A counting semaphore that processes and threads share. `P` and `V` are other names of `acquire` and `release`.
+
+    A handle can be inherited by a forked process and passed to another process as an argument. Threads can share it.
+
+    Parameters
+    ----------
+    name
+        For unrelated processes; names of channels and semaphores are in one name space. A named semaphore ends with its
+        last handle. None: it is anonymous and passed as an argument. It exists until every process that has it, or is
+        about to receive it, has closed it or ended.
+    value
+        Initial number of units, 0 to 2**31 - 1. None: open an existing semaphore as it is, or make one with 1 unit.
+    undo
+        Whether the units that this handle holds are given back when it is closed or its process is killed. The latter
+        takes up to a second, and happens while some process waits. Each handle counts its own units.
+    wait
+        How `acquire` waits; as in `Producer`.
+
+    Raises
+    ------
+    Incompatible
+        The name is used for something else, or the semaphore was made with another value.
+    TableFull
+        It has 255 handles already.
+    SystemRefused
+        There is no space, or it belongs to another user: an `OSError`, see `errno`.
+
+    Examples
+    --------
+    >>> import ringipc
+    >>> gpus = ringipc.Semaphore(value=4, undo=True)
+    >>> gpus.acquire(3), gpus.acquire(2, timeout=0), gpus.value
+    (True, False, 1)
+    >>> gpus.release(3)
+    >>> with gpus:
+    ...     gpus.value
+    3
+    >>> gpus.close()
+    """
+
+    __signature__ = signature_of("name=None, value=None, *, undo=False, wait='adaptive'")
+
+    def __init__(self, name=None, value=None, *, undo=False, wait="adaptive"):
+        if value is not None:
+            value = _arguments.checked_count(value, "value", "units", 0, RIP_MAX_UNITS)
+        self.open("semaphore", name, value, undo, wait)
+
+    @cython.critical_section
+    def acquire(self, n=1, timeout=None, *, blocking=True):
+        """Take n units at once (P).
+
+        Waiting threads are served in the order of their calls, so large requests do not starve.
+
+        Parameters
+        ----------
+        n
+            1 to 2**31 - 1. Unlike in `threading.Semaphore.acquire` the first argument is not ``blocking``; a bool is
+            refused.
+        timeout
+            Seconds; None waits for ever, 0 not at all.
+        blocking
+            False: as timeout=0.
+
+        Returns
+        -------
+        bool
+            False if there were not n units within the timeout.
+
+        Raises
+        ------
+        ValueError
+            n is not from 1 to 2**31 - 1; or a timeout is given with blocking=False.
+        TypeError
+            n is not an integer, or is a bool.
+        TableFull
+            256 threads wait for units already.
+        Closed
+            This handle is closed, or another thread closes it meanwhile.
+        """
+        cdef double seconds = seconds_of(timeout)
+        if blocking is not True:
+            seconds = seconds_if(blocking, seconds)
+        return self.take(units_of(n), seconds) == 1
+
+    @cython.critical_section
+    def release(self, n=1):
+        """Give n units back (V), and wake the thread that has waited longest if there are enough for it.
+
+        Raises
+        ------
+        OverflowError
+            There would be more than 2**31 - 1 units.
+        ValueError
+            n is not from 1 to 2**31 - 1.
+        Closed
+            This handle is closed.
+        """
+        self.give(units_of(n))
+
+    P = acquire
+    V = release
+
+    @property
+    def value(self):
+        """Number of units that are free now."""
+        with cython.critical_section(self):
+            self.enter()
+            return rip_semaphore_value(self.s)
+
+    @property
+    def held(self):
+        """Number of units that this handle has taken and not given back; 0 without undo."""
+        with cython.critical_section(self):
+            return 0 if self.s is NULL else self.s.held
+
+
+cdef class Lock(_UnitsHandle):
+    """A lock that processes and threads share. If its owner is killed, the next owner gets it and can see that.
+
+    Threads can share a handle, and exclude each other like processes. The handle owns the lock, so another thread can
+    release it. It is not reentrant.
+
+    Parameters
+    ----------
+    name, wait
+        As in `Semaphore`.
+
+    Raises
+    ------
+    Incompatible, TableFull, SystemRefused
+        As in `Semaphore`.
+
+    Examples
+    --------
+    >>> import ringipc
+    >>> with ringipc.Lock() as lock:
+    ...     if lock.owner_died:
+    ...         pass  # repair the data that the lock guards
+    >>> lock.close()
+    """
+
+    __signature__ = signature_of("name=None, *, wait='adaptive'")
+
+    def __init__(self, name=None, *, wait="adaptive"):
+        self.open("lock", name, None, True, wait)
+
+    @cython.critical_section
+    def acquire(self, blocking=True, timeout=-1):
+        """Take the lock, as `threading.Lock.acquire` does.
+
+        Parameters
+        ----------
+        blocking
+            False: do not wait.
+        timeout
+            Seconds; -1 and None wait for ever.
+
+        Returns
+        -------
+        bool
+            False if the lock was not free within the timeout.
+
+        Raises
+        ------
+        ValueError
+            timeout is negative and not -1; or a timeout is given with blocking=False.
+        TypeError
+            blocking is neither True nor False, for example a number of seconds.
+        TableFull
+            256 threads wait for the lock already.
+        Closed
+            This handle is closed, or another thread closes it meanwhile.
+        """
+        cdef double seconds = INFINITY
+        if timeout is not MINUS_ONE and timeout != -1:
+            seconds = seconds_of(timeout)
+        if blocking is not True:
+            seconds = seconds_if(blocking, seconds)
+        return self.take(1, seconds) == 1
+
+    @cython.critical_section
+    def release(self):
+        """Release the lock, and wake the thread that has waited longest.
+
+        Raises
+        ------
+        RuntimeError
+            This handle does not hold the lock.
+        Closed
+            This handle is closed.
+        """
+        self.give(1)
+
+    @cython.critical_section
+    def locked(self):
+        """Whether some handle, this one or another, holds the lock."""
+        self.enter()
+        return rip_semaphore_value(self.s) == 0
+
+    @property
+    def owner_died(self):
+        """Whether this handle holds the lock and the previous owner was killed while it held it.
+
+        The data that the lock guards can be inconsistent then. If this process is killed too, or closes the handle,
+        before it releases the lock, the next owner sees the same.
+        """
+        with cython.critical_section(self):
+            return self.s is not NULL and self.s.held > 0 and self.died == 1

@@ -1,4 +1,4 @@
-"""Asks the questions that are named on the command line, or all of them, and prints the answers."""
+"""Runs the benchmarks named on the command line, or all of them, and prints the results."""
 
 import argparse
 import importlib.metadata
@@ -24,7 +24,7 @@ QUESTIONS: dict[str, Callable[[Cores], Answer]] = {
     "units": units.ask,
     "streams": streams.ask,
 }
-COMPARED = ("ringipc", "numpy", "pyzmq", "faster-fifo", "iceoryx2", "posix_ipc")
+COMPARED = ("ringipc", "numpy", "pyzmq", "faster-fifo", "iceoryx2", "cloudtoid-interprocess", "msgspec", "posix_ipc")
 
 
 def _processor() -> str:
@@ -48,8 +48,13 @@ def _print_machine(cores: Cores) -> None:
     print(f"{_processor()}, {used}; {platform.system()} {platform.release()}; Python {platform.python_version()}")
     print(", ".join(f"{package} {_version(package)}" for package in COMPARED))
     load = os.getloadavg()[0]
-    print(f"Load average {load:.2f}" + (": others use the cores too, so the numbers say little" if load > 0.5 else ""))
-    print(f"Medians of {ROUNDS} rounds, in which all take turns; a ratio is formed within each round.", flush=True)
+    print(
+        f"Load average {load:.2f}"
+        + (": other programs use the cores too, so the figures are not reliable" if load > 0.5 else "")
+    )
+    print(
+        f"Medians of {ROUNDS} rounds in which all contenders take turns; ratios are formed within a round.", flush=True
+    )
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
-"""Pinned processes, taking turns, and what is printed of it.
+"""Pinned processes, rounds of measurements, and the tables that are printed.
 
-Nothing here knows what is measured. A contender starts, measures so many messages whenever it is told to, and ends;
-`compare` lets all contenders of a question take turns, so that whatever else the machine does hits each of them alike.
+Nothing here knows what is measured. A contender starts, measures a given number of messages on demand, and ends;
+`compare` lets all contenders of a question take turns, so that other load on the machine affects them equally.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ from statistics import median
 from typing import Any, Protocol, Self
 
 ROUNDS = 5
-PATIENCE = 60.0  # seconds until a contender counts as stuck
+PATIENCE = 60.0  # seconds after which a contender counts as stuck
 ONE_CORE = "left out: it takes two cores, and we may use only one"
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -30,7 +30,7 @@ _numbers = itertools.count()
 
 
 def unique(stem: str) -> str:
-    """A name for something outside this process: nobody else's, and recognisable for `sweep`."""
+    """A name for a file or a channel: unique on this machine, and known to `sweep`."""
     return f"{_prefix()}{stem}-{next(_numbers)}"
 
 
@@ -39,7 +39,7 @@ def _prefix() -> str:
 
 
 def sweep() -> list[Path]:
-    """Removes what this run has left outside, and says what of it ringipc should have removed."""
+    """Removes the files that this run has left behind; returns those that ringipc should have removed."""
     base = Path(os.environ.get("RINGIPC_DIR", "/dev/shm"))
     channels = sorted(base.glob(f"ringipc-*/{_prefix()}*"))
     # iceoryx2 leaves an empty directory and the file of its node's shared memory, however it ends
@@ -57,7 +57,7 @@ def sweep() -> list[Path]:
 
 @dataclass(frozen=True)
 class Cores:
-    """Where the two sides run; other is None where there is only one core."""
+    """The cores of the two sides; other is None if there is only one core."""
 
     first: int
     other: int | None
@@ -68,7 +68,7 @@ class Cores:
 
 
 def choose_cores() -> Cores:
-    """The first core that we may use, and the next that is not the same core's other thread."""
+    """The first core that we may use, and the next one that is not another thread of the same core."""
     cpus = sorted(os.sched_getaffinity(0))
     threads = _threads_of_core(cpus[0])
     others = [cpu for cpu in cpus[1:] if cpu not in threads]
@@ -86,8 +86,8 @@ def _threads_of_core(cpu: int) -> set[int]:
 
 # ---- child processes ----
 
-# What opens one end of something in a child, and what then moves so many messages through it. The end that has the
-# clock returns seconds a message, the other None.
+# An opener opens one end of a contender in a child process; a loop then moves a given number of messages through it.
+# The loop that has the clock returns seconds per message, the others None.
 Opener = Callable[[], AbstractContextManager[Any]]
 Loop = Callable[[Any, int], float | None]
 
@@ -113,7 +113,7 @@ def _run(connection: Connection, cpu: int, task: Callable[[], Any]) -> None:
 
 
 class Child:
-    """A pinned process and the line to it."""
+    """A pinned process and a pipe to it."""
 
     def __init__(self, name: str, target: Callable[..., None], cpu: int, *args: Any) -> None:
         self.name = name
@@ -121,10 +121,10 @@ class Child:
         self._process: BaseProcess = SPAWN.Process(target=target, args=(far, cpu, *args))
         interrupt = signal.signal(
             signal.SIGINT, signal.SIG_IGN
-        )  # inherited: the parent hears Ctrl-C, and ends the child
+        )  # inherited: Ctrl-C reaches the parent alone, which ends the child
         self._process.start()
         signal.signal(signal.SIGINT, interrupt)
-        far.close()  # so that the line ends with the child
+        far.close()  # so that the pipe ends with the child
 
     def read(self) -> Any:
         if not self.line.poll(PATIENCE):
@@ -132,10 +132,10 @@ class Child:
         try:
             return self.line.recv()
         except EOFError:
-            raise RuntimeError(f"{self.name}: a process ended early, and has said why") from None
+            raise RuntimeError(f"{self.name}: a process ended early; its error is above") from None
 
     def end(self, *, failed: bool) -> None:
-        """Lets an idle child end by itself, and makes a busy one: by its pid."""
+        """Asks an idle child to end, and terminates it after a failure."""
         if failed:
             self._process.terminate()
         else:
@@ -148,7 +148,7 @@ class Child:
         self.line.close()
 
     def check(self) -> None:
-        """To be called when it has ended by itself."""
+        """Raises if the child, which has ended by itself, failed."""
         if self._process.exitcode != 0:
             raise RuntimeError(f"{self.name}: a process ended with status {self._process.exitcode}")
 
@@ -161,13 +161,13 @@ def _end_all(children: list[Child], *, failed: bool) -> None:
             child.check()
 
 
-Side = tuple[int, Opener, Loop]  # the core, what opens the end, what moves messages through it
+Side = tuple[int, Opener, Loop]  # the core, the opener, the loop
 
 
 class Crowd:
-    """A contender: processes, each pinned to its core, that open their ends once and then take messages in turns.
+    """A contender: processes, each pinned to a core, that open their ends once and then run a loop per measurement.
 
-    The last one stands ready before the one before it begins. Of several clocks the slowest counts.
+    They start a measurement in reverse order, receivers first. Of several clocks the slowest counts.
     """
 
     def __init__(self, name: str, sides: Sequence[Side]) -> None:
@@ -190,7 +190,7 @@ class Crowd:
             child.read()
         waiting = list(self._children)
         seconds = []
-        while waiting:  # whichever speaks first: if one fails, the others say nothing
+        while waiting:  # in any order: if one fails, the others may never answer
             ready = wait([child.line for child in waiting], PATIENCE)
             if not ready:
                 raise TimeoutError(f"{self.name}: {count} messages did not get through in {PATIENCE:g} s")
@@ -205,7 +205,7 @@ class Crowd:
 
 
 def together(tasks: Sequence[tuple[int, Callable[[], Any]]]) -> list[Any]:
-    """Runs tasks at the same time, each in a process of its own on the core that is named with it."""
+    """Runs tasks at the same time, each in its own process on the core given with it."""
     children: list[Child] = []
     failed = True
     try:
@@ -224,10 +224,10 @@ class Contender(AbstractContextManager[Any], Protocol):
     name: str
 
     def settle(self) -> None:
-        """Returns when it is ready to measure."""
+        """Waits until the contender is ready to measure."""
 
     def measure(self, count: int, /) -> float:
-        """Seconds a message, over count messages."""
+        """Seconds per message, over count messages."""
 
 
 @dataclass(frozen=True)
@@ -240,19 +240,19 @@ class Missing:
 
 @dataclass(frozen=True)
 class Series:
-    """What a contender needed in each round: seconds a message, unless the question says otherwise."""
+    """What a contender needed in each round: seconds per message, unless the question says otherwise."""
 
     name: str
     values: tuple[float, ...]
     missing: str = ""
 
     def __truediv__(self, other: "Series") -> tuple[float, ...]:
-        """How many times as fast it is, round by round."""
+        """How many times as fast it is as the other one, for each round."""
         return tuple(theirs / ours for ours, theirs in zip(self.values, other.values, strict=False))
 
 
 def _count_for(contender: Contender, seconds: float) -> int:
-    """Warms a contender up, and finds out how many messages take about so long."""
+    """Warms a contender up, and finds how many messages take about this many seconds."""
     count = 10
     while True:
         each = contender.measure(count)
@@ -262,7 +262,7 @@ def _count_for(contender: Contender, seconds: float) -> int:
 
 
 def compare(contenders: Sequence[Contender | Missing], *, seconds: float = 0.25) -> dict[str, Series]:
-    """Lets contenders take turns, ROUNDS times round, each for about so many seconds."""
+    """Lets contenders take turns, in ROUNDS rounds, each for about this many seconds."""
     values: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     with ExitStack() as stack:
         present = [contender for contender in contenders if not isinstance(contender, Missing)]
@@ -282,7 +282,7 @@ def compare(contenders: Sequence[Contender | Missing], *, seconds: float = 0.25)
 
 @dataclass(frozen=True)
 class Goal:
-    """A ratio, and the bound that it is to keep; without a bound it is only told."""
+    """A ratio, and the bound it must keep; without a bound it is only printed."""
 
     what: str
     values: tuple[float, ...]
@@ -295,12 +295,12 @@ class Goal:
         return (self.at_least is None or middle >= self.at_least) and (self.at_most is None or middle <= self.at_most)
 
 
-Row = tuple[Series, Callable[[float], float], str]  # with how its values are shown, and in which unit
+Row = tuple[Series, Callable[[float], float], str]  # with the conversion of its values, and their unit
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a question's module returns."""
+    """The answer to a question, as its module returns it."""
 
     title: str
     rows: Sequence[Row] = ()
@@ -353,7 +353,7 @@ def print_answer(answer: Answer) -> None:
 
 
 def per_second(scale: float) -> Callable[[float], float]:
-    """Shows seconds a message as messages, or bytes, a second."""
+    """Converts seconds per message to messages, or bytes, per second."""
     return lambda seconds: scale / seconds
 
 

@@ -69,7 +69,7 @@ def empty_method() -> Callable[[], None]:
 
 
 class Program:
-    """A contender: a program of limits/, started anew for each measurement. It warms itself up.
+    """A contender: a program of limits/, started for each measurement. It warms itself up.
 
     Its arguments are before, the count of messages, and the cores.
     """
@@ -94,7 +94,7 @@ class Program:
         return float(json.loads(done.stdout)["seconds"]) / count
 
     def __exit__(self, *_: object) -> None:
-        """Nothing of it is left between measurements."""
+        """Nothing is left of it between measurements."""
 
 
 def program(name: str, program: str, *before: object, cores: Sequence[int]) -> Program | Missing:

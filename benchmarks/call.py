@@ -1,18 +1,30 @@
-"""What does a put and a get cost, beside a call that does nothing?"""
+"""What do a put and a get cost in one process, beside an empty call, a queue of one process, and a serialiser alone?"""
 
 from collections.abc import Callable
 from functools import partial
 from itertools import repeat
+from queue import SimpleQueue
 from time import perf_counter
+from typing import Any
+
+import msgspec
+import numpy as np
 
 import ringipc
 
 from . import _limits
 from ._harness import ROUNDS, Answer, Cores, Goal, Series, scaled, together, unique
 
-TITLE = "call: put and get of 64 bytes in one process, beside empty calls of a Cython method"
-COUNT = 1_000_000
+TITLE = "call: put and get in one process"
+COUNT = 500_000
 MESSAGE = b"m" * 64
+ARRAY = np.full((4, 4), 1, "f4")
+RECORD = {"k": 1, "t": 2.5}
+
+LOOP, EMPTY = "an empty loop", "two empty calls of a Cython method"
+QUEUE, SERIALISER = "queue.SimpleQueue: put, get of 64 bytes", 'msgspec: encode, decode of {"k": 1, "t": 2.5}'
+BYTES, ARRAYS = "ringipc: put, get of 64 bytes", "ringipc: put, get of a 4x4 float32 array"
+RECORDS = 'ringipc: put, get of {"k": 1, "t": 2.5}'
 
 Times = dict[str, list[float]]
 
@@ -24,31 +36,51 @@ def _time_empty_loop() -> float:
     return perf_counter() - start
 
 
-def _time_calls(nop: Callable[[], None]) -> float:
+def _time_calls(nop: Callable[[], object]) -> float:
     start = perf_counter()
     for _ in repeat(None, COUNT):
+        nop()
         nop()
     return perf_counter() - start
 
 
-def _time_messages(put: Callable[[bytes], object], get: Callable[[], object]) -> float:
+def _time_messages(put: Callable[[Any], object], get: Callable[[], object], message: Any) -> float:
     start = perf_counter()
     for _ in repeat(None, COUNT):
-        put(MESSAGE)
+        put(message)
         get()
+    return perf_counter() - start
+
+
+def _time_serialiser(encode: Callable[[Any], bytes], decode: Callable[[bytes], Any]) -> float:
+    start = perf_counter()
+    for _ in repeat(None, COUNT):
+        decode(encode(RECORD))
     return perf_counter() - start
 
 
 def _measure(channel: str) -> Times:
     nop = _limits.empty_method()
-    times: Times = {"loop": [], "call": [], "messages": []}
+    queue: SimpleQueue[bytes] = SimpleQueue()
+    encode, decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder().decode
     with ringipc.Producer(channel) as producer, ringipc.Consumer(channel) as consumer:
-        _time_messages(producer.put, consumer.get)  # the first round warms up
+        put, get = producer.put, consumer.get
+        tasks: dict[str, Callable[[], float]] = {
+            LOOP: _time_empty_loop,
+            EMPTY: partial(_time_calls, nop),
+            QUEUE: partial(_time_messages, queue.put, queue.get, MESSAGE),
+            BYTES: partial(_time_messages, put, get, MESSAGE),
+            ARRAYS: partial(_time_messages, put, get, ARRAY),
+            SERIALISER: partial(_time_serialiser, encode, decode),
+            RECORDS: partial(_time_messages, put, get, RECORD),
+        }
+        times: Times = {name: [] for name in tasks}
+        for task in tasks.values():  # to warm up
+            task()
         for _ in range(ROUNDS):
-            times["loop"].append(_time_empty_loop() / COUNT)
-            times["call"].append(_time_calls(nop) / COUNT)
-            times["messages"].append(_time_messages(producer.put, consumer.get) / COUNT)
-        if consumer.stats.messages != (ROUNDS + 1) * COUNT:
+            for name, task in tasks.items():
+                times[name].append(task() / COUNT)
+        if consumer.stats.messages != 3 * (ROUNDS + 1) * COUNT:
             raise RuntimeError(f"lost count: {consumer.stats}")
     return times
 
@@ -57,14 +89,15 @@ def ask(cores: Cores) -> Answer:
     if not _limits.has_compiler():
         return Answer(TITLE, notes=[f"left out: {_limits.NO_COMPILER}"])
     [times] = together([(cores.first, partial(_measure, unique("call")))])
-    call, messages = (
-        Series("a loop of empty calls", tuple(times["call"])),
-        Series("put and get", tuple(times["messages"])),
-    )
-    loop = Series("an empty loop", tuple(times["loop"]))
+    series = {name: Series(name, tuple(values)) for name, values in times.items()}
     return Answer(
         TITLE,
-        [(loop, scaled(1e9), "ns"), (call, scaled(1e9), "ns"), (messages, scaled(1e9), "ns")],
-        [Goal("put and get, in empty calls", call / messages, at_most=4)],
-        ["Each as a program would call it, in a loop."],
+        [(one, scaled(1e9), "ns") for one in series.values()],
+        [
+            Goal("time: 64 bytes / queue.SimpleQueue", series[QUEUE] / series[BYTES], at_most=1),
+            Goal("time: 64 bytes / two empty calls", series[EMPTY] / series[BYTES]),
+            Goal("time: array / 64 bytes", series[BYTES] / series[ARRAYS], at_most=1.5),
+            Goal("time: record / msgspec alone", series[SERIALISER] / series[RECORDS], at_most=1.5),
+        ],
+        ["Each as a program would call it, in a loop, with its methods bound once. SimpleQueue copies nothing."],
     )

@@ -1,4 +1,4 @@
-"""What do the ways to wait cost, in latency and in CPU time, when messages come at different gaps?"""
+"""What does each way to wait cost, in latency and in CPU time, for messages at different intervals?"""
 
 import time
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from ringipc._arguments import Wait
 
 from ._harness import ONE_CORE, ROUNDS, Answer, Cores, Goal, Row, Series, scaled, together, unique
 
-TITLE = "gaps: messages of 8 bytes that come at a gap, to a consumer that waits for each"
+TITLE = "gaps: messages of 8 bytes at an interval, to a consumer that waits for each"
 WAITS: tuple[Wait, ...] = ("spin", "adaptive", "block")
 WARM_UP = 100  # messages, or as many as are measured where these are few
 

@@ -1,4 +1,4 @@
-"""How many bytes a second in large arrays, whatever the capacity; and does reserve cost the same at every size?"""
+"""How many bytes per second in large arrays, at several capacities; does reserve cost the same at every size?"""
 
 from collections.abc import Callable
 from functools import partial
@@ -52,7 +52,7 @@ def fill_reserved(size: int, end: Any, count: int) -> None:
 
 
 def get_frames(keep: bool, end: Any, count: int) -> float:
-    """Touches each frame and lets it go, as the C ring's reader does, or keeps it until it has the next one."""
+    """Reads each frame and releases it, as the C ring's reader does, or keeps it until the next one has arrived."""
     get = end.get
     frame = get()
     total = 0

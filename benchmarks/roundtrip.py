@@ -24,7 +24,7 @@ MESSAGES = b"there" * 12 + b"back", b"again" * 12 + b"back"
 
 @dataclass(frozen=True)
 class TwoRings:
-    """There and back. Each side makes its producer first: a consumer waits for its channel to be made."""
+    """There and back. Each side opens its producer first, since a consumer waits until its channel exists."""
 
     wait: Wait
     there: Ring = field(init=False)
@@ -68,7 +68,7 @@ def answer(end: Any, count: int) -> None:
 
 @dataclass(frozen=True)
 class TwoSemaphores:
-    """There and back, nothing but the wake-up."""
+    """There and back: the wake-up alone."""
 
     wait: Wait
     there: str = field(default_factory=lambda: unique("there"))

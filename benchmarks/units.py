@@ -1,4 +1,4 @@
-"""What does it cost to take a unit and to give it back, with nobody else there?"""
+"""What do acquire and release of one unit cost, uncontended?"""
 
 import multiprocessing
 import threading

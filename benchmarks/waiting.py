@@ -1,4 +1,4 @@
-"""What does it cost to wait, and does a timeout end when it should?"""
+"""What does a blocked consumer cost, and do timeouts end on time?"""
 
 import time
 from functools import partial
@@ -16,7 +16,7 @@ ASLEEP: tuple[Wait, ...] = ("adaptive", "block")
 
 
 def _share_of_core(channel: str, wait: Wait) -> float:
-    """What of a core the process uses while it waits."""
+    """The share of a core that the process uses while it waits."""
     with ringipc.Producer(channel), ringipc.Consumer(channel, wait=wait) as consumer:
         used, start = time.process_time(), time.monotonic()
         _wait(consumer, BLOCKED)
@@ -24,7 +24,7 @@ def _share_of_core(channel: str, wait: Wait) -> float:
 
 
 def _wait(consumer: ringipc.Consumer, timeout: float) -> float:
-    """Seconds that it waited longer, or shorter, than it was told to."""
+    """Seconds by which the wait was longer, or shorter, than its timeout."""
     start = time.perf_counter()
     try:
         consumer.get(timeout)

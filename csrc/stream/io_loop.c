@@ -14,6 +14,12 @@
 /* What is put within this time of the last push is left to the thread, which sends many at once. */
 #define STREAMING_NS UINT64_C(5000)
 #define LEFT_ALONE_NS UINT64_C(5000000) /* so long after a getter has pulled the thread leaves the reading to getters */
+/* A connection is behind when more than AHEAD bytes of payload are taken for it and not sent. A putter then sends too, and waits for the
+ * connection, PACE_NS at most: so the ring stays within a few messages' worth of cache, where a long queue would be written to memory and
+ * read back. A connection that is slow even then (less than half of AHEAD in PACE_NS) is not waited for again within UNPACED_NS. */
+#define AHEAD (UINT64_C(1) << 20)
+#define PACE_NS UINT64_C(1000000)
+#define UNPACED_NS UINT64_C(20000000)
 #define TICK_MS 5
 #define ROOM_MS 1
 #define UNFENCED_MS 50
@@ -41,7 +47,8 @@ struct pump {
     int news;                 /* and one for getters, of what somebody else has read */
     int spin;
     int stop;
-    int pause; /* as pause_of, when the thread last looked */
+    uint64_t unpaced; /* until when putters do not wait for a connection */
+    int pause;        /* as pause_of, when the thread last looked */
     uint64_t ids;
     uint32_t count;
     struct link links[RIP_MAX_LINKS];
@@ -145,19 +152,67 @@ static int pause_of(const struct pump *p) {
     return least ? to_ms(least) : -1;
 }
 
+static const struct link *find_behind(const struct pump *p) {
+    for (uint32_t i = 0; i < p->count; i++) {
+        const struct link *link = &p->links[i];
+        if (may_send(link) && rip_sender_unsent(link->sender) > AHEAD) {
+            return link;
+        }
+    }
+    return NULL;
+}
+
+static void note_behind(struct pump *p) {
+    /* relaxed: a hint */
+    atomic_store_explicit(&p->calls.behind, find_behind(p) != NULL, memory_order_relaxed);
+}
+
+/* Sends, and waits, until no connection is behind, or for PACE_NS. The lock is held, and released meanwhile. */
+static void pace(struct pump *p) {
+    uint64_t now = rip_now(), end = now + PACE_NS, id = 0, first = 0;
+    const struct link *behind;
+    while (now >= p->unpaced && (behind = find_behind(p))) {
+        uint64_t unsent = rip_sender_unsent(behind->sender);
+        first = behind->id == id ? first : unsent;
+        if (now >= end) {
+            p->unpaced = first - unsent < AHEAD / 2 ? now + UNPACED_NS : 0;
+            return;
+        }
+        id = behind->id;
+        struct pollfd fd = {.fd = behind->fd, .events = POLLOUT};
+        pthread_mutex_unlock(&p->lock);
+        int n = poll(&fd, 1, to_ms(end - now)); /* if it has been closed meanwhile, whatever this says does no harm */
+        pthread_mutex_lock(&p->lock);
+        struct link *link = find(p, id);
+        if (n < 0) { /* a signal, whose handler is to run */
+            return;
+        }
+        if (link) {
+            step(p, link, 0);
+        }
+        now = rip_now();
+    }
+}
+
 /* ---- for handles ---- */
 
 static void push(struct rip_io_loop *pump) {
     struct pump *p = of(pump);
-    /* relaxed: a hint */
-    if (rip_now() - atomic_load_explicit(&p->pushed, memory_order_relaxed) > STREAMING_NS &&
-        pthread_mutex_trylock(&p->lock) == 0) {
+    /* relaxed, both: hints */
+    int behind = (int)atomic_load_explicit(&pump->behind, memory_order_relaxed);
+    int streaming = rip_now() - atomic_load_explicit(&p->pushed, memory_order_relaxed) <= STREAMING_NS;
+    if ((behind || !streaming) &&
+        (pthread_mutex_trylock(&p->lock) == 0 || (behind && pthread_mutex_lock(&p->lock) == 0))) {
         int more = 0;
         for (uint32_t i = 0; i < p->count; i++) {
             if (p->links[i].sender) {
                 step(p, &p->links[i], 0);
-                more |= has_more(&p->links[i]);
             }
+        }
+        pace(p);
+        note_behind(p);
+        for (uint32_t i = 0; i < p->count; i++) {
+            more |= has_more(&p->links[i]);
         }
         more |= p->pause < 0 && pause_of(p) >= 0; /* else the thread looks by itself */
         pthread_mutex_unlock(&p->lock);
@@ -282,7 +337,7 @@ static int fall_asleep(struct pump *p) {
     if (!senders) { /* a putter need not wake us */
         return 1;
     }
-    /* relaxed: the fence orders it. Asleep, then is there a message? Pairs with rip_io_loop_sleeps: the message, then is it asleep? */
+    /* relaxed: the fence orders it. Asleep, then is there a message? Pairs with rip_io_loop_needs_push: the message, then is it asleep? */
     atomic_store_explicit(&p->calls.asleep, 1, memory_order_relaxed);
     rip_fence_heavy();
     for (uint32_t i = 0; i < p->count; i++) {
@@ -309,6 +364,7 @@ int rip_io_loop_run(struct rip_io_loop *pump, struct rip_end *end) {
         int readers = are_readers(p), ms = round_of(p, readers, idle);
         int over = has_ended(p, end), stop = p->stop;
         int asleep = !over && !stop && fall_asleep(p);
+        note_behind(p);
         p->pause = pause_of(p);
         ms = ms < 0 || (p->pause >= 0 && p->pause < ms) ? p->pause : ms;
         pthread_mutex_unlock(&p->lock);

@@ -15,18 +15,20 @@ struct rip_watch;
 #define RIP_MAX_LINKS 64
 
 struct rip_io_loop {
-    /* For a handle in another module, which knows no more of a pump than this. push: after a message was put, if rip_io_loop_sleeps. pull:
+    /* For a handle in another module, which knows no more of a pump than this. push: after a message was put, if rip_io_loop_needs_push. pull:
      * instead of rip_watch_wait, for a message. */
     void (*push)(struct rip_io_loop *pump);
     int (*pull)(struct rip_io_loop *pump, const struct rip_watch *watch, uint64_t deadline);
+    _Atomic uint32_t behind; /* some connection is behind (io_loop.c): putters help to send */
     _Atomic uint32_t asleep; /* the thread, with senders to wake it for; set by it, cleared by who wakes it */
 };
 
 /* To be asked when a message has been put. */
-static inline int rip_io_loop_sleeps(const struct rip_io_loop *pump) {
+static inline int rip_io_loop_needs_push(const struct rip_io_loop *pump) {
     /* The compiler keeps the order; rip_fence_heavy in fall_asleep makes the processor keep it. */
     atomic_signal_fence(memory_order_seq_cst);
-    return atomic_load_explicit(&pump->asleep, memory_order_relaxed) != 0;
+    return (atomic_load_explicit(&pump->asleep, memory_order_relaxed) |
+            atomic_load_explicit(&pump->behind, memory_order_relaxed)) != 0;
 }
 
 struct rip_end { /* a connection that is of no use any more */

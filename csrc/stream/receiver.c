@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define TELL_EVERY (UINT64_C(1) << 18) /* bytes: what is let go soon is used again while it is warm */
+#define WAKE_AT (1 << 19)              /* bytes of a large payload that are worth a wake-up */
 
 struct rip_receiver {
     struct rip_producer *into;
@@ -204,7 +205,13 @@ static int finish(struct rip_receiver *r) {
     return rc == RIP_STEP_OUT ? rc : RIP_STEP_END; /* all has come, whatever becomes of the connection */
 }
 
-int rip_receiver_step(struct rip_receiver *r) {
+/* The bytes of a payload that have not arrived, if they are too many to wake up for each segment of them, else 0. */
+static uint64_t large_rest(const struct rip_receiver *r) {
+    uint64_t left = r->has_frame && r->payload ? r->frame.length - r->got : 0;
+    return left >= RIP_STREAM_BUFFER ? left : 0;
+}
+
+static int receive(struct rip_receiver *r) {
     uint64_t before = r->into->bytes;
     int rc = rip_receiver_ack(r, 0);
     while (rc == 0 && !r->ended) {
@@ -217,10 +224,22 @@ int rip_receiver_step(struct rip_receiver *r) {
         if (n <= 0) {
             return n == -EAGAIN ? RIP_STEP_IDLE : n == 0 ? -EPIPE : (int)n;
         }
+        if ((size_t)n < wanted && large_rest(r)) { /* the socket is empty; rip_wire_wake_at */
+            return RIP_STEP_IDLE;
+        }
         if ((size_t)n < wanted && !r->has_frame) { /* that was all; within a payload the rest is on its way */
             rc = deliver(r);
             break;
         }
     }
     return rc == 0 && r->ended ? finish(r) : rc;
+}
+
+int rip_receiver_step(struct rip_receiver *r) {
+    int rc = receive(r);
+    if (rc == RIP_STEP_IDLE) {
+        uint64_t rest = large_rest(r);
+        rip_wire_wake_at(&r->wire, !rest ? 1 : rest < WAKE_AT ? (int)rest : WAKE_AT);
+    }
+    return rc;
 }

@@ -22,6 +22,7 @@ struct rip_sender {
     int two_way;
     uint32_t window;
     uint64_t released, sent, taken; /* messages, in all: let go <= given to the kernel <= taken out of the ring */
+    uint64_t unsent;                /* payload bytes of the messages from sent to taken */
     size_t done;                    /* bytes of the frame after those sent that the kernel has */
     struct rip_message *held;       /* message n at n & mask, from let_go to taken */
     uint64_t mask;
@@ -62,11 +63,15 @@ int rip_sender_connect(struct rip_sender *s, int fd, uint64_t next) {
     if (!rip_sender_can(s, next)) {
         return -EINVAL;
     }
-    s->sent = next; /* what was on its way beyond goes again */
+    while (s->sent != next) { /* what was on its way beyond goes again */
+        s->unsent += s->held[--s->sent & s->mask].length;
+    }
     s->done = s->in_has = 0;
     s->said_end = 0;
     return rip_wire_connect(&s->wire, fd);
 }
+
+uint64_t rip_sender_unsent(const struct rip_sender *s) { return s->unsent; }
 
 uint64_t rip_sender_released(const struct rip_sender *s) { return s->released; }
 
@@ -122,6 +127,7 @@ static int take(struct rip_sender *s) {
         } else if (rc == 1) {
             rip_take(s->from, &message);
             s->held[s->taken++ & s->mask] = message;
+            s->unsent += message.length;
         }
     }
     return 0;
@@ -191,7 +197,7 @@ static void account(struct rip_sender *s, size_t n) {
     s->done += n;
     while (s->sent < s->taken && s->done >= sizeof(struct rip_frame) + s->held[s->sent & s->mask].length) {
         s->done -= sizeof(struct rip_frame) + s->held[s->sent & s->mask].length;
-        s->sent++;
+        s->unsent -= s->held[s->sent++ & s->mask].length;
     }
     if (!s->two_way) {
         released(s, s->sent);

@@ -21,6 +21,7 @@ uint64_t rip_sender_pause(const struct rip_sender *s);
 void rip_sender_end(
     struct rip_sender *s); /* takes no more: once all that it has taken is on its way, the stream ends */
 int rip_sender_can(const struct rip_sender *s, uint64_t next); /* go on from there? */
+uint64_t rip_sender_unsent(const struct rip_sender *s);        /* bytes taken, which the kernel does not have yet */
 uint64_t rip_sender_released(const struct rip_sender *s);      /* messages, in all */
 /* Leaves the group, which gets back what was not let go. at_once: it does not wait for the table lock, else for a second
  * at most: 1 where it could not be had, and others are to find that this member has gone. */

@@ -22,7 +22,8 @@ int rip_wire_connect(struct rip_wire *wire, int fd) {
         return -errno;
     }
     int is_socket = S_ISSOCK(st.st_mode);
-    *wire = (struct rip_wire){.fd = fd, .is_socket = is_socket, .is_quiet = !is_socket && broken.sa_handler == SIG_IGN};
+    *wire = (struct rip_wire){
+        .fd = fd, .is_socket = is_socket, .wakes_at = 1, .is_quiet = !is_socket && broken.sa_handler == SIG_IGN};
     return 0;
 }
 
@@ -64,6 +65,13 @@ ssize_t rip_wire_read(const struct rip_wire *wire, struct iovec *parts, int coun
         n = wire->is_socket ? recvmsg(wire->fd, &message, MSG_DONTWAIT) : readv(wire->fd, parts, count);
     } while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : n;
+}
+
+void rip_wire_wake_at(struct rip_wire *wire, int bytes) {
+    if (wire->is_socket && bytes != wire->wakes_at &&
+        setsockopt(wire->fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes) == 0) {
+        wire->wakes_at = bytes;
+    }
 }
 
 void rip_wire_say(struct rip_wire *wire, enum rip_frame_is is, uint64_t count) {

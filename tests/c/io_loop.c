@@ -1,9 +1,11 @@
-/* Connections beside what goes wrong in their channel: a lane that cannot be mapped, a table lock whose holder is stopped. */
+/* Connections: what goes wrong in their channel (a lane that cannot be mapped, a table lock whose holder is stopped), and large messages. */
 #include "check.h"
 
 #include "channel/lane_table.h"
 #include "stream/io_loop.h"
 
+#include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/socket.h>
 
@@ -103,9 +105,134 @@ static void locked_table_keeps_no_thread_awake(void) {
     close_producer(p); /* finds that they have gone */
 }
 
+/* ---- large messages ---- */
+
+#define LARGE (UINT64_C(1) << 20)
+
+static void write_all(int fd, const void *data, size_t size) {
+    for (size_t done = 0; done < size;) {
+        ssize_t n = write(fd, (const char *)data + done, size - done);
+        CHECK(n > 0);
+        done += (size_t)n;
+    }
+}
+
+static int is_readable(int fd, int ms) {
+    struct pollfd entry = {.fd = fd, .events = POLLIN};
+    return poll(&entry, 1, ms);
+}
+
+static void connect_tcp(int *near, int *far) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof at;
+    int listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_IS(bind(listening, (struct sockaddr *)&at, sizeof at), 0);
+    CHECK_IS(listen(listening, 1), 0);
+    CHECK_IS(getsockname(listening, (struct sockaddr *)&at, &size), 0);
+    *far = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_IS(connect(*far, (struct sockaddr *)&at, sizeof at), 0);
+    *near = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    CHECK(*near >= 0);
+    close(listening);
+}
+
+/* A receiver in the middle of a large message: the header and the first bytes of it have come. */
+static struct rip_receiver *begin_large(int near, int far, unsigned char *payload) {
+    struct rip_receiver *r = NULL;
+    struct rip_frame frame = {.magic = RIP_FRAME_MAGIC, .is = RIP_FRAME_MESSAGE, .kind = RIP_BYTES, .length = LARGE};
+    CHECK_IS(rip_receiver_open("c", 2 * LARGE, 4, 1, 0, 0, &r), 0);
+    CHECK_IS(rip_receiver_connect(r, near), 0);
+    write_all(far, &frame, sizeof frame);
+    write_all(far, payload, 100);
+    CHECK_IS(is_readable(near, 1000), 1);
+    CHECK_IS(rip_receiver_step(r), RIP_STEP_IDLE);
+    return r;
+}
+
+static void few_bytes_of_a_large_message_wake_nobody(void) {
+    unsigned char *payload = calloc(1, LARGE);
+    struct rip_frame small = {.magic = RIP_FRAME_MAGIC, .is = RIP_FRAME_MESSAGE, .kind = RIP_BYTES};
+    int near, far;
+    int32_t holder;
+    connect_tcp(&near, &far);
+    struct rip_receiver *r = begin_large(near, far, payload);
+    write_all(far, payload, 1000);
+    CHECK_IS(is_readable(near, 20), 0);
+    for (uint64_t sent = 1100;
+         sent < LARGE;) { /* all but the last piece is much, and the last one is the end of the message */
+        uint64_t piece = LARGE - sent < 300000 ? LARGE - sent : 300000;
+        write_all(far, payload, piece);
+        sent += piece;
+        while (rip_receiver_next(r) == 0 && is_readable(near, sent == LARGE ? 1000 : 0)) {
+            CHECK_IS(rip_receiver_step(r), RIP_STEP_IDLE);
+        }
+    }
+    CHECK_IS(rip_receiver_next(r), 1);
+    write_all(far, &small, sizeof small);
+    CHECK_IS(is_readable(near, 1000), 1); /* a small one behind it does wake */
+    CHECK_IS(rip_receiver_step(r), RIP_STEP_IDLE);
+    CHECK_IS(rip_receiver_next(r), 2);
+    rip_receiver_free(r);
+    CHECK_IS(rip_remove("c", &holder), 0);
+    close(near);
+    close(far);
+    free(payload);
+}
+
+static void end_within_a_large_message_is_seen(void) {
+    unsigned char payload[100] = {0};
+    int near, far;
+    int32_t holder;
+    connect_tcp(&near, &far);
+    struct rip_receiver *r = begin_large(near, far, payload);
+    close(far);
+    CHECK_IS(is_readable(near, 1000), 1);
+    CHECK_IS(rip_receiver_step(r), -EPIPE);
+    rip_receiver_free(r);
+    CHECK_IS(rip_remove("c", &holder), 0);
+    close(near);
+}
+
+/* It waits a little, and seldom, since the ring is there for what a connection cannot take. */
+static void putter_does_not_wait_for_a_connection_that_stands(void) {
+    enum { MESSAGES = 30 };
+    unsigned char *payload = calloc(1, LARGE), *got = malloc(LARGE);
+    struct rip_producer *p = open_producer("c", (MESSAGES + 1) * LARGE, 64);
+    struct rip_io_loop *loop = NULL;
+    int near, far;
+    uint64_t id, start = 0, bytes = 0;
+    CHECK_IS(rip_io_loop_open(0, &loop), 0);
+    CHECK_IS(rip_io_loop_add(loop, open_sender(&near, &far), NULL, 0, &id), 0);
+    CHECK(rip_io_loop_connect(loop, id, near, 0) > 0);
+    for (unsigned i = 0; i < MESSAGES; i++) {
+        CHECK_IS(rip_put(p, payload, LARGE, 0, RIP_BYTES, 0), 0);
+        start = i == 2 ? rip_now() : start; /* the first ones fill the socket */
+        loop->push(loop);
+        CHECK_IS(rip_io_loop_needs_push(loop), i >= 1);
+    }
+    CHECK(rip_now() - start < 500 * UINT64_C(1000000));
+    while (bytes < MESSAGES * (LARGE + sizeof(struct rip_frame))) { /* who reads now gets all, and nobody is behind */
+        ssize_t n = read(far, got, LARGE);
+        bytes += n > 0 ? (uint64_t)n : 0;
+        if (n < 0) {
+            loop->push(loop);
+        }
+    }
+    CHECK_IS(rip_io_loop_needs_push(loop), 0);
+    rip_io_loop_free(loop);
+    close_producer(p);
+    close(near);
+    close(far);
+    free(payload);
+    free(got);
+}
+
 int main(void) {
     run("a lane that cannot be mapped breaks no connection", lane_that_cannot_be_mapped_breaks_no_connection);
     run("a table lock that does not come keeps no thread awake, and all leave within a second",
         locked_table_keeps_no_thread_awake);
+    run("a few bytes of a large message wake nobody", few_bytes_of_a_large_message_wake_nobody);
+    run("the end of a connection within a large message is seen", end_within_a_large_message_is_seen);
+    run("a putter does not wait for a connection that stands", putter_does_not_wait_for_a_connection_that_stands);
     return 0;
 }

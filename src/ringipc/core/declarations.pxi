@@ -276,7 +276,7 @@ cdef extern from "stream/io_loop.h" nogil:
         uint64_t id
         uint32_t ordinal
         int why
-    bint rip_io_loop_sleeps(const rip_io_loop *)
+    bint rip_io_loop_needs_push(const rip_io_loop *)
     int rip_io_loop_open(int, rip_io_loop **)
     int rip_io_loop_add(rip_io_loop *, rip_sender *, rip_receiver *, int, uint64_t *)
     int rip_io_loop_run(rip_io_loop *, rip_end *)

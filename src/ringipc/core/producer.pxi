@@ -188,7 +188,7 @@ cdef class BaseProducer:
     @cython.final
     cdef inline void publish(self) noexcept:
         rip_tx_publish(self.p)
-        if cython.unlikely(self.pump is not None and rip_io_loop_sleeps(self.pump.pump)):
+        if cython.unlikely(self.pump is not None and rip_io_loop_needs_push(self.pump.pump)):
             with nogil:
                 self.pump.pump.push(self.pump.pump)
 

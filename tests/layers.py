@@ -24,11 +24,11 @@ FOLDERS = {
 
 MODULES = """
 errors
-_facts _names _shortage _failures _arguments _atexit aio codecs
+_facts _names _shortage _failures _arguments _atexit _stats _reservation aio codecs
 _core
 channel
 transports
-producer consumer sync
+_opening
 ringipc cleanup
 cli __main__
 """

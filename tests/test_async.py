@@ -11,6 +11,7 @@ import pytest
 from conftest import Start
 
 from ringipc import Closed, Consumer, EndOfStream, Producer
+from ringipc.aio import Readiness
 
 anyio = pytest.importorskip("anyio")
 
@@ -215,13 +216,13 @@ def test_looking_for_a_type_takes_no_wake_up_from_others(run: Run) -> None:
 
 @LOOPS
 def test_tasks_that_find_nothing_do_not_wake_each_other(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = 0
-    pick = Consumer._pick
+    waits = 0  # one after each time that a task finds nothing
+    wait = Readiness.wait
 
-    def counting(self: Consumer, *wanted: Any) -> Any:
-        nonlocal looks
-        looks += 1
-        return pick(self, *wanted)
+    async def counting(self: Readiness, *options: Any, **named: Any) -> None:
+        nonlocal waits
+        waits += 1
+        await wait(self, *options, **named)
 
     async def main() -> None:
         with Producer("c", capacity=1 << 16) as producer, Consumer("c") as consumer:
@@ -232,9 +233,9 @@ def test_tasks_that_find_nothing_do_not_wake_each_other(run: Run, monkeypatch: p
                         tasks.start_soon(lambda type=type: consumer.aget(type=type))
             assert consumer.get() == b"0"
 
-    monkeypatch.setattr(Consumer, "_pick", counting)
+    monkeypatch.setattr(Readiness, "wait", counting)
     run(main)
-    assert 3 <= looks < 20
+    assert 3 <= waits < 20
 
 
 @pytest.mark.parametrize("run", [run_asyncio, run_trio])

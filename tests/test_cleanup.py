@@ -9,9 +9,9 @@ import pytest
 from conftest import Start
 
 from ringipc import Barrier, Channel, Consumer, Event, Lock, Producer, Semaphore
+from ringipc._opening import Overflow
 from ringipc.cleanup import names
 from ringipc.cli import main
-from ringipc.producer import Overflow
 
 
 def leave_all_behind(ready: Event) -> None:

@@ -14,7 +14,7 @@ import pytest
 from conftest import MINUTES
 
 from ringipc import Consumer, Producer, RingError
-from ringipc.producer import Overflow
+from ringipc._opening import Overflow
 
 ALLOWED = (RingError, ValueError, UnicodeDecodeError)
 

@@ -510,9 +510,9 @@ class Parts:
     def put(self, kind: int, data: bytes) -> None:
         from ringipc.codecs.multipart import Parts
 
-        self.producer._prepare = lambda message: Parts(kind, data, [])  # type: ignore[method-assign]
-        self.producer.put(object())
-        del self.producer._prepare
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("ringipc.codecs.encode", lambda message, pickle: Parts(kind, data, []))
+            self.producer.put(object())
 
 
 HEAD = struct.pack("<QQQ", 1, 1, 8)

@@ -11,7 +11,7 @@ import pytest
 from conftest import rest
 
 from ringipc import Consumer, Empty, EndOfStream, Message, Producer, UnsafeMessage
-from ringipc.producer import Overflow
+from ringipc._opening import Overflow
 
 
 def put_all(producer: Producer, *types: int) -> None:

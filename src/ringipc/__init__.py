@@ -1,8 +1,10 @@
 """Move NumPy arrays, bytes and records between processes through a ring in shared memory."""
 
-from ._core import Barrier, Event, Lock, Message, Semaphore
+from . import _opening  # noqa: F401  it registers what Producer() and Consumer() do
+from ._core import Barrier, Consumer, Event, Lock, Message, Producer, Semaphore
+from ._reservation import Reservation
+from ._stats import ConsumerStats, ProducerStats
 from .channel import Channel, Group, Lane
-from .consumer import Consumer, ConsumerStats
 from .errors import (
     AuthenticationError,
     BrokenBarrier,
@@ -23,7 +25,6 @@ from .errors import (
     TimedOut,
     UnsafeMessage,
 )
-from .producer import Producer, ProducerStats, Reservation
 from .transports.endpoint import Endpoint
 from .transports.pipe import PipeEnd, fifo, pair
 from .transports.tcp import tcp

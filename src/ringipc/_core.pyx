@@ -10,7 +10,12 @@ from collections.abc import Iterable
 from inspect import Signature, signature
 from sys import modules as imported
 
-from ringipc import _arguments, _atexit, _facts, _failures, _names
+import numpy as np
+
+from ringipc import _arguments, _atexit, _facts, _failures, _names, aio, codecs, errors
+from ringipc._reservation import Reservation, shape_of
+from ringipc._stats import ConsumerStats, ProducerStats
+from ringipc.codecs import dtypes
 
 cimport cython
 cimport numpy as cnp
@@ -24,11 +29,10 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject, PyTypeObject
-from cpython.pythread cimport PyThread_get_thread_ident
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM
 from libc.errno cimport (
-    EAGAIN, EBADMSG, ECHILD, EINTR, ENOBUFS, ENODATA, EPIPE, ESHUTDOWN, ETIMEDOUT,
+    EAGAIN, EBADMSG, ECHILD, EINTR, EINVAL, ENOBUFS, ENODATA, EPIPE, ESHUTDOWN, ETIMEDOUT,
 )
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -39,6 +43,7 @@ include "core/facts.pxi"
 include "core/wait.pxi"
 include "core/arrays.pxi"
 include "core/inspect.pxi"
+include "core/constructor.pxi"
 include "core/pump.pxi"
 include "core/producer.pxi"
 include "core/hold.pxi"
@@ -52,3 +57,11 @@ include "core/barrier.pxi"
 cnp.import_array()
 rip_on_wait(before_wait, after_wait)
 _atexit.call_first(_begin_exit)
+
+(<TypeFields *>Producer).tp_name = "ringipc.Producer"
+(<TypeFields *>Consumer).tp_name = "ringipc.Consumer"
+(<TypeFields *>Message).tp_name = "ringipc.Message"
+(<TypeFields *>Semaphore).tp_name = "ringipc.Semaphore"
+(<TypeFields *>Lock).tp_name = "ringipc.Lock"
+(<TypeFields *>Event).tp_name = "ringipc.Event"
+(<TypeFields *>Barrier).tp_name = "ringipc.Barrier"

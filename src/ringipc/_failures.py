@@ -2,9 +2,12 @@
 
 import errno
 import os
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from . import _facts, _names, _shortage, errors
+
+if TYPE_CHECKING:
+    from ._core import Consumer, Producer
 
 
 def check_base() -> None:
@@ -206,3 +209,89 @@ def system_text(
     if why:
         return f"{text}: {why}"
     return text if code is None else f"{text} ({_names.path_of(code)})"
+
+
+def within(timeout: object) -> str:
+    return f"within {timeout} s" if timeout else "now"
+
+
+def fail_producer(
+    producer: "Producer", code: int, detail: object, wanted: _shortage.Wanted = _shortage.NOTHING
+) -> NoReturn:
+    """Raise the exception for a negative errno of a call of a producer. detail: bytes wanted, or the timeout."""
+    match -code:
+        case errno.EMSGSIZE:
+            raise errors.MessageTooLarge(
+                f"channel {producer.channel!r}: a message of {detail} bytes is longer than the lane's capacity of "
+                f"{producer.stats.capacity}; make the producer with a larger one"
+            )
+        case errno.ENOSPC | errno.ENOMEM | errno.EDQUOT:
+            fail(code, producer.channel, f"memory for a message of {detail} bytes", wanted)
+        case errno.ETIMEDOUT | errno.EAGAIN:
+            raise errors.Full(f"channel {producer.channel!r}: no room {within(detail)}: {why_full(producer)}")
+    details = {errno.ESHUTDOWN: "producer", errno.ECHILD: "producer", errno.EBADMSG: "a group's cursor"}
+    fail(code, producer.channel, details.get(-code, ""))
+
+
+def why_full(producer: "Producer") -> str:
+    """Which group keeps a lane full, and who its member is."""
+    group, shared, has_members, pid, messages, size = producer._gate()
+    if producer._link is not None and producer._link.failure is not None:
+        return str(producer._link.failure)
+    if messages == 0:
+        return "another thread has a reservation open on this producer"
+    have = f"{messages} messages ({size} bytes)"
+    if not group:
+        return f"{have} wait for a first consumer"
+    if not has_members:
+        return f"group {group!r} (without a member now) has not let go of {have}"
+    if not pid:
+        return f"group {group!r} has not let go of {have}, and no member has taken the oldest"
+    who = f"pid {pid}, this process itself" if pid == os.getpid() else f"pid {pid}"
+    if shared:
+        return f"group {group!r} has not let go of {have}; its member that holds the oldest is {who}"
+    return f"group {group!r} ({who}) has not let go of {have}"
+
+
+CLAIMS = "the claims of its group on a lane"
+FEWER_SLOTS = "make producers with fewer slots="
+
+
+def fail_consumer(
+    consumer: "Consumer", code: int, detail: object, wanted: _shortage.Wanted = _shortage.NOTHING
+) -> NoReturn:
+    """Raise the exception for a negative errno of a call of a consumer. detail: the timeout, a pid, what is damaged."""
+    match -code:
+        case errno.ETIMEDOUT | errno.EAGAIN:
+            within = f" within {detail} s" if detail else ""
+            raise errors.Empty(
+                f"channel {consumer.channel!r}: no message for group {consumer.group!r}{within}{_why_empty(consumer)}"
+            )
+        case errno.ENODATA:
+            raise errors.EndOfStream(f"channel {consumer.channel!r}: every producer has closed, and all is read")
+        case errno.EOWNERDEAD:
+            raise errors.ProducerDied(
+                f"channel {consumer.channel!r}: the producer with pid {detail} died without closing; all it put is read"
+            )
+        case errno.ESHUTDOWN if detail == "message":
+            raise errors.Closed(f"channel {consumer.channel!r}: this message has been released")
+        case errno.EBADMSG:
+            fail(code, consumer.channel, detail if isinstance(detail, str) else "a lane")
+    details = {errno.ESHUTDOWN: "consumer", errno.ECHILD: "consumer", errno.ENOSPC: CLAIMS, errno.EFBIG: CLAIMS}
+    fail(code, consumer.channel, details.get(-code, ""), wanted, FEWER_SLOTS)
+
+
+def _why_empty(consumer: "Consumer") -> str:
+    works, held, pid = consumer._blocks()
+    if pid:
+        return (
+            f"; this consumer itself holds {held} messages, and the lane of the producer with pid {pid} is full: "
+            "let go of them, or copy what you keep (copy=True)"
+        )
+    if works:
+        messages, them = ("message", "it") if works == 1 else ("messages", "them")
+        return (
+            f"; this consumer has {works} {messages} in work: get again in the thread or task that got {them}, or "
+            f"let go of {them}"
+        )
+    return ""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ringipc._arguments import Wait
-from ringipc.producer import Overflow
+from ringipc._opening import Overflow
 
 from . import slots
 

@@ -1,7 +1,4 @@
-# The reading end of a channel: the GIL is off while waiting and while copying much.
-#
-# The class is finished in Python: a subclass says what an error code means (_fail) and how to decode what is not plain
-# (_decode, _decode_dtype).
+# A consumer: the GIL is off while waiting and while copying much.
 
 cdef enum:  # a consumer's copy option
     COPY_DEFAULT
@@ -29,8 +26,70 @@ cdef bytes types_of(object type, rip_filter *filter):
     return code
 
 
-cdef class BaseConsumer:
-    """The reading end of a channel: a member of a group."""
+cdef class Consumer:
+    """A member of a group; every group sees every message of every producer of a channel, each producer's in order.
+
+    Threads may share it: each message goes to one of them. Iterating over it gets message after message, as `get` does,
+    to the end of the stream. If a producer's process dies, the loop raises `ProducerDied`, once, after all that it had
+    put; another loop goes on with what the other producers put.
+
+    Parameters
+    ----------
+    channel
+        Its name: a producer makes it. Or a `Channel`, a URL, or an endpoint; see `Producer`.
+    group
+        At most 47 bytes. Every group sees every message.
+    shared
+        False: the group is exclusive, this consumer its one member. True: its members compete, and each message goes to
+        one of them, a work queue. What a member has in work when it dies, or ends without `close`, goes to the others.
+        A view is in work until the thread or task that got it gets again, or until `close`, and a `Message` until its
+        block ends. So to hand a message to another thread or task, take it with `message` (or `amessage`) and release
+        it there: a view counts as done at your next get. Views may be kept beyond that.
+    durable
+        True: the group stays when its last member has gone, and all that is put waits for the next one, which goes on
+        where the group stood; what was in work comes again, marked as redelivered. A durable group ends with
+        ``ringipc.Channel.open(channel).remove_group(group)``. Taking a message costs a compare-and-swap more.
+    start
+        Where a new group begins: at the "oldest" message still there, or after the "newest".
+    copy
+        None: bytes are copied out, arrays are views. True: all are copied. False: all are views, bytes as a memoryview.
+        A view is read-only, and keeps its message in the ring until the last reference to it is gone, slices included.
+        What ignores that it is read-only crashes: an in-place operation on a torch tensor made of a view (``.clone()``
+        it first, or copy=True), or ``np.add.at``. In a forked child a view may show another message later.
+    pickle
+        True: objects are unpickled. Only for channels whose every producer you trust: a pickle can run any code.
+    wait
+        How `get` waits; see `Producer`.
+    timeout
+        Seconds to wait for the channel to be made, or for somebody who listens, or (one second at least) for a process
+        that is stopped while it has the channel's tables locked; None waits for ever.
+    fallback
+        A socket, as a URL or an endpoint, the same as the producer's: used if the ring cannot be mapped, because it is
+        another user's, or not visible from here.
+
+    Raises
+    ------
+    ChannelNotFound
+        There was no such channel within timeout seconds.
+    GroupBusy
+        The group is exclusive and has a member that lives.
+    TableFull
+        The channel has 32 groups, or 256 members, already.
+    Incompatible, Corrupt, SystemRefused
+        As for `Producer`.
+
+    Examples
+    --------
+    >>> import ringipc
+    >>> producer = ringipc.Producer("words", capacity="1 MiB")
+    >>> consumer = ringipc.Consumer("words")
+    >>> producer.put_many([b"to", b"be"])
+    2
+    >>> producer.close()
+    >>> list(consumer)
+    [b'to', b'be']
+    >>> consumer.close()
+    """
 
     cdef rip_consumer *c
     cdef int copy
@@ -41,6 +100,12 @@ cdef class BaseConsumer:
     cdef Work *works  # those of them that are not done
     cdef bint picking  # the descriptor is to say nothing of what is left
     cdef readonly bint _silenced
+    cdef object __weakref__
+    cdef public object channel  # as it was given, or the URL
+    cdef public object group
+    cdef public object _link  # to other processes, or None
+    cdef public bint _pickle
+    cdef object readiness
     cdef BasePump pump  # where the messages come by connections, else None
 
     def __cinit__(self, *args, **kwargs):
@@ -53,26 +118,14 @@ cdef class BaseConsumer:
                 rip_consumer_close(self.c)
                 rip_consumer_free(self.c)
 
+    def __init__(self, *args, **options):
+        self.readiness = aio.Readiness()
+        constructors[Consumer](self, *args, **options)
+
     def __reduce__(self):
         raise TypeError(
             "a Consumer cannot be pickled: give the other process the channel's name, or its Channel, to make its own"
         )
-
-    # ---- what a subclass finishes ----
-
-    def _fail(self, int code, detail):
-        raise NotImplementedError
-
-    def _decode_dtype(self, code):
-        raise NotImplementedError
-
-    def _decode(self, kind, message, copy):
-        raise NotImplementedError
-
-    @staticmethod
-    def _task():
-        """The number of the event loop's task that is running in this thread, or 0."""
-        raise NotImplementedError
 
     # ---- opening and closing ----
 
@@ -154,7 +207,7 @@ cdef class BaseConsumer:
         if self.c is not NULL and not self.c.leaving:
             fd = rip_consumer_fd(self.c)
         if fd < 0:
-            self._fail(fd, "descriptor")
+            self.fail(fd, "descriptor")
         return fd
 
     @cython.critical_section
@@ -218,7 +271,7 @@ cdef class BaseConsumer:
         if running_loop is None and "asyncio" in imported:  # missing while another thread imports it
             running_loop = getattr(imported["asyncio"], "_get_running_loop", None)
         if running_loop is not None and running_loop() is not None or "trio" in imported:
-            task = self._task()
+            task = aio.task_number()
         return task if task else PyThreadState_GetID(PyThreadState_Get())
 
     @cython.final
@@ -271,6 +324,18 @@ cdef class BaseConsumer:
         if hold.work.worker == <uint64_t>A_MESSAGE:
             self.end_work(&hold.work)
 
+    @cython.final
+    cdef int fail(self, int code, detail) except -1:
+        _failures.fail_consumer(self, code, detail, wanted())
+        return -1
+
+    @cython.final
+    cdef object decode_dtype(self, bytes code):
+        try:
+            return dtypes.decode_dtype(code)
+        except errors.Corrupt as error:
+            raise _failures.named(error, self.channel) from error.__cause__
+
     # ---- getting ----
 
     @cython.final
@@ -286,7 +351,9 @@ cdef class BaseConsumer:
         return self.wait(rc, rip_rx_next, NULL, message, seconds)
 
     @cython.final
-    cdef int wait(self, int rc, rip_rx_getter *getter, rip_filter *filter, rip_message *message, double seconds) except -1:
+    cdef int wait(
+        self, int rc, rip_rx_getter *getter, rip_filter *filter, rip_message *message, double seconds
+    ) except -1:
         """0 and a message, or as `peek`; rc is what has been found already, as a death is reported only once, or 0."""
         if rc == 0:
             if self.works is not NULL and self.is_open():
@@ -298,7 +365,7 @@ cdef class BaseConsumer:
         if rc == -ETIMEDOUT or rc == -ENODATA:
             return rc
         park_at_exit()
-        self._fail(rc, self.c.died if self.c is not NULL else None)
+        self.fail(rc, self.c.died if self.c is not NULL else None)
 
     @cython.final
     cdef Hold hold(self, rip_message *message, bint taken):
@@ -329,7 +396,7 @@ cdef class BaseConsumer:
                 or memcmp(array.dtype, PyBytes_AS_STRING(self.dtype_code), array.dtype_length) != 0):
             code = PyBytes_FromStringAndSize(array.dtype, array.dtype_length)
             if code not in self.dtypes:
-                dtype = self._decode_dtype(code)
+                dtype = self.decode_dtype(code)
                 if len(self.dtypes) >= 1000:
                     self.dtypes.clear()
                 self.dtypes[code] = dtype
@@ -343,17 +410,17 @@ cdef class BaseConsumer:
         cdef cnp.npy_intp dims[RIP_MAX_NDIM]
         cdef int i
         if rip_array_read(&array, hold.data, hold.length) != 0:
-            self._fail(-EBADMSG, "the header of an array")
+            self.fail(-EBADMSG, "the header of an array")
         cdef object dtype = self.dtype_of(&array)
         if rip_array_check(&array, (<cnp.dtype>dtype).itemsize, hold.length) != 0:
-            self._fail(-EBADMSG, "the shape of an array")
+            self.fail(-EBADMSG, "the shape of an array")
         for i in range(array.ndim):
             dims[i] = <cnp.npy_intp>array.shape[i]
         try:
             view = array_at(<void *>(hold.data + array.header), dtype, array.ndim, dims,
                             cnp.NPY_ARRAY_F_CONTIGUOUS if array.fortran else 0)
         except ValueError:  # more dimensions, or longer ones, than NumPy takes
-            self._fail(-EBADMSG, "the shape of an array")
+            self.fail(-EBADMSG, "the shape of an array")
         Py_INCREF(hold)  # the call below steals one
         PyArray_SetBaseObject(view, hold)
         return PyArray_NewCopy(view, cnp.NPY_KEEPORDER) if self.copy == COPY_ALWAYS else view
@@ -424,7 +491,9 @@ cdef class BaseConsumer:
     cdef object decode(self, Hold hold, uint8_t kind):
         """A record or an object. An exception keeps no view on the message in its frames, or it would stay in work."""
         try:
-            return self._decode(kind, PyMemoryView_FromObject(hold), self.copy == COPY_ALWAYS)
+            return codecs.decode(kind, PyMemoryView_FromObject(hold), self.copy == COPY_ALWAYS, self._pickle)
+        except (errors.Corrupt, errors.UnsafeMessage) as failure:
+            error = _failures.named(failure, self.channel)
         except BaseException as failure:
             error = failure
         clear_frames(error, handled())
@@ -506,7 +575,7 @@ cdef class BaseConsumer:
         while True:
             rc = self.wait(0, rip_rx_find, &filter, &message, seconds_until(deadline))
             if rc:
-                self._fail(rc, timeout)
+                self.fail(rc, timeout)
             # It is looked at where it lies, and taken afterwards: if that succeeds, nobody has changed it meanwhile.
             candidate = self.wrap(&message)
             self.c.watches += 1  # its lane stays mapped, whoever else uses this consumer meanwhile
@@ -600,12 +669,12 @@ cdef class BaseConsumer:
         if cython.likely(type is None and where is None):
             rc = self.peek(&message, seconds)
             if rc:
-                self._fail(rc, timeout)
+                self.fail(rc, timeout)
             return self.receive(&message, False)
         if where is None:
             rc = self.match(&message, seconds, type)
             if rc:
-                self._fail(rc, timeout)
+                self.fail(rc, timeout)
             return self.receive(&message, True)
         cdef Message found = self.match_where(timeout, type, where)
         try:
@@ -624,7 +693,7 @@ cdef class BaseConsumer:
         cdef rip_message message
         cdef int rc = self.peek(&message, 0)
         if rc:
-            self._fail(rc, 0)
+            self.fail(rc, 0)
         return self.receive(&message, False)
 
     @cython.critical_section
@@ -633,7 +702,7 @@ cdef class BaseConsumer:
         cdef rip_message message
         cdef int rc = self.wait(0, rip_rx_newest, NULL, &message, seconds_of(timeout))
         if rc:
-            self._fail(rc, timeout)
+            self.fail(rc, timeout)
         return self.receive(&message, True)
 
     @cython.critical_section
@@ -649,7 +718,7 @@ cdef class BaseConsumer:
             raise ValueError(f"max must be at least 1, not {max}")
         rc = self.peek(&message, seconds)
         if rc:
-            self._fail(rc, timeout)
+            self.fail(rc, timeout)
         got.append(self.receive(&message, False))
         try:
             while len(got) < most and not self.c.leaving and rip_handle_check(&self.c.ch.handle) == 0:
@@ -686,7 +755,7 @@ cdef class BaseConsumer:
         seconds = seconds_of(timeout)
         rc = self.peek(&raw, seconds) if type is None else self.match(&raw, seconds, type)
         if rc:
-            self._fail(rc, timeout)
+            self.fail(rc, timeout)
         cdef Message message = None
         try:
             message = self.wrap(&raw)
@@ -718,12 +787,133 @@ cdef class BaseConsumer:
         while work is not NULL:
             works += 1
             work = work.after
-        return works, self.holds, rip_rx_blocks(self.c) if self.holds and rip_handle_check(&self.c.ch.handle) == 0 else 0
+        cdef bint open = self.holds and rip_handle_check(&self.c.ch.handle) == 0
+        return works, self.holds, rip_rx_blocks(self.c) if open else 0
 
     @cython.critical_section
     def _counts(self):
         """Messages got, bytes got, missed, backlog, messages held, lanes, waits, seconds waited."""
         if self.c is NULL:
-            self._fail(-ESHUTDOWN, None)
+            self.fail(-ESHUTDOWN, None)
         return (self.c.taken, self.c.bytes, rip_rx_missed(self.c), rip_rx_backlog(self.c), self.holds, self.c.count,
                 self.c.waits, self.c.waited * 1e-9)
+
+    def notify(self, signum, *, value=None):
+        """Asks for a signal to this process when the next message comes: once, until asked again, as mq_notify(3) does.
+
+        What is there already sends none; nor, in a shared group, does what goes to a member that waits in `get`. So ask
+        first, then get until `Empty`, then wait. The end of the stream, and a producer that comes, send it too. A
+        descriptor (`fileno`) is usually better: it cannot arrive in the middle of something else, it says what is so
+        and not what was, and it tells of deaths; and of a sender that is killed just before it sends, or runs as
+        another user or in another pid namespace, no signal comes.
+
+        Parameters
+        ----------
+        signum
+            For example ``signal.SIGUSR1``, or a real-time signal, ``signal.SIGRTMIN``, which queues. None takes the
+            request back.
+        value
+            Comes with the signal (``si_value``) to handlers that see it; a C int. None: the sending producer's lane, as
+            in `Message.lane_id`.
+
+        Raises
+        ------
+        ValueError
+            There is no such signal.
+        Closed
+            The consumer is closed, or belongs to the parent process.
+        """
+        if value is not None and not -(1 << 31) <= value < 1 << 31:
+            raise ValueError(f"the value of a signal is a C int, not {value}")
+        code = self._notify(0 if signum is None else signum, value)
+        if code == -EINVAL:
+            raise ValueError(f"there is no signal {signum}")
+        if code < 0:
+            self.fail(code, None)
+
+    async def aget(self, *, type=None, where=None):
+        """`get` for a task of an event loop: asyncio, uvloop, trio, anyio. Other tasks go on while it waits.
+
+        A task that is cancelled has taken nothing. Use the event loop's own timeouts.
+
+        Parameters
+        ----------
+        type, where
+            As in `get`.
+
+        Raises
+        ------
+        EndOfStream, ProducerDied, Corrupt, UnsafeMessage, MemoryError, RecursionError, SystemRefused, Closed
+            As in `get`.
+        """
+        return await self._wait_for(self.get, type, where)
+
+    async def amessage(self, *, type=None, where=None):
+        """`message` for a task of an event loop: what it returns may be handed to another task, and released there.
+
+        Otherwise as `aget`.
+        """
+        return await self._wait_for(self.message, type, where)
+
+    async def _wait_for(self, get, type, where):
+        if type is None and where is None:
+            while True:
+                try:
+                    return get(0)
+                except errors.Empty:
+                    await self.readiness.wait(self.fileno())
+        fd = self.fileno()
+        while True:
+            try:
+                return self._pick(get, type, where)
+            except errors.Empty:
+                if self._silenced:
+                    self.readiness.wake_others()  # they may have been about to see what the descriptor said
+                await self.readiness.wait(fd, picky=True)
+
+    def __aiter__(self):
+        return self
+
+    def __anext__(self):
+        return self._anext()
+
+    async def _anext(self):
+        try:
+            return await self.aget()
+        except errors.EndOfStream:
+            raise StopAsyncIteration from None
+
+    @property
+    def stats(self):
+        """Counters, as of now."""
+        return ConsumerStats(*self._counts(), transport=self._link.transport if self._link is not None else "ring")
+
+    def close(self):
+        """Leaves the group, once the last view on its messages is gone. Closing again does nothing.
+
+        What its threads and tasks got as views is done then, unless an exception leaves the consumer's with block.
+
+        If a signal's handler raises meanwhile (Ctrl-C), every other call finds the consumer closed, but it is still a
+        member of its group: close it again, or let it be closed at exit.
+        """
+        self._end(exiting=False, clean=True)
+
+    def _end(self, *, bint exiting, bint clean=False):
+        code = self._refuse()  # first: whoever is woken finds it closed
+        if code == 0:
+            self.readiness.closing()
+            code = self._close(exiting, clean)
+        if self._link is not None:
+            self._link.close()
+        if code < 0 and code != -ECHILD:
+            _failures.fail(code, self.channel)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        self._end(exiting=False, clean=kind is None)
+
+    def __repr__(self):
+        closed = ", closed" if self.closed else ""
+        return f"<Consumer on channel {self.channel!r}, group {self.group!r}{closed}>"

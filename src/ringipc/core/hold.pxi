@@ -23,7 +23,7 @@ cdef struct Work:  # a message in work; where the group keeps claims, all of a c
 cdef class Hold:
     """Keeps a message in the ring for as long as somebody refers to it; the base of every view on it."""
 
-    cdef BaseConsumer consumer
+    cdef Consumer consumer
     cdef rip_rx *lane
     cdef uint64_t seq
     cdef const unsigned char *data

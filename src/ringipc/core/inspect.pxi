@@ -1,30 +1,8 @@
 # What the core calls things, and looking at a channel without taking part in it.
 
-cdef extern from "Python.h":
-    ctypedef struct PyMethodDef:
-        pass
-    ctypedef struct PyMethodDescrObject:
-        PyMethodDef *d_method
-    object PyDescr_NewMethod(PyTypeObject *, PyMethodDef *)
-
 NEWEST = RIP_NEWEST
 SHARED = RIP_SHARED
 DURABLE = RIP_DURABLE
-
-METHOD = type(str.upper)
-
-
-def own_methods(cls):
-    """For a class: makes the methods that it inherits from a class in C its own.
-
-    CPython's specializing interpreter (PEP 659) calls a C method directly only where the object's type is the one that
-    the method's descriptor names. An inherited method takes a longer way, half as long again as an empty call.
-    """
-    for base in cls.__mro__:
-        for name, method in list(vars(base).items()):
-            if type(method) is METHOD and getattr(cls, name) is method:
-                setattr(cls, name, PyDescr_NewMethod(<PyTypeObject *>cls, (<PyMethodDescrObject *>method).d_method))
-    return cls
 
 
 def inspect_channel(bytes channel):

@@ -30,7 +30,7 @@ cdef class Message:
         before a message that is taken out of its turn may be told with the next one that is not.
     """
 
-    cdef BaseConsumer consumer
+    cdef Consumer consumer
     cdef Hold hold
     cdef object content
     cdef bint unreadable
@@ -56,7 +56,7 @@ cdef class Message:
         with cython.critical_section(self.consumer):
             if self.content is None:
                 if self.hold is None:
-                    self.consumer._fail(-ESHUTDOWN, "message")
+                    self.consumer.fail(-ESHUTDOWN, "message")
                 self.unreadable = True  # unless what follows succeeds
                 self.content = self.consumer.payload_of(self.hold, self.kind)
                 self.unreadable = False

@@ -1,7 +1,4 @@
-# The writing end of a lane: the GIL is off while waiting and while copying much.
-#
-# The class is finished in Python: a subclass says what an error code means (_fail) and how to encode what is not plain
-# (_prepare, _encode_dtype).
+# A producer: the GIL is off while waiting and while copying much.
 
 cdef extern from "Python.h":
     int PyBuffer_ToContiguous(void *, const Py_buffer *, Py_ssize_t, char) except -1  # cpython.buffer checks nothing
@@ -60,12 +57,89 @@ cdef inline int64_t type_of(Py_ssize_t type) except -1:
     return type
 
 
-cdef class BaseProducer:
-    """The writing end of one lane."""
+cdef class Producer:
+    """One lane of a channel, and its only writer; makes the channel if it is not there.
+
+    Threads may share it. A process that is killed leaves nothing half-written: a message is there whole, or not at all.
+
+    Parameters
+    ----------
+    channel
+        Its name: no slash, no leading dot or tilde, at most 200 bytes; or "~user/name", a channel that another user has
+        made and shares. Or a `Channel`, without a name for example. Or an endpoint, where memory cannot be shared: an
+        end of a `pair`; the URL "fifo:///path", "unix:///path", "unix://@name" or "tcp://host:port"; or, for options,
+        what `tcp`, `unix` and `fifo` return. The attribute `channel` has the URL, with the port that was found.
+    capacity
+        The most bytes for messages in flight, as a number or as text ("64 MiB"); the longest message is this long.
+        Memory is allocated as it is needed: a lane whose consumers keep up takes a few messages' worth.
+    slots
+        Messages in flight; rounded up to a power of two unless old ones are dropped. Each takes 32 bytes at once.
+    overflow
+        What a full lane does. "block" makes `put` wait. "drop-new" refuses what is put. "drop-old" drops the oldest
+        messages that nobody looks at; only where the consumers' views leave no room is a new one refused. With these
+        two `put` never waits. It returns False if it refused the message. `stats` counts what was lost, on both sides.
+        Where there is no memory for more, the lane is full.
+    groups
+        Names of groups that are to miss nothing, though none of their members is there yet: what is put waits for them.
+    preallocate
+        True: all of capacity is allocated now, so that no `put` allocates any, or fails because there is none.
+    pickle
+        True: `put` takes any object that pickle takes, and all but bytes, memoryviews and arrays goes by pickle, and
+        comes out as what it was. A consumer gets it only if it says pickle=True too: a pickle can make its reader run
+        any code.
+    wait
+        How `put` waits for room: "spin" burns a core for the lowest latency, "block" sleeps at once, "adaptive" spins
+        for as long as has paid lately, at most 200 microseconds, then sleeps.
+    mode
+        The permissions of the files, if this producer makes the channel: 0o600 keeps it to this user, 0o660 shares it
+        with a group of users, 0o666 with everybody. They call it "~user/name", after the user who made it.
+    share_with
+        The group of users, by name or number, that mode 0o660 is for (and stands for).
+    fallback
+        A socket, as a URL or an endpoint, where consumers that cannot map the ring get its messages. They give the
+        same fallback.
+    timeout
+        Seconds to wait for the listener, where this producer connects (``bind=False``); None waits for ever.
+    linger
+        Seconds that `close`, and the end of the program, wait after the last progress for messages that only this
+        process has, because they go over connections and nobody has taken them yet. None waits for ever, 0 not at all.
+        A producer that is let go without `close` lingers too, in a thread of its own. What is in the buffer of a pipe
+        counts as taken, though nobody may ever read it.
+        After a second a warning (logger "ringipc") says what it waits for. What is then left is lost, and said to be.
+
+    Raises
+    ------
+    ChannelNotFound
+        It is another user's, who has not made it; or nobody listened within timeout seconds.
+    AuthenticationError
+        The peer has another key, is another user, or has a certificate that is not trusted.
+    TableFull
+        The channel has 64 lanes, or 256 members, already; or it has 32 groups, and more are declared.
+    SystemRefused
+        There is no memory for its slots, or with preallocate for capacity, or the directory cannot be written: an
+        `OSError`, whose `errno` says what.
+    Incompatible, Corrupt
+        The channel is there, but another version's, or no channel.
+
+    Examples
+    --------
+    >>> import numpy as np, ringipc
+    >>> with ringipc.Producer("frames", capacity="1 MiB") as producer, ringipc.Consumer("frames") as consumer:
+    ...     producer.put(np.arange(3))
+    ...     consumer.get()
+    True
+    array([0, 1, 2])
+    """
 
     cdef rip_producer *p
     cdef object dtype  # of the array put last, or a copy that nobody else has if it is structured
     cdef bytes dtype_code
+    cdef object __weakref__
+    cdef public object channel  # as it was given, or the URL
+    cdef public object _link  # to other processes, or None
+    cdef public object _transport
+    cdef public object _linger
+    cdef object readiness
     cdef public bint _pickle  # all but bytes, memoryviews and arrays goes by pickle
     cdef BasePump pump  # where the messages go on to other processes by connections, else None
     cdef object failure  # why no consumer can come there any more
@@ -77,21 +151,14 @@ cdef class BaseProducer:
                 rip_producer_close(self.p)
                 rip_producer_free(self.p)
 
+    def __init__(self, *args, **options):
+        self.readiness = aio.Readiness()
+        constructors[Producer](self, *args, **options)
+
     def __reduce__(self):
         raise TypeError(
             "a Producer cannot be pickled: give the other process the channel's name, or its Channel, to make its own"
         )
-
-    # ---- what a subclass finishes ----
-
-    def _fail(self, int code, length):
-        raise NotImplementedError
-
-    def _prepare(self, message):
-        raise NotImplementedError
-
-    def _encode_dtype(self, dtype, reserving):
-        raise NotImplementedError
 
     # ---- opening and closing ----
 
@@ -182,7 +249,7 @@ cdef class BaseProducer:
             self.await_filled("descriptor")
             fd = rip_producer_fd(self.p)
         if fd < 0:
-            self._fail(fd, "descriptor")
+            self.fail(fd, "descriptor")
         return fd
 
     @cython.final
@@ -205,7 +272,7 @@ cdef class BaseProducer:
         """Waits for room: WRITTEN, TIMED_OUT or REFUSED."""
         cdef int rc
         if self.p is NULL:
-            self._fail(-ESHUTDOWN, length)
+            self.fail(-ESHUTDOWN, length)
         if self.p.published != self.p.tail and rip_handle_check(&self.p.ch.handle) == 0:
             self.publish()  # what put_many has written: nobody could make room otherwise
         rc = rip_tx_wait_reserve(self.p, length, deadline_of(seconds), payload)
@@ -222,6 +289,25 @@ cdef class BaseProducer:
         return 0
 
     @cython.final
+    cdef int fail(self, int code, detail) except -1:
+        _failures.fail_producer(self, code, detail, wanted())
+        return -1
+
+    @cython.final
+    cdef object encode(self, message):
+        try:
+            return codecs.encode(message, self._pickle)
+        except errors.UnsafeMessage as error:
+            raise _failures.named(error, self.channel) from error.__cause__
+
+    @cython.final
+    cdef object encode_dtype(self, dtype, bint reserving):
+        try:
+            return dtypes.encode_dtype(dtype, reserving)
+        except errors.UnsafeMessage as error:
+            raise _failures.named(error, self.channel) from error.__cause__
+
+    @cython.final
     cdef int checked(self, int rc, length) except -1:
         if rc == 0:
             return 0
@@ -230,11 +316,12 @@ cdef class BaseProducer:
         if rc == -EPIPE:
             raise self.failure
         park_at_exit()
-        self._fail(rc, length)
+        self.fail(rc, length)
 
     @cython.final
     cdef inline int reserve_room(self, uint64_t length, double seconds, unsigned char **payload) except -1:
-        if cython.likely(self.p is not NULL and self.p.fill == RIP_FILL_NONE and rip_handle_check(&self.p.ch.handle) == 0):
+        if cython.likely(self.p is not NULL and self.p.fill == RIP_FILL_NONE
+                         and rip_handle_check(&self.p.ch.handle) == 0):
             if cython.likely(rip_tx_reserve(self.p, length, payload) == 0):
                 return 0
         return self.reserve_slow(length, seconds, payload)
@@ -269,7 +356,7 @@ cdef class BaseProducer:
 
     @cython.final
     cdef int learn(self, dtype, bint reserving) except -1:
-        self.dtype, self.dtype_code = self._encode_dtype(dtype, reserving)
+        self.dtype, self.dtype_code = self.encode_dtype(dtype, reserving)
         return 0
 
     @cython.final
@@ -352,7 +439,7 @@ cdef class BaseProducer:
     @cython.final
     cdef int write_other(self, object message, double seconds, uint32_t type) except -1:
         if self._pickle or not PyByteArray_CheckExact(message):
-            message = self._prepare(message)
+            message = self.encode(message)
         if PyArray_CheckExact(message):
             return self.write_array(message, seconds, type)
         if isinstance(message, tuple):
@@ -436,7 +523,7 @@ cdef class BaseProducer:
         if how != WRITTEN:
             self.settle()
             if how == TIMED_OUT:
-                self._fail(-ETIMEDOUT, timeout)
+                self.fail(-ETIMEDOUT, timeout)
             return False
         self.publish()
         self.settle()
@@ -451,7 +538,7 @@ cdef class BaseProducer:
         if how != WRITTEN:
             self.settle()
             if how == TIMED_OUT:
-                self._fail(-EAGAIN, 0)
+                self.fail(-EAGAIN, 0)
             return False
         self.publish()
         self.settle()
@@ -537,7 +624,7 @@ cdef class BaseProducer:
         cdef int how = self.begin_array(dtype, ndim, dims, False, size, seconds, &elements, &length)
         if how == TIMED_OUT:
             self.settle()
-            self._fail(-ETIMEDOUT, timeout)
+            self.fail(-ETIMEDOUT, timeout)
         if how == REFUSED:
             return array_at(NULL, dtype, ndim, dims, 0), None
         array = array_at(elements, dtype, ndim, dims, cnp.NPY_ARRAY_WRITEABLE)
@@ -549,7 +636,7 @@ cdef class BaseProducer:
     @cython.critical_section
     def _commit(self, uint64_t length, uint32_t type):
         if self.p is NULL:
-            self._fail(-ESHUTDOWN, length)
+            self.fail(-ESHUTDOWN, length)
         rip_tx_end_fill(self.p)
         self.checked(rip_handle_check(&self.p.ch.handle), length)
         rip_tx_stamp(self.p)
@@ -566,21 +653,28 @@ cdef class BaseProducer:
     # ---- looking ----
 
     @cython.critical_section
-    def _flush(self, timeout):
-        """Waits until every group has released everything: True, or False when the time is up."""
+    def flush(self, timeout=None):
+        """Wait until every group has released every message that was put.
+
+        Raises
+        ------
+        TimedOut
+            That did not happen within timeout seconds. The text names the group that holds messages.
+        """
         cdef uint64_t deadline = deadline_of(seconds_of(timeout))
         cdef int rc = -ESHUTDOWN if self.p is NULL else rip_flush(self.p, deadline)
         if rc == -ETIMEDOUT:
-            return False
+            raise errors.TimedOut(
+                f"channel {self.channel!r}: not flushed {_failures.within(timeout)}: {_failures.why_full(self)}"
+            )
         self.checked(rc, None)
-        return True
 
     @cython.critical_section
     def _gate(self):
         """Who keeps the lane from moving on: group, shared, has members, pid, messages, bytes."""
         cdef rip_slowest gate
         if self.p is NULL:
-            self._fail(-ESHUTDOWN, None)
+            self.fail(-ESHUTDOWN, None)
         rip_producer_slowest(self.p, &gate)
         return ((<bytes>gate.group).decode(errors="replace"), gate.shared != 0, gate.members != 0, gate.pid,
                 gate.messages, gate.bytes)
@@ -589,7 +683,115 @@ cdef class BaseProducer:
     def _counts(self):
         """Messages and bytes put, dropped, refused, backlog, bytes of it, slots, capacity, allocated, waits, waited."""
         if self.p is NULL:
-            self._fail(-ESHUTDOWN, None)
+            self.fail(-ESHUTDOWN, None)
         return (self.p.tail, self.p.bytes, self.p.dropped, self.p.refused, rip_producer_backlog(self.p),
                 rip_producer_bytes(self.p), self.p.keep, self.p.arena.capacity, self.p.arena.allocated, self.p.waits,
                 self.p.waited * 1e-9)
+
+    async def aput(self, message, *, type=0):
+        """`put` for a task of an event loop: asyncio, uvloop, trio, anyio. Other tasks go on while it waits for room.
+
+        A task that is cancelled has put nothing. Use the event loop's own timeouts.
+
+        Returns
+        -------
+        bool
+            Whether the message went in, as in `put`.
+
+        Raises
+        ------
+        SystemRefused, MessageTooLarge, UnsafeMessage, Closed
+            As in `put`.
+        """
+        while True:
+            try:
+                return self.put_nowait(message, type=type)
+            except errors.Full:
+                await self.readiness.wait(self.fileno())
+
+    def reserve(self, shape, dtype="u1", timeout=None, *, type=0):
+        """An array in its place in the ring, to be filled there: nothing is copied when it is put.
+
+        It is put when the with block is left, and dropped if that is by an exception. Until then other threads wait
+        with their puts. Where the lane is full and refuses messages (see overflow) there is still an array, of its own
+        memory, which is dropped when the with block is left; `stats.refused` counts it.
+
+        The array is read-only once it is put. Slices and other views taken of it are not: writing through one that is
+        kept changes a message that others read.
+
+        Parameters
+        ----------
+        shape, dtype
+            Of the array, as `numpy.empty` takes them: shape is an integer or a sequence of integers, from 0 up. The
+            array's elements are what the memory held before.
+        timeout
+            Seconds to wait for room, when the with block is entered; None waits for ever.
+        type
+            The message's type, 0 to 2**32 - 1.
+
+        Raises
+        ------
+        TypeError, ValueError
+            shape is no shape.
+        Full, SystemRefused, MessageTooLarge, UnsafeMessage, Closed
+            As in `put`, when the with block is entered. UnsafeMessage: dtype cannot be described to other processes.
+
+        Examples
+        --------
+        >>> import ringipc
+        >>> with ringipc.Producer("filled", capacity="1 MiB") as producer, ringipc.Consumer("filled") as consumer:
+        ...     with producer.reserve((2, 2), "f4") as frame:
+        ...         frame[:] = 7
+        ...     consumer.get()
+        array([[7., 7.],
+               [7., 7.]], dtype=float32)
+        """
+        check_timeout(timeout)
+        return Reservation(self, shape_of(shape), np.dtype(dtype), timeout, type)
+
+    @property
+    def stats(self):
+        """Counters, as of now."""
+        return ProducerStats(*self._counts(), transport=self._transport)
+
+    def close(self):
+        """Ends the stream. What was put stays for the groups to read. Closing again does nothing.
+
+        If a signal's handler raises meanwhile (Ctrl-C), every other call finds the producer closed, but its stream has
+        not ended yet: close it again, or let it be closed at exit, which then does not linger.
+
+        Where messages go over connections it waits until the other sides have them, as `linger` says. A program that
+        ends without closing does so too; then what is lost is told on stderr, and the exit status is 120.
+
+        Raises
+        ------
+        Full
+            Messages are left that nobody has taken, and that only this process has: they are lost. Where an exception
+            leaves the with block, this is a note on it.
+        """
+        self._end(exiting=False)
+
+    def _end(self, *, bint exiting):
+        code = self._refuse()  # first: whoever is woken finds it closed
+        if code == 0:
+            self.readiness.closing()
+            code = self._close(exiting)
+        lost = self._link.close(self._linger, at_end=exiting) if self._link is not None else ""
+        if code < 0 and code != -ECHILD:
+            _failures.fail(code, self.channel)
+        if lost:
+            raise errors.Full(f"channel {self.channel!r}: {lost}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if error is None:
+            return self.close()
+        try:
+            self.close()
+        except errors.RingError as lost:  # what went wrong first is what leaves the block
+            error.add_note(str(lost))
+
+    def __repr__(self):
+        return f"<Producer on channel {self.channel!r}{', closed' if self.closed else ''}>"

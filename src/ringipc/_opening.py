@@ -1,0 +1,173 @@
+"""Open producers and consumers: what `Producer(...)` and `Consumer(...)` do.
+
+The classes themselves are in the extension module, which knows nothing of transports, so their constructors stand
+above it.
+"""
+
+import errno
+import os
+import weakref
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal
+
+from . import _arguments, _atexit, _failures, _names, errors, transports
+from ._arguments import WAITS, Wait
+from ._core import DURABLE, NEWEST, SHARED, Consumer, Producer, check_timeout, constructor, wanted
+from .channel import Channel, code_of
+from .transports.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from .transports.link import ProducerLink
+
+Overflow = Literal["block", "drop-new", "drop-old"]
+OVERFLOWS: dict[str, int] = {"block": 0, "drop-new": 1, "drop-old": 2}
+STARTS: dict[str, int] = {"oldest": 0, "newest": NEWEST}
+
+
+@constructor(Producer)
+def open_producer(
+    producer: Producer,
+    channel: str | Channel | Endpoint,
+    *,
+    capacity: int | str = "64 MiB",
+    slots: int = 1024,
+    overflow: Overflow = "block",
+    groups: Iterable[str] = (),
+    preallocate: bool = False,
+    pickle: bool = False,
+    wait: Wait = "adaptive",
+    mode: int = _arguments.PRIVATE,
+    share_with: str | int | None = None,
+    fallback: str | Endpoint | None = None,
+    timeout: float | None = None,
+    linger: float | None = 30,
+) -> None:
+    if isinstance(groups, str):
+        raise TypeError(f"groups must be a list of names, not the str {groups!r}")
+    declared = [_names.checked_name(group, "group") for group in groups]
+    size = _arguments.size_in_bytes(capacity)
+    slots = _arguments.checked_count(slots, "slots", "messages", 1, 1 << 26)
+    if overflow not in OVERFLOWS:
+        raise ValueError(f'overflow must be "block", "drop-new" or "drop-old", not {overflow!r}')
+    if wait not in WAITS:
+        raise ValueError(f'wait must be "spin", "adaptive" or "block", not {wait!r}')
+    access = _arguments.access(mode, share_with)
+    spin = wait == "spin"
+    check_timeout(timeout)
+    check_timeout(linger, "linger")
+    producer._linger = linger
+    producer._link = None
+    producer._transport = "ring"
+    ring = transports.resolve(channel)
+    beside = transports.resolve_fallback(channel, ring, fallback, binds=True)
+    if beside is not None:
+        _arguments.check_remote_lane(str(beside), size, slots)
+    if isinstance(ring, Endpoint):
+        own = Channel.anonymous()
+        producer._link = transports.open_producer_link(ring, own, size, slots, timeout=timeout, spin=spin)
+        producer._transport = producer._link.transport
+        ring = producer._link.channel
+    name = code_of(ring)
+    producer.channel = channel if producer._link is None else producer._link.url  # with the port that was found
+    producer._pickle = pickle
+    code = producer._open(name, size, slots, OVERFLOWS[overflow], preallocate, WAITS[wait], *access)
+    if code < 0:
+        if producer._link is not None:
+            producer._link.abandon()
+        needed, remedy = "", ""
+        if code == -errno.EFBIG or (code == -errno.ENOSPC and preallocate):
+            needed, remedy = f"a lane of {size} bytes", "choose a smaller capacity="
+        elif code == -errno.ENOSPC:
+            needed, remedy = f"a lane's {slots} slots", "choose fewer slots="
+        _failures.fail(code, producer.channel, needed, wanted(), remedy)
+    _atexit.close_at_exit(producer)
+    if beside is not None:
+        producer._link = _open_beside(producer, beside, str(ring), size, slots, spin)
+    if producer._link is not None:
+        weakref.finalize(producer, producer._link.linger, linger).atexit = False  # there _atexit closes it
+        if producer._link.transport != "ring":
+            weak = weakref.ref(producer)
+            producer._link.failed = lambda error: _cut_off(weak(), error)
+            producer._attach(producer._link.pump)
+    for group in declared:
+        code = producer._declare(group)
+        if code < 0:
+            producer._undo()
+            producer.close()
+            _failures.fail(code, producer.channel)
+
+
+def _cut_off(producer: Producer | None, error: errors.RingError) -> None:
+    if producer is not None:
+        producer._cut_off(error)
+
+
+def _open_beside(
+    producer: Producer, fallback: Endpoint, ring: str, size: int, slots: int, spin: bool
+) -> "ProducerLink":
+    try:
+        return transports.open_producer_link(fallback, Channel.open(ring), size, slots, timeout=None, spin=spin)
+    except BaseException:
+        producer._undo()
+        producer._close(False)
+        raise
+
+
+@constructor(Consumer)
+def open_consumer(
+    consumer: Consumer,
+    channel: str | Channel | Endpoint,
+    *,
+    group: str = "default",
+    shared: bool = False,
+    durable: bool = False,
+    start: Literal["oldest", "newest"] = "oldest",
+    copy: bool | None = None,
+    pickle: bool = False,
+    wait: Wait = "adaptive",
+    timeout: float | None = None,
+    fallback: str | Endpoint | None = None,
+) -> None:
+    group_name = _names.checked_name(group, "group")
+    if wait not in WAITS or start not in STARTS:
+        raise ValueError(
+            f'wait must be "spin", "adaptive" or "block", start "oldest" or "newest", not {wait!r} and {start!r}'
+        )
+    consumer.channel = channel
+    consumer.group = group
+    consumer._pickle = pickle
+    how = STARTS[start] | (SHARED if shared else 0) | (DURABLE if durable else 0)
+    check_timeout(timeout)
+    ring = transports.resolve(channel)
+    code, holder, consumer._link = transports.attach_consumer(
+        ring,
+        transports.resolve_fallback(channel, ring, fallback, binds=False),
+        group,
+        how,
+        timeout=timeout,
+        spin=wait == "spin",
+        attach=lambda name, how, left: consumer._open(name, group_name, how, WAITS[wait], copy, left),
+    )
+    if consumer._link is not None:
+        consumer.channel = consumer._link.url  # with the port that was found
+        weakref.finalize(consumer, consumer._link.forget).atexit = False  # there _atexit closes it
+        if consumer._link.transport != "ring":
+            consumer._attach(consumer._link.pump)
+    if code == -errno.EBUSY:
+        who, rest = f"pid {holder}", "give this consumer another group"
+        if holder == os.getpid():
+            who = f"this process, pid {holder},"
+            rest = f"let go of views on messages of a consumer that is closed, close one that is open, or {rest}"
+        raise errors.GroupBusy(
+            f"channel {consumer.channel!r}: group {group!r} is exclusive, and {who} is its member; {rest}"
+        )
+    if code == -errno.EEXIST:
+        kind = "exclusive" if shared else "shared"
+        raise errors.Incompatible(
+            f"channel {consumer.channel!r}: group {group!r} is {kind}; say shared={not shared}, "
+            "or give this consumer another group"
+        )
+    if code < 0:
+        no_room = code in (-errno.ENOSPC, -errno.EFBIG)
+        _failures.fail(code, consumer.channel, _failures.CLAIMS if no_room else "", wanted(), _failures.FEWER_SLOTS)
+    _atexit.close_at_exit(consumer)

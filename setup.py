@@ -1,12 +1,28 @@
 """The extension module; everything else about the package stands in pyproject.toml."""
 
+import shutil
 from glob import glob
+from pathlib import Path
 
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
+
+
+class BuildPackage(build_py):
+    """Also puts the C core into the package, for `ringipc.get_include`. In place it is beside the package already."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            core = Path(self.build_lib, "ringipc", "csrc")
+            shutil.rmtree(core, ignore_errors=True)
+            shutil.copytree("csrc", core, ignore=shutil.ignore_patterns("*.o"))
+
 
 setup(
+    cmdclass={"build_py": BuildPackage},
     ext_modules=cythonize(
         Extension(
             "ringipc._core",
@@ -31,5 +47,5 @@ setup(
             "embedsignature.format": "clinic",
             "freethreading_compatible": True,
         },
-    )
+    ),
 )

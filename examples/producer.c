@@ -1,7 +1,8 @@
 // Sends a sine wave as arrays of float32, and a few words as bytes, to examples/read_from_c.py. Compile and run:
 //
-//     cc -O2 -std=c11 -D_GNU_SOURCE -Icsrc examples/producer.c csrc/*/*.c -o build/producer -pthread
-//     build/producer && .venv/bin/python examples/read_from_c.py
+//     core=$(python -c 'import ringipc; print(ringipc.get_include())')
+//     cc -O2 -std=c11 -D_GNU_SOURCE -I$core examples/producer.c $core/*/*.c -o producer -pthread
+//     ./producer && python examples/read_from_c.py
 //
 // In this order or at the same time: messages wait for a first consumer, and outlive the producer.
 #include "ringipc.h"

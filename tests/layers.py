@@ -24,7 +24,7 @@ FOLDERS = {
 
 MODULES = """
 errors
-_facts _names _shortage _failures _arguments _atexit _stats _reservation aio codecs
+_facts _names _shortage _failures _arguments _atexit _stats _reservation _include aio codecs
 _core
 channel
 transports

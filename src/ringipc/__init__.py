@@ -2,6 +2,7 @@
 
 from . import _opening  # noqa: F401  it registers what Producer() and Consumer() do
 from ._core import Barrier, Consumer, Event, Lock, Message, Producer, Semaphore
+from ._include import get_include, get_sources
 from ._reservation import Reservation
 from ._stats import ConsumerStats, ProducerStats
 from .channel import Channel, Group, Lane
@@ -67,6 +68,8 @@ __all__ = [
     "TimedOut",
     "UnsafeMessage",
     "fifo",
+    "get_include",
+    "get_sources",
     "pair",
     "tcp",
     "unix",

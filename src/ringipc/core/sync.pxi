@@ -79,6 +79,7 @@ cdef class _SyncHandle:
 
     @cython.final
     cdef int fail(self, int rc, timeout=None) except -1:
+        park_at_exit()
         _failures.fail_sync(rc, self.what, self.name, timeout, wanted())
 
     @cython.final
@@ -102,8 +103,8 @@ cdef class _SyncHandle:
     def close(self):
         """Close this handle. A named object ends with its last handle. Closing again does nothing.
 
-        If a signal handler raises an exception meanwhile (Ctrl-C), the handle is closed for all other calls, but what it
-        holds has not been given back yet. Close it again; otherwise it is closed when the process exits.
+        If a signal handler raises an exception meanwhile (Ctrl-C), the handle is closed for all other calls, but what
+        it holds has not been given back yet. Close it again; otherwise it is closed when the process exits.
         """
         self._end()
 

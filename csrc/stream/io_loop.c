@@ -14,9 +14,10 @@
 /* What is put within this time of the last push is left to the thread, which sends many at once. */
 #define STREAMING_NS UINT64_C(5000)
 #define LEFT_ALONE_NS UINT64_C(5000000) /* so long after a getter has pulled the thread leaves the reading to getters */
-/* A connection is behind when more than AHEAD bytes of payload are taken for it and not sent. A putter then sends too, and waits for the
- * connection, PACE_NS at most: so the ring stays within a few messages' worth of cache, where a long queue would be written to memory and
- * read back. A connection that is slow even then (less than half of AHEAD in PACE_NS) is not waited for again within UNPACED_NS. */
+/* A connection is behind when more than AHEAD bytes of payload are taken for it and not sent. A putter then helps to
+ * send, and waits for the connection, PACE_NS at most: so the ring stays within a few messages' worth of cache, where a
+ * long queue would be written to memory and read back. A connection that is slow even then (it sends less than half of
+ * AHEAD in PACE_NS) is not waited for again within UNPACED_NS. */
 #define AHEAD (UINT64_C(1) << 20)
 #define PACE_NS UINT64_C(1000000)
 #define UNPACED_NS UINT64_C(20000000)
@@ -171,7 +172,7 @@ static void note_behind(struct pump *p) {
 static void pace(struct pump *p) {
     uint64_t now = rip_now(), end = now + PACE_NS, id = 0, first = 0;
     const struct link *behind;
-    while (now >= p->unpaced && (behind = find_behind(p))) {
+    while ((behind = now >= p->unpaced ? find_behind(p) : NULL) != NULL) {
         uint64_t unsent = rip_sender_unsent(behind->sender);
         first = behind->id == id ? first : unsent;
         if (now >= end) {

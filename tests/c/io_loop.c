@@ -1,4 +1,5 @@
-/* Connections: what goes wrong in their channel (a lane that cannot be mapped, a table lock whose holder is stopped), and large messages. */
+/* Connections: what goes wrong in their channel (a lane that cannot be mapped, a table lock whose holder is stopped), and
+ * large messages. */
 #include "check.h"
 
 #include "channel/lane_table.h"

@@ -67,18 +67,18 @@ def test_an_import_that_goes_up_is_found_also_within_a_function(tmp_path: Path) 
     package = _write(
         tmp_path / "ringipc",
         {
-            "__init__.py": "from ringipc.producer import Producer",
-            "producer.py": "from ringipc import errors",
-            "errors.py": "def late():\n    from ringipc.producer import Producer\n",
+            "__init__.py": "from ringipc._opening import Producer",
+            "_opening.py": "from ringipc import errors",
+            "errors.py": "def late():\n    from ringipc._opening import Producer\n",
             "channel.py": "if TYPE_CHECKING:\n    from ringipc.cli import main\n",
             "cli.py": "from . import channel",
             "_core.pyx": "from ringipc.errors cimport c\nfrom ringipc.channel import Channel\n",
-            "core/wait.pxi": "from ringipc import errors, producer\n",
+            "core/wait.pxi": "from ringipc import errors, _opening\n",
         },
     )
     assert layers.faults(layers.imports(package)) == [
-        "ringipc.errors imports ringipc.producer, which is not below it",
+        "ringipc.errors imports ringipc._opening, which is not below it",
         "ringipc._core imports ringipc.channel, which is not below it",
-        "ringipc._core imports ringipc.producer, which is not below it",
-        "a circle: ringipc.producer imports ringipc.errors; ringipc.errors imports ringipc.producer",
+        "ringipc._core imports ringipc._opening, which is not below it",
+        "a circle: ringipc._opening imports ringipc.errors; ringipc.errors imports ringipc._opening",
     ]

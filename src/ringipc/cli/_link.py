@@ -10,9 +10,8 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from ..consumer import Consumer
+from .._core import Consumer, Producer
 from ..errors import ProducerDied
-from ..producer import Producer
 from ._frame import Record
 
 DEPTH = 3  # frames in a link, in addition to the one that its reader works on

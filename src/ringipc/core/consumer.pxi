@@ -6,26 +6,6 @@ cdef enum:  # a consumer's copy option
     COPY_NEVER
 
 
-cdef object running_loop = None  # asyncio's function, which says what is cheap to know before a task is looked for
-
-
-cdef bytes types_of(object type, rip_filter *filter):
-    """Fills filter in from what a user may give as type; it points into the result."""
-    filter.lowest = isinstance(type, str)
-    filter.count = 0
-    if filter.lowest and type != "lowest":
-        raise ValueError(f'type must be an int, several ints, or "lowest", not {type!r}')
-    if type is None or filter.lowest:
-        return b""
-    types = packed("I", type if isinstance(type, Iterable) else (type,))
-    if not types:
-        raise ValueError("type names no type: give an int, or several")
-    cdef bytes code = types.tobytes()
-    filter.count = <uint32_t>len(types)
-    filter.types = <const uint32_t *>PyBytes_AS_STRING(code)
-    return code
-
-
 cdef class Consumer:
     """A member of a group; every group sees every message of every producer of a channel, each producer's in order.
 
@@ -167,7 +147,7 @@ cdef class Consumer:
             return 0
         self.c.leaving = True
         if clean:
-            self.end_works(NO_WORKER)
+            end_works(self, NO_WORKER)
         if self.holds and not exiting:
             return 0
         return close_patiently(<locking>rip_consumer_close, self.c, &self.c.ch.handle, exiting)
@@ -261,69 +241,6 @@ cdef class Consumer:
         if rc == -EAGAIN:
             rip_consumer_abandon(self.c)
 
-    # ---- what is done: where the group keeps claims it does not come again, though views on it are alive ----
-
-    @cython.final
-    cdef uint64_t worker(self) except NO_WORKER:
-        """Who is calling: the task of an event loop, or else the thread."""
-        global running_loop
-        cdef uint64_t task = 0
-        if running_loop is None and "asyncio" in imported:  # missing while another thread imports it
-            running_loop = getattr(imported["asyncio"], "_get_running_loop", None)
-        if running_loop is not None and running_loop() is not None or "trio" in imported:
-            task = aio.task_number()
-        return task if task else PyThreadState_GetID(PyThreadState_Get())
-
-    @cython.final
-    cdef inline int give_out(self, Hold hold) except -1:
-        """A view on it is what `get` returns: it is done when this worker gets again."""
-        if self.c.claims:
-            self.enlist(hold, self.worker())
-        return 0
-
-    @cython.final
-    cdef void enlist(self, Hold hold, uint64_t worker) noexcept:
-        hold.work = Work(hold.lane, hold.seq, worker, NULL, self.works)
-        if self.works is not NULL:
-            self.works.before = &hold.work
-        self.works = &hold.work
-        if self.c.leaving and worker != <uint64_t>A_MESSAGE:  # closed meanwhile by another thread
-            self.end_work(&hold.work)
-
-    @cython.final
-    cdef void unlist(self, Work *work) noexcept:
-        if work.before is not NULL:
-            work.before.after = work.after
-        else:
-            self.works = work.after
-        if work.after is not NULL:
-            work.after.before = work.before
-        work.worker = NO_WORKER
-
-    @cython.final
-    cdef void end_work(self, Work *work) noexcept:
-        """It is done; views on it may be alive."""
-        self.unlist(work)
-        if rip_handle_check(&self.c.ch.handle) == 0:
-            rip_rx_ack(work.lane, work.seq)
-
-    @cython.final
-    cdef void end_works(self, uint64_t worker) noexcept:
-        """What this worker was given is done; what all were given, if it is NO_WORKER. A Message ends by itself."""
-        cdef Work *work = self.works
-        cdef Work *after
-        while work is not NULL:
-            after = work.after
-            if work.worker == worker or worker == NO_WORKER and work.worker != <uint64_t>A_MESSAGE:
-                self.end_work(work)
-            work = after
-
-    @cython.final
-    cdef void end_message(self, Hold hold) noexcept:
-        """The block of a `Message` has ended."""
-        if hold.work.worker == <uint64_t>A_MESSAGE:
-            self.end_work(&hold.work)
-
     @cython.final
     cdef int fail(self, int code, detail) except -1:
         _failures.fail_consumer(self, code, detail, wanted())
@@ -344,7 +261,7 @@ cdef class Consumer:
         cdef int rc = 0
         if cython.likely(self.is_open()):
             if cython.unlikely(self.works is not NULL):
-                self.end_works(self.worker())
+                end_works(self, current_worker(self))
             rc = rip_rx_peek(self.c, message)
             if cython.likely(rc == 1):
                 return 0
@@ -357,7 +274,7 @@ cdef class Consumer:
         """0 and a message, or as `peek`; rc is what has been found already, as a death is reported only once, or 0."""
         if rc == 0:
             if self.works is not NULL and self.is_open():
-                self.end_works(self.worker())
+                end_works(self, current_worker(self))
             rc = -ESHUTDOWN if self.c is NULL else rip_rx_wait(self.c, getter, filter, message, deadline_of(seconds))
         if rc == 1:
             return 0
@@ -366,263 +283,6 @@ cdef class Consumer:
             return rc
         park_at_exit()
         self.fail(rc, self.c.died if self.c is not NULL else None)
-
-    @cython.final
-    cdef Hold hold(self, rip_message *message, bint taken):
-        """Takes a message, if it is not taken yet, and charge of it."""
-        cdef Hold hold = self.pointer(message)
-        if not taken:
-            rip_rx_take(self.c, message)
-        hold.lane = message.lane
-        self.holds += 1
-        self.settle()
-        return hold
-
-    @cython.final
-    cdef Hold pointer(self, const rip_message *message):
-        """Points at a message without keeping it there."""
-        cdef Hold hold = Hold.__new__(Hold)
-        hold.consumer = self
-        hold.seq = message.seq
-        hold.data = message.data
-        hold.length = message.length
-        return hold
-
-    @cython.final
-    cdef object dtype_of(self, const rip_array *array):
-        """The dtype that a header describes; one of its own if it has fields, as these can be renamed in place."""
-        cdef bytes code
-        if (self.dtype_code is None or array.dtype_length != <uint32_t>PyBytes_GET_SIZE(self.dtype_code)
-                or memcmp(array.dtype, PyBytes_AS_STRING(self.dtype_code), array.dtype_length) != 0):
-            code = PyBytes_FromStringAndSize(array.dtype, array.dtype_length)
-            if code not in self.dtypes:
-                dtype = self.decode_dtype(code)
-                if len(self.dtypes) >= 1000:
-                    self.dtypes.clear()
-                self.dtypes[code] = dtype
-            self.dtype = self.dtypes[code]
-            self.dtype_code = code
-        return own_copy(<cnp.dtype>self.dtype) if PyDataType_HASFIELDS(<cnp.dtype>self.dtype) else self.dtype
-
-    @cython.final
-    cdef object view_array(self, Hold hold):
-        cdef rip_array array
-        cdef cnp.npy_intp dims[RIP_MAX_NDIM]
-        cdef int i
-        if rip_array_read(&array, hold.data, hold.length) != 0:
-            self.fail(-EBADMSG, "the header of an array")
-        cdef object dtype = self.dtype_of(&array)
-        if rip_array_check(&array, (<cnp.dtype>dtype).itemsize, hold.length) != 0:
-            self.fail(-EBADMSG, "the shape of an array")
-        for i in range(array.ndim):
-            dims[i] = <cnp.npy_intp>array.shape[i]
-        try:
-            view = array_at(<void *>(hold.data + array.header), dtype, array.ndim, dims,
-                            cnp.NPY_ARRAY_F_CONTIGUOUS if array.fortran else 0)
-        except ValueError:  # more dimensions, or longer ones, than NumPy takes
-            self.fail(-EBADMSG, "the shape of an array")
-        Py_INCREF(hold)  # the call below steals one
-        PyArray_SetBaseObject(view, hold)
-        return PyArray_NewCopy(view, cnp.NPY_KEEPORDER) if self.copy == COPY_ALWAYS else view
-
-    @cython.final
-    cdef object copy_bytes(self, rip_message *message, bint taken):
-        cdef bint copied = False
-        if message.length >= LARGE:
-            return self.copy_large(message, taken)
-        try:
-            data = PyBytes_FromStringAndSize(<const char *>message.data, <Py_ssize_t>message.length)
-            copied = True
-        finally:
-            if not copied:
-                self.give_back(message, taken)
-        if not taken:
-            rip_rx_take(self.c, message)
-        rip_rx_release(message.lane, message.seq)
-        self.settle()
-        return data
-
-    @cython.final
-    cdef object copy_large(self, rip_message *message, bint taken):
-        cdef Hold hold = None
-        try:
-            data = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>message.length)
-            hold = self.hold(message, taken)  # so that close() in another thread waits for us
-        finally:
-            if hold is None:
-                self.give_back(message, taken)
-        cdef char *to = PyBytes_AS_STRING(data)
-        with nogil:
-            memcpy(to, hold.data, hold.length)
-        return data
-
-    @cython.final
-    cdef void give_back(self, rip_message *message, bint taken) noexcept:
-        """It can be got later: without memory nothing is lost."""
-        if rip_handle_check(&self.c.ch.handle) == 0:
-            if not taken:  # where claims are kept it is ours already
-                rip_rx_take(self.c, message)
-            rip_rx_requeue(self.c, message)
-            self.settle()
-
-    @cython.final
-    cdef bint unhold(self, Hold hold) noexcept:
-        """Gives a message back that is in charge of a Hold, unless it is all that keeps a closed consumer open."""
-        cdef rip_message message
-        if self.c.leaving:
-            return False
-        message.lane, message.seq, message.length = hold.lane, hold.seq, hold.length
-        if hold.work.worker != NO_WORKER:
-            self.unlist(&hold.work)
-        hold.lane = NULL
-        self.holds -= 1
-        self.give_back(&message, True)
-        return True
-
-    @cython.final
-    cdef void end_unread(self, Hold hold) noexcept:
-        """What could not be read, as the exception in flight says, is skipped, or can be got later."""
-        if isinstance(handled(), (MemoryError, RecursionError)):
-            self.unhold(hold)
-        elif self.c.claims and rip_handle_check(&self.c.ch.handle) == 0:
-            rip_rx_ack(hold.lane, hold.seq)  # and no more, as what the exception keeps may be a view
-
-    @cython.final
-    cdef object decode(self, Hold hold, uint8_t kind):
-        """A record or an object. An exception keeps no view on the message in its frames, or it would stay in work."""
-        try:
-            return codecs.decode(kind, PyMemoryView_FromObject(hold), self.copy == COPY_ALWAYS, self._pickle)
-        except (errors.Corrupt, errors.UnsafeMessage) as failure:
-            error = _failures.named(failure, self.channel)
-        except BaseException as failure:
-            error = failure
-        clear_frames(error, handled())
-        raise error
-
-    @cython.final
-    cdef object payload_of(self, Hold hold, uint8_t kind):
-        if kind == RIP_ARRAY:
-            return self.view_array(hold)
-        if kind != RIP_BYTES:
-            return self.decode(hold, kind)
-        if self.copy != COPY_NEVER:
-            return PyBytes_FromStringAndSize(<const char *>hold.data, <Py_ssize_t>hold.length)
-        return PyMemoryView_FromObject(hold)
-
-    @cython.final
-    cdef inline object receive(self, rip_message *message, bint taken):
-        """Takes a message, and makes of it what the user gets."""
-        if message.kind == RIP_BYTES and self.copy != COPY_NEVER:
-            return self.copy_bytes(message, taken)
-        return self.receive_view(message, taken)
-
-    @cython.final
-    cdef object receive_view(self, rip_message *message, bint taken):
-        cdef Hold hold
-        cdef bint held = False, read = False
-        try:
-            hold = self.hold(message, taken)
-            held = True
-            payload = self.payload_of(hold, message.kind)
-            self.give_out(hold)
-            read = True
-            return payload
-        finally:
-            if not held:
-                self.give_back(message, taken)
-            elif not read:
-                self.end_unread(hold)
-
-    @cython.final
-    cdef bint receive_more(self, rip_message *message, list got) except -1:
-        """Receives one that follows. What cannot be read waits for the next call, where nothing is got before it."""
-        cdef Hold hold = None
-        try:
-            hold = self.hold(message, False)
-            payload = self.payload_of(hold, message.kind)
-            self.give_out(hold)
-            got.append(payload)
-        except Exception:
-            if hold is None:
-                self.give_back(message, False)
-            elif not self.unhold(hold):
-                raise
-            return False
-        return True
-
-    @cython.final
-    cdef int match(self, rip_message *message, double seconds, object type) except -1:
-        """0 and a message of this type, taken, or as `peek`."""
-        cdef rip_filter filter
-        cdef bytes _types = types_of(type, &filter)  # filter points into it
-        if self.c is not NULL:
-            rip_select_begin(self.c, &filter)
-        return self.wait(0, rip_rx_select, &filter, message, seconds)
-
-    @cython.final
-    cdef Message match_where(self, object timeout, object type, object where):
-        """A message of this type that where likes."""
-        cdef rip_message message
-        cdef rip_filter filter
-        cdef uint64_t deadline = deadline_of(seconds_of(timeout))
-        cdef Message candidate
-        cdef int rc
-        cdef bytes _types = types_of(type, &filter)
-        if filter.lowest:
-            raise ValueError('type="lowest" cannot be had together with where')
-        if self.c is not NULL:
-            rip_select_begin(self.c, &filter)
-        while True:
-            rc = self.wait(0, rip_rx_find, &filter, &message, seconds_until(deadline))
-            if rc:
-                self.fail(rc, timeout)
-            # It is looked at where it lies, and taken afterwards: if that succeeds, nobody has changed it meanwhile.
-            candidate = self.wrap(&message)
-            self.c.watches += 1  # its lane stays mapped, whoever else uses this consumer meanwhile
-            try:
-                liked = where(candidate)
-                if liked and rip_handle_check(&self.c.ch.handle) == 0 and rip_rx_try(self.c, &message):
-                    candidate.redelivered = message.flags & RIP_REDELIVERED
-                    candidate.missed = message.missed
-                    self.take_charge(candidate, message.lane)
-                    return candidate
-            except Exception as error:
-                if rip_handle_check(&self.c.ch.handle) == 0:
-                    if (candidate.unreadable and not isinstance(error, (MemoryError, RecursionError))
-                            and rip_rx_try(self.c, &message)):  # it is skipped, as without where
-                        rip_rx_release(message.lane, message.seq)
-                        self.settle()
-                    elif not rip_rx_is_there(&message):
-                        continue  # what where was shown had gone to another member, and may have been anything
-                candidate.release()  # nothing keeps in the ring what an exception keeps
-                raise
-            finally:
-                self.c.watches -= 1
-            candidate.release()
-
-    @cython.final
-    cdef Message wrap(self, const rip_message *raw):
-        cdef Message message = Message.__new__(Message)
-        message.consumer = self
-        message.hold = self.pointer(raw)
-        message.type = raw.type
-        message.redelivered = raw.flags & RIP_REDELIVERED
-        message.missed = raw.missed
-        message.kind = raw.kind
-        message.seq = raw.seq
-        message.timestamp = rip_message_time(raw.lane, raw.ticks)
-        message.producer_pid = raw.lane.pid
-        message.lane_id = raw.lane.id
-        return message
-
-    @cython.final
-    cdef void take_charge(self, Message message, rip_rx *lane) noexcept:
-        """Of a message that is taken: it is in work until its block ends."""
-        message.hold.lane = lane
-        self.holds += 1
-        if self.c.claims:
-            self.enlist(message.hold, <uint64_t>A_MESSAGE)
-        self.settle()
 
     @cython.critical_section
     def get(self, timeout=None, *, type=None, where=None):
@@ -670,20 +330,20 @@ cdef class Consumer:
             rc = self.peek(&message, seconds)
             if rc:
                 self.fail(rc, timeout)
-            return self.receive(&message, False)
+            return receive(self, &message, False)
         if where is None:
-            rc = self.match(&message, seconds, type)
+            rc = select_type(self, &message, seconds, type)
             if rc:
                 self.fail(rc, timeout)
-            return self.receive(&message, True)
-        cdef Message found = self.match_where(timeout, type, where)
+            return receive(self, &message, True)
+        cdef Message found = select_where(self, timeout, type, where)
         try:
             payload = found.payload
             if self.c.claims:
-                self.unlist(&found.hold.work)  # its end is not the message's
-                self.give_out(found.hold)
+                unlist(self, &found.hold.work)  # its end is not the message's
+                give_out(self, found.hold)
         except (MemoryError, RecursionError):
-            self.unhold(found.hold)
+            unhold(self, found.hold)
             raise
         return payload
 
@@ -694,7 +354,7 @@ cdef class Consumer:
         cdef int rc = self.peek(&message, 0)
         if rc:
             self.fail(rc, 0)
-        return self.receive(&message, False)
+        return receive(self, &message, False)
 
     @cython.critical_section
     def latest(self, timeout=None):
@@ -703,7 +363,7 @@ cdef class Consumer:
         cdef int rc = self.wait(0, rip_rx_newest, NULL, &message, seconds_of(timeout))
         if rc:
             self.fail(rc, timeout)
-        return self.receive(&message, True)
+        return receive(self, &message, True)
 
     @cython.critical_section
     def get_many(self, max, timeout=None):
@@ -719,7 +379,7 @@ cdef class Consumer:
         rc = self.peek(&message, seconds)
         if rc:
             self.fail(rc, timeout)
-        got.append(self.receive(&message, False))
+        got.append(receive(self, &message, False))
         try:
             while len(got) < most and not self.c.leaving and rip_handle_check(&self.c.ch.handle) == 0:
                 if rip_rx_ready(self.c, &message) != 1:
@@ -731,10 +391,10 @@ cdef class Consumer:
                     lane = message.lane
                     rip_rx_take(self.c, &message)
                     rip_rx_release_only(lane, message.seq)
-                elif not self.receive_more(&message, got):
+                elif not receive_more(self, &message, got):
                     break
         except MemoryError:  # it waits for the next call, where nothing is got before it
-            self.give_back(&message, False)
+            give_back(self, &message, False)
         if lane is not NULL and rip_handle_check(&self.c.ch.handle) == 0:
             rip_rx_publish_cursor(lane)
             self.settle()
@@ -751,20 +411,20 @@ cdef class Consumer:
         cdef double seconds
         cdef int rc
         if where is not None:
-            return self.match_where(timeout, type, where)
+            return select_where(self, timeout, type, where)
         seconds = seconds_of(timeout)
-        rc = self.peek(&raw, seconds) if type is None else self.match(&raw, seconds, type)
+        rc = self.peek(&raw, seconds) if type is None else select_type(self, &raw, seconds, type)
         if rc:
             self.fail(rc, timeout)
         cdef Message message = None
         try:
-            message = self.wrap(&raw)
+            message = wrap_message(self, &raw)
         finally:
             if message is None:
-                self.give_back(&raw, type is not None)
+                give_back(self, &raw, type is not None)
         if type is None:
             rip_rx_take(self.c, &raw)
-        self.take_charge(message, raw.lane)
+        take_charge(self, message, raw.lane)
         return message
 
     def __iter__(self):
@@ -775,7 +435,7 @@ cdef class Consumer:
         cdef rip_message message
         if self.peek(&message, INFINITY):  # without a time limit, what it may return is -ENODATA
             raise StopIteration
-        return self.receive(&message, False)
+        return receive(self, &message, False)
 
     # ---- looking ----
 

@@ -58,20 +58,20 @@ cdef class Message:
                 if self.hold is None:
                     self.consumer.fail(-ESHUTDOWN, "message")
                 self.unreadable = True  # unless what follows succeeds
-                self.content = self.consumer.payload_of(self.hold, self.kind)
+                self.content = payload_of(self.consumer, self.hold, self.kind)
                 self.unreadable = False
             return self.content
 
     def __dealloc__(self):
         if self.hold is not None:
             with cython.critical_section(self.consumer):
-                self.consumer.end_message(self.hold)
+                end_message(self.consumer, self.hold)
 
     def release(self):
         with cython.critical_section(self.consumer):
             content, hold = self.content, self.hold
             if hold is not None:
-                self.consumer.end_message(hold)
+                end_message(self.consumer, hold)
             self.content = None
             self.hold = None
         del content, hold  # what they end comes back to the consumer

@@ -9,44 +9,6 @@ cdef enum:  # how a put ends
     REFUSED  # by a full lane that drops what finds no room; that has been counted
 
 
-cdef inline void copy_memory(unsigned char *to, const unsigned char *source, uint64_t length) noexcept:
-    if length < LARGE:
-        memcpy(to, source, length)
-    else:
-        with nogil:
-            memcpy(to, source, length)
-
-
-cdef int copy_strided(unsigned char *to, cnp.ndarray array) except -1:
-    """Copies the elements of an array in C order."""
-    PyArray_CopyInto(array_at(to, <cnp.dtype>cnp.PyArray_DESCR(array), cnp.PyArray_NDIM(array),
-                              cnp.PyArray_DIMS(array), cnp.NPY_ARRAY_WRITEABLE), array)
-    return 0
-
-
-cdef uint64_t copy_block(unsigned char *to, object block) except? 0:
-    """Copies an array or a buffer to where it is contiguous, as `multipart.Parts` says: how many bytes."""
-    cdef Py_buffer view
-    cdef uint64_t length
-    if PyArray_CheckExact(block):  # not all of them have a buffer: dates have none
-        length = <uint64_t>cnp.PyArray_NBYTES(block)
-        if cnp.PyArray_IS_C_CONTIGUOUS(block) or cnp.PyArray_IS_F_CONTIGUOUS(block):
-            copy_memory(to, <const unsigned char *>cnp.PyArray_DATA(block), length)
-        else:
-            copy_strided(to, block)
-        return length
-    PyObject_GetBuffer(block, &view, PyBUF_FULL_RO)
-    try:
-        length = <uint64_t>view.len
-        if PyBuffer_IsContiguous(&view, b"C"):
-            copy_memory(to, <const unsigned char *>view.buf, length)
-        else:
-            PyBuffer_ToContiguous(to, &view, view.len, b"C")
-        return length
-    finally:
-        PyBuffer_Release(&view)
-
-
 cdef int refuse_type(Py_ssize_t type) except -1:
     raise OverflowError(f"type must be from 0 to 2**32 - 1, not {type}")
 
@@ -326,151 +288,6 @@ cdef class Producer:
                 return 0
         return self.reserve_slow(length, seconds, payload)
 
-    @cython.final
-    cdef inline void copy(self, unsigned char *to, const unsigned char *source, uint64_t length) noexcept:
-        if length < LARGE:
-            memcpy(to, source, length)
-            return
-        rip_tx_begin_fill(self.p, RIP_FILL_COPY)
-        with nogil:
-            memcpy(to, source, length)
-        rip_tx_end_fill(self.p)
-
-    @cython.final
-    cdef inline int write_bytes(
-        self, const unsigned char *data, uint64_t length, double seconds, uint32_t type
-    ) except -1:
-        cdef unsigned char *payload
-        cdef int how = self.reserve_room(length, seconds, &payload)
-        if how == WRITTEN:
-            self.copy(payload, data, length)
-            rip_tx_commit(self.p, length, type, RIP_BYTES)
-        return how
-
-    @cython.final
-    cdef inline bint knows(self, dtype) except -1:
-        """Whether dtype_code describes this dtype, as the names of its fields are now."""
-        if cython.likely(<void *>dtype == <void *>self.dtype):
-            return True
-        return self.dtype is not None and PyDataType_HASFIELDS(dtype) and is_same(dtype, self.dtype)
-
-    @cython.final
-    cdef int learn(self, dtype, bint reserving) except -1:
-        self.dtype, self.dtype_code = self.encode_dtype(dtype, reserving)
-        return 0
-
-    @cython.final
-    cdef int begin_array(
-        self, object dtype, int ndim, const cnp.npy_intp *shape, bint fortran, uint64_t size, double seconds,
-        unsigned char **elements, uint64_t *length
-    ) except -1:
-        """Room for an array of size bytes, its header written: *elements is where they go, *length is all of it."""
-        cdef rip_array header
-        cdef int i
-        if not self.knows(dtype):
-            self.learn(dtype, False)
-        cdef bytes code = self.dtype_code  # ours: a thread that comes while we wait may change the other
-        header.dtype = PyBytes_AS_STRING(code)
-        header.dtype_length = <uint32_t>PyBytes_GET_SIZE(code)
-        header.ndim = <uint8_t>ndim
-        header.fortran = fortran
-        for i in range(ndim):
-            header.shape[i] = <uint64_t>shape[i]
-        header.header = rip_array_header_size(&header)
-        if header.header == 0:
-            raise ValueError("the description of this dtype takes more than 4 MB")
-        length[0] = header.header + size
-        cdef int how = self.reserve_room(length[0], seconds, elements)
-        if how == WRITTEN:
-            rip_array_write(&header, elements[0])
-            elements[0] += header.header
-        return how
-
-    @cython.final
-    cdef int write_array(self, cnp.ndarray array, double seconds, uint32_t type) except -1:
-        cdef unsigned char *elements
-        cdef uint64_t length
-        cdef uint64_t size = <uint64_t>cnp.PyArray_NBYTES(array)
-        cdef bint plain = cnp.PyArray_IS_C_CONTIGUOUS(array)
-        cdef bint fortran = not plain and cnp.PyArray_IS_F_CONTIGUOUS(array)
-        cdef cnp.dtype dtype = <cnp.dtype>cnp.PyArray_DESCR(array)
-        cdef int how = self.begin_array(dtype, cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array), fortran, size, seconds,
-                                        &elements, &length)
-        if how != WRITTEN:
-            return how
-        if plain or fortran:
-            self.copy(elements, <const unsigned char *>cnp.PyArray_DATA(array), size)
-        else:
-            rip_tx_begin_fill(self.p, RIP_FILL_COPY)
-            try:
-                copy_strided(elements, array)
-            finally:
-                rip_tx_end_fill(self.p)
-        rip_tx_commit(self.p, length, type, RIP_ARRAY)
-        return 0
-
-    @cython.final
-    cdef int write_buffer(self, object message, double seconds, uint32_t type) except -1:
-        cdef Py_buffer view
-        cdef unsigned char *payload
-        cdef int how
-        PyObject_GetBuffer(message, &view, PyBUF_FULL_RO)
-        try:
-            if PyBuffer_IsContiguous(&view, b"C"):
-                return self.write_bytes(<const unsigned char *>view.buf, <uint64_t>view.len, seconds, type)
-            how = self.reserve_room(<uint64_t>view.len, seconds, &payload)
-            if how == WRITTEN:
-                PyBuffer_ToContiguous(payload, &view, view.len, b"C")
-                rip_tx_commit(self.p, <uint64_t>view.len, type, RIP_BYTES)
-            return how
-        finally:
-            PyBuffer_Release(&view)
-
-    @cython.final
-    cdef inline int write(self, object message, double seconds, uint32_t type) except -1:
-        """Writes a message, not yet published: WRITTEN, TIMED_OUT or REFUSED."""
-        if PyBytes_CheckExact(message):
-            return self.write_bytes(<const unsigned char *>PyBytes_AS_STRING(message),
-                                    <uint64_t>PyBytes_GET_SIZE(message), seconds, type)
-        if PyArray_CheckExact(message) and (not self._pickle or self.knows(<object>cnp.PyArray_DESCR(message))):
-            return self.write_array(message, seconds, type)
-        return self.write_other(message, seconds, type)
-
-    @cython.final
-    cdef int write_other(self, object message, double seconds, uint32_t type) except -1:
-        if self._pickle or not PyByteArray_CheckExact(message):
-            message = self.encode(message)
-        if PyArray_CheckExact(message):
-            return self.write_array(message, seconds, type)
-        if isinstance(message, tuple):
-            kind, head, blocks = message
-            return self.write_parts(kind, head, list(blocks), seconds, type)
-        return self.write_buffer(message, seconds, type)
-
-    @cython.final
-    cdef int write_parts(self, uint8_t kind, bytes head, list blocks, double seconds, uint32_t type) except -1:
-        """A head, then blocks of memory, each at a multiple of 64 bytes."""
-        cdef unsigned char *payload
-        cdef uint64_t length = <uint64_t>PyBytes_GET_SIZE(head), at
-        cdef int how
-        for block in blocks:  # a strided one may be longer than all memory: it must not wrap
-            length = ((length + 63) & ~<uint64_t>63) + <uint64_t>block.nbytes
-            length = min(length, <uint64_t>1 << 62)  # that much is refused as too large
-        how = self.reserve_room(length, seconds, &payload)
-        if how != WRITTEN:
-            return how
-        rip_tx_begin_fill(self.p, RIP_FILL_COPY)
-        try:
-            at = <uint64_t>PyBytes_GET_SIZE(head)
-            memcpy(payload, PyBytes_AS_STRING(head), at)
-            for block in blocks:
-                at = (at + 63) & ~<uint64_t>63
-                at += copy_block(payload + at, block)
-        finally:
-            rip_tx_end_fill(self.p)
-        rip_tx_commit(self.p, length, type, kind)
-        return WRITTEN
-
     @cython.critical_section
     def put(self, message, timeout=None, *, Py_ssize_t type=0):
         """Puts a message: whole, or not at all.
@@ -519,7 +336,7 @@ cdef class Producer:
         cdef double seconds = seconds_or(timeout, "put_nowait()")
         if self.p is not NULL:
             rip_tx_stamp(self.p)
-        cdef int how = self.write(message, seconds, <uint32_t>type_of(type))
+        cdef int how = write_message(self, message, seconds, <uint32_t>type_of(type))
         if how != WRITTEN:
             self.settle()
             if how == TIMED_OUT:
@@ -534,7 +351,7 @@ cdef class Producer:
         """`put` with timeout=0."""
         if self.p is not NULL:
             rip_tx_stamp(self.p)
-        cdef int how = self.write(message, 0, <uint32_t>type_of(type))
+        cdef int how = write_message(self, message, 0, <uint32_t>type_of(type))
         if how != WRITTEN:
             self.settle()
             if how == TIMED_OUT:
@@ -585,7 +402,7 @@ cdef class Producer:
             rip_tx_stamp(self.p)
         try:
             for message in messages:
-                how = self.write(message, seconds_until(deadline), each)
+                how = write_message(self, message, seconds_until(deadline), each)
                 if how == TIMED_OUT:
                     break
                 done += 1
@@ -619,9 +436,9 @@ cdef class Producer:
             raise ValueError(f"an array has at most {RIP_MAX_NDIM} dimensions, not {ndim}")
         for i in range(ndim):
             dims[i] = shape[i]
-        if not self.knows(dtype):
-            self.learn(dtype, True)
-        cdef int how = self.begin_array(dtype, ndim, dims, False, size, seconds, &elements, &length)
+        if not knows_dtype(self, dtype):
+            learn_dtype(self, dtype, True)
+        cdef int how = begin_array(self, dtype, ndim, dims, False, size, seconds, &elements, &length)
         if how == TIMED_OUT:
             self.settle()
             self.fail(-ETIMEDOUT, timeout)

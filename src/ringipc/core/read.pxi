@@ -1,0 +1,213 @@
+# What a consumer makes of a message.
+
+cdef extern from "Python.h":
+    PyObject *PyErr_GetHandledException()  # a call of sys.exception needs some of the stack
+
+
+cdef object handled():
+    """The exception that is being handled, or None."""
+    cdef PyObject *error = PyErr_GetHandledException()
+    if error is NULL:
+        return None
+    result = <object>error
+    Py_DECREF(result)
+    return result
+
+
+cdef int clear_frames(object error, object before) except -1:
+    """Of an exception and of those that led to it, up to one that was being handled before."""
+    seen = set()
+    while error is not None and error is not before and id(error) not in seen:
+        seen.add(id(error))
+        trace = error.__traceback__
+        while trace is not None:
+            try:
+                trace.tb_frame.clear()
+            except RuntimeError:  # it is still running
+                pass
+            trace = trace.tb_next
+        error = error.__context__
+    return 0
+
+
+cdef Hold take_hold(Consumer consumer, rip_message *message, bint taken):
+    """Takes a message, if it is not taken yet, and charge of it."""
+    cdef Hold hold = point_at(consumer, message)
+    if not taken:
+        rip_rx_take(consumer.c, message)
+    hold.lane = message.lane
+    consumer.holds += 1
+    consumer.settle()
+    return hold
+
+
+cdef Hold point_at(Consumer consumer, const rip_message *message):
+    """Points at a message without keeping it there."""
+    cdef Hold hold = Hold.__new__(Hold)
+    hold.consumer = consumer
+    hold.seq = message.seq
+    hold.data = message.data
+    hold.length = message.length
+    return hold
+
+
+cdef object dtype_of(Consumer consumer, const rip_array *array):
+    """The dtype that a header describes; one of its own if it has fields, as these can be renamed in place."""
+    cdef bytes code
+    if (consumer.dtype_code is None or array.dtype_length != <uint32_t>PyBytes_GET_SIZE(consumer.dtype_code)
+            or memcmp(array.dtype, PyBytes_AS_STRING(consumer.dtype_code), array.dtype_length) != 0):
+        code = PyBytes_FromStringAndSize(array.dtype, array.dtype_length)
+        if code not in consumer.dtypes:
+            dtype = consumer.decode_dtype(code)
+            if len(consumer.dtypes) >= 1000:
+                consumer.dtypes.clear()
+            consumer.dtypes[code] = dtype
+        consumer.dtype = consumer.dtypes[code]
+        consumer.dtype_code = code
+    return own_copy(<cnp.dtype>consumer.dtype) if PyDataType_HASFIELDS(<cnp.dtype>consumer.dtype) else consumer.dtype
+
+
+cdef object view_array(Consumer consumer, Hold hold):
+    cdef rip_array array
+    cdef cnp.npy_intp dims[RIP_MAX_NDIM]
+    cdef int i
+    if rip_array_read(&array, hold.data, hold.length) != 0:
+        consumer.fail(-EBADMSG, "the header of an array")
+    cdef object dtype = dtype_of(consumer, &array)
+    if rip_array_check(&array, (<cnp.dtype>dtype).itemsize, hold.length) != 0:
+        consumer.fail(-EBADMSG, "the shape of an array")
+    for i in range(array.ndim):
+        dims[i] = <cnp.npy_intp>array.shape[i]
+    try:
+        view = array_at(<void *>(hold.data + array.header), dtype, array.ndim, dims,
+                        cnp.NPY_ARRAY_F_CONTIGUOUS if array.fortran else 0)
+    except ValueError:  # more dimensions, or longer ones, than NumPy takes
+        consumer.fail(-EBADMSG, "the shape of an array")
+    Py_INCREF(hold)  # the call below steals one
+    PyArray_SetBaseObject(view, hold)
+    return PyArray_NewCopy(view, cnp.NPY_KEEPORDER) if consumer.copy == COPY_ALWAYS else view
+
+
+cdef object copy_bytes(Consumer consumer, rip_message *message, bint taken):
+    cdef bint copied = False
+    if message.length >= LARGE:
+        return copy_large(consumer, message, taken)
+    try:
+        data = PyBytes_FromStringAndSize(<const char *>message.data, <Py_ssize_t>message.length)
+        copied = True
+    finally:
+        if not copied:
+            give_back(consumer, message, taken)
+    if not taken:
+        rip_rx_take(consumer.c, message)
+    rip_rx_release(message.lane, message.seq)
+    consumer.settle()
+    return data
+
+
+cdef object copy_large(Consumer consumer, rip_message *message, bint taken):
+    cdef Hold hold = None
+    try:
+        data = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>message.length)
+        hold = take_hold(consumer, message, taken)  # so that close() in another thread waits for us
+    finally:
+        if hold is None:
+            give_back(consumer, message, taken)
+    cdef char *to = PyBytes_AS_STRING(data)
+    with nogil:
+        memcpy(to, hold.data, hold.length)
+    return data
+
+
+cdef void give_back(Consumer consumer, rip_message *message, bint taken) noexcept:
+    """It can be got later: without memory nothing is lost."""
+    if rip_handle_check(&consumer.c.ch.handle) == 0:
+        if not taken:  # where claims are kept it is ours already
+            rip_rx_take(consumer.c, message)
+        rip_rx_requeue(consumer.c, message)
+        consumer.settle()
+
+
+cdef bint unhold(Consumer consumer, Hold hold) noexcept:
+    """Gives a message back that is in charge of a Hold, unless it is all that keeps a closed consumer open."""
+    cdef rip_message message
+    if consumer.c.leaving:
+        return False
+    message.lane, message.seq, message.length = hold.lane, hold.seq, hold.length
+    if hold.work.worker != NO_WORKER:
+        unlist(consumer, &hold.work)
+    hold.lane = NULL
+    consumer.holds -= 1
+    give_back(consumer, &message, True)
+    return True
+
+
+cdef void end_unread(Consumer consumer, Hold hold) noexcept:
+    """What could not be read, as the exception in flight says, is skipped, or can be got later."""
+    if isinstance(handled(), (MemoryError, RecursionError)):
+        unhold(consumer, hold)
+    elif consumer.c.claims and rip_handle_check(&consumer.c.ch.handle) == 0:
+        rip_rx_ack(hold.lane, hold.seq)  # and no more, as what the exception keeps may be a view
+
+
+cdef object decode_payload(Consumer consumer, Hold hold, uint8_t kind):
+    """A record or an object. An exception keeps no view on the message in its frames, or it would stay in work."""
+    try:
+        return codecs.decode(kind, PyMemoryView_FromObject(hold), consumer.copy == COPY_ALWAYS, consumer._pickle)
+    except (errors.Corrupt, errors.UnsafeMessage) as failure:
+        error = _failures.named(failure, consumer.channel)
+    except BaseException as failure:
+        error = failure
+    clear_frames(error, handled())
+    raise error
+
+
+cdef object payload_of(Consumer consumer, Hold hold, uint8_t kind):
+    if kind == RIP_ARRAY:
+        return view_array(consumer, hold)
+    if kind != RIP_BYTES:
+        return decode_payload(consumer, hold, kind)
+    if consumer.copy != COPY_NEVER:
+        return PyBytes_FromStringAndSize(<const char *>hold.data, <Py_ssize_t>hold.length)
+    return PyMemoryView_FromObject(hold)
+
+
+cdef inline object receive(Consumer consumer, rip_message *message, bint taken):
+    """Takes a message, and makes of it what the user gets."""
+    if message.kind == RIP_BYTES and consumer.copy != COPY_NEVER:
+        return copy_bytes(consumer, message, taken)
+    return receive_view(consumer, message, taken)
+
+
+cdef object receive_view(Consumer consumer, rip_message *message, bint taken):
+    cdef Hold hold
+    cdef bint held = False, read = False
+    try:
+        hold = take_hold(consumer, message, taken)
+        held = True
+        payload = payload_of(consumer, hold, message.kind)
+        give_out(consumer, hold)
+        read = True
+        return payload
+    finally:
+        if not held:
+            give_back(consumer, message, taken)
+        elif not read:
+            end_unread(consumer, hold)
+
+
+cdef bint receive_more(Consumer consumer, rip_message *message, list got) except -1:
+    """Receives one that follows. What cannot be read waits for the next call, where nothing is got before it."""
+    cdef Hold hold = None
+    try:
+        hold = take_hold(consumer, message, False)
+        payload = payload_of(consumer, hold, message.kind)
+        give_out(consumer, hold)
+        got.append(payload)
+    except Exception:
+        if hold is None:
+            give_back(consumer, message, False)
+        elif not unhold(consumer, hold):
+            raise
+        return False
+    return True

@@ -1,0 +1,91 @@
+# Messages out of order, and messages with what is known about them.
+
+cdef bytes types_of(object type, rip_filter *filter):
+    """Fills filter in from what a user may give as type; it points into the result."""
+    filter.lowest = isinstance(type, str)
+    filter.count = 0
+    if filter.lowest and type != "lowest":
+        raise ValueError(f'type must be an int, several ints, or "lowest", not {type!r}')
+    if type is None or filter.lowest:
+        return b""
+    types = packed("I", type if isinstance(type, Iterable) else (type,))
+    if not types:
+        raise ValueError("type names no type: give an int, or several")
+    cdef bytes code = types.tobytes()
+    filter.count = <uint32_t>len(types)
+    filter.types = <const uint32_t *>PyBytes_AS_STRING(code)
+    return code
+
+
+cdef int select_type(Consumer consumer, rip_message *message, double seconds, object type) except -1:
+    """0 and a message of this type, taken, or as `peek`."""
+    cdef rip_filter filter
+    cdef bytes _types = types_of(type, &filter)  # filter points into it
+    if consumer.c is not NULL:
+        rip_select_begin(consumer.c, &filter)
+    return consumer.wait(0, rip_rx_select, &filter, message, seconds)
+
+
+cdef Message select_where(Consumer consumer, object timeout, object type, object where):
+    """A message of this type that where likes."""
+    cdef rip_message message
+    cdef rip_filter filter
+    cdef uint64_t deadline = deadline_of(seconds_of(timeout))
+    cdef Message candidate
+    cdef int rc
+    cdef bytes _types = types_of(type, &filter)
+    if filter.lowest:
+        raise ValueError('type="lowest" cannot be had together with where')
+    if consumer.c is not NULL:
+        rip_select_begin(consumer.c, &filter)
+    while True:
+        rc = consumer.wait(0, rip_rx_find, &filter, &message, seconds_until(deadline))
+        if rc:
+            consumer.fail(rc, timeout)
+        # It is looked at where it lies, and taken afterwards: if that succeeds, nobody has changed it meanwhile.
+        candidate = wrap_message(consumer, &message)
+        consumer.c.watches += 1  # its lane stays mapped, whoever else uses this consumer meanwhile
+        try:
+            liked = where(candidate)
+            if liked and rip_handle_check(&consumer.c.ch.handle) == 0 and rip_rx_try(consumer.c, &message):
+                candidate.redelivered = message.flags & RIP_REDELIVERED
+                candidate.missed = message.missed
+                take_charge(consumer, candidate, message.lane)
+                return candidate
+        except Exception as error:
+            if rip_handle_check(&consumer.c.ch.handle) == 0:
+                if (candidate.unreadable and not isinstance(error, (MemoryError, RecursionError))
+                        and rip_rx_try(consumer.c, &message)):  # it is skipped, as without where
+                    rip_rx_release(message.lane, message.seq)
+                    consumer.settle()
+                elif not rip_rx_is_there(&message):
+                    continue  # what where was shown had gone to another member, and may have been anything
+            candidate.release()  # nothing keeps in the ring what an exception keeps
+            raise
+        finally:
+            consumer.c.watches -= 1
+        candidate.release()
+
+
+cdef Message wrap_message(Consumer consumer, const rip_message *raw):
+    cdef Message message = Message.__new__(Message)
+    message.consumer = consumer
+    message.hold = point_at(consumer, raw)
+    message.type = raw.type
+    message.redelivered = raw.flags & RIP_REDELIVERED
+    message.missed = raw.missed
+    message.kind = raw.kind
+    message.seq = raw.seq
+    message.timestamp = rip_message_time(raw.lane, raw.ticks)
+    message.producer_pid = raw.lane.pid
+    message.lane_id = raw.lane.id
+    return message
+
+
+cdef void take_charge(Consumer consumer, Message message, rip_rx *lane) noexcept:
+    """Of a message that is taken: it is in work until its block ends."""
+    message.hold.lane = lane
+    consumer.holds += 1
+    if consumer.c.claims:
+        enlist(consumer, message.hold, <uint64_t>A_MESSAGE)
+    consumer.settle()

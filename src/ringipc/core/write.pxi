@@ -1,0 +1,184 @@
+# How a producer writes each kind of message into the ring.
+
+cdef inline void copy_memory(unsigned char *to, const unsigned char *source, uint64_t length) noexcept:
+    if length < LARGE:
+        memcpy(to, source, length)
+    else:
+        with nogil:
+            memcpy(to, source, length)
+
+
+cdef int copy_strided(unsigned char *to, cnp.ndarray array) except -1:
+    """Copies the elements of an array in C order."""
+    PyArray_CopyInto(array_at(to, <cnp.dtype>cnp.PyArray_DESCR(array), cnp.PyArray_NDIM(array),
+                              cnp.PyArray_DIMS(array), cnp.NPY_ARRAY_WRITEABLE), array)
+    return 0
+
+
+cdef uint64_t copy_block(unsigned char *to, object block) except? 0:
+    """Copies an array or a buffer to where it is contiguous, as `multipart.Parts` says: how many bytes."""
+    cdef Py_buffer view
+    cdef uint64_t length
+    if PyArray_CheckExact(block):  # not all of them have a buffer: dates have none
+        length = <uint64_t>cnp.PyArray_NBYTES(block)
+        if cnp.PyArray_IS_C_CONTIGUOUS(block) or cnp.PyArray_IS_F_CONTIGUOUS(block):
+            copy_memory(to, <const unsigned char *>cnp.PyArray_DATA(block), length)
+        else:
+            copy_strided(to, block)
+        return length
+    PyObject_GetBuffer(block, &view, PyBUF_FULL_RO)
+    try:
+        length = <uint64_t>view.len
+        if PyBuffer_IsContiguous(&view, b"C"):
+            copy_memory(to, <const unsigned char *>view.buf, length)
+        else:
+            PyBuffer_ToContiguous(to, &view, view.len, b"C")
+        return length
+    finally:
+        PyBuffer_Release(&view)
+
+
+cdef inline void copy_in(Producer producer, unsigned char *to, const unsigned char *source, uint64_t length) noexcept:
+    if length < LARGE:
+        memcpy(to, source, length)
+        return
+    rip_tx_begin_fill(producer.p, RIP_FILL_COPY)
+    with nogil:
+        memcpy(to, source, length)
+    rip_tx_end_fill(producer.p)
+
+
+cdef inline int write_bytes(
+    Producer producer, const unsigned char *data, uint64_t length, double seconds, uint32_t type
+) except -1:
+    cdef unsigned char *payload
+    cdef int how = producer.reserve_room(length, seconds, &payload)
+    if how == WRITTEN:
+        copy_in(producer, payload, data, length)
+        rip_tx_commit(producer.p, length, type, RIP_BYTES)
+    return how
+
+
+cdef inline bint knows_dtype(Producer producer, dtype) except -1:
+    """Whether dtype_code describes this dtype, as the names of its fields are now."""
+    if cython.likely(<void *>dtype == <void *>producer.dtype):
+        return True
+    return producer.dtype is not None and PyDataType_HASFIELDS(dtype) and is_same(dtype, producer.dtype)
+
+
+cdef int learn_dtype(Producer producer, dtype, bint reserving) except -1:
+    producer.dtype, producer.dtype_code = producer.encode_dtype(dtype, reserving)
+    return 0
+
+
+cdef int begin_array(
+    Producer producer, object dtype, int ndim, const cnp.npy_intp *shape, bint fortran, uint64_t size, double seconds,
+    unsigned char **elements, uint64_t *length
+) except -1:
+    """Room for an array of size bytes, its header written: *elements is where they go, *length is all of it."""
+    cdef rip_array header
+    cdef int i
+    if not knows_dtype(producer, dtype):
+        learn_dtype(producer, dtype, False)
+    cdef bytes code = producer.dtype_code  # ours: a thread that comes while we wait may change the other
+    header.dtype = PyBytes_AS_STRING(code)
+    header.dtype_length = <uint32_t>PyBytes_GET_SIZE(code)
+    header.ndim = <uint8_t>ndim
+    header.fortran = fortran
+    for i in range(ndim):
+        header.shape[i] = <uint64_t>shape[i]
+    header.header = rip_array_header_size(&header)
+    if header.header == 0:
+        raise ValueError("the description of this dtype takes more than 4 MB")
+    length[0] = header.header + size
+    cdef int how = producer.reserve_room(length[0], seconds, elements)
+    if how == WRITTEN:
+        rip_array_write(&header, elements[0])
+        elements[0] += header.header
+    return how
+
+
+cdef int write_array(Producer producer, cnp.ndarray array, double seconds, uint32_t type) except -1:
+    cdef unsigned char *elements
+    cdef uint64_t length
+    cdef uint64_t size = <uint64_t>cnp.PyArray_NBYTES(array)
+    cdef bint plain = cnp.PyArray_IS_C_CONTIGUOUS(array)
+    cdef bint fortran = not plain and cnp.PyArray_IS_F_CONTIGUOUS(array)
+    cdef cnp.dtype dtype = <cnp.dtype>cnp.PyArray_DESCR(array)
+    cdef int how = begin_array(producer, dtype, cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array), fortran, size,
+                               seconds, &elements, &length)
+    if how != WRITTEN:
+        return how
+    if plain or fortran:
+        copy_in(producer, elements, <const unsigned char *>cnp.PyArray_DATA(array), size)
+    else:
+        rip_tx_begin_fill(producer.p, RIP_FILL_COPY)
+        try:
+            copy_strided(elements, array)
+        finally:
+            rip_tx_end_fill(producer.p)
+    rip_tx_commit(producer.p, length, type, RIP_ARRAY)
+    return 0
+
+
+cdef int write_buffer(Producer producer, object message, double seconds, uint32_t type) except -1:
+    cdef Py_buffer view
+    cdef unsigned char *payload
+    cdef int how
+    PyObject_GetBuffer(message, &view, PyBUF_FULL_RO)
+    try:
+        if PyBuffer_IsContiguous(&view, b"C"):
+            return write_bytes(producer, <const unsigned char *>view.buf, <uint64_t>view.len, seconds, type)
+        how = producer.reserve_room(<uint64_t>view.len, seconds, &payload)
+        if how == WRITTEN:
+            PyBuffer_ToContiguous(payload, &view, view.len, b"C")
+            rip_tx_commit(producer.p, <uint64_t>view.len, type, RIP_BYTES)
+        return how
+    finally:
+        PyBuffer_Release(&view)
+
+
+cdef inline int write_message(Producer producer, object message, double seconds, uint32_t type) except -1:
+    """Writes a message, not yet published: WRITTEN, TIMED_OUT or REFUSED."""
+    if PyBytes_CheckExact(message):
+        return write_bytes(producer, <const unsigned char *>PyBytes_AS_STRING(message),
+                           <uint64_t>PyBytes_GET_SIZE(message), seconds, type)
+    if (PyArray_CheckExact(message)
+            and (not producer._pickle or knows_dtype(producer, <object>cnp.PyArray_DESCR(message)))):
+        return write_array(producer, message, seconds, type)
+    return write_other(producer, message, seconds, type)
+
+
+cdef int write_other(Producer producer, object message, double seconds, uint32_t type) except -1:
+    if producer._pickle or not PyByteArray_CheckExact(message):
+        message = producer.encode(message)
+    if PyArray_CheckExact(message):
+        return write_array(producer, message, seconds, type)
+    if isinstance(message, tuple):
+        kind, head, blocks = message
+        return write_parts(producer, kind, head, list(blocks), seconds, type)
+    return write_buffer(producer, message, seconds, type)
+
+
+cdef int write_parts(Producer producer, uint8_t kind, bytes head, list blocks, double seconds, uint32_t type) except -1:
+    """A head, then blocks of memory, each at a multiple of 64 bytes."""
+    cdef unsigned char *payload
+    cdef uint64_t length = <uint64_t>PyBytes_GET_SIZE(head), at
+    cdef int how
+    for block in blocks:  # a strided one may be longer than all memory: it must not wrap
+        length = ((length + 63) & ~<uint64_t>63) + <uint64_t>block.nbytes
+        length = min(length, <uint64_t>1 << 62)  # that much is refused as too large
+    how = producer.reserve_room(length, seconds, &payload)
+    if how != WRITTEN:
+        return how
+    rip_tx_begin_fill(producer.p, RIP_FILL_COPY)
+    try:
+        at = <uint64_t>PyBytes_GET_SIZE(head)
+        memcpy(payload, PyBytes_AS_STRING(head), at)
+        for block in blocks:
+            at = (at + 63) & ~<uint64_t>63
+            at += copy_block(payload + at, block)
+    finally:
+        rip_tx_end_fill(producer.p)
+    rip_tx_commit(producer.p, length, type, kind)
+    return WRITTEN

@@ -159,7 +159,7 @@ def test_only_the_owner_makes_a_channel(base: str) -> None:
     with pytest.raises(ChannelNotFound):
         Consumer("~4242/c", timeout=0)
     for make in (Lock, Semaphore, Event, Barrier):
-        with pytest.raises(SystemRefused, match="only its owner can make it") as caught:
+        with pytest.raises(SystemRefused, match="only its owner can create it") as caught:
             make("~4242/c")
         assert caught.value.errno == errno.ENOENT
     with Producer("c", capacity=4096), Consumer(f"~{os.geteuid()}/c", timeout=0):

@@ -4,7 +4,7 @@
 
 #include "sync/sync.h"
 
-/* A seat ends; the table lock must be held. died: its process was killed, and whoever waits with it would wait for ever. */
+/* A member leaves; the table lock must be held. died: its process was killed, and whoever waits with it would wait for ever. */
 void rip_barrier_left(struct rip_sync *s, uint32_t member, int died);
 
 #endif

@@ -18,7 +18,7 @@ int rip_ticket_take(struct rip_sync *s, uint32_t units, struct rip_ticket *ticke
 int rip_ticket_try(struct rip_sync *s, struct rip_ticket *ticket); /* as rip_units_try */
 void rip_ticket_cancel(struct rip_sync *s, const struct rip_ticket *ticket);
 void rip_ticket_watch(struct rip_sync *s, const struct rip_ticket *ticket, struct rip_watch *watch);
-/* A seat ends: what it held comes back, and it waits no more; the table lock must be held. died: its process was killed. */
+/* A member leaves: what it held comes back, and it waits no more; the table lock must be held. died: its process was killed. */
 void rip_units_reap(struct rip_sync *s, uint32_t member, int died);
 uint64_t rip_units_word(uint32_t units, uint64_t before); /* a word that says: this many are there */
 

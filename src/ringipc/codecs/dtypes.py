@@ -32,7 +32,7 @@ def _describe(dtype: np.dtype[Any]) -> Any:
     if not all(title is None or type(title) is str for title in titles):  # JSON would make something else of it
         raise _Lost(f"the titles of dtype {dtype} are not all str", "a dtype without them")
     if dtype.type is not np.void:
-        raise _Lost(f"an array of {dtype.type.__name__!r} elements would come out as one of 'void'", "a plain dtype")
+        raise _Lost(f"an array of {dtype.type.__name__!r} elements would be received as one of 'void'", "a plain dtype")
     return {
         "names": list(dtype.names),
         "formats": [_describe(field[0]) for field in fields],
@@ -134,7 +134,7 @@ def _copy(dtype: np.dtype[Any]) -> np.dtype[Any]:
         if field[0].base.names is not None:
             field = (_copy(field[0]), *field[1:])
         fields[name] = field
-        if len(field) > 2:
+        if len(field) > 2 and isinstance(field[2], str):
             fields[field[2]] = field  # by its title
     copy = np.dtype(dtype.str, copy=True)
     state = (3, "|", None, dtype.names, fields, dtype.itemsize, dtype.alignment, dtype.flags)  # as in a pickle

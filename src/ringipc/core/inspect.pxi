@@ -8,7 +8,7 @@ DURABLE = RIP_DURABLE
 def inspect_channel(bytes channel):
     """0 or an error code; lanes: id, pid, state, messages, backlog; groups: name, how, backlog; members: pid, group.
 
-    A producer's group is -1. Last, whether the end of the stream waits for somebody to be told of it.
+    A producer's group is -1. Last, whether the end of the stream still has to be delivered.
     """
     cdef rip_inspection there
     cdef const char *name = channel
@@ -22,7 +22,7 @@ def inspect_channel(bytes channel):
 
 
 def remove(bytes channel):
-    """0, or an error code and the pid of somebody who takes part."""
+    """0, or an error code and the pid of a member."""
     cdef const char *name = channel
     cdef int32_t holder = 0
     cdef int rc
@@ -32,7 +32,7 @@ def remove(bytes channel):
 
 
 def clean_channel(bytes channel):
-    """1 when what was left of the channel has been removed, 0 when there is a reason to keep it, or an error code."""
+    """1 if the channel had no members and has been removed, 0 if there is a reason to keep it, or an error code."""
     cdef const char *name = channel
     cdef int rc
     with nogil:
@@ -41,12 +41,12 @@ def clean_channel(bytes channel):
 
 
 def directory():
-    """A descriptor of the directory in which all names are, for the caller to close, or an error code."""
+    """A file descriptor of the directory of names, for the caller to close, or an error code."""
     return rip_directory()
 
 
 def channel_fd():
-    """The descriptor of a new channel without a name, for the caller to close, or an error code."""
+    """The file descriptor of a new anonymous channel, for the caller to close, or an error code."""
     return rip_channel_fd()
 
 

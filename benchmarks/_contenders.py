@@ -276,6 +276,7 @@ class Cloudtoid:
         from cloudtoid_interprocess import Subscriber
 
         def get() -> bytes:
+            message: bytes | None
             while (message := try_receive()) is None:
                 pass
             return message

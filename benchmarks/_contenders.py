@@ -276,9 +276,9 @@ class Cloudtoid:
         from cloudtoid_interprocess import Subscriber
 
         def get() -> bytes:
-            message: bytes | None
-            while (message := try_receive()) is None:
-                pass
+            message: bytes | None = try_receive()
+            while message is None:
+                message = try_receive()
             return message
 
         with Subscriber(self.name, self.depth, self.root) as subscriber:

@@ -89,13 +89,26 @@ int rip_clock_offset(uint64_t *offset) {
     return found ? 0 : -EIO;
 }
 
-uint64_t rip_ticks_to_ns(struct rip_moment since, uint64_t ticks, uint64_t offset) {
-    uint64_t now = rip_now() - offset, counter = rip_counter();
-    double span = (double)(counter - since.ticks);
-    double rate = span > 0 ? (double)(now - since.ns) / span : 0;
-    double age = (double)(int64_t)(counter - ticks) * rate;
-    if (!(age > -9e18 && age < 9e18)) { /* the moment may be anybody's writing */
-        return now;
+struct rip_moment rip_moment_now(uint64_t offset) {
+    struct rip_moment best = {0};
+    uint64_t least = UINT64_MAX;
+    for (unsigned i = 0; i < 3; i++) {
+        uint64_t before = rip_counter(), ns = rip_now(), took = rip_counter() - before;
+        if (took < least) {
+            least = took;
+            best = (struct rip_moment){.ticks = before + took / 2, .ns = ns - offset};
+        }
     }
-    return now - (uint64_t)(int64_t)age;
+    return best;
+}
+
+uint64_t rip_ticks_to_ns(struct rip_moment since, uint64_t ticks, uint64_t offset) {
+    struct rip_moment now = rip_moment_now(offset);
+    double span = (double)(now.ticks - since.ticks);
+    double rate = span > 0 ? (double)(now.ns - since.ns) / span : 0;
+    double age = (double)(int64_t)(now.ticks - ticks) * rate;
+    if (!(age > -9e18 && age < 9e18)) { /* the moment may be anybody's writing */
+        return now.ns;
+    }
+    return now.ns - (uint64_t)(int64_t)age;
 }

@@ -50,6 +50,9 @@ struct rip_moment {
     uint64_t ns; /* of the machine's time */
 };
 
+/* Now, on both clocks, which are read one after the other: of a few tries the one that took least, so that an interrupt
+ * or another thread between the two readings does no harm. offset: as in rip_ticks. */
+struct rip_moment rip_moment_now(uint64_t offset);
 /* Nanoseconds of the machine's time, by a moment before now. offset: as in rip_ticks. */
 uint64_t rip_ticks_to_ns(struct rip_moment since, uint64_t ticks, uint64_t offset);
 

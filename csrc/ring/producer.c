@@ -39,8 +39,9 @@ static int make_lane(struct rip_producer *p, uint64_t first, int32_t pid) {
     p->lane->clock = p->clock;
     p->lane->overflow = (uint32_t)p->overflow;
     p->lane->pid = pid ? pid : (int32_t)getpid();
-    p->lane->ns0 = rip_ticks(RIP_CLOCK_NS, p->ch.time_offset);
-    p->lane->ticks0 = rip_ticks(p->clock, p->ch.time_offset);
+    struct rip_moment now = rip_moment_now(p->ch.time_offset);
+    p->lane->ns0 = now.ns;
+    p->lane->ticks0 = now.ticks; /* of use only where ticks are the counter's */
     p->payloads = (unsigned char *)p->mapping.at + p->lane->arena;
     return 0;
 }

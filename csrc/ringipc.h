@@ -1,24 +1,32 @@
-/* ringipc: messages between processes through rings in shared memory. The whole C API on one page.
+/* ringipc: messages between processes through ring buffers in shared memory. This file is the whole C API.
  *
- * Every call returns 0 or a count, or a negative errno:
- *   -EAGAIN           nothing there (consumer), no room (producer); look again or wait
- *   -ETIMEDOUT        the deadline passed
- *   -EINTR            a signal handler ran while the call slept; nothing was put or taken, and it can be called again; not
- *                     from rip_barrier_wait, which sleeps on: it has arrived, and cannot arrive again
- *   -ENODATA          end of stream: every producer has closed and all is read
- *   -EOWNERDEAD       a producer died; all that it had published is read (told once)
- *   -ENOBUFS          no room in a lane that drops messages: this one was refused and counted, and need not be put again
- *   -EMSGSIZE         longer than the lane's capacity
- *   -ENOSPC, -ENOMEM, -EDQUOT   no memory to make the lane larger; nothing has changed, and a later call may succeed
- *   -ESHUTDOWN        this handle is closed             -ECHILD   this handle belongs to the parent process
- *   -ENOENT           no such channel                   -EBUSY    the group has a live member
- *   -EEXIST           the group is there, but of the other kind
- *   -EINVAL, -ENAMETOOLONG   a name that is none        -ESTALE   the channel's files have been deleted
- *   -EXFULL, -ENOSR, -EUSERS   a table is full: of RIP_MAX_LANES lanes, RIP_MAX_GROUPS groups, RIP_MAX_MEMBERS members
- *   -ENOSPC, -EFBIG   no room: rip_last_shortage says for how much
- *   -EBADMSG          damaged, or not a channel         -EPROTONOSUPPORT   another ABI version
- * A call that waits does so until its deadline, and notices the death of others meanwhile. A signal whose handler runs while it does not
- * sleep does not end it, so a wait that is to end with a signal needs a deadline too. A handle is used by one thread at a time.
+ * Return values. Unless a comment says otherwise, a call returns 0, a count, or one of these negative errno values:
+ *   -EAGAIN           no message (consumer) or no room (producer): try again, or wait
+ *   -ETIMEDOUT        the deadline has passed
+ *   -EINTR            a signal handler ran while the call slept. Nothing was put or taken; the call can be repeated.
+ *                     rip_barrier_wait does not return it: it has arrived and cannot arrive twice, so it sleeps again
+ *   -ENODATA          end of the stream: every producer has closed, and all messages are read
+ *   -EOWNERDEAD       a producer was killed, and all that it had published is read. Reported once per producer
+ *   -ENOBUFS          no room in a lane that drops messages: this message was refused and counted. Do not put it again
+ *   -EMSGSIZE         the message is longer than the capacity of the lane
+ *   -ENOSPC, -ENOMEM, -EDQUOT   no memory to make the lane larger. Nothing has changed; a later call may succeed
+ *   -ESHUTDOWN        this handle is closed
+ *   -ECHILD           this handle belongs to the parent process (the caller is a forked child)
+ *   -ENOENT           there is no such channel
+ *   -EBUSY            the group already has a live member, or the channel has one
+ *   -EEXIST           the group exists with another sharing mode (shared or exclusive)
+ *   -EINVAL, -ENAMETOOLONG   not a valid name, or another invalid argument
+ *   -ESTALE           the files of the channel have been deleted
+ *   -EXFULL, -ENOSR, -EUSERS   a table is full: RIP_MAX_LANES lanes, RIP_MAX_GROUPS groups, RIP_MAX_MEMBERS members
+ *   -ENOSPC, -EFBIG   no space for a file: rip_last_shortage returns how much was needed
+ *   -EBADMSG          the channel is damaged, or the file is not a channel
+ *   -EPROTONOSUPPORT  the channel has another ABI version
+ *
+ * Deadlines are absolute: rip_now() plus nanoseconds. RIP_FOREVER never passes; 0 means "do not wait". While a call
+ * waits, it also detects dead members and reaps them. A signal ends a wait only if its handler runs while the call
+ * sleeps. A wait that must end after a signal therefore needs a deadline too.
+ *
+ * Threads. One thread at a time may use a handle; different handles are independent.
  */
 #ifndef RINGIPC_H
 #define RINGIPC_H
@@ -30,317 +38,368 @@ extern "C" {
 #endif
 
 #define RIP_ABI 4u
-#define RIP_FOREVER UINT64_MAX /* a deadline that never comes */
+#define RIP_FOREVER UINT64_MAX /* a deadline that never passes */
 #define RIP_MAX_CHANNEL_NAME 200
 #define RIP_MAX_GROUP_NAME 47
-#define RIP_MAX_LANES 64u /* of a channel; one that has ended stays until every group has read it */
+#define RIP_MAX_LANES 64u /* in one channel; a lane that has ended counts until every group has read it */
 #define RIP_MAX_GROUPS 32u
 #define RIP_MAX_MEMBERS 256u /* producers and consumers together */
 
+/* How a handle waits: it spins all the time, spins for as long as has paid lately and then sleeps, or sleeps at
+ * once. */
 enum rip_wait { RIP_WAIT_SPIN, RIP_WAIT_ADAPTIVE, RIP_WAIT_BLOCK };
-/* What a full lane does: waits for room, drops the new message, or drops the oldest that nobody looks at. */
+/* What a full lane does: it waits for room, drops the new message, or drops the oldest messages that no member has
+ * taken. */
 enum rip_overflow { RIP_BLOCK, RIP_DROP_NEW, RIP_DROP_OLD };
-#define RIP_PREALLOCATE 0x100u /* with one of them: the lane gets all of its memory when it is opened */
-/* Records and objects are Python's alone. */
+#define RIP_PREALLOCATE 0x100u /* a flag beside enum rip_overflow: allocate the whole lane when it is opened */
+/* What the payload is. The core carries all kinds as bytes; RIP_RECORD and RIP_OBJECT mean something to Python only. */
 enum rip_kind { RIP_BYTES = 1, RIP_ARRAY = 2, RIP_RECORD = 3, RIP_OBJECT = 4, RIP_MAX_KIND = RIP_OBJECT };
-enum rip_how { RIP_OLDEST = 0, RIP_NEWEST = 1, RIP_SHARED = 2, RIP_DURABLE = 4 };
-enum rip_message_flag { RIP_REDELIVERED = 1 };
+/* Where a new group starts, whether its members compete, and whether it stays when its last member leaves. */
+enum rip_group_flag { RIP_OLDEST = 0, RIP_NEWEST = 1, RIP_SHARED = 2, RIP_DURABLE = 4 };
+enum rip_message_flag { RIP_REDELIVERED = 1 }; /* it had been taken, and was requeued */
 
 struct rip_producer;
 struct rip_consumer;
 struct rip_rx;
 
-/* A message as a consumer sees it; data lies in the ring until rip_release. */
+/* A message as a consumer gets it. data points into the lane and is valid until rip_release. */
 struct rip_message {
     const unsigned char *data; /* 64-byte aligned */
     uint64_t length;           /* bytes */
-    uint64_t seq;              /* counts the messages of its lane from 0 */
-    uint64_t ticks;            /* when it was put; rip_message_time makes nanoseconds of it */
+    uint64_t seq;              /* number of the message in its lane, from 0 */
+    uint64_t ticks;            /* when it was put; rip_message_time converts this to nanoseconds */
     struct rip_rx *lane;
-    uint64_t missed; /* messages of its lane that this group has lost since the one before */
+    uint64_t missed; /* messages of its lane that this group has lost since the message before */
     uint32_t type;   /* chosen by the sender */
     uint8_t kind;    /* enum rip_kind */
     uint8_t flags;   /* enum rip_message_flag */
 };
 
-/* Which messages a consumer wants. */
+/* Which messages a consumer selects. */
 struct rip_filter {
-    const uint32_t *types; /* one of these */
-    uint32_t count;        /* 0: any */
-    uint32_t lowest;       /* of those that are there, one of the lowest type */
-    uint64_t search;       /* set by rip_select_begin; what it has been offered and given back is not offered again */
+    const uint32_t *types; /* accept these types only */
+    uint32_t count;        /* number of types; 0: accept any type */
+    uint32_t lowest;       /* nonzero: among the messages that are there, select one of the lowest type */
+    uint64_t search;       /* set by rip_select_begin: the search continues behind the message that it found last */
 };
 
-/* Who keeps a producer's lane from moving on. */
+/* The slowest reader of a lane: what prevents the producer from reclaiming memory. */
 struct rip_slowest {
-    char group[RIP_MAX_GROUP_NAME + 1]; /* empty: no group is there yet */
-    uint32_t shared;                    /* its members compete */
-    uint32_t members;                   /* it has some */
-    int32_t pid;       /* of the member that holds the oldest message, or is to take it; 0: nobody has taken it */
-    uint64_t messages; /* published and not yet let go by that group */
-    uint64_t bytes;    /* of the arena, in use */
+    char group[RIP_MAX_GROUP_NAME + 1]; /* empty: there is no group yet */
+    uint32_t shared;                    /* nonzero: its members compete */
+    uint32_t members;                   /* nonzero: it has members */
+    int32_t pid;       /* of the member that has taken the oldest message or is to take it; 0: no member has taken it */
+    uint64_t messages; /* published and not released by that group */
+    uint64_t bytes;    /* of the arena in use */
 };
 
 /* ---- channels ----
  *
- * Where a call takes a channel it takes a name, and "fd:<number>" too: the channel without a name that this descriptor is of. The
- * descriptor stays the caller's. All of such a channel is one memory file, which nobody can make shorter; it is there for as long as
- * somebody has a descriptor or a handle. Given to another process (inherited, or over a Unix socket), a descriptor is all that
- * it needs; a handle of its own does not keep its parent's locks. When the last one who took part has gone, it is as new. */
+ * A channel argument is a name, or "fd:<number>": the anonymous channel of that file descriptor, which stays the
+ * caller's. An anonymous channel is one memory file (memfd), sealed against shrinking. It exists while any process
+ * has a file descriptor of it or a handle on it. The file descriptor is all that another process needs; pass it by
+ * inheritance or over a Unix socket. Each process opens its own handles, so the locks of one process are not kept
+ * alive by another. When the last member has left, the channel is empty again, as after rip_channel_fd. */
 
-/* Makes one without a name: its descriptor, close-on-exec. */
+/* Creates an anonymous channel. Returns its file descriptor (close-on-exec), which the caller closes. */
 int rip_channel_fd(void);
 
-/* For whom the files of a channel are, beside the user who makes it. */
+/* Who may open the files of a channel, besides the user who creates it. */
 struct rip_access {
     uint32_t mode;  /* 0600, 0660 or 0666 */
-    uint32_t group; /* of users; UINT32_MAX: the process's own */
+    uint32_t group; /* a group of users (gid); UINT32_MAX: that of the process */
 };
 
 /* ---- producer: one lane, one writer ---- */
 
-/* Attaches to the channel, and makes it if it is not there, for this user alone where access is NULL. capacity (bytes)
- * is rounded up to a page, slots (messages) to a power of two. how: enum rip_overflow, and RIP_PREALLOCATE. Memory for
- * the slots, 32 bytes each, is allocated here (-ENOSPC). Memory for messages is allocated before it is first written:
- * where there is none, rip_reserve, rip_put and rip_wait_room say -ENOSPC at once, and do not wait; in a lane that
- * drops it counts as no room. With RIP_PREALLOCATE all of it is allocated here, and none later. */
-int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, uint32_t how, enum rip_wait wait,
+/* Joins a channel as a producer and creates the channel if it does not exist.
+ *   capacity  bytes of payloads that the lane can hold, rounded up to a page
+ *   slots     messages that the lane can hold, rounded up to a power of two
+ *   flags     enum rip_overflow, optionally with RIP_PREALLOCATE
+ *   access    of a channel that this call creates; NULL: this user only
+ *   out       the new handle
+ * The slots (32 bytes each) are allocated here: -ENOSPC if there is no memory for them. Memory for messages is
+ * allocated before it is first written. If there is none, rip_reserve, rip_put and rip_wait_room return -ENOSPC at
+ * once, without waiting; a lane that drops treats this as missing room. With RIP_PREALLOCATE all memory is allocated
+ * here. */
+int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, uint32_t flags, enum rip_wait wait,
                       const struct rip_access *access, struct rip_producer **out);
 
-/* Makes a group that waits for its first member, so that it misses nothing that is put from now on; does nothing if it is there. */
+/* Declares a group: creates it before it has a member, so that its first member misses no message that is put from now
+ * on. Does nothing if the group exists. */
 int rip_declare(struct rip_producer *p, const char *group);
 
-/* Room for length bytes at *payload, 64-byte aligned; it is nobody's until rip_publish. Calling again instead aborts. */
+/* Reserves length bytes at *payload (64-byte aligned) for the next message. Consumers do not see them before
+ * rip_publish. A second call replaces the reservation. -EAGAIN: no room; -ENOBUFS: the lane drops, and counted it. */
 int rip_reserve(struct rip_producer *p, uint64_t length, unsigned char **payload);
 
-/* Makes the reserved message visible, as its first length bytes, and wakes whoever sleeps. */
+/* Publishes the first length bytes of the reservation as a message, and wakes consumers that sleep. length is at most
+ * the length that was reserved. */
 int rip_publish(struct rip_producer *p, uint64_t length, uint32_t type, uint8_t kind);
 
-/* Copies a message in, waiting for room until deadline (rip_now() + nanoseconds, or RIP_FOREVER; 0: do not wait). 0: it went in;
- * -ENOBUFS: it was refused. */
+/* Copies a message into the lane; waits for room until deadline. 0: it was put; -ETIMEDOUT: no room until deadline;
+ * -ENOBUFS: the lane drops, and the message was refused. */
 int rip_put(struct rip_producer *p, const void *data, uint64_t length, uint32_t type, uint8_t kind, uint64_t deadline);
 
-/* Waits until there is room for length bytes, so that rip_reserve finds it; like that, it aborts what is reserved. */
+/* Waits until rip_reserve would find room for length bytes. Like rip_reserve, it discards a reservation. */
 int rip_wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline);
-/* Waits until every group has released all that was put. */
+/* Waits until every group has released all messages, or returns -ETIMEDOUT. */
 int rip_flush(struct rip_producer *p, uint64_t deadline);
-uint64_t rip_producer_backlog(struct rip_producer *p); /* messages that some group has not let go */
-uint64_t rip_producer_bytes(struct rip_producer *p);   /* of the arena, that they take */
-void rip_producer_slowest(struct rip_producer *p, struct rip_slowest *gate);
-/* To be called before rip_producer_close where the program has failed to begin: a stream without a message then has no
- * end for anybody to be told of, as if this producer had never been. */
+uint64_t rip_producer_backlog(struct rip_producer *p); /* messages that some group has not released */
+uint64_t rip_producer_bytes(struct rip_producer *p);   /* bytes of the arena that these messages occupy */
+void rip_producer_slowest(struct rip_producer *p, struct rip_slowest *slowest);
+/* Call this before rip_producer_close if the program failed to start. If this producer has put no message, its stream
+ * then has no end that consumers would see, as if the producer had never been opened. */
 void rip_producer_undo(struct rip_producer *p);
-int rip_producer_close(struct rip_producer *p); /* end of stream; the mapping stays until rip_producer_free */
-void rip_producer_free(struct rip_producer *p);
+/* Marks the end of the stream and leaves the channel. Does nothing if the handle is closed. If the wait for the table
+ * lock ends with an error (-EINTR), the handle is still a member: call this again. Memory stays mapped until
+ * rip_producer_free. */
+int rip_producer_close(struct rip_producer *p);
+void rip_producer_free(struct rip_producer *p); /* after rip_producer_close */
 
 /* ---- consumer: a member of a group ---- */
 
-/* how: where a new group begins, RIP_OLDEST or RIP_NEWEST; with RIP_SHARED several members compete for its messages, each of which
- * goes to one; with RIP_DURABLE the group stays when its last member goes. -ENOENT where the channel is not there; -EBUSY with
- * *holder the pid of the live member of this group; -EAGAIN where another process had the channel's tables locked until the deadline. */
-int rip_consumer_open(const char *channel, const char *group, uint32_t how, enum rip_wait wait, uint64_t deadline,
+/* Joins a group of a channel as a consumer.
+ *   flags     where a new group starts: RIP_OLDEST or RIP_NEWEST; with RIP_SHARED its members compete, and each message
+ *             goes to one of them; with RIP_DURABLE the group stays when its last member leaves
+ *   deadline  for getting the table lock of the channel
+ *   out       the new handle
+ *   holder    with -EBUSY: the pid of the live member of this exclusive group
+ * -ENOENT: the channel does not exist. -EAGAIN: another process held the table lock until the deadline. */
+int rip_consumer_open(const char *channel, const char *group, uint32_t flags, enum rip_wait wait, uint64_t deadline,
                       struct rip_consumer **out, int32_t *holder);
 
-/* 1, or -EAGAIN, -ENODATA, -EOWNERDEAD, ... An error of mapping a new lane (-EMFILE, -ENOSPC, ...) comes once; then the
- * lane is tried again. */
+/* Finds the next message: 1 and *message, or -EAGAIN, -ENODATA, -EOWNERDEAD and so on. In a shared or durable group,
+ * and on a RIP_DROP_OLD lane, no other member can take the message from now on: call rip_take, then rip_release or
+ * rip_requeue. If a new lane cannot be mapped (-EMFILE, -ENOSPC and so on), the error is returned once, and mapping is
+ * tried again later. */
 int rip_peek(struct rip_consumer *c, struct rip_message *message);
-void rip_take(struct rip_consumer *c, const struct rip_message *peeked); /* it is held from now until rip_release */
-/* In groups that are shared or durable: done with, and looked at until rip_release. It does not come again if this process
- * dies, and the end of the stream does not wait for it. */
+/* Takes the message that rip_peek found: its memory stays until rip_release. */
+void rip_take(struct rip_consumer *c, const struct rip_message *peeked);
+/* Acknowledges a message of a shared or durable group: the work on it is done, but data stays valid until rip_release.
+ * It is not redelivered if this process dies, and the end of the stream does not wait for it. */
 void rip_acknowledge(struct rip_consumer *c, const struct rip_message *message);
-void rip_release(struct rip_consumer *c, const struct rip_message *message); /* in any order */
+/* Releases a message: its memory is free for the producer again. Messages can be released in any order. */
+void rip_release(struct rip_consumer *c, const struct rip_message *message);
 
-/* Begins a search: to be called once before the first rip_select. */
+/* Starts a search. Call it once before the first rip_select with this filter. */
 void rip_select_begin(struct rip_consumer *c, struct rip_filter *filter);
-/* Takes a message that the filter lets through, out of its turn; the others stay in order. 1, or as rip_peek. */
+/* Takes a message that the filter accepts, out of order. The others keep their order. Returns as rip_peek. */
 int rip_select(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message);
-/* Gives a message that is taken and neither done nor released back to its place. */
+/* Gives back a message that is taken and neither acknowledged nor released. It keeps its position in the lane. */
 void rip_requeue(struct rip_consumer *c, const struct rip_message *message);
 
-/* Peek and take, waiting until deadline. */
+/* rip_peek and rip_take; waits for a message until deadline. Returns as rip_peek, but -ETIMEDOUT instead of -EAGAIN. */
 int rip_get(struct rip_consumer *c, struct rip_message *message, uint64_t deadline);
 
-/* A message that the filter lets through, waiting until deadline. */
+/* rip_select_begin and rip_select; waits for a message that the filter accepts until deadline. Returns as
+ * rip_get. */
 int rip_get_selected(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message, uint64_t deadline);
-/* The newest message, letting go the older ones that are not taken. */
+/* Takes the newest message and releases older ones that are not taken; waits for a message until deadline. Returns as
+ * rip_get. */
 int rip_get_latest(struct rip_consumer *c, struct rip_message *message, uint64_t deadline);
 
-/* Waits until rip_peek has something to say, a message, an end or a death; in a shared group another member may be quicker to take it. */
+/* Waits until rip_peek would not return -EAGAIN (a message, an end, a death or an error). In a shared group another
+ * member may still take the message first. Returns 0, -ETIMEDOUT or another error. */
 int rip_wait_message(struct rip_consumer *c, uint64_t deadline);
-int32_t rip_message_pid(const struct rip_message *message);           /* of its producer */
-uint64_t rip_message_time(const struct rip_rx *lane, uint64_t ticks); /* nanoseconds, CLOCK_MONOTONIC of this process */
-int rip_consumer_close(struct rip_consumer *c); /* leaves the group; the mapping stays until rip_consumer_free */
-void rip_consumer_free(struct rip_consumer *c);
+int32_t rip_message_pid(const struct rip_message *message); /* the pid of its producer */
+/* Converts the ticks of a message of this lane to nanoseconds of CLOCK_MONOTONIC in this process. */
+uint64_t rip_message_time(const struct rip_rx *lane, uint64_t ticks);
+/* Leaves the group; taken messages are requeued. Errors: as rip_producer_close. Messages stay readable until
+ * rip_consumer_free. */
+int rip_consumer_close(struct rip_consumer *c);
+void rip_consumer_free(struct rip_consumer *c); /* after rip_consumer_close */
 
-/* ---- for programs that wait in poll or an event loop ----
+/* ---- file descriptors for poll and event loops ----
  *
- * A descriptor (or -EMFILE and the like) that is readable while the next rip_peek would not say -EAGAIN, or while there is room for the
- * message that rip_reserve has refused last. It stays the same, and is closed with the handle. The program looks, and says with
- * rip_*_settle that it has: then the descriptor is what it is to be. Only one that has been asked for costs anything. */
+ * rip_*_fd returns the pollfd of a handle (or -EMFILE and so on). It is readable while the next rip_peek would not
+ * return -EAGAIN, or while there is room for the message that rip_reserve refused last. Spurious readiness is
+ * possible. The number stays the same, and the pollfd is closed with the handle. After it has checked for messages
+ * or room, the program calls rip_*_update_fd, which brings the readiness up to date. A handle without a pollfd has
+ * no extra cost. */
 int rip_consumer_fd(struct rip_consumer *c);
 void rip_consumer_update_fd(struct rip_consumer *c);
-/* The same, but the descriptor is readable only for what comes from now on; for one who has left something there. 1 if it was readable
- * for more than the time that had passed: others who wait for it may not have seen that. */
+/* As rip_consumer_update_fd, but ignores what is there already: the pollfd becomes readable only for what comes from
+ * now on. For programs that leave messages unread. Returns 1 if the pollfd was readable for another reason than its
+ * periodic timer; other threads that wait for it may not have seen that. */
 int rip_consumer_rearm_fd(struct rip_consumer *c);
-/* Once, when the next message comes (or an end, or a new producer), this process gets the signal; with *value, or, where value is NULL,
- * with the id of the producer's lane. 0: not any more. What is there already sends none: call it, then look until -EAGAIN. */
+/* Requests one signal to this process when the next message, end or new producer comes.
+ *   number    the signal; 0 cancels the request
+ *   value     sent with the signal; NULL: the id of the producer's lane is sent
+ * What is there already causes no signal: call this first, then rip_peek until it returns -EAGAIN. */
 int rip_consumer_notify(struct rip_consumer *c, int number, const int32_t *value);
 int rip_producer_fd(struct rip_producer *p);
-void rip_producer_update_fd(struct rip_producer *p); /* like rip_reserve, it aborts what is reserved */
+void rip_producer_update_fd(struct rip_producer *p); /* like rip_reserve, it discards a reservation */
 
-/* ---- looking at a channel without taking part ---- */
+/* ---- inspecting a channel without joining it ---- */
 
-enum rip_lane_condition { RIP_LIVE = 1, RIP_ENDED = 2, RIP_DEAD = 3 }; /* a lane that is not live is still to be read */
+/* Of lanes that are in the table: ended and dead lanes have messages that some group has not read. */
+enum rip_lane_condition { RIP_LIVE = 1, RIP_ENDED = 2, RIP_DEAD = 3 };
 
 struct rip_lane_info {
-    uint64_t id; /* as rip_message's lane; never used twice in a channel */
+    uint64_t id; /* never used twice in a channel */
     int32_t pid;
-    uint32_t is;       /* enum rip_lane_condition */
+    uint32_t state;    /* enum rip_lane_condition */
     uint64_t messages; /* put so far */
-    uint64_t backlog;  /* messages that some group has not let go, or, where there is none, that wait for the first */
+    uint64_t backlog;  /* messages that some group has not released; without a group: that wait for the first one */
 };
 
 struct rip_group_info {
     char name[RIP_MAX_GROUP_NAME + 1];
-    uint32_t how; /* RIP_SHARED, RIP_DURABLE */
+    uint32_t flags; /* RIP_SHARED, RIP_DURABLE */
     uint32_t members;
-    uint64_t backlog; /* messages not yet let go */
+    uint64_t backlog; /* messages not released */
 };
 
 struct rip_member_info {
     int32_t pid;
-    int32_t group; /* its place in groups; -1: a producer */
+    int32_t group; /* index in rip_inspection.group; -1: a producer */
 };
 
 struct rip_inspection {
-    uint32_t lanes, groups, members; /* how many there are */
-    uint32_t end_waits; /* every producer has gone, and a group that has had no member yet is to be told of the end */
+    uint32_t lanes, groups, members; /* number of entries in the arrays below */
+    uint32_t end_waits; /* nonzero: all producers have left, and a group without a member yet is to see the end */
     struct rip_lane_info lane[RIP_MAX_LANES];
     struct rip_group_info group[RIP_MAX_GROUPS];
     struct rip_member_info member[RIP_MAX_MEMBERS];
 };
 
-/* -EAGAIN, here and in the calls that remove: another process has had the tables locked for a second. */
-int rip_inspect(const char *channel, struct rip_inspection *look);
-/* Removes the channel with all that is in it (without a name: all that is in it), or a group; also one that is damaged,
- * or another version's. -EBUSY with *holder the pid of somebody who takes part, or 0 where its files do not say who;
- * -ENOTEMPTY: files that are none of ours keep the directory of a damaged one. */
+/* Reads the state of a channel. -EAGAIN (also from the calls that remove): another process held the table lock for a
+ * second. */
+int rip_inspect(const char *channel, struct rip_inspection *inspection);
+/* Removes a channel with all that is in it; an anonymous one is emptied. Also removes a channel that is damaged or has
+ * another ABI version. -EBUSY: it has a live member, *holder is its pid, or 0 if the files do not say which process it
+ * is. -ENOTEMPTY: the directory of a damaged channel has files that are not part of a channel. */
 int rip_remove(const char *channel, int32_t *holder);
-/* Removes what is left of a channel that nobody takes part in, unless messages, or the end of its stream, wait in it
- * for a group, or a durable group is there: 1, or 0 where there is a reason to keep it. A damaged one goes, another
- * version's stays (-EPROTONOSUPPORT). -EBUSY, -ENOTEMPTY: as rip_remove. */
+/* Removes a channel that no member uses and that nothing keeps. A durable group, or a group for which messages or the
+ * end of the stream wait, keep a channel. Returns 1 if it was removed, 0 if it is kept. A damaged channel is removed;
+ * one with another ABI version is kept (-EPROTONOSUPPORT). -EBUSY, -ENOTEMPTY: as in rip_remove. */
 int rip_clean_up(const char *channel);
+/* Removes a group. -EBUSY: it has a live member, *holder is its pid. */
 int rip_remove_group(const char *channel, const char *group, int32_t *holder);
 
 /* ---- semaphores, locks, events, barriers ----
  *
- * All in shared memory, under a name (of the same names as channels) for as long as somebody has it open, or without one. What a killed
- * process leaves behind comes right within a second. Waiting calls end with 0, -ETIMEDOUT, or an error; in a forked child a handle is
- * open, and holds nothing. */
+ * Each object is in shared memory. A named one has a name as channels have, and exists while any process has it
+ * open. An anonymous one exists while any process has a file descriptor of it. After a process is killed, the state
+ * that it left is repaired within a second. Calls that wait return 0, -ETIMEDOUT or another error. In a forked child
+ * a handle is open and has no units. */
 
 #define RIP_MAX_UNITS INT32_MAX
 #define RIP_MAX_PARTIES 255
-#define RIP_MAX_HANDLES 255 /* on one of them at a time */
+#define RIP_MAX_HANDLES 255 /* open on one object at a time */
 
-#define RIP_MUST_BE (-2)
+#define RIP_MUST_BE (-2) /* as the value of rip_sync_open: do not create the object */
 
 enum rip_sync_kind { RIP_SEMAPHORE = 1, RIP_LOCK = 2, RIP_EVENT = 3, RIP_BARRIER = 4 };
 
 struct rip_sync;
 
-/* Opens it, and makes it if it is not there. name NULL: one without a name; or fd >= 0: the one that another process has made, and given
- * us rip_sync_fd of; fd stays the caller's. It ends with its last handle, and one without a name with its last descriptor. value: units at
- * the start, or parties of a barrier; -1: as it is, or else 1; RIP_MUST_BE: as it is, or -ENOENT. undo: what a semaphore's handle holds
- * comes back when it is closed or its process is killed; a lock always does.
- * -EPROTOTYPE: there is something else of this name; -EEXIST: it is there with another value. */
+/* Opens an object and creates it if it does not exist.
+ *   name   the name; NULL: a new anonymous object, or the one of fd
+ *   fd     -1, or a file descriptor that another process got from rip_sync_fd; it stays the caller's
+ *   value  initial units of a semaphore or lock, 1 for an event that is set, or parties of a barrier.
+ *          -1: that of the existing object, else 1. RIP_MUST_BE: that of the existing object, else -ENOENT
+ *   undo   nonzero: units of this semaphore handle are given back when it is closed or its process is killed. This is
+ *          always so for a lock
+ * -EPROTOTYPE: the name belongs to something of another kind. -EEXIST: the object exists with another value. */
 int rip_sync_open(const char *name, int fd, enum rip_sync_kind kind, int64_t value, int undo, enum rip_wait wait,
                   struct rip_sync **out);
-int rip_sync_fd(struct rip_sync *s);               /* for another process to open; it is closed with the handle */
-uint32_t rip_sync_value(const struct rip_sync *s); /* what it began with */
-int rip_sync_close(struct rip_sync *s);            /* the mapping stays until rip_sync_free */
+int rip_sync_fd(struct rip_sync *s);               /* a file descriptor to pass on; it is closed with the handle */
+uint32_t rip_sync_value(const struct rip_sync *s); /* the initial value */
+int rip_sync_close(struct rip_sync *s);            /* memory stays until rip_sync_free */
 void rip_sync_free(struct rip_sync *s);
 
 struct rip_sync_info {
     uint32_t kind;  /* enum rip_sync_kind */
-    uint32_t value; /* what it began with */
+    uint32_t value; /* the initial value */
     uint32_t handles;
-    int32_t pid[RIP_MAX_HANDLES]; /* of each */
+    int32_t pid[RIP_MAX_HANDLES]; /* of the process of each handle */
 };
 
-/* Looks at one with a name. -EPROTOTYPE: it is a channel. -EAGAIN, here and from rip_sync_clean_up: as rip_inspect. */
+/* Inspects a named object. -EPROTOTYPE: the name belongs to a channel. -EAGAIN (also from rip_sync_clean_up): as in
+ * rip_inspect. */
 int rip_sync_info(const char *name, struct rip_sync_info *info);
-/* Removes what is left of one that nobody has open: 1, or 0 where somebody has. */
+/* Removes the files of a named object that no process has open. Returns 1 if removed, 0 if a process has it open. */
 int rip_sync_clean_up(const char *name);
 
-/* A descriptor of the directory in which everything of this user's that has a name is a directory; the caller closes it. -ENOENT */
+/* Opens the directory that has a subdirectory for each named channel and object of this user. Returns a file
+ * descriptor, which the caller closes, or -ENOENT. */
 int rip_directory(void);
-/* Where the directory of each user is, ringipc-<uid>: $RINGIPC_DIR, else /dev/shm if it is a tmpfs, else $TMPDIR, else /tmp. */
+/* The base directory, in which each user has ringipc-<uid>: $RINGIPC_DIR, else /dev/shm if it is a tmpfs, else $TMPDIR,
+ * else /tmp. */
 const char *rip_base(void);
 
-/* What the last call of this thread needed that failed with -ENOSPC or -EFBIG. */
+/* What the last call of this thread that failed with -ENOSPC or -EFBIG needed. */
 struct rip_shortage {
-    uint64_t bytes; /* 0: a file, and there can be no more of them */
-    uint64_t free;  /* bytes that there were */
-    int for_tables; /* of a channel, or of one of the above; 0: for messages */
+    uint64_t bytes; /* needed; 0: one more file was needed, and no more files are possible */
+    uint64_t free;  /* bytes that were available */
+    int for_tables; /* nonzero: for the tables of a channel or an object above; 0: for messages */
 };
 struct rip_shortage rip_last_shortage(void);
 
-/* Takes that many units at once (P), of a lock one. 1: it is a lock, and ours, but its last owner died with it. */
-int rip_semaphore_acquire(struct rip_sync *s, uint32_t units, uint64_t deadline); /* after -EINTR its turn is lost */
-int rip_semaphore_release(struct rip_sync *s, uint32_t units); /* V; -EOVERFLOW; -EPERM: a lock that is not ours */
-uint32_t rip_semaphore_value(const struct rip_sync *s);        /* units that are there */
+/* Takes units at once (P); a lock has one. 1: this is a lock, and it is acquired, but its previous owner died with it.
+ * After -EINTR the caller has lost its position in the queue. */
+int rip_semaphore_acquire(struct rip_sync *s, uint32_t units, uint64_t deadline);
+/* Gives units back (V). -EOVERFLOW: more than RIP_MAX_UNITS. -EPERM: a lock that this handle has not acquired. */
+int rip_semaphore_release(struct rip_sync *s, uint32_t units);
+uint32_t rip_semaphore_value(const struct rip_sync *s); /* units that are available */
 
 int rip_event_set(struct rip_sync *s);
 int rip_event_clear(struct rip_sync *s);
 int rip_event_is_set(struct rip_sync *s);
-int rip_event_wait(struct rip_sync *s, uint64_t deadline); /* also when it is set and cleared at once */
+int rip_event_wait(struct rip_sync *s, uint64_t deadline); /* also returns 0 if the event is set and cleared at once */
 
-/* Waits until all parties have come: our place among them, from 0 on. -EPIPE: it is broken, because somebody gave up (-ETIMEDOUT), called
- * rip_barrier_abort, or was killed with it open. */
+/* Waits until all parties have arrived. Returns the index of this arrival in its round, from 0. -EPIPE: the barrier is
+ * broken: a party gave up (-ETIMEDOUT), called rip_barrier_abort, or was killed while it had the barrier open. */
 int rip_barrier_wait(struct rip_sync *s, uint64_t deadline);
 int rip_barrier_abort(struct rip_sync *s);
-int rip_barrier_reset(struct rip_sync *s); /* it is as new, but who waits gets -EPIPE */
+int rip_barrier_reset(struct rip_sync *s); /* makes it usable again; parties that wait get -EPIPE */
 int rip_barrier_waiting(struct rip_sync *s);
 int rip_barrier_is_broken(struct rip_sync *s);
 
 uint64_t rip_now(void); /* nanoseconds, CLOCK_MONOTONIC */
 
-/* ---- hooks for a program that has other work while its threads wait ----
+/* ---- hooks around waits ----
  *
- * An interpreter, for example, lets its other threads run while one waits, and runs the handlers of signals. The hooks are one pair for the
- * process, set before any handle is opened. */
+ * For a program that has other work while a thread waits. An interpreter, for example, lets its other threads run
+ * and runs signal handlers. There is one pair of hooks for the process. Set it before any handle is opened. */
 
 struct rip_waiting {
-    uint64_t since; /* when the wait began, as rip_now */
-    int control;    /* the wait is for the table lock of this control file, a descriptor; -1: for something else */
-    void *kept;     /* for the hooks; NULL when the wait begins */
+    uint64_t since; /* when the wait started, as rip_now */
+    int control;    /* file descriptor of the control file if the wait is for a table lock; else -1 */
+    void *kept;     /* for the hooks; NULL when the wait starts */
 };
 
-/* Called before each piece of a wait, unless that is for a table lock. */
+/* Called before each slice of a wait, except for the table lock. */
 typedef void rip_before_wait(struct rip_waiting *waiting);
-/* Called after each piece of a wait, which lasts 50 ms at most, or until a signal: 0 goes on, a negative errno ends the wait with it. It may
- * set waiting->kept. Without this hook a signal ends a wait, with -EINTR. */
+/* Called after each slice of a wait. A slice ends after at most 50 ms or with a signal. 0 continues the wait; a
+ * negative errno ends the wait and is returned by the call. The hook may set waiting->kept. Without this hook a signal
+ * ends a wait with -EINTR. */
 typedef int rip_after_wait(struct rip_waiting *waiting);
-void rip_on_wait(rip_before_wait *before, rip_after_wait *after); /* NULL: none */
+void rip_on_wait(rip_before_wait *before, rip_after_wait *after); /* NULL: no hook */
 
 /* ---- arrays: a header of n x 64 bytes, then the elements ---- */
 
 #define RIP_MAX_NDIM 64
 
 struct rip_array {
-    const char *dtype; /* as numpy's dtype.str ("<f4"), or JSON for structured ones; not terminated */
-    uint32_t dtype_length;
+    /* As numpy's dtype.str ("<f4"), or JSON for structured dtypes; not NUL-terminated. */
+    const char *dtype;
+    uint32_t dtype_length; /* bytes */
     uint8_t ndim;
-    uint8_t fortran; /* 0: the last index runs fastest, 1: the first */
+    uint8_t fortran; /* 0: the last index varies fastest (C order); 1: the first (Fortran order) */
     uint64_t shape[RIP_MAX_NDIM];
-    uint64_t header; /* bytes before the elements; set by both calls */
+    uint64_t header; /* bytes before the elements; set by rip_array_read */
 };
 
-/* Bytes that the header takes, a multiple of 64; 0 if dtype or ndim is too large for one. */
+/* Returns the size of the header in bytes, a multiple of 64; 0 if dtype or ndim is too large. */
 uint64_t rip_array_header_size(const struct rip_array *array);
-void rip_array_write(const struct rip_array *array, unsigned char *payload);
-int rip_array_read(struct rip_array *array, const unsigned char *payload, uint64_t length); /* 0 or -EBADMSG */
-/* 0 if elements of itemsize bytes in this shape fill a message of length bytes exactly, else -EBADMSG. */
+void rip_array_write(const struct rip_array *array, unsigned char *payload); /* writes the header at payload */
+/* Reads the header of a payload of length bytes. array->dtype then points into the payload. Returns 0 or -EBADMSG. */
+int rip_array_read(struct rip_array *array, const unsigned char *payload, uint64_t length);
+/* Checks that elements of itemsize bytes in this shape fill a payload of length bytes exactly. Returns 0 or
+ * -EBADMSG. */
 int rip_array_check(const struct rip_array *array, uint64_t itemsize, uint64_t length);
 
 #ifdef __cplusplus

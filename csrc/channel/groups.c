@@ -24,7 +24,7 @@ uint32_t rip_group_find_free(const struct rip_control *control) {
 }
 
 /* The cursors of a new group; the lock is held. */
-static void set_cursors(struct rip_channel *ch, uint32_t group, enum rip_how start) {
+static void set_cursors(struct rip_channel *ch, uint32_t group, enum rip_group_flag start) {
     struct rip_control *control = ch->control;
     uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed);
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
@@ -78,7 +78,7 @@ void rip_group_undo(struct rip_control *control, uint32_t g) {
     atomic_fetch_and_explicit(&control->groups_active, ~(UINT64_C(1) << g), memory_order_acq_rel);
 }
 
-int rip_group_begin(struct rip_channel *ch, uint32_t g, const char *name, uint32_t flags, enum rip_how start) {
+int rip_group_begin(struct rip_channel *ch, uint32_t g, const char *name, uint32_t flags, enum rip_group_flag start) {
     struct rip_control *control = ch->control;
     struct rip_group_entry *group = &control->groups[g];
     control->groups_named++;

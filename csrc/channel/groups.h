@@ -8,7 +8,8 @@
 uint32_t rip_group_find(const struct rip_control *control, const char *name);
 uint32_t rip_group_find_free(const struct rip_control *control);
 /* Makes a new entry of the table. A kill between any two steps leaves a free one, or a group that waits. */
-int rip_group_begin(struct rip_channel *ch, uint32_t group, const char *name, uint32_t flags, enum rip_how start);
+int rip_group_begin(struct rip_channel *ch, uint32_t group, const char *name, uint32_t flags,
+                    enum rip_group_flag start);
 /* As if it had never been. */
 void rip_group_undo(struct rip_control *control, uint32_t group);
 /* A group goes: its cursors gate no more. */

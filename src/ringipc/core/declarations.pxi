@@ -119,12 +119,12 @@ cdef extern from "ringipc.h" nogil:
     struct rip_lane_info:
         uint64_t id
         int32_t pid
-        uint32_t state "is"
+        uint32_t state
         uint64_t messages
         uint64_t backlog
     struct rip_group_info:
         char name[48]
-        uint32_t how
+        uint32_t flags
         uint64_t backlog
     struct rip_member_info:
         int32_t pid

@@ -16,7 +16,7 @@ def inspect_channel(bytes channel):
     with nogil:
         rc = rip_inspect(name, &there)
     lanes = [(lane.id, lane.pid, lane.state, lane.messages, lane.backlog) for lane in there.lane[:there.lanes]]
-    groups = [(<bytes>group.name, group.how, group.backlog) for group in there.group[:there.groups]]
+    groups = [(<bytes>group.name, group.flags, group.backlog) for group in there.group[:there.groups]]
     members = [(member.pid, member.group) for member in there.member[:there.members]]
     return rc, lanes, groups, members, there.end_waits != 0
 

@@ -19,7 +19,7 @@ uint64_t rip_arena_from(const struct rip_arena *arena, uint64_t seq, uint64_t of
     for (unsigned i = arena->count; i > 0; i--) {
         const struct rip_run *run = &arena->runs[i - 1];
         uint64_t hi = i == arena->count ? arena->at : run->hi;
-        if (run->seq <= seq) { /* as in rip_arena_reclaim, the offset is believed only where it can be true */
+        if (run->seq <= seq) { /* the offset is used only if it is plausible, as in rip_arena_reclaim */
             return bytes + (offset >= run->lo && offset <= hi ? hi - offset : hi - run->lo);
         }
         bytes += hi - run->lo;
@@ -32,7 +32,7 @@ static const struct rip_run *live_range(const struct rip_arena *arena, unsigned 
     return i < arena->count ? &arena->runs[i] : &arena->pins[i - arena->count];
 }
 
-/* The lowest place with need free bytes below end, or UINT64_MAX. */
+/* The lowest offset with need free bytes below end, or UINT64_MAX. */
 static uint64_t lowest_gap(const struct rip_arena *arena, uint64_t need, uint64_t end) {
     uint64_t offset = 0;
     for (int moved = 1; moved;) {
@@ -48,7 +48,7 @@ static uint64_t lowest_gap(const struct rip_arena *arena, uint64_t need, uint64_
     return offset <= end && need <= end - offset ? offset : UINT64_MAX;
 }
 
-/* The next live byte from place on, or end. */
+/* The next live byte from offset on, or end. */
 static uint64_t next_live_byte(const struct rip_arena *arena, uint64_t offset, uint64_t end) {
     for (unsigned i = 0; i < arena->count + arena->pinned; i++) {
         const struct rip_run *run = live_range(arena, i);
@@ -62,7 +62,7 @@ static uint64_t next_live_byte(const struct rip_arena *arena, uint64_t offset, u
 void rip_arena_reclaim(struct rip_arena *arena, uint64_t seq, uint64_t offset, uint64_t next) {
     struct rip_run *runs = arena->runs;
     runs[arena->count - 1].hi = arena->at;
-    if (seq == next) { /* nothing is live */
+    if (seq == next) { /* no message is live */
         runs[0] = (struct rip_run){.seq = next};
         arena->count = 1;
         arena->at = 0;
@@ -75,7 +75,8 @@ void rip_arena_reclaim(struct rip_arena *arena, uint64_t seq, uint64_t offset, u
     }
     arena->count -= dead;
     memmove(runs, runs + dead, arena->count * sizeof *runs);
-    /* read back from shared memory: believed only where it can be true; an empty message may lie outside of every run */
+    /* offset was read back from shared memory, so it is used only if it is plausible; an empty message may lie outside
+     * of every run */
     if (seq >= runs[0].seq && offset > runs[0].lo && offset <= runs[0].hi && offset % RIP_LINE == 0) {
         runs[0].lo = offset;
     }
@@ -98,11 +99,12 @@ uint64_t rip_arena_find(struct rip_arena *arena, uint64_t need, uint64_t end) {
     uint64_t live = rip_arena_live(arena), offset = UINT64_MAX;
     if (!fits) {
         offset = lowest_gap(arena, need, end);
-    } else if (live > 0) { /* staying is possible: move only for much room */
+    } else if (live > 0) { /* it fits at the present position: move only if that gives much more room */
         offset = lowest_gap(arena, live > need ? live : need, end);
     }
-    int begins = last->lo < last->hi; /* a run by moving; else the last one is empty, and moves */
-    if ((fits && offset >= arena->at) || (begins && arena->count == RIP_MAX_RUNS)) {
+    int starts_run =
+        last->lo < last->hi; /* moving starts a new run; if the last run is empty, that one moves instead */
+    if ((fits && offset >= arena->at) || (starts_run && arena->count == RIP_MAX_RUNS)) {
         return fits ? arena->at : UINT64_MAX;
     }
     return offset;

@@ -1,7 +1,7 @@
 /* The header of an array message:
  *
  *   0         2      3         4                8                   8 + 8 ndim
- *   | lines   | ndim | fortran | dtype_length   | shape[ndim]       | dtype ...      up to 64 * lines, then the elements
+ *   | lines   | ndim | fortran | dtype_length   | shape[ndim]       | dtype ...     up to 64 * lines, then the elements
  */
 #include "channel/layout.h"
 
@@ -56,7 +56,7 @@ int rip_array_check(const struct rip_array *array, uint64_t itemsize, uint64_t l
     for (unsigned i = 0; i < array->ndim; i++) {
         empty |= array->shape[i] == 0;
     }
-    for (unsigned i = 0; i < array->ndim && !empty; i++) { /* never above room, so it cannot wrap */
+    for (unsigned i = 0; i < array->ndim && !empty; i++) { /* bytes never exceeds room, so it cannot overflow */
         if (array->shape[i] > room / bytes) {
             return -EBADMSG;
         }

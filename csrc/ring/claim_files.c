@@ -8,7 +8,7 @@ static uint64_t size_of(uint64_t slots) {
     return rip_round_up(sizeof(struct rip_claims) + slots * sizeof(uint64_t), RIP_PAGE);
 }
 
-/* Where it is there; *slots is what it says, checked. */
+/* Opens the file if it exists. *slots: the number of slots in its header, checked. */
 static int find(struct rip_channel *ch, struct rip_file_key file, uint64_t *slots, struct rip_mapping *out) {
     int rc = rip_file_open(&ch->handle, file, 1, out);
     if (rc != 0) {
@@ -23,13 +23,13 @@ static int find(struct rip_channel *ch, struct rip_file_key file, uint64_t *slot
     return 0;
 }
 
-/* Does the lock stay ours while it gets its memory? */
+/* Is the file small enough to be allocated while the lock is held? */
 static int is_quick(const struct rip_mapping *mapping) { return mapping->size <= RIP_CLAIMS_AT_ONCE; }
 
 static int fill(struct rip_channel *ch, struct rip_mapping *mapping, int is_new) {
     int is_short = is_quick(mapping), locked = 0;
     if (!is_short) {
-        rip_unlock(&ch->handle); /* our membership keeps the channel */
+        rip_unlock(&ch->handle); /* the membership keeps the channel alive */
     }
     int rc = is_new ? rip_file_allocate(mapping, mapping->size) : rip_populate(mapping->at, mapping->size, 1);
     if (!is_short) {
@@ -38,7 +38,7 @@ static int fill(struct rip_channel *ch, struct rip_mapping *mapping, int is_new)
     return locked ? locked : rc;
 }
 
-/* Are this group and this lane in the tables? */
+/* Are this group and this lane still in the tables? */
 static int are_there(const struct rip_control *control, uint32_t group, uint32_t lane, struct rip_file_key file) {
     const struct rip_lane_entry *entry = &control->lanes[lane];
     /* relaxed: under the lock */
@@ -48,20 +48,21 @@ static int are_there(const struct rip_control *control, uint32_t group, uint32_t
            rip_lane_id(entry) == file.of[1];
 }
 
-/* -EEXIST: another has made it meanwhile. */
+/* -EEXIST: another process has created the file meanwhile. */
 static int open_once(struct rip_channel *ch, uint32_t group, uint32_t lane, uint64_t slots, struct rip_mapping *out) {
     struct rip_file_key file =
         rip_claims_file(rip_group_id(ch->control, group), rip_lane_id(&ch->control->lanes[lane]));
     uint64_t has = slots;
     int rc = find(ch, file, &has, out), is_new = rc == -ENOENT;
     if (is_new) {
-        rip_files_remove_all(&ch->handle, ch->handle.member); /* begun before, and not named for want of the lock */
+        /* created earlier by this member, and left without a name because the lock was not obtained */
+        rip_files_remove_all(&ch->handle, ch->handle.member);
         rc = rip_file_create(&ch->handle, size_of(slots), size_of(slots), out);
     }
     rc = rc ? rc : has != slots ? -EBADMSG : fill(ch, out, is_new);
     rc = rc ? rc : are_there(ch->control, group, lane, file) ? 0 : -ENOENT;
     if (rc == 0 && is_new) {
-        struct rip_claims *claims = out->at; /* all zero: free */
+        struct rip_claims *claims = out->at; /* all zero, so all words are FREE */
         claims->slots = slots;
         rc = rip_file_name(&ch->handle, file, out);
     }
@@ -85,7 +86,7 @@ enum rip_claim rip_claim_read(struct rip_channel *ch, uint64_t group, uint64_t l
                               uint32_t *member) {
     uint64_t word = 0;
     size_t at = offsetof(struct rip_claims, words) + (size_t)(seq & (slots - 1)) * sizeof word;
-    int rc = rip_try_lock(&ch->handle); /* extents are found under it */
+    int rc = rip_try_lock(&ch->handle); /* extents are found under the lock */
     if (rc == 0) {
         rc = rip_file_read(&ch->handle, rip_claims_file(group, lane), at, &word);
         rip_unlock(&ch->handle);
@@ -110,7 +111,7 @@ uint64_t rip_claims_read_unacked(struct rip_channel *ch, uint64_t group, uint64_
     return done;
 }
 
-/* As find, with all of its memory. */
+/* find, and loads all pages. */
 static int find_whole(struct rip_channel *ch, struct rip_file_key file, uint64_t *slots, struct rip_mapping *out) {
     int rc = find(ch, file, slots, out);
     if (rc == 0) {
@@ -136,12 +137,13 @@ int rip_claims_requeue(struct rip_channel *ch, uint32_t group, uint32_t member) 
         int rc =
             claims ? 0
                    : find_whole(ch, rip_claims_file(rip_group_id(control, group), rip_lane_id(lane)), &slots, &mapping);
-        if (rc != 0) { /* no member has come across this lane, nobody could read what is there, or we cannot look now */
+        /* the file is missing because no member has mapped this lane, is damaged, or cannot be opened now */
+        if (rc != 0) {
             result = rip_is_resource_error(rc) ? rc : result;
             continue;
         }
         claims = claims ? claims : mapping.at;
-        rip_claims_return_all(claims, slots, &control->cursors[group][i], lane, member);
+        rip_claims_requeue_member(claims, slots, &control->cursors[group][i], lane, member);
         rip_mapping_close(&mapping);
         rip_wake_lane(ch, lane);
     }

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int rip_consumer_open(const char *channel, const char *group, uint32_t how, enum rip_wait wait, uint64_t deadline,
+int rip_consumer_open(const char *channel, const char *group, uint32_t flags, enum rip_wait wait, uint64_t deadline,
                       struct rip_consumer **out, int32_t *holder) {
     *holder = 0;
     if (!rip_is_group_name(group)) {
@@ -27,7 +27,7 @@ int rip_consumer_open(const char *channel, const char *group, uint32_t how, enum
     }
     memset(c, 0, sizeof *c);
     rip_spin_init(&c->ch.spin, wait);
-    c->shared = (how & RIP_SHARED) != 0;
+    c->shared = (flags & RIP_SHARED) != 0;
     c->ch.claims_of = rip_rx_claims_of;
     c->ch.handle.reap = rip_channel_reap;
     c->ch.handle.give_up = deadline > RIP_TRY_ONLY ? deadline : RIP_TRY_ONLY;
@@ -36,9 +36,10 @@ int rip_consumer_open(const char *channel, const char *group, uint32_t how, enum
         free(c);
         return rc;
     }
-    rc = rip_group_join(c, group, how, holder);
+    rc = rip_group_join(c, group, flags, holder);
     if (rc != 0 && !c->ch.handle.locked) {
-        rip_channel_abandon(&c->ch); /* the tables are not ours to edit: the next member to look reaps us */
+        /* without the lock this process must not change the tables: another member reaps this one */
+        rip_channel_abandon(&c->ch);
     } else if (rc != 0) {
         if (c->ch.handle.member != RIP_NO_MEMBER) {
             rip_member_leave(&c->ch, c->ch.handle.member);
@@ -71,7 +72,7 @@ int rip_consumer_close(struct rip_consumer *c) {
         return rc;
     }
     if (rip_member_leave(&c->ch, c->ch.handle.member) != 0) {
-        rip_channel_abandon(&c->ch); /* others find us dead, and what we hold */
+        rip_channel_abandon(&c->ch); /* others find this member dead and requeue its messages */
         return 0;
     }
     rip_channel_close(&c->ch);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 struct group {
-    uint64_t id; /* 0: none */
+    uint64_t id; /* 0: no group */
     struct rip_claims *claims;
     struct rip_mapping mapping;
 };
@@ -34,7 +34,7 @@ void rip_drop_old_free(struct rip_producer *p) {
 
 uint64_t rip_drop_old_first_kept(const struct rip_producer *p) { return p->drops->dropped_below; }
 
-/* Is it pinned already? */
+/* Is message seq pinned already? */
 static int is_pinned(const struct rip_arena *arena, uint64_t seq) {
     for (unsigned i = 0; i < arena->pinned; i++) {
         if (arena->pins[i].seq == seq) {
@@ -44,14 +44,14 @@ static int is_pinned(const struct rip_arena *arena, uint64_t seq) {
     return 0;
 }
 
-/* Has a group begun behind message seq, or moved its cursor over it? */
-static int is_behind(const struct rip_producer *p, uint32_t g, uint64_t seq) {
-    /* acquire: pairs with move_cursor; the group's reads before our writes */
+/* Is the cursor of group g beyond message seq? */
+static int is_passed(const struct rip_producer *p, uint32_t g, uint64_t seq) {
+    /* acquire: pairs with move_cursor; the group has read before this producer overwrites */
     return seq < atomic_load_explicit(&p->ch.control->cursors[g][p->index].released, memory_order_acquire);
 }
 
-/* Where message seq lies, read back from shared memory: believed only where it can be true, else nowhere. */
-static struct rip_run place_of(const struct rip_producer *p, uint64_t seq) {
+/* Where message seq lies. This is read back from shared memory: used only if it is plausible, else an empty range. */
+static struct rip_run range_of(const struct rip_producer *p, uint64_t seq) {
     const volatile struct rip_desc *desc = &p->lane->desc[seq & (p->slots - 1)]; /* volatile: read once */
     uint64_t offset = desc->offset, length = desc->length, end = p->arena.allocated;
     struct rip_run run = {.seq = seq};
@@ -62,9 +62,9 @@ static struct rip_run place_of(const struct rip_producer *p, uint64_t seq) {
     return run;
 }
 
-/* Gives message seq up for group g: 0, or -EAGAIN if somebody looks at it and no pin is left. */
+/* Gives message seq up for group g: 0, or -EAGAIN if a member uses it and no pin is left. */
 static int give_up_for(struct rip_producer *p, const struct group *group, uint32_t g, uint64_t seq) {
-    if (is_behind(p, g, seq)) {
+    if (is_passed(p, g, seq)) {
         return 0;
     }
     enum rip_claim state = rip_claim_drop(group->claims, p->slots, seq);
@@ -78,13 +78,13 @@ static int give_up_for(struct rip_producer *p, const struct group *group, uint32
     if (p->arena.pinned == RIP_MAX_PINS) {
         return -EAGAIN;
     }
-    p->arena.pins[p->arena.pinned++] = place_of(p, seq);
+    p->arena.pins[p->arena.pinned++] = range_of(p, seq);
     return 0;
 }
 
 static int give_up(struct rip_producer *p, uint64_t seq, uint64_t active) {
     if (!active && seq >= atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed)) {
-        p->dropped++; /* nobody will ever read it */
+        p->dropped++; /* no group will ever read it */
     }
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         if (active >> g & 1) {
@@ -97,12 +97,12 @@ static int give_up(struct rip_producer *p, uint64_t seq, uint64_t active) {
     return 0;
 }
 
-/* Opens the claims of a group, if that is still there. Where no member has made them yet, we do. */
+/* Opens the claims of a group if the group still exists. Creates them if no member has done so. */
 static int open_claims(struct rip_producer *p, uint32_t g, uint64_t id, struct rip_mapping *out) {
     struct rip_control *control = p->ch.control;
     int rc = rip_lock(&p->ch.handle);
     if (rc != 0) {
-        return rip_is_locked_out(rc) ? -ENOLCK : rc; /* what bring_up means by -EAGAIN is something else */
+        return rip_is_locked_out(rc) ? -ENOLCK : rc; /* -EAGAIN means that no pin is left */
     }
     int there = atomic_load_explicit(&control->groups_active, memory_order_relaxed) >> g & 1;
     rc = there && rip_group_id(control, g) == id ? rip_claims_open(&p->ch, g, p->index, p->slots, out) : -ENOENT;
@@ -110,8 +110,9 @@ static int open_claims(struct rip_producer *p, uint32_t g, uint64_t id, struct r
     return rip_is_locked_out(rc) ? -ENOLCK : rc;
 }
 
-/* A group that we meet for the first time may have been given a cursor before what we have given up since. */
-static int bring_up(struct rip_producer *p, const struct group *group, uint32_t g) {
+/* A group whose claims were not open may have got its cursor before messages were given up. Gives them up for this
+ * group too. */
+static int catch_up(struct rip_producer *p, const struct group *group, uint32_t g) {
     int rc = 0;
     for (uint64_t seq = p->free_below; rc == 0 && seq < p->drops->dropped_below; seq++) {
         rc = give_up_for(p, group, g, seq);
@@ -119,10 +120,11 @@ static int bring_up(struct rip_producer *p, const struct group *group, uint32_t 
     return rc;
 }
 
-/* Makes sure that we have the claims of all groups that are there: their bits, or a negative errno. */
-static int meet(struct rip_producer *p, uint64_t *active) {
+/* Makes sure that the claims of all active groups are open. *active: the bits of these groups. Returns 0 or a negative
+ * errno. */
+static int open_all_claims(struct rip_producer *p, uint64_t *active) {
     struct rip_control *control = p->ch.control;
-    /* acquire: pairs with rip_group_begin: its id; and with rip_group_leave */
+    /* acquire: pairs with rip_group_begin, which stores the id before, and with rip_group_leave */
     *active = atomic_load_explicit(&control->groups_active, memory_order_acquire);
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         struct group *group = &p->drops->groups[g];
@@ -130,62 +132,62 @@ static int meet(struct rip_producer *p, uint64_t *active) {
         if (!(*active >> g & 1) || (group->claims && group->id == id)) {
             continue;
         }
-        struct group met = {.id = id};
-        int rc = open_claims(p, g, id, &met.mapping);
-        if (rc == -ENOENT) { /* it has left meanwhile */
+        struct group opened = {.id = id};
+        int rc = open_claims(p, g, id, &opened.mapping);
+        if (rc == -ENOENT) { /* the group has left meanwhile */
             *active &= ~(UINT64_C(1) << g);
             continue;
         }
         if (rc == 0) {
-            met.claims = met.mapping.at;
-            rc = bring_up(p, &met, g);
+            opened.claims = opened.mapping.at;
+            rc = catch_up(p, &opened, g);
             if (rc != 0) {
-                rip_mapping_close(&met.mapping);
+                rip_mapping_close(&opened.mapping);
             }
         }
         if (rc != 0) {
             return rc;
         }
         rip_mapping_close(&group->mapping);
-        *group = met;
+        *group = opened;
     }
     return 0;
 }
 
-/* Is nobody to read message seq any more? */
-static int is_done(const struct rip_producer *p, uint64_t seq, uint64_t active) {
+/* Has every group released or lost message seq? */
+static int is_released_by_all(const struct rip_producer *p, uint64_t seq, uint64_t active) {
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        if (active >> g & 1 && !is_behind(p, g, seq) &&
-            !rip_claim_is_released(p->drops->groups[g].claims, p->slots, seq)) {
+        if (active >> g & 1 && !is_passed(p, g, seq) &&
+            !rip_claim_is_passable(p->drops->groups[g].claims, p->slots, seq)) {
             return 0;
         }
     }
     return active != 0;
 }
 
-/* Takes note of what has been let go. */
-static void settle(struct rip_producer *p, uint64_t active) {
+/* Removes pins that are released, and advances dropped_below over released messages. */
+static void update_released(struct rip_producer *p, uint64_t active) {
     struct rip_arena *arena = &p->arena;
     unsigned kept = 0;
     for (unsigned i = 0; i < arena->pinned; i++) {
-        /* a group that has left looks at nothing */
-        if (active && !is_done(p, arena->pins[i].seq, active)) {
+        /* a group that has left uses no message */
+        if (active && !is_released_by_all(p, arena->pins[i].seq, active)) {
             arena->pins[kept++] = arena->pins[i];
         }
     }
     arena->pinned = kept;
-    while (p->drops->dropped_below != p->published && is_done(p, p->drops->dropped_below, active)) {
+    while (p->drops->dropped_below != p->published && is_released_by_all(p, p->drops->dropped_below, active)) {
         p->drops->dropped_below++;
     }
 }
 
-/* What was looked at and then given back is pinned too; where no other room is left it is dropped like the rest. */
+/* Drops pinned messages that no member uses any more because they were requeued. Used when there is no other room. */
 static int drop_pins(struct rip_producer *p, uint64_t active) {
     unsigned before = p->arena.pinned;
     for (unsigned i = 0; i < before; i++) {
-        give_up(p, p->arena.pins[i].seq, active); /* pins nothing anew, as it is pinned */
+        give_up(p, p->arena.pins[i].seq, active); /* adds no pin: the message is pinned already */
     }
-    settle(p, active);
+    update_released(p, active);
     return p->arena.pinned < before;
 }
 
@@ -197,15 +199,15 @@ static uint64_t limit_of(const struct rip_producer *p) {
     return limit;
 }
 
-/* Gives up as many messages as must be for one of length bytes: 0, -ENOBUFS where what is looked at leaves no room, or
- * why memory could not be allocated. That there is none is no error here: then room is made in what is allocated. */
+/* Gives up as many messages as a message of length bytes needs. Returns 0, -ENOBUFS if messages in use leave no room,
+ * or the error of allocating memory. A lack of memory is not an error here: then room is made in the allocated part. */
 static int find_room(struct rip_producer *p, uint64_t length, uint64_t active) {
     struct rip_drop_old *drops = p->drops;
     uint64_t end = p->arena.capacity;
     for (;;) {
         uint64_t offset = p->lane->desc[drops->dropped_below & (p->slots - 1)].offset, limit = limit_of(p);
         rip_arena_reclaim(&p->arena, drops->dropped_below, offset, p->tail);
-        if (limit < drops->dropped_below && p->tail - limit >= p->slots) { /* a pin is the oldest */
+        if (limit < drops->dropped_below && p->tail - limit >= p->slots) { /* a pin is the oldest message */
             if (drop_pins(p, active)) {
                 continue;
             }
@@ -231,24 +233,25 @@ int rip_drop_old_make_room(struct rip_producer *p, uint64_t length) {
     struct rip_control *control = p->ch.control;
     for (;;) {
         uint64_t active;
-        /* acquire: pairs with rip_group_begin; who sees its count sees its bit */
+        /* acquire: pairs with rip_group_begin; whoever sees the count of a group sees its bit */
         uint64_t epoch = atomic_load_explicit(&control->group_epoch, memory_order_acquire);
-        int rc = meet(p, &active);
+        int rc = open_all_claims(p, &active);
         if (rc == 0) {
-            settle(p, active);
+            update_released(p, active);
             rc = find_room(p, length, active);
         } else if (rc == -EAGAIN) {
             rc = -ENOBUFS;
         }
-        /* As in rip_reclaim: a new group begins behind what we have given up, or we see it and go round again. Release: pairs with the
-         * acquire in rip_rx_poll. */
+        /* As in rip_reclaim: either a new group starts behind what is given up here, or this loop sees the group and
+         * runs again. Below, release pairs with the acquire in rip_rx_poll. */
         atomic_store_explicit(&p->lane->dropped_below, p->drops->dropped_below, memory_order_relaxed);
         atomic_thread_fence(memory_order_seq_cst);
         if (atomic_load_explicit(&control->group_epoch, memory_order_relaxed) == epoch) {
             uint64_t from = p->drops->dropped_below;
             p->free_below = limit_of(p);
             p->recheck_at = p->free_below + p->slots < from + p->keep ? p->free_below + p->slots : from + p->keep;
-            p->recheck_at = rc == 0 ? p->recheck_at : p->tail; /* we come here again */
+            /* so that the next reservation calls this function again */
+            p->recheck_at = rc == 0 ? p->recheck_at : p->tail;
             atomic_store_explicit(&p->lane->reclaimed, p->free_below, memory_order_release);
             return rc;
         }

@@ -1,10 +1,10 @@
-/* A lane that drops its oldest messages to make room for new ones.
+/* Lanes that drop their oldest messages to make room for new ones.
  *
- * On such a lane every group keeps claims, so the producer takes part in them: it claims an unread message as dropped by the same
- * compare-and-swap by which a member claims it to read, and what somebody looks at is never written over. Everything before `from`
- * is given up: done, dropped, or pinned, which means that some group's member still looks at it. The room of what is given up is
- * used again, around the pins. So a consumer that keeps one message for long costs the room of that one.
- */
+ * On such a lane every group keeps claims, and the producer competes with the members: it drops an unread message by
+ * the same compare-and-swap by which a member takes it. So it never overwrites a message that a member uses. Every
+ * message before dropped_below is given up: released, dropped or pinned. Pinned means that some group's member still
+ * uses it. New messages use the memory of the given-up messages, around the pins. So a consumer that keeps one message
+ * for long costs the room of that one message. */
 #ifndef RIP_DROP_OLD_H
 #define RIP_DROP_OLD_H
 
@@ -12,8 +12,9 @@
 
 int rip_drop_old_init(struct rip_producer *p);
 void rip_drop_old_free(struct rip_producer *p);
-/* rip_make_room where old messages are dropped. */
+/* rip_make_room for such a lane. */
 int rip_drop_old_make_room(struct rip_producer *p, uint64_t length);
-uint64_t rip_drop_old_first_kept(const struct rip_producer *p); /* the first message not given up */
+/* dropped_below: the first message that is not given up */
+uint64_t rip_drop_old_first_kept(const struct rip_producer *p);
 
 #endif

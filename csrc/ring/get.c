@@ -1,4 +1,4 @@
-/* Getting, with its waits. */
+/* The get calls and their waits. */
 #include "ring/get.h"
 #include "base/wait.h"
 #include "base/wait_hook.h"
@@ -9,19 +9,20 @@
 #include "ring/watch.h"
 #include "store/table_lock.h"
 
-#define TRIES 50u /* polls before the first sleep, a microsecond or two: a prompt peer answers within them */
+#define TRIES 50u /* polls before the first sleep, one or two microseconds: a prompt peer answers within them */
 
-/* 0, or why there is nothing to get through this handle. */
+/* 0, or why this handle cannot get messages. */
 static int check(const struct rip_consumer *c) { return c->leaving ? -ESHUTDOWN : rip_handle_check(&c->ch.handle); }
 
-/* One that was woken for a message, and leaves without looking for it, wakes another. Whoever closes a consumer wakes all. */
+/* A member that was woken for a message and leaves without checking wakes another one. (Closing a consumer wakes
+ * all.) */
 static void pass_wakeup(struct rip_consumer *c) {
     if (c->shared && rip_handle_check(&c->ch.handle) == 0) {
         rip_wake_groups(&c->ch, 1);
     }
 }
 
-/* A piece of a wait: as rip_watch_wait. */
+/* One slice of a wait; returns as rip_watch_wait. */
 static int wait_once(struct rip_consumer *c, const struct rip_filter *filter, uint64_t deadline) {
     struct rip_watch watch;
     int rc;
@@ -41,7 +42,7 @@ static int wait_once(struct rip_consumer *c, const struct rip_filter *filter, ui
     return rc;
 }
 
-/* A table of lanes that another member has locked is likely free in a moment. */
+/* Sleeps briefly because another member holds the table lock, which is likely free again in a moment. */
 static int sleep_briefly(void) {
     struct rip_waiting waiting = {.since = rip_now(), .control = -1};
     rip_wait_begin(&waiting);
@@ -84,7 +85,7 @@ int rip_rx_wait(struct rip_consumer *c, rip_rx_getter *getter, struct rip_filter
     }
     if (start) {
         c->waited += rip_now() - start;
-        if (rc < 0) { /* it may have been woken for a message, and leaves with something else */
+        if (rc < 0) { /* this member may have been woken for a message that it does not take */
             pass_wakeup(c);
         }
     }
@@ -100,7 +101,7 @@ int rip_wait_message(struct rip_consumer *c, uint64_t deadline) {
     return rc < 0 ? rc : 0;
 }
 
-/* ---- what a wait tries ---- */
+/* ---- the attempts of a wait ---- */
 
 int rip_rx_next(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
     (void)filter;

@@ -1,14 +1,15 @@
-/* Getting, and waiting for it. */
+/* Getting a message, with its waits. */
 #ifndef RIP_GET_H
 #define RIP_GET_H
 
 #include "ring/rx.h"
 
-/* What a wait tries: 1 and a message, 0, or a negative errno. */
+/* One attempt of a wait: 1 and a message, 0, or a negative errno. */
 typedef int rip_rx_getter(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message);
 int rip_rx_next(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message);   /* rip_rx_peek */
 int rip_rx_newest(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message); /* rip_rx_latest */
-/* Tries until that is not 0, or -ETIMEDOUT; deadline 0: twice, and reaps in between if that is due. */
+/* Repeats the attempt until it does not return 0, or returns -ETIMEDOUT. deadline 0: makes two attempts, and reaps in
+ * between if that is due. */
 int rip_rx_wait(struct rip_consumer *c, rip_rx_getter *getter, struct rip_filter *filter, struct rip_message *message,
                 uint64_t deadline);
 

@@ -5,10 +5,10 @@
 
 #include <unistd.h>
 
-/* Enters a group that is there: one without a member, or one whose members compete. */
-static int join_group(struct rip_consumer *c, uint32_t g, uint32_t how, int32_t *holder) {
+/* Joins an existing group: one without a member, or a shared one. */
+static int join_group(struct rip_consumer *c, uint32_t g, uint32_t flags, int32_t *holder) {
     struct rip_group_entry *group = &c->ch.control->groups[g];
-    uint32_t kind = how & RIP_SHARED, durable = how & RIP_DURABLE;
+    uint32_t kind = flags & RIP_SHARED, durable = flags & RIP_DURABLE;
     int has_members = rip_has_members(&c->ch, g, RIP_NO_MEMBER);
     if ((has_members || !(group->flags & RIP_AWAITED)) && (group->flags & RIP_SHARED) != kind) {
         return -EEXIST;
@@ -20,19 +20,20 @@ static int join_group(struct rip_consumer *c, uint32_t g, uint32_t how, int32_t 
     c->group = g;
     c->claims = kind || durable || (group->flags & RIP_DURABLE);
     int rc = rip_member_join(&c->ch, RIP_A_CONSUMER, g);
-    if (rc == 0) { /* before rip_rescan, which may release the lock: a member says what a declared group is */
+    /* before rip_rescan, which may release the lock: the first member decides whether a declared group is shared */
+    if (rc == 0) {
         group->pid = (int32_t)getpid();
         group->flags = kind | (group->flags & (RIP_AWAITED | RIP_DURABLE));
         rc = rip_rescan(c);
     }
-    if (rc == 0) { /* from here on it goes with its last member, if it is not durable */
+    if (rc == 0) { /* from here on the group ends with its last member, unless it is durable */
         group->flags = kind | durable | (group->flags & RIP_DURABLE);
         c->ch.control->groups_ever = 1;
     }
     return rc;
 }
 
-static int join_new_group(struct rip_consumer *c, const char *name, uint32_t how) {
+static int join_new_group(struct rip_consumer *c, const char *name, uint32_t flags) {
     struct rip_control *control = c->ch.control;
     c->group = rip_group_find_free(control);
     if (c->group == RIP_MAX_GROUPS) {
@@ -42,9 +43,9 @@ static int join_new_group(struct rip_consumer *c, const char *name, uint32_t how
     if (rc != 0) {
         return rc;
     }
-    uint32_t flags = how & (RIP_SHARED | RIP_DURABLE);
-    c->claims = flags != 0;
-    rc = rip_group_begin(&c->ch, c->group, name, flags, how & RIP_NEWEST ? RIP_NEWEST : RIP_OLDEST);
+    uint32_t kind = flags & (RIP_SHARED | RIP_DURABLE);
+    c->claims = kind != 0;
+    rc = rip_group_begin(&c->ch, c->group, name, kind, flags & RIP_NEWEST ? RIP_NEWEST : RIP_OLDEST);
     if (rc != 0) {
         return rc;
     }
@@ -53,12 +54,13 @@ static int join_new_group(struct rip_consumer *c, const char *name, uint32_t how
     if (rc == 0) {
         control->groups_ever = 1;
     } else if (c->ch.handle.locked && !rip_has_members(&c->ch, c->group, c->ch.handle.member)) {
-        rip_group_undo(control, c->group); /* as if it had never been: what waits for a first group goes on waiting */
+        /* as if the group had never existed: messages that wait for a first group continue to wait */
+        rip_group_undo(control, c->group);
     }
     return rc;
 }
 
-int rip_group_join(struct rip_consumer *c, const char *name, uint32_t how, int32_t *holder) {
+int rip_group_join(struct rip_consumer *c, const char *name, uint32_t flags, int32_t *holder) {
     uint32_t g = rip_group_find(c->ch.control, name);
-    return g < RIP_MAX_GROUPS ? join_group(c, g, how, holder) : join_new_group(c, name, how);
+    return g < RIP_MAX_GROUPS ? join_group(c, g, flags, holder) : join_new_group(c, name, flags);
 }

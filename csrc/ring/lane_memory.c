@@ -13,7 +13,7 @@ int rip_lane_fill(struct rip_producer *p, uint64_t bytes) {
     if (rc == 0) {
         p->lane = p->mapping.at;
         rip_arena_allocated(&p->arena, end - arena);
-        /* relaxed: pairs with rip_rx_read_far; what is published later, in this memory, orders it */
+        /* relaxed: pairs with rip_rx_read_far; the publication of a message in this memory orders it */
         atomic_store_explicit(&p->lane->allocated, end - arena, memory_order_relaxed);
     }
     return rc;
@@ -36,15 +36,15 @@ static int grow(struct rip_producer *p, uint64_t bytes) {
 
 int rip_tx_find_room(struct rip_producer *p, uint64_t length, uint64_t *end) {
     struct rip_arena *arena = &p->arena;
-    uint64_t need = rip_round_up(length, RIP_LINE), handle = rip_arena_find(arena, need, *end);
-    int rc = handle == UINT64_MAX ? -EAGAIN : grow(p, handle + need);
+    uint64_t need = rip_round_up(length, RIP_LINE), offset = rip_arena_find(arena, need, *end);
+    int rc = offset == UINT64_MAX ? -EAGAIN : grow(p, offset + need);
     if (rip_is_out_of_memory(rc)) {
         *end = arena->allocated;
-        handle = rip_arena_find(arena, need, *end);
-        rc = handle == UINT64_MAX ? rc : 0;
+        offset = rip_arena_find(arena, need, *end);
+        rc = offset == UINT64_MAX ? rc : 0;
     }
-    if (rc == 0 && handle != arena->at) {
-        rip_arena_go(arena, handle, p->tail);
+    if (rc == 0 && offset != arena->at) {
+        rip_arena_go(arena, offset, p->tail);
     }
     return rc;
 }

@@ -1,4 +1,4 @@
-/* The pollable descriptors of producers and consumers, and the signals that consumers can ask for (channel/pollfd.h). */
+/* The pollfds of producers and consumers, and the signals that consumers can request (channel/pollfd.h). */
 #include "channel/pollfd.h"
 #include "ring/rx_lanes.h"
 #include "ring/rx_state.h"
@@ -15,7 +15,7 @@ int rip_consumer_notify(struct rip_consumer *c, int number, const int32_t *value
     struct rip_member *member = &c->ch.control->members[c->ch.handle.member];
     atomic_store_explicit(&member->value, value ? *value : 0, memory_order_relaxed);
     atomic_store_explicit(&c->ch.control->groups[c->group].pollfds, 1, memory_order_relaxed);
-    /* release: pairs with the exchange of whoever sends it */
+    /* release: pairs with the exchange of the process that sends the signal */
     uint32_t wanted = number ? RIP_SIGNAL_IS | (uint32_t)number | (value ? 0 : RIP_VALUE_IS_LANE) : 0;
     atomic_store_explicit(&member->signal, wanted, memory_order_release);
     struct rip_watch watch;
@@ -24,7 +24,8 @@ int rip_consumer_notify(struct rip_consumer *c, int number, const int32_t *value
     return 0;
 }
 
-/* While another member has the lock of the table of lanes, nobody tells us when it lets go. */
+/* While another member holds the table lock, nothing wakes this member when the lock is released. So the timer is
+ * short. */
 static uint64_t has_no_message(void *handle) {
     if (rip_rx_pending(handle)) {
         return 0;

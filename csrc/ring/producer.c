@@ -26,13 +26,14 @@ static uint64_t power_of_two(uint64_t n) {
     return power;
 }
 
-/* first: bytes of the arena that get memory now. */
+/* first: bytes of the arena to allocate now. */
 static int make_lane(struct rip_producer *p, uint64_t first, int32_t pid) {
     int rc = rip_lane_fill(p, first);
     if (rc != 0) {
         return rc;
     }
-    p->clock = !pid && rip_counter_is_steady() ? RIP_CLOCK_COUNTER : RIP_CLOCK_NS; /* another process's is not ours */
+    /* ticks of a message from another process (pid) are nanoseconds */
+    p->clock = !pid && rip_counter_is_steady() ? RIP_CLOCK_COUNTER : RIP_CLOCK_NS;
     p->lane->slots = p->slots;
     p->lane->capacity = p->arena.capacity;
     p->lane->arena = rip_arena_offset(p->slots);
@@ -46,11 +47,12 @@ static int make_lane(struct rip_producer *p, uint64_t first, int32_t pid) {
     return 0;
 }
 
-/* Lane id does not count as a stream, unless there were others before it; the lock is held. */
+/* The lane with this id does not count as a stream, unless there were others before it. The lock must be held. */
 static void forget(struct rip_control *control, uint64_t id) { control->epoch_start += control->epoch_start == id; }
 
-/* The free place whose last lane is the oldest, or RIP_MAX_LANES: a member of a group may still be about to move the
- * cursor of the lane that was there (claims.c). Places that had none have id 0, and the search begins at them. */
+/* Finds the free entry whose last lane is the oldest, or returns RIP_MAX_LANES. The oldest, because a member of a group
+ * may still be about to move the cursor of the lane that was there (claims.c). Entries that never had a lane have id 0;
+ * the search starts with them. */
 static uint32_t find_free(const struct rip_control *control) {
     uint32_t found = RIP_MAX_LANES;
     uint64_t oldest = UINT64_MAX;
@@ -65,12 +67,13 @@ static uint32_t find_free(const struct rip_control *control) {
     return found;
 }
 
-/* Enters the lane in the table; the lock is held, and we are a member. A kill between any two steps leaves an entry that rip_reap
- * can end: it knows the lane by our index, which comes before the file's name and after the id that tells it. */
+/* Enters the lane in the table. The lock must be held, and this handle must be a member. If the process is killed
+ * between any two steps, rip_reap can end the entry: it finds the lane by the member's index, which is stored before
+ * the file gets its name and after the id that identifies the file. */
 static int join(struct rip_producer *p) {
     struct rip_control *control = p->ch.control;
     uint32_t i = find_free(control);
-    if (i == RIP_MAX_LANES) { /* lanes that were read after they had ended may still be there */
+    if (i == RIP_MAX_LANES) { /* lanes that have ended and are read may still be in the table */
         rip_lanes_retire(&p->ch);
         i = find_free(control);
     }
@@ -85,11 +88,12 @@ static int join(struct rip_producer *p) {
     atomic_store_explicit(&entry->id, control->lanes_ever++, memory_order_relaxed); /* the cursors below publish it */
     entry->pid = p->lane->pid;
     atomic_store_explicit(&entry->base_seq, 0,
-                          memory_order_relaxed); /* relaxed, as below: the store of state publishes it */
+                          memory_order_relaxed); /* relaxed, also below: the store of state publishes it */
     uint32_t fence = p->ch.fenced || rip_fences_all(control) ? RIP_FENCE_LANE : 0;
     atomic_store_explicit(&entry->asleep, fence, memory_order_relaxed);
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        atomic_store_explicit(&control->cursors[g][i].released, 0, memory_order_release); /* pairs with rip_rx_poll */
+        /* release: pairs with rip_rx_poll */
+        atomic_store_explicit(&control->cursors[g][i].released, 0, memory_order_release);
     }
     atomic_store_explicit(&entry->pollfd_member, 0, memory_order_relaxed);
     control->members[p->ch.handle.member].index = i;
@@ -102,13 +106,13 @@ static int join(struct rip_producer *p) {
     p->entry = entry;
     p->ch.lane = (uint32_t)rip_lane_id(entry);
     atomic_store_explicit(&entry->state, RIP_LANE_LIVE,
-                          memory_order_release); /* pairs with the acquire in rip_rescan */
+                          memory_order_release); /* release: pairs with the acquire in rip_rescan */
     rip_lanes_changed(&p->ch);
     return 0;
 }
 
-/* Old messages are dropped while somebody looks at one of them: the slots behind that one are not free yet, so there are more of
- * them than messages that may wait. */
+/* Drop-old: while a member keeps an old message, the slots behind it are not free. So the lane has more slots than
+ * messages that may wait. */
 static uint64_t slots_for(uint64_t keep, enum rip_overflow overflow) {
     uint64_t slots = overflow == RIP_DROP_OLD ? 4 * keep : keep;
     if (overflow == RIP_DROP_OLD && slots < 1024) {
@@ -117,11 +121,12 @@ static uint64_t slots_for(uint64_t keep, enum rip_overflow overflow) {
     return power_of_two(slots < RIP_MAX_SLOTS ? slots : RIP_MAX_SLOTS);
 }
 
-/* pid: of the process whose messages they are, where that is another one, else 0. */
-static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, uint32_t how, enum rip_wait wait,
+/* pid: of the process that sends the messages if it is another one, else 0. */
+static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, uint32_t flags, enum rip_wait wait,
                      const struct rip_access *access, int32_t pid, struct rip_producer **out) {
-    enum rip_overflow overflow = (enum rip_overflow)(how & ~RIP_PREALLOCATE);
-    if (access && access->mode != 0600 && access->mode != 0660 && access->mode != 0666) { /* who takes part writes */
+    enum rip_overflow overflow = (enum rip_overflow)(flags & ~RIP_PREALLOCATE);
+    /* every member writes to the files, so read-only modes make no sense */
+    if (access && access->mode != 0600 && access->mode != 0660 && access->mode != 0666) {
         return -EINVAL;
     }
     if (capacity == 0 || capacity > RIP_MAX_CAPACITY || slots == 0 || slots > RIP_MAX_SLOTS ||
@@ -142,7 +147,7 @@ static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, uin
     p->ch.handle.reap = rip_channel_reap;
     capacity = rip_round_up(capacity, RIP_PAGE);
     rip_arena_init(&p->arena, capacity);
-    uint64_t first = how & RIP_PREALLOCATE ? capacity : 1;
+    uint64_t first = flags & RIP_PREALLOCATE ? capacity : 1;
     int rc = overflow == RIP_DROP_OLD ? rip_drop_old_init(p) : 0;
     rc = rc ? rc : rip_channel_open(&p->ch, channel, 1, access ? *access : rip_private);
     if (rc != 0) {
@@ -156,20 +161,20 @@ static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, uin
                               &p->mapping);
     int locked = 0;
     if (rc == 0) {
-        rip_unlock(&p->ch.handle); /* allocating can take long; our membership keeps the channel */
+        rip_unlock(&p->ch.handle); /* allocation can take long; the membership keeps the channel alive meanwhile */
         rc = make_lane(p, first, pid);
         locked = rip_lock(&p->ch.handle);
         rc = rc ? rc : locked;
     }
     if (rc == 0) {
-        rip_reap(&p->ch.handle); /* a free entry may be in the name of one that was killed since */
+        rip_reap(&p->ch.handle); /* a member killed meanwhile may still have an entry */
         rc = join(p);
         rip_lane_close_when_filled(p);
     }
     if (rc != 0) {
         if (locked == 0) {
             rip_channel_close(&p->ch);
-        } else { /* without the lock the tables are not ours to edit: the next member to look reaps us */
+        } else { /* without the lock this process must not change the tables: another member reaps this one */
             rip_channel_abandon(&p->ch);
         }
         rip_producer_free(p);
@@ -180,9 +185,9 @@ static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, uin
     return 0;
 }
 
-int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, uint32_t how, enum rip_wait wait,
+int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, uint32_t flags, enum rip_wait wait,
                       const struct rip_access *access, struct rip_producer **out) {
-    return open_lane(channel, capacity, slots, how, wait, access, 0, out);
+    return open_lane(channel, capacity, slots, flags, wait, access, 0, out);
 }
 
 int rip_lane_open(const char *channel, uint64_t capacity, uint64_t slots, int32_t pid, struct rip_producer **out) {
@@ -220,14 +225,15 @@ int rip_producer_close(struct rip_producer *p) {
     if (rc != 0) {
         return rc;
     }
-    /* release: pairs with the acquire in rip_rescan. Before the lock: if we never get it, others find that we have ended, not died */
+    /* release: pairs with the acquire in rip_rescan. Stored before taking the lock: if the lock is never obtained,
+     * others still see that this producer ended and did not die. */
     atomic_store_explicit(&p->lane->closed, 1, memory_order_release);
     rc = rip_lock(&p->ch.handle);
     if (rip_is_locked_out(rc)) {
         return rc;
     }
     p->ch.handle.state = RIP_CLOSED;
-    if (rc != 0) { /* our membership ends with our descriptors, and the next member to look reaps it */
+    if (rc != 0) { /* the membership ends when the file descriptors are closed; another member reaps it */
         rip_channel_abandon(&p->ch);
         return rc;
     }
@@ -235,7 +241,7 @@ int rip_producer_close(struct rip_producer *p) {
         forget(p->ch.control, rip_lane_id(p->entry));
     }
     atomic_store_explicit(&p->entry->state, RIP_LANE_ENDED,
-                          memory_order_release); /* pairs with the acquire in rip_rescan */
+                          memory_order_release); /* release: pairs with the acquire in rip_rescan */
     rip_lanes_retire(&p->ch);
     rip_lanes_changed(&p->ch);
     rip_channel_close(&p->ch);

@@ -1,4 +1,5 @@
-/* Putting, with its waits: for room, for another thread that fills what it has reserved, and for the groups to release everything. */
+/* The put calls and their waits: for room, for another thread that fills reserved memory, and for all groups to
+ * release. */
 #include "ring/put.h"
 #include "base/futex.h"
 #include "base/wait.h"
@@ -9,13 +10,14 @@
 
 #include <string.h>
 
-#define CLAIMS_WAIT_NS UINT64_C(250000000) /* for the table lock, where a new group's claims are to be opened */
+/* longest wait for the table lock, which is needed to open the claims of a new group */
+#define CLAIMS_WAIT_NS UINT64_C(250000000)
 
 /* ---- threads that share a producer ---- */
 
-void rip_tx_begin_fill(struct rip_producer *p, enum rip_fill how) {
+void rip_tx_begin_fill(struct rip_producer *p, enum rip_fill fill) {
     p->filler = pthread_self();
-    p->fill = how;
+    p->fill = fill;
 }
 
 void rip_tx_end_fill(struct rip_producer *p) {
@@ -28,7 +30,7 @@ void rip_tx_end_fill(struct rip_producer *p) {
 int rip_tx_wait_filled(struct rip_producer *p, uint64_t deadline) {
     while (p->fill != RIP_FILL_NONE) {
         struct rip_waiting waiting = {.since = rip_now(), .control = -1};
-        if (p->ch.handle.state == RIP_FORKED) { /* that thread is the parent's, and never ends here */
+        if (p->ch.handle.state == RIP_FORKED) { /* the filling thread exists in the parent only and never ends here */
             p->fill = RIP_FILL_NONE;
             return 0;
         }
@@ -38,7 +40,8 @@ int rip_tx_wait_filled(struct rip_producer *p, uint64_t deadline) {
         if (waiting.since >= deadline) {
             return -ETIMEDOUT;
         }
-        /* relaxed: the threads exclude each other but while they sleep, so the one that fills cannot end before the sleep below */
+        /* relaxed: threads exclude each other except while they sleep, so the filling thread cannot end before the
+         * sleep below */
         uint32_t word = atomic_load_explicit(&p->filled, memory_order_relaxed);
         uint64_t slice = waiting.since + RIP_SLICE_NS;
         p->fill_waiters++;
@@ -56,7 +59,8 @@ int rip_tx_wait_filled(struct rip_producer *p, uint64_t deadline) {
 
 /* ---- room ---- */
 
-/* Waits for the table lock, as the hooks of a wait for something else do: the claims of a new group are to be opened under it. */
+/* Waits for the table lock, which is needed to open the claims of a new group. Calls the hooks as for any other
+ * wait. */
 static int await_lock(struct rip_producer *p, uint64_t deadline) {
     struct rip_waiting waiting = {.since = rip_now(), .control = -1};
     rip_wait_begin(&waiting);
@@ -65,24 +69,24 @@ static int await_lock(struct rip_producer *p, uint64_t deadline) {
     return end ? end : rc;
 }
 
-/* A lane that drops messages waits for the lock, but not for long. */
+/* rip_tx_reserve; a lane that drops waits for the table lock, but not for long. */
 static int reserve(struct rip_producer *p, uint64_t length, unsigned char **payload) {
     int rc = rip_tx_reserve(p, length, payload);
-    for (uint64_t until = 0; rc == -ENOLCK;) {
+    for (uint64_t lock_deadline = 0; rc == -ENOLCK;) {
         uint64_t now = rip_now();
-        until = until ? until : now + CLAIMS_WAIT_NS;
-        rc = now < until ? await_lock(p, until) : -EAGAIN;
+        lock_deadline = lock_deadline ? lock_deadline : now + CLAIMS_WAIT_NS;
+        rc = now < lock_deadline ? await_lock(p, lock_deadline) : -EAGAIN;
         if (rc == -EAGAIN) {
             return -ENOBUFS;
         }
         rc = rc ? rc : rip_handle_check(&p->ch.handle);
-        rc = rc ? rc : rip_tx_wait_filled(p, until); /* another thread may have begun to fill meanwhile */
+        rc = rc ? rc : rip_tx_wait_filled(p, lock_deadline); /* another thread may have started to fill */
         rc = rc ? rc : rip_tx_reserve(p, length, payload);
     }
     return rc;
 }
 
-static int wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline, int drops_too,
+static int wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline, int also_if_dropping,
                      unsigned char **payload) {
     struct rip_watch watch;
     uint64_t start = 0;
@@ -94,7 +98,7 @@ static int wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline,
             rip_room_watch(p, &watch);
             rc = reserve(p, length, payload);
         }
-        if ((rc != -EAGAIN && (rc != -ENOBUFS || !drops_too)) || waited < 0) {
+        if ((rc != -EAGAIN && (rc != -ENOBUFS || !also_if_dropping)) || waited < 0) {
             break;
         }
         if (p->cut_off) {

@@ -5,7 +5,7 @@
 __attribute__((cold, noinline)) int rip_rx_read_far(struct rip_rx *rx, uint64_t seq, struct rip_message *message) {
     const volatile struct rip_desc *desc = &rx->desc[seq & (rx->slots - 1)]; /* volatile: read once */
     uint64_t offset = desc->offset, length = desc->length;
-    /* relaxed: the tail was stored after it, and loaded before */
+    /* relaxed: it was stored before the tail, and the tail was loaded with acquire */
     uint64_t allocated = atomic_load_explicit(&rx->lane->allocated, memory_order_relaxed);
     if (allocated > rx->capacity || offset > allocated || length > allocated - offset || offset % RIP_LINE) {
         return -EBADMSG;
@@ -18,12 +18,12 @@ __attribute__((cold, noinline)) int rip_rx_read_far(struct rip_rx *rx, uint64_t 
         if (rc == -EBADMSG) {
             return rc;
         }
-        rx->readable = rc ? rx->readable : end; /* short of memory for a moment: the message is good all the same */
+        rx->readable = rc ? rx->readable : end; /* a temporary lack of memory; the message is intact all the same */
     }
     return rip_rx_describe(rx, seq, offset, length, message);
 }
 
-/* Where an exclusive group loses messages: those before seq that have not been got, or counted. */
+/* In an exclusive group of a lane that drops: the number of messages before seq that were neither taken nor counted. */
 static uint64_t count_to(struct rip_rx *rx, uint64_t seq) {
     if (!rx->counts || seq < rx->counted) {
         return 0;
@@ -40,9 +40,9 @@ static uint64_t count_to(struct rip_rx *rx, uint64_t seq) {
     return gap;
 }
 
-/* Messages missed between the last one claimed in its turn and this one. */
+/* Messages missed between the last one taken in order and this one. */
 static uint64_t gap_before(const struct rip_consumer *c, struct rip_rx *rx, uint64_t seq) {
-    if (c->shared) { /* whoever comes next is told, for all of the group */
+    if (c->shared) { /* the member that gets the next message reports the loss for the whole group */
         return rip_claims_take_dropped(rx->claims);
     }
     uint64_t gap = count_to(rx, seq);
@@ -54,33 +54,36 @@ int rip_rx_poll(struct rip_rx *rx) {
     if (!rx->claims) {
         return rip_rx_refresh(rx);
     }
-    /* acquire: pairs with the release of whoever gives a message back */
+    /* acquire: pairs with the release of the process that requeues a message */
     uint64_t requeued = atomic_load_explicit(&rx->claims->requeued, memory_order_acquire);
-    /* acquire: pairs with rip_tx_publish; before the cursor, so that they cannot lie more than the slots apart */
+    /* acquire: pairs with rip_tx_publish. Loaded before the cursor, so that they are at most slots apart. */
     uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire);
-    uint64_t released = atomic_load_explicit(&rx->cursor->released, memory_order_acquire); /* pairs with move_cursor */
-    /* Its id changes before its cursors do. Relaxed: the load of the cursor comes before. */
-    if (rip_lane_id(rx->entry) != rx->id) { /* all is read, and the place taken */
+    /* acquire: pairs with move_cursor */
+    uint64_t released = atomic_load_explicit(&rx->cursor->released, memory_order_acquire);
+    /* The id changes before the cursors do. Relaxed: the cursor was loaded before, with acquire. */
+    if (rip_lane_id(rx->entry) != rx->id) { /* everything is read, and another lane has the table entry */
         rx->released = rx->next = rx->tail = tail;
         return 0;
     }
     if (rx->drops) {
-        /* acquire: pairs with rip_drop_old_make_room; after the tail, which can be no more than the slots ahead of it */
-        uint64_t head = atomic_load_explicit(&rx->lane->reclaimed, memory_order_acquire);
-        if (head > tail && head > atomic_load_explicit(&rx->lane->tail, memory_order_acquire)) {
+        /* acquire: pairs with rip_drop_old_make_room. Loaded after the tail, so the tail can be ahead of it by at most
+         * slots. */
+        uint64_t reclaimed = atomic_load_explicit(&rx->lane->reclaimed, memory_order_acquire);
+        if (reclaimed > tail && reclaimed > atomic_load_explicit(&rx->lane->tail, memory_order_acquire)) {
             return -EBADMSG;
         }
-        rip_claims_pass(rx->claims, rx->slots, rx->cursor, rx->entry, released, head);
-        released = released < head ? head : released;
+        rip_claims_pass(rx->claims, rx->slots, rx->cursor, rx->entry, released, reclaimed);
+        released = released < reclaimed ? reclaimed : released;
     }
-    if (released > tail) { /* it has moved on since */
+    if (released > tail) { /* the cursor has advanced since the tail was loaded */
         tail = released;
     }
     if (tail - released > rx->slots || tail < rx->tail) {
         return -EBADMSG;
     }
     if (requeued != rx->requeued || rx->next < released) {
-        rx->scan_pos = requeued != rx->requeued ? 0 : rx->scan_pos; /* a search may want what has come back */
+        /* a search may accept a message that was requeued */
+        rx->scan_pos = requeued != rx->requeued ? 0 : rx->scan_pos;
         rx->requeued = requeued;
         rx->next = released;
     }
@@ -94,7 +97,8 @@ int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *
     int rc = 1;
     while (rc == 1) {
         int redelivered = 0;
-        /* The tail travels to us at each look, so we look only when we have come to where it was. Relaxed: the look acquires. */
+        /* Each load of the tail moves its cache line here. So load it only when all messages up to the last known tail
+         * are read. Relaxed: rip_rx_poll loads with acquire. */
         if (rx->next == rx->tail || atomic_load_explicit(&rx->claims->requeued, memory_order_relaxed) != rx->requeued) {
             rc = rip_rx_poll(rx);
             if (rc != 1) {
@@ -109,13 +113,13 @@ int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *
         rx->gap += gap_before(c, rx, seq);
         rc = rip_rx_read(rx, seq, message);
         if (rc == 1) {
-            message->flags |= redelivered ? RIP_REDELIVERED : 0; /* or it was before it came over a connection */
+            message->flags |= redelivered ? RIP_REDELIVERED : 0; /* or the flag was set by the sender, over a link */
             message->missed += rx->gap;
             rx->last_gap = rx->gap;
             rx->gap = 0;
             return 1;
         }
-        rip_rx_release_only(rx, seq); /* nobody could read it */
+        rip_rx_release_only(rx, seq); /* no member could read it */
     }
     return rc;
 }
@@ -129,10 +133,13 @@ void rip_rx_ack(struct rip_rx *rx, uint64_t seq) {
 
 void rip_rx_report_end(struct rip_rx *rx) {
     uint64_t released =
-        atomic_load_explicit(&rx->cursor->released, memory_order_seq_cst);       /* as in rip_claims_first_unacked */
-    uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire); /* pairs with rip_tx_publish */
+        /* seq_cst: as in rip_claims_first_unacked */
+        atomic_load_explicit(&rx->cursor->released, memory_order_seq_cst);
+    /* acquire: pairs with rip_tx_publish */
+    uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire);
     if (rip_claims_first_unacked(rx->claims, rx->slots, released, tail) == tail) {
-        atomic_fetch_add_explicit(&rx->claims->requeued, 1, memory_order_release); /* as in rip_claim_requeue */
+        /* release: as in rip_claim_requeue */
+        atomic_fetch_add_explicit(&rx->claims->requeued, 1, memory_order_release);
         rip_wake_group(rx->ch, rx->group);
     }
 }
@@ -147,7 +154,7 @@ int rip_rx_has_free(const struct rip_rx *rx) {
 }
 
 uint64_t rip_rx_missed_of(const struct rip_rx *rx) {
-    /* relaxed: numbers to show */
+    /* relaxed: for display only */
     uint64_t missed = atomic_load_explicit(&rx->lane->refused, memory_order_relaxed) - rx->refused;
     return rx->claims ? missed + atomic_load_explicit(&rx->claims->dropped, memory_order_relaxed) - rx->dropped
                       : missed;

@@ -8,10 +8,10 @@
 #include <string.h>
 #include <time.h>
 
-#define FIRST_PAUSE_NS UINT64_C(64000) /* of one who is behind; each is twice the one before */
-#define NAP_NS 50000
-#define NAPS 100u
-#define TRY_AGAIN_NS UINT64_C(100000000) /* to map what could not be mapped */
+#define FIRST_PAUSE_NS UINT64_C(64000) /* pause after an update failed because of the table lock; doubled each time */
+#define BRIEF_SLEEP_NS 50000
+#define BRIEF_SLEEPS 100u
+#define RETRY_NS UINT64_C(100000000) /* interval of attempts to map a lane that could not be mapped */
 
 void rip_rx_unmap(struct rip_rx *rx) {
     rip_mapping_close(&rx->mapping);
@@ -20,20 +20,22 @@ void rip_rx_unmap(struct rip_rx *rx) {
     free(rx);
 }
 
-/* What a member before us has let go out of turn is not missed. */
+/* Messages that an earlier member has released out of order are not missed. */
 static void start_counting(struct rip_consumer *c, struct rip_rx *rx) {
     rx->counted = rx->next;
-    rx->dropped = c->joined ? 0 : atomic_load_explicit(&rx->claims->dropped, memory_order_relaxed); /* to be shown */
-    uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire); /* pairs with rip_tx_publish */
+    /* relaxed: for display only */
+    rx->dropped = c->joined ? 0 : atomic_load_explicit(&rx->claims->dropped, memory_order_relaxed);
+    /* acquire: pairs with rip_tx_publish */
+    uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire);
     rx->counts = rx->drops && !c->shared;
     for (uint64_t seq = rx->next; rx->counts && seq != tail && tail - rx->next <= rx->slots; seq++) {
-        if (rip_claim_is_acked(rx->claims, rx->slots, seq)) {
+        if (rip_claim_is_released(rx->claims, rx->slots, seq)) {
             rip_rx_mark_taken(rx, seq);
         }
     }
 }
 
-/* A lane's header is anybody's writing: every number in it is checked before it is used. */
+/* Any process may have written the header of a lane, so every number in it is checked before it is used. */
 static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out) {
     struct rip_lane_entry *entry = &c->ch.control->lanes[index];
     struct rip_rx *rx = NULL;
@@ -72,13 +74,14 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
     rx->cursor = &c->ch.control->cursors[c->group][index];
     rx->entry = entry;
     rx->ch = &c->ch;
-    rx->id = rip_lane_id(entry); /* under the lock */
+    rx->id = rip_lane_id(entry); /* relaxed: under the lock */
     rx->pid = entry->pid;
     rx->index = index;
     rx->group = c->group;
     rx->drops = overflow == RIP_DROP_OLD;
-    rx->refused = c->joined ? 0 : atomic_load_explicit(&rx->lane->refused, memory_order_relaxed); /* to be shown */
-    if (c->claims || rx->drops) { /* may release the lock: what can change meanwhile is read afterwards */
+    /* relaxed: for display only */
+    rx->refused = c->joined ? 0 : atomic_load_explicit(&rx->lane->refused, memory_order_relaxed);
+    if (c->claims || rx->drops) { /* this may release the lock: whatever can change meanwhile is read afterwards */
         rc = rip_claims_open(&c->ch, c->group, index, slots, &rx->claims_mapping);
         if (rc != 0) {
             rip_rx_unmap(rx);
@@ -87,7 +90,8 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
         rx->claims = rx->claims_mapping.at;
     }
     rx->next = rx->released = rx->tail =
-        atomic_load_explicit(&rx->cursor->released, memory_order_relaxed); /* our group's */
+        /* relaxed: written by this group, under the lock */
+        atomic_load_explicit(&rx->cursor->released, memory_order_relaxed);
     if (rx->claims) {
         start_counting(c, rx);
     }
@@ -105,44 +109,44 @@ static struct rip_rx *find(struct rip_consumer *c, uint64_t id) {
 }
 
 struct rip_claims *rip_rx_claims_of(struct rip_channel *ch, uint32_t group, uint32_t lane, uint64_t *slots) {
-    struct rip_consumer *c = (struct rip_consumer *)(void *)ch; /* its first part */
+    struct rip_consumer *c = (struct rip_consumer *)(void *)ch; /* the channel is its first member */
     struct rip_rx *rx = group == c->group ? find(c, rip_lane_id(&ch->control->lanes[lane])) : NULL;
     *slots = rx ? rx->slots : 0;
     return rx ? rx->claims : NULL;
 }
 
-/* Want of something that may be there later; whatever else goes wrong is damage. */
+/* Is a resource missing that may be available later? Any other error means damage. */
 static int is_shortage(int rc) { return rip_is_resource_error(rc) || rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG; }
 
-/* A lane cannot be mapped. Its error is told once, if there is somebody to tell; the others go on. 1: there is nothing more to do for it, 0: it is to
- * be tried again. */
-static int refuse(struct rip_consumer *c, uint32_t index, uint32_t state, int rc) {
+/* Handles the error of mapping a lane. It is reported once, unless such errors are not reported; the other lanes are
+ * used. Returns 1 if the lane is abandoned, 0 if mapping is tried again. */
+static int report_map_error(struct rip_consumer *c, uint32_t index, uint32_t state, int rc) {
     uint64_t reported = rip_lane_id(&c->ch.control->lanes[index]) + 1;
-    int is_told = c->silent || c->reported[index] == reported;
-    if (!is_told && c->refused == 0) {
-        c->refused = rc;
+    int is_reported = c->hides_errors || c->reported[index] == reported;
+    if (!is_reported && c->map_error == 0) {
+        c->map_error = rc;
         c->reported[index] = reported;
-        is_told = 1;
+        is_reported = 1;
     }
-    return is_told && state != RIP_LANE_LIVE && !is_shortage(rc);
+    return is_reported && state != RIP_LANE_LIVE && !is_shortage(rc);
 }
 
-/* Its state, which is this one in the table. A producer that was killed while it closed has not died, and only its lane
- * may say so. */
+/* The state of a lane that has this state in the table. A producer that was killed while it closed has not died; only
+ * the mark in its lane shows that. */
 static uint32_t state_in(const struct rip_rx *rx, uint32_t state) {
     /* acquire: pairs with the release in rip_producer_close */
     int closed = state == RIP_LANE_DEAD && atomic_load_explicit(&rx->lane->closed, memory_order_acquire);
     return closed ? RIP_LANE_ENDED : state;
 }
 
-/* Brings in the lanes of the table that are new: 1, 0 if it is to be called again, or a negative errno when opening, or
- * when the lock is lost (rip_claims_open). */
+/* Maps the new lanes of the table. Returns 1, 0 if it must be called again, or a negative errno: an error while
+ * opening, or the loss of the lock (rip_claims_open). */
 static int map_new_lanes(struct rip_consumer *c) {
     struct rip_control *control = c->ch.control;
     int all = 1;
-    c->again = 0;
+    c->retry_at = 0;
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
-        /* acquire: pairs with the release where a lane is ended; the tail that we load afterwards is its last */
+        /* acquire: pairs with the release store that ends a lane; the tail loaded afterwards is the last one */
         uint32_t state = atomic_load_explicit(&control->lanes[i].state, memory_order_acquire);
         if (state == RIP_LANE_FREE) {
             continue;
@@ -156,22 +160,24 @@ static int map_new_lanes(struct rip_consumer *c) {
             }
             int rc = map_lane(c, i, &rx);
             if (!c->ch.handle.locked) {
-                c->again = rip_now() + TRY_AGAIN_NS;
+                c->retry_at = rip_now() + RETRY_NS;
                 return rc;
             }
-            /* again, as above: the lock may have been released */
+            /* acquire, as above; loaded again because the lock may have been released */
             state = atomic_load_explicit(&control->lanes[i].state, memory_order_acquire);
             if (rc == -ENOENT && (state != RIP_LANE_LIVE || rip_lane_id(&control->lanes[i]) != id)) {
-                continue; /* it has left meanwhile, or a kill came before its file had a name, or after it lost it */
+                /* the lane has left meanwhile, or its producer was killed before the file had a name or after it lost
+                 * its name */
+                continue;
             }
-            rc = rc == -ENOENT ? -EBADMSG : rc; /* somebody has removed the file of a lane that lives */
+            rc = rc == -ENOENT ? -EBADMSG : rc; /* the file of a live lane has been removed */
             if (rc != 0 && !c->joined) {
                 return rc;
             }
             if (rc != 0) {
-                if (!refuse(c, i, state, rc)) {
+                if (!report_map_error(c, i, state, rc)) {
                     all = 0;
-                    c->again = rip_now() + TRY_AGAIN_NS;
+                    c->retry_at = rip_now() + RETRY_NS;
                 }
                 continue;
             }
@@ -183,15 +189,16 @@ static int map_new_lanes(struct rip_consumer *c) {
     return all;
 }
 
-/* Have we a message of it? Then only damage has taken it out of the table, and what we have must stay readable. */
-static int is_held(const struct rip_rx *rx) {
+/* Has this consumer messages of the lane? A lane with such messages leaves the table only if that is damaged; the
+ * messages must stay readable then. */
+static int has_our_messages(const struct rip_rx *rx) {
     return rx->claims ? rx->ours > 0 : rx->released != rx->next || rx->ahead;
 }
 
 int rip_rescan(struct rip_consumer *c) {
     struct rip_control *control = c->ch.control;
     uint64_t changed =
-        atomic_load_explicit(&control->lanes_changed, memory_order_acquire); /* pairs with rip_lanes_changed */
+        atomic_load_explicit(&control->lanes_changed, memory_order_acquire); /* acquire: pairs with rip_lanes_changed */
     c->had_lanes |= control->lanes_ever > control->epoch_start;
     for (uint32_t k = 0; k < c->count; k++) {
         c->lanes[k]->present = 0;
@@ -204,12 +211,12 @@ int rip_rescan(struct rip_consumer *c) {
     uint32_t kept = 0;
     for (uint32_t k = 0; k < c->count; k++) {
         struct rip_rx *rx = c->lanes[k];
-        if (!rx->present && rx->state == RIP_LANE_LIVE) { /* gone since we last looked */
+        if (!rx->present && rx->state == RIP_LANE_LIVE) { /* it left the table since the last check */
             rx->state = state_in(rx, RIP_LANE_DEAD);
         }
-        if (rx->present || c->watches || is_held(rx) || (rx->state == RIP_LANE_DEAD && !rx->reported)) {
+        if (rx->present || c->watches || has_our_messages(rx) || (rx->state == RIP_LANE_DEAD && !rx->reported)) {
             c->lanes[kept++] = rx;
-        } else { /* a lane leaves the table when every group has let all of it go */
+        } else { /* a lane leaves the table when every group has released all of it */
             c->current = c->current == rx ? NULL : c->current;
             c->claimed = c->claimed == rx ? NULL : c->claimed;
             c->missed += rip_rx_missed_of(rx);
@@ -232,40 +239,42 @@ void rip_update_lanes(struct rip_consumer *c) {
     }
     /* relaxed: rip_rescan loads it again with acquire */
     uint64_t changed = atomic_load_explicit(&c->ch.control->lanes_changed, memory_order_relaxed);
-    if (c->again && changed == c->lanes_seen && rip_now() < c->again) {
+    if (c->retry_at && changed == c->lanes_seen && rip_now() < c->retry_at) {
         return;
     }
-    c->behind += c->behind < UINT32_MAX;
+    c->failed_updates += c->failed_updates < UINT32_MAX;
     if (rip_try_lock(&c->ch.handle) != 0) {
         c->lanes_seen = changed;
-        c->again = 0;
+        c->retry_at = 0;
         return;
     }
     uint64_t give_up = c->ch.handle.give_up;
     c->ch.handle.give_up = RIP_TRY_ONLY;
-    (void)rip_rescan(c); /* a consumer that has joined goes on with what it has */
+    (void)rip_rescan(c); /* a consumer that has joined continues with the lanes that it has */
     c->ch.handle.give_up = give_up;
     rip_unlock(&c->ch.handle);
-    if (!rip_rx_is_stale(c) || c->again) {
-        c->behind = 0;
+    if (!rip_rx_is_stale(c) || c->retry_at) {
+        c->failed_updates = 0;
     }
 }
 
 int rip_update_lanes_or_fail(struct rip_consumer *c) {
     rip_update_lanes(c);
-    int rc = c->refused;
-    c->refused = 0;
+    int rc = c->map_error;
+    c->map_error = 0;
     return rc;
 }
 
 uint64_t rip_rx_slice(const struct rip_consumer *c) {
-    uint64_t pause = FIRST_PAUSE_NS << (c->behind < 10 ? c->behind : 10);
-    return c->behind && pause < RIP_SLICE_NS ? pause : RIP_SLICE_NS;
+    uint64_t pause = FIRST_PAUSE_NS << (c->failed_updates < 10 ? c->failed_updates : 10);
+    return c->failed_updates && pause < RIP_SLICE_NS ? pause : RIP_SLICE_NS;
 }
 
-int rip_may_sleep_briefly(const struct rip_consumer *c) { return RIP_UNLIKELY(c->behind != 0) && c->behind <= NAPS; }
+int rip_may_sleep_briefly(const struct rip_consumer *c) {
+    return RIP_UNLIKELY(c->failed_updates != 0) && c->failed_updates <= BRIEF_SLEEPS;
+}
 
 void rip_brief_sleep(void) {
-    static const struct timespec nap = {.tv_nsec = NAP_NS};
-    nanosleep(&nap, NULL);
+    static const struct timespec duration = {.tv_nsec = BRIEF_SLEEP_NS};
+    nanosleep(&duration, NULL);
 }

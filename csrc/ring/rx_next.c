@@ -2,13 +2,15 @@
 #include "ring/rx_lanes.h"
 #include "ring/rx_state.h"
 
-#define TURN 16u /* messages of one lane before the next is looked at */
+#define BURST 16u /* messages read from one lane before the next lane is checked */
 
-/* The next message of a lane whose turn it is. Where there are others it gives way after a few, or after a large one. */
-static int read_turn(const struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message) {
+/* Reads the next message of a lane. If there are other lanes, limits the messages read in a row: to a few, or to one if
+ * it is large. */
+static int read_burst(const struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message) {
     int rc = rip_rx_read(rx, rx->next, message);
-    uint64_t most = rc == 1 && message->length >= RIP_LARGE ? 1 : TURN;
-    if (c->count > 1 && !rx->ahead && rx->tail - rx->next > most) { /* what is ahead stays before the tail */
+    uint64_t most = rc == 1 && message->length >= RIP_LARGE ? 1 : BURST;
+    /* messages taken out of order must stay below the tail */
+    if (c->count > 1 && !rx->ahead && rx->tail - rx->next > most) {
         rx->tail = rx->next + most;
     }
     return rc;
@@ -26,7 +28,7 @@ __attribute__((noinline)) int rip_advance(struct rip_consumer *c, struct rip_mes
         c->claimed = rx->claims ? rx : NULL;
         rc = rx->claims ? rip_rx_claim(c, rx, message) : rip_rx_refresh(rx);
         if (rc != 0) {
-            return rc == 1 && !rx->claims ? read_turn(c, rx, message) : rc;
+            return rc == 1 && !rx->claims ? read_burst(c, rx, message) : rc;
         }
         rc = rip_report_death(c, rx);
         if (rc != 0) {
@@ -36,7 +38,7 @@ __attribute__((noinline)) int rip_advance(struct rip_consumer *c, struct rip_mes
     return rip_at_end(c);
 }
 
-/* The same where members compete: each message goes by us only if nobody has it. */
+/* take_newest in a lane with claims: takes each message that no other member has, and releases all but the last. */
 static int claim_newest(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message) {
     struct rip_message next;
     int rc, found = 0;
@@ -51,7 +53,8 @@ static int claim_newest(struct rip_consumer *c, struct rip_rx *rx, struct rip_me
     return found ? 1 : rc;
 }
 
-/* Lets go all that can be read of a lane but its newest message, and takes that, uncounted: 1, or 0: there is none. */
+/* Takes the newest message of a lane and releases the older ones that can be read. Does not count it as taken. Returns
+ * 1, or 0 if there is none. */
 static int take_newest(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message) {
     if (rx->claims) {
         return claim_newest(c, rx, message);
@@ -61,7 +64,8 @@ static int take_newest(struct rip_consumer *c, struct rip_rx *rx, struct rip_mes
         return rc;
     }
     uint64_t mask = rx->slots - 1, newest = rx->tail - 1, missed = 0;
-    while (rx->marks[newest & mask] & RIP_MARK_TAKEN) { /* not all are: refresh has passed over those at next */
+    /* ends above next: rip_rx_refresh has advanced next over taken messages */
+    while (rx->marks[newest & mask] & RIP_MARK_TAKEN) {
         newest--;
     }
     for (; rx->next != newest; rx->next++) {
@@ -84,8 +88,8 @@ static int take_newest(struct rip_consumer *c, struct rip_rx *rx, struct rip_mes
     return rc;
 }
 
-/* Was it put after the other one, or at the same moment? Ticks of one clock compare; a lane that a connection fills has
- * another clock. */
+/* Was message put after the other one, or at the same time? Ticks are comparable if both lanes have the same clock; a
+ * lane that is filled over a link has another one. */
 static int is_newer(const struct rip_message *message, const struct rip_message *other) {
     if (message->lane->lane->clock == other->lane->lane->clock) {
         return message->ticks >= other->ticks;
@@ -94,12 +98,12 @@ static int is_newer(const struct rip_message *message, const struct rip_message 
 }
 
 int rip_rx_latest(struct rip_consumer *c, struct rip_message *message) {
-    int rc = rip_update_lanes_or_fail(c);   /* the newest may be in a new one */
-    rc = rc ? rc : rip_rx_peek(c, message); /* also looks for the end */
+    int rc = rip_update_lanes_or_fail(c);   /* the newest message may be in a new lane */
+    rc = rc ? rc : rip_rx_peek(c, message); /* also detects the end */
     if (rc != 1) {
         return rc;
     }
-    if (!c->claimed) { /* else it is ours already: members compete for that lane */
+    if (!c->claimed) { /* in a lane with claims the message is taken already */
         message->lane = NULL;
     }
     for (uint32_t i = 0; i < c->count; i++) {
@@ -114,7 +118,7 @@ int rip_rx_latest(struct rip_consumer *c, struct rip_message *message) {
         if (!other.lane) {
             continue;
         }
-        if (message->lane) { /* of several lanes, the one put last */
+        if (message->lane) { /* of several lanes, the message that was put last */
             int newer = other.lane == message->lane || is_newer(&other, message);
             struct rip_message *older = newer ? message : &other;
             other.missed += other.lane == message->lane ? message->missed : 0;
@@ -124,7 +128,7 @@ int rip_rx_latest(struct rip_consumer *c, struct rip_message *message) {
             *message = other;
         }
     }
-    if (!message->lane) { /* what was there is gone: a tail went back */
+    if (!message->lane) { /* the message that was found is gone: a tail went backwards */
         return -EBADMSG;
     }
     rip_rx_take(c, message);

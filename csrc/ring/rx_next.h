@@ -1,23 +1,24 @@
-/* Which message comes next: lanes take turns. */
+/* Which message comes next, round robin over the lanes. */
 #ifndef RIP_RX_NEXT_H
 #define RIP_RX_NEXT_H
 
 #include "base/clock.h"
 #include "ring/rx.h"
 
-/* The next message of the next lane that has one: 1, else 0, -ENODATA, -EOWNERDEAD, -EBADMSG. Where members compete it is ours. */
+/* Finds the next message of the next lane that has one: 1, else 0, -ENODATA, -EOWNERDEAD, -EBADMSG. In a lane with
+ * claims, the message is taken. */
 int rip_advance(struct rip_consumer *c, struct rip_message *message);
-/* Takes the newest message of all lanes and lets the older go: 1, else as rip_advance. */
+/* Takes the newest message of all lanes and releases the older ones: 1, else as rip_advance. */
 int rip_rx_latest(struct rip_consumer *c, struct rip_message *message);
 
-/* Is c->current the only lane? Then it need not wait for its turn. */
+/* Is c->current the only lane? Then there is no other lane to check. */
 static inline int rip_rx_only(const struct rip_consumer *c) {
-    /* relaxed: another count than ours only sends us the long way, which acquires */
+    /* relaxed: a difference only leads to the slow path, which loads with acquire */
     return c->current && c->count == 1 &&
            atomic_load_explicit(&c->ch.control->lanes_changed, memory_order_relaxed) == c->lanes_changed;
 }
 
-/* Looks for something to read up to tries times, as fast as can be; 1 if it is worth a rip_rx_peek. */
+/* Polls the tail up to tries times without pause between: 1 if rip_rx_peek is worth a call. */
 static inline int rip_rx_spin(const struct rip_consumer *c, unsigned tries) {
     if (!rip_rx_only(c)) {
         return 0;
@@ -44,7 +45,8 @@ static inline int rip_rx_peek(struct rip_consumer *c, struct rip_message *messag
     return rip_rx_read(rx, rx->next, message);
 }
 
-/* The same for one that follows: 1 and the next message of the lane that the last one came from, or 0; it has no end to tell. */
+/* For the messages after the first of a batch: 1 and the next message of the lane that the last one came from, or 0.
+ * Reports no end and no death. */
 static inline int rip_rx_ready(struct rip_consumer *c, struct rip_message *message) {
     struct rip_rx *rx = c->current;
     if (!rx) {

@@ -11,7 +11,8 @@ static void try_retire(struct rip_consumer *c, struct rip_rx *rx) {
     }
 }
 
-/* May a message of it come to us, now or later? In a shared group, what another member works on may come back. */
+/* May a message of this lane still come to this consumer? In a shared group, one that another member has may be
+ * requeued. */
 static int has_more(const struct rip_consumer *c, const struct rip_rx *rx) {
     return rx->state == RIP_LANE_LIVE ||
            (c->shared && rip_claims_first_unacked(rx->claims, rx->slots, rx->released, rx->tail) != rx->tail);
@@ -26,13 +27,13 @@ int rip_at_end(struct rip_consumer *c) {
             try_retire(c, rx);
         }
     }
-    return !more && c->had_lanes && !rip_rx_is_stale(c) ? -ENODATA : 0; /* else it is too early to speak of an end */
+    return !more && c->had_lanes && !rip_rx_is_stale(c) ? -ENODATA : 0; /* else it may be too early to report the end */
 }
 
 int rip_rx_pending(struct rip_consumer *c) {
     int more = 0;
     rip_update_lanes(c);
-    if (c->refused) {
+    if (c->map_error) {
         return 1;
     }
     for (uint32_t i = 0; i < c->count; i++) {
@@ -61,7 +62,7 @@ uint64_t rip_rx_backlog(struct rip_consumer *c) {
     rip_update_lanes(c);
     for (uint32_t i = 0; i < c->count; i++) {
         const struct rip_rx *rx = c->lanes[i];
-        /* relaxed: only a number to show */
+        /* relaxed: for display only */
         uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_relaxed), seq = rx->next;
         if (!rx->claims) {
             backlog += tail - seq;
@@ -74,10 +75,10 @@ uint64_t rip_rx_backlog(struct rip_consumer *c) {
     return backlog;
 }
 
-/* As far as can be seen from here: its producer sleeps, or another message like the last one would not fit. */
+/* An estimate: its producer sleeps, or another message like the last one would not fit. */
 static int is_full(const struct rip_rx *rx) {
     uint64_t mask = rx->slots - 1, bytes = 0;
-    /* relaxed: only to be shown */
+    /* relaxed: for display only */
     if (rx->tail - rx->released == rx->slots ||
         atomic_load_explicit(&rx->entry->asleep, memory_order_relaxed) & RIP_ASLEEP) {
         return 1;
@@ -91,7 +92,7 @@ static int is_full(const struct rip_rx *rx) {
 int32_t rip_rx_blocks(const struct rip_consumer *c) {
     for (uint32_t i = 0; i < c->count; i++) {
         const struct rip_rx *rx = c->lanes[i];
-        int ours = rx->claims ? rip_claim_is_held(rx->claims, rx->slots, rx->released, c->ch.handle.member)
+        int ours = rx->claims ? rip_claim_is_taken_by(rx->claims, rx->slots, rx->released, c->ch.handle.member)
                               : rx->released != rx->next;
         if (ours && !rx->drops && rx->state == RIP_LANE_LIVE && is_full(rx)) {
             return rx->pid;

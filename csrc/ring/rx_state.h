@@ -1,20 +1,20 @@
-/* What a consumer's lanes have for it: messages, ends, deaths; and what of it can be shown. */
+/* The state of a consumer's lanes: unread messages, ends, deaths, statistics. */
 #ifndef RIP_RX_STATE_H
 #define RIP_RX_STATE_H
 
 #include "ring/rx.h"
 
-/* Has the next look something to tell, a message, an end, a death, or an error? */
+/* Would the next attempt to get return something: a message, an end, a death or an error? */
 int rip_rx_pending(struct rip_consumer *c);
-/* Of a lane with nothing to read: -EOWNERDEAD if its producer has died and that has not been told, else 0. */
+/* For a lane without unread messages: -EOWNERDEAD if its producer has died and this was not reported yet, else 0. */
 int rip_report_death(struct rip_consumer *c, struct rip_rx *rx);
-/* Nothing to read anywhere: is it the end? 0 or -ENODATA. */
+/* For a consumer without unread messages: -ENODATA if this is the end of the stream, else 0. */
 int rip_at_end(struct rip_consumer *c);
-/* How many messages of all lanes are published and not taken. */
+/* Messages of all lanes that are published and not taken. */
 uint64_t rip_rx_backlog(struct rip_consumer *c);
-/* The pid of a producer whose lane is full while we hold the oldest message in it, or 0. */
+/* The pid of a producer whose lane is full while this consumer keeps its oldest message; else 0. */
 int32_t rip_rx_blocks(const struct rip_consumer *c);
-/* How many the group has missed since we came. */
+/* Messages that the group has missed since this consumer joined. */
 uint64_t rip_rx_missed(const struct rip_consumer *c);
 
 #endif

@@ -48,8 +48,8 @@ int rip_rx_try(struct rip_consumer *c, struct rip_message *message) {
     return 1;
 }
 
-/* The first message of a lane from seq on that the filter wants; with type, the first of the lowest type, which goes to *type. The tail
- * if there is none. */
+/* The first message of a lane from seq on that the filter accepts; the tail if there is none. If type is not NULL: the
+ * first message of the lowest type, which is stored in *type. */
 static uint64_t find(const struct rip_rx *rx, const struct rip_filter *filter, uint64_t seq, uint32_t *type) {
     uint64_t mask = rx->slots - 1, found = rx->tail;
     for (; seq != rx->tail; seq++) {
@@ -68,15 +68,16 @@ static uint64_t find(const struct rip_rx *rx, const struct rip_filter *filter, u
     return found;
 }
 
-/* Where members compete, another may have taken and ended what we look at, and the producer written over it. */
+/* With claims, another member may have taken and released the message meanwhile, and the producer may have overwritten
+ * it. Then this returns 0. */
 static int read_found(struct rip_rx *rx, uint64_t seq, struct rip_message *message) {
     int rc = rip_rx_read(rx, seq, message);
     return rc == -EBADMSG && !is_free(rx, seq) ? 0 : rc;
 }
 
-/* The first that the filter wants: 1, 0, or -EBADMSG. */
+/* The first message of a lane that the filter accepts: 1, 0, or -EBADMSG. */
 static int find_first(struct rip_rx *rx, const struct rip_filter *filter, struct rip_message *message) {
-    /* What the search has come to, where that is still ahead: damage may have brought the tail back. */
+    /* Continues where the search stopped if that is not behind next: damage may have moved the tail backwards. */
     uint64_t seq = rx->scan_pos - rx->next <= rx->tail - rx->next ? rx->scan_pos : rx->next;
     int rc = 0;
     while (rc == 0 && (seq = find(rx, filter, seq, NULL)) != rx->tail) {
@@ -86,7 +87,7 @@ static int find_first(struct rip_rx *rx, const struct rip_filter *filter, struct
     return rc;
 }
 
-/* Of all lanes, the first of the lowest type: 1, 0, or a negative errno. */
+/* The first message of the lowest type in all lanes: 1, 0, or a negative errno. */
 static int find_lowest(struct rip_consumer *c, const struct rip_filter *filter, struct rip_message *message) {
     for (;;) {
         struct rip_rx *best = NULL;
@@ -142,14 +143,14 @@ int rip_rx_find(struct rip_consumer *c, struct rip_filter *filter, struct rip_me
 
 int rip_rx_select(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
     int rc;
-    while ((rc = rip_rx_find(c, filter, message)) == 1 && !rip_rx_try(c, message)) { /* another member was quicker */
+    while ((rc = rip_rx_find(c, filter, message)) == 1 && !rip_rx_try(c, message)) { /* another member has taken it */
     }
     return rc;
 }
 
-/* Message seq was counted as got, and may be missed yet; those behind it stay counted. */
+/* Message seq was counted as taken and can be missed again. The messages after it stay counted. */
 static void uncount(struct rip_rx *rx, uint64_t seq) {
-    if (!rx->counts || rx->counted - seq > rx->slots) { /* or it lies ahead, or something is damaged */
+    if (!rx->counts || rx->counted - seq > rx->slots) { /* not counted yet, or damaged */
         return;
     }
     while (rx->counted != seq) {
@@ -180,7 +181,7 @@ void rip_rx_requeue(struct rip_consumer *c, const struct rip_message *message) {
     } else if (message->seq >= rx->next) {
         rx->marks[message->seq & mask] &= (uint8_t)~RIP_MARK_TAKEN;
         rx->ahead--;
-    } else { /* those behind it were taken in their turn: now they are ahead */
+    } else { /* the messages after it were taken in order; now they are taken ahead of it */
         while (rx->next != message->seq + 1) {
             rx->next--;
             rx->marks[rx->next & mask] |= RIP_MARK_TAKEN;
@@ -192,7 +193,7 @@ void rip_rx_requeue(struct rip_consumer *c, const struct rip_message *message) {
     c->bytes -= message->length;
 }
 
-/* ---- the same for C programs ---- */
+/* ---- the calls of ringipc.h ---- */
 
 void rip_select_begin(struct rip_consumer *c, struct rip_filter *filter) { filter->search = ++c->searches; }
 

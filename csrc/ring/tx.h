@@ -1,4 +1,4 @@
-/* A producer's side of its lane: committing and publishing, inline. */
+/* The hot path of a producer on its lane, inline: commit and publish. */
 #ifndef RIP_TX_H
 #define RIP_TX_H
 
@@ -10,43 +10,42 @@
 #include <pthread.h>
 
 struct rip_producer {
-    struct rip_channel ch; /* first: a fork finds its state here */
+    struct rip_channel ch; /* first: the fork handler finds the state of the handle here */
     struct rip_lane *lane;
-    unsigned char *payloads; /* the arena, mapped */
+    unsigned char *payloads; /* the mapped arena */
     struct rip_lane_entry *entry;
     uint64_t slots;
-    uint64_t tail;      /* the next seq to be written; lane->tail follows at rip_publish_all */
-    uint64_t published; /* what lane->tail is */
-    uint64_t
-        free_below; /* the smallest cursor when last looked; where messages are dropped, what a group may still look at */
-    uint64_t recheck_at; /* the tail at which to look again */
-    uint64_t keep;       /* messages that may wait; fewer than the slots where messages are dropped */
-    uint64_t bytes;      /* put so far */
-    uint64_t wanted;     /* bytes for which there is to be room when the descriptor is readable */
-    uint64_t ticks;      /* the time stamp of what is committed */
+    uint64_t tail;       /* the next seq to write; rip_tx_publish stores it in lane->tail */
+    uint64_t published;  /* the value of lane->tail */
+    uint64_t free_below; /* the smallest cursor at the last check; with drop-old, the first seq in use */
+    uint64_t recheck_at; /* the tail at which to check the cursors again */
+    uint64_t keep;       /* messages that may wait; with drop-old, fewer than the slots */
+    uint64_t bytes;      /* payload bytes put so far */
+    uint64_t wanted;     /* bytes for which there must be room before the pollfd is readable */
+    uint64_t ticks;      /* the time stamp of the messages being committed */
     struct rip_arena arena;
-    struct rip_drop_old *drops; /* if the lane drops old messages */
+    struct rip_drop_old *drops; /* of a lane that drops its oldest messages; else NULL */
     uint64_t dropped, refused;
-    uint16_t lost;   /* messages refused since the last one that went in */
-    uint32_t index;  /* of the lane */
-    uint32_t undone; /* its stream does not count */
+    uint16_t lost;   /* messages refused since the last one that was put */
+    uint32_t index;  /* of the lane in the table */
+    uint32_t undone; /* rip_producer_undo was called: the stream does not count */
     enum rip_overflow overflow;
     enum rip_clock clock;
     struct rip_mapping mapping;
-    uint32_t fill;         /* enum rip_fill; nobody else reserves meanwhile */
-    uint32_t fill_waiters; /* threads that wait for the end of that */
+    uint32_t fill;         /* enum rip_fill; while it is set, no other thread reserves */
+    uint32_t fill_waiters; /* threads that wait for the fill to end */
     pthread_t filler;
-    _Atomic uint32_t filled; /* what they sleep on */
-    uint32_t cut_off;        /* no consumer can come any more, so no room either */
-    uint64_t waits, waited;  /* for room: how often, and nanoseconds in all */
+    _Atomic uint32_t filled; /* the futex word of these threads */
+    uint32_t cut_off;        /* no consumer can come any more, so there will be no room */
+    uint64_t waits, waited;  /* waits for room: their number, and their duration in nanoseconds */
 };
 
 static inline int rip_is_out_of_memory(int rc) { return rc == -ENOSPC || rc == -ENOMEM || rc == -EDQUOT; }
 
-/* Notes the moment for the messages that are committed from now on: once for a batch, as it costs as much as the rest. */
+/* Reads the clock for the messages that are committed from now on. Once for a batch: it costs as much as the rest. */
 static inline void rip_tx_stamp(struct rip_producer *p) { p->ticks = rip_ticks(p->clock, p->ch.time_offset); }
 
-/* The reserved message is complete, but nobody sees it before rip_tx_publish. */
+/* Fills in the descriptor of the reserved message. Consumers see the message after rip_tx_publish. */
 static inline void rip_tx_commit(struct rip_producer *p, uint64_t length, uint32_t type, uint8_t kind) {
     struct rip_desc *desc = &p->lane->desc[p->tail & (p->slots - 1)];
     desc->offset = p->arena.at;
@@ -65,9 +64,9 @@ static inline void rip_tx_commit(struct rip_producer *p, uint64_t length, uint32
 static inline void rip_tx_publish(struct rip_producer *p) {
     uint64_t messages = p->tail - p->published;
     p->published = p->tail;
-    /* release: pairs with the acquire in rip_advance; payload and descriptor before the tail */
+    /* release: pairs with the acquire in rip_rx_refresh; payload and descriptor become visible before the tail */
     atomic_store_explicit(&p->lane->tail, p->tail, memory_order_release);
-    /* The compiler keeps the order; a sleeper's rip_fence_heavy makes the processor keep it. */
+    /* The compiler keeps the order of store and load; a sleeper's rip_fence_heavy makes the processor keep it. */
     atomic_signal_fence(memory_order_seq_cst);
     if (RIP_UNLIKELY(atomic_load_explicit(&p->ch.control->groups_asleep, memory_order_relaxed))) {
         rip_wake_groups(&p->ch, messages);

@@ -5,15 +5,16 @@
 
 #include <string.h>
 
-/* The oldest published message that some group has not let go; *group: that one, or RIP_MAX_GROUPS: none keeps the lane. */
-static uint64_t oldest_held(const struct rip_producer *p, uint32_t *group) {
+/* The oldest published message that some group has not released. *group: that group; RIP_MAX_GROUPS: no group is
+ * behind. */
+static uint64_t oldest_unreleased(const struct rip_producer *p, uint32_t *group) {
     struct rip_control *control = p->ch.control;
     uint64_t active =
-        atomic_load_explicit(&control->groups_active, memory_order_acquire); /* pairs with rip_group_leave */
+        atomic_load_explicit(&control->groups_active, memory_order_acquire); /* acquire: pairs with rip_group_leave */
     uint64_t oldest = active ? p->published : atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed);
     *group = RIP_MAX_GROUPS;
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        /* relaxed: only to be shown */
+        /* relaxed: for display only */
         uint64_t released = atomic_load_explicit(&control->cursors[g][p->index].released, memory_order_relaxed);
         if ((active >> g & 1) && released < oldest) {
             oldest = released;
@@ -21,59 +22,60 @@ static uint64_t oldest_held(const struct rip_producer *p, uint32_t *group) {
         }
     }
     uint64_t given_up = p->drops ? rip_drop_old_first_kept(p) : p->free_below;
-    if (oldest < given_up) { /* a group is just joining, or has not noticed what it lost */
+    if (oldest < given_up) { /* a group is joining, or has not noticed yet what it lost */
         oldest = given_up;
     }
-    /* else damaged, or we have closed and another lane has our entry */
+    /* above: damaged, or this producer has closed and another lane has the table entry */
     return oldest < p->published ? oldest : p->published;
 }
 
 uint64_t rip_producer_backlog(struct rip_producer *p) {
     uint32_t group;
-    return p->published - oldest_held(p, &group);
+    return p->published - oldest_unreleased(p, &group);
 }
 
-/* Only looks: another thread may be filling what it has reserved, so the arena must not change here. */
+/* Only reads: another thread may be filling reserved memory, so the arena must not change here. */
 uint64_t rip_producer_bytes(struct rip_producer *p) {
     uint32_t group;
-    uint64_t oldest = oldest_held(p, &group);
+    uint64_t oldest = oldest_unreleased(p, &group);
     return oldest == p->published ? 0
                                   : rip_arena_from(&p->arena, oldest, p->lane->desc[oldest & (p->slots - 1)].offset);
 }
 
-/* In a group whose members compete: the pid of the one that holds message seq, or 0. */
-static int32_t holder_of(struct rip_producer *p, uint32_t group, uint64_t seq) {
+/* In a shared group: the pid of the member that has message seq, or 0. */
+static int32_t member_with(struct rip_producer *p, uint32_t group, uint64_t seq) {
     struct rip_control *control = p->ch.control;
     uint32_t member;
     enum rip_claim state =
         rip_claim_read(&p->ch, rip_group_id(control, group), rip_lane_id(p->entry), p->slots, seq, &member);
     const struct rip_member *its = &control->members[member];
-    int holds =
+    int has_it =
         (state == RIP_CLAIM_TAKEN || state == RIP_CLAIM_ACKED) && its->role == RIP_A_CONSUMER && its->index == group;
-    return holds ? its->pid : 0;
+    return has_it ? its->pid : 0;
 }
 
-void rip_producer_slowest(struct rip_producer *p, struct rip_slowest *gate) {
+void rip_producer_slowest(struct rip_producer *p, struct rip_slowest *slowest) {
     const struct rip_group_entry *groups = p->ch.control->groups;
     uint32_t g;
-    uint64_t oldest = oldest_held(p, &g);
-    *gate = (struct rip_slowest){.messages = p->published - oldest, .bytes = rip_producer_bytes(p)};
+    uint64_t oldest = oldest_unreleased(p, &g);
+    *slowest = (struct rip_slowest){.messages = p->published - oldest, .bytes = rip_producer_bytes(p)};
     if (g == RIP_MAX_GROUPS) {
         return;
     }
-    memcpy(gate->group, groups[g].name, sizeof gate->group - 1);
-    gate->members = (uint32_t)rip_has_members(&p->ch, g, RIP_NO_MEMBER);
-    gate->shared = (groups[g].flags & RIP_SHARED) != 0;
-    gate->pid = !gate->members ? 0 : gate->shared ? holder_of(p, g, oldest) : groups[g].pid;
+    memcpy(slowest->group, groups[g].name, sizeof slowest->group - 1);
+    slowest->members = (uint32_t)rip_has_members(&p->ch, g, RIP_NO_MEMBER);
+    slowest->shared = (groups[g].flags & RIP_SHARED) != 0;
+    slowest->pid = !slowest->members ? 0 : slowest->shared ? member_with(p, g, oldest) : groups[g].pid;
 }
 
-uint64_t rip_lane_done(struct rip_producer *p, uint64_t known) {
+uint64_t rip_lane_acked(struct rip_producer *p, uint64_t known) {
     struct rip_control *control = p->ch.control;
-    uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_acquire); /* as in rip_reclaim */
+    /* acquire: as in rip_reclaim */
+    uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_acquire);
     uint64_t least = active ? p->published : atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed);
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         if (active >> g & 1) {
-            /* acquire: before the load of the id, which changes before the cursors do */
+            /* acquire: orders it before the load of the id, which changes before the cursors do */
             uint64_t released = atomic_load_explicit(&control->cursors[g][p->index].released, memory_order_acquire);
             released = released < known ? known : released;
             if (control->groups[g].flags & (RIP_SHARED | RIP_DURABLE)) {
@@ -83,6 +85,7 @@ uint64_t rip_lane_done(struct rip_producer *p, uint64_t known) {
             least = released < least ? released : least;
         }
     }
-    int is_another = (uint32_t)rip_lane_id(p->entry) != p->ch.lane; /* all of ours was read, and we have closed */
+    /* this producer has closed, and all of its messages were read */
+    int is_another = (uint32_t)rip_lane_id(p->entry) != p->ch.lane;
     return is_another ? p->published : least;
 }

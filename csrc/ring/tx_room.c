@@ -6,14 +6,16 @@
 int rip_reclaim(struct rip_producer *p) {
     struct rip_control *control = p->ch.control;
     for (;;) {
-        /* acquire: pairs with rip_group_begin; who sees its count sees its bit */
+        /* acquire: pairs with rip_group_begin; whoever sees the count of a group sees its bit */
         uint64_t epoch = atomic_load_explicit(&control->group_epoch, memory_order_acquire);
         uint64_t active =
-            atomic_load_explicit(&control->groups_active, memory_order_acquire); /* pairs with rip_group_leave */
+            /* acquire: pairs with rip_group_leave */
+            atomic_load_explicit(&control->groups_active, memory_order_acquire);
         uint64_t limit = active ? p->published : atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed);
         for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
             if (active >> g & 1) {
-                /* acquire: pairs with the release in rip_rx_publish_cursor; the group's reads before our writes */
+                /* acquire: pairs with the release in rip_rx_publish_cursor; the group has read before this producer
+                 * overwrites */
                 uint64_t released = atomic_load_explicit(&control->cursors[g][p->index].released, memory_order_acquire);
                 if (released > p->published) {
                     return -EBADMSG;
@@ -24,11 +26,12 @@ int rip_reclaim(struct rip_producer *p) {
         if (limit > p->published) {
             return -EBADMSG;
         }
-        if (limit <= p->free_below) { /* smaller only while a group is just joining: it moves up by itself */
+        if (limit <= p->free_below) { /* smaller only while a group is joining; that group moves its cursor up itself */
             return 0;
         }
-        /* A new group sets its cursors, then its bit, counts itself, then reads head; we store head, then read the count: one of us
-         * sees the other. Pairs with the fence in rip_group_begin. */
+        /* A new group sets its cursors, then its bit, increments group_epoch, and then reads reclaimed. This producer
+         * stores reclaimed and then reads group_epoch. One of them sees the other's store. The fence pairs with the
+         * fence in rip_group_begin. */
         atomic_store_explicit(&p->lane->reclaimed, limit, memory_order_relaxed);
         atomic_thread_fence(memory_order_seq_cst);
         if (atomic_load_explicit(&control->group_epoch, memory_order_relaxed) == epoch) {
@@ -62,7 +65,7 @@ __attribute__((noinline)) int rip_make_room(struct rip_producer *p, uint64_t len
 void rip_tx_refuse(struct rip_producer *p) {
     p->refused++;
     p->lost = (uint16_t)(p->lost + (p->lost < UINT16_MAX));
-    /* relaxed: a number to show, of which we are the only writer */
+    /* relaxed: for display only, and this producer is the only writer */
     atomic_store_explicit(&p->lane->refused, p->refused, memory_order_relaxed);
-    rip_reap_if_due(&p->ch.handle); /* it may be a dead one that leaves no room */
+    rip_reap_if_due(&p->ch.handle); /* a dead member may be what leaves no room */
 }

@@ -13,7 +13,8 @@ void rip_room_watch(struct rip_producer *p, struct rip_watch *watch) {
         }
     }
     for (unsigned i = 0; i < n; i++) {
-        /* acquire: pairs with rip_rx_publish_cursor and rip_group_leave; the look that follows sees no less than this */
+        /* acquire: pairs with rip_rx_publish_cursor and rip_group_leave; the check that follows sees at least this
+         * value */
         watch->seen[i] = atomic_load_explicit(watch->words[i], memory_order_acquire);
     }
     watch->count = n;
@@ -32,7 +33,8 @@ void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, 
     for (uint32_t i = 0; i < c->count; i++) {
         struct rip_rx *rx = c->lanes[i];
         watch->words[n] = &rx->lane->tail;
-        watch->seen[n++] = filter || rx->claims ? rx->tail : rx->next; /* what is not for us may stay */
+        /* messages that this member does not want may stay unread */
+        watch->seen[n++] = filter || rx->claims ? rx->tail : rx->next;
         if (rx->claims) {
             watch->words[n] = &rx->claims->requeued;
             watch->seen[n++] = rx->requeued;
@@ -47,9 +49,10 @@ void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, 
     watch->bit = UINT64_C(1) << c->group;
     watch->slice = rip_rx_slice(c);
     watch->fenced = c->ch.fenced;
-    watch->picky = filter || rip_rx_is_stale(c); /* what we are woken for may lie in a lane that we have not mapped */
+    /* the message that this member is woken for may be in a lane that it has not mapped */
+    watch->picky = filter || rip_rx_is_stale(c);
     if (watch->picky) {
-        /* relaxed: the announcement comes after it */
+        /* relaxed: the announcement of the sleep comes after it */
         atomic_store_explicit(&c->ch.control->groups[c->group].picky, 1, memory_order_relaxed);
     }
     watch->spin = &c->ch.spin;

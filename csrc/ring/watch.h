@@ -5,9 +5,9 @@
 #include "ring/rx.h"
 #include "ring/tx.h"
 
-/* To be filled in before the look that finds no room; then that look and the wait cannot miss a release between them. */
+/* Call this before the check that finds no room. Then a release between that check and the wait is not missed. */
 void rip_room_watch(struct rip_producer *p, struct rip_watch *watch);
-/* filter: what the wait is for, or NULL for any message. */
+/* filter: the messages that the wait is for; NULL: any message. */
 void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, struct rip_watch *watch);
 
 #endif

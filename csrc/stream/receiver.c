@@ -70,7 +70,7 @@ int rip_receiver_has_unacked(const struct rip_receiver *r) {
 void rip_receiver_free(struct rip_receiver *r) {
     if (r->two_way && r->wire.fd >= 0 && !r->wire.out_left &&
         !r->ended) { /* a good-bye; if it does not go out, the closing says it */
-        rip_wire_say(&r->wire, RIP_FRAME_END, rip_lane_done(r->into, r->acked));
+        rip_wire_say(&r->wire, RIP_FRAME_END, rip_lane_acked(r->into, r->acked));
         rip_wire_flush(&r->wire);
     }
     if (!r->ended) {
@@ -85,7 +85,7 @@ int rip_receiver_ack(struct rip_receiver *r, int eager) {
     if (rc != 0 || !r->two_way || r->ended || r->acked == r->into->tail) {
         return rc < 0 ? rc : 0; /* RIP_STEP_OUT: next time */
     }
-    uint64_t count = rip_lane_done(r->into, r->acked), bytes = r->into->bytes;
+    uint64_t count = rip_lane_acked(r->into, r->acked), bytes = r->into->bytes;
     if (count > r->acked &&
         (eager || count - r->acked >= r->into->slots / 8 ||
          bytes - r->bytes_acked >=

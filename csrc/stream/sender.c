@@ -42,7 +42,7 @@ int rip_sender_open(struct rip_consumer *from, uint32_t window, int two_way, str
     }
     *s = (struct rip_sender){
         .from = from, .wire.fd = -1, .two_way = two_way, .window = window, .held = held, .mask = RIP_STREAM_BATCH - 1};
-    from->silent = 1; /* a lane that cannot be mapped is tried again, and breaks no connection */
+    from->hides_errors = 1; /* a lane that cannot be mapped is tried again, and breaks no connection */
     *out = s;
     return 0;
 }

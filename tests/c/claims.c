@@ -319,16 +319,16 @@ static void far_words_are_read_where_they_are(void) {
     rip_producer_slowest(p, &gate);
     CHECK_IS(gate.messages, 3);
     CHECK_IS(gate.pid, getpid());
-    CHECK_IS(rip_lane_done(p, 0), FAR);
+    CHECK_IS(rip_lane_acked(p, 0), FAR);
     rip_acknowledge(c, &released); /* and is still looked at */
-    CHECK_IS(rip_lane_done(p, FAR), FAR + 1);
+    CHECK_IS(rip_lane_acked(p, FAR), FAR + 1);
     CHECK_IS(rip_get(c, &message, 0), 1);
-    CHECK_IS(rip_lane_done(p, FAR), FAR + 1);
+    CHECK_IS(rip_lane_acked(p, FAR), FAR + 1);
     rip_release(c, &message);
-    CHECK_IS(rip_lane_done(p, FAR), FAR + 2);
+    CHECK_IS(rip_lane_acked(p, FAR), FAR + 2);
     rip_release(c, &released);
     CHECK_IS(get_number(c, 0), FAR + 2);
-    CHECK_IS(rip_lane_done(p, FAR), FAR + 3);
+    CHECK_IS(rip_lane_acked(p, FAR), FAR + 3);
     close_producer(p);
     CHECK_IS(get_nothing(c, RIP_FOREVER), -ENODATA);
     close_consumer(c);
@@ -350,9 +350,9 @@ static void looking_at_many_maps_once(void) {
         rip_acknowledge(c, &messages[i]);
     }
     mapped = 0;
-    CHECK_IS(rip_lane_done(p, 0), MESSAGES);
+    CHECK_IS(rip_lane_acked(p, 0), MESSAGES);
     CHECK_IS(mapped, 1);
-    CHECK_IS(rip_lane_done(p, MESSAGES), MESSAGES); /* nothing is left to look at */
+    CHECK_IS(rip_lane_acked(p, MESSAGES), MESSAGES); /* nothing is left to look at */
     CHECK_IS(mapped, 1);
     for (uint64_t i = 0; i < MESSAGES; i++) {
         rip_release(c, &messages[i]);

@@ -11,91 +11,93 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* What is put within this time of the last push is left to the thread, which sends many at once. */
+/* A message put within this time of the last push is left to the thread, which sends many at once. */
 #define STREAMING_NS UINT64_C(5000)
-#define LEFT_ALONE_NS UINT64_C(5000000) /* so long after a getter has pulled the thread leaves the reading to getters */
-/* A connection is behind when more than AHEAD bytes of payload are taken for it and not sent. A putter then helps to
- * send, and waits for the connection, PACE_NS at most: so the ring stays within a few messages' worth of cache, where a
- * long queue would be written to memory and read back. A connection that is slow even then (it sends less than half of
- * AHEAD in PACE_NS) is not waited for again within UNPACED_NS. */
+/* for this long after a pull, the thread leaves reading to the threads that get */
+#define READERS_NS UINT64_C(5000000)
+/* A link lags when more than AHEAD bytes of payload are taken for it and not sent. A thread that puts then helps to
+ * send, and waits for the link for up to PACE_NS. So the data in use stays within a few messages' worth of cache; a
+ * long queue would be written to memory and read back. A link that is slow even then (it sends less than half of AHEAD
+ * in PACE_NS) is not waited for again within UNPACED_NS. */
 #define AHEAD (UINT64_C(1) << 20)
 #define PACE_NS UINT64_C(1000000)
 #define UNPACED_NS UINT64_C(20000000)
 #define TICK_MS 5
 #define ROOM_MS 1
 #define UNFENCED_MS 50
-#define TRY_ONLY_NS UINT64_C(1000000000) /* so long after one could not leave */
+/* for this long after a sender could not leave, other senders do not wait for the table lock */
+#define TRY_ONLY_NS UINT64_C(1000000000)
 
 struct link {
     uint64_t id;
     struct rip_sender *sender;
     struct rip_receiver *receiver;
-    int fd;          /* -1: broken */
-    uint32_t events; /* enum rip_poll: that the poller looks for */
+    int fd;          /* -1: not connected */
+    uint32_t events; /* enum rip_poll: what the poller polls fd for */
     int prompt;
-    int ready_fd; /* -1, or readable when others have put something */
-    int listens;  /* the poller looks for that */
+    int ready_fd;    /* pollfd of the sender's consumer, if messages are put without a push; else -1 */
+    int polls_ready; /* the poller polls ready_fd */
     uint32_t ordinal;
-    int says;     /* what its last step said */
-    int reported; /* of its end */
+    int result;   /* enum rip_step or a negative errno: the result of its last step */
+    int reported; /* its end has been reported */
 };
 
-struct pump {
-    struct rip_io_loop calls; /* first */
-    pthread_mutex_t lock;     /* over all but the atomics */
-    struct rip_poller poller; /* of the connections */
-    int kick;                 /* for the thread */
-    int news;                 /* and one for getters, of what somebody else has read */
+struct io_loop {
+    struct rip_io_loop calls; /* first: see loop_of */
+    pthread_mutex_t lock;     /* protects everything except the atomics */
+    struct rip_poller poller; /* of the links' file descriptors */
+    int kick;                 /* wakes the thread */
+    int getters_kick;         /* wakes threads that get, when another thread has read messages */
     int spin;
     int stop;
-    uint64_t unpaced; /* until when putters do not wait for a connection */
-    int pause;        /* as pause_of, when the thread last looked */
+    uint64_t unpaced; /* no put waits for a link before this time */
+    int pause;        /* the result of pause_of when the thread checked last */
     uint64_t ids;
     uint32_t count;
     struct link links[RIP_MAX_LINKS];
-    _Atomic uint32_t watching; /* it looks at the connections itself */
-    _Atomic uint64_t pulled;   /* when a getter last was here, nanoseconds */
-    _Atomic uint32_t pulling;  /* getters that are */
-    _Atomic uint64_t pushed;   /* when a putter last was */
-    _Atomic uint64_t locked;   /* when a sender last could not leave because of the table lock */
+    _Atomic uint32_t polling; /* the thread itself polls the links */
+    _Atomic uint64_t pulled;  /* time of the last pull, nanoseconds */
+    _Atomic uint32_t pulling; /* threads that are in pull */
+    _Atomic uint64_t pushed;  /* time of the last push, nanoseconds */
+    _Atomic uint64_t locked;  /* time at which a sender last could not leave because of the table lock */
 };
 
-static struct pump *of(struct rip_io_loop *pump) { return (struct pump *)(void *)pump; }
+static struct io_loop *loop_of(struct rip_io_loop *loop) { return (struct io_loop *)(void *)loop; }
 
-static void kick(struct pump *p) { rip_kick(p->kick); }
+static void kick(struct io_loop *io) { rip_kick(io->kick); }
 
-static struct link *find(struct pump *p, uint64_t id) {
-    for (uint32_t i = 0; i < p->count; i++) {
-        if (p->links[i].id == id) {
-            return &p->links[i];
+static struct link *find(struct io_loop *io, uint64_t id) {
+    for (uint32_t i = 0; i < io->count; i++) {
+        if (io->links[i].id == id) {
+            return &io->links[i];
         }
     }
     return NULL;
 }
 
-static void look_for(struct pump *p, struct link *link, uint32_t events) {
+static void poll_events(struct io_loop *io, struct link *link, uint32_t events) {
     if (events == link->events || link->fd < 0) {
         return;
     }
-    int rc = rip_poller_change(&p->poller, link->fd, link->events, events, link->id);
-    if (rc != 0 && link->says >= 0) {
-        link->says = rc;
+    int rc = rip_poller_change(&io->poller, link->fd, link->events, events, link->id);
+    if (rc != 0 && link->result >= 0) {
+        link->result = rc;
         events = 0;
     }
     link->events = events;
 }
 
-/* For the bell of a sender, whose descriptor is closed with it. While what is there cannot be sent it is not looked at. */
-static void listen_for(struct pump *p, struct link *link, int listens) {
-    uint32_t was = link->listens ? RIP_POLL_IN : 0, events = listens ? RIP_POLL_IN : 0;
-    if (link->ready_fd >= 0 && rip_poller_change(&p->poller, link->ready_fd, was, events, link->id) == 0) {
-        link->listens = listens;
+/* Starts or stops polling the pollfd of a sender. While its messages cannot be sent, the pollfd is not polled. */
+static void poll_ready_fd(struct io_loop *io, struct link *link, int polls_ready) {
+    uint32_t was = link->polls_ready ? RIP_POLL_IN : 0, events = polls_ready ? RIP_POLL_IN : 0;
+    if (link->ready_fd >= 0 && rip_poller_change(&io->poller, link->ready_fd, was, events, link->id) == 0) {
+        link->polls_ready = polls_ready;
     }
 }
 
-static void disconnect(struct pump *p, struct link *link) {
-    look_for(p, link, 0);
-    listen_for(p, link, 0);
+static void disconnect(struct io_loop *io, struct link *link) {
+    poll_events(io, link, 0);
+    poll_ready_fd(io, link, 0);
     link->fd = -1;
     if (link->sender) {
         rip_sender_disconnect(link->sender);
@@ -104,58 +106,58 @@ static void disconnect(struct pump *p, struct link *link) {
     }
 }
 
-static int is_over(const struct link *link) { return link->says < 0 || link->says == RIP_STEP_END; }
+static int is_finished(const struct link *link) { return link->result < 0 || link->result == RIP_STEP_END; }
 
-/* others: getters beside us. */
-static void step(struct pump *p, struct link *link, uint32_t others) {
-    if (link->fd < 0 || is_over(link)) {
+/* in_pull: 1 if the caller is in pull, else 0. */
+static void step(struct io_loop *io, struct link *link, uint32_t in_pull) {
+    if (link->fd < 0 || is_finished(link)) {
         return;
     }
     uint64_t before = link->receiver ? rip_receiver_next(link->receiver) : 0;
-    link->says = link->sender ? rip_sender_step(link->sender) : rip_receiver_step(link->receiver);
-    /* relaxed: who comes now looks after us, as we have the lock */
+    link->result = link->sender ? rip_sender_step(link->sender) : rip_receiver_step(link->receiver);
+    /* relaxed: a thread that arrives now checks after this one, which has the lock */
     if (link->receiver && rip_receiver_next(link->receiver) != before &&
-        atomic_load_explicit(&p->pulling, memory_order_relaxed) > others) {
-        rip_kick(p->news);
+        atomic_load_explicit(&io->pulling, memory_order_relaxed) > in_pull) {
+        rip_kick(io->getters_kick);
     }
-    if (link->receiver && link->says >= 0 && link->prompt) {
+    if (link->receiver && link->result >= 0 && link->prompt) {
         int rc = rip_receiver_ack(link->receiver, 1);
-        link->says = rc < 0 ? rc : link->says;
+        link->result = rc < 0 ? rc : link->result;
     }
-    uint32_t events = link->says == RIP_STEP_OUT ? RIP_POLL_IN | RIP_POLL_OUT : RIP_POLL_IN;
-    look_for(p, link, is_over(link) || link->says == RIP_STEP_ROOM ? 0 : events);
-    if (link->ready_fd >= 0 && link->says == RIP_STEP_IDLE) {
+    uint32_t events = link->result == RIP_STEP_OUT ? RIP_POLL_IN | RIP_POLL_OUT : RIP_POLL_IN;
+    poll_events(io, link, is_finished(link) || link->result == RIP_STEP_ROOM ? 0 : events);
+    if (link->ready_fd >= 0 && link->result == RIP_STEP_IDLE) {
         rip_sender_update_fd(link->sender);
     }
-    listen_for(p, link, link->says == RIP_STEP_IDLE);
-    if (is_over(link)) {
-        kick(p);
+    poll_ready_fd(io, link, link->result == RIP_STEP_IDLE);
+    if (is_finished(link)) {
+        kick(io);
     }
 }
 
-static int may_send(const struct link *link) { return link->sender && link->fd >= 0 && !is_over(link); }
+static int may_send(const struct link *link) { return link->sender && link->fd >= 0 && !is_finished(link); }
 
-/* Has a sender something to do that nothing will wake us for? */
+/* Has a sender messages to send without an event that would wake the thread? */
 static int has_more(const struct link *link) {
-    return may_send(link) && link->says != RIP_STEP_OUT && rip_sender_has_more(link->sender);
+    return may_send(link) && link->result != RIP_STEP_OUT && rip_sender_has_more(link->sender);
 }
 
 static int to_ms(uint64_t ns) { return (int)((ns + 999999) / 1000000); }
 
-/* Are there lanes that one of them could not map yet? Nobody tells us when it can: milliseconds until the next look, or
- * -1. */
-static int pause_of(const struct pump *p) {
+/* Milliseconds until a sender should try again to map a lane that it could not map; -1 if there is no such lane.
+ * Nothing wakes the thread when mapping becomes possible. */
+static int pause_of(const struct io_loop *io) {
     uint64_t least = 0;
-    for (uint32_t i = 0; i < p->count; i++) {
-        uint64_t pause = may_send(&p->links[i]) ? rip_sender_pause(p->links[i].sender) : 0;
+    for (uint32_t i = 0; i < io->count; i++) {
+        uint64_t pause = may_send(&io->links[i]) ? rip_sender_pause(io->links[i].sender) : 0;
         least = pause && (!least || pause < least) ? pause : least;
     }
     return least ? to_ms(least) : -1;
 }
 
-static const struct link *find_behind(const struct pump *p) {
-    for (uint32_t i = 0; i < p->count; i++) {
-        const struct link *link = &p->links[i];
+static const struct link *find_lagging(const struct io_loop *io) {
+    for (uint32_t i = 0; i < io->count; i++) {
+        const struct link *link = &io->links[i];
         if (may_send(link) && rip_sender_unsent(link->sender) > AHEAD) {
             return link;
         }
@@ -163,67 +165,67 @@ static const struct link *find_behind(const struct pump *p) {
     return NULL;
 }
 
-static void note_behind(struct pump *p) {
-    /* relaxed: a hint */
-    atomic_store_explicit(&p->calls.behind, find_behind(p) != NULL, memory_order_relaxed);
+static void note_lagging(struct io_loop *io) {
+    /* relaxed: only a hint */
+    atomic_store_explicit(&io->calls.lagging, find_lagging(io) != NULL, memory_order_relaxed);
 }
 
-/* Sends, and waits, until no connection is behind, or for PACE_NS. The lock is held, and released meanwhile. */
-static void pace(struct pump *p) {
+/* Sends and waits until no link lags, or for PACE_NS. The lock must be held; it is released meanwhile. */
+static void pace(struct io_loop *io) {
     uint64_t now = rip_now(), end = now + PACE_NS, id = 0, first = 0;
-    const struct link *behind;
-    while ((behind = now >= p->unpaced ? find_behind(p) : NULL) != NULL) {
-        uint64_t unsent = rip_sender_unsent(behind->sender);
-        first = behind->id == id ? first : unsent;
+    const struct link *lagging;
+    while ((lagging = now >= io->unpaced ? find_lagging(io) : NULL) != NULL) {
+        uint64_t unsent = rip_sender_unsent(lagging->sender);
+        first = lagging->id == id ? first : unsent;
         if (now >= end) {
-            p->unpaced = first - unsent < AHEAD / 2 ? now + UNPACED_NS : 0;
+            io->unpaced = first - unsent < AHEAD / 2 ? now + UNPACED_NS : 0;
             return;
         }
-        id = behind->id;
-        struct pollfd fd = {.fd = behind->fd, .events = POLLOUT};
-        pthread_mutex_unlock(&p->lock);
-        int n = poll(&fd, 1, to_ms(end - now)); /* if it has been closed meanwhile, whatever this says does no harm */
-        pthread_mutex_lock(&p->lock);
-        struct link *link = find(p, id);
-        if (n < 0) { /* a signal, whose handler is to run */
+        id = lagging->id;
+        struct pollfd fd = {.fd = lagging->fd, .events = POLLOUT};
+        pthread_mutex_unlock(&io->lock);
+        int n = poll(&fd, 1, to_ms(end - now)); /* fd may have been closed meanwhile; then the result does no harm */
+        pthread_mutex_lock(&io->lock);
+        struct link *link = find(io, id);
+        if (n < 0) { /* a signal: let its handler run */
             return;
         }
         if (link) {
-            step(p, link, 0);
+            step(io, link, 0);
         }
         now = rip_now();
     }
 }
 
-/* ---- for handles ---- */
+/* ---- called by the threads that put and get ---- */
 
-static void push(struct rip_io_loop *pump) {
-    struct pump *p = of(pump);
-    /* relaxed, both: hints */
-    int behind = (int)atomic_load_explicit(&pump->behind, memory_order_relaxed);
-    int streaming = rip_now() - atomic_load_explicit(&p->pushed, memory_order_relaxed) <= STREAMING_NS;
-    if ((behind || !streaming) &&
-        (pthread_mutex_trylock(&p->lock) == 0 || (behind && pthread_mutex_lock(&p->lock) == 0))) {
+static void push(struct rip_io_loop *loop) {
+    struct io_loop *io = loop_of(loop);
+    /* relaxed, both: only hints */
+    int lagging = (int)atomic_load_explicit(&loop->lagging, memory_order_relaxed);
+    int streaming = rip_now() - atomic_load_explicit(&io->pushed, memory_order_relaxed) <= STREAMING_NS;
+    if ((lagging || !streaming) &&
+        (pthread_mutex_trylock(&io->lock) == 0 || (lagging && pthread_mutex_lock(&io->lock) == 0))) {
         int more = 0;
-        for (uint32_t i = 0; i < p->count; i++) {
-            if (p->links[i].sender) {
-                step(p, &p->links[i], 0);
+        for (uint32_t i = 0; i < io->count; i++) {
+            if (io->links[i].sender) {
+                step(io, &io->links[i], 0);
             }
         }
-        pace(p);
-        note_behind(p);
-        for (uint32_t i = 0; i < p->count; i++) {
-            more |= has_more(&p->links[i]);
+        pace(io);
+        note_lagging(io);
+        for (uint32_t i = 0; i < io->count; i++) {
+            more |= has_more(&io->links[i]);
         }
-        more |= p->pause < 0 && pause_of(p) >= 0; /* else the thread looks by itself */
-        pthread_mutex_unlock(&p->lock);
-        atomic_store_explicit(&p->pushed, rip_now(), memory_order_relaxed);
+        more |= io->pause < 0 && pause_of(io) >= 0; /* else the thread checks by itself */
+        pthread_mutex_unlock(&io->lock);
+        atomic_store_explicit(&io->pushed, rip_now(), memory_order_relaxed);
         if (more) {
-            kick(p);
+            kick(io);
         }
-    } else if (atomic_exchange_explicit(&pump->asleep, 0,
-                                        memory_order_acq_rel)) { /* pairs with fall_asleep: one of us kicks */
-        kick(p);
+    } else if (atomic_exchange_explicit(&loop->asleep, 0,
+                                        memory_order_acq_rel)) { /* acq_rel: pairs with fall_asleep; one thread kicks */
+        kick(io);
     }
 }
 
@@ -231,174 +233,179 @@ static uint64_t left(uint64_t now, uint64_t deadline, uint64_t slice) {
     return deadline <= now ? 0 : deadline - now < slice ? deadline - now : slice;
 }
 
-static int wait_and_step(struct pump *p, int ms) {
+static int wait_and_step(struct io_loop *io, int ms) {
     uint64_t ids[RIP_MAX_LINKS];
-    int n = rip_poller_wait(&p->poller, ids, RIP_MAX_LINKS, ms);
+    int n = rip_poller_wait(&io->poller, ids, RIP_MAX_LINKS, ms);
     for (int i = 0; i < n; i++) {
         if (ids[i] == 0) {
-            rip_kick_clear(p->news);
+            rip_kick_clear(io->getters_kick);
         }
     }
     if (n > 0) {
-        pthread_mutex_lock(&p->lock);
+        pthread_mutex_lock(&io->lock);
         for (int i = 0; i < n; i++) {
-            struct link *link = find(p, ids[i]);
+            struct link *link = find(io, ids[i]);
             if (link) {
-                step(p, link, 1);
+                step(io, link, 1);
             }
         }
-        pthread_mutex_unlock(&p->lock);
+        pthread_mutex_unlock(&io->lock);
     }
     return n;
 }
 
-/* Reads what there is room for now, and says what has been let go. */
-static void catch_up(struct pump *p) {
-    for (uint32_t i = 0; i < p->count; i++) {
-        struct link *link = &p->links[i];
-        if (link->receiver && link->says == RIP_STEP_ROOM) {
-            step(p, link, 1);
-        } else if (link->receiver && link->fd >= 0 && !is_over(link)) {
-            rip_receiver_ack(link->receiver, link->prompt); /* an error comes again with the next step */
+/* Reads messages for which there is room now, and reports what has been released. */
+static void catch_up(struct io_loop *io) {
+    for (uint32_t i = 0; i < io->count; i++) {
+        struct link *link = &io->links[i];
+        if (link->receiver && link->result == RIP_STEP_ROOM) {
+            step(io, link, 1);
+        } else if (link->receiver && link->fd >= 0 && !is_finished(link)) {
+            rip_receiver_ack(link->receiver, link->prompt); /* an error is returned again by the next step */
         }
     }
 }
 
-static int pull(struct rip_io_loop *pump, const struct rip_watch *watch, uint64_t deadline) {
-    struct pump *p = of(pump);
-    /* seq_cst: pairs with rip_io_loop_run; the thread sees us, or we see that it watches, and send it away */
-    atomic_fetch_add_explicit(&p->pulling, 1, memory_order_seq_cst);
-    if (deadline && atomic_load_explicit(&p->watching, memory_order_seq_cst)) {
-        kick(p);
+static int pull(struct rip_io_loop *loop, const struct rip_watch *watch, uint64_t deadline) {
+    struct io_loop *io = loop_of(loop);
+    /* seq_cst: pairs with rip_io_loop_run. Either the thread sees this getter, or this getter sees that the thread
+     * polls and makes it stop. */
+    atomic_fetch_add_explicit(&io->pulling, 1, memory_order_seq_cst);
+    if (deadline && atomic_load_explicit(&io->polling, memory_order_seq_cst)) {
+        kick(io);
     }
-    pthread_mutex_lock(&p->lock);
-    catch_up(p);
-    int ready = rip_watch_is_ready(watch); /* what comes from now on comes by us: whoever reads has the lock */
-    pthread_mutex_unlock(&p->lock);
+    pthread_mutex_lock(&io->lock);
+    catch_up(io);
+    /* every reader has the lock, so what arrives from now on is seen by the wait below */
+    int ready = rip_watch_is_ready(watch);
+    pthread_mutex_unlock(&io->lock);
     uint64_t now = rip_now(), slice = now + watch->slice;
-    int n = ready ? 1 : wait_and_step(p, p->spin ? 0 : to_ms(left(now, deadline, watch->slice)));
-    while (n == 0 && p->spin && (now = rip_now()) < deadline && now < slice) {
+    int n = ready ? 1 : wait_and_step(io, io->spin ? 0 : to_ms(left(now, deadline, watch->slice)));
+    while (n == 0 && io->spin && (now = rip_now()) < deadline && now < slice) {
         rip_pause();
-        n = wait_and_step(p, 0);
+        n = wait_and_step(io, 0);
     }
     now = rip_now();
-    if (deadline) { /* who does not wait may not come again soon; relaxed: a hint */
-        atomic_store_explicit(&p->pulled, now, memory_order_relaxed);
+    if (deadline) { /* a call that does not wait may not come again soon; relaxed: only a hint */
+        atomic_store_explicit(&io->pulled, now, memory_order_relaxed);
     }
-    /* release: pairs with are_readers; a thread that finds nobody reads what comes from here on */
-    atomic_fetch_sub_explicit(&p->pulling, 1, memory_order_release);
+    /* release: pairs with are_readers; a thread that finds no getter reads what arrives from here on */
+    atomic_fetch_sub_explicit(&io->pulling, 1, memory_order_release);
     return n > 0 ? 1 : now >= deadline ? -ETIMEDOUT : 0; /* as rip_watch_wait */
 }
 
 /* ---- the thread ---- */
 
-/* Steps what is the thread's to step; how long it may sleep then, milliseconds, -1: until it is woken. */
-static int round_of(struct pump *p, int readers, int idle) {
+/* Steps the links that the thread must step. Returns how long it may sleep then, in milliseconds; -1: until it is
+ * woken. */
+static int step_all(struct io_loop *io, int readers, int idle) {
     int ms = readers ? TICK_MS : -1;
-    for (uint32_t i = 0; i < p->count; i++) {
-        struct link *link = &p->links[i];
-        if (link->fd < 0 || is_over(link)) {
+    for (uint32_t i = 0; i < io->count; i++) {
+        struct link *link = &io->links[i];
+        if (link->fd < 0 || is_finished(link)) {
             continue;
         }
-        if (link->sender || !readers || link->says == RIP_STEP_ROOM) {
-            step(p, link, 0);
+        if (link->sender || !readers || link->result == RIP_STEP_ROOM) {
+            step(io, link, 0);
         }
-        if (link->receiver && link->fd >= 0 && !is_over(link) && rip_receiver_has_unacked(link->receiver)) {
+        if (link->receiver && link->fd >= 0 && !is_finished(link) && rip_receiver_has_unacked(link->receiver)) {
             if (idle) {
-                rip_receiver_ack(link->receiver, 1); /* an error comes again with the next step */
+                rip_receiver_ack(link->receiver, 1); /* an error is returned again by the next step */
             }
             ms = ms < 0 || ms > TICK_MS ? TICK_MS : ms;
         }
-        if (link->says == RIP_STEP_ROOM) {
+        if (link->result == RIP_STEP_ROOM) {
             ms = ROOM_MS;
         }
     }
     return ms;
 }
 
-static int has_ended(struct pump *p, struct rip_end *end) {
-    for (uint32_t i = 0; i < p->count; i++) {
-        struct link *link = &p->links[i];
-        if (is_over(link) && !link->reported) {
+static int has_ended(struct io_loop *io, struct rip_end *end) {
+    for (uint32_t i = 0; i < io->count; i++) {
+        struct link *link = &io->links[i];
+        if (is_finished(link) && !link->reported) {
             link->reported = 1;
-            *end = (struct rip_end){link->id, link->ordinal, link->says};
-            disconnect(p, link);
+            *end = (struct rip_end){link->id, link->ordinal, link->result};
+            disconnect(io, link);
             return 1;
         }
     }
     return 0;
 }
 
-/* 0 where a sender has something to do after all. */
-static int fall_asleep(struct pump *p) {
+/* Announces that the thread sleeps. Returns 0 if a sender has something to do and the thread must not sleep. */
+static int fall_asleep(struct io_loop *io) {
     uint32_t senders = 0;
-    for (uint32_t i = 0; i < p->count; i++) {
-        senders += (uint32_t)may_send(&p->links[i]);
+    for (uint32_t i = 0; i < io->count; i++) {
+        senders += (uint32_t)may_send(&io->links[i]);
     }
-    if (!senders) { /* a putter need not wake us */
+    if (!senders) { /* no push needs to wake the thread */
         return 1;
     }
-    /* relaxed: the fence orders it. Asleep, then is there a message? Pairs with rip_io_loop_needs_push: the message, then is it asleep? */
-    atomic_store_explicit(&p->calls.asleep, 1, memory_order_relaxed);
+    /* relaxed: the fence orders it. The thread stores asleep and then checks for messages; rip_io_loop_needs_push runs
+     * after a message was published and loads asleep. One of them sees the other. */
+    atomic_store_explicit(&io->calls.asleep, 1, memory_order_relaxed);
     rip_fence_heavy();
-    for (uint32_t i = 0; i < p->count; i++) {
-        const struct link *link = &p->links[i];
+    for (uint32_t i = 0; i < io->count; i++) {
+        const struct link *link = &io->links[i];
         if (has_more(link)) {
-            atomic_store_explicit(&p->calls.asleep, 0, memory_order_relaxed); /* relaxed: a needless kick at most */
+            atomic_store_explicit(&io->calls.asleep, 0, memory_order_relaxed); /* relaxed: at most one kick too many */
             return 0;
         }
     }
     return 1;
 }
 
-static int are_readers(struct pump *p) {
-    /* seq_cst: as in pull. relaxed: a hint */
-    return atomic_load_explicit(&p->pulling, memory_order_seq_cst) != 0 ||
-           rip_now() - atomic_load_explicit(&p->pulled, memory_order_relaxed) < LEFT_ALONE_NS;
+static int are_readers(struct io_loop *io) {
+    /* seq_cst: as in pull. relaxed: only a hint */
+    return atomic_load_explicit(&io->pulling, memory_order_seq_cst) != 0 ||
+           rip_now() - atomic_load_explicit(&io->pulled, memory_order_relaxed) < READERS_NS;
 }
 
-int rip_io_loop_run(struct rip_io_loop *pump, struct rip_end *end) {
-    struct pump *p = of(pump);
+int rip_io_loop_run(struct rip_io_loop *loop, struct rip_end *end) {
+    struct io_loop *io = loop_of(loop);
     int idle = 0;
     for (;;) {
-        pthread_mutex_lock(&p->lock);
-        int readers = are_readers(p), ms = round_of(p, readers, idle);
-        int over = has_ended(p, end), stop = p->stop;
-        int asleep = !over && !stop && fall_asleep(p);
-        note_behind(p);
-        p->pause = pause_of(p);
-        ms = ms < 0 || (p->pause >= 0 && p->pause < ms) ? p->pause : ms;
-        pthread_mutex_unlock(&p->lock);
+        pthread_mutex_lock(&io->lock);
+        int readers = are_readers(io), ms = step_all(io, readers, idle);
+        int over = has_ended(io, end), stop = io->stop;
+        int asleep = !over && !stop && fall_asleep(io);
+        note_lagging(io);
+        io->pause = pause_of(io);
+        ms = ms < 0 || (io->pause >= 0 && io->pause < ms) ? io->pause : ms;
+        pthread_mutex_unlock(&io->lock);
         if (over || stop) {
             return over;
         }
         if (!asleep) {
             continue;
         }
-        /* seq_cst: pairs with pull; a getter sees that we watch, or we see the getter */
-        atomic_store_explicit(&p->watching, !readers, memory_order_seq_cst);
-        readers = readers || atomic_load_explicit(&p->pulling, memory_order_seq_cst) != 0;
-        struct pollfd fds[2] = {{.fd = p->kick, .events = POLLIN},
-                                {.fd = readers ? -1 : p->poller.fd, .events = POLLIN}};
-        ms = ms < 0 && !rip_fence_setup() ? UNFENCED_MS : ms; /* a putter may not see that we sleep */
+        /* seq_cst: pairs with pull; either a getter sees that this thread polls, or this thread sees the getter */
+        atomic_store_explicit(&io->polling, !readers, memory_order_seq_cst);
+        readers = readers || atomic_load_explicit(&io->pulling, memory_order_seq_cst) != 0;
+        struct pollfd fds[2] = {{.fd = io->kick, .events = POLLIN},
+                                {.fd = readers ? -1 : io->poller.fd, .events = POLLIN}};
+        /* without membarrier a push may not see that the thread sleeps */
+        ms = ms < 0 && !rip_fence_setup() ? UNFENCED_MS : ms;
         idle = poll(fds, 2, readers && (ms < 0 || ms > TICK_MS) ? TICK_MS : ms) == 0;
-        /* relaxed, both: a needless kick at most */
-        atomic_store_explicit(&p->watching, 0, memory_order_relaxed);
-        atomic_store_explicit(&p->calls.asleep, 0, memory_order_relaxed);
+        /* relaxed, both: at most one kick too many */
+        atomic_store_explicit(&io->polling, 0, memory_order_relaxed);
+        atomic_store_explicit(&io->calls.asleep, 0, memory_order_relaxed);
         if (fds[1].revents) {
-            rip_kick_clear(p->news); /* for a getter that has left since */
+            rip_kick_clear(io->getters_kick); /* it was meant for a getter that has left since */
         }
         if (fds[0].revents) {
-            rip_kick_clear(p->kick);
+            rip_kick_clear(io->kick);
         }
     }
 }
 
 /* ---- connections ---- */
 
-static void close_all(struct pump *p) {
-    int fds[] = {p->kick, p->news};
-    rip_poller_close(&p->poller);
+static void close_all(struct io_loop *io) {
+    int fds[] = {io->kick, io->getters_kick};
+    rip_poller_close(&io->poller);
     for (int i = 0; i < 2; i++) {
         if (fds[i] >= 0) {
             close(fds[i]);
@@ -407,156 +414,157 @@ static void close_all(struct pump *p) {
 }
 
 int rip_io_loop_open(int spin, struct rip_io_loop **out) {
-    struct pump *p = calloc(1, sizeof *p);
-    if (!p) {
+    struct io_loop *io = calloc(1, sizeof *io);
+    if (!io) {
         return -ENOMEM;
     }
-    p->calls = (struct rip_io_loop){.push = push, .pull = pull};
-    p->spin = spin;
-    p->pause = -1;
-    p->kick = p->news = -1;
-    int rc = rip_poller_open(&p->poller, 0);
+    io->calls = (struct rip_io_loop){.push = push, .pull = pull};
+    io->spin = spin;
+    io->pause = -1;
+    io->kick = io->getters_kick = -1;
+    int rc = rip_poller_open(&io->poller, 0);
     if (rc == 0) {
-        p->kick = rip_kick_open();
-        p->news = p->kick < 0 ? p->kick : rip_kick_open();
-        rc = p->news < 0 ? p->news : rip_poller_change(&p->poller, p->news, 0, RIP_POLL_IN, 0);
+        io->kick = rip_kick_open();
+        io->getters_kick = io->kick < 0 ? io->kick : rip_kick_open();
+        rc = io->getters_kick < 0 ? io->getters_kick
+                                  : rip_poller_change(&io->poller, io->getters_kick, 0, RIP_POLL_IN, 0);
     }
     if (rc != 0) {
-        close_all(p);
-        free(p);
+        close_all(io);
+        free(io);
         return rc;
     }
-    pthread_mutex_init(&p->lock, NULL);
-    *out = &p->calls;
+    pthread_mutex_init(&io->lock, NULL);
+    *out = &io->calls;
     return 0;
 }
 
-static int connect_link(struct pump *p, struct link *link, int fd, uint64_t next) {
-    disconnect(p, link);
+static int connect_link(struct io_loop *io, struct link *link, int fd, uint64_t next) {
+    disconnect(io, link);
     int rc = link->sender ? rip_sender_connect(link->sender, fd, next) : rip_receiver_connect(link->receiver, fd);
     if (rc == 0) {
         link->fd = fd;
-        link->says = link->reported = 0;
+        link->result = link->reported = 0;
         link->ordinal++;
-        look_for(p, link, RIP_POLL_IN);
-        rc = link->says < 0 ? link->says : (int)link->ordinal;
+        poll_events(io, link, RIP_POLL_IN);
+        rc = link->result < 0 ? link->result : (int)link->ordinal;
     }
     return rc;
 }
 
-int rip_io_loop_add(struct rip_io_loop *pump, struct rip_sender *sender, struct rip_receiver *receiver, int prompt,
+int rip_io_loop_add(struct rip_io_loop *loop, struct rip_sender *sender, struct rip_receiver *receiver, int prompt,
                     uint64_t *id) {
-    struct pump *p = of(pump);
-    pthread_mutex_lock(&p->lock);
-    int rc = p->count == RIP_MAX_LINKS ? -EMLINK : 0;
+    struct io_loop *io = loop_of(loop);
+    pthread_mutex_lock(&io->lock);
+    int rc = io->count == RIP_MAX_LINKS ? -EMLINK : 0;
     if (rc == 0) {
-        *id = ++p->ids;
-        p->links[p->count++] = (struct link){
+        *id = ++io->ids;
+        io->links[io->count++] = (struct link){
             .id = *id, .sender = sender, .receiver = receiver, .fd = -1, .ready_fd = -1, .prompt = prompt};
         if (sender && prompt) {
-            rc = p->links[p->count - 1].ready_fd = rip_sender_fd(sender);
+            rc = io->links[io->count - 1].ready_fd = rip_sender_fd(sender);
             rc = rc < 0 ? rc : 0;
-            p->count -= rc < 0;
+            io->count -= rc < 0;
         }
     }
-    pthread_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&io->lock);
     return rc;
 }
 
-int rip_io_loop_connect(struct rip_io_loop *pump, uint64_t id, int fd, uint64_t next) {
-    struct pump *p = of(pump);
-    pthread_mutex_lock(&p->lock);
-    struct link *link = find(p, id);
-    int rc = link ? connect_link(p, link, fd, next) : -ENOENT;
-    pthread_mutex_unlock(&p->lock);
-    kick(p);
+int rip_io_loop_connect(struct rip_io_loop *loop, uint64_t id, int fd, uint64_t next) {
+    struct io_loop *io = loop_of(loop);
+    pthread_mutex_lock(&io->lock);
+    struct link *link = find(io, id);
+    int rc = link ? connect_link(io, link, fd, next) : -ENOENT;
+    pthread_mutex_unlock(&io->lock);
+    kick(io);
     return rc;
 }
 
-void rip_io_loop_disconnect(struct rip_io_loop *pump, uint64_t id) {
-    struct pump *p = of(pump);
-    pthread_mutex_lock(&p->lock);
-    struct link *link = find(p, id);
+void rip_io_loop_disconnect(struct rip_io_loop *loop, uint64_t id) {
+    struct io_loop *io = loop_of(loop);
+    pthread_mutex_lock(&io->lock);
+    struct link *link = find(io, id);
     if (link) {
-        disconnect(p, link);
+        disconnect(io, link);
     }
-    pthread_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&io->lock);
 }
 
-int rip_io_loop_can(struct rip_io_loop *pump, uint64_t id, uint64_t next) {
-    struct pump *p = of(pump);
-    pthread_mutex_lock(&p->lock);
-    const struct link *link = find(p, id);
+int rip_io_loop_can(struct rip_io_loop *loop, uint64_t id, uint64_t next) {
+    struct io_loop *io = loop_of(loop);
+    pthread_mutex_lock(&io->lock);
+    const struct link *link = find(io, id);
     int can = link && (!link->sender || rip_sender_can(link->sender, next));
-    pthread_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&io->lock);
     return can;
 }
 
-void rip_io_loop_finish(struct rip_io_loop *pump) {
-    struct pump *p = of(pump);
-    pthread_mutex_lock(&p->lock);
-    for (uint32_t i = 0; i < p->count; i++) {
-        if (p->links[i].sender) {
-            rip_sender_end(p->links[i].sender);
+void rip_io_loop_finish(struct rip_io_loop *loop) {
+    struct io_loop *io = loop_of(loop);
+    pthread_mutex_lock(&io->lock);
+    for (uint32_t i = 0; i < io->count; i++) {
+        if (io->links[i].sender) {
+            rip_sender_end(io->links[i].sender);
         }
     }
-    pthread_mutex_unlock(&p->lock);
-    kick(p);
+    pthread_mutex_unlock(&io->lock);
+    kick(io);
 }
 
-uint64_t rip_io_loop_progress(struct rip_io_loop *pump, uint64_t id) {
-    struct pump *p = of(pump);
-    pthread_mutex_lock(&p->lock);
-    struct link *link = find(p, id);
+uint64_t rip_io_loop_progress(struct rip_io_loop *loop, uint64_t id) {
+    struct io_loop *io = loop_of(loop);
+    pthread_mutex_lock(&io->lock);
+    struct link *link = find(io, id);
     uint64_t count = !link ? 0 : link->sender ? rip_sender_released(link->sender) : rip_receiver_next(link->receiver);
-    pthread_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&io->lock);
     return count;
 }
 
-/* All senders are members of one channel: where one has waited for its table lock in vain, the next ones only try. */
-static void free_link(struct pump *p, const struct link *link) {
+/* All senders are members of one channel. After one has waited for its table lock in vain, the next ones only try. */
+static void free_link(struct io_loop *io, const struct link *link) {
     if (link->receiver) {
         rip_receiver_free(link->receiver);
         return;
     }
-    /* relaxed, both: a hint */
-    uint64_t locked = atomic_load_explicit(&p->locked, memory_order_relaxed);
+    /* relaxed, both: only a hint */
+    uint64_t locked = atomic_load_explicit(&io->locked, memory_order_relaxed);
     if (rip_sender_free(link->sender, locked && rip_now() - locked < TRY_ONLY_NS)) {
-        atomic_store_explicit(&p->locked, rip_now(), memory_order_relaxed);
+        atomic_store_explicit(&io->locked, rip_now(), memory_order_relaxed);
     }
 }
 
-void rip_io_loop_remove(struct rip_io_loop *pump, uint64_t id) {
-    struct pump *p = of(pump);
-    pthread_mutex_lock(&p->lock);
-    struct link *link = find(p, id), removed = {.id = 0};
+void rip_io_loop_remove(struct rip_io_loop *loop, uint64_t id) {
+    struct io_loop *io = loop_of(loop);
+    pthread_mutex_lock(&io->lock);
+    struct link *link = find(io, id), removed = {.id = 0};
     if (link) {
-        look_for(p, link, 0);
-        listen_for(p, link, 0);
+        poll_events(io, link, 0);
+        poll_ready_fd(io, link, 0);
         removed = *link;
-        *link = p->links[--p->count];
+        *link = io->links[--io->count];
     }
-    pthread_mutex_unlock(&p->lock);
-    if (removed.id) { /* says good-bye where there is a connection, and may wait: the others go on meanwhile */
-        free_link(p, &removed);
+    pthread_mutex_unlock(&io->lock);
+    if (removed.id) { /* this sends an END frame if connected, and may wait; the other links continue meanwhile */
+        free_link(io, &removed);
     }
-    kick(p); /* what it gave back may be for another sender */
+    kick(io); /* the messages that it requeued may be for another sender */
 }
 
-void rip_io_loop_stop(struct rip_io_loop *pump) {
-    struct pump *p = of(pump);
-    pthread_mutex_lock(&p->lock);
-    p->stop = 1;
-    pthread_mutex_unlock(&p->lock);
-    kick(p);
+void rip_io_loop_stop(struct rip_io_loop *loop) {
+    struct io_loop *io = loop_of(loop);
+    pthread_mutex_lock(&io->lock);
+    io->stop = 1;
+    pthread_mutex_unlock(&io->lock);
+    kick(io);
 }
 
-void rip_io_loop_free(struct rip_io_loop *pump) {
-    struct pump *p = of(pump);
-    for (uint32_t i = 0; i < p->count; i++) {
-        free_link(p, &p->links[i]);
+void rip_io_loop_free(struct rip_io_loop *loop) {
+    struct io_loop *io = loop_of(loop);
+    for (uint32_t i = 0; i < io->count; i++) {
+        free_link(io, &io->links[i]);
     }
-    close_all(p);
-    pthread_mutex_destroy(&p->lock);
-    free(p);
+    close_all(io);
+    pthread_mutex_destroy(&io->lock);
+    free(io);
 }

@@ -1,7 +1,8 @@
-/* A pump moves messages between a channel of this process and its connections: one for each handle that has connections.
+/* An I/O loop moves messages between a channel of this process and the links of one handle.
  *
- * A thread of its own does that when nobody else does. But a message that is put while nothing else is on its way is written by the thread that
- * puts it, and who waits for a message reads it himself: a hop to another thread takes longer than the kernel takes for the whole way. */
+ * It has a thread, which works when no other thread does. A message that is put while nothing else is being sent is
+ * written by the thread that puts it, and a thread that waits for a message reads from the link itself: handing a
+ * message to another thread takes longer than the kernel needs for the whole way. */
 #ifndef RIP_IO_LOOP_H
 #define RIP_IO_LOOP_H
 
@@ -15,45 +16,46 @@ struct rip_watch;
 #define RIP_MAX_LINKS 64
 
 struct rip_io_loop {
-    /* For a handle in another module, which knows no more of a pump than this. push: after a message was put, if rip_io_loop_needs_push. pull:
-     * instead of rip_watch_wait, for a message. */
-    void (*push)(struct rip_io_loop *pump);
-    int (*pull)(struct rip_io_loop *pump, const struct rip_watch *watch, uint64_t deadline);
-    _Atomic uint32_t behind; /* some connection is behind (io_loop.c): putters help to send */
-    _Atomic uint32_t asleep; /* the thread, with senders to wake it for; set by it, cleared by who wakes it */
+    /* Called by handles, which know no more of an I/O loop than this. push: call it after a message was put if
+     * rip_io_loop_needs_push. pull: call it instead of rip_watch_wait to wait for a message. */
+    void (*push)(struct rip_io_loop *loop);
+    int (*pull)(struct rip_io_loop *loop, const struct rip_watch *watch, uint64_t deadline);
+    _Atomic uint32_t lagging; /* some link lags (io_loop.c): threads that put help to send */
+    /* the thread sleeps and has senders to be woken for; set by the thread, cleared by whoever wakes it */
+    _Atomic uint32_t asleep;
 };
 
-/* To be asked when a message has been put. */
-static inline int rip_io_loop_needs_push(const struct rip_io_loop *pump) {
+/* Must a message that was just put be pushed? */
+static inline int rip_io_loop_needs_push(const struct rip_io_loop *loop) {
     /* The compiler keeps the order; rip_fence_heavy in fall_asleep makes the processor keep it. */
     atomic_signal_fence(memory_order_seq_cst);
-    return (atomic_load_explicit(&pump->asleep, memory_order_relaxed) |
-            atomic_load_explicit(&pump->behind, memory_order_relaxed)) != 0;
+    return (atomic_load_explicit(&loop->asleep, memory_order_relaxed) |
+            atomic_load_explicit(&loop->lagging, memory_order_relaxed)) != 0;
 }
 
-struct rip_end { /* a connection that is of no use any more */
+struct rip_end { /* the end of a connection */
     uint64_t id;
-    uint32_t ordinal; /* the how-manieth of its sender or receiver */
+    uint32_t ordinal; /* ordinal of this connection of its link, from 1 */
     int why;          /* RIP_STEP_END, or a negative errno */
 };
 
 int rip_io_loop_open(int spin, struct rip_io_loop **out);
-/* Adds a sender or a receiver, which is the pump's from then on: -EMLINK where there are too many. prompt: a receiver says at once what
- * has been let go; a sender gets what others than this pump's handle put, too. *id names it. */
-int rip_io_loop_add(struct rip_io_loop *pump, struct rip_sender *sender, struct rip_receiver *receiver, int prompt,
+/* Adds a link with a sender or a receiver, which then belongs to the loop. *id: identifies the link. prompt: a receiver
+ * reports released messages at once; a sender also sends what other handles put. -EMLINK: too many links. */
+int rip_io_loop_add(struct rip_io_loop *loop, struct rip_sender *sender, struct rip_receiver *receiver, int prompt,
                     uint64_t *id);
-/* Runs until a connection has come to its end, or rip_io_loop_stop: 1 and *end, or 0. */
-int rip_io_loop_run(struct rip_io_loop *pump, struct rip_end *end);
-/* Its connection, the first or one in the place of one that has broken: its turn. fd stays the caller's, and must stay open until its
- * end is told, or rip_io_loop_disconnect. next: how many messages the other side has, where we send; -EINVAL: it cannot have. */
-int rip_io_loop_connect(struct rip_io_loop *pump, uint64_t id, int fd, uint64_t next);
-void rip_io_loop_disconnect(struct rip_io_loop *pump, uint64_t id);
-int rip_io_loop_can(struct rip_io_loop *pump, uint64_t id, uint64_t next); /* go on from there? */
-void rip_io_loop_finish(struct rip_io_loop *pump); /* the streams that we send end with what has been taken */
-uint64_t rip_io_loop_progress(struct rip_io_loop *pump,
-                              uint64_t id); /* messages that it has got, or that were let go */
-void rip_io_loop_remove(struct rip_io_loop *pump, uint64_t id);
-void rip_io_loop_stop(struct rip_io_loop *pump);
-void rip_io_loop_free(struct rip_io_loop *pump); /* with all connections; its thread must have ended */
+/* Moves messages until a connection ends or rip_io_loop_stop is called. Returns 1 and *end, or 0. */
+int rip_io_loop_run(struct rip_io_loop *loop, struct rip_end *end);
+/* Connects a link, for the first time or again. fd stays the caller's and must stay open until the end of the
+ * connection is reported or rip_io_loop_disconnect. next: for a sender, the number of messages that the peer has.
+ * Returns the ordinal of the connection; -EINVAL: the peer cannot have that number. */
+int rip_io_loop_connect(struct rip_io_loop *loop, uint64_t id, int fd, uint64_t next);
+void rip_io_loop_disconnect(struct rip_io_loop *loop, uint64_t id);
+int rip_io_loop_can(struct rip_io_loop *loop, uint64_t id, uint64_t next); /* can a link continue at message next? */
+void rip_io_loop_finish(struct rip_io_loop *loop); /* the senders take no more messages and end their streams */
+uint64_t rip_io_loop_progress(struct rip_io_loop *loop, uint64_t id); /* messages received, or released by the peer */
+void rip_io_loop_remove(struct rip_io_loop *loop, uint64_t id);
+void rip_io_loop_stop(struct rip_io_loop *loop);
+void rip_io_loop_free(struct rip_io_loop *loop); /* with all links; its thread must have ended */
 
 #endif

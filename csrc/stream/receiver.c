@@ -1,4 +1,4 @@
-/* A receiver: takes messages out of the kernel, and puts them where they belong in the ring. */
+/* A receiver: reads messages from the kernel into its lane. */
 #include "stream/receiver.h"
 #include "channel/layout.h"
 #include "ring/producer.h"
@@ -12,23 +12,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TELL_EVERY (UINT64_C(1) << 18) /* bytes: what is let go soon is used again while it is warm */
-#define WAKE_AT (1 << 19)              /* bytes of a large payload that are worth a wake-up */
+/* bytes: memory that is reported as released soon is reused while it is in the cache */
+#define REPORT_BYTES (UINT64_C(1) << 18)
+#define WAKE_AT (1 << 19) /* bytes of a large payload that justify a wake-up */
 
 struct rip_receiver {
     struct rip_producer *into;
     struct rip_wire wire;
     int two_way;
     int stamped;
-    struct rip_frame frame; /* the message that is coming in */
+    struct rip_frame frame; /* the message that is being received */
     int has_frame;
-    unsigned char *payload; /* where it goes, or NULL: no room yet */
-    uint64_t got;           /* bytes of it */
-    uint64_t acked;         /* messages of which we have said that they are let go */
-    uint64_t bytes_acked;   /* of what had come then */
+    unsigned char *payload; /* where its payload goes; NULL: no room yet */
+    uint64_t got;           /* bytes of the payload received */
+    uint64_t acked;         /* messages reported as released */
+    uint64_t bytes_acked;   /* into->bytes at that report */
     int ended;
-    int said_end;
-    size_t from, to; /* in buffer: what has been read and not looked at */
+    int end_sent;
+    size_t from, to; /* in buffer: bytes received and not processed */
     unsigned char buffer[RIP_STREAM_BUFFER];
 };
 
@@ -52,10 +53,10 @@ int rip_receiver_open(const char *channel, uint64_t capacity, uint64_t slots, in
 }
 
 int rip_receiver_connect(struct rip_receiver *r, int fd) {
-    r->has_frame = 0; /* half of one comes again */
+    r->has_frame = 0; /* a message that was received in part is sent again */
     r->from = r->to = 0;
-    r->said_end = 0;
-    r->acked = r->bytes_acked = 0; /* what was said may have been lost on the way */
+    r->end_sent = 0;
+    r->acked = r->bytes_acked = 0; /* the last report may have been lost */
     return rip_wire_connect(&r->wire, fd);
 }
 
@@ -69,8 +70,8 @@ int rip_receiver_has_unacked(const struct rip_receiver *r) {
 
 void rip_receiver_free(struct rip_receiver *r) {
     if (r->two_way && r->wire.fd >= 0 && !r->wire.out_left &&
-        !r->ended) { /* a good-bye; if it does not go out, the closing says it */
-        rip_wire_say(&r->wire, RIP_FRAME_END, rip_lane_acked(r->into, r->acked));
+        !r->ended) { /* reports the last releases; if it cannot be sent, the closed connection has the same effect */
+        rip_wire_queue(&r->wire, RIP_FRAME_END, rip_lane_acked(r->into, r->acked));
         rip_wire_flush(&r->wire);
     }
     if (!r->ended) {
@@ -83,30 +84,30 @@ void rip_receiver_free(struct rip_receiver *r) {
 int rip_receiver_ack(struct rip_receiver *r, int eager) {
     int rc = rip_wire_flush(&r->wire);
     if (rc != 0 || !r->two_way || r->ended || r->acked == r->into->tail) {
-        return rc < 0 ? rc : 0; /* RIP_STEP_OUT: next time */
+        return rc < 0 ? rc : 0; /* RIP_STEP_OUT: sent later */
     }
     uint64_t count = rip_lane_acked(r->into, r->acked), bytes = r->into->bytes;
     if (count > r->acked &&
         (eager || count - r->acked >= r->into->slots / 8 ||
          bytes - r->bytes_acked >=
-             (TELL_EVERY < r->into->arena.capacity / 8 ? TELL_EVERY : r->into->arena.capacity / 8))) {
+             (REPORT_BYTES < r->into->arena.capacity / 8 ? REPORT_BYTES : r->into->arena.capacity / 8))) {
         r->acked = count;
         r->bytes_acked = bytes;
-        rip_wire_say(&r->wire, RIP_FRAME_RELEASED, count);
+        rip_wire_queue(&r->wire, RIP_FRAME_RELEASED, count);
         rc = rip_wire_flush(&r->wire);
     }
     return rc < 0 ? rc : 0;
 }
 
-/* Looks at a frame's header in the buffer: 1 if there is one, 0, or -EBADMSG. */
+/* Reads the header of a frame in the buffer: 1 if it is complete, 0, or -EBADMSG. */
 static int next_frame(struct rip_receiver *r) {
     if (r->to - r->from < sizeof r->frame) {
         return 0;
     }
     memcpy(&r->frame, r->buffer + r->from, sizeof r->frame);
-    if (!rip_is_frame(&r->frame) || r->frame.is == RIP_FRAME_RELEASED || r->ended ||
-        (r->frame.is == RIP_FRAME_MESSAGE && r->frame.length > r->into->arena.capacity) ||
-        (r->frame.is == RIP_FRAME_END && r->frame.length != r->into->tail)) {
+    if (!rip_is_frame(&r->frame) || r->frame.frame_type == RIP_FRAME_RELEASED || r->ended ||
+        (r->frame.frame_type == RIP_FRAME_MESSAGE && r->frame.length > r->into->arena.capacity) ||
+        (r->frame.frame_type == RIP_FRAME_END && r->frame.length != r->into->tail)) {
         return -EBADMSG;
     }
     r->from += sizeof r->frame;
@@ -125,19 +126,19 @@ static void commit(struct rip_receiver *r) {
     rip_tx_commit(p, r->frame.length, r->frame.type, r->frame.kind);
     desc->flags = r->frame.flags;
     p->refused += r->frame.missed;
-    /* relaxed: a number to show, of which we are the only writer */
+    /* relaxed: for display only, and this receiver is the only writer */
     atomic_store_explicit(&p->lane->refused, p->refused, memory_order_relaxed);
     r->has_frame = 0;
 }
 
-/* Makes messages of what is in the buffer: 0 when that needs more, RIP_STEP_ROOM, or a negative errno. */
+/* Puts the messages in the buffer into the lane: 0 if the buffer is empty, RIP_STEP_ROOM, or a negative errno. */
 static int unpack(struct rip_receiver *r) {
     for (;;) {
         int rc = r->has_frame ? 1 : next_frame(r);
         if (rc != 1) {
             return rc;
         }
-        if (r->frame.is == RIP_FRAME_END) {
+        if (r->frame.frame_type == RIP_FRAME_END) {
             if (r->into->published != r->into->tail) {
                 rip_tx_publish(r->into);
             }
@@ -149,7 +150,7 @@ static int unpack(struct rip_receiver *r) {
             rc = rip_tx_reserve(r->into, r->frame.length, &r->payload);
             if (rc != 0) {
                 r->payload = NULL;
-                /* without memory the stream waits too: what is let go here makes room in what there is */
+                /* without memory the stream waits too: releases make room in the allocated part */
                 return rc == -EAGAIN || rip_is_out_of_memory(rc) ? RIP_STEP_ROOM : rc;
             }
         }
@@ -165,7 +166,8 @@ static int unpack(struct rip_receiver *r) {
     }
 }
 
-/* The rest of a payload straight to where it goes, what follows it into the buffer. Bytes, or a negative errno. */
+/* Reads the rest of a payload directly into the lane, and what follows it into the buffer. Returns bytes or a negative
+ * errno. */
 static ssize_t read_more(struct rip_receiver *r, size_t *wanted) {
     uint64_t left = r->has_frame ? r->frame.length - r->got : 0;
     memmove(r->buffer, r->buffer + r->from, r->to - r->from);
@@ -173,7 +175,7 @@ static ssize_t read_more(struct rip_receiver *r, size_t *wanted) {
     r->from = 0;
     struct iovec parts[2] = {{left ? r->payload + r->got : NULL, left}, {r->buffer + r->to, sizeof r->buffer - r->to}};
     if (left >= RIP_STREAM_BUFFER) {
-        parts[1].iov_len = sizeof(struct rip_frame); /* less to copy */
+        parts[1].iov_len = sizeof(struct rip_frame); /* so that less has to be copied */
     }
     *wanted = parts[0].iov_len + parts[1].iov_len;
     ssize_t n = left ? rip_wire_read(&r->wire, parts, 2) : rip_wire_read(&r->wire, parts + 1, 1);
@@ -185,7 +187,7 @@ static ssize_t read_more(struct rip_receiver *r, size_t *wanted) {
     return n;
 }
 
-/* As unpack; then what has come is there to be got. */
+/* unpack; then publishes the messages. */
 static int deliver(struct rip_receiver *r) {
     int rc = unpack(r);
     if (!r->ended && r->into->published != r->into->tail) {
@@ -194,18 +196,18 @@ static int deliver(struct rip_receiver *r) {
     return rc;
 }
 
-/* The other side is to hear that all has come. */
+/* Reports to the sender that all messages were received. */
 static int finish(struct rip_receiver *r) {
     int rc = rip_wire_flush(&r->wire);
-    if (rc == 0 && r->two_way && !r->said_end) {
-        rip_wire_say(&r->wire, RIP_FRAME_END, r->into->tail);
-        r->said_end = 1;
+    if (rc == 0 && r->two_way && !r->end_sent) {
+        rip_wire_queue(&r->wire, RIP_FRAME_END, r->into->tail);
+        r->end_sent = 1;
         rc = rip_wire_flush(&r->wire);
     }
-    return rc == RIP_STEP_OUT ? rc : RIP_STEP_END; /* all has come, whatever becomes of the connection */
+    return rc == RIP_STEP_OUT ? rc : RIP_STEP_END; /* all messages were received, whatever happens to the connection */
 }
 
-/* The bytes of a payload that have not arrived, if they are too many to wake up for each segment of them, else 0. */
+/* The bytes of a payload that have not arrived, if they are too many to wake up for each of their segments; else 0. */
 static uint64_t large_rest(const struct rip_receiver *r) {
     uint64_t left = r->has_frame && r->payload ? r->frame.length - r->got : 0;
     return left >= RIP_STREAM_BUFFER ? left : 0;
@@ -227,7 +229,8 @@ static int receive(struct rip_receiver *r) {
         if ((size_t)n < wanted && large_rest(r)) { /* the socket is empty; rip_wire_wake_at */
             return RIP_STEP_IDLE;
         }
-        if ((size_t)n < wanted && !r->has_frame) { /* that was all; within a payload the rest is on its way */
+        /* nothing more to read; inside a payload, more bytes are on the way */
+        if ((size_t)n < wanted && !r->has_frame) {
             rc = deliver(r);
             break;
         }

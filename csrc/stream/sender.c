@@ -1,4 +1,4 @@
-/* A sender: takes messages out of the ring, and gives them to the kernel. */
+/* A sender: writes messages of its group from their lanes to the kernel. */
 #include "stream/sender.h"
 #include "ring/rx.h"
 #include "ring/rx_lanes.h"
@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SMALL 4096u                              /* bytes that are sooner copied than described */
+/* smaller payloads are copied into the buffer instead of getting a part of their own */
+#define SMALL 4096u
 #define BATCHES (UINT64_C(4) * RIP_STREAM_BATCH) /* messages in one step */
 #define PARTS 128
 
@@ -21,35 +22,39 @@ struct rip_sender {
     struct rip_wire wire;
     int two_way;
     uint32_t window;
-    uint64_t released, sent, taken; /* messages, in all: let go <= given to the kernel <= taken out of the ring */
+    uint64_t released, sent, taken; /* messages in all: released <= written to the kernel <= taken from the lanes */
     uint64_t unsent;                /* payload bytes of the messages from sent to taken */
-    size_t done;                    /* bytes of the frame after those sent that the kernel has */
-    struct rip_message *held;       /* message n at n & mask, from let_go to taken */
+    size_t done;                    /* bytes of the frame of message number sent that are written */
+    struct rip_message *messages;   /* message n is at n & mask, from released to taken */
     uint64_t mask;
-    int at_end; /* the ring has said so */
-    int said_end;
+    int at_end; /* the stream has ended: no more messages */
+    int end_sent;
     unsigned char in[sizeof(struct rip_frame)];
     size_t in_has;
 };
 
 int rip_sender_open(struct rip_consumer *from, uint32_t window, int two_way, struct rip_sender **out) {
     struct rip_sender *s = calloc(1, sizeof *s);
-    struct rip_message *held = calloc(RIP_STREAM_BATCH, sizeof *held);
-    if (!s || !held) {
+    struct rip_message *messages = calloc(RIP_STREAM_BATCH, sizeof *messages);
+    if (!s || !messages) {
         free(s);
-        free(held);
+        free(messages);
         return -ENOMEM;
     }
-    *s = (struct rip_sender){
-        .from = from, .wire.fd = -1, .two_way = two_way, .window = window, .held = held, .mask = RIP_STREAM_BATCH - 1};
-    from->hides_errors = 1; /* a lane that cannot be mapped is tried again, and breaks no connection */
+    *s = (struct rip_sender){.from = from,
+                             .wire.fd = -1,
+                             .two_way = two_way,
+                             .window = window,
+                             .messages = messages,
+                             .mask = RIP_STREAM_BATCH - 1};
+    from->hides_errors = 1; /* a lane that cannot be mapped is tried again; it must not break the connection */
     *out = s;
     return 0;
 }
 
-static void released(struct rip_sender *s, uint64_t count) {
+static void mark_released(struct rip_sender *s, uint64_t count) {
     for (; s->released < count; s->released++) {
-        rip_release(s->from, &s->held[s->released & s->mask]);
+        rip_release(s->from, &s->messages[s->released & s->mask]);
     }
 }
 
@@ -63,11 +68,11 @@ int rip_sender_connect(struct rip_sender *s, int fd, uint64_t next) {
     if (!rip_sender_can(s, next)) {
         return -EINVAL;
     }
-    while (s->sent != next) { /* what was on its way beyond goes again */
-        s->unsent += s->held[--s->sent & s->mask].length;
+    while (s->sent != next) { /* messages from next on are sent again */
+        s->unsent += s->messages[--s->sent & s->mask].length;
     }
     s->done = s->in_has = 0;
-    s->said_end = 0;
+    s->end_sent = 0;
     return rip_wire_connect(&s->wire, fd);
 }
 
@@ -81,22 +86,22 @@ int rip_sender_free(struct rip_sender *s, int at_once) {
     handle->give_up = at_once ? RIP_TRY_ONLY : handle->give_up;
     int locked = rip_is_locked_out(rip_consumer_close(s->from));
     rip_consumer_free(s->from);
-    free(s->held);
+    free(s->messages);
     free(s);
     return locked;
 }
 
 static int grow(struct rip_sender *s) {
     uint64_t mask = 2 * s->mask + 1;
-    struct rip_message *held = calloc(mask + 1, sizeof *held);
-    if (!held) {
+    struct rip_message *messages = calloc(mask + 1, sizeof *messages);
+    if (!messages) {
         return -ENOMEM;
     }
     for (uint64_t n = s->released; n < s->taken; n++) {
-        held[n & mask] = s->held[n & s->mask];
+        messages[n & mask] = s->messages[n & s->mask];
     }
-    free(s->held);
-    s->held = held;
+    free(s->messages);
+    s->messages = messages;
     s->mask = mask;
     return 0;
 }
@@ -105,7 +110,7 @@ static int may_take(const struct rip_sender *s) {
     return s->taken - s->sent < RIP_STREAM_BATCH && (!s->window || s->taken - s->released < s->window) && !s->at_end;
 }
 
-/* Takes what the ring has, as far as it may be on its way: 0 or a negative errno. */
+/* Takes messages as far as the window allows. Returns 0 or a negative errno. */
 static int take(struct rip_sender *s) {
     while (may_take(s)) {
         struct rip_message message;
@@ -122,11 +127,11 @@ static int take(struct rip_sender *s) {
         }
         if (rc == -ENODATA) {
             s->at_end = 1;
-        } else if (rc < 0 && rc != -EOWNERDEAD) { /* a death is told once; the end comes then */
+        } else if (rc < 0 && rc != -EOWNERDEAD) { /* a death is not an end: the end follows */
             return rc;
         } else if (rc == 1) {
             rip_take(s->from, &message);
-            s->held[s->taken++ & s->mask] = message;
+            s->messages[s->taken++ & s->mask] = message;
             s->unsent += message.length;
         }
     }
@@ -143,21 +148,21 @@ uint64_t rip_sender_pause(const struct rip_sender *s) {
     return s->wire.fd >= 0 && may_take(s) && rip_rx_is_stale(s->from) ? rip_rx_slice(s->from) : 0;
 }
 
-/* Frames of messages as the kernel is to get them, small payloads beside their headers in a buffer, large ones where they are: how many
- * parts. */
+/* Fills parts with the frames of the next messages: small payloads beside their headers in buffer, large ones where
+ * they lie. Returns the number of parts. */
 static int gather(const struct rip_sender *s, unsigned char *buffer, struct iovec parts[]) {
     unsigned char *at = buffer, *end = buffer + RIP_STREAM_BUFFER;
     int count = 0;
     uint64_t bytes = 0;
     for (uint64_t n = s->sent; n < s->taken && count + 2 <= PARTS && bytes < RIP_AT_ONCE; n++) {
-        const struct rip_message *message = &s->held[n & s->mask];
+        const struct rip_message *message = &s->messages[n & s->mask];
         int small = message->length < SMALL;
         size_t size = sizeof(struct rip_frame) + (small ? message->length : 0);
         if ((size_t)(end - at) < size) {
             break;
         }
         struct rip_frame frame = {.magic = RIP_FRAME_MAGIC,
-                                  .is = RIP_FRAME_MESSAGE,
+                                  .frame_type = RIP_FRAME_MESSAGE,
                                   .kind = message->kind,
                                   .flags = message->flags & RIP_REDELIVERED,
                                   .type = message->type,
@@ -182,7 +187,7 @@ static int gather(const struct rip_sender *s, unsigned char *buffer, struct iove
     return count;
 }
 
-/* Less the first bytes of them. */
+/* Removes the first bytes from parts. */
 static void skip(struct iovec parts[], int count, size_t bytes) {
     for (int i = 0; i < count && bytes; i++) {
         size_t less = bytes < parts[i].iov_len ? bytes : parts[i].iov_len;
@@ -192,20 +197,20 @@ static void skip(struct iovec parts[], int count, size_t bytes) {
     }
 }
 
-/* The kernel has taken n bytes more. */
+/* Accounts for n more bytes written. */
 static void account(struct rip_sender *s, size_t n) {
     s->done += n;
-    while (s->sent < s->taken && s->done >= sizeof(struct rip_frame) + s->held[s->sent & s->mask].length) {
-        s->done -= sizeof(struct rip_frame) + s->held[s->sent & s->mask].length;
-        s->unsent -= s->held[s->sent++ & s->mask].length;
+    while (s->sent < s->taken && s->done >= sizeof(struct rip_frame) + s->messages[s->sent & s->mask].length) {
+        s->done -= sizeof(struct rip_frame) + s->messages[s->sent & s->mask].length;
+        s->unsent -= s->messages[s->sent++ & s->mask].length;
     }
     if (!s->two_way) {
-        released(s, s->sent);
+        mark_released(s, s->sent);
     }
 }
 
-/* Reads what has been let go there: 0, RIP_STEP_END, or a negative errno. */
-static int listen_to(struct rip_sender *s) {
+/* Reads how many messages the receiver has released: 0, RIP_STEP_END, or a negative errno. */
+static int read_released(struct rip_sender *s) {
     for (;;) {
         struct iovec part = {s->in + s->in_has, sizeof s->in - s->in_has};
         ssize_t n = rip_wire_read(&s->wire, &part, 1);
@@ -219,12 +224,12 @@ static int listen_to(struct rip_sender *s) {
         struct rip_frame frame;
         memcpy(&frame, s->in, sizeof frame);
         s->in_has = 0;
-        if (!rip_is_frame(&frame) || frame.is == RIP_FRAME_MESSAGE || frame.length < s->released ||
+        if (!rip_is_frame(&frame) || frame.frame_type == RIP_FRAME_MESSAGE || frame.length < s->released ||
             frame.length > s->sent) {
             return -EBADMSG;
         }
-        released(s, frame.length);
-        if (frame.is == RIP_FRAME_END) {
+        mark_released(s, frame.length);
+        if (frame.frame_type == RIP_FRAME_END) {
             return RIP_STEP_END;
         }
     }
@@ -232,7 +237,7 @@ static int listen_to(struct rip_sender *s) {
 
 int rip_sender_step(struct rip_sender *s) {
     uint64_t before = s->sent, bytes = 0;
-    int rc = s->two_way ? listen_to(s) : 0;
+    int rc = s->two_way ? read_released(s) : 0;
     while (rc == 0) {
         rc = take(s);
         if (rc != 0 || s->sent == s->taken || s->sent - before > BATCHES || bytes > RIP_AT_ONCE) {
@@ -253,12 +258,13 @@ int rip_sender_step(struct rip_sender *s) {
         return rc;
     }
     if (s->at_end && s->sent == s->taken) {
-        if (!s->said_end) {
-            rip_wire_say(&s->wire, RIP_FRAME_END, s->sent);
-            s->said_end = 1;
+        if (!s->end_sent) {
+            rip_wire_queue(&s->wire, RIP_FRAME_END, s->sent);
+            s->end_sent = 1;
         }
         rc = rip_wire_flush(&s->wire);
-        return rc != 0 ? rc : s->two_way ? RIP_STEP_IDLE : RIP_STEP_END; /* until the other side says that it has all */
+        /* until the receiver confirms that it has everything */
+        return rc != 0 ? rc : s->two_way ? RIP_STEP_IDLE : RIP_STEP_END;
     }
     return s->sent < s->taken ? RIP_STEP_OUT : RIP_STEP_IDLE;
 }

@@ -34,8 +34,9 @@ int rip_wire_connect(struct rip_wire *wire, int fd) {
     return 0;
 }
 
-/* Where nobody reads a pipe any more the writer gets an error, and no signal that would end a program that knows of no pipe. That takes
- * three system calls more, which a process that ignores the signal when the connection begins is spared. */
+/* Writing to a pipe without a reader must return an error, not raise a signal that ends a program that knows of no
+ * pipe. Blocking the signal takes three more system calls. A process that ignores the signal when the connection starts
+ * needs none. */
 static ssize_t rip_write_pipe(int fd, const struct iovec *parts, int count) {
     static const struct timespec at_once = {0};
     sigset_t broken, were, waiting;
@@ -53,7 +54,6 @@ static ssize_t rip_write_pipe(int fd, const struct iovec *parts, int count) {
     return n;
 }
 
-/* Bytes, or a negative errno; a pipe's descriptor is to be O_NONBLOCK. */
 ssize_t rip_wire_write(const struct rip_wire *wire, struct iovec *parts, int count) {
     ssize_t n;
     do {
@@ -82,13 +82,12 @@ void rip_wire_wake_at(struct rip_wire *wire, int bytes) {
     }
 }
 
-void rip_wire_say(struct rip_wire *wire, enum rip_frame_is is, uint64_t count) {
-    struct rip_frame frame = {.magic = RIP_FRAME_MAGIC, .is = (uint8_t)is, .length = count};
+void rip_wire_queue(struct rip_wire *wire, enum rip_frame_type type, uint64_t count) {
+    struct rip_frame frame = {.magic = RIP_FRAME_MAGIC, .frame_type = (uint8_t)type, .length = count};
     memcpy(wire->out, &frame, sizeof frame);
     wire->out_left = sizeof frame;
 }
 
-/* Writes what rip_wire_say has left: 0, RIP_STEP_OUT, or a negative errno. */
 int rip_wire_flush(struct rip_wire *wire) {
     while (wire->out_left) {
         struct iovec part = {wire->out + sizeof wire->out - wire->out_left, wire->out_left};
@@ -103,7 +102,8 @@ int rip_wire_flush(struct rip_wire *wire) {
 
 int rip_is_frame(const struct rip_frame *frame) {
     return frame->magic == RIP_FRAME_MAGIC && frame->reserved == 0 &&
-           (frame->is == RIP_FRAME_MESSAGE
+           (frame->frame_type == RIP_FRAME_MESSAGE
                 ? frame->kind >= RIP_BYTES && frame->kind <= RIP_MAX_KIND && frame->flags <= RIP_REDELIVERED
-                : (frame->is == RIP_FRAME_RELEASED || frame->is == RIP_FRAME_END) && !frame->kind && !frame->flags);
+                : (frame->frame_type == RIP_FRAME_RELEASED || frame->frame_type == RIP_FRAME_END) && !frame->kind &&
+                      !frame->flags);
 }

@@ -38,7 +38,7 @@ static void lane_that_cannot_be_mapped_breaks_no_connection(void) {
         CHECK_IS(rip_put(good, &n, 0, 0, RIP_BYTES, 0), 0);
         CHECK_IS(rip_sender_step(s), RIP_STEP_IDLE);
         CHECK_IS(read(far, &frame, sizeof frame), sizeof frame);
-        CHECK_IS(frame.is, RIP_FRAME_MESSAGE);
+        CHECK_IS(frame.frame_type, RIP_FRAME_MESSAGE);
     }
     lane->overflow = overflow; /* it is tried again */
     CHECK_IS(rip_put(bad, &frame, 0, 7, RIP_BYTES, 0), 0);
@@ -140,7 +140,8 @@ static void connect_tcp(int *near, int *far) {
 /* A receiver in the middle of a large message: the header and the first bytes of it have come. */
 static struct rip_receiver *begin_large(int near, int far, unsigned char *payload) {
     struct rip_receiver *r = NULL;
-    struct rip_frame frame = {.magic = RIP_FRAME_MAGIC, .is = RIP_FRAME_MESSAGE, .kind = RIP_BYTES, .length = LARGE};
+    struct rip_frame frame = {
+        .magic = RIP_FRAME_MAGIC, .frame_type = RIP_FRAME_MESSAGE, .kind = RIP_BYTES, .length = LARGE};
     CHECK_IS(rip_receiver_open("c", 2 * LARGE, 4, 1, 0, 0, &r), 0);
     CHECK_IS(rip_receiver_connect(r, near), 0);
     write_all(far, &frame, sizeof frame);
@@ -152,7 +153,7 @@ static struct rip_receiver *begin_large(int near, int far, unsigned char *payloa
 
 static void few_bytes_of_a_large_message_wake_nobody(void) {
     unsigned char *payload = calloc(1, LARGE);
-    struct rip_frame small = {.magic = RIP_FRAME_MAGIC, .is = RIP_FRAME_MESSAGE, .kind = RIP_BYTES};
+    struct rip_frame small = {.magic = RIP_FRAME_MAGIC, .frame_type = RIP_FRAME_MESSAGE, .kind = RIP_BYTES};
     int near, far;
     int32_t holder;
     connect_tcp(&near, &far);

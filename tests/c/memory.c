@@ -240,7 +240,8 @@ static void a_stream_waits(void) {
     CHECK_IS(rip_receiver_open(CHANNEL, CAPACITY, SLOTS, getpid(), 1, 1, &r), 0);
     CHECK_IS(rip_receiver_connect(r, ends[0]), 0);
     struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
-    struct rip_frame frame = {.magic = RIP_FRAME_MAGIC, .is = RIP_FRAME_MESSAGE, .kind = RIP_BYTES, .length = RIP_STEP};
+    struct rip_frame frame = {
+        .magic = RIP_FRAME_MAGIC, .frame_type = RIP_FRAME_MESSAGE, .kind = RIP_BYTES, .length = RIP_STEP};
     fill(data, RIP_STEP, 1, 0);
     CHECK_IS(write(ends[1], &frame, sizeof frame), sizeof frame);
     allowed = 0;

@@ -1,6 +1,6 @@
-/* What comes over a connection, for libFuzzer: an input is a program of what the other side writes, frames of any content and
- * pieces of them, and of what this side does meanwhile. Errors and wrong data may come of it; no crash, no hang, no byte outside
- * of what belongs to a message, and afterwards no memory and no descriptor is left. */
+/* Fuzzes both ends of a stream (libFuzzer). An input is a program: what the peer writes, frames with any content and
+ * parts of frames, and what this side does meanwhile. Errors and wrong data are allowed. A crash, a hang or an access
+ * outside of a message is not, and at the end no memory and no file descriptor may be left. */
 #include "input.h"
 #include "ring/rx.h"
 #include "ring/tx.h"
@@ -17,31 +17,31 @@
 #define SLOTS 8u
 #define KEPT 16u
 
-/* ---- the other side ---- */
+/* ---- the peer ---- */
 
-static int near, far; /* the ends of the connection */
+static int near, far; /* the two ends of the connection */
 static uint8_t bytes[2 * RIP_PAGE];
 
 static void write_far(const void *data, size_t size) {
-    ssize_t n = send(far, data, size, MSG_DONTWAIT | MSG_NOSIGNAL); /* what the kernel does not take is cut off */
+    ssize_t n = send(far, data, size, MSG_DONTWAIT | MSG_NOSIGNAL); /* bytes that the kernel does not accept are lost */
     (void)n;
 }
 
 static void write_frame(void) {
-    uint8_t how = next();
+    uint8_t bits = next();
     struct rip_frame frame = {.magic = RIP_FRAME_MAGIC,
-                              .is = how & 3,
-                              .kind = (uint8_t)((how & 3) == RIP_FRAME_MESSAGE ? RIP_BYTES + (how >> 2 & 1) : 0),
-                              .flags = (how & 3) == RIP_FRAME_MESSAGE ? how >> 3 & 1 : 0,
+                              .frame_type = bits & 3,
+                              .kind = (uint8_t)((bits & 3) == RIP_FRAME_MESSAGE ? RIP_BYTES + (bits >> 2 & 1) : 0),
+                              .flags = (bits & 3) == RIP_FRAME_MESSAGE ? bits >> 3 & 1 : 0,
                               .type = next(),
-                              .missed = (uint32_t)next_bytes(how >> 4 & 3),
-                              .length = next_bytes(how & 0x40 ? 2 : 1)};
-    uint8_t damage = how & 0x80 ? next() : 0;
+                              .missed = (uint32_t)next_bytes(bits >> 4 & 3),
+                              .length = next_bytes(bits & 0x40 ? 2 : 1)};
+    uint8_t damage = bits & 0x80 ? next() : 0;
     if (damage) {
         ((uint8_t *)&frame)[damage % sizeof frame] ^= next();
     }
     write_far(&frame, sizeof frame - (damage & 0x40 ? next() % sizeof frame : 0));
-    if (frame.is == RIP_FRAME_MESSAGE && !(damage & 0x80)) {
+    if (frame.frame_type == RIP_FRAME_MESSAGE && !(damage & 0x80)) {
         write_far(bytes, frame.length < sizeof bytes ? frame.length : sizeof bytes);
     }
 }
@@ -66,8 +66,8 @@ static void disconnect_ends(void) {
     }
 }
 
-/* What the other side does: 0, or what is left is this side's to say. */
-static int other_side(uint8_t what) {
+/* Lets the peer act: 1, or 0 if this side must act. */
+static int peer_acts(uint8_t what) {
     switch (what % 4) {
     case 0:
         write_frame();
@@ -89,7 +89,7 @@ static int other_side(uint8_t what) {
 static struct rip_message kept[KEPT];
 static unsigned kept_count;
 
-static void look_at(const struct rip_message *message) {
+static void read_payload(const struct rip_message *message) {
     uint8_t sum = 0;
     for (uint64_t i = 0; i < message->length; i++) {
         sum ^= message->data[i];
@@ -97,7 +97,7 @@ static void look_at(const struct rip_message *message) {
     bytes[0] ^= sum;
 }
 
-static void let_one_go(struct rip_consumer *consumer) {
+static void release_one(struct rip_consumer *consumer) {
     if (kept_count) {
         unsigned which = next() % kept_count;
         rip_release(consumer, &kept[which]);
@@ -105,7 +105,7 @@ static void let_one_go(struct rip_consumer *consumer) {
     }
 }
 
-static void receive(const char *channel) {
+static void receive_messages(const char *channel) {
     struct rip_receiver *receiver;
     struct rip_consumer *consumer;
     int32_t holder;
@@ -113,10 +113,10 @@ static void receive(const char *channel) {
     CHECK(rip_receiver_open(channel, RIP_PAGE, SLOTS, 77, next() & 1, two_way, &receiver) == 0);
     CHECK(rip_consumer_open(channel, "g", 0, RIP_WAIT_BLOCK, RIP_FOREVER, &consumer, &holder) == 0);
     CHECK(rip_receiver_connect(receiver, near) == 0);
-    int says = 0;
+    int result = 0;
     while (input < input_end) {
         uint8_t what = next();
-        if (other_side(what)) {
+        if (peer_acts(what)) {
             continue;
         }
         struct rip_message message;
@@ -124,44 +124,44 @@ static void receive(const char *channel) {
         case 0:
             if (kept_count < KEPT && rip_peek(consumer, &message) == 1) {
                 rip_take(consumer, &message);
-                look_at(&message);
+                read_payload(&message);
                 kept[kept_count++] = message;
             }
             break;
         case 1:
-            let_one_go(consumer);
+            release_one(consumer);
             break;
         case 2:
-            if (says >= 0 && says != RIP_STEP_END) {
-                says = rip_receiver_ack(receiver, 1) < 0 ? -EPIPE : says;
+            if (result >= 0 && result != RIP_STEP_END) {
+                result = rip_receiver_ack(receiver, 1) < 0 ? -EPIPE : result;
             }
             break;
         case 3:
-            if (says < 0) {
+            if (result < 0) {
                 disconnect_ends();
                 connect_ends();
                 CHECK(rip_receiver_connect(receiver, near) == 0);
-                says = 0;
+                result = 0;
             }
             break;
         default:
-            if (says >= 0 && says != RIP_STEP_END) {
-                says = rip_receiver_step(receiver);
+            if (result >= 0 && result != RIP_STEP_END) {
+                result = rip_receiver_step(receiver);
             }
         }
         for (unsigned i = 0; i < kept_count; i++) {
-            look_at(&kept[i]);
+            read_payload(&kept[i]);
         }
     }
     rip_receiver_free(receiver);
     while (kept_count) {
-        let_one_go(consumer);
+        release_one(consumer);
     }
     rip_consumer_close(consumer);
     rip_consumer_free(consumer);
 }
 
-static void give(const char *channel) {
+static void send_messages(const char *channel) {
     struct rip_sender *sender;
     struct rip_producer *producer;
     struct rip_consumer *from;
@@ -172,10 +172,10 @@ static void give(const char *channel) {
           0);
     CHECK(rip_sender_open(from, next() % 3, two_way, &sender) == 0);
     CHECK(rip_sender_connect(sender, near, 0) == 0);
-    int says = 0, closed = 0;
+    int result = 0, closed = 0;
     while (input < input_end) {
         uint8_t what = next();
-        if (other_side(what)) {
+        if (peer_acts(what)) {
             continue;
         }
         switch (what / 4 % 4) {
@@ -185,12 +185,12 @@ static void give(const char *channel) {
             }
             break;
         case 1:
-            if (says < 0) {
+            if (result < 0) {
                 disconnect_ends();
                 connect_ends();
                 int rc = rip_sender_connect(sender, near, rip_sender_released(sender) + next() % 10);
                 CHECK(rc == 0 || rc == -EINVAL);
-                says = rc;
+                result = rc;
             }
             break;
         case 2:
@@ -200,8 +200,8 @@ static void give(const char *channel) {
             }
             break;
         default:
-            if (says >= 0 && says != RIP_STEP_END) {
-                says = rip_sender_step(sender);
+            if (result >= 0 && result != RIP_STEP_END) {
+                result = rip_sender_step(sender);
             }
         }
         rip_sender_has_more(sender);
@@ -225,7 +225,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     char channel[32];
     snprintf(channel, sizeof channel, "fd:%d", fd);
     connect_ends();
-    (next() & 1 ? receive : give)(channel);
+    (next() & 1 ? receive_messages : send_messages)(channel);
     disconnect_ends();
     close(fd);
     int now = dup(0);

@@ -59,8 +59,8 @@ sanitize:
 	$(MAKE) --no-print-directory build/tsan/hunt BUILD=build/tsan CFLAGS="-O1 -g -fsanitize=thread"
 	build/tsan/hunt
 
-# Looks for what hostile memory, and what comes over connections, can do, for SECONDS each, from where it has come before: what it has
-# tried is kept in build/fuzz/corpus and corpus-stream. Needs clang. The calls that are wrapped are told in hostile.c.
+# Fuzzes the core with hostile memory and with hostile streams, for SECONDS each. Inputs are kept in build/fuzz/corpus and
+# corpus-stream, and the next run continues from them. Needs clang. hostile.c lists the calls that are wrapped.
 FUZZ = -max_total_time=$(SECONDS) -timeout=10 -max_len=192 -len_control=0 -print_final_stats=1 -artifact_prefix=build/fuzz/
 AGAIN = || { echo "again: $< FILE, the one written above"; exit 1; }
 

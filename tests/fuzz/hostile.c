@@ -1,8 +1,8 @@
-/* Programs against hostile memory, for libFuzzer. An input is a program: a few bytes say what kind of channel, or of
- * semaphore and its kin; the rest is what producers and consumers do in turn, mixed with what a hostile process of the
- * same user writes into the files that they have mapped, between two calls or in the midst of one. Errors and wrong
- * data may come of it. No crash, no hang, no byte outside of a mapping, and afterwards no memory, mapping or
- * descriptor is left. */
+/* Fuzzes the core with hostile memory (libFuzzer). An input is a program. Its first bytes select a kind of channel, or
+ * of semaphore, lock, event or barrier. The rest is a sequence of calls by producers and consumers, mixed with writes
+ * by a hostile process of the same user into the files that they have mapped, between two calls or in the middle of
+ * one. Errors and wrong data are allowed. A crash, a hang or an access outside of a mapping is not, and at the end no
+ * memory, mapping or file descriptor may be left. */
 #include "channel/enter.h"
 #include "input.h"
 #include "ring/rx_state.h"
@@ -26,17 +26,17 @@
 #define PRODUCERS 3u
 #define CONSUMERS 4u
 #define SYNCS 3u
-#define KEPT 24u /* messages that are taken and not let go */
+#define KEPT 24u /* most messages that are taken and not released */
 #define LONGEST (3 * RIP_PAGE)
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-/* Most calls do not wait, and none for longer than this. */
+/* Most calls do not wait, and none waits for longer than this. */
 static uint64_t deadline(void) { return next() % 8 ? 0 : rip_now() + 2000; }
 
 /* ---- the hostile process ---- */
 
 static char scratch[64], channel_dir[128], sync_dir[128], channel[32];
-static int anonymous = -1; /* of what has no name */
+static int anonymous = -1; /* the file descriptor of the anonymous channel or object; -1: it has a name */
 
 struct region {
     const char *file;
@@ -44,12 +44,12 @@ struct region {
 };
 
 static const struct region regions[] = {
-    {"control", 128, 320},                      /* all but the identity */
+    {"control", 128, 320},                      /* all except the identity */
     {"control", 4096, 8 * 32},                  /* the first members */
     {"control", 12288, 4 * 128},                /* the first lanes */
     {"control", 20480, 4 * 128},                /* the first groups */
     {"control", 24576, 4 * 64},                 /* the first group's cursors */
-    {"control", 24576 + 64 * 64, 4 * 64},       /* the second one's */
+    {"control", 24576 + 64 * 64, 4 * 64},       /* those of the second group */
     {"control", 0, sizeof(struct rip_control)}, /* anywhere */
     {"lane-0", 24, 264},
     {"lane-1", 24, 264},
@@ -69,7 +69,7 @@ static const struct region memory_regions[] = {
     {"control", 12288, 4 * 128},
     {"control", 20480, 4 * 128},
     {"control", 24576, 4 * 64},
-    {"extents", sizeof(struct rip_control), 288}, /* the first lane's head, and the beginning of other pages */
+    {"extents", sizeof(struct rip_control), 288}, /* the header of the first lane, and the start of other pages */
     {"extents", sizeof(struct rip_control) + RIP_PAGE, 288},
     {"extents", sizeof(struct rip_control) + 3 * RIP_PAGE, 288},
     {"extents", sizeof(struct rip_control) + 4 * RIP_PAGE, 288},
@@ -86,18 +86,18 @@ static const struct region sync_regions[] = {
     {"control", 0, sizeof(struct rip_sync_file)},
 };
 
-struct blow {
+struct damage {
     const char *file;
     uint64_t at, value;
-    unsigned width, how;
+    unsigned width, mode;
 };
 
-static struct blow armed;
-static unsigned strikes_in; /* so many system calls from now; 0: none is armed */
-static int struck;          /* nothing of what is promised for undamaged files holds any more */
+static struct damage pending;
+static unsigned calls_until_damage; /* number of system calls before the pending write is done; 0: none is pending */
+static int damaged;                 /* a file was damaged: the guarantees for undamaged files do not apply any more */
 static int of_sync;
 
-static struct blow read_blow(void) {
+static struct damage next_damage(void) {
     static const uint64_t values[] = {0,
                                       1,
                                       2,
@@ -116,39 +116,42 @@ static struct blow read_blow(void) {
     const struct region *region = of_sync          ? &sync_regions[next() % COUNT(sync_regions)]
                                   : anonymous >= 0 ? &memory_regions[next() % COUNT(memory_regions)]
                                                    : &regions[next() % COUNT(regions)];
-    struct blow blow = {.file = region->file, .how = next()};
-    blow.width = 1u << (blow.how & 3);
-    blow.at = region->at + next_bytes(region->span > 256 ? 3 : 1) % region->span / blow.width * blow.width;
-    blow.value = blow.how & 4 ? values[next() % COUNT(values)] : blow.how & 8 ? next_bytes(blow.width) : next();
-    return blow;
+    struct damage damage = {.file = region->file, .mode = next()};
+    damage.width = 1u << (damage.mode & 3);
+    damage.at = region->at + next_bytes(region->span > 256 ? 3 : 1) % region->span / damage.width * damage.width;
+    damage.value = damage.mode & 4   ? values[next() % COUNT(values)]
+                   : damage.mode & 8 ? next_bytes(damage.width)
+                                     : next();
+    return damage;
 }
 
-static void strike(const struct blow *blow) {
+static void do_damage(const struct damage *damage) {
     char path[192];
     uint64_t value = 0;
-    snprintf(path, sizeof path, "%s/%s", of_sync ? sync_dir : channel_dir, blow->file);
+    snprintf(path, sizeof path, "%s/%s", of_sync ? sync_dir : channel_dir, damage->file);
     int fd = anonymous >= 0 ? anonymous : open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) {
         return;
     }
-    if (pread(fd, &value, blow->width, (off_t)blow->at) == (ssize_t)blow->width) { /* else the file would grow */
-        value = blow->how & 16 ? value + (uint64_t)(int64_t)(int8_t)blow->value : /* a little more or less than it is */
-                    blow->how & 32 ? value ^ UINT64_C(1) << (blow->value & 63)
-                                   : blow->value;
-        struck |= pwrite(fd, &value, blow->width, (off_t)blow->at) == (ssize_t)blow->width;
+    if (pread(fd, &value, damage->width, (off_t)damage->at) == (ssize_t)damage->width) { /* else the file would grow */
+        /* slightly more or less than the present value */
+        value = damage->mode & 16   ? value + (uint64_t)(int64_t)(int8_t)damage->value
+                : damage->mode & 32 ? value ^ UINT64_C(1) << (damage->value & 63)
+                                    : damage->value;
+        damaged |= pwrite(fd, &value, damage->width, (off_t)damage->at) == (ssize_t)damage->width;
     }
     if (fd != anonymous) {
         close(fd);
     }
 }
 
-static void strike_in_time(void) {
-    if (strikes_in && --strikes_in == 0) {
-        strike(&armed);
+static void damage_if_due(void) {
+    if (calls_until_damage && --calls_until_damage == 0) {
+        do_damage(&pending);
     }
 }
 
-/* ---- what the core calls, by the linker's --wrap ---- */
+/* ---- wrappers of system calls (the linker's --wrap) ---- */
 
 void *__real_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
 int __real_munmap(void *at, size_t size);
@@ -163,10 +166,10 @@ long __wrap_syscall(long number, ...);
 
 static unsigned mappings, calls_seen;
 
-/* Between two pages that nobody may touch; the others come when they are touched, as few are. */
+/* Maps between two inaccessible guard pages. Without MAP_POPULATE, because only few pages are used. */
 void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset) {
     size_t whole = rip_round_up(size, RIP_PAGE) + 2 * RIP_PAGE;
-    strike_in_time();
+    damage_if_due();
     char *room = __real_mmap(at, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(room != MAP_FAILED);
     void *mapped = __real_mmap(room + RIP_PAGE, size, protection, (flags & ~MAP_POPULATE) | MAP_FIXED, fd, offset);
@@ -190,7 +193,7 @@ int __wrap_fcntl(int fd, int command, ...) {
     va_start(arguments, command);
     void *argument = va_arg(arguments, void *);
     va_end(arguments);
-    strike_in_time();
+    damage_if_due();
     return __real_fcntl(fd, command, argument);
 }
 
@@ -200,8 +203,8 @@ int __wrap_close(int fd) {
     return rc;
 }
 
-/* No signal leaves this process: whom it would reach is the hostile process's choice. Not sanitized: most calls have
- * fewer arguments. */
+/* Sends no signal to other processes: the hostile process chooses the receiver. Not sanitized: most calls have fewer
+ * arguments. */
 __attribute__((no_sanitize("address"))) long __wrap_syscall(long number, ...) {
     long a[6];
     va_list arguments;
@@ -211,11 +214,11 @@ __attribute__((no_sanitize("address"))) long __wrap_syscall(long number, ...) {
     }
     va_end(arguments);
     calls_seen++;
-    strike_in_time();
+    damage_if_due();
     return number == SYS_pidfd_send_signal ? 0 : __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
-/* ---- those who take part ---- */
+/* ---- members ---- */
 
 static struct {
     struct rip_producer *p;
@@ -223,7 +226,7 @@ static struct {
     uint64_t room;
 } producers[PRODUCERS];
 static struct rip_consumer *consumers[CONSUMERS];
-static struct rip_filter searches[CONSUMERS]; /* go on from one call to the next */
+static struct rip_filter searches[CONSUMERS]; /* a search continues in the next call */
 static struct {
     struct rip_message message;
     unsigned consumer;
@@ -235,7 +238,7 @@ static unsigned char data[LONGEST + 64];
 
 static const char *const groups[] = {"g", "h"};
 
-static void look_at_message(const struct rip_message *message) {
+static void check_message(const struct rip_message *message) {
     const struct rip_rx *rx = message->lane;
     const unsigned char *begin = rx->mapping.at, *end = begin + rx->mapping.size;
     struct rip_array array;
@@ -266,7 +269,7 @@ static void forget(unsigned consumer) {
 }
 
 static void keep(unsigned consumer, const struct rip_message *message) {
-    look_at_message(message);
+    check_message(message);
     if (kept_count == KEPT || next() % 4 == 0) {
         rip_release(consumers[consumer], message);
         return;
@@ -278,23 +281,23 @@ static void keep(unsigned consumer, const struct rip_message *message) {
     kept[kept_count++].consumer = consumer;
 }
 
-/* What is held stays readable, whatever has happened since. */
-static void released(int back) {
+/* A message in use must stay readable, whatever has happened since. */
+static void release_one(int requeue) {
     if (kept_count == 0) {
         return;
     }
     unsigned i = next() % kept_count, consumer = kept[i].consumer;
     struct rip_message message = kept[i].message;
     kept[i] = kept[--kept_count];
-    look_at_message(&message);
-    if (back) {
+    check_message(&message);
+    if (requeue) {
         rip_requeue(consumers[consumer], &message);
     } else {
         rip_release(consumers[consumer], &message);
     }
 }
 
-/* Is killed, as the others see it. */
+/* Ends a member as a kill does, as far as others can see. */
 static void die(struct rip_channel *ch) {
     if (ch->handle.state == RIP_OPEN) {
         rip_channel_abandon(ch);
@@ -341,8 +344,8 @@ static void close_consumer(unsigned i, int dies) {
             rip_consumer_close(consumers[i]);
         }
         for (unsigned k = 0; k < kept_count; k++) {
-            if (kept[k].consumer == i) { /* readable until it is freed */
-                look_at_message(&kept[k].message);
+            if (kept[k].consumer == i) { /* readable until the consumer is freed */
+                check_message(&kept[k].message);
             }
         }
         forget(i);
@@ -353,7 +356,7 @@ static void close_consumer(unsigned i, int dies) {
 
 static void produce(unsigned i) {
     struct rip_producer *p = producers[i].p;
-    struct rip_slowest gate;
+    struct rip_slowest slowest;
     uint8_t what = next() % 12;
     uint64_t length = what % 2 ? next() : next_bytes(2) % (LONGEST + 64);
     if (!p) {
@@ -383,8 +386,8 @@ static void produce(unsigned i) {
         producers[i].reserved = NULL;
         rip_wait_room(p, length, deadline());
     } else if (what == 9) {
-        rip_producer_slowest(p, &gate);
-        CHECK(memchr(gate.group, 0, sizeof gate.group));
+        rip_producer_slowest(p, &slowest);
+        CHECK(memchr(slowest.group, 0, sizeof slowest.group));
     } else if (what == 10) {
         rip_declare(p, groups[length % 2]);
     } else if (what == 11) {
@@ -400,7 +403,7 @@ static void consume(unsigned i) {
     struct rip_message message;
     uint8_t what = next() % 12;
     static const uint32_t types[] = {1, 3};
-    uint32_t how = next() % 4;
+    uint32_t mode = next() % 4;
     struct rip_filter *search = &searches[i];
     if (!c) {
         return;
@@ -411,19 +414,19 @@ static void consume(unsigned i) {
         }
     } else if (what == 3) {
         if (rip_peek(c, &message) == 1) {
-            look_at_message(&message);
-            if (message.lane->claims || how) { /* where members compete, it is ours already */
+            check_message(&message);
+            if (message.lane->claims || mode) { /* with claims, rip_peek has taken it already */
                 rip_take(c, &message);
                 keep(i, &message);
             }
         }
     } else if (what < 6) {
         if (what < 5 || search->search == 0) {
-            *search = (struct rip_filter){.types = types, .count = how & 1 ? 2 : 0, .lowest = how & 2};
+            *search = (struct rip_filter){.types = types, .count = mode & 1 ? 2 : 0, .lowest = mode & 2};
             rip_select_begin(c, search);
         }
         for (unsigned k = 0; k < 4 && rip_select(c, search, &message) == 1; k++) {
-            look_at_message(&message);
+            check_message(&message);
             if (next() % 2) {
                 rip_requeue(c, &message);
             } else {
@@ -449,26 +452,26 @@ static void consume(unsigned i) {
             rip_consumer_rearm_fd(c);
         }
     } else {
-        rip_consumer_notify(c, 10, how ? NULL : &(int32_t){7});
+        rip_consumer_notify(c, 10, mode ? NULL : &(int32_t){7});
     }
 }
 
-static void look_around(struct rip_channel *ch) {
+static void reap_now(struct rip_channel *ch) {
     if (ch->handle.state == RIP_OPEN) {
-        ch->handle.reaped_at = 0; /* it is time */
+        ch->handle.reaped_at = 0; /* so that reaping is due */
         rip_reap_if_due(&ch->handle);
     }
 }
 
-static void look_on(void) {
-    static struct rip_inspection look;
+static void act_from_outside(void) {
+    static struct rip_inspection inspection;
     int32_t holder;
     switch (next() % 5) {
     case 0:
-        if (rip_inspect(channel, &look) == 0) {
-            CHECK(look.lanes <= 64 && look.groups <= 32 && look.members <= 256);
-            for (unsigned g = 0; g < look.groups; g++) {
-                CHECK(memchr(look.group[g].name, 0, sizeof look.group[g].name));
+        if (rip_inspect(channel, &inspection) == 0) {
+            CHECK(inspection.lanes <= 64 && inspection.groups <= 32 && inspection.members <= 256);
+            for (unsigned g = 0; g < inspection.groups; g++) {
+                CHECK(memchr(inspection.group[g].name, 0, sizeof inspection.group[g].name));
             }
         }
         break;
@@ -484,12 +487,12 @@ static void look_on(void) {
     default:
         for (unsigned i = 0; i < PRODUCERS; i++) {
             if (producers[i].p) {
-                look_around(&producers[i].p->ch);
+                reap_now(&producers[i].p->ch);
             }
         }
         for (unsigned i = 0; i < CONSUMERS; i++) {
             if (consumers[i]) {
-                look_around(&consumers[i]->ch);
+                reap_now(&consumers[i]->ch);
             }
         }
     }
@@ -524,20 +527,20 @@ static void with_a_channel(void) {
             close_consumer(who % CONSUMERS, who & 8);
             break;
         case 4:
-            look_on();
+            act_from_outside();
             break;
         case 5:
         case 6:
-            released(who % 4 == 0);
+            release_one(who % 4 == 0);
             break;
         case 7:
-            armed = read_blow();
-            strikes_in = 1u + who;
+            pending = next_damage();
+            calls_until_damage = 1u + who;
             break;
         case 8:
         case 9:
         case 10:
-            strike(&(struct blow[]){read_blow()}[0]);
+            do_damage(&(struct damage[]){next_damage()}[0]);
             break;
         case 11:
         case 12:
@@ -556,7 +559,7 @@ static void with_a_channel(void) {
     }
     int32_t holder;
     int rc = rip_remove(channel, &holder);
-    CHECK(struck || rc == 0 || (rc == -ENOENT && anonymous < 0));
+    CHECK(damaged || rc == 0 || (rc == -ENOENT && anonymous < 0));
     if (anonymous >= 0) {
         close(anonymous);
         anonymous = -1;
@@ -567,7 +570,7 @@ static void with_a_channel(void) {
 
 static struct rip_sync *syncs[SYNCS];
 
-static void use(struct rip_sync *s) {
+static void use_sync(struct rip_sync *s) {
     struct rip_sync_info info;
     uint8_t what = next();
     uint32_t units = what & 128 ? 1 : (uint32_t)next_bytes(4);
@@ -653,16 +656,16 @@ static void with_a_sync(void) {
             close_sync(who % SYNCS, who & 8);
             break;
         case 2:
-            armed = read_blow();
-            strikes_in = 1u + who;
+            pending = next_damage();
+            calls_until_damage = 1u + who;
             break;
         case 3:
         case 4:
-            strike(&(struct blow[]){read_blow()}[0]);
+            do_damage(&(struct damage[]){next_damage()}[0]);
             break;
         default:
             if (syncs[who % SYNCS]) {
-                use(syncs[who % SYNCS]);
+                use_sync(syncs[who % SYNCS]);
             }
         }
     }
@@ -671,7 +674,7 @@ static void with_a_sync(void) {
     }
     if (named) {
         int rc = rip_sync_clean_up("s");
-        CHECK(struck || rc == 1 || rc == -ENOENT);
+        CHECK(damaged || rc == 1 || rc == -ENOENT);
     } else if (anonymous >= 0) {
         close(anonymous);
     }
@@ -691,13 +694,13 @@ static void check_array(const uint8_t *message, uint64_t length, uint64_t itemsi
     int empty = itemsize == 0;
     for (unsigned i = 0; i < array.ndim; i++) {
         empty |= array.shape[i] == 0;
-        bytes *= bytes >> 64 ? 1 : array.shape[i]; /* that is too much already */
+        bytes *= bytes >> 64 ? 1 : array.shape[i]; /* it is too large already */
     }
     CHECK((rip_array_check(&array, itemsize, length) == 0) == ((empty ? 0 : bytes) == length - array.header));
 }
 
-/* The rest of the input is the message, and no byte behind it may be read. The length that it says its header has is
- * mostly set right, as chance would seldom have it. */
+/* The rest of the input is the message; no byte after it may be read. The header length in the message is mostly set to
+ * the right value, because random input would seldom have it. */
 static void with_an_array(void) {
     uint64_t itemsize = next() % 16, fits = next() % 4, length = (uint64_t)(input_end - input);
     uint8_t *message = malloc(length + (length == 0));
@@ -711,14 +714,14 @@ static void with_an_array(void) {
     free(message);
 }
 
-/* ---- the whole ---- */
+/* ---- entry points ---- */
 
 static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *ftw) {
     (void)st, (void)kind, (void)ftw;
     return remove(path);
 }
 
-/* Damage may have kept the core from removing its files. */
+/* Removes files that the core could not remove because of damage. */
 static void clear(void) {
     if (access(scratch, F_OK) == 0) {
         nftw(scratch, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
@@ -726,7 +729,7 @@ static void clear(void) {
     CHECK(mkdir(scratch, 0700) == 0);
 }
 
-/* Whatever becomes of us, another process removes the directory. */
+/* Starts a process that removes the directory however this one ends. */
 static void leave_nothing_behind(void) {
     int ends[2];
     CHECK(pipe2(ends, O_CLOEXEC) == 0);
@@ -734,7 +737,7 @@ static void leave_nothing_behind(void) {
     CHECK(child >= 0);
     if (child == 0) {
         char byte;
-        setsid(); /* not to be interrupted with us */
+        setsid(); /* so that Ctrl-C does not interrupt it too */
         close(ends[1]);
         while (read(ends[0], &byte, 1) != 0) {
         }
@@ -749,7 +752,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     (void)argc, (void)argv;
-    /* In memory where there is some, as channels are. */
+    /* In a tmpfs if possible, as channels normally are. */
     const char *base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
     snprintf(scratch, sizeof scratch, "%s/ringipc-fuzz-XXXXXX", base);
     CHECK(mkdtemp(scratch));
@@ -758,15 +761,15 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     snprintf(sync_dir, sizeof sync_dir, "%s/ringipc-%u/s", scratch, (unsigned)geteuid());
     leave_nothing_behind();
     rip_fence_heavy();
-    CHECK(calls_seen > 0); /* or a signal could leave us */
+    CHECK(calls_seen > 0); /* the wrapper of syscall is in effect; otherwise a signal could reach another process */
     return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     input = bytes;
     input_end = bytes + size;
-    struck = 0;
-    strikes_in = 0;
+    damaged = 0;
+    calls_until_damage = 0;
     kept_count = 0;
     int lowest = dup(0);
     close(lowest);
@@ -779,11 +782,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     } else {
         with_a_channel();
     }
-    strikes_in = 0;
+    calls_until_damage = 0;
     if (rmdir(scratch) == 0) {
         CHECK(mkdir(scratch, 0700) == 0);
     } else {
-        CHECK(struck); /* undamaged files go with the last one who has them open */
+        CHECK(damaged); /* undamaged files are removed with the last handle */
         clear();
     }
     CHECK(mappings == 0);

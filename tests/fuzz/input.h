@@ -1,4 +1,4 @@
-/* What a fuzz target makes of its input: a program, read byte by byte; and how it says that something went wrong. */
+/* Input of the fuzz targets: a program, read byte by byte; and the check that reports a failure. */
 #ifndef RIP_FUZZ_INPUT_H
 #define RIP_FUZZ_INPUT_H
 

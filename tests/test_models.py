@@ -19,8 +19,8 @@ AS_IT_IS = {
     "event_count": ["FENCE=1", "FENCE=2", "FENCE=3"],
     "lane": [""],
     "wake_one": ["LEAVES=1", "PICKY=1"],
-    "claims": ["DEATHS=1", "KEEPS=1", "KEEPS=1 DEATHS=1 SEARCH=1", "GIVEN=1", "GIVEN=1 SEARCH=1"],
-    "drop_old": ["", "TOGETHER=1", "ALONE=1 GIVEN=1 KEEPS=1", "ALONE=1 GIVEN=1 PLACES=1"],
+    "claims": ["DEATHS=1", "ACKS=1", "ACKS=1 DEATHS=1 SEARCH=1", "REQUEUES=1", "REQUEUES=1 SEARCH=1"],
+    "drop_old": ["", "TOGETHER=1", "ALONE=1 REQUEUES=1 ACKS=1", "ALONE=1 REQUEUES=1 OFFSETS=1"],
 }
 MANY_STATES = ("claims", "drop_old", "wake_one")
 HANGS, WRONG = "invalid end state", "assertion violated"
@@ -40,18 +40,18 @@ WITH_A_FAULT = [
     ("claims", "FAULT=2", HANGS),
     ("claims", "FAULT=3 DEATHS=1 SEARCH=1", WRONG),
     ("claims", "FAULT=4 DEATHS=1 SEARCH=1", HANGS),
-    ("claims", "FAULT=5 KEEPS=1", WRONG),
-    ("claims", "FAULT=6 KEEPS=1 DEATHS=1", WRONG),
-    ("claims", "FAULT=7 KEEPS=1 DEATHS=1", HANGS),
-    ("claims", "FAULT=8 KEEPS=1", HANGS),
+    ("claims", "FAULT=5 ACKS=1", WRONG),
+    ("claims", "FAULT=6 ACKS=1 DEATHS=1", WRONG),
+    ("claims", "FAULT=7 ACKS=1 DEATHS=1", HANGS),
+    ("claims", "FAULT=8 ACKS=1", HANGS),
     ("claims", "FAULT=9", WRONG),
     ("drop_old", "FAULT=1 ALONE=1", WRONG),
     ("drop_old", "FAULT=2 ALONE=1", WRONG),
     ("drop_old", "FAULT=3 ALONE=1", WRONG),
     ("drop_old", "FAULT=4 ALONE=1", WRONG),
     ("drop_old", "FAULT=5 ALONE=1", WRONG),
-    ("drop_old", "FAULT=6 ALONE=1 GIVEN=1", WRONG),
-    ("drop_old", "FAULT=7 ALONE=1 KEEPS=1", WRONG),
+    ("drop_old", "FAULT=6 ALONE=1 REQUEUES=1", WRONG),
+    ("drop_old", "FAULT=7 ALONE=1 ACKS=1", WRONG),
 ]
 
 

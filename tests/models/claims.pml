@@ -1,25 +1,26 @@
-/* Claims: members that compete for the messages of a lane, one of whom may be killed at any step.
+/* Claims: the members of a shared group compete for the messages of a lane, and any of them may be killed at any step.
  *
- * A word for each slot says who has its message, and the cursor moves over what is over. A member may be done with a message and
- * go on looking at it (KEPT), at the last one for ever: the stream ends all the same. FAULT puts a fault in:
+ * There is one word for each slot, which names the member that has the message. The cursor moves over the words of
+ * released messages. A member may acknowledge a message and still use its memory (ACKED), the last message for ever:
+ * the stream ends all the same. FAULT adds a fault:
  *
- *   1  rip_claim_release stores DONE with release order: the store waits while the loads that follow go ahead
- *   2  the cursor is moved with acq_rel order: others see it late, while the loads that follow go ahead
- *   3  return_lane also returns what lies before the cursor
- *   4  rip_claims_requeue does not move the cursor over what the dead one had ended
- *   5  move_cursor takes KEPT for over
- *   6  return_lane takes KEPT for CLAIMED
- *   7  return_lane leaves KEPT as it is
- *   8  the end waits for what is KEPT
- *   9  move_cursor does not ask whether the place in the table is still that of its lane
+ *   1  rip_claim_release stores RELEASED with release order: the store is delayed, and later loads overtake it
+ *   2  the cursor is moved with acq_rel order: others see it late, and later loads overtake it
+ *   3  requeue_lane also requeues messages before the cursor
+ *   4  rip_claims_requeue does not move the cursor over what the dead member had released
+ *   5  move_cursor passes ACKED
+ *   6  requeue_lane requeues ACKED, like TAKEN
+ *   7  requeue_lane leaves ACKED as it is
+ *   8  the end of the stream waits for ACKED
+ *   9  move_cursor does not check whether the table entry still belongs to its lane
  *
- * member stands for rip_rx_poll, rip_rx_claim and rip_rx_try with rip_claim, rip_claim_ack, rip_claim_release with move_cursor, and
- * rip_claim_requeue;
- * reaper for rip_claims_requeue with return_lane, which any member or producer does; producer for rip_reclaim and rip_tx_publish. A
- * killed member comes back in a new life under its old number, as another may. retired: the lane has left the table,
- * and another has its place and its cursor, which none of these may move. Left out: a member that stops between the look
- * at the place's id and its compare-and-swap until another lane has the place, compare-and-swap that fails for no reason,
- * how they wait (event_count.pml), the order of payload and tail (lane.pml), lanes that drop (drop_old.pml). */
+ * member stands for rip_rx_poll, rip_rx_claim and rip_rx_try with rip_claim, rip_claim_ack, rip_claim_release with
+ * move_cursor, and rip_claim_requeue; reaper for rip_claims_requeue with requeue_lane, which any member or producer
+ * runs; producer for rip_reclaim and rip_tx_publish. A killed member starts a new life under its old number, because
+ * another member may get that number. retired: the lane has left the table, and another lane has its entry and its
+ * cursor, which none of these processes may move. Not modelled: a member that is stopped between its check of the
+ * entry's id and its compare-and-swap until another lane has the entry; spurious failures of compare-and-swap; waiting
+ * (event_count.pml); the order of payload and tail (lane.pml); lanes that drop (drop_old.pml). */
 #ifndef FAULT
 #define FAULT 0
 #endif
@@ -35,51 +36,52 @@
 #ifndef SEARCH
 #define SEARCH 0
 #endif
-#ifndef GIVEN
-#define GIVEN 0
+#ifndef REQUEUES
+#define REQUEUES 0
 #endif
-#ifndef KEEPS
-#define KEEPS 0
+#ifndef ACKS
+#define ACKS 0
 #endif
 #define MEMBERS 2
 #define REAPER MEMBERS
 #define PRODUCER (MEMBERS + 1)
 
 #define FREE 0
-#define CLAIMED 1
-#define KEPT 2
-#define DONE 3
-#define WORD(seq, member, again, state) ((seq) << 4 | (member) << 3 | (again) << 2 | (state))
+#define TAKEN 1
+#define ACKED 2
+#define RELEASED 3
+#define WORD(seq, member, redelivered, state) ((seq) << 4 | (member) << 3 | (redelivered) << 2 | (state))
 #define SEQ(word) ((word) >> 4)
 #define MEMBER(word) ((word) >> 3 & 1)
-#define AGAIN(word) ((word) >> 2 & 1)
-#define STATE(word, seq) (SEQ(word) == (seq) -> (word) & 3 : (SEQ(word) < (seq) -> FREE : DONE))
+#define REDELIVERED(word) ((word) >> 2 & 1)
+#define STATE(word, seq) (SEQ(word) == (seq) -> (word) & 3 : (SEQ(word) < (seq) -> FREE : RELEASED))
 #if FAULT == 5
-#define IS_OVER(word, seq) (STATE(word, seq) >= KEPT)
+#define IS_PASSABLE(word, seq) (STATE(word, seq) >= ACKED)
 #else
-#define IS_OVER(word, seq) (STATE(word, seq) >= DONE)
+#define IS_PASSABLE(word, seq) (STATE(word, seq) >= RELEASED)
 #endif
 #if FAULT == 8
-#define IS_DONE(word, seq) IS_OVER(word, seq)
+#define IS_ACKED(word, seq) IS_PASSABLE(word, seq)
 #else
-#define IS_DONE(word, seq) (STATE(word, seq) >= KEPT)
+#define IS_ACKED(word, seq) (STATE(word, seq) >= ACKED)
 #endif
 
-byte words[SLOTS]; /* what all see of them */
-byte tail, returned;
-bit retired, reaping; /* the lane has left the table; for which its lock is needed, that a reaper has */
-byte cursor, cursor_seen, mover; /* what it is; what others than its last mover see of it */
-bit killed[MEMBERS], dead[MEMBERS]; /* its lock is gone: others may know */
+byte words[SLOTS]; /* as all processes see them */
+byte tail, requeued;
+bit retired, reaping; /* retired: the lane has left the table. That needs the table lock, which a reaper holds */
+byte cursor, cursor_seen, mover; /* its value; the value that processes other than its last mover see */
+bit killed[MEMBERS], dead[MEMBERS]; /* dead: its lock is released, so others may detect the death */
 
-bit waits[MEMBERS]; /* a store of its own, which others do not see yet */
+bit waits[MEMBERS]; /* a store of this member that others do not see yet */
 byte waiting[MEMBERS];
 
-/* What must be, seen from above. */
+/* What must be true, seen from outside. */
 byte payload[SLOTS];
-byte holder[SLOTS]; /* 1 + the member that has claimed it, or 0 */
-bit done[MESSAGES], ended[MESSAGES], lost[MESSAGES]; /* done: not to be got again; ended: nor looked at */
-byte for_ever; /* 1 + the member that looks at the last message for ever, or 0 */
-byte given, kept;
+byte taken_by[SLOTS]; /* 1 + the member that has taken it, or 0 */
+/* acked: must not be taken again; freed: its memory is not used any more either; was_requeued: by a reaper */
+bit acked[MESSAGES], freed[MESSAGES], was_requeued[MESSAGES];
+byte never_released_by; /* 1 + the member that never releases the last message, or 0 */
+byte requeues, acks;
 
 active [MEMBERS] proctype buffer() {
 end:
@@ -108,32 +110,32 @@ inline step_cursor(me) {
 }
 
 #if FAULT == 9
-#define IS_ITS_PLACE true
+#define IS_SAME_LANE true
 #else
-#define IS_ITS_PLACE (!retired)
+#define IS_SAME_LANE (!retired)
 #endif
 
 inline move_cursor(me) {
-    atomic { held = CURSOR(me); steps = 0 }
+    atomic { released = CURSOR(me); steps = 0 }
     do
     :: steps == SLOTS -> break
     :: steps < SLOTS ->
         atomic {
-            word = words[held % SLOTS];
+            word = words[released % SLOTS];
             if
-            :: !IS_OVER(word, held) -> break
+            :: !IS_PASSABLE(word, released) -> break
             :: else
             fi
         }
         atomic { /* compare-and-swap */
             MAY_MOVE(me);
             if
-            :: !IS_ITS_PLACE -> break
-            :: IS_ITS_PLACE && cursor == held ->
-                assert(!retired && held < tail && ended[held]);
+            :: !IS_SAME_LANE -> break
+            :: IS_SAME_LANE && cursor == released ->
+                assert(!retired && released < tail && freed[released]);
                 step_cursor(me);
-                held++
-            :: else -> held = cursor
+                released++
+            :: else -> released = cursor
             fi;
             steps++
         }
@@ -141,10 +143,10 @@ inline move_cursor(me) {
 }
 
 inline forget() {
-    seq = 0; word = 0; held = 0; steps = 0; got = 0; again = 0; now = 0; last = 0
+    seq = 0; word = 0; released = 0; steps = 0; got = 0; redelivered = 0; now = 0; last = 0
 }
 
-inline claim() { /* seq: 1 + its seq in got, or 0; a word that waits here is seen after it has come */
+inline claim() { /* takes message seq; a store of this member to the same word is seen by itself first */
     atomic { !waits[me] -> word = words[seq % SLOTS]; got = 0 }
     do
     :: atomic { STATE(word, seq) != FREE -> forget(); break }
@@ -152,10 +154,11 @@ inline claim() { /* seq: 1 + its seq in got, or 0; a word that waits here is see
         atomic { /* compare-and-swap */
             if
             :: words[seq % SLOTS] == word ->
-                again = (SEQ(word) == seq -> AGAIN(word) : 0);
-                words[seq % SLOTS] = WORD(seq, me, again, CLAIMED);
-                assert(!done[seq] && holder[seq % SLOTS] == 0 && again == lost[seq] && payload[seq % SLOTS] == seq);
-                holder[seq % SLOTS] = 1 + me;
+                redelivered = (SEQ(word) == seq -> REDELIVERED(word) : 0);
+                words[seq % SLOTS] = WORD(seq, me, redelivered, TAKEN);
+                assert(!acked[seq] && taken_by[seq % SLOTS] == 0);
+                assert(redelivered == was_requeued[seq] && payload[seq % SLOTS] == seq);
+                taken_by[seq % SLOTS] = 1 + me;
                 forget();
                 break
             :: else -> word = words[seq % SLOTS]
@@ -164,17 +167,17 @@ inline claim() { /* seq: 1 + its seq in got, or 0; a word that waits here is see
     od
 }
 
-inline end_claim(slot) {
+inline release_claim(slot) {
     atomic { /* compare-and-swap */
-        holder[slot] == 1 + me && MAY_MOVE(me) && !(for_ever && payload[slot] == MESSAGES - 1) ->
+        taken_by[slot] == 1 + me && MAY_MOVE(me) && !(never_released_by && payload[slot] == MESSAGES - 1) ->
         seq = payload[slot];
-        assert(!ended[seq]);
+        assert(!freed[seq]);
         if
         :: cursor == seq ->
             step_cursor(me);
-            done[seq] = 1;
-            ended[seq] = 1;
-            holder[slot] = 0;
+            acked[seq] = 1;
+            freed[seq] = 1;
+            taken_by[slot] = 0;
             got = 1
         :: else -> got = 0
         fi
@@ -183,77 +186,77 @@ inline end_claim(slot) {
     :: got
     :: else ->
         atomic {
-            assert(payload[slot] == seq && holder[slot] == 1 + me);
+            assert(payload[slot] == seq && taken_by[slot] == 1 + me);
 #if FAULT == 1
             !waits[me];
-            waiting[me] = WORD(seq, 0, 0, DONE);
+            waiting[me] = WORD(seq, 0, 0, RELEASED);
             waits[me] = 1;
 #else
-            words[slot] = WORD(seq, 0, 0, DONE);
+            words[slot] = WORD(seq, 0, 0, RELEASED);
 #endif
-            done[seq] = 1;
-            ended[seq] = 1;
-            holder[slot] = 0
+            acked[seq] = 1;
+            freed[seq] = 1;
+            taken_by[slot] = 0
         }
     fi;
     move_cursor(me)
 }
 
-#define MAY_KEEP(slot) (holder[slot] == 1 + me && kept < KEEPS && (words[slot] & 3) == CLAIMED && !waits[me])
+#define MAY_ACK(slot) (taken_by[slot] == 1 + me && acks < ACKS && (words[slot] & 3) == TAKEN && !waits[me])
 
-inline keep_claim() {
+inline ack_claim() {
     atomic {
         if
-        :: MAY_KEEP(0) -> seq = payload[0]
-        :: MAY_KEEP(1) -> seq = payload[1]
+        :: MAY_ACK(0) -> seq = payload[0]
+        :: MAY_ACK(1) -> seq = payload[1]
         fi;
-        kept++;
-        words[seq % SLOTS] = WORD(seq, me, AGAIN(words[seq % SLOTS]), KEPT);
-        done[seq] = 1;
+        acks++;
+        words[seq % SLOTS] = WORD(seq, me, REDELIVERED(words[seq % SLOTS]), ACKED);
+        acked[seq] = 1;
         if
-        :: seq == MESSAGES - 1 -> for_ever = 1 + me
+        :: seq == MESSAGES - 1 -> never_released_by = 1 + me
         :: true
         fi;
         forget()
     }
 }
 
-inline free_claim(slot) {
+inline requeue_claim(slot) {
     atomic {
-        holder[slot] == 1 + me && (words[slot] & 3) == CLAIMED && given < GIVEN && !waits[me] ->
-        given++;
+        taken_by[slot] == 1 + me && (words[slot] & 3) == TAKEN && requeues < REQUEUES && !waits[me] ->
+        requeues++;
         seq = payload[slot];
-        again = AGAIN(words[slot]);
-        waiting[me] = WORD(seq, 0, again, FREE);
+        redelivered = REDELIVERED(words[slot]);
+        waiting[me] = WORD(seq, 0, redelivered, FREE);
         waits[me] = 1;
-        holder[slot] = 0
+        taken_by[slot] = 0
     }
-    atomic { !waits[me] -> returned++; forget() } /* release: after it */
+    atomic { !waits[me] -> requeued++; forget() } /* release: visible after the word */
 }
 
-inline look() {
-    atomic { now = returned }
+inline poll_lane() {
+    atomic { now = requeued }
     atomic { last = tail }
     atomic {
-        held = CURSOR(me);
-        held = (retired -> last : held);
-        last = (held > last -> held : last);
-        assert(last - held <= SLOTS && last >= its_tail);
+        released = CURSOR(me);
+        released = (retired -> last : released);
+        last = (released > last -> released : last);
+        assert(last - released <= SLOTS && last >= its_tail);
         if
-        :: now != its_returned || next < held -> its_returned = now; next = held
+        :: now != its_requeued || next < released -> its_requeued = now; next = released
         :: else
         fi;
         its_tail = last;
         now = 0;
         last = 0;
-        held = 0
+        released = 0
     }
 }
 
 inline get() {
     if
-    :: next == its_tail || returned != its_returned -> look()
-    :: next != its_tail && returned == its_returned
+    :: next == its_tail || requeued != its_requeued -> poll_lane()
+    :: next != its_tail && requeued == its_requeued
     fi;
     if
     :: next == its_tail
@@ -263,7 +266,7 @@ inline get() {
 
 #define IS_FREE(seq) (STATE(words[(seq) % SLOTS], seq) == FREE) /* rip_claim_is_free */
 
-inline get_found() { /* what a search has found; another may be quicker */
+inline get_found() { /* a search has found it; another member may be quicker */
     atomic {
         if
         :: SEARCH && tail > 0 && IS_FREE(tail - 1) -> seq = tail - 1
@@ -274,8 +277,8 @@ inline get_found() { /* what a search has found; another may be quicker */
 }
 
 active [MEMBERS] proctype member() {
-    byte next, its_tail, its_returned;                /* struct rip_rx */
-    byte seq, word, held, steps, got, again, now, last, me; /* of one call */
+    byte next, its_tail, its_requeued;                /* struct rip_rx */
+    byte seq, word, released, steps, got, redelivered, now, last, me; /* local to one call */
     me = _pid % MEMBERS;
 end_life:
     do
@@ -283,25 +286,25 @@ end_life:
 end:
         do
         :: get_found()
-        :: !SEARCH && (next != its_tail || tail != its_tail || returned != its_returned) -> get()
-        :: end_claim(0); atomic { forget() }
-        :: end_claim(1); atomic { forget() }
-        :: keep_claim()
-        :: free_claim(0)
-        :: free_claim(1)
+        :: !SEARCH && (next != its_tail || tail != its_tail || requeued != its_requeued) -> get()
+        :: release_claim(0); atomic { forget() }
+        :: release_claim(1); atomic { forget() }
+        :: ack_claim()
+        :: requeue_claim(0)
+        :: requeue_claim(1)
         od
     } unless { atomic {
             killed[me] ->
             dead[me] = 1;
             killed[me] = 0;
             forget();
-            next = 0; its_tail = 0; its_returned = 0
+            next = 0; its_tail = 0; its_requeued = 0
         } }
-        !dead[me] /* another life begins when what is left of this one has been cleared away */
+        !dead[me] /* the next life starts when this one has been reaped */
     od
 }
 
-active proctype killer() { /* what waits for a line of a dead one's processor gets there before its lock is gone */
+active proctype killer() { /* delayed stores of a dead member's processor become visible before its lock is released */
     byte deaths = 0;
 end:
     do
@@ -317,20 +320,20 @@ inline reap() {
     :: i < SLOTS ->
         word = words[i];
         if
-        :: (word & 3) == KEPT && FAULT != 6 && FAULT != 7 && MEMBER(word) == its && SEQ(word) >= from ->
+        :: (word & 3) == ACKED && FAULT != 6 && FAULT != 7 && MEMBER(word) == its && SEQ(word) >= from ->
             atomic { /* compare-and-swap */
-                assert(words[i] == word && holder[i] == 1 + its && done[SEQ(word)]);
-                words[i] = WORD(SEQ(word), 0, 0, DONE);
-                ended[SEQ(word)] = 1;
-                holder[i] = 0
+                assert(words[i] == word && taken_by[i] == 1 + its && acked[SEQ(word)]);
+                words[i] = WORD(SEQ(word), 0, 0, RELEASED);
+                freed[SEQ(word)] = 1;
+                taken_by[i] = 0
             }
-        :: ((word & 3) == CLAIMED || (FAULT == 6 && (word & 3) == KEPT)) && MEMBER(word) == its &&
+        :: ((word & 3) == TAKEN || (FAULT == 6 && (word & 3) == ACKED)) && MEMBER(word) == its &&
            (FAULT == 3 || SEQ(word) >= from) ->
             atomic { /* compare-and-swap */
-                assert(words[i] == word && holder[i] == 1 + its && !done[SEQ(word)]);
+                assert(words[i] == word && taken_by[i] == 1 + its && !acked[SEQ(word)]);
                 words[i] = WORD(SEQ(word), 0, 1, FREE);
-                lost[SEQ(word)] = 1;
-                holder[i] = 0;
+                was_requeued[SEQ(word)] = 1;
+                taken_by[i] = 0;
                 some = 1
             }
         :: else
@@ -338,22 +341,22 @@ inline reap() {
         i++
     od;
     if
-    :: some -> returned++
+    :: some -> requeued++
     :: else
     fi;
 #if FAULT != 4
     move_cursor(REAPER);
 #endif
     atomic {
-        for_ever = (for_ever == 1 + its -> 0 : for_ever);
+        never_released_by = (never_released_by == 1 + its -> 0 : never_released_by);
         for (i : 0 .. SLOTS - 1) {
-            holder[i] = (holder[i] == 1 + its -> 0 : holder[i]) /* it looks at nothing any more */
+            taken_by[i] = (taken_by[i] == 1 + its -> 0 : taken_by[i]) /* a dead member uses no memory */
         }
-        dead[its] = 0; reaping = 0; held = 0; steps = 0; word = 0; i = 0; its = 0; from = 0; some = 0 }
+        dead[its] = 0; reaping = 0; released = 0; steps = 0; word = 0; i = 0; its = 0; from = 0; some = 0 }
 }
 
 active proctype reaper() {
-    byte held, steps, word, i, its, from, some;
+    byte released, steps, word, i, its, from, some;
 end:
     do
     :: atomic { dead[0] && !retired -> its = 0; reaping = 1 } reap()
@@ -363,19 +366,20 @@ end:
 }
 
 active proctype producer() {
-    byte seq = 0, until = SLOTS;
+    byte seq = 0, free_below = SLOTS;
     do
     :: seq == MESSAGES -> break
-    :: seq < MESSAGES && seq >= until -> until = CURSOR(PRODUCER) + SLOTS
-    :: seq < MESSAGES && seq < until ->
+    :: seq < MESSAGES && seq >= free_below -> free_below = CURSOR(PRODUCER) + SLOTS
+    :: seq < MESSAGES && seq < free_below ->
         atomic {
-            assert(holder[seq % SLOTS] == 0 && (seq < SLOTS || ended[seq - SLOTS]));
+            assert(taken_by[seq % SLOTS] == 0 && (seq < SLOTS || freed[seq - SLOTS]));
             payload[seq % SLOTS] = seq
         }
         atomic { seq++; tail = seq }
     od;
-    /* rip_at_end; or it hangs here */
-    cursor == MESSAGES || (cursor == MESSAGES - 1 && for_ever && IS_DONE(words[cursor % SLOTS], cursor));
+    /* rip_at_end; otherwise this is an invalid end state */
+    cursor == MESSAGES || (cursor == MESSAGES - 1 && never_released_by && IS_ACKED(words[cursor % SLOTS], cursor));
 end:
-    atomic { cursor == MESSAGES && !reaping -> retired = 1; cursor = 0; cursor_seen = 0 } /* another lane's now */
+    /* from now on it belongs to another lane */
+    atomic { cursor == MESSAGES && !reaping -> retired = 1; cursor = 0; cursor_seen = 0 }
 }

@@ -1,22 +1,24 @@
-/* A lane that drops its oldest messages: is what somebody looks at written over, is a message lost that nobody counts?
+/* A lane that drops its oldest messages: is a message overwritten while a member uses it, or lost without being
+ * counted?
  *
- * The producer claims what it drops as a member claims what it reads. What a member has it pins: it goes on around it. FAULT puts a
- * fault in:
+ * The producer drops a message by the same compare-and-swap by which a member takes it. It pins messages that a member
+ * uses and writes around them. FAULT adds a fault:
  *
  *   1  rip_claim_drop stores its word without comparing
- *   2  give_up_for does not pin what a member has
- *   3  rip_drop_old_make_room takes head for from, as if pins had no descriptors
- *   4  it has no fence: lane->from is seen late, while the load of group_epoch goes ahead
- *   5  a group that is met is not brought up to what has been given up
- *   6  a message that is given back stays counted as got, so nobody is told when it is dropped
- *   7  give_up_for does not pin what a member has done with and still looks at
+ *   2  give_up_for does not pin a message that a member has taken
+ *   3  rip_drop_old_make_room uses dropped_below as reclaimed, as if pinned messages had no descriptors
+ *   4  it has no fence: lane->dropped_below is seen late, and the load of group_epoch overtakes its store
+ *   5  a new group is not brought up to date with what has been given up
+ *   6  a requeued message stays counted as taken, so its loss is not reported when it is dropped
+ *   7  give_up_for does not pin a message that is ACKED and still in use
  *
- * producer stands for rip_tx_reserve, rip_drop_old_make_room with meet, settle, find_room, give_up, drop_pins and rip_claim_drop, then
- * rip_tx_publish; member for rip_rx_poll with rip_claims_pass, rip_rx_claim, rip_claim_ack, rip_claim_release with move_cursor, and
- * rip_rx_requeue with rip_claim_requeue; what it begins with for rip_group_begin. The first member is its group's only one, so it counts what it misses;
- * the second one is of a group whose members compete. With ALONE there is the first alone, which joins at any time; with TOGETHER
- * both are of the second group. One message may be pinned, and all are of one size; its place in the arena is any that is neither
- * live nor pinned. Left out: members that are killed (claims.pml), the order of payload and tail (lane.pml). */
+ * producer stands for rip_tx_reserve, rip_drop_old_make_room with open_all_claims, update_released, find_room, give_up,
+ * drop_pins and rip_claim_drop, and rip_tx_publish; member for rip_rx_poll with rip_claims_pass, rip_rx_claim,
+ * rip_claim_ack, rip_claim_release with move_cursor, and rip_rx_requeue with rip_claim_requeue; the start of member for
+ * rip_group_begin. The first member is the only one of an exclusive group, so it counts what it misses; the second one
+ * is of a shared group. With ALONE there is only the first, which joins at any time; with TOGETHER both are of the
+ * shared group. One message may be pinned, and all have one size; a message may lie at any offset that is neither live
+ * nor pinned. Not modelled: killed members (claims.pml), the order of payload and tail (lane.pml). */
 #ifndef FAULT
 #define FAULT 0
 #endif
@@ -29,47 +31,48 @@
 #define MESSAGES 3
 #define SLOTS 2
 #define KEEP 1
-#ifndef PLACES
-#define PLACES 2
+#ifndef OFFSETS
+#define OFFSETS 2
 #endif
-#ifndef GIVEN
-#define GIVEN 0
+#ifndef REQUEUES
+#define REQUEUES 0
 #endif
-#ifndef KEEPS
-#define KEEPS 0
+#ifndef ACKS
+#define ACKS 0
 #endif
 #define GROUPS 2
 #define NONE 255
 
 #define FREE 0
-#define CLAIMED 1
-#define KEPT 2
-#define DONE 3
+#define TAKEN 1
+#define ACKED 2
+#define RELEASED 3
 #define DROPPED 4
 #define WORD(seq, state) ((seq) << 3 | (state))
 #define SEQ(word) ((word) >> 3)
-#define STATE(word, seq) (SEQ(word) == (seq) -> (word) & 7 : (SEQ(word) < (seq) -> FREE : DONE))
-#define IS_PINNED(state) ((state) == CLAIMED || ((state) == KEPT && FAULT != 7))
+#define STATE(word, seq) (SEQ(word) == (seq) -> (word) & 7 : (SEQ(word) < (seq) -> FREE : RELEASED))
+#define IS_PINNED(state) ((state) == TAKEN || ((state) == ACKED && FAULT != 7))
 #define AT(group, seq) ((group) * SLOTS + (seq) % SLOTS)
 
-byte tail, head, from_seen;         /* the last one is lane->from */
-byte words[GROUPS * SLOTS], cursor[GROUPS], returned[GROUPS];
-byte begun;                         /* control->group_epoch */
-bit here = !ALONE && !TOGETHER;     /* the first group's bit in control->groups_active; the other one's does not change */
+byte tail, reclaimed, dropped_below_seen;         /* the last one is lane->dropped_below as others see it */
+byte words[GROUPS * SLOTS], cursor[GROUPS], requeued[GROUPS];
+byte epoch;                         /* control->group_epoch */
+/* the first group's bit in control->groups_active; that of the other group does not change */
+bit is_active = !ALONE && !TOGETHER;
 bit locked;                         /* the table lock */
 
-byte desc[SLOTS], place[SLOTS];     /* a descriptor: of which message, and where that lies */
-byte payload[2];                    /* of which message */
+byte desc[SLOTS], offset[SLOTS];     /* a descriptor: the message that it describes, and the offset of that message */
+byte payload[2];                    /* the message that lies there */
 
-/* What must be, seen from above: for each group and message. */
+/* What must be true, seen from outside, for each group and message. */
 bit got[GROUPS * MESSAGES], lost[GROUPS * MESSAGES];
-byte first[GROUPS]; /* where the group began */
-byte missed;        /* what the exclusive member has been told */
-byte given, kept;
+byte first[GROUPS]; /* where the group started */
+byte missed;        /* losses that the exclusive member has counted */
+byte requeues, acks;
 
 /* ---- the producer ---- */
 
-inline give_up_for(g, it) { /* is_behind, then rip_claim_drop; failed: no pin is left */
+inline give_up_for(g, it) { /* is_passed, then rip_claim_drop; failed: no pin is left */
     if
     :: it < cursor[g]
     :: else ->
@@ -77,7 +80,8 @@ inline give_up_for(g, it) { /* is_behind, then rip_claim_drop; failed: no pin is
         do
         :: atomic { STATE(word, it) != FREE ->
             if
-            :: IS_PINNED(STATE(word, it)) && pin != it && FAULT != 2 -> failed = (pin != NONE); pin = (failed -> pin : it)
+            :: IS_PINNED(STATE(word, it)) && pin != it && FAULT != 2 ->
+                failed = (pin != NONE); pin = (failed -> pin : it)
             :: else
             fi;
             word = 0;
@@ -101,7 +105,7 @@ inline give_up_for(g, it) { /* is_behind, then rip_claim_drop; failed: no pin is
 inline give_up(it) {
     failed = 0;
     if
-    :: met -> give_up_for(0, it)
+    :: opened -> give_up_for(0, it)
     :: else
     fi;
     if
@@ -110,60 +114,62 @@ inline give_up(it) {
     fi
 }
 
-inline is_done_for(g, it) {
+inline is_released_by(g, it) {
     if
     :: it < cursor[g]
-    :: else -> yes = STATE(words[AT(g, it)], it) >= DONE
+    :: else -> yes = STATE(words[AT(g, it)], it) >= RELEASED
     fi
 }
 
-inline is_done(it) {
-    yes = met || !ALONE;
+inline is_released_by_all(it) {
+    yes = opened || !ALONE;
     if
-    :: met -> is_done_for(0, it)
+    :: opened -> is_released_by(0, it)
     :: else
     fi;
     if
-    :: yes && !ALONE -> is_done_for(1, it)
+    :: yes && !ALONE -> is_released_by(1, it)
     :: else
     fi
 }
 
-inline settle() {
+inline update_released() {
     if
     :: pin != NONE ->
-        is_done(pin);
+        is_released_by_all(pin);
         pin = (yes -> NONE : pin)
     :: else
     fi;
     do
-    :: from == put -> break
+    :: dropped_below == put -> break
     :: else ->
-        is_done(from);
+        is_released_by_all(dropped_below);
         if
-        :: yes -> from++
+        :: yes -> dropped_below++
         :: else -> break
         fi
     od
 }
 
-inline drop_pins() { /* yes: one is gone */
+inline drop_pins() { /* yes: a pin has been removed */
     if
-    :: pin != NONE -> give_up(pin); settle(); yes = pin == NONE
+    :: pin != NONE -> give_up(pin); update_released(); yes = pin == NONE
     :: else -> yes = 0
     fi
 }
 
 /* Neither live nor pinned. */
 #define LIES(seq, there) (lies[(seq) % SLOTS] == (there))
-#define IS_LIVE(there)                                                                                                 \
-    ((from < put && LIES(from, there)) || (from + 1 < put && LIES(from + 1, there)) || (pin != NONE && LIES(pin, there)))
-#define IS_ROOM (!IS_LIVE(0) || (PLACES > 1 && !IS_LIVE(1)))
-#define LIMIT (pin < from -> pin : from)
+#define IS_LIVE(there) (                                                                                               \
+    (dropped_below < put && LIES(dropped_below, there)) ||                                                             \
+    (dropped_below + 1 < put && LIES(dropped_below + 1, there)) ||                                                     \
+    (pin != NONE && LIES(pin, there)))
+#define IS_ROOM (!IS_LIVE(0) || (OFFSETS > 1 && !IS_LIVE(1)))
+#define LIMIT (pin < dropped_below -> pin : dropped_below)
 
-inline find_room() { /* room, or not */
+inline find_room() { /* sets room: 1 if there is room */
     do
-    :: pin < from && put - pin >= SLOTS && FAULT != 3 ->
+    :: pin < dropped_below && put - pin >= SLOTS && FAULT != 3 ->
         drop_pins();
         if
         :: yes
@@ -171,12 +177,12 @@ inline find_room() { /* room, or not */
         fi
     :: else ->
         if
-        :: put - from < KEEP && IS_ROOM -> room = 1; break
+        :: put - dropped_below < KEEP && IS_ROOM -> room = 1; break
         :: else
         fi;
         failed = 1;
         if
-        :: from != put -> give_up(from)
+        :: dropped_below != put -> give_up(dropped_below)
         :: else
         fi;
         if
@@ -186,18 +192,18 @@ inline find_room() { /* room, or not */
             :: yes
             :: else -> room = 0; break
             fi
-        :: else -> from++
+        :: else -> dropped_below++
         fi
     od
 }
 
-inline meet() {
+inline open_all_claims() {
     if
-    :: here && !met ->
-        !locked; /* to open its claims */
+    :: is_active && !opened ->
+        !locked; /* needed to open its claims */
         it = limit;
         do
-        :: it >= from || FAULT == 5 -> break
+        :: it >= dropped_below || FAULT == 5 -> break
         :: else ->
             failed = 0;
             give_up_for(0, it);
@@ -206,52 +212,52 @@ inline meet() {
             :: else -> it++
             fi
         od;
-        met = !failed
+        opened = !failed
     :: else
     fi
 }
 
 inline make_room() {
     do
-    :: atomic { was = begun; failed = 0 }
-        meet();
+    :: atomic { was = epoch; failed = 0 }
+        open_all_claims();
         if
         :: failed -> room = 0
-        :: else -> settle(); find_room()
+        :: else -> update_released(); find_room()
         fi;
-        from_seen = (FAULT == 4 -> from_seen : from);
+        dropped_below_seen = (FAULT == 4 -> dropped_below_seen : dropped_below);
         if
-        :: begun == was -> break
+        :: epoch == was -> break
         :: else
         fi
     od;
-    limit = (FAULT == 3 -> from : LIMIT);
-    until = (!room -> put : (limit + SLOTS < from + KEEP -> limit + SLOTS : from + KEEP));
-    atomic { head = limit; from_seen = from; was = 0; it = 0; yes = 0; failed = 0; room = 0 }
+    limit = (FAULT == 3 -> dropped_below : LIMIT);
+    recheck_at = (!room -> put : (limit + SLOTS < dropped_below + KEEP -> limit + SLOTS : dropped_below + KEEP));
+    atomic { reclaimed = limit; dropped_below_seen = dropped_below; was = 0; it = 0; yes = 0; failed = 0; room = 0 }
 }
 
 active proctype producer() {
-    byte put = 0, from = 0, until = KEEP, limit = 0, pin = NONE, lies[SLOTS]; /* struct rip_producer */
+    byte put = 0, dropped_below = 0, recheck_at = KEEP, limit = 0, pin = NONE, lies[SLOTS]; /* struct rip_producer */
     byte word, was, it;
-    bit met, yes, failed, room;
+    bit opened, yes, failed, room;
     do
     :: put == MESSAGES -> break
-    :: put < MESSAGES && (put >= until || !IS_ROOM) -> make_room()
-    :: put < MESSAGES && put < until && IS_ROOM ->
+    :: put < MESSAGES && (put >= recheck_at || !IS_ROOM) -> make_room()
+    :: put < MESSAGES && put < recheck_at && IS_ROOM ->
         atomic {
             if
             :: !IS_LIVE(0) -> it = 0
-            :: PLACES > 1 && !IS_LIVE(1) -> it = 1
+            :: OFFSETS > 1 && !IS_LIVE(1) -> it = 1
             fi;
             desc[put % SLOTS] = put;
-            place[put % SLOTS] = it;
+            offset[put % SLOTS] = it;
             lies[put % SLOTS] = it;
             payload[it] = put;
             it = 0
         }
         atomic { put++; tail = put }
     od;
-    /* or it hangs here */
+    /* otherwise this is an invalid end state */
     atomic { cursor[0] == MESSAGES && cursor[1] == MESSAGES && !locked ->
         for (it : 0 .. MESSAGES - 1) {
             assert(it < first[0] || (got[it] ^ lost[it]));
@@ -265,50 +271,50 @@ active proctype producer() {
 /* ---- a member ---- */
 
 inline move_cursor() {
-    atomic { held = cursor[g]; steps = 0 }
+    atomic { released = cursor[g]; steps = 0 }
     do
-    :: atomic { steps == SLOTS || STATE(words[AT(g, held)], held) < DONE -> held = 0; steps = 0; break }
-    :: steps < SLOTS && STATE(words[AT(g, held)], held) >= DONE ->
+    :: atomic { steps == SLOTS || STATE(words[AT(g, released)], released) < RELEASED -> released = 0; steps = 0; break }
+    :: steps < SLOTS && STATE(words[AT(g, released)], released) >= RELEASED ->
         atomic { /* compare-and-swap */
             if
-            :: cursor[g] == held -> cursor[g] = held + 1; held++
-            :: else -> held = cursor[g]
+            :: cursor[g] == released -> cursor[g] = released + 1; released++
+            :: else -> released = cursor[g]
             fi;
             steps++
         }
     od
 }
 
-inline count_to(it) { /* where members compete, whoever comes next is told */
+inline count_to(it) { /* in a shared group, the member that takes the next message reports the loss */
     if
     :: g == 0 && it >= counted -> missed = missed + it - counted; counted = it
     :: else
     fi
 }
 
-inline look() {
-    now = (GIVEN -> returned[g] : 0);
+inline poll_lane() {
+    now = (REQUEUES -> requeued[g] : 0);
     last = tail;
     was = cursor[g];
-    atomic { its_head = head; assert(its_head <= last || its_head <= tail) }
+    atomic { its_reclaimed = reclaimed; assert(its_reclaimed <= last || its_reclaimed <= tail) }
     atomic { /* rip_claims_pass, a compare-and-swap */
         if
-        :: was < its_head && cursor[g] == was -> cursor[g] = its_head
+        :: was < its_reclaimed && cursor[g] == was -> cursor[g] = its_reclaimed
         :: else
         fi
     }
     move_cursor();
     atomic {
-        was = (was < its_head -> its_head : was);
+        was = (was < its_reclaimed -> its_reclaimed : was);
         last = (was > last -> was : last);
         assert(last - was <= SLOTS && last >= its_tail);
         if
-        :: now != its_returned || next < was -> its_returned = now; next = was
+        :: now != its_requeued || next < was -> its_requeued = now; next = was
         :: else
         fi;
         count_to(was);
         its_tail = last;
-        now = 0; last = 0; was = 0; its_head = 0
+        now = 0; last = 0; was = 0; its_reclaimed = 0
     }
 }
 
@@ -319,7 +325,7 @@ inline claim() {
     :: atomic { STATE(word, seq) == FREE -> /* compare-and-swap */
             if
             :: words[AT(g, seq)] == word ->
-                words[AT(g, seq)] = WORD(seq, CLAIMED);
+                words[AT(g, seq)] = WORD(seq, TAKEN);
                 assert(!got[g * MESSAGES + seq] && !lost[g * MESSAGES + seq]);
                 mine = seq;
                 count_to(seq);
@@ -333,11 +339,11 @@ inline claim() {
     od
 }
 
-#define IS_WHOLE (desc[mine % SLOTS] == mine && payload[place[mine % SLOTS]] == mine)
+#define IS_WHOLE (desc[mine % SLOTS] == mine && payload[offset[mine % SLOTS]] == mine)
 
 active [2] proctype member() {
-    byte next, its_tail, its_returned, counted; /* struct rip_rx */
-    byte g, mine = NONE, seq, word, now, last, was, its_head, held, steps;
+    byte next, its_tail, its_requeued, counted; /* struct rip_rx */
+    byte g, mine = NONE, seq, word, now, last, was, its_reclaimed, released, steps;
     g = (TOGETHER -> 1 : _pid - 1);
     if
     :: TOGETHER -> atomic { cursor[0] = MESSAGES; first[0] = MESSAGES }
@@ -345,10 +351,10 @@ active [2] proctype member() {
     :: ALONE && g == 0 -> /* rip_group_begin */
         locked = 1;
         cursor[0] = 0;
-        here = 1;
-        begun++;
-        was = head;
-        was = (from_seen > was -> from_seen : was);
+        is_active = 1;
+        epoch++;
+        was = reclaimed;
+        was = (dropped_below_seen > was -> dropped_below_seen : was);
         atomic {
             cursor[0] = (was > cursor[0] -> was : cursor[0]);
             first[0] = cursor[0];
@@ -360,9 +366,9 @@ active [2] proctype member() {
     fi;
 end:
     do
-    :: mine == NONE && (next != its_tail || tail != its_tail || returned[g] != its_returned) ->
+    :: mine == NONE && (next != its_tail || tail != its_tail || requeued[g] != its_requeued) ->
         if
-        :: next == its_tail || returned[g] != its_returned -> look()
+        :: next == its_tail || requeued[g] != its_requeued -> poll_lane()
         :: else
         fi;
         if
@@ -371,23 +377,24 @@ end:
         fi
     :: atomic { mine != NONE -> /* rip_claim_release */
         assert(IS_WHOLE);
-        words[AT(g, mine)] = WORD(mine, DONE);
+        words[AT(g, mine)] = WORD(mine, RELEASED);
         got[g * MESSAGES + mine] = 1;
         mine = NONE
     }
         move_cursor()
-    :: atomic { mine != NONE && kept < KEEPS && STATE(words[AT(g, mine)], mine) == CLAIMED -> /* rip_claim_ack */
-        kept++;
-        words[AT(g, mine)] = WORD(mine, KEPT)
+    :: atomic { mine != NONE && acks < ACKS && STATE(words[AT(g, mine)], mine) == TAKEN -> /* rip_claim_ack */
+        acks++;
+        words[AT(g, mine)] = WORD(mine, ACKED)
     }
-    :: atomic { mine != NONE && given < GIVEN && STATE(words[AT(g, mine)], mine) == CLAIMED -> /* rip_claim_requeue */
+    :: atomic { mine != NONE && requeues < REQUEUES && STATE(words[AT(g, mine)], mine) == TAKEN ->
+        /* rip_claim_requeue */
         assert(IS_WHOLE);
-        given++;
+        requeues++;
         words[AT(g, mine)] = WORD(mine, FREE);
         counted = (g == 0 && FAULT != 6 -> mine : counted);
         mine = NONE
     }
-        returned[g]++
+        requeued[g]++
     od
 out:
     skip

@@ -1,30 +1,31 @@
-/* The event count: can a sleeper sleep on though a message has been published?
+/* The event count: can a sleeper go on sleeping although a message has been published?
  *
- * A publisher stores the tail, then looks whether somebody is asleep. A sleeper says that it is asleep, then looks at the tail. Processors
- * (x86: total store order) let a store wait in a buffer while later loads go ahead, so each could miss the other, and the sleeper would
- * sleep for ever: spin calls that an invalid end state. FENCE chooses what is against it:
+ * A publisher stores the tail and then loads asleep. A sleeper stores asleep and then loads the tail. On a processor
+ * (x86: total store order) a store may wait in a buffer while later loads go ahead. So each side could miss the other's
+ * store, and the sleeper would sleep for ever: spin reports an invalid end state. FENCE selects the remedy:
  *
- *   0  nothing                                            a wake-up is lost
- *   1  the publisher waits for its buffer before it looks (rip_sync_wake, and rip_tx_publish where the word has a fence bit)
- *   2  the sleeper has every buffer emptied before it looks (membarrier(2), rip_fence_heavy)
- *   3  the first sleeper asks the publisher to fence, by a bit in the word of announcements, for as long as it is there (wait="block");
- *      the second one does as with 2, whatever the bit says
- *   4  as 3, but the second one relies on the bit where it sees it: the bit may not have come to a publish that is under way
- *   5  as 3, but the first one relies on it without having had every buffer emptied once, after it has asked
+ *   0  none: a wake-up is lost
+ *   1  the publisher drains its store buffer before it loads asleep (rip_sync_wake, and rip_tx_publish if the word
+ *      has a fence bit)
+ *   2  the sleeper has every processor's store buffer drained before it loads the tail (membarrier(2), rip_fence_heavy)
+ *   3  the first sleeper asks the publisher to fence, by a bit in the word of announcements, for as long as the sleeper
+ *      lives (wait="block"); the second one does as with 2, whatever the bit is
+ *   4  as 3, but the second sleeper relies on the bit if it sees it: a publish in progress may not have seen the bit
+ *   5  as 3, but the first sleeper relies on it without having had all store buffers drained once after setting the bit
  *
- * The sleep of 50 ms at most (RIP_SLICE_NS), which would hide a lost wake-up, is left out. */
+ * The time limit of a sleep, 50 ms (RIP_SLICE_NS), would hide a lost wake-up, so it is not modelled. */
 #ifndef FENCE
 #define FENCE 0
 #endif
 #define MESSAGES 4
 #define SLEEPERS 2
 
-byte tail, buffered; /* what all see of it; what the publisher has stored */
-bit asleep, fence;   /* one word: each look at it, and each change, is of both */
+byte tail, buffered; /* the value that all processors see; the value that the publisher has stored */
+bit asleep, fence;   /* both are in one word: every load and every change is of both */
 byte futex;
 byte sleepers;
 
-#define DRAINED (tail == buffered) /* an atomic read-modify-write, too, first waits for its processor's buffer */
+#define DRAINED (tail == buffered) /* an atomic read-modify-write also drains its processor's store buffer first */
 #define EMPTY_BUFFERS atomic { tail = buffered }
 
 active proctype buffer() {
@@ -51,7 +52,7 @@ active proctype publisher() {
             :: asleep ->
                 atomic { DRAINED -> was = asleep; asleep = 0 }
                 if
-                :: was -> futex++ /* and wakes whoever sleeps on it */
+                :: was -> futex++ /* and wakes the sleepers */
                 :: else
                 fi
             :: else
@@ -63,7 +64,7 @@ active proctype publisher() {
 }
 
 active [SLEEPERS] proctype sleeper() {
-    byte seen = 0, rung;
+    byte seen = 0, futex_seen;
     bit asks, relies = 0;
     atomic { asks = (FENCE >= 3 && sleepers == 0); sleepers++ }
     if
@@ -79,7 +80,7 @@ active [SLEEPERS] proctype sleeper() {
     :: seen == MESSAGES -> break
     :: seen < MESSAGES && tail > seen -> seen = tail
     :: seen < MESSAGES && tail == seen ->
-        rung = futex;
+        futex_seen = futex;
         atomic { asleep = 1; relies = asks || (FENCE == 4 && fence) };
 #if FENCE >= 2
         if
@@ -89,7 +90,7 @@ active [SLEEPERS] proctype sleeper() {
 #endif
         if
         :: tail > seen
-        :: tail == seen -> futex != rung /* sleeps until then */
+        :: tail == seen -> futex != futex_seen /* sleeps until then */
         fi
     od;
     if

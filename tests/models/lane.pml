@@ -1,18 +1,20 @@
-/* A lane: is what a consumer reads what the producer wrote, and does it stay as long as it is held?
+/* A lane: does a consumer read what the producer wrote, and does a message stay unchanged until it is released?
  *
- * Memory is weak here. Every store waits until its line takes it, so stores become visible in any order, unless a release holds one
- * back until those before it are there. Loads may be made before what comes before them and after what comes behind them, unless
- * they follow an acquire or go before a release. Neither a branch nor an address keeps an order, as in C11. WITHOUT takes away:
+ * The memory is weakly ordered. A store is delayed until its cache line accepts it, so stores become visible in any
+ * order, except that a release store waits for the stores before it. A load may be executed before earlier or after
+ * later operations, except that none goes before an acquire load that it follows, and none goes after a release store
+ * that follows it. Neither a branch nor an address dependency orders anything, as in C11. WITHOUT removes an order:
  *
- *   1  the release of lane->tail      rip_tx_publish
- *   2  the acquire of lane->tail      rip_rx_refresh
- *   3  the release of cursor->held    rip_rx_publish_cursor
- *   4  the acquire of cursor->held    rip_reclaim
+ *   1  the release of lane->tail          rip_tx_publish
+ *   2  the acquire of lane->tail          rip_rx_refresh
+ *   3  the release of cursor->released    rip_rx_publish_cursor
+ *   4  the acquire of cursor->released    rip_reclaim
  *
- * producer stands for rip_tx_reserve, rip_reclaim, rip_tx_commit and rip_tx_publish; consumer for rip_rx_refresh, rip_rx_read,
- * rip_rx_take and rip_rx_release, of messages that are let go in any order; line, tail_line and held_line for what memory makes of
- * their stores. A message is its descriptor and two words of payload. Its place in the arena is that of its slot: how the arena
- * finds room is no matter between processes. Left out: how they wait (event_count.pml), and more groups than one. */
+ * producer stands for rip_tx_reserve, rip_reclaim, rip_tx_commit and rip_tx_publish; consumer for rip_rx_refresh,
+ * rip_rx_read, rip_rx_take and rip_rx_release, of messages that are released in any order; line, tail_line and
+ * cursor_line for the memory that executes their stores. A message is its descriptor and two words of payload. Its
+ * offset in the arena is given by its slot: how the arena finds room does not concern other processes. Not modelled:
+ * waiting (event_count.pml), and more than one group. */
 #ifndef WITHOUT
 #define WITHOUT 0
 #endif
@@ -21,9 +23,9 @@
 #define WORDS 3 /* the descriptor, then the payload */
 #define LINES (SLOTS * WORDS)
 
-byte memory[LINES], waiting[LINES]; /* of which message: 1 + its seq, or 0 */
-byte tail, tail_stored;             /* what all see of lane->tail; what the producer has stored */
-byte held, held_stored;             /* the same of cursor->held, and the consumer */
+byte memory[LINES], waiting[LINES]; /* the message in this word: 1 + its seq, or 0 */
+byte tail, tail_stored;             /* lane->tail as all see it; the value that the producer has stored */
+byte cursor, cursor_stored;             /* cursor->released as all see it; the value that the consumer has stored */
 
 active [LINES] proctype line() {
 end:
@@ -32,38 +34,40 @@ end:
     od
 }
 
-#define THERE(i) (waiting[i] == 0 || waiting[i] > tail + 1)
-#define RELEASED (WITHOUT == 1 || THERE(0) && THERE(1) && THERE(2) && THERE(3) && THERE(4) && THERE(5))
-#define LOADED (tail < held + SLOTS) /* where the load of held went after the stores: it comes before their publication */
+#define VISIBLE(i) (waiting[i] == 0 || waiting[i] > tail + 1)
+#define STORES_VISIBLE                                                                                                 \
+    (WITHOUT == 1 || VISIBLE(0) && VISIBLE(1) && VISIBLE(2) && VISIBLE(3) && VISIBLE(4) && VISIBLE(5))
+/* if the producer's load of the cursor is executed after the stores: it precedes their publication */
+#define LOAD_DONE (tail < cursor + SLOTS)
 
 active proctype tail_line() {
 end:
     do
-    :: atomic { tail < tail_stored && RELEASED && LOADED -> tail++ }
+    :: atomic { tail < tail_stored && STORES_VISIBLE && LOAD_DONE -> tail++ }
     od
 }
 
-active proctype held_line() {
+active proctype cursor_line() {
 end:
     do
-    :: atomic { held < held_stored -> held++ }
+    :: atomic { cursor < cursor_stored -> cursor++ }
     od
 }
 
 active proctype producer() {
-    byte seq = 0, until = SLOTS, word;
+    byte seq = 0, free_below = SLOTS, word;
     do
     :: seq == MESSAGES -> break
-    :: seq < MESSAGES && seq >= until ->
+    :: seq < MESSAGES && seq >= free_below ->
 #if WITHOUT == 4
-        until++ /* the consumer always comes so far; the stores go before the load that says so */
+        free_below++ /* the consumer always gets this far; the stores are executed before the load that confirms it */
 #else
-        until = held + SLOTS
+        free_below = cursor + SLOTS
 #endif
-    :: seq < MESSAGES && seq < until ->
+    :: seq < MESSAGES && seq < free_below ->
         word = 0;
         do
-        :: word < WORDS -> /* a line takes the stores to one word in their order */
+        :: word < WORDS -> /* a line accepts the stores to one word in order */
             atomic { waiting[seq % SLOTS * WORDS + word] == 0 -> waiting[seq % SLOTS * WORDS + word] = seq + 1; word++ }
         :: else -> break
         od
@@ -76,7 +80,7 @@ active proctype producer() {
 #define WRONG 2
 #define READ(slot) (loaded[(slot) * WORDS] && loaded[(slot) * WORDS + 1] && loaded[(slot) * WORDS + 2])
 
-inline load(i) { /* at any time: early, or late */
+inline load(i) { /* at any time: early or late */
     atomic {
         loaded[i] == NOT_YET && (seq_in[(i) / WORDS] < seen || WITHOUT == 2) ->
         loaded[i] = (memory[i] == seq_in[(i) / WORDS] + 1 -> RIGHT : WRONG)
@@ -101,12 +105,12 @@ inline release(slot) { /* rip_rx_release_only, rip_rx_publish_cursor */
             :: oldest != next && mark[oldest % SLOTS] -> mark[oldest % SLOTS] = 0; oldest++
             :: else -> break
             od;
-            held_stored = oldest
+            cursor_stored = oldest
         fi
     }
 }
 
-inline end_of(slot) { /* all has been read, and was right */
+inline finish(slot) { /* every word has been read, and was right */
     atomic {
         released[slot] && READ(slot) ->
         assert(loaded[(slot) * WORDS + 1] == RIGHT && loaded[(slot) * WORDS + 2] == RIGHT);
@@ -117,9 +121,9 @@ inline end_of(slot) { /* all has been read, and was right */
 }
 
 active proctype consumer() {
-    byte next = 0, seen = 0, oldest = 0; /* rx->next, rx->tail, rx->held */
+    byte next = 0, seen = 0, oldest = 0; /* rx->next, rx->tail, rx->released */
     bit mark[SLOTS];                     /* RIP_MARK_RELEASED */
-    byte seq_in[SLOTS], loaded[LINES];       /* the message that lies there, and what has come of its words */
+    byte seq_in[SLOTS], loaded[LINES];       /* the message in this slot, and the result of loading its words */
     bit released[SLOTS];
     seq_in[1] = 1;
     do
@@ -128,7 +132,7 @@ active proctype consumer() {
         seen = tail;
         assert(seen >= next && seen - oldest <= SLOTS);
         if
-        :: seen == next -> /* what was loaded early was for nothing */
+        :: seen == next -> /* what was loaded early is discarded */
             if
             :: seq_in[0] >= next -> forget(0)
             :: else
@@ -153,8 +157,8 @@ active proctype consumer() {
     }
     :: release(0)
     :: release(1)
-    :: end_of(0)
-    :: end_of(1)
+    :: finish(0)
+    :: finish(1)
     :: atomic { oldest == MESSAGES && seq_in[0] >= MESSAGES && seq_in[1] >= MESSAGES -> break }
     od
 }

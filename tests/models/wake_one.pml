@@ -1,18 +1,19 @@
-/* Waking one of those that compete: does a message wait while somebody sleeps who could take it?
+/* Waking one member of a shared group: does a message wait while a member that could take it sleeps?
  *
- * A publisher that sees that some of a shared group sleep wakes one for each message, and leaves the bit `asleep` set, since more may
- * sleep. Where it finds nobody to wake it clears the bit, and then wakes all, since one may have come to sleep before it was cleared.
- * FAULT puts a fault in:
+ * A publisher that sees that members of a shared group sleep wakes one for each message and leaves the bit `asleep`
+ * set, because more may sleep. If it finds no member to wake it clears the bit and then wakes all, because a member may
+ * have gone to sleep before the bit was cleared. FAULT adds a fault:
  *
- *   1  whoever clears the bit does not wake all then
- *   2  the bit is cleared by each publisher, as where all are woken
- *   3  one that was woken and leaves without a message does not pass that on
- *   4  one that leaves some messages sleeps like the others
+ *   1  the publisher that clears the bit does not wake all afterwards
+ *   2  every publisher clears the bit, as in a group where all are woken
+ *   3  a member that was woken and leaves without a message does not wake another
+ *   4  a member that takes only some messages sleeps like the others
  *
- * publisher stands for rip_tx_publish with rip_wake_groups; worker for rip_watch_wait and what is around it. Each worker takes one
- * message, and is busy then. With LEAVES one of them leaves when it is woken (its handle is being closed, or a signal has ended the
- * wait), with PICKY one takes none of the messages that come: it wants others, or cannot map their lane. Left out: that stores wait in buffers (event_count.pml), and the sleep
- * of 50 ms at most (RIP_SLICE_NS), which is for those that are killed when they have been woken. */
+ * publisher stands for rip_tx_publish with rip_wake_groups; worker for rip_watch_wait and its caller. Each worker takes
+ * one message and is busy afterwards. With LEAVES one of them leaves when it is woken (its handle is closed, or a
+ * signal has ended the wait). With PICKY one takes none of the messages: it selects others, or cannot map their lane.
+ * Not modelled: store buffers (event_count.pml), and the time limit of a sleep, 50 ms (RIP_SLICE_NS), which is for a
+ * member that is killed after it was woken. */
 #ifndef FAULT
 #define FAULT 0
 #endif
@@ -33,11 +34,11 @@ byte tail, taken, futex;
 bit asleep;
 bit sleeps[WORKERS]; /* in the kernel */
 
-inline wake_some(count) { /* one that takes any message; and all that take some only */
+inline wake_some(count) { /* wakes one member that takes any message, and all that take only some */
     futex++;
     atomic {
         count = 1;
-        if /* any of them */
+        if /* any one of them */
         :: TAKES_ANY(0) -> sleeps[0] = 0
         :: TAKES_ANY(1) -> sleeps[1] = 0
         :: WORKERS > 2 && TAKES_ANY(WORKERS - 1) -> sleeps[WORKERS - 1] = 0
@@ -50,7 +51,7 @@ inline wake_some(count) { /* one that takes any message; and all that take some 
     fi
 }
 
-inline ring() { /* rip_wake_groups for one message */
+inline wake_group() { /* rip_wake_groups for one message */
     if
     :: asleep ->
 #if FAULT == 2
@@ -80,23 +81,23 @@ active [MESSAGES] proctype publisher() {
     byte i;
     bit woken;
     tail++;
-    ring()
+    wake_group()
 }
 
 active [WORKERS] proctype worker() {
-    byte me = _pid - MESSAGES, rung, i;
+    byte me = _pid - MESSAGES, futex_seen, i;
     bit woken;
     do
     :: atomic { me != PICKER && taken < tail -> taken++; break }
     :: me == PICKER || taken == tail ->
-        rung = futex;
+        futex_seen = futex;
         asleep = 1;
         if
         :: me != PICKER && taken < tail
         :: else ->
             atomic {
                 if
-                :: futex == rung -> sleeps[me] = 1 /* futex(2) compares, and sleeps */
+                :: futex == futex_seen -> sleeps[me] = 1 /* futex(2) compares, then sleeps */
                 :: else
                 fi
             }
@@ -105,7 +106,7 @@ end:
             if
             :: me == LEAVER ->
 #if FAULT != 3
-                ring();
+                wake_group();
 #endif
                 break
             :: else
@@ -114,4 +115,4 @@ end:
     od
 }
 
-active proctype all_is_taken() { taken == MESSAGES /* or it hangs here */ }
+active proctype all_is_taken() { taken == MESSAGES /* otherwise this is an invalid end state */ }

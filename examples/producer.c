@@ -12,7 +12,7 @@
 
 #define SAMPLES 1000u
 
-/* The samples are written directly into the ring: nothing is copied. */
+/* The samples are written directly into shared memory: nothing is copied. */
 static int send_wave(struct rip_producer *producer, float *x, float *y) {
     struct rip_array array = {.dtype = "<f4", .dtype_length = 3, .ndim = 1, .shape = {SAMPLES}};
     uint64_t header = rip_array_header_size(&array), length = header + SAMPLES * sizeof(float);

@@ -1,5 +1,5 @@
-/* ringipc's core, C to C, with 64-byte messages: through the calls of ringipc.h, or through the inline ones of tx.h and rx.h that the
- * Cython skin uses. To be compared with spsc.c. */
+/* The core of ringipc from C to C with 64-byte messages: through the calls of ringipc.h, or through the inline
+ * functions of tx.h and rx.h that the extension module uses. Compare with spsc.c. */
 #include "limits.h"
 
 #include "ring/rx_next.h"
@@ -35,7 +35,7 @@ static void send_inline(struct rip_producer *p, const unsigned char *message, ui
     }
 }
 
-/* The seconds from message warm_up to the last one. */
+/* Returns the seconds from message warm_up to the last one. */
 static double receive_by_calls(struct rip_consumer *c, unsigned char *copy, uint64_t warm_up, uint64_t count) {
     struct rip_message message = {0};
     double start = 0;
@@ -94,7 +94,7 @@ int main(int argc, char **argv) {
     int rc;
     while ((rc = rip_consumer_open(channel, "default", RIP_OLDEST, RIP_WAIT_SPIN, RIP_FOREVER, &c, &holder)) ==
            -ENOENT) {
-        usleep(100); /* the producer makes the channel */
+        usleep(100); /* the producer creates the channel */
     }
     check(rc, 0, "rip_consumer_open");
     double seconds = (by_calls ? receive_by_calls : receive_inline)(c, copy, warm_up, all);

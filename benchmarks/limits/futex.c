@@ -1,4 +1,4 @@
-/* Two processes that put each other to sleep and wake each other with bare futexes: the shortest round trip without spinning. */
+/* Two processes that wake each other with bare futexes: the shortest round trip without spinning. */
 #include "limits.h"
 
 #include <linux/futex.h>
@@ -6,18 +6,19 @@
 #include <sys/syscall.h>
 
 struct words {
-    alignas(APART) _Atomic uint32_t there; /* written by the first process, the second sleeps on it */
-    alignas(APART) _Atomic uint32_t back;  /* the other way round */
+    alignas(APART) _Atomic uint32_t there; /* written by the first process; the second one sleeps on it */
+    alignas(APART) _Atomic uint32_t back;  /* written by the second process; the first one sleeps on it */
 };
 
 static void post(_Atomic uint32_t *word, uint32_t value) {
-    atomic_store_explicit(word, value, memory_order_release); /* pairs with the acquire in await */
+    atomic_store_explicit(word, value, memory_order_release); /* release: pairs with the acquire in await */
     syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
 static void await(_Atomic uint32_t *word, uint32_t value) {
     uint32_t seen;
-    while ((seen = atomic_load_explicit(word, memory_order_acquire)) != value) { /* pairs with the release in post */
+    /* acquire: pairs with the release in post */
+    while ((seen = atomic_load_explicit(word, memory_order_acquire)) != value) {
         syscall(SYS_futex, word, FUTEX_WAIT, seen, NULL, NULL, 0);
     }
 }

@@ -1,4 +1,4 @@
-/* What the programs here share: arguments, the clock, pinning, memory for two processes, the line that each prints. */
+/* Common parts of these programs: arguments, the clock, pinning to a CPU, memory for two processes. */
 #ifndef LIMITS_H
 #define LIMITS_H
 
@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define APART 128 /* bytes between what two cores write: x86 fetches lines in pairs */
+#define APART 128 /* bytes between words that two cores write: x86 prefetches pairs of lines */
 
 static inline _Noreturn void fail(const char *what) {
     perror(what);
@@ -33,7 +33,7 @@ static inline uint64_t number(const char *text, uint64_t least, uint64_t most) {
     return n;
 }
 
-/* Of messages, so that all sums below stay far from the ends of their types. */
+/* A number of messages, limited so that no sum below can overflow. */
 static inline uint64_t count_of(const char *text) { return number(text, 1, UINT64_C(1) << 30); }
 
 static inline uint64_t size_of(const char *text) { return number(text, 64, UINT64_C(1) << 30); }
@@ -55,7 +55,7 @@ static inline void pin(uint64_t cpu) {
     }
 }
 
-/* Zeroed, mapped in full, and the same for a forked child. */
+/* Returns zeroed memory, fully mapped, and shared with forked children. */
 static inline void *shared_memory(size_t bytes) {
     void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (at == MAP_FAILED) {
@@ -64,9 +64,9 @@ static inline void *shared_memory(size_t bytes) {
     return at;
 }
 
-/* fork, each side pinned: true in the child, which does not outlive its parent. */
+/* Forks; each process is pinned to its CPU. True in the child, which is killed when its parent ends. */
 static inline int in_second_process(uint64_t cpu, uint64_t child_cpu, pid_t *child) {
-    pin(child_cpu); /* so that a wrong number fails here, where nobody waits for a child that has failed */
+    pin(child_cpu); /* checks the number here: the child could not report a failure */
     pin(cpu);
     fflush(NULL);
     *child = fork();
@@ -96,7 +96,7 @@ static inline void pause_briefly(void) {
 #endif
 }
 
-/* Makes the compiler believe that somebody reads what at points to. */
+/* Makes the compiler assume that the memory at this address is read. */
 static inline void keep(const void *at) { __asm__ volatile("" : : "r"(at) : "memory"); }
 
 #endif

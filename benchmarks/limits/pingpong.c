@@ -1,7 +1,7 @@
-/* One word in one cache line, passed between two cores that spin on it: the shortest round trip there is. */
+/* One word in one cache line, passed between two cores that spin on it: the shortest possible round trip. */
 #include "limits.h"
 
-/* Waits for each odd value and answers with the next even one, or the other way round. */
+/* Waits for each odd value and answers with the next even one, or vice versa. */
 static void pass(_Atomic uint64_t *word, uint64_t first, uint64_t count) {
     for (uint64_t value = first; value < first + 2 * count; value += 2) {
         /* acquire and release: each load pairs with the other side's store */

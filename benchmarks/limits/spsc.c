@@ -1,9 +1,9 @@
-/* A bare ring with one producer and one consumer in two processes: what is possible for messages of SIZE bytes.
+/* A bare ring buffer with one producer and one consumer in two processes: the limit for messages of SIZE bytes.
  *
- * Each index has its own cache line, beside the cached copy of the other one, so that the other's line is fetched only when the
- * cached copy says full or empty. Messages of 64 bytes are copied in and out, 1024 in flight; larger ones are copied into two slots
- * in turn, which stay in the cache, and read in place: their first and last byte.
- */
+ * Each index has its own cache line, beside a cached copy of the other index. So the other index's line is fetched only
+ * when the cached copy indicates a full or empty ring. Messages of 64 bytes are copied in and out, up to 1024 in
+ * flight. Larger messages are copied into two alternating slots, which stay in the cache; the consumer reads their
+ * first and last byte without copying. */
 #include "limits.h"
 
 #include <stdalign.h>
@@ -24,11 +24,11 @@ static inline void send(struct ring *ring, const unsigned char *message, size_t 
     for (uint64_t tail = 0; tail < count; tail++) {
         while (tail - ring->head_seen == slots) {
             pause_briefly();
-            /* acquire: pairs with the release of head; the consumer's reads, then our writes into the slot */
+            /* acquire: pairs with the release of head; the consumer has read before the producer overwrites the slot */
             ring->head_seen = atomic_load_explicit(&ring->head, memory_order_acquire);
         }
         memcpy(ring->slots + tail % slots * size, message, size);
-        /* release: pairs with the acquire of tail; the message, then the tail */
+        /* release: pairs with the acquire of tail; the message is visible before the tail */
         atomic_store_explicit(&ring->tail, tail + 1, memory_order_release);
     }
 }
@@ -36,18 +36,18 @@ static inline void send(struct ring *ring, const unsigned char *message, size_t 
 static inline const unsigned char *peek(struct ring *ring, size_t size, uint64_t slots, uint64_t head) {
     while (ring->tail_seen == head) {
         pause_briefly();
-        /* acquire: pairs with the release of tail; the tail, then the message */
+        /* acquire: pairs with the release of tail; the message is visible after the tail */
         ring->tail_seen = atomic_load_explicit(&ring->tail, memory_order_acquire);
     }
     return ring->slots + head % slots * size;
 }
 
 static inline void release(struct ring *ring, uint64_t head) {
-    /* release: pairs with the acquire of head; our reads, then the head */
+    /* release: pairs with the acquire of head; the consumer has read before the head moves */
     atomic_store_explicit(&ring->head, head + 1, memory_order_release);
 }
 
-/* The seconds from message warm_up to the last one. */
+/* Returns the seconds from message warm_up to the last one. */
 static double receive_small(struct ring *ring, uint64_t warm_up, uint64_t count, unsigned char *copy) {
     double start = 0;
     for (uint64_t head = 0; head < count; head++) {
@@ -88,7 +88,7 @@ int main(int argc, char **argv) {
     pid_t producer;
     if (in_second_process(cpu_of(argv[4]), cpu_of(argv[3]), &producer)) {
         if (size == SMALL) {
-            send(ring, message, SMALL, SMALL_SLOTS, all); /* constants, so that the copy is inlined */
+            send(ring, message, SMALL, SMALL_SLOTS, all); /* constants, so that the compiler inlines the copy */
         } else {
             send(ring, message, size, LARGE_SLOTS, all);
         }

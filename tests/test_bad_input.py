@@ -378,16 +378,16 @@ def test_no_message_can_be_forged(producer: Producer, consumer: Consumer) -> Non
         Message()
 
 
-def test_what_is_no_pump_is_not_taken_for_one(producer: Producer, consumer: Consumer) -> None:
+def test_only_an_io_loop_is_attached(producer: Producer, consumer: Consumer) -> None:
     for handle in (producer, consumer):
         for what in (1, None, datetime.datetime_CAPI):
-            with pytest.raises(TypeError, match="BasePump"):
+            with pytest.raises(TypeError, match="IoLoop"):
                 handle._attach(what)  # type: ignore[arg-type]
 
 
 UNOPENED = """
 from ringipc import Closed, Consumer, Event, Producer
-from ringipc._core import BasePump
+from ringipc._core import IoLoop
 
 p, c, e = (kind.__new__(kind) for kind in (Producer, Consumer, Event))
 p.channel = c.channel = p._link = c._link = None
@@ -395,7 +395,7 @@ for call in (
     lambda: p._declare(b"g"), lambda: p._gate(), lambda: p._commit(1, 1), lambda: p._counts(), lambda: p._abort(),
     lambda: p.flush(0), lambda: p._close(False), lambda: p._refuse(), lambda: c._counts(), lambda: c._refuse(),
     lambda: c._close(False, True), lambda: c._notify(1, None), lambda: c._pick(c.get, None, None),
-    lambda: e.close(), lambda: e._descriptor(), lambda: e.is_set(), lambda: repr(e), lambda: BasePump.__new__(BasePump),
+    lambda: e.close(), lambda: e._descriptor(), lambda: e.is_set(), lambda: repr(e), lambda: IoLoop.__new__(IoLoop),
 ):
     try:
         call()

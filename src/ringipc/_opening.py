@@ -88,7 +88,7 @@ def open_producer(
         if producer._link.transport != "ring":
             weak = weakref.ref(producer)
             producer._link.failed = lambda error: _cut_off(weak(), error)
-            producer._attach(producer._link.pump)
+            producer._attach(producer._link.io_loop)
     for group in declared:
         code = producer._declare(group)
         if code < 0:
@@ -152,7 +152,7 @@ def open_consumer(
         consumer.channel = consumer._link.url  # with the port that was found
         weakref.finalize(consumer, consumer._link.forget).atexit = False  # there _atexit closes it
         if consumer._link.transport != "ring":
-            consumer._attach(consumer._link.pump)
+            consumer._attach(consumer._link.io_loop)
     if code == -errno.EBUSY:
         who, rest = f"pid {holder}", "give this consumer another group"
         if holder == os.getpid():

@@ -79,8 +79,8 @@ class Readiness:
         self._loops: dict[asyncio.AbstractEventLoop, _Loop] = {}
         self._closing = False
         self._beginning = threading.Lock()  # a task is seen by `closing`, or sees that it has been called
-        self._pump: Any = None  # trio: what the tasks wait for that do not wait for the descriptor themselves
-        self._notify: Any = None  # and how to wake the one that does
+        self._trio_woken: Any = None  # trio: set when the one task that waits for the descriptor wakes
+        self._notify: Any = None  # how to wake that task
         self._trio_token: Any = None
         self._trio_thread = 0
 
@@ -116,13 +116,13 @@ class Readiness:
     async def _wait_in_trio(self, fd: int) -> None:
         import trio
 
-        if self._pump is not None:
-            await self._pump.wait()
+        if self._trio_woken is not None:
+            await self._trio_woken.wait()
             return
         with self._beginning:
             if self._closing:
                 return
-            self._pump = trio.Event()
+            self._trio_woken = trio.Event()
             self._notify = partial(trio.lowlevel.notify_closing, fd)
             self._trio_token = trio.lowlevel.current_trio_token()
             self._trio_thread = threading.get_ident()
@@ -134,11 +134,11 @@ class Readiness:
             if not self._closing:
                 raise
         finally:
-            pump, self._pump = self._pump, None
-            pump.set()
+            woken, self._trio_woken = self._trio_woken, None
+            woken.set()
 
     def _wake_trio(self) -> None:
-        if self._pump is None:
+        if self._trio_woken is None:
             return
         if self._trio_thread == threading.get_ident():
             self._notify()

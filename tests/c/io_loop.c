@@ -56,7 +56,7 @@ static void lane_that_cannot_be_mapped_breaks_no_connection(void) {
 }
 
 struct thread {
-    struct rip_io_loop *pump;
+    struct rip_io_loop *io_loop;
     _Atomic int32_t tid;
 };
 
@@ -64,38 +64,38 @@ static void *runs(void *argument) {
     struct thread *thread = argument;
     struct rip_end end;
     atomic_store(&thread->tid, (int32_t)syscall(SYS_gettid));
-    CHECK_IS(rip_io_loop_run(thread->pump, &end), 0);
+    CHECK_IS(rip_io_loop_run(thread->io_loop, &end), 0);
     return NULL;
 }
 
 static void locked_table_keeps_no_thread_awake(void) {
-    struct thread thread = {.pump = NULL};
+    struct thread thread = {.io_loop = NULL};
     struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
     int near[LINKS], far[LINKS];
     uint64_t ids[LINKS];
     pthread_t id;
-    CHECK_IS(rip_io_loop_open(0, &thread.pump), 0);
+    CHECK_IS(rip_io_loop_open(0, &thread.io_loop), 0);
     for (unsigned i = 0; i < LINKS; i++) {
-        CHECK_IS(rip_io_loop_add(thread.pump, open_sender(&near[i], &far[i]), NULL, 0, &ids[i]), 0);
-        CHECK(rip_io_loop_connect(thread.pump, ids[i], near[i], 0) > 0);
+        CHECK_IS(rip_io_loop_add(thread.io_loop, open_sender(&near[i], &far[i]), NULL, 0, &ids[i]), 0);
+        CHECK(rip_io_loop_connect(thread.io_loop, ids[i], near[i], 0) > 0);
     }
     CHECK_IS(pthread_create(&id, NULL, runs, &thread), 0);
     struct rip_producer *new = open_producer("c", RIP_PAGE, 4);
     int fd = locked("c");
     rip_lanes_changed(&p->ch); /* whatever has changed: they cannot look */
-    thread.pump->push(thread.pump);
+    thread.io_loop->push(thread.io_loop);
     nap(100 * MS);
     uint64_t start = rip_now(), before = sleeps_of(thread.tid);
     for (unsigned i = 0; i < 100; i++) { /* nor do those who put keep it awake */
-        thread.pump->push(thread.pump);
+        thread.io_loop->push(thread.io_loop);
         nap(3 * MS);
     }
     CHECK(sleeps_of(thread.tid) - before < 50 + 2 * (rip_now() - start) / (50 * MS));
     start = rip_now();
-    rip_io_loop_remove(thread.pump, ids[0]);
-    rip_io_loop_stop(thread.pump);
+    rip_io_loop_remove(thread.io_loop, ids[0]);
+    rip_io_loop_stop(thread.io_loop);
     CHECK_IS(pthread_join(id, NULL), 0);
-    rip_io_loop_free(thread.pump);
+    rip_io_loop_free(thread.io_loop);
     CHECK(rip_now() - start < 1800 * MS); /* all leave within the same second */
     close(fd);
     for (unsigned i = 0; i < LINKS; i++) {

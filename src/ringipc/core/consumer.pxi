@@ -86,7 +86,7 @@ cdef class Consumer:
     cdef public object _link  # to other processes, or None
     cdef public bint _pickle
     cdef object readiness
-    cdef BasePump pump  # where the messages come by connections, else None
+    cdef IoLoop io_loop  # where the messages come by connections, else None
 
     def __cinit__(self, *args, **kwargs):
         self.dtypes = {}
@@ -129,11 +129,11 @@ cdef class Consumer:
         return rc, holder
 
     @cython.critical_section
-    def _attach(self, BasePump pump not None):
+    def _attach(self, IoLoop io_loop not None):
         if self.c is not NULL:
-            self.pump = pump
-            self.c.io_loop = pump.pump
-            self.c.pull = pump.pump.pull
+            self.io_loop = io_loop
+            self.c.io_loop = io_loop.loop
+            self.c.pull = io_loop.loop.pull
 
     @cython.critical_section
     def _close(self, bint exiting, bint clean):

@@ -103,7 +103,7 @@ cdef class Producer:
     cdef public object _linger
     cdef object readiness
     cdef public bint _pickle  # all but bytes, memoryviews and arrays goes by pickle
-    cdef BasePump pump  # where the messages go on to other processes by connections, else None
+    cdef IoLoop io_loop  # where the messages go on to other processes by connections, else None
     cdef object failure  # why no consumer can come there any more
 
     def __dealloc__(self):
@@ -143,8 +143,8 @@ cdef class Producer:
         return rc
 
     @cython.critical_section
-    def _attach(self, BasePump pump not None):
-        self.pump = pump
+    def _attach(self, IoLoop io_loop not None):
+        self.io_loop = io_loop
 
     @cython.critical_section
     def _cut_off(self, failure):
@@ -217,9 +217,9 @@ cdef class Producer:
     @cython.final
     cdef inline void publish(self) noexcept:
         rip_tx_publish(self.p)
-        if cython.unlikely(self.pump is not None and rip_io_loop_needs_push(self.pump.pump)):
+        if cython.unlikely(self.io_loop is not None and rip_io_loop_needs_push(self.io_loop.loop)):
             with nogil:
-                self.pump.pump.push(self.pump.pump)
+                self.io_loop.loop.push(self.io_loop.loop)
 
     @cython.final
     cdef inline void settle(self) noexcept:

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from .. import _atexit, errors
 from .._arguments import LARGEST_REMOTE_LANE, MOST_REMOTE_SLOTS
-from .._core import BasePump
+from .._core import IoLoop
 from .._failures import full_table
 from ..channel import Channel, code_of
 from .handshake import Hello, Welcome, boot_id
@@ -73,7 +73,7 @@ class Link(ABC):
         self.channel = channel
         self.failure: errors.RingError | None = None
         self.failed: Callable[[errors.RingError], object] = lambda error: None
-        self.pump = BasePump(spin)
+        self.io_loop = IoLoop(spin)
         self._pid = os.getpid()
         self._closed = False
 
@@ -101,7 +101,7 @@ class Link(ABC):
         if not 0 < said.capacity <= LARGEST_REMOTE_LANE or not 0 < said.slots <= MOST_REMOTE_SLOTS:
             return -errno.EMSGSIZE
         stamped = said.boot == boot_id()
-        return self.pump.lane(code_of(self.channel), said.capacity, said.slots, said.pid, stamped, two_way, prompt)
+        return self.io_loop.lane(code_of(self.channel), said.capacity, said.slots, said.pid, stamped, two_way, prompt)
 
     def _fail(self, error: errors.RingError) -> None:
         """No peer can connect any more."""

@@ -94,11 +94,11 @@ class PipeLink(Link):
         if self._pid != os.getpid():
             return
         self._closed = True
-        self.pump.stop()
+        self.io_loop.stop()
         if self._thread.is_alive():
             self._thread.join()
         if self._id >= 0:
-            self.pump.remove(self._id)
+            self.io_loop.remove(self._id)
             self._id = -1
         self._end.close()
 
@@ -115,7 +115,7 @@ class PipeProducerLink(PipeLink, ProducerLink):
     def open(self) -> None:
         """Does not wait for the consumer: the thread does."""
         self._open_end(writes=True)
-        self._id, _ = self.pump.join(code_of(self.channel), b"default", 0, 0, False)
+        self._id, _ = self.io_loop.join(code_of(self.channel), b"default", 0, 0, False)
         if self._id < 0:
             self._end.close()
             raise errors.SystemRefused(-self._id, f"{self.url}: {os.strerror(-self._id)}", self.url)
@@ -147,12 +147,12 @@ class PipeProducerLink(PipeLink, ProducerLink):
             if self._closed:
                 return
             self._greet()
-            self.pump.connect(self._id, self._end.fd, 0)
+            self.io_loop.connect(self._id, self._end.fd, 0)
         except errors.RingError as error:
             return self._fail(error)
         except OSError as error:
             return self._fail(self._system_refused(error))
-        ended = self.pump.run()
+        ended = self.io_loop.run()
         if ended is not None and ended[2] != STEP_END:
             text = f"{self.url}: the consumer has gone, and what it had not read is lost with the pipe"
             self._fail(errors.SystemRefused(-ended[2], text, self.url))
@@ -160,11 +160,11 @@ class PipeProducerLink(PipeLink, ProducerLink):
 
     def _close(self, linger: Linger) -> str:
         # What is written counts as taken.
-        self.pump.push()
+        self.io_loop.push()
         put = sum(lane.messages for lane in self.channel.lanes)  # 0 if all is written already
-        left = put - self.pump.progress(self._id)
+        left = put - self.io_loop.progress(self._id)
         while self.failure is None and not self._done.wait(0.02) and linger.lasts(left, left, self._why_left):
-            left = put - self.pump.progress(self._id)
+            left = put - self.io_loop.progress(self._id)
         if self.failure is None and self._done.is_set():
             left = 0
             if self._named:  # the consumer must not read the next producer's greeting together with this end
@@ -225,7 +225,7 @@ class PipeConsumerLink(PipeLink, ConsumerLink):
         self._id = self._make_lane(hello, two_way=False, prompt=False)
         if self._id == -errno.EMSGSIZE:
             raise errors.Incompatible(f"{self.url}: {lane_refused(hello, self._id)}")
-        code = self.pump.connect(self._id, self._end.fd, 0) if self._id >= 0 else self._id
+        code = self.io_loop.connect(self._id, self._end.fd, 0) if self._id >= 0 else self._id
         if code < 0:
             raise errors.SystemRefused(-code, f"{self.url}: {lane_refused(hello, code)}", self.url)
         return True
@@ -247,8 +247,8 @@ class PipeConsumerLink(PipeLink, ConsumerLink):
         return False
 
     def _run(self) -> None:
-        while self.pump.run() is not None:
-            self.pump.remove(self._id)
+        while self.io_loop.run() is not None:
+            self.io_loop.remove(self._id)
             self._id = -1
             if not self._named:
                 return self._end.close()

@@ -43,7 +43,7 @@ class SocketProducerLink(SocketLink, ProducerLink):
                 self._remove(peer)
         window = AT_ONCE if how & SHARED else 0
         others = self.channel.name is not None  # there may be other producers in the channel
-        id, holder = self.pump.join(code_of(self.channel), os.fsencode(group), how, window, True, others)
+        id, holder = self.io_loop.join(code_of(self.channel), os.fsencode(group), how, window, True, others)
         if id == -errno.EBUSY:
             return self._refuse(errno.EBUSY, f"group {group!r} is exclusive, and pid {holder} is its member")
         if id == -errno.EEXIST:
@@ -62,7 +62,7 @@ class SocketProducerLink(SocketLink, ProducerLink):
         return (hello.next, hello.next) if peer.ordinal else (0, 0)
 
     def _can_resume(self, peer: Peer, hello: Hello) -> bool:
-        return not peer.ordinal or self.pump.can(peer.id, hello.next)
+        return not peer.ordinal or self.io_loop.can(peer.id, hello.next)
 
     def _connect(self, timeout: float | None) -> None:
         connection, welcome = self._greet_listener(self._hello(), timeout)
@@ -84,7 +84,7 @@ class SocketProducerLink(SocketLink, ProducerLink):
 
     def _close(self, linger: Linger) -> str:
         self._ending = True
-        self.pump.push()
+        self.io_loop.push()
         if self.transport == "ring":
             return ""
         try:
@@ -114,7 +114,7 @@ class SocketProducerLink(SocketLink, ProducerLink):
     def _left(self) -> list[tuple[int, int]]:
         """The messages that are still to be taken, and the progress of each peer."""
         peers = [peer for peer in self._peers.values() if peer.connection is not None]
-        progress = [(0, self.pump.progress(peer.id)) for peer in peers]
+        progress = [(0, self.io_loop.progress(peer.id)) for peer in peers]
         if self.channel.name is not None:
             return progress if self._left_of_ring(peers) else []
         lanes = self.channel.lanes  # of this producer alone
@@ -132,7 +132,7 @@ class SocketProducerLink(SocketLink, ProducerLink):
         except errors.ChannelNotFound:  # removed with its last member
             return False
         if not any(backlogs.get(peer.group, 0) for peer in peers):
-            self.pump.finish()
+            self.io_loop.finish()
         return bool(peers)
 
 
@@ -174,15 +174,15 @@ class SocketConsumerLink(SocketLink, ConsumerLink):
         return self._new_lane(hello)
 
     def _resume(self, peer: Peer, hello: Hello) -> tuple[int, int]:
-        self.pump.disconnect(peer.id)  # so that nothing more comes over the old connection after progress is read
-        return self.pump.progress(peer.id), 0
+        self.io_loop.disconnect(peer.id)  # so that nothing more comes over the old connection after progress is read
+        return self.io_loop.progress(peer.id), 0
 
     def _connect(self, timeout: float | None) -> None:
         with self._changed:
             last = self._peers.get(self._last)
             if last is not None:
-                self.pump.disconnect(last.id)
-            following = self.pump.progress(last.id) if last is not None else 0
+                self.io_loop.disconnect(last.id)
+            following = self.io_loop.progress(last.id) if last is not None else 0
         connection, welcome = self._greet_listener(self._hello(following, self._group, self._how), timeout)
         if welcome.passes:
             self.how = self._how

@@ -230,7 +230,7 @@ class SocketLink(Link):
                 return connection.close()
             peer.until = None
             old, peer.connection = peer.connection, connection
-            peer.ordinal = self.pump.connect(peer.id, connection.fileno(), sends)
+            peer.ordinal = self.io_loop.connect(peer.id, connection.fileno(), sends)
             if old is not None:
                 old.close()
             if peer.ordinal < 0:
@@ -240,7 +240,7 @@ class SocketLink(Link):
 
     def _run_io(self) -> None:
         """The thread of the I/O loop."""
-        for id, ordinal, why in iter(self.pump.run, None):
+        for id, ordinal, why in iter(self.io_loop.run, None):
             with self._changed:
                 peer = next((each for each in self._peers.values() if each.id == id), None)
                 if peer is not None and peer.ordinal == ordinal:  # else it has another connection already
@@ -282,7 +282,7 @@ class SocketLink(Link):
 
     def _remove(self, peer: Peer) -> None:
         self._peers.pop(peer.session, None)
-        self.pump.remove(peer.id)
+        self.io_loop.remove(peer.id)
         if peer.connection is not None:
             peer.connection.close()
             peer.connection = None
@@ -323,7 +323,7 @@ class SocketLink(Link):
         for listener in (self._listener, self._local):
             if listener is not None:
                 listener.close()
-        self.pump.stop()
+        self.io_loop.stop()
         for thread in self._threads:
             if thread.is_alive() and thread is not threading.current_thread():
                 thread.join()

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 
-/* length 0: to the end, wherever that will be. */
+/* length 0: up to the end of the file, however long it becomes. */
 static int set(int fd, short type, uint64_t byte, off_t length) {
     struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = length};
     return fcntl(fd, F_OFD_SETLK, &lock) == 0 ? 0 : -errno;

@@ -11,7 +11,7 @@
 #include <cpuid.h>
 #endif
 
-/* The inode of the time namespace that is there from the start (include/linux/proc_ns.h, PROC_TIME_INIT_INO). */
+/* The inode of the initial time namespace (include/linux/proc_ns.h, PROC_TIME_INIT_INO). */
 #define INITIAL_TIME_NAMESPACE 0xEFFFFFFAu
 
 #if defined(__x86_64__)
@@ -22,8 +22,8 @@ static int is_invariant(void) {
     return __get_cpuid(0x80000007u, &a, &b, &c, &d) && (d >> 8 & 1u);
 }
 
-/* The kernel watches the counter, and gives it up where it jumps, between processors or when a virtual
- * machine moves. */
+/* The kernel checks the counter, and changes to another clock source if the counter jumps, be it between processors or
+ * when a virtual machine is migrated. */
 static int is_trusted(void) {
     char source[16] = "";
     FILE *file = fopen("/sys/devices/system/clocksource/clocksource0/current_clocksource", "re");
@@ -39,7 +39,7 @@ int rip_counter_is_steady(void) { return is_invariant() && is_trusted(); }
 
 #elif defined(__aarch64__)
 
-int rip_counter_is_steady(void) { return 1; } /* by the architecture */
+int rip_counter_is_steady(void) { return 1; } /* the architecture guarantees it */
 
 #else
 
@@ -53,7 +53,8 @@ uint64_t rip_now(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* A line of /proc/self/timens_offsets: the clock's name, seconds, nanoseconds. */
+/* Parses a line of /proc/self/timens_offsets: the clock's name, seconds, nanoseconds. Returns 1 if it is
+ * CLOCK_MONOTONIC's. */
 static int parse_offset(const char *line, uint64_t *offset) {
     static const char clock[] = "monotonic";
     if (strncmp(line, clock, sizeof clock - 1) != 0) {
@@ -65,8 +66,8 @@ static int parse_offset(const char *line, uint64_t *offset) {
     return 1;
 }
 
-/* The file is about the namespace that our children are in. It is ours too, but for a process of a namespace within the
- * initial one that has called unshare(2) once more and goes on by itself. */
+/* /proc/self/timens_offsets describes the time namespace of this process's children. That is the namespace of the
+ * process too, unless the process is in a time namespace of its own and has called unshare(2) again. */
 int rip_clock_offset(uint64_t *offset) {
     struct stat st;
     char line[128];
@@ -78,7 +79,7 @@ int rip_clock_offset(uint64_t *offset) {
         return 0;
     }
     FILE *file = fopen("/proc/self/timens_offsets", "re");
-    if (!file) { /* ENOENT: time namespaces without offsets, as where the kernel is emulated */
+    if (!file) { /* ENOENT: time namespaces without offsets, as with an emulated kernel */
         return errno == ENOENT ? 0 : -errno;
     }
     int found = 0;
@@ -107,7 +108,7 @@ uint64_t rip_ticks_to_ns(struct rip_moment since, uint64_t ticks, uint64_t offse
     double span = (double)(now.ticks - since.ticks);
     double rate = span > 0 ? (double)(now.ns - since.ns) / span : 0;
     double age = (double)(int64_t)(now.ticks - ticks) * rate;
-    if (!(age > -9e18 && age < 9e18)) { /* the moment may be anybody's writing */
+    if (!(age > -9e18 && age < 9e18)) { /* the moment comes from shared memory, which may be damaged */
         return now.ns;
     }
     return now.ns - (uint64_t)(int64_t)age;

@@ -1,7 +1,9 @@
-/* The clock of time stamps: the processor's counter where it runs steadily, which costs less, else the machine's time.
+/* The clock of time stamps: the processor's counter if it runs steadily, because reading it costs less; else the
+ * machine's time.
  *
- * The machine's time is CLOCK_MONOTONIC as processes outside of all time namespaces see it. What lies in shared memory,
- * or goes over a connection, is of that clock; it differs from rip_now by what rip_clock_offset says. */
+ * The machine's time is CLOCK_MONOTONIC as a process outside of all time namespaces sees it. Times in shared memory and
+ * in frames are of that clock. rip_now reads CLOCK_MONOTONIC of this process's time namespace, which is ahead of the
+ * machine's time by rip_clock_offset. */
 #ifndef RIP_CLOCK_H
 #define RIP_CLOCK_H
 
@@ -33,27 +35,28 @@ static inline void rip_pause(void) { atomic_signal_fence(memory_order_seq_cst); 
 
 #endif
 
-/* offset: rip_clock_offset of this process. */
+/* Reads the clock of time stamps. offset: rip_clock_offset of this process. */
 static inline uint64_t rip_ticks(enum rip_clock clock, uint64_t offset) {
     return __builtin_expect(clock == RIP_CLOCK_COUNTER, 1) ? rip_counter() : rip_now() - offset;
 }
 
-/* 1 if the counter runs at one rate on all processors, and the kernel keeps its own time by it. */
+/* Returns 1 if the counter runs at one rate on all processors and the kernel keeps its own time by it, else 0. */
 int rip_counter_is_steady(void);
-/* By how much CLOCK_MONOTONIC of this process's time namespace is ahead of the machine's time, nanoseconds, modulo
- * 2^64; 0, or -EMFILE and the like. */
+/* Stores in *offset by how many nanoseconds (modulo 2^64) CLOCK_MONOTONIC of this process's time namespace is ahead of
+ * the machine's time. Returns 0 or a negative errno, as -EMFILE. */
 int rip_clock_offset(uint64_t *offset);
 
-/* One moment on both clocks. */
+/* One moment, read on both clocks. */
 struct rip_moment {
     uint64_t ticks;
-    uint64_t ns; /* of the machine's time */
+    uint64_t ns; /* the machine's time, nanoseconds */
 };
 
-/* Now, on both clocks, which are read one after the other: of a few tries the one that took least, so that an interrupt
- * or another thread between the two readings does no harm. offset: as in rip_ticks. */
+/* Returns the present moment on both clocks. They are read one after the other. Of a few readings the one that took the
+ * shortest time counts, so an interrupt or another thread between the two does no harm. offset: as in rip_ticks. */
 struct rip_moment rip_moment_now(uint64_t offset);
-/* Nanoseconds of the machine's time, by a moment before now. offset: as in rip_ticks. */
+/* Converts ticks of the counter to nanoseconds of the machine's time. since: an earlier moment. offset: as in
+ * rip_ticks. */
 uint64_t rip_ticks_to_ns(struct rip_moment since, uint64_t ticks, uint64_t offset);
 
 #endif

@@ -1,4 +1,5 @@
-/* Files as memory: made without a name, allocated, named; and those that never have one. */
+/* Files that are used as memory. A file in a directory is created without a name, allocated, and then named; a memfd
+ * never has a name. */
 #ifndef RIP_FILE_H
 #define RIP_FILE_H
 
@@ -6,29 +7,35 @@
 
 /* ---- file_linux.c ---- */
 
-/* A descriptor of a new file in this directory that has no name yet. */
+/* Creates a file in this directory, without a name. Returns its file descriptor or a negative errno. */
 int rip_file_unnamed(int dir, uint32_t mode);
-/* Gives it its name, whole: -EEXIST if the name is taken. */
+/* Gives the file its name, atomically. Returns 0, -EEXIST if the name exists, or another negative errno. */
 int rip_file_link(int fd, int dir, const char *name);
-/* Another description of the same file, which shares neither locks nor position with it. flags: as open(2). */
+/* Opens the same file with an open file description of its own, which shares neither locks nor position with that of
+ * fd. flags: as in open(2). Returns a file descriptor or a negative errno. */
 int rip_file_open_again(int fd, int flags);
-int rip_allocate(int fd, uint64_t offset, uint64_t size); /* all of these bytes, whatever signals come */
-/* Makes the kernel do now what it would do at the first use of each page: 0, -ENOMEM, or, where a use would end in
- * SIGBUS, -ENOSPC for writing and -EBADMSG for reading. Linux before 5.14 cannot, and 0 says nothing there. */
+/* Allocates size bytes from offset. A signal does not interrupt it. Returns 0 or a negative errno; then
+ * rip_last_shortage says how much was needed. */
+int rip_allocate(int fd, uint64_t offset, uint64_t size);
+/* Maps the pages now that the kernel would else map at the first access to each. Returns 0 or -ENOMEM; or, if an access
+ * would end in SIGBUS, -ENOSPC (write) or -EBADMSG (read). Linux before 5.14 cannot do this: the result is 0 and
+ * nothing is checked. */
 int rip_populate(void *at, uint64_t size, int write);
-int rip_is_memory(const char *path); /* is it a directory whose files are in memory only? */
+/* Returns 1 if path is a directory of a tmpfs, whose files are in memory only, else 0. */
+int rip_is_memory(const char *path);
 
 /* ---- memfd_linux.c ---- */
 
-/* A descriptor of a new file in memory that has no name anywhere. */
+/* Creates a memfd. Returns its file descriptor or a negative errno. */
 int rip_memory_file(void);
-/* From now on nobody can make it shorter, or, if fixed, longer. */
+/* Seals the memfd: no process can make it shorter afterwards, nor, if fixed, longer. Returns 0 or a negative errno. */
 int rip_memory_file_seal(int fd, int fixed);
-/* Can nobody make it shorter? 1, 0, or -EBADF. */
+/* Returns 1 if the file is sealed against being made shorter, 0 if not, or -EBADF. */
 int rip_memory_file_is_sealed(int fd);
-void rip_memory_file_free(int fd, uint64_t offset,
-                          uint64_t size); /* gives these bytes back; they are zero from now on */
-/* Bytes of memory that are to be had. A file in memory has no limit of its own: whoever asks for too much ends some process. */
+/* Frees the memory of size bytes from offset. They read as zero afterwards. */
+void rip_memory_file_free(int fd, uint64_t offset, uint64_t size);
+/* Returns the bytes of memory that are available (/proc/meminfo). A memfd has no size limit of its own: if it uses too
+ * much, the kernel kills some process. */
 uint64_t rip_memory_available(void);
 
 #endif

@@ -50,13 +50,13 @@ int rip_allocate(int fd, uint64_t offset, uint64_t size) {
 }
 
 int rip_populate(void *at, uint64_t size, int write) {
-    uint64_t before = (uintptr_t)at % (uintptr_t)sysconf(_SC_PAGESIZE); /* it begins in the midst of a larger page */
+    uint64_t before = (uintptr_t)at % (uintptr_t)sysconf(_SC_PAGESIZE); /* an extent can start inside a larger page */
     int advice = write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
     int rc = madvise((char *)at - before, before + size, advice) == 0 ? 0 : -errno;
-    if (rc == -EFAULT) { /* as a use would end in SIGBUS; to write it needs memory that there is not */
+    if (rc == -EFAULT) { /* an access would end in SIGBUS; if it is a write, because there is no memory for it */
         return write ? -ENOSPC : -EBADMSG;
     }
-    return rc == -EINVAL ? 0 : rc; /* the kernel does not know it */
+    return rc == -EINVAL ? 0 : rc; /* -EINVAL: the kernel does not know this advice */
 }
 
 int rip_is_memory(const char *path) {

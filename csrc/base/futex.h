@@ -1,27 +1,37 @@
-/* One word in shared memory to sleep on, and the fences that go with it. */
+/* The futex word: a word in shared memory to sleep on; and the fences that this needs. */
 #ifndef RIP_FUTEX_H
 #define RIP_FUTEX_H
 
 #include "base/common.h"
 
-/* Announcing oneself and looking again needs a store-load order against every publisher. The sleeper pays for both sides with
- * membarrier(2), so that a publish has no fence (asymmetric fences: Dice, Huang, Yang 2001; liburcu, folly). */
-int rip_fence_setup(void); /* 1 if this process can give and take the heavy fence */
-void rip_fence_heavy(void);
-void rip_fence_forget(void); /* in a forked child: it must set itself up */
+/* A sleeper announces its sleep and then checks again; a publisher publishes and then checks for announcements. Both
+ * sides need a store-load order. The sleeper executes the fence for both, with membarrier(2), so that a publish needs
+ * no fence (asymmetric fences: Dice, Huang, Yang 2001; liburcu, folly). */
 
-/* Sleeps while *word == expected, until woken, a signal, or the deadline: 0, -EINTR, -ETIMEDOUT. */
+/* Registers this process for membarrier(2). Returns 1 if it can execute the heavy fence and is reached by those of
+ * others, else 0. */
+int rip_fence_setup(void);
+/* A fence on this processor and on every processor that runs a registered process. */
+void rip_fence_heavy(void);
+/* In a forked child: forgets the parent's registration, so that the child registers itself. */
+void rip_fence_forget(void);
+
+/* Sleeps while *word == expected. Returns 0 when woken or when the word has changed, -EINTR after a signal, or
+ * -ETIMEDOUT at the deadline. */
 int rip_sleep(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline);
+/* Increments the word and wakes all who sleep on it. */
 void rip_wake(_Atomic uint32_t *word);
 
-/* Who sleeps: one that takes what any wake-up is for, so that it is enough to wake one; or one that may leave it. */
+/* A sleeper that waits for any message takes it when woken, so it is enough to wake one such sleeper. One that waits
+ * for selected messages may leave it. */
 enum rip_sleeper { RIP_WAITS_FOR_ANY = 1, RIP_WAITS_FOR_SOME = 2 };
-/* Wakes so many at most of those that sleep on it as who: how many. */
-int rip_wake_some(_Atomic uint32_t *word, enum rip_sleeper who, int most);
+/* Increments the word and wakes at most `most` sleepers of this kind. Returns how many it woke. */
+int rip_wake_some(_Atomic uint32_t *word, enum rip_sleeper kind, int most);
 
-/* The same, as who: what rip_wake_some looks at. */
-int rip_sleep_as(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline, enum rip_sleeper who);
+/* As rip_sleep, as a sleeper of this kind. */
+int rip_sleep_as(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline, enum rip_sleeper kind);
 
-int rip_has_one_processor(void); /* may this process use no more than one, on a machine that has no more? */
+/* Returns 1 if the machine has one processor online and this process may run on it only. Then spinning is useless. */
+int rip_has_one_processor(void);
 
 #endif

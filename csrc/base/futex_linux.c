@@ -13,7 +13,7 @@ static _Atomic int can_fence; /* 0 not tried, 1 yes, -1 no */
 void rip_fence_forget(void) { atomic_store_explicit(&can_fence, 0, memory_order_relaxed); }
 
 int rip_fence_setup(void) {
-    int can = atomic_load_explicit(&can_fence, memory_order_relaxed); /* relaxed: the call below can be made twice */
+    int can = atomic_load_explicit(&can_fence, memory_order_relaxed); /* relaxed: registering twice does no harm */
     if (can == 0) {
         can = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0 ? 1 : -1;
         atomic_store_explicit(&can_fence, can, memory_order_relaxed);
@@ -22,16 +22,17 @@ int rip_fence_setup(void) {
 }
 
 void rip_fence_heavy(void) {
-    atomic_thread_fence(
-        memory_order_seq_cst); /* ours; pairs with the others' after RIP_FENCE_* where membarrier is missing */
+    /* This processor's fence. If membarrier(2) is missing it pairs with the fence that a publisher executes when it
+     * sees RIP_FENCE_GROUPS or RIP_FENCE_LANE. */
+    atomic_thread_fence(memory_order_seq_cst);
     if (rip_fence_setup()) {
         syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
     }
 }
 
-static int sleep_as(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline, uint32_t who) {
+static int sleep_as(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline, uint32_t kind) {
     struct timespec t = {(time_t)(deadline / 1000000000u), (long)(deadline % 1000000000u)};
-    long rc = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, &t, NULL, who);
+    long rc = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, &t, NULL, kind);
     if (rc != 0 && (errno == ETIMEDOUT || errno == EINTR)) {
         return -errno;
     }
@@ -42,18 +43,18 @@ int rip_sleep(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline) {
     return sleep_as(word, expected, deadline, FUTEX_BITSET_MATCH_ANY);
 }
 
-int rip_sleep_as(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline, enum rip_sleeper who) {
-    return sleep_as(word, expected, deadline, (uint32_t)who);
+int rip_sleep_as(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline, enum rip_sleeper kind) {
+    return sleep_as(word, expected, deadline, (uint32_t)kind);
 }
 
-static int wake(_Atomic uint32_t *word, uint32_t who, int most) {
+static int wake(_Atomic uint32_t *word, uint32_t kind, int most) {
     atomic_fetch_add_explicit(word, 1, memory_order_release); /* pairs with the acquire load in rip_watch_wait */
-    return (int)syscall(SYS_futex, word, FUTEX_WAKE_BITSET, most, NULL, NULL, who);
+    return (int)syscall(SYS_futex, word, FUTEX_WAKE_BITSET, most, NULL, NULL, kind);
 }
 
 void rip_wake(_Atomic uint32_t *word) { wake(word, FUTEX_BITSET_MATCH_ANY, INT32_MAX); }
 
-int rip_wake_some(_Atomic uint32_t *word, enum rip_sleeper who, int most) { return wake(word, (uint32_t)who, most); }
+int rip_wake_some(_Atomic uint32_t *word, enum rip_sleeper kind, int most) { return wake(word, (uint32_t)kind, most); }
 
 int rip_has_one_processor(void) {
     cpu_set_t cpus;

@@ -24,7 +24,7 @@ int rip_mapping_create(int dir, uint64_t size, uint32_t mode, struct rip_mapping
         return out->fd;
     }
     rip_note_shortage(size, 0);
-    /* the mode asked for, whatever the umask */
+    /* sets the given mode, whatever the umask is */
     if (fchmod(out->fd, mode) != 0 || ftruncate(out->fd, (off_t)size) != 0) {
         int rc = -errno;
         rip_mapping_close_fd(out);
@@ -33,8 +33,8 @@ int rip_mapping_create(int dir, uint64_t size, uint32_t mode, struct rip_mapping
     return 0;
 }
 
-/* Allocating comes first: only that can say that there is no space. Then the pages are mapped, in half the time of the
- * page faults that this saves. */
+/* Allocates before it maps the pages, because only the allocation can report that there is no space. Mapping them here
+ * takes half the time of the page faults that it saves. */
 int rip_mapping_allocate(struct rip_mapping *mapping, uint64_t end) {
     uint64_t from = mapping->allocated;
     int rc = mapping->at ? 0 : rip_mapping_map(mapping, 1);

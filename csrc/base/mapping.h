@@ -1,4 +1,4 @@
-/* A file, or a part of one, mapped into memory. */
+/* A file, or an extent of one, mapped into memory. */
 #ifndef RIP_MAPPING_H
 #define RIP_MAPPING_H
 
@@ -7,17 +7,22 @@
 struct rip_mapping {
     void *at;
     uint64_t size;
-    uint64_t allocated; /* bytes, by who makes it: no others may be written */
-    uint64_t offset;    /* of an extent in its file */
+    uint64_t allocated; /* bytes that the process which creates the file has allocated: it may write no others */
+    uint64_t offset;    /* of an extent in its file, else 0 */
     int fd;             /* -1 once it is not needed */
 };
 
-/* Begins a file of size bytes; it has no name yet, and nothing of it is allocated. */
+/* Creates a file of size bytes, without a name. Nothing of it is allocated or mapped yet. Returns 0 or a negative
+ * errno; then rip_last_shortage says what was needed. */
 int rip_mapping_create(int dir, uint64_t size, uint32_t mode, struct rip_mapping *out);
-/* Allocates its first end bytes, and maps it for reading and writing if that is not done yet. */
+/* Allocates the first `end` bytes, and maps the file for reading and writing if that is not done yet. Returns 0 or a
+ * negative errno. */
 int rip_mapping_allocate(struct rip_mapping *mapping, uint64_t end);
+/* Maps the file. write: for writing too. Returns 0 or a negative errno. */
 int rip_mapping_map(struct rip_mapping *mapping, int write);
-void rip_mapping_close_fd(struct rip_mapping *mapping); /* the mapping is enough from here on */
+/* Closes the file descriptor. The file stays mapped. */
+void rip_mapping_close_fd(struct rip_mapping *mapping);
+/* Unmaps the file and closes the file descriptor. */
 void rip_mapping_close(struct rip_mapping *mapping);
 
 #endif

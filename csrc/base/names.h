@@ -1,4 +1,4 @@
-/* The names of channels and the like, and of groups: what is one, and whose it is. */
+/* Names of channels, semaphores and so on, and of groups: which strings are names, and whose they are. */
 #ifndef RIP_NAMES_H
 #define RIP_NAMES_H
 
@@ -6,13 +6,14 @@
 
 #include <sys/types.h>
 
-/* Is it a name? One plain part of a path, or another user's: "~<uid>/<part>". 1: one of ours, 0: of another user's, -EINVAL or
- * -ENAMETOOLONG. */
+/* Checks a name: one component of a path, or "~<uid>/<component>" for another user's. Returns 1 if it names something
+ * of this user, 0 if of another user, -EINVAL or -ENAMETOOLONG. */
 int rip_name_check(const char *name);
-/* Whose it is, and what it is called there; NULL: not a name. */
+/* Stores the owner in *user and returns the component of the path, or NULL if the string is not a name. */
 const char *rip_name_parse(const char *name, uid_t *user);
-/* The number in "fd:<number>", which stands for a descriptor, -ENOENT in any other name, or -EINVAL. */
+/* Returns the number in "fd:<number>", which stands for a file descriptor; -ENOENT for any other name; or -EINVAL. */
 int rip_name_fd(const char *name);
+/* Returns 1 if the string can be the name of a group, else 0. */
 int rip_is_group_name(const char *name);
 
 #endif

@@ -1,4 +1,4 @@
-/* Waiting for several descriptors at once, with a descriptor for that, which others can wait for in turn. */
+/* Waiting for several file descriptors at once. The poller is itself a file descriptor that can be waited for. */
 #ifndef RIP_POLLER_H
 #define RIP_POLLER_H
 
@@ -7,21 +7,24 @@
 enum rip_poll { RIP_POLL_IN = 1, RIP_POLL_OUT = 2 };
 
 struct rip_poller {
-    int fd;    /* readable while one of those that it watches is ready */
-    int timer; /* -1: it has none */
+    int fd;    /* readable while one of the watched file descriptors is ready */
+    int timer; /* file descriptor of the timer, or -1 */
 };
 
-/* timed: it has a timer. 0 or a negative errno. */
+/* timed: with a timer. Returns 0 or a negative errno. */
 int rip_poller_open(struct rip_poller *poller, int timed);
 void rip_poller_close(struct rip_poller *poller);
-/* Watches fd for these of enum rip_poll, where it was watched for those; 0: not at all. id: what rip_poller_wait says of it. */
+/* Changes what fd is watched for from `was` to `events`, both a set of enum rip_poll; 0: it is not watched. id: what
+ * rip_poller_wait returns for it. Returns 0 or a negative errno. */
 int rip_poller_change(const struct rip_poller *poller, int fd, uint32_t was, uint32_t events, uint64_t id);
-/* Ready after so many nanoseconds, whatever becomes of the others; set anew it is not ready before. */
+/* Makes the poller ready after ns nanoseconds, even if no watched file descriptor is. A new call replaces the time. */
 void rip_poller_set_timer(const struct rip_poller *poller, uint64_t ns);
-/* Waits for so many milliseconds, -1 for ever: how many are ready, and the ids of most at most. */
+/* Waits for ms milliseconds at most, or without a limit if ms is -1. Stores the ids of at most `most` ready file
+ * descriptors. Returns how many it stored, or a negative errno. */
 int rip_poller_wait(const struct rip_poller *poller, uint64_t *ids, int most, int ms);
 
-/* A descriptor to end waits by: it is readable from rip_kick to rip_kick_clear, however often it was kicked. */
+/* A file descriptor that ends a wait in another thread: it is readable from rip_kick to rip_kick_clear, however often
+ * rip_kick is called in between. rip_kick_open returns it, or a negative errno. */
 int rip_kick_open(void);
 void rip_kick(int kick);
 void rip_kick_clear(int kick);

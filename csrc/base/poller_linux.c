@@ -36,7 +36,7 @@ int rip_poller_change(const struct rip_poller *poller, int fd, uint32_t was, uin
     if (was == events) {
         return 0;
     }
-    /* Without events it is taken out: epoll would tell a hang-up again and again. */
+    /* Without events it is removed, because epoll would report a hang-up again and again. */
     int how = !events ? EPOLL_CTL_DEL : was ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
     struct epoll_event event = {
         .events = (events & RIP_POLL_IN ? EPOLLIN : 0u) | (events & RIP_POLL_OUT ? EPOLLOUT : 0u), .data.u64 = id};
@@ -64,12 +64,12 @@ int rip_kick_open(void) {
 
 void rip_kick(int kick) {
     uint64_t one = 1;
-    ssize_t n = write(kick, &one, sizeof one); /* it fails only where it is readable anyway */
+    ssize_t n = write(kick, &one, sizeof one); /* fails only if the counter is at its limit: then it is readable */
     (void)n;
 }
 
 void rip_kick_clear(int kick) {
     uint64_t times;
-    ssize_t n = read(kick, &times, sizeof times); /* another may have been quicker */
+    ssize_t n = read(kick, &times, sizeof times); /* fails if another thread has cleared it first */
     (void)n;
 }

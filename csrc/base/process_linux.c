@@ -24,7 +24,7 @@ static int is_ours(int32_t pid) {
     return stat(path, &st) == 0 && st.st_uid == geteuid();
 }
 
-int rip_process_signal(int32_t pid, int number, int32_t value, rip_is_it *is_it, void *whom) {
+int rip_process_signal(int32_t pid, int number, int32_t value, rip_is_target *is_target, void *target) {
     int fd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (fd < 0) {
         return errno == ESRCH ? 0 : -errno;
@@ -33,20 +33,20 @@ int rip_process_signal(int32_t pid, int number, int32_t value, rip_is_it *is_it,
     info.si_pid = getpid();
     info.si_uid = getuid();
     info.si_value.sival_int = value;
-    if (is_it(whom) && is_ours(pid)) {
+    if (is_target(target) && is_ours(pid)) {
         syscall(SYS_pidfd_send_signal, fd, number, &info, 0);
     }
     close(fd);
     return 0;
 }
 
-/* The process may have ended, and its number be another one's: only the pipe that was meant is opened. */
+/* The process may have ended, and its pid may be used again. So the pipe is checked before it is opened. */
 int rip_process_open_pipe(int32_t pid, uint32_t number, uint32_t inode) {
     char path[48];
     struct stat st;
     struct statfs fs;
     snprintf(path, sizeof path, "/proc/%d/fd/%u", (int)pid, (unsigned)number);
-    int there = open(path, O_PATH | O_CLOEXEC); /* opens nothing yet */
+    int there = open(path, O_PATH | O_CLOEXEC); /* O_PATH: the pipe itself is not opened */
     if (there < 0) {
         return -errno;
     }

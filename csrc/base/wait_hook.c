@@ -2,7 +2,7 @@
 
 #include <errno.h>
 
-static rip_before_wait *before; /* both are set before there are handles */
+static rip_before_wait *before; /* both are set before the first handle is opened: no lock is needed */
 static rip_after_wait *after;
 
 void rip_on_wait(rip_before_wait *before_wait, rip_after_wait *after_wait) {

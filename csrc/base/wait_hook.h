@@ -1,13 +1,16 @@
-/* What a program does while its threads wait: the hooks of rip_on_wait. */
+/* Calls the hooks of rip_on_wait: what a program does before and after each slice of a wait. */
 #ifndef RIP_WAIT_HOOK_H
 #define RIP_WAIT_HOOK_H
 
 #include "base/common.h"
 
-/* The hooks of rip_on_wait, for a piece of a wait that is not rip_watch_wait's. The end takes what the piece has returned (-EINTR: a signal
- * has come), and returns that, or the negative errno that ends the wait. Of a table lock only the end is called. */
+/* Calls the hook before a slice. Waits for the table lock do not call it. */
 void rip_wait_begin(struct rip_waiting *waiting);
-int rip_has_wait_hook(void); /* it decides which signals end a wait */
+/* Calls the hook after a slice. rc: what the slice returned; -EINTR: a signal has come. Returns the negative errno with
+ * which the hook ends the wait; else rc, but 0 for -EINTR if there is a hook, because then the hook decides about
+ * signals. */
 int rip_wait_end(struct rip_waiting *waiting, int rc);
+/* Returns 1 if there is a hook after a slice: it decides which signals end a wait. */
+int rip_has_wait_hook(void);
 
 #endif

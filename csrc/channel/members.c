@@ -68,7 +68,7 @@ int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index) 
 
 void rip_member_end(struct rip_channel *ch, uint32_t i) {
     rip_pollfd_remove(ch, i);
-    rip_files_remove_all(&ch->handle, i);
+    rip_files_remove_incomplete(&ch->handle, i);
     if (ch->control->fences[i]) {
         take_back_fences(ch, i);
     }

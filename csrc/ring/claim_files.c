@@ -56,7 +56,7 @@ static int open_once(struct rip_channel *ch, uint32_t group, uint32_t lane, uint
     int rc = find(ch, file, &has, out), is_new = rc == -ENOENT;
     if (is_new) {
         /* created earlier by this member, and left without a name because the lock was not obtained */
-        rip_files_remove_all(&ch->handle, ch->handle.member);
+        rip_files_remove_incomplete(&ch->handle, ch->handle.member);
         rc = rip_file_create(&ch->handle, size_of(slots), size_of(slots), out);
     }
     rc = rc ? rc : has != slots ? -EBADMSG : fill(ch, out, is_new);
@@ -69,7 +69,7 @@ static int open_once(struct rip_channel *ch, uint32_t group, uint32_t lane, uint
     if (rc != 0) {
         rip_mapping_close(out);
         if (is_new && ch->handle.locked) {
-            rip_files_remove_all(&ch->handle, ch->handle.member);
+            rip_files_remove_incomplete(&ch->handle, ch->handle.member);
         }
         return rc;
     }

@@ -27,7 +27,7 @@ static int make_control(int dir, enum rip_file file, uint64_t size, struct rip_a
     }
     rip_mapping_close(&made);
     rip_note_shortage_of_tables();
-    return rc == -EEXIST ? 0 : rc; /* another process was quicker: its control is as good */
+    return rc == -EEXIST ? 0 : rc; /* -EEXIST: another process was first. Its control file is as good. */
 }
 
 static int check_size(const struct rip_handle *handle, uint64_t size) {
@@ -58,7 +58,7 @@ static int open_for_locks(struct rip_handle *handle) {
     struct stat mapped, opened;
     if (fstat(handle->mapping.fd, &mapped) != 0 || fstat(fd, &opened) != 0 || !is_same(&mapped, &opened)) {
         close(fd);
-        return -ENOENT; /* removed between the two, and made anew */
+        return -ENOENT; /* another process has removed the file in between and created a new one */
     }
     rip_mapping_close_fd(&handle->mapping);
     handle->mapping.fd = fd;
@@ -83,24 +83,23 @@ static int open_fds(struct rip_handle *handle, enum rip_file file, uint64_t size
     return rc ? rc : open_for_locks(handle);
 }
 
-/* Relaxed everywhere: under the lock. */
+/* The word that says that the file has been removed. Every access is relaxed, because it is under the table lock. */
 static _Atomic uint32_t *removed(struct rip_handle *handle) {
     return (_Atomic uint32_t *)(void *)((char *)handle->mapping.at + RIP_REMOVED_AT);
 }
 
-static int enter_once(struct rip_handle *handle, enum rip_file file, uint64_t size, int make,
-                      struct rip_access access) {
+static int try_open(struct rip_handle *handle, enum rip_file file, uint64_t size, int make, struct rip_access access) {
     rip_fork_hold();
     int rc = open_fds(handle, file, size, make, access);
-    rip_place_list(handle);
+    rip_handle_list(handle);
     rip_fork_allow();
     if (rc == 0) {
         rc = rip_lock(handle);
     }
     if (rc == 0 && atomic_load_explicit(removed(handle), memory_order_relaxed)) {
-        rip_handle_remove_files(handle); /* again: who removed it may have been killed on the way */
+        rip_handle_remove_files(handle); /* again: the process that removed it may have been killed before the end */
         rc = -ENOENT;
-    } else if (rc == 0 && !rip_handle_has_name(handle)) { /* deleted by hand since we opened it */
+    } else if (rc == 0 && !rip_handle_has_name(handle)) { /* somebody has deleted it by hand since it was opened */
         rc = -ENOENT;
     }
     if (rc != 0) {
@@ -115,26 +114,27 @@ int rip_handle_open(struct rip_handle *handle, const char *name, enum rip_file f
     if (ours < 0) {
         return ours;
     }
-    make = make && ours; /* what is another user's only that one can make */
+    make = make && ours; /* only the owner of the name can create it */
     strcpy(handle->name, name);
     handle->member = RIP_NO_MEMBER;
     int rc = -ENOENT;
     for (int tries = 0; tries < 100; tries++) {
-        rc = enter_once(handle, file, size, make, access);
-        if (rc != -ENOENT || !make) { /* making: the last member may have removed it under us; then make it anew */
+        rc = try_open(handle, file, size, make, access);
+        /* If make: the last member may have removed the file during the call. Then it is created again. */
+        if (rc != -ENOENT || !make) {
             break;
         }
     }
-    if (rc != 0 && make) { /* what did not fit leaves no empty directory */
+    if (rc != 0 && make) { /* a failed call leaves no empty directory */
         rip_dir_leave(name);
     }
     return rc;
 }
 
-/* fd: what is to be opened; no fork may come before it is listed. */
-static int take_fd(struct rip_handle *handle, int fd, enum rip_file file, uint64_t size) {
+/* Opens what fd refers to. The caller excludes a fork (rip_fork_hold) until the handle is listed. */
+static int open_sealed(struct rip_handle *handle, int fd, enum rip_file file, uint64_t size) {
     int sealed = rip_memory_file_is_sealed(fd);
-    if (sealed != 1) { /* whoever could truncate it could have us killed */
+    if (sealed != 1) { /* if another process could truncate the file, an access could end in SIGBUS */
         return sealed < 0 ? sealed : -EBADMSG;
     }
     int rc = rip_mapping_adopt(fd, file, file != RIP_FILE_CONTROL, 1, &handle->mapping);
@@ -172,11 +172,11 @@ int rip_handle_adopt(struct rip_handle *handle, int fd, enum rip_file file, uint
     handle->mapping = (struct rip_mapping){.fd = -1};
     rip_fork_hold();
     int made = fd < 0 ? rip_handle_make_anonymous(file, size, 1) : -1;
-    int rc = fd < 0 && made < 0 ? made : take_fd(handle, fd < 0 ? made : fd, file, size);
+    int rc = fd < 0 && made < 0 ? made : open_sealed(handle, fd < 0 ? made : fd, file, size);
     if (made >= 0) {
         close(made);
     }
-    rip_place_list(handle);
+    rip_handle_list(handle);
     rip_fork_allow();
     rc = rc ? rc : rip_lock(handle);
     if (rc != 0) {
@@ -193,10 +193,10 @@ void rip_handle_remove_files(struct rip_handle *handle) {
     rip_dir_leave(handle->name);
 }
 
-/* ---- removing what cannot be entered ---- */
+/* ---- removing what cannot be opened ---- */
 
-/* Is it one that can be entered, of this kind or of another? */
-static int is_whole(int fd, const struct stat *st, enum rip_file file, uint64_t size) {
+/* Returns 1 if the control file can be opened, as this kind or as another one. */
+static int can_be_opened(int fd, const struct stat *st, enum rip_file file, uint64_t size) {
     struct rip_identity identity;
     if (pread(fd, &identity, sizeof identity, 0) != sizeof identity || identity.size != (uint64_t)st->st_size) {
         return 0;
@@ -205,15 +205,16 @@ static int is_whole(int fd, const struct stat *st, enum rip_file file, uint64_t 
     return rc == -EPROTOTYPE || (rc == 0 && identity.size == size);
 }
 
-/* Whoever takes part has a lock on the control file, whatever is in it. */
-static int take_all_of_it(int fd, enum rip_file file, uint64_t size) {
+/* Every member has a lock on the control file, whatever the file contains. So if the whole file can be locked, it has
+ * no member. */
+static int lock_whole_file(int fd, enum rip_file file, uint64_t size) {
     struct stat st;
     int rc = rip_byte_lock_all(fd);
     if (rc != 0) {
         return rc == -EAGAIN ? -EBUSY : rc;
     }
-    return fstat(fd, &st) == 0 && !is_whole(fd, &st, file, size) ? 0
-                                                                 : -EBUSY; /* else somebody has made it anew just now */
+    /* -EBUSY: another process has just created it again */
+    return fstat(fd, &st) == 0 && !can_be_opened(fd, &st, file, size) ? 0 : -EBUSY;
 }
 
 int rip_handle_discard(const char *name, enum rip_file file, uint64_t size) {
@@ -222,12 +223,12 @@ int rip_handle_discard(const char *name, enum rip_file file, uint64_t size) {
     if (ours != 1) {
         return ours < 0 ? ours : -EPERM;
     }
-    rip_fork_hold(); /* a child would keep the lock */
+    rip_fork_hold(); /* a forked child would keep the lock */
     handle.dir = rip_dir_open(name, 0);
     int rc = handle.dir < 0 ? handle.dir : 0;
     if (rc == 0) {
         handle.mapping.fd = openat(handle.dir, "control", O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        rc = handle.mapping.fd < 0 ? -errno : take_all_of_it(handle.mapping.fd, file, size);
+        rc = handle.mapping.fd < 0 ? -errno : lock_whole_file(handle.mapping.fd, file, size);
     }
     if (rc == 0 && rip_handle_has_name(&handle)) {
         rip_dir_clear(handle.dir);

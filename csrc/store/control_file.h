@@ -1,4 +1,5 @@
-/* The control file of a place: opening and making it, in a directory under its name or without one; removing it. */
+/* The control file of a channel, semaphore, lock, event or barrier: opening, creating and removing it. A named one lies
+ * in a directory of its name; an anonymous one is a memfd. */
 #ifndef RIP_CONTROL_FILE_H
 #define RIP_CONTROL_FILE_H
 
@@ -6,21 +7,28 @@
 
 static const struct rip_access rip_private = {.mode = 0600, .group = UINT32_MAX};
 
-/* Opens the control file, of this kind and size, and makes it, all zero, if make and if the name is this user's. On success the table
- * lock is held. forked and reap are set before. */
+/* Opens a named control file. file, size: its kind and size. make: if it does not exist and the name is this user's,
+ * creates it, all zero, with this access. The caller has set handle->forked and handle->reap. Returns 0, and then the
+ * table lock is held; or a negative errno (-ENOENT: it does not exist). */
 int rip_handle_open(struct rip_handle *handle, const char *name, enum rip_file file, uint64_t size, int make,
                     struct rip_access access);
-/* Makes the control file of one without a name, that nobody can make shorter, nor, if fixed, longer: its descriptor. */
+/* Creates an anonymous control file. No process can make it shorter, nor, if fixed, longer. Returns its file descriptor
+ * or a negative errno. */
 int rip_handle_make_anonymous(enum rip_file file, uint64_t size, int fixed);
-/* Takes one without a name, by a descriptor that another process has given us, which stays the caller's; fd < 0: makes one. */
+/* Opens the anonymous control file that fd refers to; fd remains the caller's. fd < 0: creates one. Else as
+ * rip_handle_open. */
 int rip_handle_adopt(struct rip_handle *handle, int fd, enum rip_file file, uint64_t size);
-void rip_handle_remove_files(struct rip_handle *handle); /* from the file system; the lock must be held */
-/* Removes one that cannot be entered, because its control file is damaged or another version's: 0, -EBUSY where
- * somebody takes part in it, -ENOTEMPTY where files that are none of ours keep its directory. file, size: as it would be. */
+/* Removes all files and the directory. The table lock must be held. */
+void rip_handle_remove_files(struct rip_handle *handle);
+/* Removes a channel (or semaphore ...) that cannot be opened because its control file is damaged or of another version.
+ * file, size: the kind and size that the control file should have. Returns 0; -EBUSY if it has a member or can be
+ * opened; -ENOTEMPTY if other files in its directory keep it; or another negative errno. */
 int rip_handle_discard(const char *name, enum rip_file file, uint64_t size);
-/* Is what lies under its name its own? Whoever deletes a control file by hand leaves its name and its directory to the
- * next one: then nothing there is ours to open, make or remove. */
+/* Returns 1 if the control file under the handle's name is the one that the handle has open, else 0. If somebody
+ * deletes a control file by hand, the next channel may use its name and its directory. Then this handle must not open,
+ * create or remove anything there. */
 int rip_handle_has_name(const struct rip_handle *handle);
-void rip_handle_unlink(const struct rip_handle *handle, const char *name); /* a file in what is its own directory */
+/* Removes a file from the directory, if the directory is still the handle's own (rip_handle_has_name). */
+void rip_handle_unlink(const struct rip_handle *handle, const char *name);
 
 #endif

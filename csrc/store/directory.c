@@ -24,7 +24,7 @@ const char *rip_base(void) {
     return base && *base ? base : "/tmp";
 }
 
-/* What somebody else than this user has made is refused. */
+/* Refuses a directory that another user than `user` has created. */
 static int open_dir(int at, const char *name, uid_t user, int make, int how) {
     if (make && mkdirat(at, name, 0700) != 0 && errno != EEXIST) {
         rip_note_shortage(0, 0);
@@ -57,31 +57,33 @@ int rip_dir_open(const char *channel, int make) {
     uid_t owner;
     const char *name = rip_name_parse(channel, &owner);
     for (int tries = 0;; tries++) {
-        int user = open_user_dir(owner, make, O_PATH); /* another user's can be passed through, not read */
+        int user = open_user_dir(owner, make, O_PATH); /* O_PATH: another user's directory cannot be read */
         if (user < 0) {
             return user;
         }
         int fd = open_dir(user, name, owner, make, O_RDONLY);
         close(user);
-        if (fd != -ENOENT || !make || tries == 100) { /* another process may have removed what we had just made */
+        /* -ENOENT: another process has removed the directory in between */
+        if (fd != -ENOENT || !make || tries == 100) {
             return fd;
         }
     }
 }
 
 int rip_dir_share(int dir, struct rip_access access) {
-    mode_t mode = access.mode | (access.mode & 0444u) >> 2; /* who may read the files may come to them */
+    /* A user that may read the files needs the execute bit of the directory. */
+    mode_t mode = access.mode | (access.mode & 0444u) >> 2;
     if (!(mode & 077u)) {
-        return fchmod(dir, mode) == 0 ? 0 : -errno; /* it may be left over from a time when it was shared */
+        return fchmod(dir, mode) == 0 ? 0 : -errno; /* an earlier channel of the name may have been shared */
     }
     int user = rip_directory();
     if (user < 0) {
         return user;
     }
     int rc = 0;
-    if (fchmod(user, 0711) != 0 || /* to be passed through, not to be listed */
-        fchown(dir, (uid_t)-1, access.group) != 0 ||
-        fchmod(dir, mode | S_ISGID) != 0) { /* what is made in it is of its group, whoever makes it */
+    /* 0711: others may pass through the user's directory but not list it. S_ISGID: each file in the channel's directory
+     * gets its group, whoever creates the file. */
+    if (fchmod(user, 0711) != 0 || fchown(dir, (uid_t)-1, access.group) != 0 || fchmod(dir, mode | S_ISGID) != 0) {
         rc = -errno;
     }
     close(user);
@@ -112,7 +114,8 @@ int rip_dir_sweep(int dir, int pollfds) {
 
 void rip_dir_clear(int dir) {
     rip_dir_sweep(dir, 1);
-    unlinkat(dir, "control", 0); /* last: while it is there, its lock keeps newcomers out, whose files would be next */
+    /* Last: as long as it is there, its table lock excludes newcomers, whose files would be removed too. */
+    unlinkat(dir, "control", 0);
 }
 
 int rip_dir_leave(const char *channel) {
@@ -128,7 +131,7 @@ int rip_dir_leave(const char *channel) {
     if (base >= 0) {
         char name[32];
         snprintf(name, sizeof name, "ringipc-%u", (unsigned)owner);
-        unlinkat(base, name, AT_REMOVEDIR); /* stays while another channel is in it */
+        unlinkat(base, name, AT_REMOVEDIR); /* fails while another channel is in it */
         close(base);
     }
     return rc;

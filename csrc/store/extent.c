@@ -11,29 +11,30 @@ struct extent {
     struct rip_identity identity;
 };
 
-/* Where the chain ends: a word of the control file. */
+/* The word `used` of the control file: the offset at which the chain ends. */
 static volatile uint64_t *used_of(const struct rip_handle *handle) {
     return (volatile uint64_t *)(void *)((char *)handle->mapping.at + RIP_USED_AT);
 }
 
-/* What can be mapped begins at a page of the machine's, of which some have larger ones than most. */
+/* A mapping starts at a page of the machine, and some machines have pages larger than RIP_PAGE. */
 static uint64_t whole_pages(uint64_t n) {
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     return rip_round_up(n, page > RIP_PAGE ? page : RIP_PAGE);
 }
 
-/* Where the chain ends, or 0: no such place. */
+/* Returns the offset at which the chain ends, or 0 if `used` is not valid. */
 static uint64_t end_of(const struct rip_handle *handle) {
     uint64_t end = *used_of(handle); /* volatile: read once */
     return end < handle->mapping.size || end > INT64_MAX || end != whole_pages(end) ? 0 : end;
 }
 
-/* The control file comes before them all. */
+/* The control file, as the entry before the first extent. */
 static struct extent before_all(const struct rip_handle *handle) {
     return (struct extent){.at = 0, .identity.size = handle->mapping.size};
 }
 
-/* Goes on to the next one: 1, 0 if there is none, or -EBADMSG. Every step goes on by a page at least, and none beyond the end. */
+/* Moves to the next extent. Returns 1, 0 at the end of the chain, or -EBADMSG. A damaged chain cannot make the walk
+ * endless: each step moves by at least a page, and none beyond the end. */
 static int step(const struct rip_handle *handle, struct extent *extent, uint64_t end) {
     uint64_t at = extent->at + whole_pages(extent->identity.size);
     if (at == end) {
@@ -83,7 +84,8 @@ int rip_extent_find(const struct rip_handle *handle, uint32_t file, const uint64
     return rc ? rc : -ENOENT;
 }
 
-/* A memory file has no limit of its own: without this, asking for too much would end some process for want of memory. */
+/* A memfd has no size limit of its own. Without this check the kernel would kill some process if too much were
+ * allocated. */
 static int is_there_memory(uint64_t bytes) {
     uint64_t available = rip_memory_available();
     rip_note_shortage(bytes, available);
@@ -121,19 +123,19 @@ int rip_extent_create(struct rip_handle *handle, uint64_t size, uint64_t first, 
         rc = -errno;
     }
     if (rc != 0) {
-        return rc; /* what is there is nobody's, and is written over by the next one */
+        return rc; /* `used` has not moved, so the next extent is written over this one */
     }
-    /* Not the description that holds our locks: the mapping would keep them. */
+    /* Not the open file description that holds the locks of this handle: the mapping would keep them. */
     *out = (struct rip_mapping){.size = size, .offset = at, .fd = rip_handle_dup(handle)};
     if (out->fd < 0) {
         return out->fd;
     }
-    *used_of(handle) = at + whole; /* last: now it is there, whoever is killed */
+    *used_of(handle) = at + whole; /* last: from this store on the extent exists, even if this process is killed */
     return 0;
 }
 
-/* Whoever is killed between the two has removed nothing, and the next one does it again. */
-static int remove_it(struct rip_handle *handle, struct extent *extent) {
+/* If the process is killed between freeing and marking, the extent is not removed, and a later call repeats both. */
+static int remove_one(struct rip_handle *handle, struct extent *extent) {
     const uint32_t removed = RIP_FILE_REMOVED;
     uint64_t rest = extent->identity.size - RIP_PAGE;
     if (rest > 0) {
@@ -144,8 +146,8 @@ static int remove_it(struct rip_handle *handle, struct extent *extent) {
     return pwrite(handle->mapping.fd, &removed, sizeof removed, word) == sizeof removed ? 0 : -errno;
 }
 
-/* Makes one of two removed ones that lie side by side. */
-static int join(struct rip_handle *handle, struct extent *first, const struct extent *second) {
+/* Makes one extent of two removed ones that lie side by side. */
+static int merge(struct rip_handle *handle, struct extent *first, const struct extent *second) {
     uint64_t size = second->at + second->identity.size - first->at;
     off_t word = (off_t)(first->at + offsetof(struct rip_identity, size));
     if (pwrite(handle->mapping.fd, &size, sizeof size, word) != sizeof size) {
@@ -159,11 +161,11 @@ void rip_extent_remove(struct rip_handle *handle, uint32_t file, const uint64_t 
     struct extent extent = before_all(handle), last = extent;
     uint64_t end = end_of(handle);
     while (step(handle, &extent, end) == 1) {
-        if (is(&extent, file, of) && remove_it(handle, &extent) != 0) {
+        if (is(&extent, file, of) && remove_one(handle, &extent) != 0) {
             return;
         }
         if (extent.identity.file == RIP_FILE_REMOVED && last.identity.file == RIP_FILE_REMOVED) {
-            if (join(handle, &last, &extent) != 0) {
+            if (merge(handle, &last, &extent) != 0) {
                 return;
             }
             extent = last;

@@ -1,32 +1,40 @@
-/* The files of a channel without a name: extents of its one file, behind control, each of whole pages.
+/* The files of an anonymous channel: extents of its memfd, behind control, each of whole pages.
  *
  *   control                          extents
  *   +-----------+--------------------+-----------+-----------+-----------------+
- *   | used ─────────────────────────────────────────────────────────────────▶ | room that is not the channel's yet
+ *   | used ─────────────────────────────────────────────────────────────────▶ | not yet used
  *   | tables    | identity, a lane   | identity, | identity, | identity,       |
  *   |           |                    | removed   | claims    | a lane          |
  *   +-----------+--------------------+-----------+-----------+-----------------+
  *
- * Each begins with its identity, whose size leads to the next one. An extent is the channel's when `used` has been moved over it; it has
- * begun then, in the name of a member, and goes with that member until it is called what it is. No place is used twice: others may still
- * have what is removed mapped, and read in its first page how it ended. So this page stays, the memory of the others is given
- * back, and removed extents that lie side by side become one. */
+ * Each extent begins with its identity. The size in it leads to the next extent. An extent exists once `used` has
+ * been moved over it. It is incomplete then: its identity names the member that creates it, and the extent is
+ * removed with that member. One store into the identity makes it complete. No part of the memfd is used twice,
+ * because other processes may still have a removed extent mapped and read in its first page how it ended. So the
+ * first page of a removed extent stays, the memory of its other pages is freed, and removed extents that lie side
+ * by side become one. */
 #ifndef RIP_EXTENT_H
 #define RIP_EXTENT_H
 
 #include "store/handle.h"
 
-/* The lock must be held in all of them but rip_extent_allocate. */
+/* The table lock must be held in all of these functions except rip_extent_allocate. They return 0 or a negative
+ * errno. */
 
-/* Begins one of size bytes, in the name of our member: none of its memory but the first page is allocated yet. -ENOSPC
- * where there is not enough for as many bytes as are needed first. */
+/* Creates an incomplete extent of size bytes for this handle's member. Only its first page is allocated. first: the
+ * bytes that the caller will allocate first; -ENOSPC if less memory is available. -EBADMSG: the chain is damaged. */
 int rip_extent_create(struct rip_handle *handle, uint64_t size, uint64_t first, struct rip_mapping *out);
-int rip_extent_allocate(struct rip_mapping *mapping, uint64_t end); /* as rip_mapping_allocate */
-int rip_extents_create(int fd, uint64_t size);                      /* behind its control file, of this size */
-int rip_extents_check(const struct rip_handle *handle);             /* is there a chain? 0 or -EBADMSG */
-/* Where such an extent is: 0, -ENOENT, or -EBADMSG where the chain is damaged. of NULL: any. */
+/* As rip_mapping_allocate; -ENOSPC if less memory is available. */
+int rip_extent_allocate(struct rip_mapping *mapping, uint64_t end);
+/* Starts an empty chain behind a control file of this size. */
+int rip_extents_create(int fd, uint64_t size);
+/* Checks the whole chain: 0 or -EBADMSG. */
+int rip_extents_check(const struct rip_handle *handle);
+/* Finds the extent with this kind (enum rip_file) and `of` in its identity; of NULL: with any `of`. Returns 0, -ENOENT,
+ * or -EBADMSG if the chain is damaged. */
 int rip_extent_find(const struct rip_handle *handle, uint32_t file, const uint64_t *of, uint64_t *offset,
                     uint64_t *size);
-void rip_extent_remove(struct rip_handle *handle, uint32_t file, const uint64_t *of); /* all that are such */
+/* Removes all extents with this kind and `of`, as rip_extent_find. */
+void rip_extent_remove(struct rip_handle *handle, uint32_t file, const uint64_t *of);
 
 #endif

@@ -31,7 +31,7 @@ int rip_file_create(struct rip_handle *handle, uint64_t size, uint64_t first, st
 int rip_file_allocate(struct rip_mapping *mapping, uint64_t end) {
     int is_extent = mapping->offset > 0, is_first = mapping->allocated == 0;
     int rc = is_extent ? rip_extent_allocate(mapping, end) : rip_mapping_allocate(mapping, end);
-    if (rc == 0 && is_first && !is_extent) { /* an extent has it already */
+    if (rc == 0 && is_first && !is_extent) { /* an extent has an identity already */
         *(struct rip_identity *)mapping->at = (struct rip_identity){
             .magic = RIP_MAGIC, .abi = RIP_ABI, .file = RIP_FILE_INCOMPLETE, .size = mapping->size};
     }
@@ -47,7 +47,7 @@ int rip_file_name(struct rip_handle *handle, struct rip_file_key which, struct r
     }
     identity->of[0] = which.of[0];
     identity->of[1] = which.of[1];
-    atomic_signal_fence(memory_order_seq_cst); /* a kill in between leaves it begun */
+    atomic_signal_fence(memory_order_seq_cst); /* if the process is killed here, the file stays incomplete */
     identity->file = (uint32_t)which.file;
     if (!has_directory(handle)) {
         return 0;
@@ -57,7 +57,8 @@ int rip_file_name(struct rip_handle *handle, struct rip_file_key which, struct r
     return rip_handle_has_name(handle) ? rip_file_link(mapping->fd, handle->dir, name) : -ESTALE;
 }
 
-/* An extent, through a description without our locks, which its mapping would keep. */
+/* Maps an extent through another open file description than that of the locks, because a mapping would keep the
+ * locks. */
 static int open_extent(const struct rip_handle *handle, struct rip_file_key which, int write, struct rip_mapping *out) {
     struct stat st;
     int rc = rip_extent_find(handle, (uint32_t)which.file, which.of, &out->offset, &out->size);
@@ -94,8 +95,8 @@ int rip_file_open(const struct rip_handle *handle, struct rip_file_key which, in
     return rc;
 }
 
-/* The word at `at`, a multiple of its size. Its owner may store it at this moment, and read(2) promises no whole words:
- * so it is loaded, from a mapping of the one page that it lies in. */
+/* Loads the word at offset `at`, a multiple of its size. Its owner may store it at the same time, and read(2) does not
+ * promise to read a word in one piece. So the page of the word is mapped, and the word is loaded atomically. */
 static int load(int fd, uint64_t at, uint64_t *word) {
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), begin = at / page * page;
     struct stat st;
@@ -106,7 +107,7 @@ static int load(int fd, uint64_t at, uint64_t *word) {
     if (mapped == MAP_FAILED) {
         return -errno;
     }
-    /* relaxed: the caller has seen what comes before it */
+    /* relaxed: the caller already sees what was written before it */
     *word = atomic_load_explicit((const _Atomic uint64_t *)(const void *)((const char *)mapped + (at - begin)),
                                  memory_order_relaxed);
     munmap(mapped, page);
@@ -114,7 +115,7 @@ static int load(int fd, uint64_t at, uint64_t *word) {
 }
 
 int rip_file_read(const struct rip_handle *handle, struct rip_file_key which, size_t offset, uint64_t *word) {
-    uint64_t at = 0, size = UINT64_MAX; /* of a file with a name load() looks itself */
+    uint64_t at = 0, size = UINT64_MAX; /* load() checks the size of a named file itself */
     char name[64];
     int fd, rc = 0;
     if (has_directory(handle)) {
@@ -124,7 +125,7 @@ int rip_file_read(const struct rip_handle *handle, struct rip_file_key which, si
         fd = rc || fd >= 0 ? fd : -errno;
     } else {
         rc = rip_extent_find(handle, (uint32_t)which.file, which.of, &at, &size);
-        fd = rc ? rc : rip_handle_dup(handle); /* without our locks, which a mapping would keep */
+        fd = rc ? rc : rip_handle_dup(handle); /* another description: a mapping would keep the locks */
     }
     if (fd < 0) {
         return fd;
@@ -151,8 +152,8 @@ int rip_files_sweep(struct rip_handle *handle) {
     return rip_handle_has_name(handle) ? rip_dir_sweep(handle->dir, 0) : -ESTALE;
 }
 
-void rip_files_remove_all(struct rip_handle *handle, uint32_t member) {
-    if (!has_directory(handle)) { /* else they have gone with their descriptors */
+void rip_files_remove_incomplete(struct rip_handle *handle, uint32_t member) {
+    if (!has_directory(handle)) { /* a file without a name in a directory ends with its file descriptor */
         rip_extent_remove(handle, RIP_FILE_INCOMPLETE + member, NULL);
     }
 }

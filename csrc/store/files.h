@@ -1,11 +1,11 @@
-/* The files of a place, other than control: in its directory, each under a name, or, where the place has none, extents of its one file.
- * Nobody above knows the difference. */
+/* The files of a channel other than control: named files in its directory, or extents of the memfd of an anonymous
+ * channel. Code of higher layers does not see the difference. */
 #ifndef RIP_FILES_H
 #define RIP_FILES_H
 
 #include "store/handle.h"
 
-/* Which one it is: its identity says so, and its name. */
+/* Identifies a file: by its identity, and by its name. */
 struct rip_file_key {
     enum rip_file file;
     uint64_t of[2];
@@ -17,24 +17,29 @@ static inline struct rip_file_key rip_claims_file(uint64_t group, uint64_t lane)
     return (struct rip_file_key){RIP_FILE_CLAIMS, {group, lane}};
 }
 
-/* A file is made in three steps. begin (the lock must be held): it has its size; -ENOSPC where it is clear that there
- * is no memory for as many bytes as are needed first. fill: its bytes up to end are allocated, zero, and it is mapped
- * for writing; nothing is to be written beyond (that could end in SIGBUS), and later calls allocate more. name (the
- * lock must be held): others find it, or -EEXIST: there is one of this name. *out is to be closed, whatever happens;
- * what has no name goes with our member, or with rip_files_remove_all. */
+/* A file is made in three steps. Each returns 0 or a negative errno. The caller closes *out in any case. A file that
+ * has no name yet is incomplete: it is removed with this handle's member, or by rip_files_remove_incomplete. */
+
+/* 1. Creates a file of size bytes. The table lock must be held. first: the bytes that the caller will allocate first;
+ * -ENOSPC if it is clear that there is no memory for them. */
 int rip_file_create(struct rip_handle *handle, uint64_t size, uint64_t first, struct rip_mapping *out);
+/* 2. Allocates the bytes up to `end`, all zero, and maps the file for writing. Nothing may be written beyond `end`:
+ * that could end in SIGBUS. Later calls allocate more. Needs no lock. */
 int rip_file_allocate(struct rip_mapping *mapping, uint64_t end);
+/* 3. Names the file: other processes find it afterwards. The table lock must be held. -EEXIST: the name exists. */
 int rip_file_name(struct rip_handle *handle, struct rip_file_key which, struct rip_mapping *mapping);
 
-/* Maps it: 0, or -ENOENT. write: 1 for writing too. */
+/* Maps a file. write: for writing too. Returns 0, -ENOENT, or another negative errno. */
 int rip_file_open(const struct rip_handle *handle, struct rip_file_key which, int write, struct rip_mapping *out);
-/* Reads the word at offset, a multiple of its size, as it is just now; -EBADMSG if the file is too short. */
+/* Reads the current value of the word at offset (a multiple of 8). Returns 0, -EBADMSG if the file is too short, or
+ * another negative errno. */
 int rip_file_read(const struct rip_handle *handle, struct rip_file_key which, size_t offset, uint64_t *word);
-void rip_file_remove(struct rip_handle *handle, struct rip_file_key which); /* the lock must be held */
-/* Before the first lane: removes what a channel of the same name that has lost its control file has left. The lock must
- * be held. */
+/* Removes a file. The table lock must be held. */
+void rip_file_remove(struct rip_handle *handle, struct rip_file_key which);
+/* To be called before the first lane is made: removes the files of an earlier channel of the same name that has lost
+ * its control file. The table lock must be held. Returns 0 or a negative errno. */
 int rip_files_sweep(struct rip_handle *handle);
-void rip_files_remove_all(struct rip_handle *handle,
-                          uint32_t member); /* what a member has begun; the lock must be held */
+/* Removes the files that this member has created and not completed. The table lock must be held. */
+void rip_files_remove_incomplete(struct rip_handle *handle, uint32_t member);
 
 #endif

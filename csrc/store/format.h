@@ -1,4 +1,4 @@
-/* What every file of ours begins with. A change here changes RIP_ABI. */
+/* The identity with which every file and extent begins. A change here changes RIP_ABI. */
 #ifndef RIP_FORMAT_H
 #define RIP_FORMAT_H
 
@@ -11,8 +11,8 @@ enum rip_file {
     RIP_FILE_LANE = 2,
     RIP_FILE_CLAIMS = 3,
     RIP_FILE_SYNC = 4,
-    RIP_FILE_REMOVED = 5,     /* an extent that is none any more */
-    RIP_FILE_INCOMPLETE = 256 /* it is not complete yet, and has no name; plus the member that makes it */
+    RIP_FILE_REMOVED = 5,     /* a removed extent */
+    RIP_FILE_INCOMPLETE = 256 /* not complete, without a name; plus the index of the member that creates it */
 };
 
 struct rip_identity {
@@ -20,12 +20,12 @@ struct rip_identity {
     uint32_t abi;
     uint32_t file;  /* enum rip_file */
     uint64_t size;  /* of the whole file or extent, bytes */
-    uint64_t of[2]; /* a lane: its id; claims: the group's id and the lane's */
+    uint64_t of[2]; /* lane: its id; claims: the ids of the group and of the lane */
 };
 
-/* Of every file that is called control: a word that says that it has been removed. */
+/* The offset, in every control file, of a word that says that the file has been removed. */
 #define RIP_REMOVED_AT 128
-/* Of one without a name: where the next extent will be (extent.h). */
+/* The offset, in an anonymous control file, of the word `used`: where the next extent will be (extent.h). */
 #define RIP_USED_AT 152
 
 static_assert(sizeof(struct rip_identity) == 40, "ABI");

@@ -21,7 +21,7 @@ static pthread_mutex_t handles_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct rip_handle *handles;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-void rip_place_list(struct rip_handle *handle) {
+void rip_handle_list(struct rip_handle *handle) {
     handle->listed = 1;
     handle->prev = NULL;
     handle->next = handles;
@@ -50,7 +50,7 @@ static void before_fork(void) { pthread_mutex_lock(&handles_lock); }
 
 static void in_parent(void) { pthread_mutex_unlock(&handles_lock); }
 
-/* An inherited descriptor would keep the parent's locks after its death. */
+/* A file descriptor that the child inherits would keep the parent's locks after the parent's death. */
 static void in_child(void) {
     struct rip_handle *handle = handles;
     handles = NULL;
@@ -75,8 +75,8 @@ void rip_fork_hold(void) {
 void rip_fork_allow(void) { pthread_mutex_unlock(&handles_lock); }
 
 void rip_handle_close_in_child(struct rip_handle *handle) {
-    rip_mapping_close_fd(
-        &handle->mapping); /* the last descriptor of its description: every lock of ours goes with it */
+    /* The last file descriptor of its open file description: the kernel releases the locks of this handle. */
+    rip_mapping_close_fd(&handle->mapping);
     if (handle->dir >= 0) {
         close(handle->dir);
         handle->dir = -1;
@@ -95,14 +95,15 @@ void rip_handle_unmap(struct rip_handle *handle) {
     rip_mapping_close(&handle->mapping);
 }
 
-/* Locks live as long as their open file description, and a mapping keeps that too: one that a forked child inherits would keep our
- * locks after our death. So the description that locks is another one than the one that is mapped. */
+/* A lock lives as long as its open file description, and a mapping keeps the description alive too. A mapping that a
+ * forked child inherits would keep the locks after the death of the parent. So the locks are on another open file
+ * description than the one that is mapped. */
 int rip_handle_dup(const struct rip_handle *handle) { return rip_file_open_again(handle->mapping.fd, O_RDWR); }
 
 void rip_handle_reopen_in_child(struct rip_handle *handle) {
-    int anew = rip_file_open_again(handle->mapping.fd, O_RDWR);
+    int fd = rip_file_open_again(handle->mapping.fd, O_RDWR);
     rip_mapping_close_fd(&handle->mapping);
-    handle->mapping.fd = anew; /* or why there is none */
+    handle->mapping.fd = fd; /* or a negative errno */
     handle->member = RIP_NO_MEMBER;
-    rip_place_list(handle);
+    rip_handle_list(handle);
 }

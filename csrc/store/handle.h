@@ -1,5 +1,5 @@
-/* A handle's hold on something shared: its control file, the lock on that, a member's byte of it; and all handles of this process, for
- * the fork handler.
+/* What every handle has: the control file that it has open, the locks on that file; and the list of all handles of this
+ * process, for the fork handler.
  *
  * A member is alive while its byte of the control file is locked (base/byte_lock.h). Byte 0 is the table lock. */
 #ifndef RIP_HANDLE_H
@@ -12,50 +12,55 @@
 
 #define RIP_NO_MEMBER UINT32_MAX
 
-/* RIP_LEAVING: about to be closed, which needs the table lock: it refuses every other call. RIP_FORKED is set in a forked child, from its
- * fork handler. */
+/* RIP_LEAVING: the handle is being closed, which needs the table lock; it refuses all other calls. RIP_FORKED: the
+ * handle is the parent's; set in a forked child by the fork handler. */
 enum rip_handle_state { RIP_OPEN, RIP_LEAVING, RIP_CLOSED, RIP_FORKED };
 
 struct rip_handle {
     uint32_t state;             /* enum rip_handle_state */
-    int dir;                    /* -1: it has no name */
-    struct rip_mapping mapping; /* control; its descriptor is the one that holds our locks */
-    uint32_t mode;              /* of its files */
-    uint32_t member;            /* our entry, or RIP_NO_MEMBER */
-    uint64_t reaped_at;         /* when this handle last looked for the dead, nanoseconds */
-    uint32_t locked;            /* we hold the table lock */
-    uint64_t give_up;           /* when rip_lock gives up, as rip_now; 0: never; RIP_TRY_ONLY: it does not wait */
-    uint32_t no_hooks;          /* its waits for the table lock call no hooks, and no signal ends them */
-    void (*forked)(struct rip_handle *handle); /* in a forked child: lets go of what is the parent's */
-    void (*reap)(
-        struct rip_handle *handle); /* does for the dead what they would have done at close; the lock is held */
-    struct rip_handle *prev, *next; /* all handles of this process, for the fork handler */
-    uint32_t listed;                /* among them */
+    int dir;                    /* its directory; -1: it is anonymous */
+    struct rip_mapping mapping; /* control; its file descriptor has the locks of this handle */
+    uint32_t mode;              /* access mode of its files */
+    uint32_t member;            /* the index of this handle's member entry, or RIP_NO_MEMBER */
+    uint64_t reaped_at;         /* when this handle last reaped, as rip_now */
+    uint32_t locked;            /* 1: this handle has the table lock */
+    uint64_t give_up;           /* deadline of rip_lock, as rip_now; 0: none; RIP_TRY_ONLY: it does not wait */
+    uint32_t no_hooks;          /* 1: waits for the table lock call no hooks, and no signal ends them */
+    void (*forked)(struct rip_handle *handle); /* in a forked child: closes what is the parent's */
+    /* Does for dead members what they would have done at close; called with the table lock held. */
+    void (*reap)(struct rip_handle *handle);
+    struct rip_handle *prev, *next; /* the list of all handles of this process */
+    uint32_t listed;                /* 1: it is in that list */
     char name[RIP_MAX_CHANNEL_NAME + 1];
 };
 
-/* 0 if a handle may be used, else -ESHUTDOWN or -ECHILD. */
+/* Returns -ESHUTDOWN (closed) or -ECHILD (the parent's) for a handle that may not be used. */
 int rip_handle_refusal(const struct rip_handle *handle);
+/* Returns 0 if the handle may be used, else as rip_handle_refusal. */
 static inline int rip_handle_check(const struct rip_handle *handle) {
     return __builtin_expect(handle->state == RIP_OPEN, 1) ? 0 : rip_handle_refusal(handle);
 }
 
-/* Refuses all other calls from here on: 0, or -ECHILD. */
+/* Makes the handle refuse all other calls. Returns 0 or -ECHILD. */
 int rip_handle_begin_close(struct rip_handle *handle);
 
-/* From here on the fork handler knows it; within rip_fork_hold. */
-void rip_place_list(struct rip_handle *handle);
-/* A descriptor of the control file for another process, without our locks; the caller closes it. */
+/* Adds the handle to the list of the fork handler. To be called between rip_fork_hold and rip_fork_allow. */
+void rip_handle_list(struct rip_handle *handle);
+/* Returns a new file descriptor of the control file, without the locks of this handle, or a negative errno. The caller
+ * closes it. */
 int rip_handle_dup(const struct rip_handle *handle);
-/* The fork handler's, for a place that a child can take anew: a description of its own, without the parent's locks. */
+/* For the fork handler, if the child may join with this handle: opens the control file again, without the parent's
+ * locks. */
 void rip_handle_reopen_in_child(struct rip_handle *handle);
-void rip_handle_close_in_child(struct rip_handle *handle); /* the fork handler's, for all others */
-void rip_handle_close_files(
-    struct rip_handle *handle); /* of every descriptor, and with them of every lock; it stays mapped */
+/* For the fork handler, if the child may not join: closes the file descriptors. */
+void rip_handle_close_in_child(struct rip_handle *handle);
+/* Closes all file descriptors, which releases all locks. The control file stays mapped. */
+void rip_handle_close_files(struct rip_handle *handle);
+/* The same, and unmaps the control file. */
 void rip_handle_unmap(struct rip_handle *handle);
 
-/* No fork comes between hold and allow: a child would inherit descriptors that no handle in the list has; adding and removing are done
- * there. */
+/* No thread forks between hold and allow: a child would inherit file descriptors of no listed handle and never close
+ * them. The list changes only between these calls. */
 void rip_fork_hold(void);
 void rip_fork_allow(void);
 

@@ -31,14 +31,14 @@ int rip_mapping_adopt(int fd, enum rip_file file, int alone, int write, struct r
     } else {
         rc = rip_identity_check(&identity, file);
         if (identity.size > (uint64_t)st.st_size || (alone && identity.size < (uint64_t)st.st_size)) {
-            rc = rc == -EPROTONOSUPPORT ? rc : -EBADMSG; /* only what has our layout has a size where we look for it */
+            rc = rc == -EPROTONOSUPPORT ? rc : -EBADMSG; /* another ABI version may have its size elsewhere */
         }
     }
     *out = (struct rip_mapping){.size = identity.size, .fd = fd};
     return rc ? rc : rip_mapping_map(out, write);
 }
 
-/* A file is to be its directory's owner's, or, where a group shares the directory, of that group. */
+/* A file must belong to the owner of its directory, or, if a group of users shares the directory, to that group. */
 static int is_trusted(int dir, int fd) {
     struct stat in, st;
     if (fstat(dir, &in) != 0 || fstat(fd, &st) != 0) {
@@ -48,7 +48,7 @@ static int is_trusted(int dir, int fd) {
 }
 
 int rip_mapping_open(int dir, const char *name, enum rip_file file, int write, struct rip_mapping *out) {
-    /* O_NONBLOCK: in case it is a pipe, which would wait for a writer */
+    /* O_NONBLOCK: if it is a pipe, open must not wait for a writer */
     int fd = openat(dir, name, (write ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) {
         return -errno;

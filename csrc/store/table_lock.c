@@ -6,10 +6,10 @@
 
 #include <time.h>
 
-#define LOOK_EVERY_NS UINT64_C(500000000)
-#define FIRST_PAUSE_NS UINT64_C(20000) /* between tries for the table lock; each is twice as long as the one before */
-#define LAST_PAUSE_NS UINT64_C(5000000)
-#define HURRY_NS UINT64_C(1000000000)
+#define REAP_EVERY_NS UINT64_C(500000000)
+#define FIRST_PAUSE_NS UINT64_C(20000)  /* between two tries; each pause is twice as long as the one before, */
+#define LAST_PAUSE_NS UINT64_C(5000000) /* up to this */
+#define LIMITED_WAIT_NS UINT64_C(1000000000)
 #define RELOCK_NS UINT64_C(20000000)
 
 int rip_try_lock(struct rip_handle *handle) {
@@ -23,10 +23,10 @@ static int is_free(struct rip_handle *handle) {
     return free < 0 ? free : free ? 0 : -EAGAIN;
 }
 
-/* Tries until it is something else than -EAGAIN. */
+/* Repeats the attempt until it returns something else than -EAGAIN, or the wait ends. */
 static int keep_trying(struct rip_handle *handle, int (*attempt)(struct rip_handle *handle), uint64_t deadline) {
     struct rip_waiting waiting = {.control = handle->mapping.fd};
-    uint64_t asked = 0;
+    uint64_t hook_called = 0;
     for (uint64_t pause = FIRST_PAUSE_NS;; pause = 2 * pause < LAST_PAUSE_NS ? 2 * pause : LAST_PAUSE_NS) {
         int rc = attempt(handle);
         if (rc != -EAGAIN || deadline == RIP_TRY_ONLY) {
@@ -34,16 +34,16 @@ static int keep_trying(struct rip_handle *handle, int (*attempt)(struct rip_hand
         }
         uint64_t now = rip_now();
         if (!waiting.since) {
-            waiting.since = asked = now;
+            waiting.since = hook_called = now;
         }
         if (now >= deadline) {
             return -EAGAIN;
         }
         struct timespec length = {.tv_nsec = (long)(pause < deadline - now ? pause : deadline - now)};
-        int signalled = nanosleep(&length, NULL) != 0;
-        if (!handle->no_hooks && (signalled || now - asked >= RIP_SLICE_NS)) {
-            asked = now;
-            rc = rip_wait_end(&waiting, signalled ? -EINTR : 0);
+        int interrupted = nanosleep(&length, NULL) != 0;
+        if (!handle->no_hooks && (interrupted || now - hook_called >= RIP_SLICE_NS)) {
+            hook_called = now;
+            rc = rip_wait_end(&waiting, interrupted ? -EINTR : 0);
             if (rc != 0) {
                 return rc;
             }
@@ -66,7 +66,7 @@ int rip_relock(struct rip_handle *handle) {
     return rc;
 }
 
-void rip_handle_limit_waits(struct rip_handle *handle) { handle->give_up = rip_now() + HURRY_NS; }
+void rip_handle_limit_waits(struct rip_handle *handle) { handle->give_up = rip_now() + LIMITED_WAIT_NS; }
 
 void rip_handle_set_unattended(struct rip_handle *handle) {
     rip_handle_limit_waits(handle);
@@ -98,7 +98,7 @@ void rip_reap(struct rip_handle *handle) {
 }
 
 void rip_reap_if_due(struct rip_handle *handle) {
-    if (handle->state == RIP_OPEN && rip_now() - handle->reaped_at > LOOK_EVERY_NS && rip_try_lock(handle) == 0) {
+    if (handle->state == RIP_OPEN && rip_now() - handle->reaped_at > REAP_EVERY_NS && rip_try_lock(handle) == 0) {
         rip_reap(handle);
         rip_unlock(handle);
     }

@@ -1,4 +1,4 @@
-/* A handle's hold on a channel: the channel's tables, and what the handle needs to wait in it. */
+/* A handle in a channel: the mapped tables of the channel, and what the handle needs to wait. */
 #ifndef RIP_CHANNEL_H
 #define RIP_CHANNEL_H
 
@@ -13,22 +13,23 @@
 struct rip_channel;
 struct rip_claims;
 
-/* What a group keeps of the lane in this place of the table, if it is mapped here already: then the file needs no name
- * any more. *slots: its words. */
+/* Returns the claims of the group on the lane at this index of the table if this handle has mapped them, else NULL. A
+ * mapped file can be used even after its name has been removed. Stores the number of its words in *slots. */
 typedef struct rip_claims *rip_claims_of(struct rip_channel *ch, uint32_t group, uint32_t lane, uint64_t *slots);
 
 struct rip_channel {
     struct rip_handle handle;
     struct rip_control *control;
-    uint32_t lane;        /* a producer's, as a signal's value says it */
+    uint32_t lane;        /* a producer's lane id, cut to 32 bits: the value of its signals */
     uint64_t time_offset; /* rip_clock_offset */
     struct rip_spin spin;
-    int fenced;                /* as in a struct rip_watch: our peers fence for us, because we sleep so often */
-    struct rip_pollfd *pollfd; /* if there is a descriptor to wait on */
-    rip_claims_of *claims_of;  /* a consumer's, else NULL */
+    int fenced;                /* as in struct rip_watch: peers execute the fence, because this member sleeps often */
+    struct rip_pollfd *pollfd; /* NULL: the handle has no pollfd */
+    rip_claims_of *claims_of;  /* of a consumer, else NULL */
 };
 
-/* An error that says nothing about what was there: this process cannot look at it now, or it has been deleted. */
+/* Returns 1 for an error that says nothing about the contents of a file: this process cannot open it now, or the files
+ * of the channel have been deleted. */
 static inline int rip_is_resource_error(int rc) {
     return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -ESTALE;
 }

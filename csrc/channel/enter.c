@@ -25,7 +25,7 @@ int rip_channel_fd(void) {
     return rc ? rc : fd;
 }
 
-static int enter_nameless(struct rip_handle *handle, int fd) {
+static int enter_anonymous(struct rip_handle *handle, int fd) {
     int rc = rip_handle_adopt(handle, fd, RIP_FILE_CONTROL, sizeof(struct rip_control));
     if (rc == 0) {
         rc = rip_extents_check(handle);
@@ -39,10 +39,10 @@ static int enter_nameless(struct rip_handle *handle, int fd) {
 int rip_channel_open(struct rip_channel *ch, const char *name, int make, struct rip_access access) {
     int fd = rip_name_fd(name);
     ch->handle.forked = in_child;
-    rip_fence_setup(); /* before the lock: the first time it takes milliseconds */
+    rip_fence_setup(); /* before the table lock is taken: the first call takes milliseconds */
     int rc = rip_clock_offset(&ch->time_offset);
     if (rc == 0) {
-        rc = fd >= 0 ? enter_nameless(&ch->handle, fd)
+        rc = fd >= 0 ? enter_anonymous(&ch->handle, fd)
              : fd != -ENOENT
                  ? fd
                  : rip_handle_open(&ch->handle, name, RIP_FILE_CONTROL, sizeof(struct rip_control), make, access);
@@ -55,17 +55,17 @@ int rip_channel_open(struct rip_channel *ch, const char *name, int make, struct 
     return 0;
 }
 
-/* Reasons to outlive the last member: a durable group, or a stream for those who have seen nothing of it yet, if only
- * its end. */
-static int is_wanted(const struct rip_channel *ch) {
+/* Returns 1 if the channel must outlive its last member: it has a durable group, or a stream (perhaps only its end)
+ * that waits for a first or a declared group. */
+static int must_stay(const struct rip_channel *ch) {
     const struct rip_control *control = ch->control;
-    if (ch->handle.dir >= 0 && !rip_handle_has_name(&ch->handle)) { /* nobody can come to it any more */
+    if (ch->handle.dir >= 0 && !rip_handle_has_name(&ch->handle)) { /* nobody can open it any more */
         return 0;
     }
     return rip_kept_for(control) & RIP_DURABLE || rip_has_awaited_messages(control);
 }
 
-static void released(struct rip_channel *ch) {
+static void close_files(struct rip_channel *ch) {
     rip_fork_hold();
     rip_pollfd_close(ch);
     rip_fork_allow();
@@ -79,15 +79,15 @@ void rip_channel_close(struct rip_channel *ch) {
         ch->handle.member = RIP_NO_MEMBER;
     }
     rip_reap(&ch->handle);
-    int alone = 1;
+    int is_empty = 1;
     for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
-        alone = alone && ch->control->members[i].role == RIP_NOBODY;
+        is_empty = is_empty && ch->control->members[i].role == RIP_NOBODY;
     }
-    if (alone && !is_wanted(ch)) {
+    if (is_empty && !must_stay(ch)) {
         rip_channel_clear(ch);
     }
     rip_unlock(&ch->handle);
-    released(ch);
+    close_files(ch);
 }
 
 void rip_channel_clear(struct rip_channel *ch) {
@@ -96,7 +96,7 @@ void rip_channel_clear(struct rip_channel *ch) {
         rip_handle_remove_files(&ch->handle);
         return;
     }
-    /* Whoever holds a descriptor can use it again: then it is as new. */
+    /* A process that has a file descriptor of the channel can use it again. It is like a new one then. */
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         if (atomic_load_explicit(&control->groups_active, memory_order_relaxed) >> g & 1) { /* under the lock */
             rip_group_leave(ch, g);
@@ -116,11 +116,11 @@ void rip_channel_clear(struct rip_channel *ch) {
 
 void rip_channel_abandon(struct rip_channel *ch) {
     ch->handle.member = RIP_NO_MEMBER;
-    released(ch);
+    close_files(ch);
 }
 
 void rip_channel_unmap(struct rip_channel *ch) {
-    released(ch);
+    close_files(ch);
     rip_handle_unmap(&ch->handle);
     ch->control = NULL;
 }

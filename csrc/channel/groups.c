@@ -23,7 +23,7 @@ uint32_t rip_group_find_free(const struct rip_control *control) {
     return g;
 }
 
-/* The cursors of a new group; the lock is held. */
+/* Sets the cursors of a new group. start: RIP_OLDEST or RIP_NEWEST. */
 static void set_cursors(struct rip_channel *ch, uint32_t group, enum rip_group_flag start) {
     struct rip_control *control = ch->control;
     uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed);
@@ -45,20 +45,20 @@ static void set_cursors(struct rip_channel *ch, uint32_t group, enum rip_group_f
     }
 }
 
-/* Moves the cursors of a new group over what has been reclaimed while it came: 0, -EMFILE and the like, or -EBADMSG
- * where the file of a lane that lives has been removed: the group could not read it, and would hold its producer back
- * for ever. */
+/* Moves the cursors of a new group over the messages that producers have reclaimed or given up meanwhile. Returns 0;
+ * -EBADMSG if the file of a live lane has been removed, because the group could not read the lane and would hold its
+ * producer back for ever; or another negative errno. */
 static int pass_reclaimed(struct rip_channel *ch, uint32_t group) {
     struct rip_control *control = ch->control;
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         struct rip_lane_entry *lane = &control->lanes[i];
         _Atomic uint64_t *released = &control->cursors[group][i].released;
-        uint64_t head, from, magic;
+        uint64_t limit, from, magic;
         uint32_t state = atomic_load_explicit(&lane->state, memory_order_relaxed); /* under the lock */
         if (state == RIP_LANE_FREE) {
             continue;
         }
-        int rc = rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, reclaimed), &head);
+        int rc = rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, reclaimed), &limit);
         rc = rc ? rc : rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, dropped_below), &from);
         if (rc == 0 && state == RIP_LANE_LIVE) {
             rc = rip_file_read(&ch->handle, rip_lane_file(rip_lane_id(lane)), 0, &magic) == -ENOENT ? -EBADMSG : 0;
@@ -66,9 +66,9 @@ static int pass_reclaimed(struct rip_channel *ch, uint32_t group) {
         if (rc != 0) {
             return rc;
         }
-        head = from > head ? from : head;
-        if (head > atomic_load_explicit(released, memory_order_relaxed)) {
-            atomic_store_explicit(released, head, memory_order_release); /* pairs with the acquire in rip_reclaim */
+        limit = from > limit ? from : limit;
+        if (limit > atomic_load_explicit(released, memory_order_relaxed)) {
+            atomic_store_explicit(released, limit, memory_order_release); /* pairs with the acquire in rip_reclaim */
         }
     }
     return 0;
@@ -82,7 +82,8 @@ int rip_group_begin(struct rip_channel *ch, uint32_t g, const char *name, uint32
     struct rip_control *control = ch->control;
     struct rip_group_entry *group = &control->groups[g];
     control->groups_named++;
-    atomic_store_explicit(&group->id, control->groups_named, memory_order_relaxed); /* the bit below publishes it */
+    /* relaxed: the bit in groups_active publishes it */
+    atomic_store_explicit(&group->id, control->groups_named, memory_order_relaxed);
     group->flags = flags | RIP_INCOMPLETE;
     group->pid = 0;
     strncpy(group->name, name, RIP_MAX_GROUP_NAME);
@@ -91,7 +92,8 @@ int rip_group_begin(struct rip_channel *ch, uint32_t g, const char *name, uint32
     set_cursors(ch, g, start);
     atomic_fetch_or_explicit(&control->groups_active, UINT64_C(1) << g, memory_order_seq_cst);
     atomic_fetch_add_explicit(&control->group_epoch, 1, memory_order_seq_cst);
-    atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence in rip_reclaim: our bit, then its head */
+    /* Pairs with the fence in rip_reclaim: the bit of the group is set before `reclaimed` is read below. */
+    atomic_thread_fence(memory_order_seq_cst);
     int rc = pass_reclaimed(ch, g);
     if (rc != 0) {
         rip_group_undo(control, g);
@@ -111,7 +113,8 @@ void rip_group_leave(struct rip_channel *ch, uint32_t group) {
             atomic_store_explicit(&control->lanes[i].base_seq, released, memory_order_relaxed);
         }
     }
-    /* release: pairs with the acquire in rip_reclaim; who finds no group sees the floor, and our reads are over */
+    /* release: pairs with the acquire in rip_reclaim. A producer that finds no group sees base_seq, and the reads of
+     * this group come before its writes. */
     atomic_fetch_and_explicit(&control->groups_active, ~bit, memory_order_acq_rel);
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         if (atomic_load_explicit(&control->lanes[i].state, memory_order_relaxed) != RIP_LANE_FREE) {

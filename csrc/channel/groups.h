@@ -1,22 +1,25 @@
-/* The table of groups: how one is made, found, declared and ended. The lock must be held. */
+/* The table of groups: finding, creating, declaring and removing groups. The table lock must be held in all
+ * functions. */
 #ifndef RIP_GROUPS_H
 #define RIP_GROUPS_H
 
 #include "channel/channel.h"
 
-/* Its place in the table, or RIP_MAX_GROUPS: there is none of this name, or no free place. */
+/* Return the index of the group of this name, or of a free entry; RIP_MAX_GROUPS: there is none. */
 uint32_t rip_group_find(const struct rip_control *control, const char *name);
 uint32_t rip_group_find_free(const struct rip_control *control);
-/* Makes a new entry of the table. A kill between any two steps leaves a free one, or a group that waits. */
+/* Creates a group in the free entry `group`. start: RIP_OLDEST or RIP_NEWEST. If the process is killed between any two
+ * steps, the entry is free, or the group waits for a member. Returns 0 or a negative errno; then the entry is free. */
 int rip_group_begin(struct rip_channel *ch, uint32_t group, const char *name, uint32_t flags,
                     enum rip_group_flag start);
-/* As if it had never been. */
+/* Takes rip_group_begin back. */
 void rip_group_undo(struct rip_control *control, uint32_t group);
-/* A group goes: its cursors gate no more. */
+/* Removes a group. Its cursors hold no producer back any more. */
 void rip_group_leave(struct rip_channel *ch, uint32_t group);
-/* Makes a group that waits for its first member, if there is none of this name. */
+/* Creates a group that waits for its first member, if there is no group of this name. Returns 0; -ENOSR: the table is
+ * full; or another negative errno. */
 int rip_group_declare(struct rip_channel *ch, const char *name);
-/* -ENOENT, or -EBUSY with *holder the pid of a member. */
+/* Removes the group of this name. Returns 0, -ENOENT, or -EBUSY with the pid of a member in *holder. */
 int rip_group_remove(struct rip_channel *ch, const char *name, int32_t *holder);
 
 #endif

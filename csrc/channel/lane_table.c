@@ -6,7 +6,7 @@
 void rip_lanes_changed(struct rip_channel *ch) {
     /* release: pairs with the acquire in rip_rescan, which reads the table after it */
     atomic_fetch_add_explicit(&ch->control->lanes_changed, 1, memory_order_release);
-    atomic_thread_fence(memory_order_seq_cst); /* pairs with rip_fence_heavy of whoever goes to sleep */
+    atomic_thread_fence(memory_order_seq_cst); /* pairs with rip_fence_heavy of a consumer that goes to sleep */
     if (atomic_load_explicit(&ch->control->groups_asleep, memory_order_relaxed)) {
         rip_wake_groups(ch, 0);
     }
@@ -21,26 +21,29 @@ int rip_read_word(struct rip_channel *ch, uint64_t id, size_t offset, uint64_t *
 void rip_lanes_retire(struct rip_channel *ch) {
     struct rip_control *control = ch->control;
     uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed); /* under the lock */
-    int retired = 0, untold = rip_kept_for(control) & RIP_AWAITED;
+    int retired = 0, report_death = rip_kept_for(control) & RIP_AWAITED;
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         struct rip_lane_entry *lane = &control->lanes[i];
-        /* acquire: pairs with the release in rip_producer_close and rip_reap; the tail read below is the last one. The cursors pair
-         * with rip_rx_publish_cursor: the group's reads before the file goes */
+        /* acquire: pairs with the release in rip_producer_close and rip_reap: the tail that is read below is the last
+         * one. The loads of the cursors pair with rip_rx_publish_cursor: the group has read the lane before its file is
+         * removed. */
         uint32_t state = atomic_load_explicit(&lane->state, memory_order_acquire);
         if (state != RIP_LANE_ENDED && state != RIP_LANE_DEAD) {
             continue;
         }
         uint64_t tail;
         int rc = rip_file_read(&ch->handle, rip_lane_file(rip_lane_id(lane)), offsetof(struct rip_lane, tail), &tail);
-        tail = rc ? 0 : tail; /* what cannot be read counts as empty */
+        tail = rc ? 0 : tail; /* a lane that cannot be read counts as empty */
         int needed = rip_is_resource_error(rc) ||
                      (!active && atomic_load_explicit(&lane->base_seq, memory_order_relaxed) < tail);
         for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
             needed |= (active >> g & 1) &&
                       atomic_load_explicit(&control->cursors[g][i].released, memory_order_acquire) < tail;
         }
-        if (state == RIP_LANE_DEAD && rc == 0 && untold) { /* that one was killed is told, also if it had put nothing */
-            untold = 0;
+        /* One dead lane stays for a group that has not come yet, even without a message, so that the death is reported
+         * to it. */
+        if (state == RIP_LANE_DEAD && rc == 0 && report_death) {
+            report_death = 0;
             needed = 1;
         }
         if (!needed) {

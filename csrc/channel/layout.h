@@ -1,25 +1,25 @@
-/* What lies in a channel's files, byte by byte: the ABI. A change here changes RIP_ABI.
- * A channel without a name is one file: control, and behind it an extent for each of the others (extent.h).
+/* The layout of a channel's files, byte by byte: the ABI. A change here changes RIP_ABI.
+ * An anonymous channel is one memfd: control, and behind it an extent for each of the other files (extent.h).
  *
  *   control                                        lane-<id>
  *   +-------------------------------+ 0            +--------------------------------+ 0
- *   | identity, settings            |              | identity, sizes                |  written once, before it is named
- *   | tables' state, wake masks     |              | tail                 128       |  written by the producer
- *   +-------------------------------+ 4096         | head                 256       |  written by the producer
+ *   | identity, settings            |              | identity, sizes                |  written once, before its name
+ *   | state of tables, sleepers     |              | tail                 128       |  written by the producer
+ *   +-------------------------------+ 4096         | reclaimed            256       |  written by the producer
  *   | members[RIP_MAX_MEMBERS]      |              +--------------------------------+ 4096
  *   | lanes[RIP_MAX_LANES]          |              | descriptors, 32 bytes a slot   |  written by the producer
  *   | groups[RIP_MAX_GROUPS]        |              +--------------------------------+ next page
  *   | cursors[group][lane]          |              | arena, capacity bytes          |  written by the producer
  *   +-------------------------------+              +--------------------------------+
  *
- * Tables change only under the table lock (byte 0 of control). Byte 1 + i of control is locked by member i while it lives.
- */
+ * Tables change only under the table lock (byte 0 of control). Byte 1 + i of control is locked by member i while it
+ * lives. */
 #ifndef RIP_LAYOUT_H
 #define RIP_LAYOUT_H
 
 #include "store/format.h"
 
-#define RIP_RX_LANES (2 * RIP_MAX_LANES) /* that a consumer maps: some have left the table already */
+#define RIP_RX_LANES (2 * RIP_MAX_LANES) /* the most lanes that a consumer maps: some have left the table already */
 #define RIP_MAX_SLOTS (UINT64_C(1) << 26)
 #define RIP_MAX_CAPACITY (UINT64_C(1) << 46)
 
@@ -27,16 +27,17 @@
 
 enum rip_role { RIP_NOBODY, RIP_A_PRODUCER, RIP_A_CONSUMER };
 
-struct rip_member { /* this line is written under the table lock, but for bell and signal */
+struct rip_member { /* written under the table lock, except the atomic fields */
     uint32_t role;  /* enum rip_role */
-    uint32_t index; /* of its lane or group */
-    int32_t pid;    /* to be shown to people; liveness is the lock */
-    uint32_t pids;  /* in which namespace the pid means something: the inode of /proc/self/ns/pid */
-    _Atomic uint32_t
-        pollfd; /* RIP_POLLFD_EXISTS: it has a descriptor; RIP_POLLFD_ARMED: set by it, cleared by who rings it */
-    _Atomic uint32_t signal; /* that it wants to get next, or 0; set by it, cleared by who sends it */
-    _Atomic int32_t value;   /* that the signal carries; RIP_VALUE_IS_LANE in signal: the lane's id instead */
-    _Atomic uint32_t pipe; /* of a bell without a name: the inode of what the number in bell is a descriptor of; or 0 */
+    uint32_t index; /* of its lane or group in the table */
+    int32_t pid;    /* only shown to people: a member is alive while its lock is held */
+    uint32_t pids;  /* the pid namespace of pid: the inode of /proc/self/ns/pid */
+    /* RIP_POLLFD_EXISTS: the member has a pollfd. RIP_POLLFD_ARMED: a waker must make it readable; the member sets this
+     * bit, the waker clears it. The bits above: see RIP_POLLFD_SHIFT. */
+    _Atomic uint32_t pollfd;
+    _Atomic uint32_t signal; /* the signal that the member wants next, or 0; the member sets it, the sender clears it */
+    _Atomic int32_t value;   /* the value that the signal carries, unless RIP_VALUE_IS_LANE is set in signal */
+    _Atomic uint32_t pipe;   /* inode of the pipe of the pollfd if the pipe has no name, else 0; the member sets it */
 };
 
 enum rip_lane_state { RIP_LANE_FREE, RIP_LANE_LIVE, RIP_LANE_ENDED, RIP_LANE_DEAD };
@@ -45,65 +46,66 @@ struct rip_lane_entry {
     alignas(RIP_LINE) _Atomic uint32_t state; /* this line is written under the table lock */
     int32_t pid;
     _Atomic uint64_t id;       /* names the file; never used twice in a channel */
-    _Atomic uint64_t base_seq; /* where the last group to leave stood: the limit while no group is there */
-    alignas(RIP_LINE) _Atomic uint32_t
-        asleep;                     /* RIP_ASLEEP: the producer waits for room; set by it, cleared by who wakes it */
-    _Atomic uint32_t futex;         /* the word that it sleeps on */
-    _Atomic uint32_t pollfd_member; /* 1 + the member whose descriptor is to be rung, or 0 */
+    _Atomic uint64_t base_seq; /* the cursor of the last group that left: the limit while there is no group */
+    /* RIP_ASLEEP: the producer waits for room; the producer sets it, the waker clears it. */
+    alignas(RIP_LINE) _Atomic uint32_t asleep;
+    _Atomic uint32_t futex;         /* the futex word of the producer; wakers increment it */
+    _Atomic uint32_t pollfd_member; /* 1 + the producer's member if that has a pollfd, else 0; the producer sets it */
 };
 
 struct rip_group_entry {
     alignas(RIP_LINE) uint32_t flags; /* RIP_SHARED, RIP_DURABLE, RIP_AWAITED; this line: under the table lock */
-    int32_t pid;                      /* of the last member to come */
-    _Atomic uint32_t id;              /* names its files; never used twice in a channel */
+    int32_t pid;                      /* of the member that joined last */
+    _Atomic uint32_t id;              /* names the files of its claims; never used twice in a channel */
     char name[RIP_MAX_GROUP_NAME + 1];
-    alignas(RIP_LINE) _Atomic uint32_t futex; /* the word that its members sleep on */
-    _Atomic uint32_t pollfds;                 /* some of them have a descriptor to be rung */
-    _Atomic uint32_t picky; /* some of them may leave what they are woken for; stays, and is set by them */
+    alignas(RIP_LINE) _Atomic uint32_t futex; /* the futex word of its members; wakers increment it */
+    _Atomic uint32_t pollfds;                 /* 1: a member has or had a pollfd or a signal; members set it */
+    _Atomic uint32_t picky;                   /* 1: a member may leave (or once left) a message that it is woken for */
 };
 
-struct rip_cursor { /* written by the group only; where members compete, by compare-and-swap */
-    alignas(RIP_LINE) _Atomic uint64_t
-        released; /* the oldest seq that the group has not let go; the rest of the line is spare */
+struct rip_cursor { /* written by members of the group only; by compare-and-swap if they compete */
+    /* The first seq that the group has not released. The rest of the line is unused. */
+    alignas(RIP_LINE) _Atomic uint64_t released;
 };
 
-#define RIP_INCOMPLETE 0x200u /* not all of it is there yet: whoever finds it so under the lock ends it */
-#define RIP_AWAITED 0x100u    /* declared by a producer, and nobody has joined it yet */
+/* Flags of a group, besides enum rip_how. */
+#define RIP_INCOMPLETE 0x200u /* not completed by its creator: a process that finds it under the lock removes it */
+#define RIP_AWAITED 0x100u    /* declared by a producer; no member has joined yet */
 
 #define RIP_POLLFD_ARMED 1u
 #define RIP_POLLFD_EXISTS 2u
-#define RIP_POLLFD_SHIFT 2 /* above: the number of its descriptor, for a bell without a name */
-#define RIP_VALUE_IS_LANE 0x100u
-#define RIP_SIGNAL_IS                                                                                                  \
-    0x51670000u /* in the upper half of a request for a signal: so that none is sent because of damage */
-/* Set while a member has peers fence for themselves: one that sleeps so often that membarrier(2) would cost more, or cannot use it. */
+#define RIP_POLLFD_SHIFT 2       /* above: if the pipe has no name, its file descriptor in the member's process */
+#define RIP_VALUE_IS_LANE 0x100u /* in rip_member.signal: the value of the signal is the id of the sender's lane */
+/* The upper half of rip_member.signal, so that no signal is sent because of damaged memory. */
+#define RIP_SIGNAL_IS 0x51670000u
+/* Set in `asleep` of a lane, or in groups_asleep, while a member needs its peers to execute the fence: it sleeps so
+ * often that membarrier(2) would cost more, or it cannot use membarrier(2). */
 #define RIP_FENCE_LANE (1u << 31)
 #define RIP_FENCE_GROUPS (UINT64_C(1) << 63)
 
-/* For whom a member has that done, in a byte each. */
+/* The peers that must execute the fence for a member: a byte for each member. */
 enum rip_fences {
-    RIP_FENCES_OWN = 1, /* for itself: those who publish to a consumer, or release to a producer */
-    RIP_FENCES_ALL = 2  /* for everybody: it has no membarrier(2), to fence others and to be fenced */
+    RIP_FENCES_OWN = 1, /* peers that wake it: producers wake a consumer, consumers a producer */
+    RIP_FENCES_ALL = 2  /* all: membarrier(2) of this member does not reach others, nor theirs this one */
 };
 
 struct rip_control {
     struct rip_identity identity;
-    alignas(128) _Atomic uint32_t removed;       /* this line is written under the table lock */
-    uint32_t groups_ever;                        /* a group has been here */
-    uint64_t lanes_ever;                         /* the next lane's id */
-    uint32_t groups_named;                       /* the newest group's id */
-    uint64_t used;                               /* without a name: where the next extent will be; else 0 */
-    uint64_t epoch_start;                        /* lanes before this id are of a time that is over */
-    alignas(128) _Atomic uint64_t lanes_changed; /* counts changes of the lane table; written under the table lock */
-    _Atomic uint64_t groups_active;              /* a bit for each group that gates; written under the table lock */
-    _Atomic uint64_t group_epoch;                /* counts them; written under the table lock */
-    alignas(128) _Atomic uint64_t
-        groups_asleep; /* a bit for each group with a sleeper: set by it, cleared by who wakes it */
+    alignas(128) _Atomic uint32_t removed;        /* this line is written under the table lock */
+    uint32_t groups_ever;                         /* 1: there is or was a group */
+    uint64_t lanes_ever;                          /* the id of the next lane */
+    uint32_t groups_named;                        /* the id of the newest group */
+    uint64_t used;                                /* anonymous: the offset of the next extent; else 0 */
+    uint64_t epoch_start;                         /* lanes with a smaller id are of an earlier, ended stream */
+    alignas(128) _Atomic uint64_t lanes_changed;  /* counts changes of the lane table; written under the table lock */
+    _Atomic uint64_t groups_active;               /* a bit for each group; written under the table lock */
+    _Atomic uint64_t group_epoch;                 /* counts the groups created; written under the table lock */
+    alignas(128) _Atomic uint64_t groups_asleep;  /* a bit for each group; sleepers set it, wakers clear it */
     alignas(128) uint8_t fences[RIP_MAX_MEMBERS]; /* enum rip_fences; written under the table lock */
     alignas(RIP_PAGE) struct rip_member members[RIP_MAX_MEMBERS];
     struct rip_lane_entry lanes[RIP_MAX_LANES];
     struct rip_group_entry groups[RIP_MAX_GROUPS];
-    struct rip_cursor cursors[RIP_MAX_GROUPS][RIP_MAX_LANES]; /* a group's cursors lie side by side */
+    struct rip_cursor cursors[RIP_MAX_GROUPS][RIP_MAX_LANES]; /* the cursors of a group lie side by side */
 };
 
 /* ---- lane ---- */
@@ -111,42 +113,42 @@ struct rip_control {
 struct rip_desc {
     uint64_t offset; /* in the arena, a multiple of 64 */
     uint64_t length; /* bytes */
-    uint64_t ticks;
-    uint32_t type;
-    uint8_t kind;
-    uint8_t flags;
-    uint16_t lost; /* messages refused just before this one; 65535: that many or more */
+    uint64_t ticks;  /* time stamp, in the clock of the lane */
+    uint32_t type;   /* chosen by the sender */
+    uint8_t kind;    /* enum rip_kind */
+    uint8_t flags;   /* enum rip_message_flag */
+    uint16_t lost;   /* messages that were refused just before this one; 65535: that many or more */
 };
 
 struct rip_lane {
     struct rip_identity identity;
     uint64_t slots;    /* a power of two */
     uint64_t capacity; /* bytes, a multiple of RIP_PAGE */
-    uint64_t arena;    /* its offset in the file */
-    uint32_t clock;    /* enum rip_clock: what ticks are */
+    uint64_t arena;    /* offset of the arena in the file */
+    uint32_t clock;    /* enum rip_clock: the unit of ticks */
     int32_t pid;
-    uint64_t ticks0; /* a moment on both clocks: ticks, and nanoseconds of the machine's time (clock.h) */
-    uint64_t ns0;
+    uint64_t ticks0;   /* one moment on both clocks (clock.h): ticks, */
+    uint64_t ns0;      /* and nanoseconds of the machine's time */
     uint32_t overflow; /* enum rip_overflow */
     uint32_t reserved;
-    alignas(128) _Atomic uint64_t tail;      /* the first seq not published */
-    _Atomic uint32_t closed;                 /* no more will come: the producer says so itself, so it has not died */
-    alignas(128) _Atomic uint64_t reclaimed; /* the first seq not reclaimed */
-    _Atomic uint64_t dropped_below;          /* where messages are dropped: the first seq not given up */
-    _Atomic uint64_t refused;                /* messages that found no room */
-    _Atomic uint64_t allocated;              /* bytes of the arena, from 0, that have memory */
+    alignas(128) _Atomic uint64_t tail;      /* the first seq that is not published */
+    _Atomic uint32_t closed;                 /* 1: the producer has closed the lane; so it is not dead */
+    alignas(128) _Atomic uint64_t reclaimed; /* the first seq that the producer has not reclaimed */
+    _Atomic uint64_t dropped_below;          /* in a lane that drops: the first seq that is not given up */
+    _Atomic uint64_t refused;                /* number of messages that found no room */
+    _Atomic uint64_t allocated;              /* bytes of the arena, from its start, that are allocated */
     alignas(RIP_PAGE) struct rip_desc desc[];
 };
 
-/* ---- claims: a file for a group whose members compete, and a lane ---- */
+/* ---- claims: a file for each pair of a lane and a group that keeps claims ---- */
 
 struct rip_claims {
     struct rip_identity identity;
     uint64_t slots;
-    alignas(128) _Atomic uint64_t requeued;     /* counts the times that messages have been given back */
-    _Atomic uint64_t reported;                  /* how many of dropped the members have been told of */
-    alignas(RIP_LINE) _Atomic uint64_t dropped; /* messages that the group lost; written by the producer */
-    alignas(128) _Atomic uint64_t words[];      /* [slots]; claims.h says what is in one */
+    alignas(128) _Atomic uint64_t requeued;     /* counts how often messages have been requeued; written by members */
+    _Atomic uint64_t reported;                  /* how many of `dropped` have been reported to members */
+    alignas(RIP_LINE) _Atomic uint64_t dropped; /* messages that the group has lost; written by the producer */
+    alignas(128) _Atomic uint64_t words[];      /* one for each slot; claims.h describes a word */
 };
 
 static_assert(offsetof(struct rip_claims, requeued) == 128 && offsetof(struct rip_claims, dropped) == 192 &&

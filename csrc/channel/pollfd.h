@@ -1,36 +1,44 @@
-/* A descriptor that is readable when there is something to do, for programs that wait in poll, epoll or an event loop; and a signal.
+/* The pollfd of a handle: a file descriptor that is readable when there is something to do, for programs that wait in
+ * poll, epoll or an event loop. And the signal that a member can have sent to it.
  *
- * Each member that has asked for one has a pipe of its own in the channel's directory, bell-<member>, and an epoll descriptor over the
- * pipe's end. It announces itself as a sleeper does, with the same bit, and notes in its entry that it wants to be rung. Whoever
- * would wake a sleeper then writes a byte into the pipe: once, until the member has looked and announced itself again.
- * Where there is no directory, or none that is the channel's any more, the pipe has no name, and is reached through
- * /proc/<pid>/fd by processes of the same user and pid namespace.
- * A ringer of another one cannot ring it; one that is killed between taking the note and writing would leave the member waiting for
- * ever; and nobody tells it of a death. So the epoll descriptor also becomes readable some time after the member has looked last:
- * then it looks again, and for the dead too. */
+ * A member with a pollfd has a named pipe in the channel's directory, pollfd-<member>, and an epoll file descriptor
+ * over its end of the pipe. It announces itself as a sleeper does, with the same bit, and arms the pollfd: it sets
+ * RIP_POLLFD_ARMED in its entry. A waker clears that bit and writes a byte into the pipe. It does so once, until the
+ * member has checked, found nothing to do, and armed the pollfd again.
+ *
+ * If there is no directory, or if it has been deleted, the pipe has no name. Wakers of the same user and pid namespace
+ * open it through /proc/<pid>/fd.
+ *
+ * A waker of another user or pid namespace cannot write into such a pipe. A waker that is killed between clearing the
+ * bit and writing would leave the member waiting for ever. And nobody writes when a producer dies. So the epoll file
+ * descriptor also becomes readable some time after the member has checked last. The member then checks again, also for
+ * dead members. */
 #ifndef RIP_POLLFD_H
 #define RIP_POLLFD_H
 
 #include "channel/channel.h"
 
-#define RIP_POLLFD_CHECK_NS UINT64_C(600000000) /* a little more than rip_reap_if_due lets pass */
+#define RIP_POLLFD_CHECK_NS UINT64_C(600000000) /* a little more than the interval of rip_reap_if_due */
 
-/* Opens the handle's descriptor if that is not done yet, and says in the table that there is one: the descriptor, or a negative errno.
- * *rung is where those look who would wake us; it becomes value. */
-int rip_pollfd_open(struct rip_channel *ch, _Atomic uint32_t *rung, uint32_t value);
+/* Opens the pollfd of the handle, unless it has one, and records it in the tables. *entry: the word that wakers check
+ * for a pollfd; value is stored in it. Returns the file descriptor or a negative errno. */
+int rip_pollfd_open(struct rip_channel *ch, _Atomic uint32_t *entry, uint32_t value);
 
-/* 0 if the handle has something to do, else nanoseconds until it is to be asked again, RIP_POLLFD_CHECK_NS at most. */
+/* Returns 0 if the handle has something to do, else in how many nanoseconds to check again, RIP_POLLFD_CHECK_NS at
+ * most. */
 typedef uint64_t rip_idle(void *handle);
-/* Makes the descriptor readable, or not, as the handle has something to do. watch: what it waits for. */
+/* Makes the pollfd readable if the handle has something to do; else empties the pipe and arms the pollfd. watch: what
+ * the handle waits for. */
 void rip_pollfd_update(struct rip_channel *ch, rip_idle *idle, void *handle, const struct rip_watch *watch);
-/* Asks to be woken: whatever comes from now on makes the descriptor readable. 1 if it had been readable for more than the time
- * that had passed. */
+/* Empties the pipe and arms the pollfd: whatever comes afterwards makes it readable. Returns 1 if there was a byte in
+ * the pipe, 0 if the pollfd was readable only because of the time, or not at all. */
 int rip_pollfd_rearm(struct rip_channel *ch, const struct rip_watch *watch);
 
-/* A member is none any more: what it has in the directory goes. */
+/* Removes the named pipe of a member that leaves or is dead. */
 void rip_pollfd_remove(struct rip_channel *ch, uint32_t member);
-/* Makes a member's descriptor readable, and sends it a signal, if it wants that. */
+/* Makes the pollfd of a member readable if it is armed, and sends the member its signal if it wants one. */
 void rip_pollfd_wake(struct rip_channel *ch, uint32_t member);
+/* Closes the pollfd of the handle, if it has one. */
 void rip_pollfd_close(struct rip_channel *ch);
 
 #endif

@@ -1,4 +1,4 @@
-/* What the tables of a channel say. The lock must be held, unless it is said otherwise. */
+/* Reads the tables of a channel. The table lock must be held, except for the first three functions. */
 #ifndef RIP_TABLES_H
 #define RIP_TABLES_H
 
@@ -6,27 +6,28 @@
 
 /* The id of a lane, which names its file. */
 static inline uint64_t rip_lane_id(const struct rip_lane_entry *lane) {
-    return atomic_load_explicit(&lane->id, memory_order_relaxed); /* who finds it in the table under the lock sees it */
+    return atomic_load_explicit(&lane->id, memory_order_relaxed); /* relaxed: stored under the table lock */
 }
 
 /* The id of a group, which names its files. */
 static inline uint32_t rip_group_id(const struct rip_control *control, uint32_t group) {
-    return atomic_load_explicit(&control->groups[group].id, memory_order_relaxed); /* who sees its bit sees it */
+    /* relaxed: the bit in groups_active publishes it */
+    return atomic_load_explicit(&control->groups[group].id, memory_order_relaxed);
 }
 
+/* Returns 1 if there is a group at this index. */
 static inline int rip_group_is_active(const struct rip_control *control, uint32_t group) {
     return atomic_load_explicit(&control->groups_active, memory_order_relaxed) >> group & 1;
 }
 
-/* Is there a member whose peers all have to fence? */
+/* Returns 1 if there is a member for which all peers must execute the fence. */
 int rip_fences_all(const struct rip_control *control);
-/* Has a group members, other than this one? The dead must have been reaped. */
+/* Returns 1 if the group has a member other than other_than. Dead members must have been reaped. */
 int rip_has_members(const struct rip_channel *ch, uint32_t group, uint32_t other_than);
-/* Why the channel is to outlive its members: RIP_AWAITED, for the first group, or one that was declared and has had no
- * member yet; RIP_DURABLE. */
+/* Returns why the channel must outlive its members, as a set of flags. RIP_AWAITED: it has had no group yet, or has a
+ * declared group without a member yet. RIP_DURABLE: it has a durable group. */
 uint32_t rip_kept_for(const struct rip_control *control);
-/* Does a group that has seen nothing of the stream yet, the first one or one that was declared, have messages to come to,
- * or an end? */
+/* Returns 1 if messages, or at least the end of a stream, wait for a first or a declared group. */
 int rip_has_awaited_messages(const struct rip_control *control);
 
 #endif

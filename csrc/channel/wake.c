@@ -4,7 +4,7 @@
 __attribute__((cold, noinline)) void rip_wake_group(struct rip_channel *ch, uint32_t group) {
     struct rip_group_entry *entry = &ch->control->groups[group];
     rip_wake(&entry->futex);
-    /* relaxed: whoever has a bell has said so before it announced itself */
+    /* relaxed: a member with a pollfd has stored this before it announced itself */
     if (atomic_load_explicit(&entry->pollfds, memory_order_relaxed)) {
         for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
             const struct rip_member *member = &ch->control->members[i];
@@ -15,23 +15,26 @@ __attribute__((cold, noinline)) void rip_wake_group(struct rip_channel *ch, uint
     }
 }
 
-/* Wakes a member for each message. One with a descriptor may be busy with something else: it is rung where too few sleep. */
-static void ring_some(struct rip_channel *ch, uint32_t group, uint64_t messages) {
+/* Wakes a member for each message. The pollfd of a member may belong to a process that is busy. So if too few members
+ * sleep, all pollfds of the group are made readable. */
+static void wake_some(struct rip_channel *ch, uint32_t group, uint64_t messages) {
     struct rip_group_entry *entry = &ch->control->groups[group];
     int most = messages < INT32_MAX ? (int)messages : INT32_MAX;
-    if (rip_wake_some(&entry->futex, RIP_WAITS_FOR_ANY, most) == most) { /* more may sleep: the group's bit stays */
-        /* relaxed: whoever is picky has said so before it announced itself */
+    /* If that many slept, more may sleep: the bit of the group stays set. */
+    if (rip_wake_some(&entry->futex, RIP_WAITS_FOR_ANY, most) == most) {
+        /* relaxed: a member that selects has stored this before it announced itself */
         if (atomic_load_explicit(&entry->picky, memory_order_relaxed)) {
             rip_wake_some(&entry->futex, RIP_WAITS_FOR_SOME, INT32_MAX);
         }
         return;
     }
-    /* Nobody sleeps that could be woken. Whose bit we clear, we wake: one may have come since. */
+    /* Fewer members sleep than there are messages. The bit is cleared, so all are woken: one may have gone to sleep
+     * since. */
     atomic_fetch_and_explicit(&ch->control->groups_asleep, ~(UINT64_C(1) << group), memory_order_acq_rel);
     rip_wake_group(ch, group);
 }
 
-/* Of the groups in mask, those whose members compete: a hint, as that changes under the lock. */
+/* Returns the shared groups in mask. It is a hint, because the flags change under the table lock. */
 static uint64_t shared_of(const struct rip_control *control, uint64_t mask) {
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         mask &= control->groups[g].flags & RIP_SHARED ? UINT64_MAX : ~(UINT64_C(1) << g);
@@ -41,15 +44,17 @@ static uint64_t shared_of(const struct rip_control *control, uint64_t mask) {
 
 __attribute__((cold, noinline)) void rip_wake_groups(struct rip_channel *ch, uint64_t messages) {
     struct rip_control *control = ch->control;
-    atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence of a sleeper that relies on ours */
+    /* Pairs with the fence in rip_watch_announce of a sleeper that relies on this one (RIP_FENCE_GROUPS). */
+    atomic_thread_fence(memory_order_seq_cst);
     uint64_t mask = atomic_load_explicit(&control->groups_asleep, memory_order_relaxed) & ~RIP_FENCE_GROUPS;
     uint64_t some = messages && mask ? shared_of(control, mask) : 0;
-    if (mask & ~some) { /* whose bit we clear, we wake: one may have come since we looked */
+    /* Every group whose bit is cleared is woken: a member may have gone to sleep since the load. */
+    if (mask & ~some) {
         mask = atomic_fetch_and_explicit(&control->groups_asleep, RIP_FENCE_GROUPS | some, memory_order_acq_rel);
     }
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         if (some >> g & 1) {
-            ring_some(ch, g, messages);
+            wake_some(ch, g, messages);
         } else if (mask >> g & 1) {
             rip_wake_group(ch, g);
         }
@@ -57,7 +62,8 @@ __attribute__((cold, noinline)) void rip_wake_groups(struct rip_channel *ch, uin
 }
 
 __attribute__((cold, noinline)) void rip_wake_lane(struct rip_channel *ch, struct rip_lane_entry *lane) {
-    atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence of a sleeper that relies on ours */
+    /* Pairs with the fence in rip_watch_announce of a producer that relies on this one (RIP_FENCE_LANE). */
+    atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load_explicit(&lane->asleep, memory_order_relaxed) & RIP_ASLEEP &&
         atomic_fetch_and_explicit(&lane->asleep, RIP_FENCE_LANE, memory_order_acq_rel) & RIP_ASLEEP) {
         rip_wake(&lane->futex);

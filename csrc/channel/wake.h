@@ -1,13 +1,14 @@
-/* Ends the sleep of members: every wake-up of a consumer or a producer comes from here. */
+/* Wakes members. Every wake-up of a consumer or a producer is done here. None of these functions needs a lock. */
 #ifndef RIP_WAKE_H
 #define RIP_WAKE_H
 
 #include "channel/channel.h"
 
-/* Wakes the groups that sleep. messages: so many have been published, each for one member where members compete; 0: all are to
- * look. Out of line: a publish calls it only when somebody sleeps. */
+/* Wakes the groups that sleep. messages: how many have been published; in a shared group that many members are woken.
+ * 0: all members check. Out of line, because a publish calls it only if a member sleeps. */
 void rip_wake_groups(struct rip_channel *ch, uint64_t messages);
-void rip_wake_group(struct rip_channel *ch, uint32_t group); /* one of them, whether it sleeps or not */
+/* Wakes all members of a group, whether or not it has announced a sleep. */
+void rip_wake_group(struct rip_channel *ch, uint32_t group);
 /* Wakes the producer of a lane, if it sleeps. */
 void rip_wake_lane(struct rip_channel *ch, struct rip_lane_entry *lane);
 

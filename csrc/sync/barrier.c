@@ -1,7 +1,10 @@
-/*   word   | outcomes 20 | broken 1 | arrived 11 | round 32 |
+/* Barriers.
  *
- * The last to arrive begins the next round, and so does a break; outcomes says of the last rounds which were broken, the newest in the
- * lowest bit; who looks only after more rounds than that is told that all came. A broken barrier stays so until it is reset. */
+ *   word   | outcomes 20 | broken 1 | arrived 11 | round 32 |
+ *
+ * The last thread to arrive starts the next round, and so does a break. A bit of outcomes says whether a round was
+ * broken; the lowest bit is that of the last round. A thread that checks only after more rounds than there are bits
+ * assumes that its round was complete. A broken barrier stays broken until it is reset. */
 #include "sync/barrier.h"
 #include "base/wait_hook.h"
 
@@ -11,21 +14,23 @@
 #define OUTCOMES_AT 44
 #define OUTCOMES 20u
 
-static_assert(RIP_MAX_PARTIES <= ARRIVED, "they fit");
+static_assert(RIP_MAX_PARTIES <= ARRIVED, "all parties fit into the bits of arrived");
 
 static int put(struct rip_sync *s, uint64_t *word, uint64_t to) {
-    /* release: what was done before the barrier; acquire: what the others did. Both pair with this line of theirs. */
+    /* release: what this thread did before the barrier; acquire: what the others did. Both pair with this line in the
+     * others. */
     return atomic_compare_exchange_weak_explicit(&s->file->word, word, to, memory_order_acq_rel, memory_order_acquire);
 }
 
 static uint64_t next_round(uint64_t word, uint64_t broken) {
-    uint64_t outcomes = (word >> OUTCOMES_AT) << 1 | broken; /* what is older falls off */
+    uint64_t outcomes = (word >> OUTCOMES_AT) << 1 | broken; /* the oldest outcome is shifted out */
     return outcomes << OUTCOMES_AT | (broken ? BROKEN : 0) | (uint32_t)(word + 1);
 }
 
 static uint32_t arrived(uint64_t word) { return (uint32_t)(word >> ARRIVED_AT & ARRIVED); }
 
-/* Its index in this round, from 0 on, and the word to wait on; -EPIPE: broken; -EBADMSG. */
+/* Arrives at the barrier. Returns the index of this arrival in its round, from 0; -EPIPE: the barrier is broken;
+ * -EBADMSG. Stores the word of the round in *seen. */
 static int arrive(struct rip_sync *s, uint64_t *seen) {
     uint64_t word = rip_sync_load(s), to;
     uint32_t parties = s->file->value;
@@ -42,13 +47,13 @@ static int arrive(struct rip_sync *s, uint64_t *seen) {
     } while (!put(s, &word, to));
     *seen = to;
     if (last) {
-        *seen = word; /* is over */
+        *seen = word; /* of the round that has just ended */
         rip_sync_wake(s);
     }
     return (int)arrived(word);
 }
 
-/* 0: not yet, 1: all have arrived, -EPIPE: broken */
+/* Returns 0 while the round of the word `seen` goes on, 1 if all have arrived, -EPIPE if it was broken. */
 static int is_over(const struct rip_sync *s, uint64_t seen) {
     uint64_t word = rip_sync_load(s);
     uint32_t ago = (uint32_t)word - (uint32_t)seen; /* rounds that have ended since it was seen */
@@ -58,7 +63,7 @@ static int is_over(const struct rip_sync *s, uint64_t seen) {
     return ago <= OUTCOMES && word >> (OUTCOMES_AT + ago - 1) & 1 ? -EPIPE : 1;
 }
 
-/* Ends the round of the word that was seen, or any if seen is NULL. */
+/* Breaks the round of the word `seen`, or the present one if seen is NULL. Does nothing if that round has ended. */
 static void break_round(struct rip_sync *s, const uint64_t *seen) {
     uint64_t word = rip_sync_load(s);
     do {
@@ -84,9 +89,6 @@ int rip_barrier_abort(struct rip_sync *s) {
     return rc;
 }
 
-/* Breaks the round of the word that was seen, unless it is over. */
-static void give_up(struct rip_sync *s, uint64_t seen) { break_round(s, &seen); }
-
 int rip_barrier_reset(struct rip_sync *s) {
     int rc = rip_sync_check(s);
     if (rc != 0) {
@@ -94,7 +96,8 @@ int rip_barrier_reset(struct rip_sync *s) {
     }
     uint64_t word = rip_sync_load(s), to;
     do {
-        to = arrived(word) ? next_round(word, 1) & ~BROKEN : word & ~BROKEN; /* who waits in it is told */
+        /* threads that wait in this round get -EPIPE */
+        to = arrived(word) ? next_round(word, 1) & ~BROKEN : word & ~BROKEN;
     } while (!put(s, &word, to));
     rip_sync_wake(s);
     return 0;
@@ -122,15 +125,15 @@ int rip_barrier_wait(struct rip_sync *s, uint64_t deadline) {
             return over < 0 ? over : index;
         }
         if (rc == -ETIMEDOUT) {
-            give_up(s, seen);
+            break_round(s, &seen);
             return is_over(s, seen) < 0 ? -ETIMEDOUT : index;
         }
         rc = rip_sync_wait(s, &watch, deadline);
         if (rc == -EINTR && !rip_has_wait_hook()) {
-            rc = 0; /* the handle has arrived, and the others count on it */
+            rc = 0; /* this thread has arrived and cannot arrive again, so it goes on waiting */
         }
         if (rc < 0 && rc != -ETIMEDOUT) {
-            give_up(s, seen);
+            break_round(s, &seen);
             return rc;
         }
     }

@@ -4,7 +4,8 @@
 
 #include "sync/sync.h"
 
-/* A member leaves; the table lock must be held. died: its process was killed, and whoever waits with it would wait for ever. */
+/* A member leaves. died: its process was killed; then the barrier is broken, because the others would wait for it for
+ * ever. The table lock must be held. */
 void rip_barrier_left(struct rip_sync *s, uint32_t member, int died);
 
 #endif

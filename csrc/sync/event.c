@@ -1,5 +1,8 @@
-/* word: how often it has been set, and in the lowest bit whether it is set now. Who waits sees that it has been set since, even if it has
- * been cleared again. */
+/* Events.
+ *
+ *   word   | how often it has been set 63 | it is set now 1 |
+ *
+ * The count shows a waiter that the event has been set since, even if it has been cleared again. */
 #include "sync/sync.h"
 
 #define SET UINT64_C(1)
@@ -8,7 +11,7 @@ int rip_event_set(struct rip_sync *s) {
     int rc = rip_sync_check(s);
     uint64_t word = rc ? SET : rip_sync_load(s);
     while (!(word & SET)) {
-        /* release: what we did before; pairs with the acquire in rip_sync_load */
+        /* release: what this thread did before; pairs with the acquire in rip_sync_load */
         if (atomic_compare_exchange_weak_explicit(&s->file->word, &word, (word + 2) | SET, memory_order_acq_rel,
                                                   memory_order_acquire)) {
             rip_sync_wake(s);
@@ -31,7 +34,7 @@ int rip_event_is_set(struct rip_sync *s) {
     return rc ? rc : (int)(rip_sync_load(s) & SET);
 }
 
-/* It is set, or has been set since the word was seen. */
+/* Returns 1 if the event is set, or has been set since the word was `seen`. */
 static int is_over(const struct rip_sync *s, uint64_t seen) {
     uint64_t word = rip_sync_load(s);
     return word & SET || word >> 1 != seen >> 1;

@@ -1,4 +1,5 @@
-/* Opening and closing semaphores, locks, events and barriers, and doing for the dead what they would have done at close. */
+/* Opening and closing semaphores, locks, events and barriers; reaping their dead members; inspecting and removing
+ * them. */
 #include "store/control_file.h"
 #include "store/table_lock.h"
 #include "sync/barrier.h"
@@ -7,12 +8,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* The kinds of objects: a new one is a file with what its word means, and a line here. */
+/* The kinds of objects. A new kind needs a file that says what its word means, and a line in this table. */
 struct kind {
-    int64_t least, most; /* its value */
-    /* The word of a new one, or of one that begins again, whose word was before. NULL: 0. */
+    int64_t least, most; /* limits of its value */
+    /* Returns the first word of a new object, or of one that starts again and had the word `before`. NULL: the word is
+     * 0. */
     uint64_t (*first_word)(uint32_t value, uint64_t before);
-    /* A seat ends; the table lock is held. died: its process was killed. NULL: nothing is to be done. */
+    /* A member leaves; called with the table lock held. died: its process was killed. NULL: there is nothing to do. */
     void (*left)(struct rip_sync *s, uint32_t member, int died);
 };
 
@@ -23,7 +25,7 @@ static const struct kind kinds[] = {
     [RIP_BARRIER] = {1, RIP_MAX_PARTIES, NULL, rip_barrier_left},
 };
 
-/* kind: as the file says, which is anybody's writing. */
+/* kind: read from the file, which may be damaged: an unknown kind gives the first entry. */
 static const struct kind *kind_of(uint32_t kind) { return &kinds[kind < sizeof kinds / sizeof kinds[0] ? kind : 0]; }
 
 static struct rip_sync *of(struct rip_handle *handle) {
@@ -37,18 +39,18 @@ static void in_child(struct rip_handle *handle) {
     rip_handle_reopen_in_child(handle);
 }
 
-/* A seat whose process is gone, or goes. */
+/* Frees the entry of a member that closes, or that is dead (died). The table lock is held. */
 static void leave(struct rip_sync *s, uint32_t member, int died) {
     const struct kind *kind = kind_of(s->file->kind);
     if (kind->left) {
         kind->left(s, member, died);
     }
-    /* relaxed: under the lock. Last: who is killed on the way leaves it to the next */
+    /* relaxed: under the table lock. Last: if this process is killed before, the next one that reaps does it again. */
     atomic_store_explicit(&s->file->members[member].taken, 0, memory_order_relaxed);
 }
 
-/* relaxed: under the lock */
 static int is_taken(const struct rip_sync *s, uint32_t member) {
+    /* relaxed: under the table lock */
     return (int)atomic_load_explicit(&s->file->members[member].taken, memory_order_relaxed);
 }
 
@@ -61,7 +63,7 @@ static void reap(struct rip_handle *handle) {
     }
 }
 
-/* Reaps, and says whether somebody else lives; the lock must be held. */
+/* Reaps, and returns 1 if there is another live member. The table lock is held. */
 static int has_others(struct rip_sync *s) {
     int others = 0;
     rip_reap(&s->handle);
@@ -71,8 +73,9 @@ static int has_others(struct rip_sync *s) {
     return others;
 }
 
-/* The lock must be held; whoever is killed here leaves it to the next, who finds nobody. */
-static void begin(struct rip_sync_file *file, enum rip_sync_kind kind, uint32_t value) {
+/* Gives the object its first state. The table lock is held. If this process is killed here, the next one finds no
+ * member and does it again. */
+static void start(struct rip_sync_file *file, enum rip_sync_kind kind, uint32_t value) {
     uint64_t before = file->kind == (uint32_t)kind ? atomic_load_explicit(&file->word, memory_order_relaxed) : 0;
     const struct kind *of_kind = kind_of((uint32_t)kind);
     uint64_t word = of_kind->first_word ? of_kind->first_word(value, before) : 0;
@@ -83,16 +86,16 @@ static void begin(struct rip_sync_file *file, enum rip_sync_kind kind, uint32_t 
     file->epoch++;
 }
 
-/* The lock is held, and is let go. */
+/* Joins, and initializes the object if this handle is its first. The table lock is held, and is released here. */
 static int join(struct rip_sync *s, enum rip_sync_kind kind, int64_t value) {
     int rc = 0, others = has_others(s);
-    /* With a name it ends with the last handle, however that went. Without one it ends with the last descriptor, which may be on its way
-     * to a process that is to find what has been set, or released. */
-    int begins = s->handle.dir >= 0 ? !others : s->file->epoch == 0;
-    if (begins && value == RIP_MUST_BE) {
+    /* A named object ends with its last handle, however that ended. An anonymous one ends with its last file
+     * descriptor, which may be on its way to another process: that process must find the state as it was left. */
+    int is_first = s->handle.dir >= 0 ? !others : s->file->epoch == 0;
+    if (is_first && value == RIP_MUST_BE) {
         rc = -ENOENT;
-    } else if (begins) {
-        begin(s->file, kind, value < 0 ? 1 : (uint32_t)value);
+    } else if (is_first) {
+        start(s->file, kind, value < 0 ? 1 : (uint32_t)value);
     } else if (s->file->kind != (uint32_t)kind) {
         rc = -EPROTOTYPE;
     } else if (value >= 0 && s->file->value != (uint32_t)value) {
@@ -120,7 +123,7 @@ int rip_sync_open(const char *name, int fd, enum rip_sync_kind kind, int64_t val
         return -ENOMEM;
     }
     s->handle = (struct rip_handle){.state = RIP_OPEN, .dir = -1, .mapping.fd = -1, .forked = in_child, .reap = reap};
-    s->give = -1;
+    s->shared_fd = -1;
     s->kind = (uint32_t)kind;
     s->undo = kind == RIP_LOCK || (kind == RIP_SEMAPHORE && undo);
     rip_spin_init(&s->spin, wait);
@@ -140,20 +143,20 @@ int rip_sync_open(const char *name, int fd, enum rip_sync_kind kind, int64_t val
 
 int rip_sync_fd(struct rip_sync *s) {
     int rc = rip_sync_check(s);
-    if (rc == 0 && s->give < 0) {
+    if (rc == 0 && s->shared_fd < 0) {
         rip_fork_hold();
-        rc = s->give = rip_handle_dup(&s->handle);
+        rc = s->shared_fd = rip_handle_dup(&s->handle);
         rip_fork_allow();
     }
-    return rc < 0 ? rc : s->give;
+    return rc < 0 ? rc : s->shared_fd;
 }
 
 uint32_t rip_sync_value(const struct rip_sync *s) { return s->file->value; }
 
-static void close_given(struct rip_sync *s) {
-    if (s->give >= 0) {
-        close(s->give);
-        s->give = -1;
+static void close_shared_fd(struct rip_sync *s) {
+    if (s->shared_fd >= 0) {
+        close(s->shared_fd);
+        s->shared_fd = -1;
     }
 }
 
@@ -161,7 +164,7 @@ int rip_sync_close(struct rip_sync *s) {
     if (s->handle.state == RIP_CLOSED) {
         return 0;
     }
-    int forked = rip_handle_begin_close(&s->handle); /* and has taken no seat of its own */
+    int forked = rip_handle_begin_close(&s->handle); /* a forked child has not joined */
     int rc = forked ? 0 : rip_lock(&s->handle);
     if (rip_is_locked_out(rc)) {
         return rc;
@@ -169,30 +172,30 @@ int rip_sync_close(struct rip_sync *s) {
     int joined = !forked && rc == 0;
     s->handle.state = RIP_CLOSED;
     s->held = 0;
-    close_given(s);
+    close_shared_fd(s);
     if (joined) {
         int others = has_others(s);
         leave(s, s->me - 1, 0);
-        rip_sync_wake(s); /* a thread of this process, if the handle is closed under it */
+        rip_sync_wake(s); /* another thread of this process may wait with this handle */
         if (!others && s->handle.dir >= 0) {
             rip_handle_remove_files(&s->handle);
         }
         rip_unlock(&s->handle);
     }
-    rip_handle_close_files(&s->handle); /* where there was no lock to be had: others find us dead */
+    rip_handle_close_files(&s->handle); /* if there was no lock: others find this member dead */
     return rc;
 }
 
 void rip_sync_free(struct rip_sync *s) {
-    close_given(s); /* a close that did not get the lock has left it open */
+    close_shared_fd(s); /* still open if rip_sync_close did not get the lock */
     rip_handle_unmap(&s->handle);
     free(s);
 }
 
-/* Without taking a seat, nor waiting for long; the lock is held. */
-static int look_in(struct rip_sync *s, const char *name) {
+/* Opens a named object without joining, and does not wait for long. On success the table lock is held. */
+static int open_to_inspect(struct rip_sync *s, const char *name) {
     *s = (struct rip_sync){.handle = {.state = RIP_OPEN, .dir = -1, .mapping.fd = -1, .forked = in_child, .reap = reap},
-                           .give = -1};
+                           .shared_fd = -1};
     rip_handle_limit_waits(&s->handle);
     int rc = rip_handle_open(&s->handle, name, RIP_FILE_SYNC, sizeof(struct rip_sync_file), 0, rip_private);
     s->file = rc ? NULL : s->handle.mapping.at;
@@ -201,7 +204,7 @@ static int look_in(struct rip_sync *s, const char *name) {
 
 int rip_sync_info(const char *name, struct rip_sync_info *info) {
     struct rip_sync s;
-    int rc = look_in(&s, name);
+    int rc = open_to_inspect(&s, name);
     if (rc != 0) {
         return rc;
     }
@@ -212,13 +215,13 @@ int rip_sync_info(const char *name, struct rip_sync_info *info) {
             info->pid[info->handles++] = s.file->members[i].pid;
         }
     }
-    rip_handle_unmap(&s.handle); /* the lock goes with its descriptor */
+    rip_handle_unmap(&s.handle); /* closes the file descriptor, which releases the table lock */
     return 0;
 }
 
 int rip_sync_clean_up(const char *name) {
     struct rip_sync s;
-    int rc = look_in(&s, name);
+    int rc = open_to_inspect(&s, name);
     if (rc != 0) {
         return rc;
     }

@@ -12,7 +12,7 @@ int rip_sync_join(struct rip_sync *s) {
             s->me = i + 1;
             s->held = 0;
             s->epoch = s->file->epoch;
-            atomic_store_explicit(&member->taken, 1, memory_order_relaxed); /* under the lock */
+            atomic_store_explicit(&member->taken, 1, memory_order_relaxed); /* relaxed: under the table lock */
             return 0;
         }
     }
@@ -24,12 +24,13 @@ int rip_sync_enter(struct rip_sync *s) {
     if (rc != -ECHILD) {
         return rc;
     }
-    /* no descriptor: it says why, see rip_handle_reopen_in_child */
+    /* a negative file descriptor is the errno of rip_handle_reopen_in_child */
     rc = s->handle.mapping.fd < 0 ? s->handle.mapping.fd : rip_lock(&s->handle);
     if (rc != 0) {
         return rc;
     }
-    /* relaxed: under the lock. Our parent and all others may have gone since the fork, and more may have come and begun it anew. */
+    /* relaxed: under the table lock. Since the fork the parent and all other members may have left; the file may have
+     * been removed, or the object started again. */
     if (atomic_load_explicit(&s->file->removed, memory_order_relaxed) || s->file->epoch != s->epoch) {
         rip_unlock(&s->handle);
         return -ENOENT;
@@ -51,7 +52,7 @@ void rip_sync_watch(struct rip_sync *s, uint64_t seen, struct rip_watch *watch) 
     watch->picky = 0;
     watch->bit = RIP_ASLEEP;
     watch->slice = RIP_SLICE_NS;
-    watch->fenced = 1; /* each change of the word is a fence, and so is rip_sync_wake */
+    watch->fenced = 1; /* each change of the word is a full fence, and rip_sync_wake has one */
     watch->spin = &s->spin;
 }
 
@@ -69,7 +70,8 @@ int rip_sync_wait(struct rip_sync *s, const struct rip_watch *watch, uint64_t de
 }
 
 void rip_sync_wake(struct rip_sync *s) {
-    atomic_thread_fence(memory_order_seq_cst); /* the word, then asleep; pairs with the fence in rip_watch_announce */
+    /* The word is stored before asleep is loaded. Pairs with the fence in rip_watch_announce. */
+    atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load_explicit(&s->file->asleep, memory_order_relaxed) & RIP_ASLEEP &&
         atomic_fetch_and_explicit(&s->file->asleep, ~RIP_ASLEEP, memory_order_acq_rel) & RIP_ASLEEP) {
         rip_wake(&s->file->futex);

@@ -1,9 +1,9 @@
-/* Where messages are placed, against a model that remembers every live byte. No shared memory is involved. */
+/* Where the arena puts messages, checked against a model that remembers every live byte. Uses no shared memory. */
 #include "check.h"
 
 #define MAX_LIVE 4096u
 
-/* The messages that are not let go yet, oldest first; and what a producer does with its arena. */
+/* The messages that are not released yet, oldest first; and the state that a producer has for its arena. */
 struct model {
     struct rip_arena arena;
     struct {
@@ -11,7 +11,7 @@ struct model {
     } live[MAX_LIVE];
     uint64_t oldest, next; /* seqs; live[seq % MAX_LIVE] */
     uint64_t reclaimed;    /* the producer's limit */
-    uint64_t memory;       /* that can be allocated */
+    uint64_t memory;       /* how much can be allocated */
 };
 
 static void model_init(struct model *m, uint64_t capacity) {
@@ -41,7 +41,7 @@ static int is_free(const struct model *m, uint64_t offset, uint64_t length) {
 }
 
 /* As rip_tx_find_room. */
-static int find_place(struct model *m, uint64_t need) {
+static int find_offset(struct model *m, uint64_t need) {
     struct rip_arena *a = &m->arena;
     uint64_t at = rip_arena_find(a, need, a->capacity);
     if (at == UINT64_MAX) {
@@ -75,7 +75,7 @@ static int offset(struct model *m, uint64_t length) {
         if (live_count(m) >= MAX_LIVE) {
             return -EAGAIN;
         }
-        int rc = find_place(m, need);
+        int rc = find_offset(m, need);
         if (rc != 0) {
             return rc;
         }
@@ -90,7 +90,7 @@ static int offset(struct model *m, uint64_t length) {
     return 0;
 }
 
-/* Would any place do? Places behind a live message, and 0, are all that matter. */
+/* Returns 1 if the message fits anywhere. It is enough to try offset 0 and the offset behind each live message. */
 static int fits_somewhere(const struct model *m, uint64_t length) {
     if (is_free(m, 0, length)) {
         return 1;
@@ -104,7 +104,7 @@ static int fits_somewhere(const struct model *m, uint64_t length) {
     return 0;
 }
 
-/* Many small, some around a line's and a page's end, a few up to the capacity. */
+/* Many small lengths, some around the size of a line or a page, a few up to the capacity. */
 static uint64_t random_length(struct random *r, uint64_t capacity) {
     static const uint64_t edges[] = {0, 1, 63, 64, 65, 127, 128, 129, 4032, 4095, 4096, 4097, 8192};
     uint64_t kind = random_below(r, 100), length;
@@ -122,7 +122,7 @@ static uint64_t random_length(struct random *r, uint64_t capacity) {
 
 static struct model m; /* large */
 
-static void random_rounds(uint64_t seed, uint64_t capacity, unsigned rounds, unsigned most_held) {
+static void random_rounds(uint64_t seed, uint64_t capacity, unsigned rounds, unsigned most_unreleased) {
     struct random r = {seed};
     unsigned refused_with_room = 0;
     model_init(&m, capacity);
@@ -132,7 +132,7 @@ static void random_rounds(uint64_t seed, uint64_t capacity, unsigned rounds, uns
             CHECK(live_count(&m) > 0);
             refused_with_room += m.arena.count < RIP_MAX_RUNS && fits_somewhere(&m, length);
             released(&m, 1 + random_below(&r, live_count(&m)));
-        } else if (live_count(&m) > most_held || random_below(&r, 8) == 0) {
+        } else if (live_count(&m) > most_unreleased || random_below(&r, 8) == 0) {
             released(&m, random_below(&r, live_count(&m) + 1));
         }
         if (random_below(&r, 1000) == 0) {
@@ -146,20 +146,20 @@ static void random_rounds(uint64_t seed, uint64_t capacity, unsigned rounds, uns
 
 static void never_overlaps(void) {
     static const uint64_t capacities[] = {4096, 8192, 20480, 65536, 1 << 20, UINT64_C(1) << 40};
-    static const unsigned held[] = {0, 1, 3, 17, 200};
+    static const unsigned unreleased[] = {0, 1, 3, 17, 200};
     for (unsigned c = 0; c < sizeof capacities / sizeof *capacities; c++) {
-        for (unsigned h = 0; h < sizeof held / sizeof *held; h++) {
-            random_rounds(1 + 97 * c + h, capacities[c], 40000, held[h]);
+        for (unsigned h = 0; h < sizeof unreleased / sizeof *unreleased; h++) {
+            random_rounds(1 + 97 * c + h, capacities[c], 40000, unreleased[h]);
         }
     }
 }
 
-/* Every length in lines, every number of messages held, and every place where the first one can lie. */
+/* Every length in lines, every number of messages that are not released, and every offset of the first message. */
 static void wraps_at_every_alignment(void) {
     const uint64_t lines = 16, capacity = lines * RIP_LINE;
     for (uint64_t first = 0; first <= lines; first++) {
         for (uint64_t length = 1; length <= lines; length++) {
-            for (uint64_t held = 1; held <= lines / length; held++) {
+            for (uint64_t unreleased = 1; unreleased <= lines / length; unreleased++) {
                 model_init(&m, capacity);
                 CHECK_IS(offset(&m, first * RIP_LINE), 0);
                 for (unsigned i = 0; i < 3 * lines; i++) {
@@ -167,8 +167,8 @@ static void wraps_at_every_alignment(void) {
                         CHECK(live_count(&m) > 0);
                         released(&m, 1);
                     }
-                    if (live_count(&m) > held) {
-                        released(&m, live_count(&m) - held);
+                    if (live_count(&m) > unreleased) {
+                        released(&m, live_count(&m) - unreleased);
                     }
                 }
             }
@@ -176,7 +176,7 @@ static void wraps_at_every_alignment(void) {
     }
 }
 
-static void holds_what_the_capacity_says(void) {
+static void as_many_fit_as_the_capacity_allows(void) {
     const uint64_t lines = 64;
     for (uint64_t length = 1; length <= lines; length++) {
         model_init(&m, lines * RIP_LINE);
@@ -190,10 +190,10 @@ static void holds_what_the_capacity_says(void) {
     }
 }
 
-/* Where there is no more memory an arena is as good as one of that capacity, and whole again when there is. */
-static void makes_do_with_what_it_has(void) {
+/* Without more memory an arena works like one of the allocated capacity; with more memory it is whole again. */
+static void works_in_the_allocated_memory(void) {
     struct random r = {7};
-    for (unsigned held = 0; held < 40; held += 13) {
+    for (unsigned unreleased = 0; unreleased < 40; unreleased += 13) {
         model_init(&m, 1 << 20);
         m.memory = 16 * RIP_PAGE;
         unsigned short_of_memory = 0;
@@ -202,11 +202,11 @@ static void makes_do_with_what_it_has(void) {
             int rc = offset(&m, length);
             CHECK(rc == 0 || live_count(&m) > 0);
             short_of_memory += rc == -ENOSPC;
-            if (live_count(&m) > held || rc != 0) {
+            if (live_count(&m) > unreleased || rc != 0) {
                 released(&m, 1 + random_below(&r, live_count(&m)));
             }
         }
-        CHECK(held == 0 || short_of_memory > 0);
+        CHECK(unreleased == 0 || short_of_memory > 0);
         released(&m, live_count(&m));
         CHECK_IS(offset(&m, 17 * RIP_PAGE), -ENOSPC);
         CHECK_IS(offset(&m, 16 * RIP_PAGE), 0);
@@ -232,25 +232,25 @@ static void restarts_when_drained(void) {
 
 static void stays_warm(void) {
     const uint64_t capacity = 64 << 20, length = 1 << 20;
-    for (uint64_t held = 0; held < 8; held++) {
+    for (uint64_t unreleased = 0; unreleased < 8; unreleased++) {
         uint64_t highest = 0;
         model_init(&m, capacity);
         for (unsigned i = 0; i < 1000; i++) {
             CHECK_IS(offset(&m, length), 0);
             highest = m.arena.at > highest ? m.arena.at : highest;
-            if (live_count(&m) > held) {
+            if (live_count(&m) > unreleased) {
                 released(&m, 1);
             }
         }
-        /* what is live, as much again to go on in, and one in hand */
-        CHECK(highest <= (2 * (held + 1) + 1) * length);
+        /* the live messages, as much again for the next ones, and the one that the consumer has */
+        CHECK(highest <= (2 * (unreleased + 1) + 1) * length);
     }
 }
 
 static void uses_all_when_stalled(void) {
     const uint64_t capacity = 64 << 20, length = 1 << 20;
     model_init(&m, capacity);
-    for (unsigned i = 0; i < 100; i++) { /* keeps up, with two in hand */
+    for (unsigned i = 0; i < 100; i++) { /* the consumer keeps up, and has two */
         CHECK_IS(offset(&m, length), 0);
         if (live_count(&m) > 2) {
             released(&m, 1);
@@ -263,18 +263,18 @@ static void uses_all_when_stalled(void) {
     CHECK(more >= 55);
 }
 
-static void disbelieves_offsets(void) {
+static void checks_offsets(void) {
     struct random r = {11};
     model_init(&m, 65536);
     for (unsigned i = 0; i < 200000; i++) {
-        if (random_below(&r, 3) == 0) { /* as read back from a descriptor that somebody has written over */
+        if (random_below(&r, 3) == 0) { /* as read back from a damaged descriptor */
             uint64_t seq = m.reclaimed + random_below(&r, m.next - m.reclaimed + 1);
             uint64_t offset = random_below(&r, 2) ? random_below(&r, 1 << 17) : random_next(&r);
             rip_arena_reclaim(&m.arena, seq, offset, m.next);
             m.reclaimed = m.oldest = seq;
         }
         uint64_t need = rip_round_up(random_below(&r, 9000), RIP_LINE);
-        if (find_place(&m, need) == 0) {
+        if (find_offset(&m, need) == 0) {
             CHECK(m.arena.at <= m.arena.gap_end && m.arena.gap_end <= m.arena.capacity);
             CHECK(m.arena.at % RIP_LINE == 0 && need <= m.arena.gap_end - m.arena.at);
             m.arena.at += need;
@@ -284,14 +284,13 @@ static void disbelieves_offsets(void) {
 }
 
 int main(void) {
-    run("a message never lies on a live one, is never refused by an empty arena, or while a gap is there",
-        never_overlaps);
+    run("a message never overlaps a live one, and is never refused while a gap is large enough", never_overlaps);
     run("a small arena wraps at every alignment", wraps_at_every_alignment);
-    run("as many equal messages fit as the capacity says", holds_what_the_capacity_says);
-    run("without memory for more an arena makes do with what it has", makes_do_with_what_it_has);
+    run("as many equal messages fit as the capacity allows", as_many_fit_as_the_capacity_allows);
+    run("without more memory an arena works in what is allocated", works_in_the_allocated_memory);
     run("an arena that is drained restarts at 0", restarts_when_drained);
     run("a consumer that keeps up keeps large messages near 0", stays_warm);
-    run("a consumer that stalls finds nearly all of the arena behind it", uses_all_when_stalled);
-    run("no offset read back from shared memory leads out of the arena", disbelieves_offsets);
+    run("a stalled consumer leaves nearly all of the arena to new messages", uses_all_when_stalled);
+    run("no offset that is read back from shared memory leads out of the arena", checks_offsets);
     return 0;
 }

@@ -1,4 +1,4 @@
-/* The header of an array message: written, read back, and read when it is anything. */
+/* The header of an array message: written, read back, and read when it is damaged. */
 #include "check.h"
 
 #define ROOM 8192u
@@ -44,7 +44,7 @@ static void too_large(void) {
     CHECK_IS(array.header, 0);
 }
 
-/* Reads what a message of this length holds, right before memory that is not there. */
+/* Reads an array message of this length that ends right before an unmapped page. */
 static void read_at_edge(const unsigned char *bytes, size_t length) {
     static unsigned char *edge;
     if (!edge) {
@@ -90,7 +90,7 @@ static void damaged_headers(void) {
     for (unsigned i = 0; i < 300000; i++) {
         size_t length = (size_t)random_below(&r, 700);
         uint64_t word = random_next(&r);
-        word &= random_below(&r, 2) ? UINT64_MAX : UINT64_C(0x0000003f000f001f); /* or numbers that could be */
+        word &= random_below(&r, 2) ? UINT64_MAX : UINT64_C(0x0000003f000f001f); /* or numbers that may be valid */
         memcpy(payload, &word, sizeof word);
         read_at_edge(payload, length);
     }
@@ -107,7 +107,7 @@ static void sizes(void) {
     CHECK_IS(rip_array_check(&array, 0, 65), -EBADMSG);
     array.shape[0] = 0;
     array.shape[1] = UINT64_MAX;
-    CHECK_IS(rip_array_check(&array, 4, 64), 0); /* empty, however large the other side */
+    CHECK_IS(rip_array_check(&array, 4, 64), 0); /* empty, however large the other dimension is */
     array.shape[0] = UINT64_C(1) << 32;
     array.shape[1] = UINT64_C(1) << 32; /* 2**64 wraps to 0 */
     CHECK_IS(rip_array_check(&array, 1, 64), -EBADMSG);
@@ -116,7 +116,7 @@ static void sizes(void) {
     array.shape[1] = 2;
     CHECK_IS(rip_array_check(&array, 8, 64), -EBADMSG);
     array.shape[0] = UINT64_C(1) << 33;
-    array.shape[1] = (UINT64_C(1) << 31) + 1; /* wraps to what the message has */
+    array.shape[1] = (UINT64_C(1) << 31) + 1; /* wraps to the length of the message */
     CHECK_IS(rip_array_check(&array, 1, 64 + (UINT64_C(1) << 33)), -EBADMSG);
     array.ndim = 0; /* one element */
     CHECK_IS(rip_array_check(&array, 8, 64 + 8), 0);
@@ -125,8 +125,8 @@ static void sizes(void) {
 
 int main(void) {
     run("a header is read back as it was written", round_trip);
-    run("what is too large for a header has none", too_large);
-    run("no header leads to a byte outside of its message", damaged_headers);
-    run("an array fills its message exactly, whatever its shape multiplies to", sizes);
+    run("an array that is too large for a header is refused", too_large);
+    run("no damaged header leads to a byte outside of its message", damaged_headers);
+    run("an array fills its message exactly, even if the product of its shape overflows", sizes);
     return 0;
 }

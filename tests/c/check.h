@@ -1,4 +1,4 @@
-/* What the tests share. A test is a program without a framework: the first thing that is not as it should be ends it. */
+/* What the C tests share. A test program uses no framework: the first check that fails ends it. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -25,7 +25,7 @@
 #define MS UINT64_C(1000000) /* nanoseconds */
 
 #define CHECK(condition) ((condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition, 0, 0))
-/* For numbers: says both. */
+/* For numbers: a failure prints both. */
 #define CHECK_IS(is, wanted)                                                                                           \
     do {                                                                                                               \
         long long is_ = (long long)(is), wanted_ = (long long)(wanted);                                                \
@@ -35,7 +35,7 @@
     } while (0)
 
 static char scratch[64];    /* RINGIPC_DIR while a test runs */
-static pid_t scratch_owner; /* children leave it to their parent */
+static pid_t scratch_owner; /* only this process removes it, not its children */
 
 static inline int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *ftw) {
     (void)st, (void)kind, (void)ftw;
@@ -44,7 +44,7 @@ static inline int remove_entry(const char *path, const struct stat *st, int kind
 
 static inline _Noreturn void check_failed(const char *file, int line, const char *condition, long long is,
                                           long long wanted) {
-    fprintf(stderr, "\n%s:%d: not so: %s", file, line, condition);
+    fprintf(stderr, "\n%s:%d: check failed: %s", file, line, condition);
     if (is != wanted) {
         fprintf(stderr, " (%lld, not %lld)", is, wanted);
     }
@@ -55,8 +55,9 @@ static inline _Noreturn void check_failed(const char *file, int line, const char
     _exit(1); /* no atexit handlers: this may be a child */
 }
 
-#ifndef __SANITIZE_THREAD__ /* it watches descriptors itself, and must see them closed */
-/* Takes the place of libc's for the core too: a descriptor closed twice is another thread's the second time. */
+#ifndef __SANITIZE_THREAD__ /* ThreadSanitizer tracks file descriptors, so it must see the calls of close */
+/* Replaces close of libc, for the core too: it fails if a file descriptor is closed twice, because the second time the
+ * number may belong to another thread. */
 int close(int fd) {
     int rc = (int)syscall(SYS_close, fd);
     CHECK(rc == 0 || errno != EBADF);
@@ -73,12 +74,12 @@ static inline void scratch_begin(void) {
     CHECK_IS(setenv("RINGIPC_DIR", scratch, 1), 0);
 }
 
-/* What a stream leaves that nobody has come for, and that had no message: its end. */
+/* Removes a channel of which only the end of a stream without a message is left, which no consumer has read. */
 static inline void remove_ended(const char *channel) {
-    struct rip_inspection look;
+    struct rip_inspection inspection;
     int32_t holder;
-    int rc = rip_inspect(channel, &look);
-    if (rc == 0 && look.end_waits && look.lanes + look.groups + look.members == 0) {
+    int rc = rip_inspect(channel, &inspection);
+    if (rc == 0 && inspection.end_waits && inspection.lanes + inspection.groups + inspection.members == 0) {
         CHECK_IS(rip_remove(channel, &holder), 0);
     }
 }
@@ -89,9 +90,9 @@ static inline void scratch_end(void) {
     scratch[0] = '\0';
 }
 
-/* ---- a channel without a name: a program that defines NAMELESS has one where another has "c" ---- */
+/* ---- anonymous channels: a program that defines NAMELESS uses one where the others use the channel "c" ---- */
 
-#define MEMORY "fd:200" /* as a channel's name; each test has a new one under this number */
+#define MEMORY "fd:200" /* the name of the channel; each test has a new one with this file descriptor */
 #define MEMORY_FD 200
 
 #ifdef NAMELESS
@@ -100,7 +101,7 @@ static inline void scratch_end(void) {
 #define CHANNEL "c"
 #endif
 
-static inline void memory_anew(void) {
+static inline void make_anonymous_channel(void) {
     int fd = rip_channel_fd();
     CHECK(fd >= 0);
     CHECK_IS(dup2(fd, MEMORY_FD), MEMORY_FD);
@@ -112,7 +113,7 @@ static inline uint64_t memory_end(void) {
     return pread(MEMORY_FD, &end, sizeof end, offsetof(struct rip_control, used)) == sizeof end ? end : 0;
 }
 
-/* The extent after that at `at`, or the first one after 0; 0: there are no more. */
+/* Returns the offset of the extent after the one at `at`, or of the first extent if `at` is 0; 0: there are no more. */
 static inline uint64_t memory_next(uint64_t at, uint64_t end, struct rip_identity *identity) {
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     at = rip_round_up(at ? at + identity->size : sizeof(struct rip_control), page);
@@ -133,28 +134,28 @@ static inline int memory_has(enum rip_file file, uint64_t a, uint64_t b) {
     return at != 0;
 }
 
-/* Nobody takes part in it, and there is nothing in it but one hole. */
+/* Returns 1 if the channel has no member, and nothing in it but one removed extent. */
 static inline int memory_is_over(void) {
-    struct rip_inspection look;
+    struct rip_inspection inspection;
     struct rip_identity first = {0};
-    CHECK_IS(rip_inspect(MEMORY, &look), 0);
+    CHECK_IS(rip_inspect(MEMORY, &inspection), 0);
     uint64_t end = memory_end(), at = memory_next(0, end, &first);
-    return look.lanes + look.groups + look.members == 0 &&
+    return inspection.lanes + inspection.groups + inspection.members == 0 &&
            (at == 0 || (first.file == RIP_FILE_REMOVED && memory_next(at, end, &first) == 0));
 }
 
-/* Runs a test in a directory of its own, which must be empty afterwards. The sentence says what holds if it passes. */
+/* Runs a test in a directory of its own, which must be empty afterwards. sentence: what is true if the test passes. */
 static inline void run(const char *sentence, void (*test)(void)) {
-    const char *only = getenv("ONLY"); /* a part of the sentence, to run one test by hand */
+    const char *only = getenv("ONLY"); /* a part of the sentence: runs only the tests that contain it */
     if (only && !strstr(sentence, only)) {
         return;
     }
     uint64_t start = rip_now();
     printf("  %s", sentence);
-    fflush(stdout); /* or each child would print it again */
+    fflush(stdout); /* otherwise each child would print it again */
     scratch_begin();
 #ifdef NAMELESS
-    memory_anew();
+    make_anonymous_channel();
 #endif
     test();
 #ifdef NAMELESS
@@ -164,7 +165,7 @@ static inline void run(const char *sentence, void (*test)(void)) {
     printf(" (%.1f s)\n", (double)(rip_now() - start) * 1e-9);
 }
 
-/* The path of a channel, or of a file in it. */
+/* Returns the path of a channel's directory, or of a file in it. */
 static inline const char *path_of(const char *channel, const char *file) {
     static char path[512];
     snprintf(path, sizeof path, "%s/ringipc-%u/%s%s%s", scratch, (unsigned)geteuid(), channel, file ? "/" : "",
@@ -174,7 +175,7 @@ static inline const char *path_of(const char *channel, const char *file) {
 
 static inline int exists(const char *channel, const char *file) { return access(path_of(channel, file), F_OK) == 0; }
 
-/* Is nothing left of CHANNEL? */
+/* Returns 1 if nothing is left of CHANNEL. */
 static inline int is_over(void) { return strcmp(CHANNEL, MEMORY) == 0 ? memory_is_over() : !exists(CHANNEL, NULL); }
 
 static inline int has_lane(uint64_t id) {
@@ -195,7 +196,7 @@ static inline pid_t spawn(int (*child)(void *), void *argument) {
     pid_t parent = getpid(), pid = fork();
     CHECK(pid >= 0);
     if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed test leaves nobody behind */
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed test leaves no process behind */
         if (getppid() != parent) {
             _exit(1);
         }
@@ -217,7 +218,7 @@ static inline void kill_and_wait(pid_t pid) {
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
-/* Lets this process open only a few more files; -1: as many as before. */
+/* Limits how many more files this process can open; -1: removes the limit. */
 static inline void allow_files(int more) {
     static struct rlimit before;
     struct rlimit limit = before;
@@ -231,7 +232,7 @@ static inline void allow_files(int more) {
     CHECK_IS(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
-/* Zeroed memory that this process and its children share. */
+/* Returns zeroed memory that this process shares with its children. */
 static inline void *shared(size_t size) {
     void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(at != MAP_FAILED);
@@ -243,7 +244,7 @@ static inline void nap(uint64_t ns) {
     nanosleep(&t, NULL);
 }
 
-/* Waits until *word has reached value; 0 if that takes longer than limit nanoseconds. */
+/* Waits until *word has reached value. Returns 1, or 0 if that takes longer than limit nanoseconds. */
 static inline int reaches(_Atomic uint64_t *word, uint64_t value, uint64_t limit) {
     uint64_t end = rip_now() + limit;
     while (atomic_load_explicit(word, memory_order_acquire) < value) {
@@ -255,7 +256,7 @@ static inline int reaches(_Atomic uint64_t *word, uint64_t value, uint64_t limit
     return 1;
 }
 
-/* As ps shows it: R runs or would like to, S sleeps. */
+/* Returns the state as ps shows it: R is running or runnable, S sleeps. */
 static inline char process_state(pid_t pid) {
     char path[32], text[512] = "";
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
@@ -281,10 +282,10 @@ static inline uint64_t random_next(struct random *r) { /* xorshift64*, Vigna 201
     return r->state * UINT64_C(0x2545f4914f6cdd1d);
 }
 
-/* 0 to below - 1 */
+/* Returns a number from 0 to below - 1. */
 static inline uint64_t random_below(struct random *r, uint64_t below) { return (random_next(r) >> 16) % below; }
 
-/* What message number n of a sender holds: every byte follows from (seed, n), so that a reader can tell. */
+/* Fills message number n of a sender: every byte follows from (seed, n), so that a reader can check it. */
 static inline void fill(unsigned char *payload, uint64_t length, uint64_t seed, uint64_t n) {
     struct random r = {(seed + 1) * UINT64_C(0x9e3779b97f4a7c15) ^ (n + 1)};
     for (uint64_t i = 0; i < length; i += 8) {
@@ -304,7 +305,7 @@ static inline int is_filled(const unsigned char *payload, uint64_t length, uint6
     return 1;
 }
 
-/* ---- the core, with less to write ---- */
+/* ---- short forms of calls of the core ---- */
 
 static inline struct rip_producer *open_producer(const char *channel, uint64_t capacity, uint64_t slots) {
     struct rip_producer *p = NULL;
@@ -333,12 +334,12 @@ static inline int put(struct rip_producer *p, const void *data, uint64_t length,
     return rip_put(p, data, length, 0, RIP_BYTES, deadline);
 }
 
-/* A message that is just a number. */
+/* Puts a message that is only a number. */
 static inline int put_number(struct rip_producer *p, uint64_t number, uint64_t deadline) {
     return put(p, &number, sizeof number, deadline);
 }
 
-/* The next message, which must be a number; it is let go. */
+/* Takes and releases the next message, which must be a number, and returns the number. */
 static inline uint64_t get_number(struct rip_consumer *c, uint64_t deadline) {
     struct rip_message message;
     uint64_t number;
@@ -349,13 +350,14 @@ static inline uint64_t get_number(struct rip_consumer *c, uint64_t deadline) {
     return number;
 }
 
-/* What comes instead of a message. */
+/* Returns what rip_get returns when there should be no message. */
 static inline int get_nothing(struct rip_consumer *c, uint64_t deadline) {
     struct rip_message message;
     return rip_get(c, &message, deadline);
 }
 
-/* A description of its own with the table lock, as another process would have it. */
+/* Takes the table lock with an open file description of its own, as another process would. Returns the file
+ * descriptor. */
 static inline int locked(const char *channel) {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
     int fd = open(path_of(channel, "control"), O_RDWR | O_CLOEXEC);
@@ -364,7 +366,7 @@ static inline int locked(const char *channel) {
     return fd;
 }
 
-/* How often a process, or a thread, has gone to sleep. */
+/* Returns how often a process or a thread has gone to sleep. */
 static inline uint64_t sleeps_of(pid_t pid) {
     char path[32], text[4096] = "";
     snprintf(path, sizeof path, "/proc/%d/status", (int)pid);

@@ -1,5 +1,5 @@
-/* Files of claims: how large ones get their memory (the lock of the tables is free meanwhile, and others use it), and how
- * words of them are read where they are not mapped. */
+/* Files of claims: how large ones are allocated (the table lock is free meanwhile, and others use it), and how their
+ * words are read by a handle that has not mapped them. */
 #include "steps.h"
 
 #include "ring/claim_files.h"
@@ -7,14 +7,14 @@
 #include "ring/tx_backlog.h"
 #include "store/table_lock.h"
 
-#define MANY (UINT64_C(1) << 17) /* slots: their claims take more than RIP_CLAIMS_AT_ONCE */
+#define MANY (UINT64_C(1) << 17) /* so many slots that their claims take more than RIP_CLAIMS_AT_ONCE */
 
 static_assert(MANY * sizeof(uint64_t) + sizeof(struct rip_claims) > RIP_CLAIMS_AT_ONCE, "they are large");
 
-/* ---- libc's, in whose place these are for the core too ---- */
+/* ---- replacements of libc functions, for the core too ---- */
 
-static void (*meanwhile)(void); /* called once, while the next large piece of memory is got */
-static int no_memory, no_pages; /* neither when it is allocated, nor when it is written */
+static void (*meanwhile)(void); /* called once, during the next large allocation */
+static int no_memory, no_pages; /* 1: the allocation fails; mapping its pages fails */
 
 static void large_one(void) {
     void (*what)(void) = meanwhile;
@@ -45,14 +45,14 @@ int madvise(void *at, size_t length, int advice) {
     return (int)syscall(SYS_madvise, at, length, advice);
 }
 
-static unsigned mapped; /* so many times */
+static unsigned mapped; /* number of calls of mmap */
 
 void *mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset) {
     mapped++;
     return (void *)syscall(SYS_mmap, at, length, protection, flags, fd, offset);
 }
 
-/* ---- who is there ---- */
+/* ---- members ---- */
 
 static struct rip_producer *known, *many;
 static struct rip_consumer *other;
@@ -65,7 +65,7 @@ static struct rip_producer *open_many(enum rip_overflow overflow) {
 
 static void begin(enum rip_overflow overflow) {
     if (strcmp(CHANNEL, MEMORY) == 0) {
-        memory_anew();
+        make_anonymous_channel();
     }
     known = open_producer(CHANNEL, RIP_PAGE, 8);
     many = open_many(overflow);
@@ -82,12 +82,12 @@ static int try_consumer(const char *group, uint32_t how, uint64_t deadline) {
 }
 
 static void check_groups(uint32_t groups) {
-    struct rip_inspection look;
-    CHECK_IS(rip_inspect(CHANNEL, &look), 0);
-    CHECK_IS(look.groups, groups);
+    struct rip_inspection inspection;
+    CHECK_IS(rip_inspect(CHANNEL, &inspection), 0);
+    CHECK_IS(inspection.groups, groups);
 }
 
-static void lock_is_free(void) { /* else what follows would wait for ever */
+static void lock_is_free(void) { /* otherwise the calls that follow would wait for ever */
     CHECK_IS(rip_try_lock(&known->ch.handle), 0);
     rip_unlock(&known->ch.handle);
 }
@@ -100,17 +100,17 @@ static void others_come_and_go(void) {
 
 /* ---- tests ---- */
 
-static void nobody_waits(void) {
+static void no_process_waits(void) {
     begin(RIP_BLOCK);
     meanwhile = others_come_and_go;
     struct rip_consumer *first = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
     CHECK(!meanwhile);
-    meanwhile = others_come_and_go; /* the second one finds them made */
+    meanwhile = others_come_and_go; /* the second one finds that they exist */
     struct rip_consumer *second = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
     CHECK(!meanwhile);
     struct rip_producer *late = open_many(RIP_BLOCK);
     CHECK_IS(put_number(late, 7, 0), 0);
-    meanwhile = others_come_and_go; /* and one that has joined comes across a new lane */
+    meanwhile = others_come_and_go; /* and a member that has joined finds a new lane */
     CHECK_IS(get_number(first, RIP_FOREVER), 7);
     CHECK(!meanwhile);
     close_producer(late);
@@ -123,7 +123,7 @@ static void nobody_waits(void) {
     CHECK(is_over());
 }
 
-static void nobody_waits_for_one_that_drops(void) {
+static void no_process_waits_for_one_that_drops(void) {
     static const unsigned char data[RIP_PAGE];
     begin(RIP_DROP_OLD);
     CHECK_IS(rip_declare(many, "declared"), 0); /* the producer makes its claims */
@@ -161,7 +161,7 @@ static void another_is_quicker(void) {
     meanwhile = another_joins;
     struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
     CHECK(!memory_has(RIP_FILE_INCOMPLETE + c->ch.handle.member, 0, 0));
-    for (uint64_t i = 0; i < 4; i += 2) { /* they have the same ones: each message comes once */
+    for (uint64_t i = 0; i < 4; i += 2) { /* both use the same claims, so each message comes once */
         CHECK_IS(get_number(other, 0), i);
         CHECK_IS(get_number(c, 0), i + 1);
     }
@@ -225,11 +225,11 @@ static void without_memory(void) {
     check_groups(0);
     no_pages = 0;
     close_producer(many);
-    struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED); /* what waited still waits */
+    struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED); /* the message still waits */
     CHECK_IS(get_number(c, 0), 1);
     struct rip_producer *late[2] = {open_many(RIP_BLOCK), open_many(RIP_BLOCK)};
     no_memory = 1;
-    CHECK_IS(get_nothing(c, 0), -ENOSPC); /* told for each, once */
+    CHECK_IS(get_nothing(c, 0), -ENOSPC); /* reported once for each lane */
     CHECK_IS(get_nothing(c, rip_now() + 300 * MS), -ENOSPC);
     CHECK_IS(get_nothing(c, rip_now() + 300 * MS), -ETIMEDOUT);
     CHECK_IS(put_number(known, 2, 0), 0);
@@ -250,7 +250,7 @@ static void another_takes_the_last(void) {
     no_memory = 1;
 }
 
-/* The one that made the group has to leave it to one that has joined meanwhile. */
+/* The member that created the group fails, but another one has joined meanwhile, so the group stays. */
 static void without_memory_among_others(void) {
     begin(RIP_BLOCK);
     CHECK_IS(put_number(many, 1, 0), 0);
@@ -269,21 +269,21 @@ static void without_memory_among_others(void) {
 
 static void takes_the_lock(void) { CHECK_IS(rip_try_lock(&known->ch.handle), 0); }
 
-/* As one that is stopped while it has the lock. */
+/* As a process that is stopped while it has the lock. */
 static void the_lock_does_not_come_back(void) {
     begin(RIP_BLOCK);
     CHECK_IS(put_number(many, 1, 0), 0);
     meanwhile = takes_the_lock;
     CHECK_IS(try_consumer("work", RIP_OLDEST | RIP_SHARED, rip_now() + 50 * MS), -EAGAIN);
     rip_unlock(&known->ch.handle);
-    close_consumer(open_consumer(CHANNEL, "passes", RIP_NEWEST)); /* finds that it has gone */
+    close_consumer(open_consumer(CHANNEL, "passes", RIP_NEWEST)); /* finds that the lane has ended */
     check_groups(0);
     struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
     struct rip_producer *late = open_many(RIP_BLOCK);
     CHECK_IS(put_number(late, 3, 0), 0);
     CHECK_IS(put_number(known, 2, 0), 0);
     meanwhile = takes_the_lock;
-    CHECK_IS(get_number(c, 0), 2); /* goes on with the lanes that it has */
+    CHECK_IS(get_number(c, 0), 2); /* continues with the lanes that it has */
     CHECK(!meanwhile);
     CHECK_IS(get_nothing(c, rip_now() + 200 * MS), -ETIMEDOUT);
     rip_unlock(&known->ch.handle);
@@ -296,16 +296,16 @@ static void the_lock_does_not_come_back(void) {
     CHECK(is_over());
 }
 
-/* Claim words that lie beyond the first page of their file. */
+/* Words of claims beyond the first page of their file. */
 static void far_words_are_read_where_they_are(void) {
     enum { FAR = 1500 };
     if (strcmp(CHANNEL, MEMORY) == 0) {
-        memory_anew();
+        make_anonymous_channel();
     }
     struct rip_message released, message;
-    struct rip_slowest gate;
+    struct rip_slowest slowest;
     struct rip_producer *p = NULL;
-    CHECK_IS(rip_lane_open(CHANNEL, RIP_PAGE, 2048, (int32_t)getpid(), &p), 0); /* as for a connection */
+    CHECK_IS(rip_lane_open(CHANNEL, RIP_PAGE, 2048, (int32_t)getpid(), &p), 0); /* as for a link */
     struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
     for (uint64_t i = 0; i < FAR; i++) {
         CHECK_IS(put_number(p, i, 0), 0);
@@ -316,11 +316,11 @@ static void far_words_are_read_where_they_are(void) {
     }
     CHECK_IS(rip_get(c, &released, 0), 1);
     CHECK_IS(released.seq, FAR);
-    rip_producer_slowest(p, &gate);
-    CHECK_IS(gate.messages, 3);
-    CHECK_IS(gate.pid, getpid());
+    rip_producer_slowest(p, &slowest);
+    CHECK_IS(slowest.messages, 3);
+    CHECK_IS(slowest.pid, getpid());
     CHECK_IS(rip_lane_acked(p, 0), FAR);
-    rip_acknowledge(c, &released); /* and is still looked at */
+    rip_acknowledge(c, &released); /* a view on it is still alive */
     CHECK_IS(rip_lane_acked(p, FAR), FAR + 1);
     CHECK_IS(rip_get(c, &message, 0), 1);
     CHECK_IS(rip_lane_acked(p, FAR), FAR + 1);
@@ -335,12 +335,12 @@ static void far_words_are_read_where_they_are(void) {
     CHECK(is_over());
 }
 
-static void looking_at_many_maps_once(void) {
+static void counting_many_maps_once(void) {
     enum { MESSAGES = 200 };
     struct rip_message messages[MESSAGES];
     struct rip_producer *p = NULL;
     if (strcmp(CHANNEL, MEMORY) == 0) {
-        memory_anew();
+        make_anonymous_channel();
     }
     CHECK_IS(rip_lane_open(CHANNEL, RIP_PAGE * 4, 256, (int32_t)getpid(), &p), 0);
     struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
@@ -352,7 +352,7 @@ static void looking_at_many_maps_once(void) {
     mapped = 0;
     CHECK_IS(rip_lane_acked(p, 0), MESSAGES);
     CHECK_IS(mapped, 1);
-    CHECK_IS(rip_lane_acked(p, MESSAGES), MESSAGES); /* nothing is left to look at */
+    CHECK_IS(rip_lane_acked(p, MESSAGES), MESSAGES); /* nothing is left to count */
     CHECK_IS(mapped, 1);
     for (uint64_t i = 0; i < MESSAGES; i++) {
         rip_release(c, &messages[i]);
@@ -363,7 +363,7 @@ static void looking_at_many_maps_once(void) {
     CHECK(is_over());
 }
 
-/* ---- when somebody has deleted the files ---- */
+/* ---- deleted files ---- */
 
 static int holds_one(void *counter) {
     struct rip_message message;
@@ -387,7 +387,7 @@ static void a_dead_members_message_comes_back_without_files(void) {
     CHECK_IS(nftw(path_of(CHANNEL, NULL), remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
     kill_and_wait(child);
     p->ch.handle.reaped_at = 0;
-    rip_reap_if_due(&p->ch.handle); /* cannot do it, and leaves it */
+    rip_reap_if_due(&p->ch.handle); /* cannot reap it, and leaves it */
     CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
     c->ch.handle.reaped_at = 0;
     rip_reap_if_due(&c->ch.handle);
@@ -407,7 +407,7 @@ static int closes_late(void *reported) {
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 8);
     CHECK_IS(put_number(p, 0, 0), 0);
     atomic_fetch_add((_Atomic uint64_t *)reported, 1);
-    CHECK(reaches(reported, 2, 10000 * MS)); /* the lock is held */
+    CHECK(reaches(reported, 2, 10000 * MS)); /* the lock is taken */
     rip_producer_close(p);
     return 1;
 }
@@ -415,7 +415,8 @@ static int closes_late(void *reported) {
 static void without_files(void) { CHECK_IS(nftw(path_of(CHANNEL, NULL), remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0); }
 static void without_descriptors(void) { allow_files(0); }
 
-/* A producer is killed while it waits for the lock, and whoever finds it dead cannot read its lane's file. */
+/* A producer is killed while it waits for the lock, and the process that finds it dead cannot read the file of its
+ * lane. */
 static void killed_while_it_closes(void (*what)(void)) {
     _Atomic uint64_t *reported = shared(sizeof *reported);
     struct rip_message message;
@@ -444,12 +445,12 @@ static void killed_while_it_closes(void (*what)(void)) {
     munmap((void *)reported, sizeof *reported);
 }
 
-static void who_has_closed_has_not_died(void) {
+static void a_closing_producer_is_not_dead(void) {
     killed_while_it_closes(without_descriptors);
     killed_while_it_closes(without_files);
 }
 
-/* ---- a place in the table of lanes that becomes another lane's ---- */
+/* ---- an entry of the table of lanes that is used for another lane ---- */
 
 static _Atomic uint64_t *cursor_of(const struct rip_producer *p, const struct rip_consumer *c) {
     return &p->ch.control->cursors[c->group][p->index].released;
@@ -464,12 +465,12 @@ static struct rip_producer *open_short(enum rip_overflow overflow, unsigned mess
     return p;
 }
 
-/* A member that has not looked since its lane left the table goes on, where another lane has the place. */
-static void late_for_its_place(enum rip_overflow overflow) {
+/* A member has not read the table since its lane left it. It goes on while another lane has the entry. */
+static void late_for_its_lane(enum rip_overflow overflow) {
     struct rip_producer *others[RIP_MAX_LANES - 1];
     struct rip_message message;
     if (strcmp(CHANNEL, MEMORY) == 0) {
-        memory_anew();
+        make_anonymous_channel();
     }
     struct rip_producer *p = open_short(overflow, 2);
     struct rip_consumer *late = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
@@ -501,9 +502,9 @@ static void late_for_its_place(enum rip_overflow overflow) {
     CHECK(is_over());
 }
 
-static void late_members_move_no_other_lanes_cursor(void) {
-    late_for_its_place(RIP_BLOCK);
-    late_for_its_place(RIP_DROP_OLD);
+static void late_members_move_no_cursor_of_another_lane(void) {
+    late_for_its_lane(RIP_BLOCK);
+    late_for_its_lane(RIP_DROP_OLD);
 }
 
 static int releases_last(void *argument) {
@@ -512,7 +513,7 @@ static int releases_last(void *argument) {
     traceable();
     for (;;) {
         struct rip_message message;
-        stop_here(); /* the other has the first message */
+        stop_here(); /* the other member has the first message */
         CHECK_IS(rip_get(c, &message, RIP_FOREVER), 1);
         CHECK_IS(message.seq, 1);
         stop_here();
@@ -521,12 +522,12 @@ static int releases_last(void *argument) {
     }
 }
 
-/* A member lets the last message of a lane go, one instruction at a time; in between the lane leaves the table, and
- * another comes. */
+/* A member releases the last message of a lane, one instruction at a time. In between the lane leaves the table, and
+ * another lane gets its entry. */
 static void release_before_another_lane(enum rip_overflow overflow) {
     struct rip_message first;
     if (strcmp(CHANNEL, MEMORY) == 0) {
-        memory_anew();
+        make_anonymous_channel();
     }
     struct rip_producer *keeper = open_producer(CHANNEL, RIP_PAGE, 1);
     struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
@@ -543,7 +544,7 @@ static void release_before_another_lane(enum rip_overflow overflow) {
             more = step(child);
         }
         rip_release(c, &first);
-        CHECK_IS(get_nothing(c, 0), -ETIMEDOUT); /* the lane goes, if all is over */
+        CHECK_IS(get_nothing(c, 0), -ETIMEDOUT); /* the lane is removed if all is released */
         p = open_short(overflow, 5);
         if (more) {
             CHECK(run_on(child));
@@ -553,7 +554,7 @@ static void release_before_another_lane(enum rip_overflow overflow) {
         }
         close_producer(p);
         CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
-        CHECK(run_on(child)); /* to where it takes the next one */
+        CHECK(run_on(child)); /* to its next stop, before it takes the next message */
     }
     CHECK(steps > 20);
     kill_and_wait(child);
@@ -563,34 +564,34 @@ static void release_before_another_lane(enum rip_overflow overflow) {
     CHECK(is_over());
 }
 
-static void releases_move_no_other_lanes_cursor(void) {
+static void releases_move_no_cursor_of_another_lane(void) {
     release_before_another_lane(RIP_BLOCK);
     release_before_another_lane(RIP_DROP_OLD);
 }
 
 int main(void) {
-    run("nobody waits while a large file of claims gets its memory", nobody_waits);
-    run("nor while a producer that drops makes one", nobody_waits_for_one_that_drops);
-    run("two members that make the same one share it", another_is_quicker);
-    run("none is left of a lane that goes meanwhile", the_lane_goes);
-    run("a declared group is what its first member says, also meanwhile", a_group_is_what_its_first_member_says);
-    run("without memory for it a group does not come to be, and a lane is told once and tried again", without_memory);
-    run("or the group is left to those who came meanwhile", without_memory_among_others);
-    run("who does not get the lock back goes on without, and makes it later", the_lock_does_not_come_back);
-    run("who has a message is read from its word, however far that lies in the file",
-        far_words_are_read_where_they_are);
-    run("how many messages are done with is read in one mapping", looking_at_many_maps_once);
+    run("no process waits while a large file of claims is allocated", no_process_waits);
+    run("no process waits while a producer that drops makes large claims", no_process_waits_for_one_that_drops);
+    run("two members that make the same claims at once share one file", another_is_quicker);
+    run("claims of a lane that ends meanwhile are removed", the_lane_goes);
+    run("the first member of a declared group decides its kind, even while its claims are allocated",
+        a_group_is_what_its_first_member_says);
+    run("without memory for claims no group is made, and a lane is reported once and tried again", without_memory);
+    run("without memory for claims the group stays for members that joined meanwhile", without_memory_among_others);
+    run("a consumer that does not get the lock back goes on, and maps the lane later", the_lock_does_not_come_back);
+    run("the owner of a message is read from a word anywhere in the file of claims", far_words_are_read_where_they_are);
+    run("released messages are counted with one mapping", counting_many_maps_once);
     if (strcmp(CHANNEL, MEMORY) != 0) {
-        run("what a dead member held comes back also when the files are deleted",
+        run("the message of a dead member is redelivered even if the files are deleted",
             a_dead_members_message_comes_back_without_files);
-        run("a producer that was killed while it closed has not died, though its lane cannot be read now",
-            who_has_closed_has_not_died);
+        run("a producer that was killed while closing counts as closed, even if its lane cannot be read",
+            a_closing_producer_is_not_dead);
     }
-    run("a member that is late moves no cursor of the lane that has the place now",
-        late_members_move_no_other_lanes_cursor);
+    run("a late member moves no cursor of the lane that has the entry now",
+        late_members_move_no_cursor_of_another_lane);
     if (can_step()) {
-        run("nor one that lets a last message go, whatever comes between its instructions",
-            releases_move_no_other_lanes_cursor);
+        run("a member that releases a last message moves no cursor of another lane, at any instruction",
+            releases_move_no_cursor_of_another_lane);
     } else {
         printf("  left out: no process may be stepped here\n");
     }

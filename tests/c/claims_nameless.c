@@ -1,3 +1,3 @@
-/* The same in a channel without a name. */
+/* The tests of claims.c, in an anonymous channel. */
 #define NAMELESS
 #include "claims.c"

@@ -1,5 +1,5 @@
-/* Hunts at random for lost wake-ups (awake.h), among 1, 2 and 8 processes, through messages, room, semaphores and events. HAND_OVERS in the
- * environment says how often each way; the default is for every day. */
+/* Searches at random for lost wake-ups (awake.h), with 1, 2 and 8 processes that wait for messages, room, semaphores
+ * and events. HAND_OVERS in the environment: how many wake-ups each test tries; the default is small. */
 #include "awake.h"
 
 #include "sync/sync.h"
@@ -14,14 +14,14 @@ struct talk {
 };
 
 static struct talk *talk;
-static uint64_t tickets;
+static uint64_t wakes;
 static unsigned listeners;
-/* One who blocks makes its peers fence with each publish or release. One who may spin first does not, and fences for both when it goes to
- * sleep, with membarrier(2): these open as such a one, and then block. */
+/* How a handle is opened. RIP_WAIT_BLOCK: its peers execute a fence at each publish or release. RIP_WAIT_ADAPTIVE: it
+ * executes the fence for both sides when it goes to sleep, with membarrier(2). In both cases it then never spins. */
 static enum rip_wait opened_as;
 static enum rip_sync_kind kind; /* 0: messages */
 
-/* Often about as long as the other one takes from its last step to its sleep; else up to ns nanoseconds. */
+/* Waits, often about as long as the peer takes from its last step to its sleep; else up to ns nanoseconds. */
 static void dawdle(struct random *r, uint64_t ns) {
     uint64_t end = rip_now() + random_below(r, random_below(r, 4) ? 600 : ns);
     while (rip_now() < end) {
@@ -49,7 +49,7 @@ static struct rip_sync *open_sync(void) {
     return s;
 }
 
-/* ---- one speaks, the others listen ---- */
+/* ---- one process wakes the others ---- */
 
 static int listens(void *argument) {
     unsigned i = (unsigned)(uintptr_t)argument;
@@ -59,7 +59,7 @@ static int listens(void *argument) {
     struct rip_sync *s = kind ? open_sync() : NULL;
     atomic_store(&talk->id[i], (int)syscall(SYS_gettid));
     count_up(&talk->there);
-    for (uint64_t n = 0; n < tickets; n++) {
+    for (uint64_t n = 0; n < wakes; n++) {
         if (!kind) {
             CHECK_IS(get_number(c, RIP_FOREVER), n);
         } else if (kind == RIP_SEMAPHORE) {
@@ -69,7 +69,8 @@ static int listens(void *argument) {
         }
         count_up(&talk->received[i]);
         if (kind == RIP_EVENT || (kind && listeners > 1)) {
-            while (load(&talk->sent) != n + 1) { /* it is cleared, and nobody takes what is another one's */
+            /* the event is cleared, and no process takes what is meant for another one */
+            while (load(&talk->sent) != n + 1) {
                 sched_yield();
             }
         }
@@ -96,8 +97,8 @@ static void speak(void) {
     while (load(&talk->there) != listeners) {
         sched_yield();
     }
-    for (uint64_t n = 0; n < tickets; n++) {
-        dawdle(&r, 8000); /* from before they look to after they sleep */
+    for (uint64_t n = 0; n < wakes; n++) {
+        dawdle(&r, 8000); /* from before their check to after they sleep */
         if (!kind) {
             CHECK_IS(put_number(p, n, 0), 0);
         } else if (kind == RIP_SEMAPHORE) {
@@ -126,7 +127,7 @@ static void among(unsigned processes) {
     pid_t pids[LISTENERS];
     memset(talk, 0, sizeof *talk);
     listeners = processes == 8 ? 7 : 1;
-    struct rip_producer *first = kind ? NULL : open_sleepy_producer(4); /* or a listener would find no channel */
+    struct rip_producer *first = kind ? NULL : open_sleepy_producer(4); /* otherwise a listener would find no channel */
     for (uintptr_t i = 0; i < listeners; i++) {
         if (processes == 1) {
             CHECK_IS(pthread_create(&thread, NULL, listens_as_thread, NULL), 0);
@@ -148,12 +149,12 @@ static void among(unsigned processes) {
 }
 
 static void among_all(void) {
-    uint64_t all = tickets;
+    uint64_t all = wakes;
     among(1);
     among(2);
-    tickets = all / LISTENERS; /* each of them counts, and two cores are few */
+    wakes = all / LISTENERS; /* each listener counts, and there may be only two cores */
     among(8);
-    tickets = all;
+    wakes = all;
 }
 
 /* ---- a producer that waits for room ---- */
@@ -162,9 +163,9 @@ static int sends(void *argument) {
     (void)argument;
     struct rip_producer *p = open_sleepy_producer(1);
     struct random r = {4};
-    for (uint64_t n = 0; n < tickets; n++) {
+    for (uint64_t n = 0; n < wakes; n++) {
         dawdle(&r, random_below(&r, 2) ? 1 : 4000);
-        CHECK_IS(put_number(p, n, RIP_FOREVER), 0); /* there is one slot: it waits for the release of the one before */
+        CHECK_IS(put_number(p, n, RIP_FOREVER), 0); /* there is one slot: waits for the release of the message before */
         count_up(&talk->sent);
     }
     close_producer(p);
@@ -177,7 +178,7 @@ static void wakes_producer(void) {
     struct rip_producer *keeper = open_sleepy_producer(1);
     struct rip_consumer *c = open_sleepy_consumer("g");
     pid_t child = spawn(sends, NULL);
-    for (uint64_t n = 0; n < tickets; n++) {
+    for (uint64_t n = 0; n < wakes; n++) {
         expect_awake(child, &talk->sent, n + 1);
         dawdle(&r, 8000);
         CHECK_IS(get_number(c, RIP_FOREVER), n);
@@ -187,15 +188,15 @@ static void wakes_producer(void) {
     close_consumer(c);
 }
 
-/* ---- both sides sleep in turn ---- */
+/* ---- both sides sleep, one after the other ---- */
 
-/* A lost wake-up of either stops the other: only the time tells. */
+/* A lost wake-up of one side stops the other too. So it shows only in the time. */
 static int answers(void *argument) {
     (void)argument;
     struct rip_consumer *c = open_consumer("there", "g", RIP_OLDEST);
     struct rip_producer *p = open_producer("back", RIP_PAGE, 4);
     count_up(&talk->there);
-    for (uint64_t n = 0; n < tickets; n++) {
+    for (uint64_t n = 0; n < wakes; n++) {
         CHECK_IS(put_number(p, get_number(c, RIP_FOREVER), 0), 0);
     }
     close_consumer(c);
@@ -210,14 +211,14 @@ static void ping_pong(void) {
     CHECK(reaches(&talk->there, 1, 10000 * MS));
     struct rip_consumer *c = open_consumer("back", "g", RIP_OLDEST);
     unsigned late = 0;
-    for (uint64_t n = 0; n < tickets; n++) {
+    for (uint64_t n = 0; n < wakes; n++) {
         uint64_t start = rip_now();
         CHECK_IS(put_number(p, n, 0), 0);
         CHECK_IS(get_number(c, RIP_FOREVER), n);
         uint64_t took = rip_now() - start;
-        late += took > 45 * MS && took < 60 * MS; /* what a sleep to the end of its slice takes */
+        late += took > 45 * MS && took < 60 * MS; /* how long a sleep to the end of its slice takes */
     }
-    CHECK(late < 4 + tickets / 100000); /* a busy machine may be late too */
+    CHECK(late < 4 + wakes / 100000); /* a busy machine may be late too */
     expect_success(child);
     close_producer(p);
     close_consumer(c);
@@ -225,7 +226,7 @@ static void ping_pong(void) {
 
 int main(void) {
     const char *wanted = getenv("HAND_OVERS");
-    tickets = wanted ? strtoull(wanted, NULL, 10) : 20000;
+    wakes = wanted ? strtoull(wanted, NULL, 10) : 20000;
     talk = shared(sizeof *talk);
     opened_as = RIP_WAIT_ADAPTIVE;
     run("a consumer that sleeps is woken by messages that are put without a fence", among_all);
@@ -233,11 +234,11 @@ int main(void) {
     opened_as = RIP_WAIT_BLOCK;
     run("a consumer that sleeps is woken by each message", among_all);
     run("a producer that sleeps is woken by each release", wakes_producer);
-    run("two that wait for each other in turn do not wait for a clock", ping_pong);
+    run("two processes that wait for each other are woken, and do not wait for a timeout", ping_pong);
     kind = RIP_SEMAPHORE;
-    run("who waits for a unit is woken by each release", among_all);
+    run("a waiter for a unit is woken by each release", among_all);
     kind = RIP_EVENT;
-    run("who waits for an event is woken when it is set", among_all);
+    run("a waiter for an event is woken when it is set", among_all);
     no_wake_up_was_lost();
     return 0;
 }

@@ -1,5 +1,5 @@
-/* Connections: what goes wrong in their channel (a lane that cannot be mapped, a table lock whose holder is stopped), and
- * large messages. */
+/* Links: errors in their channel (a lane that cannot be mapped, a table lock whose holder is stopped), and large
+ * messages. */
 #include "check.h"
 
 #include "channel/lane_table.h"
@@ -12,7 +12,7 @@
 
 #define LINKS 3u
 
-/* A member of group g that sends what it takes over near; what comes out of far is the other side's. */
+/* A sender that is a member of group g and writes to near. The test reads from far, as the other side of the link. */
 static struct rip_sender *open_sender(int *near, int *far) {
     int ends[2];
     struct rip_sender *s = NULL;
@@ -23,7 +23,7 @@ static struct rip_sender *open_sender(int *near, int *far) {
     return s;
 }
 
-/* A lane whose header is damage, and one that is good. */
+/* A lane with a damaged header, and a valid one. */
 static void lane_that_cannot_be_mapped_breaks_no_connection(void) {
     struct rip_producer *good = open_producer("c", RIP_PAGE, 4);
     int near, far;
@@ -82,11 +82,11 @@ static void locked_table_keeps_no_thread_awake(void) {
     CHECK_IS(pthread_create(&id, NULL, runs, &thread), 0);
     struct rip_producer *new = open_producer("c", RIP_PAGE, 4);
     int fd = locked("c");
-    rip_lanes_changed(&p->ch); /* whatever has changed: they cannot look */
+    rip_lanes_changed(&p->ch); /* the table has changed, and the members cannot read it */
     thread.io_loop->push(thread.io_loop);
     nap(100 * MS);
     uint64_t start = rip_now(), before = sleeps_of(thread.tid);
-    for (unsigned i = 0; i < 100; i++) { /* nor do those who put keep it awake */
+    for (unsigned i = 0; i < 100; i++) { /* puts do not keep it awake either */
         thread.io_loop->push(thread.io_loop);
         nap(3 * MS);
     }
@@ -103,7 +103,7 @@ static void locked_table_keeps_no_thread_awake(void) {
         close(far[i]);
     }
     close_producer(new);
-    close_producer(p); /* finds that they have gone */
+    close_producer(p); /* finds that they have left */
 }
 
 /* ---- large messages ---- */
@@ -137,7 +137,7 @@ static void connect_tcp(int *near, int *far) {
     close(listening);
 }
 
-/* A receiver in the middle of a large message: the header and the first bytes of it have come. */
+/* A receiver in the middle of a large message: the header and the first bytes have arrived. */
 static struct rip_receiver *begin_large(int near, int far, unsigned char *payload) {
     struct rip_receiver *r = NULL;
     struct rip_frame frame = {
@@ -151,7 +151,7 @@ static struct rip_receiver *begin_large(int near, int far, unsigned char *payloa
     return r;
 }
 
-static void few_bytes_of_a_large_message_wake_nobody(void) {
+static void few_bytes_of_a_large_message_wake_no_thread(void) {
     unsigned char *payload = calloc(1, LARGE);
     struct rip_frame small = {.magic = RIP_FRAME_MAGIC, .frame_type = RIP_FRAME_MESSAGE, .kind = RIP_BYTES};
     int near, far;
@@ -160,8 +160,8 @@ static void few_bytes_of_a_large_message_wake_nobody(void) {
     struct rip_receiver *r = begin_large(near, far, payload);
     write_all(far, payload, 1000);
     CHECK_IS(is_readable(near, 20), 0);
-    for (uint64_t sent = 1100;
-         sent < LARGE;) { /* all but the last piece is much, and the last one is the end of the message */
+    /* every piece but the last one is large, and the last one ends the message */
+    for (uint64_t sent = 1100; sent < LARGE;) {
         uint64_t piece = LARGE - sent < 300000 ? LARGE - sent : 300000;
         write_all(far, payload, piece);
         sent += piece;
@@ -171,7 +171,7 @@ static void few_bytes_of_a_large_message_wake_nobody(void) {
     }
     CHECK_IS(rip_receiver_next(r), 1);
     write_all(far, &small, sizeof small);
-    CHECK_IS(is_readable(near, 1000), 1); /* a small one behind it does wake */
+    CHECK_IS(is_readable(near, 1000), 1); /* a small message after it wakes the receiver */
     CHECK_IS(rip_receiver_step(r), RIP_STEP_IDLE);
     CHECK_IS(rip_receiver_next(r), 2);
     rip_receiver_free(r);
@@ -195,8 +195,8 @@ static void end_within_a_large_message_is_seen(void) {
     close(near);
 }
 
-/* It waits a little, and seldom, since the ring is there for what a connection cannot take. */
-static void putter_does_not_wait_for_a_connection_that_stands(void) {
+/* A put waits only a little, and rarely, because the lane takes what the link cannot take. */
+static void put_does_not_wait_for_a_stalled_link(void) {
     enum { MESSAGES = 30 };
     unsigned char *payload = calloc(1, LARGE), *got = malloc(LARGE);
     struct rip_producer *p = open_producer("c", (MESSAGES + 1) * LARGE, 64);
@@ -208,12 +208,13 @@ static void putter_does_not_wait_for_a_connection_that_stands(void) {
     CHECK(rip_io_loop_connect(loop, id, near, 0) > 0);
     for (unsigned i = 0; i < MESSAGES; i++) {
         CHECK_IS(rip_put(p, payload, LARGE, 0, RIP_BYTES, 0), 0);
-        start = i == 2 ? rip_now() : start; /* the first ones fill the socket */
+        start = i == 2 ? rip_now() : start; /* the first two messages fill the socket */
         loop->push(loop);
         CHECK_IS(rip_io_loop_needs_push(loop), i >= 1);
     }
     CHECK(rip_now() - start < 500 * UINT64_C(1000000));
-    while (bytes < MESSAGES * (LARGE + sizeof(struct rip_frame))) { /* who reads now gets all, and nobody is behind */
+    /* once the other side reads, it gets all messages */
+    while (bytes < MESSAGES * (LARGE + sizeof(struct rip_frame))) {
         ssize_t n = read(far, got, LARGE);
         bytes += n > 0 ? (uint64_t)n : 0;
         if (n < 0) {
@@ -230,11 +231,11 @@ static void putter_does_not_wait_for_a_connection_that_stands(void) {
 }
 
 int main(void) {
-    run("a lane that cannot be mapped breaks no connection", lane_that_cannot_be_mapped_breaks_no_connection);
-    run("a table lock that does not come keeps no thread awake, and all leave within a second",
+    run("a lane that cannot be mapped breaks no link", lane_that_cannot_be_mapped_breaks_no_connection);
+    run("a table lock that is not available keeps no thread awake, and all leave within a second",
         locked_table_keeps_no_thread_awake);
-    run("a few bytes of a large message wake nobody", few_bytes_of_a_large_message_wake_nobody);
-    run("the end of a connection within a large message is seen", end_within_a_large_message_is_seen);
-    run("a putter does not wait for a connection that stands", putter_does_not_wait_for_a_connection_that_stands);
+    run("a few bytes of a large message wake no thread", few_bytes_of_a_large_message_wake_no_thread);
+    run("the end of a link within a large message is noticed", end_within_a_large_message_is_seen);
+    run("a put does not wait for a stalled link", put_does_not_wait_for_a_stalled_link);
     return 0;
 }

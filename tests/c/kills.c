@@ -1,24 +1,24 @@
-/* A process is killed after every instruction that changes what others see: the files of a channel, or which there are. Whoever is left
- * goes on as if it had died a little earlier or later. */
+/* A process is killed after every instruction that changes what others see: the contents of a channel's files, or which
+ * files exist. The others go on as if it had died a little earlier or later. */
 #include "moments.h"
 
 #include "ring/claim_files.h"
 
-static void nobody(void) {
+static void prepare_channel(void) {
     if (strcmp(CHANNEL, MEMORY) == 0) {
-        memory_anew();
+        make_anonymous_channel();
     }
 }
 
-/* ---- a channel that others are in ---- */
+/* ---- a channel with other members ---- */
 
 static struct rip_producer *stays;
 static struct rip_consumer *reads;
 static uint64_t sent, got;
-static unsigned dead_before; /* producers, of which the victim is none */
+static unsigned dead_before; /* number of producers that died before, without the victim */
 
 static void others(void) {
-    nobody();
+    prepare_channel();
     sent = got = dead_before = 0;
     stays = open_producer(CHANNEL, RIP_PAGE, 8);
     reads = open_consumer(CHANNEL, "reads", RIP_OLDEST);
@@ -27,7 +27,7 @@ static void others(void) {
     }
 }
 
-/* All that is there; of the others' producer nothing is missing, of the victim's a part may be, at the end. */
+/* Reads all messages. Nothing of the other producer is missing. Of the victim the last messages may be missing. */
 static void read_all(unsigned *deaths) {
     uint64_t next[8] = {0};
     struct rip_message message;
@@ -47,14 +47,13 @@ static void read_all(unsigned *deaths) {
         }
         rip_release(reads, &message);
     }
-    CHECK_IS(rc, -ETIMEDOUT); /* the stream has not ended: a producer is left */
+    CHECK_IS(rc, -ETIMEDOUT); /* the stream has not ended: there is still a producer */
     CHECK_IS(got, sent);
 }
 
 static void others_go_on(void) {
     unsigned deaths = 0;
-    struct rip_consumer *newcomer =
-        open_consumer(CHANNEL, "victim", RIP_OLDEST); /* finds the dead; their group is free */
+    struct rip_consumer *newcomer = open_consumer(CHANNEL, "victim", RIP_OLDEST); /* reaps: the group is free */
     close_consumer(newcomer);
     read_all(&deaths);
     CHECK(deaths <= dead_before + 1);
@@ -64,7 +63,7 @@ static void others_go_on(void) {
     close_producer(p);
     read_all(&deaths);
     CHECK(deaths >= dead_before && deaths <= dead_before + 1);
-    for (unsigned i = 0; i < 20; i++) { /* no dead group keeps the lane from moving on */
+    for (unsigned i = 0; i < 20; i++) { /* no dead group holds the producer back */
         CHECK_IS(put_number(stays, sent++, 0), 0);
         read_all(&deaths);
     }
@@ -150,7 +149,7 @@ static int closes_consumer(void) {
     return 0;
 }
 
-/* ---- others that have died before ---- */
+/* ---- members that have died before ---- */
 
 static int dies_as_producer(void *argument) {
     (void)argument;
@@ -186,7 +185,7 @@ static int reaps_consumer(void) {
     return 0;
 }
 
-/* The last one to read a lane that has ended removes it. */
+/* The last consumer that reads an ended lane removes it. */
 static int removes_lane(void) {
     struct rip_consumer *c = open_consumer(CHANNEL, "victim", RIP_OLDEST);
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 8);
@@ -208,7 +207,7 @@ static void others_read(void) {
     CHECK_IS(deaths, 0);
 }
 
-static void killed_with_work_of_the_dead(void) {
+static void killed_while_reaping(void) {
     kill_at_every_moment(&(struct play){CHANNEL, others_and_dead, reaps_producer, others_go_on, NULL});
     kill_at_every_moment(&(struct play){CHANNEL, others_and_dead, reaps_consumer, others_go_on, NULL});
     kill_at_every_moment(&(struct play){CHANNEL, others, removes_lane, others_go_on, others_read});
@@ -222,11 +221,11 @@ static void killed_among_others(void) {
     }
 }
 
-/* ---- a member for whom the others fence ---- */
+/* ---- a member for which the others execute fences ---- */
 
 static void others_that_may_spin(void) {
     int32_t holder;
-    nobody();
+    prepare_channel();
     sent = got = dead_before = 0;
     CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, 8, RIP_BLOCK, RIP_WAIT_ADAPTIVE, NULL, &stays), 0);
     CHECK_IS(rip_consumer_open(CHANNEL, "reads", RIP_OLDEST, RIP_WAIT_ADAPTIVE, RIP_FOREVER, &reads, &holder), 0);
@@ -235,12 +234,13 @@ static void others_that_may_spin(void) {
     }
 }
 
-static void nobody_fences_for_the_dead(void) {
+static void no_fences_for_the_dead(void) {
     const struct rip_control *control = stays->ch.control;
     unsigned deaths = 0;
-    struct rip_producer *newcomer; /* finds the dead */
+    struct rip_producer *newcomer; /* reaps */
     CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, 8, RIP_BLOCK, RIP_WAIT_ADAPTIVE, NULL, &newcomer), 0);
-    CHECK(stays->ch.fenced || !(control->groups_asleep & RIP_FENCE_GROUPS)); /* on one processor nobody spins */
+    /* on one processor every member sleeps at once */
+    CHECK(stays->ch.fenced || !(control->groups_asleep & RIP_FENCE_GROUPS));
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         CHECK(stays->ch.fenced || !(control->lanes[i].asleep & RIP_FENCE_LANE));
     }
@@ -255,8 +255,7 @@ static void nobody_fences_for_the_dead(void) {
 static void killed_with_others_that_fence(void) {
     static int (*const victims[])(void) = {opens_consumer, closes_consumer};
     for (unsigned i = 0; i < sizeof victims / sizeof *victims; i++) {
-        kill_at_every_moment(
-            &(struct play){CHANNEL, others_that_may_spin, victims[i], nobody_fences_for_the_dead, NULL});
+        kill_at_every_moment(&(struct play){CHANNEL, others_that_may_spin, victims[i], no_fences_for_the_dead, NULL});
     }
 }
 
@@ -267,7 +266,7 @@ static struct rip_consumer *survivor;
 static void others_and_survivor(void) {
     others();
     survivor = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
-    CHECK(has_claims(2, 0)); /* or we would not see what changes in it */
+    CHECK(has_claims(2, 0)); /* otherwise the changes in it would not be seen */
     for (; sent < 6; sent++) {
         CHECK_IS(put_number(stays, sent, 0), 0);
     }
@@ -315,7 +314,8 @@ static int keeps(void) {
     return 0;
 }
 
-/* Each message once, but for the first one, which the victim may have done with; it has never let go the second one. */
+/* Each message comes once, except the first one if the victim has released it. The victim has never released the second
+ * one. */
 static void get_the_rest(void) {
     struct rip_message message;
     uint64_t seen = 0;
@@ -337,7 +337,7 @@ static void get_the_rest(void) {
     read_all(&deaths);
     CHECK_IS(deaths, 0);
     CHECK_IS(rip_producer_backlog(stays), 0);
-    for (unsigned i = 0; i < 20; i++) { /* every slot is free for the next lap */
+    for (unsigned i = 0; i < 20; i++) { /* every slot is free again */
         CHECK_IS(put_number(stays, sent, 0), 0);
         CHECK_IS(get_number(survivor, 0), sent++);
         read_all(&deaths);
@@ -360,7 +360,7 @@ static void killed_while_competing(void) {
     }
 }
 
-/* Is done with the first message and looks at it, has the second one in work, and dies. */
+/* Acknowledges the first message and has a view on it, has taken the second one, and dies. */
 static int dies_at_work(void *argument) {
     (void)argument;
     struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
@@ -386,12 +386,12 @@ static void survivor_gets_all_but_the_first(void) {
     survivor_gets_the_rest();
 }
 
-static void killed_while_it_clears_up_after_a_worker(void) {
+static void killed_while_it_reaps_a_worker(void) {
     kill_at_every_moment(
         &(struct play){CHANNEL, others_and_dead_worker, reaps_consumer, survivor_gets_all_but_the_first, NULL});
 }
 
-/* ---- groups that outlive their members, or are there before them ---- */
+/* ---- durable and declared groups ---- */
 
 static void others_put_six(void) {
     others();
@@ -414,7 +414,7 @@ static int leaves_durable_group(void) {
 
 static void successor_gets_the_rest(void) {
     int32_t holder;
-    survivor = open_consumer(CHANNEL, "work", RIP_NEWEST); /* it is there: it does not begin anew */
+    survivor = open_consumer(CHANNEL, "work", RIP_NEWEST); /* the group exists: RIP_NEWEST has no effect */
     get_the_rest();
     CHECK(!is_over());
     CHECK_IS(rip_remove(CHANNEL, &holder), 0);
@@ -429,7 +429,7 @@ static int declares(void) {
     return 0;
 }
 
-/* Declared or not: a member can join, and when it has gone nothing gates. */
+/* Whether or not the group was declared: a member can join, and once it has left, no cursor holds the producer back. */
 static void declared_or_not(void) {
     struct rip_message message;
     uint64_t next = 0;
@@ -455,7 +455,7 @@ static void killed_around_a_group(void) {
 
 /* ---- a lane that drops ---- */
 
-#define LARGE 1000u /* four go into a page */
+#define LARGE 1000u /* bytes: four fit into a page */
 
 static struct rip_message looked_at;
 
@@ -466,7 +466,7 @@ static void others_and_slow_one(void) {
 
 static unsigned char payloads[9][LARGE];
 
-/* Filled before a victim is stepped: filling takes it many more steps than putting. */
+/* Filled before the victim is stepped, because filling takes many more steps than putting. */
 static void fill_payloads(void) {
     for (uint64_t n = 0; n < sizeof payloads / sizeof *payloads; n++) {
         fill(payloads[n], LARGE, 1, n);
@@ -490,18 +490,18 @@ static int drops(void) {
     return 0;
 }
 
-static void slow_one_looks(void) {
+static void slow_one_checks(void) {
     CHECK_IS(rip_get(survivor, &looked_at, 0), 1);
     CHECK_IS(looked_at.seq, 0);
 }
 
-/* What is looked at is as it was; of the rest, all that is there is whole, in order, and what is missing is counted. */
+/* The message with a view on it is unchanged. The others are whole and in order, and missing ones are counted. */
 static void slow_one_goes_on(void) {
     struct rip_message message;
     uint64_t next = 1;
     int rc;
     CHECK(is_filled(looked_at.data, LARGE, 1, 0));
-    struct rip_producer *newcomer = open_producer(CHANNEL, RIP_PAGE, 8); /* finds the dead */
+    struct rip_producer *newcomer = open_producer(CHANNEL, RIP_PAGE, 8); /* reaps */
     close_producer(newcomer);
     while ((rc = rip_get(survivor, &message, 0)) == 1) {
         CHECK_IS(message.missed, message.seq - next);
@@ -530,18 +530,18 @@ static void slow_one_goes_on(void) {
 }
 
 static void killed_while_dropping(void) {
-    kill_at_every_moment(&(struct play){CHANNEL, others_and_slow_one, drops, slow_one_goes_on, slow_one_looks});
+    kill_at_every_moment(&(struct play){CHANNEL, others_and_slow_one, drops, slow_one_goes_on, slow_one_checks});
 }
 
-/* ---- claims that get their memory without the lock ---- */
+/* ---- claims that are allocated without the lock ---- */
 
 #define MANY (UINT64_C(1) << 17) /* slots */
-static_assert(MANY * sizeof(uint64_t) + sizeof(struct rip_claims) > RIP_CLAIMS_AT_ONCE, "their claims are large");
+static_assert(MANY * sizeof(uint64_t) + sizeof(struct rip_claims) > RIP_CLAIMS_AT_ONCE, "the claims must be large");
 
 static struct rip_producer *late;
 
 static void others_with_many_slots(void) {
-    nobody();
+    prepare_channel();
     sent = got = dead_before = 0;
     stays = open_producer(CHANNEL, RIP_PAGE, MANY);
     reads = open_consumer(CHANNEL, "reads", RIP_OLDEST);
@@ -563,7 +563,7 @@ static void newcomer_gets_all(void) {
 
 static int meets_lane(void) {
     struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
-    stop_here(); /* a lane comes */
+    stop_here(); /* a new lane is made */
     stop_here();
     CHECK_IS(get_number(c, 0), 0);
     stop_here();
@@ -579,7 +579,7 @@ static void newcomer_meets_it_too(void) {
     survivor_gets_the_rest();
 }
 
-static int drops_before_anybody_comes(void) {
+static int drops_before_a_group_joins(void) {
     struct rip_producer *p;
     CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, MANY / 4, RIP_DROP_OLD, RIP_WAIT_BLOCK, NULL, &p), 0);
     CHECK_IS(p->slots, MANY);
@@ -592,8 +592,7 @@ static int drops_before_anybody_comes(void) {
     return 0;
 }
 
-/* Of the killed one's lane all that is there is whole, and what is missing is counted; of the other lane nothing is
- * missing. */
+/* The messages of the killed producer are whole, and missing ones are counted. Of the other lane nothing is missing. */
 static void reads_what_is_left(struct rip_consumer *c, uint64_t count) {
     struct rip_message message;
     uint64_t next[2] = {0};
@@ -612,11 +611,12 @@ static void reads_what_is_left(struct rip_consumer *c, uint64_t count) {
     CHECK_IS(rc, -ETIMEDOUT);
     CHECK_IS(next[0], count);
     CHECK(next[1] <= 7);
-    CHECK(deaths == 1 || (deaths == 0 && next[1] == 0)); /* who put nothing is not missed */
+    /* the death of a producer without a message need not be reported */
+    CHECK(deaths == 1 || (deaths == 0 && next[1] == 0));
 }
 
 static void all_read_what_is_left(void) {
-    survivor = open_consumer(CHANNEL, "slow", RIP_OLDEST); /* finds the dead */
+    survivor = open_consumer(CHANNEL, "slow", RIP_OLDEST); /* reaps */
     reads_what_is_left(survivor, sent);
     reads_what_is_left(reads, sent);
     close_producer(stays);
@@ -631,19 +631,19 @@ static void killed_while_large_claims_are_made(void) {
     kill_at_every_moment(&(struct play){CHANNEL, others_with_many_slots, joins, newcomer_gets_all, NULL});
     kill_at_every_moment(&(struct play){CHANNEL, many_slots_and_survivor, joins, survivor_gets_the_rest, NULL});
     kill_at_every_moment(&(struct play){CHANNEL, others_put_six, meets_lane, newcomer_meets_it_too, lane_comes});
-    kill_at_every_moment(&(struct play){CHANNEL, others, drops_before_anybody_comes, all_read_what_is_left, NULL});
+    kill_at_every_moment(&(struct play){CHANNEL, others, drops_before_a_group_joins, all_read_what_is_left, NULL});
 }
 
 /* ---- a channel of its own ---- */
 
 static void messages_wait(void) {
-    nobody();
+    prepare_channel();
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 8);
     CHECK_IS(put_number(p, 100, 0), 0);
     close_producer(p);
 }
 
-/* Two newcomers can meet there, and when they have gone nothing is left. */
+/* Two newcomers can use the channel, and once they have left, nothing remains. */
 static void newcomers_meet(void) {
     uint64_t next[8] = {0}, seen = 0;
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 8);
@@ -696,7 +696,8 @@ static int reads_and_removes_channel(void) {
     return 0;
 }
 
-/* A lane and claims of a channel whose control file somebody has deleted; they say that two messages are done. */
+/* Leaves a lane and claims of a channel whose control file has been deleted. In the claims two messages are
+ * released. */
 static void control_is_deleted(void) {
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 8);
     struct rip_consumer *c = open_consumer(CHANNEL, "victim", RIP_SHARED);
@@ -722,7 +723,7 @@ static void competitors_meet(void) {
         if (rc == 1) {
             uint64_t number;
             memcpy(&number, message.data, sizeof number);
-            CHECK(number == 100 || number == 200); /* nothing of the past */
+            CHECK(number == 100 || number == 200); /* nothing of the earlier channel */
             seen += number == 200;
             rip_release(c, &message);
         }
@@ -737,12 +738,12 @@ static void killed_alone(void) {
     if (strcmp(CHANNEL, MEMORY) != 0) {
         kill_at_every_moment(&(struct play){CHANNEL, control_is_deleted, makes_channel, competitors_meet, NULL});
     }
-    kill_at_every_moment(&(struct play){CHANNEL, nobody, makes_channel, newcomers_meet, NULL});
-    kill_at_every_moment(&(struct play){CHANNEL, nobody, removes_empty_channel, newcomers_meet, NULL});
+    kill_at_every_moment(&(struct play){CHANNEL, prepare_channel, makes_channel, newcomers_meet, NULL});
+    kill_at_every_moment(&(struct play){CHANNEL, prepare_channel, removes_empty_channel, newcomers_meet, NULL});
     kill_at_every_moment(&(struct play){CHANNEL, messages_wait, reads_and_removes_channel, newcomers_meet, NULL});
 }
 
-/* A message that was published before is there, whenever the one who came for it is killed. */
+/* A message that was published before is still there, whenever the consumer that attaches is killed. */
 static void message_is_there(void) {
     unsigned deaths = 0;
     sent = 101;
@@ -759,7 +760,7 @@ static void killed_while_attaching(void) {
     kill_at_every_moment(&(struct play){CHANNEL, messages_wait, opens_consumer, message_is_there, NULL});
 }
 
-/* ---- two at once ---- */
+/* ---- two processes at once ---- */
 
 static int opens_second(void) {
     stop_here();
@@ -772,8 +773,8 @@ static int opens_second(void) {
 
 static void nothing(void) {}
 
-/* The place that a killed one leaves in the table is another's before anybody has noticed. */
-static void place_is_taken_over(void) {
+/* The member entry of a killed process is taken by another one before any process has reaped it. */
+static void member_entry_is_reused(void) {
     const struct play first = {CHANNEL, others, closes_empty_producer, NULL, NULL},
                       second = {CHANNEL, nothing, opens_second, NULL, NULL};
     struct moment moments[MAX_MOMENTS];
@@ -782,10 +783,10 @@ static void place_is_taken_over(void) {
     for (unsigned i = 0; i < count; i++) {
         unsigned deaths = 0;
         play = &first;
-        pid_t closing = begin();
+        pid_t closing = start_victim();
         play = &second;
-        pid_t opening = begin();
-        /* it is a member, the third, and makes its lane without the lock */
+        pid_t opening = start_victim();
+        /* it is the third member, and makes its lane without the lock */
         struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
         while (stays->ch.control->members[3].role == RIP_NOBODY || lock.l_type != F_UNLCK) {
             CHECK(resume(opening, PTRACE_SYSCALL));
@@ -794,32 +795,33 @@ static void place_is_taken_over(void) {
         }
         run_to(closing, moments[i]);
         kill_and_wait(closing);
-        CHECK(run_on(opening));                                       /* opened */
-        close_consumer(open_consumer(CHANNEL, "victim", RIP_OLDEST)); /* finds the dead */
-        CHECK(run_on(opening));                                       /* has put */
+        CHECK(run_on(opening));                                       /* until it has opened */
+        close_consumer(open_consumer(CHANNEL, "victim", RIP_OLDEST)); /* reaps */
+        CHECK(run_on(opening));                                       /* until it has put */
         uint64_t before = reads->taken;
         read_all(&deaths);
         CHECK_IS(reads->taken - before, sent + 1);
-        CHECK(deaths <= 1); /* the one that was killed in its close */
+        CHECK(deaths <= 1); /* that of the producer that was killed in its close */
         deaths = 0;
         kill_and_wait(opening);
         close_consumer(open_consumer(CHANNEL, "victim", RIP_OLDEST));
         read_all(&deaths);
-        CHECK_IS(deaths, 1); /* now it is dead, and not before */
+        CHECK_IS(deaths, 1); /* only now the newcomer is dead */
         close_producer(stays);
         close_consumer(reads);
     }
 }
 
-/* Nobody is killed here: a newcomer makes the channel anew while the last one of before still removes it. */
-static void made_anew_while_removed(void) {
+/* No process is killed here: a newcomer makes a new channel while the last member of the old one is still removing
+ * it. */
+static void made_while_an_earlier_one_is_removed(void) {
     play = &(struct play){CHANNEL, messages_wait, reads_and_removes_channel, newcomers_meet, NULL};
     struct moment moments[MAX_MOMENTS];
     unsigned count = find_moments(moments);
     for (unsigned i = 0; i < count; i++) {
-        pid_t child = begin();
+        pid_t child = start_victim();
         int more = run_to(child, moments[i]);
-        /* where it has the lock, we would wait for it */
+        /* while it has the lock, this process would wait for it */
         struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
         int fd = open(path_of(CHANNEL, "control"), O_RDWR | O_CLOEXEC);
         int is_locked = fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
@@ -827,7 +829,7 @@ static void made_anew_while_removed(void) {
             close(fd);
         }
         struct rip_producer *p = is_locked ? NULL : open_producer(CHANNEL, RIP_PAGE, 8);
-        CHECK(!more || run_on(child)); /* removes what it still finds */
+        CHECK(!more || run_on(child)); /* it removes the rest */
         if (p) {
             struct rip_consumer *c = open_consumer(CHANNEL, "victim", RIP_OLDEST);
             CHECK_IS(put_number(p, 5, 0), 0);
@@ -845,22 +847,21 @@ int main(void) {
         return 0;
     }
     fill_payloads();
-    run("whoever is killed, and whenever, the others of its channel go on", killed_among_others);
-    run("whoever is killed while it does what the dead have left undone, the others go on",
-        killed_with_work_of_the_dead);
-    run("nobody fences for a member that was killed", killed_with_others_that_fence);
-    run("what a killed member of a group has not let go comes to another one, once", killed_while_competing);
-    run("what a killed member had done with and looked at does not come again, and its room is free",
-        killed_while_it_clears_up_after_a_worker);
-    run("a durable group and a declared one are whole, whoever is killed around them", killed_around_a_group);
-    run("a producer killed while it drops messages leaves whole ones, and what is looked at", killed_while_dropping);
-    run("whoever is killed while large claims are made, the others go on and make them",
+    run("a member is killed at any instruction, and the others of its channel go on", killed_among_others);
+    run("a member is killed while it reaps, and the others go on", killed_while_reaping);
+    run("no process executes fences for a member that was killed", killed_with_others_that_fence);
+    run("what a killed member of a group has not released is redelivered once", killed_while_competing);
+    run("what a killed member had acknowledged is not redelivered, and its memory is free",
+        killed_while_it_reaps_a_worker);
+    run("durable and declared groups stay whole when a process is killed", killed_around_a_group);
+    run("a producer that is killed while it drops leaves whole messages and those in use", killed_while_dropping);
+    run("a process is killed while it makes large claims, and the others make them",
         killed_while_large_claims_are_made);
-    run("whoever is killed alone in a channel, the next ones can meet there, and leave nothing behind", killed_alone);
+    run("the only member of a channel is killed, and the next ones use it and leave nothing behind", killed_alone);
     run("no message is lost with a first consumer that is killed while it attaches", killed_while_attaching);
-    run("a newcomer in the place of a killed one is not taken for dead", place_is_taken_over);
+    run("a newcomer with the entry of a killed member is not taken for dead", member_entry_is_reused);
     if (strcmp(CHANNEL, MEMORY) != 0) {
-        run("a channel made anew while the one before is being removed stays", made_anew_while_removed);
+        run("a channel that is made while an earlier one is being removed stays", made_while_an_earlier_one_is_removed);
     }
     return 0;
 }

@@ -1,4 +1,4 @@
-/* One process, both ends: what producers and consumers do with a lane, call by call, and against a model. */
+/* A producer and a consumer in one process: what each call does with a lane, and a comparison with a model. */
 #include "check.h"
 
 #include <sys/time.h>
@@ -99,13 +99,13 @@ static void producer_order(void) {
     close_consumer(c[1]);
 }
 
-static void takes_turns(void) {
+static void serves_each_producer(void) {
     struct rip_producer *busy = open_producer(CHANNEL, RIP_PAGE, 4), *rare = open_producer(CHANNEL, RIP_PAGE, 4);
     struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
     for (unsigned round = 0; round < 100; round++) {
         int seen = 0;
         CHECK_IS(put_number(rare, 1, 0), 0);
-        for (unsigned i = 0; i < 5 && !seen; i++) { /* the busy one is never empty */
+        for (unsigned i = 0; i < 5 && !seen; i++) { /* the lane of the busy producer is never empty */
             while (put_number(busy, 0, 0) == 0) {
             }
             seen = get_number(c, 0) == 1;
@@ -145,19 +145,19 @@ static void reserve_again(void) {
     close_consumer(c);
 }
 
-static void looking_moves_nothing(void) {
+static void backlog_moves_no_reservation(void) {
     unsigned char *payload;
     struct rip_message message;
-    struct rip_slowest gate;
+    struct rip_slowest slowest;
     struct rip_producer *p = open_producer(CHANNEL, 16 * RIP_PAGE, 4);
     struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
     for (uint64_t n = 0; n < 10; n++) {
-        CHECK_IS(put_number(p, n, 0), 0); /* so that the next one does not lie at 0 */
+        CHECK_IS(put_number(p, n, 0), 0); /* so that the next message does not lie at offset 0 */
         CHECK_IS(rip_reserve(p, 100, &payload), 0);
-        CHECK_IS(get_number(c, 0), n); /* now nothing is live */
+        CHECK_IS(get_number(c, 0), n); /* now no message is live */
         fill(payload, 100, 0, n);
         CHECK_IS(rip_producer_backlog(p), 0);
-        rip_producer_slowest(p, &gate);
+        rip_producer_slowest(p, &slowest);
         CHECK_IS(rip_publish(p, 100, 0, RIP_BYTES), 0);
         CHECK_IS(rip_get(c, &message, 0), 1);
         CHECK(is_filled(message.data, 100, 0, n));
@@ -180,24 +180,24 @@ static void peek_takes_nothing(void) {
     CHECK(again.seq == 0 && again.data == message.data);
     CHECK_IS(rip_producer_backlog(p), 2);
     rip_take(c, &message);
-    CHECK_IS(rip_producer_backlog(p), 2); /* taken, held */
+    CHECK_IS(rip_producer_backlog(p), 2); /* taken, not released */
     CHECK_IS(get_number(c, 0), 2);
-    CHECK_IS(rip_producer_backlog(p), 2); /* the older one is held still */
+    CHECK_IS(rip_producer_backlog(p), 2); /* the older one is not released yet */
     rip_release(c, &message);
     CHECK_IS(rip_producer_backlog(p), 0);
     close_producer(p);
     close_consumer(c);
 }
 
-/* ---- the model: a queue per lane and group ---- */
+/* ---- the model: a queue for each lane and group ---- */
 
 #define LANES 3u
 #define GROUPS 4u
 #define SLOTS 32u
 
-struct seen { /* a lane by a group */
+struct seen { /* what a group has seen of a lane */
     uint64_t next;
-    uint64_t oldest; /* that is held, or next */
+    uint64_t oldest; /* the oldest seq that is not released */
     struct rip_message released[SLOTS];
     uint8_t is_held[SLOTS];
 };
@@ -205,7 +205,7 @@ struct seen { /* a lane by a group */
 struct model {
     struct rip_producer *producers[LANES];
     uint64_t tail[LANES];
-    uint64_t base_seq[LANES]; /* what the last group to leave had let go */
+    uint64_t base_seq[LANES]; /* the cursor of the last group that left */
     struct rip_consumer *groups[GROUPS];
     struct seen seen[GROUPS][LANES];
 };
@@ -260,7 +260,7 @@ static unsigned lane_of(const struct model *m, const struct rip_message *message
             return lane;
         }
     }
-    CHECK(!"a lane that is none");
+    CHECK(!"an unknown lane");
     return 0;
 }
 
@@ -275,10 +275,10 @@ static void model_took(struct model *m, unsigned g, const struct rip_message *me
     s->next++;
 }
 
-static void model_let_go(struct model *m, unsigned g, unsigned lane, uint64_t seq) {
+static void model_release(struct model *m, unsigned g, unsigned lane, uint64_t seq) {
     struct seen *s = &m->seen[g][lane];
     struct rip_message *message = &s->released[seq % SLOTS];
-    CHECK(is_filled(message->data, message->length, lane, seq)); /* nobody has written over it */
+    CHECK(is_filled(message->data, message->length, lane, seq)); /* it has not been overwritten */
     rip_release(m->groups[g], message);
     s->is_held[seq % SLOTS] = 0;
     while (s->oldest != s->next && !s->is_held[s->oldest % SLOTS]) {
@@ -346,7 +346,7 @@ static void against_a_model(void) {
                 for (unsigned tries = 0; tries < 8 && s->oldest != s->next; tries++) {
                     uint64_t seq = s->oldest + (tries < 2 ? random_below(&r, s->next - s->oldest) : 0);
                     if (s->is_held[seq % SLOTS]) {
-                        model_let_go(&m, g, lane, seq);
+                        model_release(&m, g, lane, seq);
                     }
                 }
             } else if (what < 990) {
@@ -380,14 +380,14 @@ static void latest(void) {
     for (uint64_t n = 1; n < 4; n++) {
         CHECK_IS(put_number(b, n, 0), 0);
     }
-    nap(MS); /* time stamps tell which lane's is the newest */
+    nap(MS); /* so that the time stamps differ: they show which message is the latest */
     for (uint64_t n = 4; n < 7; n++) {
         CHECK_IS(put_number(a, n, 0), 0);
     }
     CHECK_IS(rip_get_latest(c, &message, 0), 1);
     CHECK_IS(*(const uint64_t *)(const void *)message.data, 6);
     CHECK_IS(rip_producer_backlog(b), 0);
-    CHECK_IS(rip_producer_backlog(a), 4); /* all behind the one that is held */
+    CHECK_IS(rip_producer_backlog(a), 4); /* the one that is not released, and all after it */
     rip_release(c, &released);
     CHECK_IS(rip_producer_backlog(a), 1);
     rip_release(c, &message);
@@ -399,9 +399,9 @@ static void latest(void) {
     close_consumer(c);
 }
 
-/* ---- how much waits ---- */
+/* ---- the backlog ---- */
 
-/* Of the arena, that the messages from seq on take. */
+/* Returns the bytes of the arena that the messages from seq on take. */
 static uint64_t bytes_from(const struct rip_producer *p, uint64_t seq) {
     uint64_t bytes = 0;
     for (; seq != p->published; seq++) {
@@ -410,7 +410,7 @@ static uint64_t bytes_from(const struct rip_producer *p, uint64_t seq) {
     return bytes;
 }
 
-static void knows_the_bytes_that_wait(void) {
+static void counts_the_bytes_of_the_backlog(void) {
     static const unsigned char data[3000];
     struct random r = {9};
     struct rip_message released[16], message;
@@ -423,7 +423,7 @@ static void knows_the_bytes_that_wait(void) {
         if (what < 2) {
             rip_put(p, data, random_below(&r, random_below(&r, 3) ? 300 : sizeof data), 0, RIP_BYTES, 0);
         } else if (what == 2) {
-            rip_reserve(p, random_below(&r, 5000), &payload); /* may begin a run */
+            rip_reserve(p, random_below(&r, 5000), &payload); /* may start a run */
         } else if (what == 3 && count < 16) {
             if (rip_get(c, &message, 0) == 1) {
                 released[count++] = message;
@@ -440,8 +440,8 @@ static void knows_the_bytes_that_wait(void) {
     close_consumer(c);
 }
 
-/* Nanoseconds, the quickest of several times. */
-static uint64_t time_of_a_look(struct rip_producer *p) {
+/* Returns how long the call takes, in nanoseconds: the shortest of several tries. */
+static uint64_t time_of_backlog(struct rip_producer *p) {
     uint64_t best = UINT64_MAX;
     for (unsigned i = 0; i < 50; i++) {
         uint64_t start = rip_now();
@@ -454,15 +454,15 @@ static uint64_t time_of_a_look(struct rip_producer *p) {
     return best;
 }
 
-static void looking_takes_as_long_however_much_waits(void) {
+static void backlog_takes_constant_time(void) {
     struct rip_producer *p = open_producer(CHANNEL, 4096 * RIP_PAGE, 1u << 17);
     struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
     CHECK_IS(put_number(p, 0, 0), 0);
-    uint64_t one = time_of_a_look(p);
+    uint64_t one = time_of_backlog(p);
     for (uint64_t n = 1; n < 1u << 17; n++) {
         CHECK_IS(put_number(p, n, 0), 0);
     }
-    uint64_t many = time_of_a_look(p);
+    uint64_t many = time_of_backlog(p);
     CHECK(many < 20 * one + 1000);
     close_producer(p);
     close_consumer(c);
@@ -472,20 +472,20 @@ static void looking_takes_as_long_however_much_waits(void) {
 
 static void waits_for_a_first_group(void) {
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4);
-    struct rip_slowest gate;
+    struct rip_slowest slowest;
     for (uint64_t n = 0; n < 4; n++) {
         CHECK_IS(put_number(p, n, 0), 0);
     }
     CHECK_IS(put_number(p, 4, 0), -ETIMEDOUT);
-    rip_producer_slowest(p, &gate);
-    CHECK(gate.pid == 0 && gate.group[0] == '\0' && gate.messages == 4 && gate.bytes == 4 * RIP_LINE);
+    rip_producer_slowest(p, &slowest);
+    CHECK(slowest.pid == 0 && slowest.group[0] == '\0' && slowest.messages == 4 && slowest.bytes == 4 * RIP_LINE);
     struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
     for (uint64_t n = 0; n < 4; n++) {
         CHECK_IS(get_number(c, 0), n);
     }
     CHECK_IS(put_number(p, 4, 0), 0);
     close_consumer(c);
-    c = open_consumer(CHANNEL, "another", RIP_OLDEST); /* what the last one to leave had not let go */
+    c = open_consumer(CHANNEL, "another", RIP_OLDEST); /* gets what the last group that left had not released */
     CHECK_IS(get_number(c, 0), 4);
     close_producer(p);
     close_consumer(c);
@@ -496,7 +496,7 @@ static void outlives_its_producer(void) {
     CHECK_IS(put_number(p, 7, 0), 0);
     close_producer(p);
     CHECK(!is_over() && has_lane(0));
-    p = open_producer(CHANNEL, RIP_PAGE, 4); /* another producer joins what is there */
+    p = open_producer(CHANNEL, RIP_PAGE, 4); /* another producer continues the stream */
     CHECK_IS(put_number(p, 8, 0), 0);
     close_producer(p);
     struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
@@ -507,14 +507,14 @@ static void outlives_its_producer(void) {
     CHECK(is_over());
 }
 
-/* Without a name it is there for as long as its descriptor. */
+/* An anonymous channel stays as long as its file descriptor. */
 static int is_kept(void) { return strcmp(CHANNEL, MEMORY) == 0 || exists(CHANNEL, NULL); }
 
-/* Of a stream without a message its end waits, as a message would; its lane does not. */
+/* The end of a stream without a message waits for a consumer, as a message would. Its lane is removed. */
 static void an_end_outlives_its_producer(void) {
     close_producer(open_producer(CHANNEL, RIP_PAGE, 4));
     CHECK(is_kept() && !has_lane(0));
-    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4); /* the next one joins what is there */
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4); /* the next producer continues the stream */
     struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
     CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
     CHECK_IS(put_number(p, 7, 0), 0);
@@ -528,7 +528,7 @@ static void an_end_outlives_its_producer(void) {
     c = open_consumer(CHANNEL, "g", RIP_OLDEST);
     CHECK_IS(get_nothing(c, RIP_FOREVER), -ENODATA);
     close_consumer(c);
-    CHECK(is_over()); /* it was told */
+    CHECK(is_over()); /* the end was reported */
 
     p = open_producer(CHANNEL, RIP_PAGE, 4);
     CHECK_IS(rip_declare(p, "a"), 0);
@@ -548,8 +548,8 @@ static void joins_at_oldest_or_newest(void) {
     CHECK_IS(put_number(p, 0, 0), 0);
     CHECK_IS(put_number(p, 1, 0), 0);
     struct rip_consumer *newest = open_consumer(CHANNEL, "newest", RIP_NEWEST);
-    struct rip_consumer *oldest =
-        open_consumer(CHANNEL, "oldest", RIP_OLDEST); /* the first group began behind those two */
+    /* the first group started behind those two messages */
+    struct rip_consumer *oldest = open_consumer(CHANNEL, "oldest", RIP_OLDEST);
     CHECK_IS(get_nothing(newest, 0), -ETIMEDOUT);
     CHECK_IS(get_nothing(oldest, 0), -ETIMEDOUT);
     CHECK_IS(put_number(p, 2, 0), 0);
@@ -560,7 +560,7 @@ static void joins_at_oldest_or_newest(void) {
     struct rip_consumer *late = open_consumer(CHANNEL, "late", RIP_OLDEST),
                         *now = open_consumer(CHANNEL, "now", RIP_NEWEST);
     CHECK_IS(put_number(p, 4, 0), 0);
-    CHECK_IS(get_number(late, 0), 3); /* the oldest that some group has not let go */
+    CHECK_IS(get_number(late, 0), 3); /* the oldest message that some group has not released */
     CHECK_IS(get_number(late, 0), 4);
     CHECK_IS(get_number(now, 0), 4);
     close_producer(p);
@@ -583,15 +583,15 @@ static void group_has_one_member(void) {
     CHECK_IS(holder, getpid());
     CHECK(!other);
     CHECK_IS(put_number(p, 1, 0), 0);
-    CHECK_IS(get_number(c, 0), 1); /* the one that was there has not noticed */
+    CHECK_IS(get_number(c, 0), 1); /* the first consumer is not disturbed */
     close_consumer(c);
     c = open_consumer(CHANNEL, "g", RIP_OLDEST);
     close_consumer(c);
     close_producer(p);
 }
 
-static void tells_who_gates(void) {
-    struct rip_slowest gate;
+static void names_the_slowest_group(void) {
+    struct rip_slowest slowest;
     struct rip_message released;
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4);
     struct rip_consumer *quick = open_consumer(CHANNEL, "quick", RIP_OLDEST);
@@ -606,11 +606,11 @@ static void tells_who_gates(void) {
     }
     CHECK_IS(rip_get(slow, &released, 0), 1);
     CHECK_IS(put_number(p, 4, 0), -ETIMEDOUT);
-    rip_producer_slowest(p, &gate);
-    CHECK(strcmp(gate.group, name) == 0);
-    CHECK_IS(gate.pid, getpid());
-    CHECK_IS(gate.messages, 4);
-    CHECK_IS(gate.bytes, 4 * 128);
+    rip_producer_slowest(p, &slowest);
+    CHECK(strcmp(slowest.group, name) == 0);
+    CHECK_IS(slowest.pid, getpid());
+    CHECK_IS(slowest.messages, 4);
+    CHECK_IS(slowest.bytes, 4 * 128);
     rip_release(slow, &released);
     CHECK_IS(put_number(p, 4, 0), 0);
     close_consumer(slow);
@@ -626,7 +626,7 @@ static void ends(void) {
     CHECK_IS(put_number(a, 1, 0), 0);
     close_producer(a);
     CHECK_IS(get_number(c, 0), 1);
-    CHECK_IS(get_nothing(c, 0), -ETIMEDOUT); /* b may still put */
+    CHECK_IS(get_nothing(c, 0), -ETIMEDOUT); /* producer b may still put */
     close_producer(b);
     CHECK_IS(get_nothing(c, 0), -ENODATA);
     CHECK_IS(get_nothing(c, RIP_FOREVER), -ENODATA);
@@ -711,7 +711,7 @@ static void closed_producer_has_no_backlog(void) {
         close_producer(next);
         next = open_producer(CHANNEL, RIP_PAGE, 4);
     }
-    CHECK_IS(next->index, p->index); /* has the closed one's entry in the table */
+    CHECK_IS(next->index, p->index); /* it has the entry of the closed producer in the table */
     for (uint64_t n = 0; n < 10; n++) {
         CHECK_IS(put_number(next, n, 0), 0);
         CHECK_IS(get_number(c, 0), n);
@@ -739,7 +739,8 @@ static void time_stamps(void) {
         CHECK_IS(rip_get(c, &message, 0), 1);
         CHECK(message.ticks >= last_ticks);
         last_ticks = message.ticks;
-        /* made of two looks at two clocks: being put aside between them moves it, so the best of some tries counts */
+        /* The moment is read on two clocks. If the process is preempted between the two readings, they differ. So the
+         * best of some tries counts. */
         uint64_t off = UINT64_MAX;
         for (unsigned tries = 0; tries < 20 && off > 50000; tries++) {
             uint64_t time = rip_message_time(message.lane, message.ticks);
@@ -779,12 +780,13 @@ static void timeouts(void) {
         close_producer(p);
         close_consumer(c);
     }
-    CHECK(late < 10); /* of 30: the machine may have other work, but not each time */
+    CHECK(late < 10); /* of 30: some may be late on a busy machine */
 }
 
 static void on_alarm(int number) { (void)number; }
 
-/* Calls each wait once, with an alarm after ms (0: none): what each says, and that it lasted as long as it should. */
+/* Calls each wait once, with an alarm after ms milliseconds (0: none). Checks what each returns, and how long it
+ * lasted. */
 static void check_waits(struct rip_producer *p, struct rip_consumer *c, uint64_t ms, uint64_t wait_ms, int due) {
     for (int which = 0; which < 5; which++) {
         struct rip_message message;
@@ -803,26 +805,26 @@ static void check_waits(struct rip_producer *p, struct rip_consumer *c, uint64_t
     }
 }
 
-/* A wait goes on by itself from slice to slice; only a signal ends it before its time. */
+/* A wait continues from slice to slice. Only a signal ends it before its deadline. */
 static void waits_in_slices(void) {
     struct sigaction was, handle = {.sa_handler = on_alarm};
     struct rip_producer *full = open_producer(CHANNEL, RIP_PAGE, 1);
-    struct rip_consumer *gate = open_consumer(CHANNEL, "gate", RIP_OLDEST),
+    struct rip_consumer *slowest = open_consumer(CHANNEL, "gate", RIP_OLDEST),
                         *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
     CHECK_IS(put_number(full, 1, 0), 0);
     CHECK_IS(get_number(c, 0), 1);
     CHECK_IS(sigaction(SIGALRM, &handle, &was), 0);
     check_waits(full, c, 0, 120, -ETIMEDOUT);
     check_waits(full, c, 20, 10000, -EINTR);
-    CHECK_IS(get_number(gate, 0), 1);
+    CHECK_IS(get_number(slowest, 0), 1);
     CHECK_IS(rip_wait_room(full, RIP_PAGE, 0), 0);
-    CHECK_IS(put_number(full, 2, 0), 0); /* nothing went in before */
+    CHECK_IS(put_number(full, 2, 0), 0); /* no message was put before */
     CHECK_IS(rip_wait_message(c, 0), 0);
     CHECK_IS(get_number(c, 0), 2);
-    CHECK_IS(get_number(gate, 0), 2);
+    CHECK_IS(get_number(slowest, 0), 2);
     CHECK_IS(sigaction(SIGALRM, &was, NULL), 0);
     close_producer(full);
-    close_consumer(gate);
+    close_consumer(slowest);
     close_consumer(c);
 }
 
@@ -833,13 +835,13 @@ static void waits_for_bytes(void) {
     CHECK_IS(rip_reserve(p, RIP_PAGE, &payload), 0);
     CHECK_IS(rip_publish(p, RIP_PAGE, 0, RIP_BYTES), 0);
     uint64_t end = rip_now() + 30 * MS;
-    unsigned looks = 0;
+    unsigned waits = 0;
     while (rip_reserve(p, RIP_PAGE, &payload) == -EAGAIN && rip_now() < end) {
         rip_wait_room(p, RIP_PAGE, end);
-        looks++;
+        waits++;
     }
     CHECK(rip_now() >= end);
-    CHECK(looks < 10); /* asleep, not spinning: there are slots, but no bytes */
+    CHECK(waits < 10); /* it sleeps and does not spin: there are slots, but no bytes */
     close_producer(p);
     close_consumer(c);
 }
@@ -882,7 +884,7 @@ static void bad_sizes(void) {
     CHECK(is_over());
 }
 
-/* They stay in the table until somebody looks at it. */
+/* Ended lanes stay in the table until a member retires them. */
 static void lanes_that_are_read_make_room(void) {
     struct rip_message messages[RIP_MAX_LANES - 1];
     struct rip_producer *stays = open_producer(CHANNEL, RIP_PAGE, 4);
@@ -948,7 +950,7 @@ static void closes_without_descriptors(void) {
     allow_files(0);
     close_producer(p);
     CHECK_IS(get_number(c, 0), 2);
-    CHECK_IS(get_nothing(c, 0), -ETIMEDOUT); /* looks at the table anew */
+    CHECK_IS(get_nothing(c, 0), -ETIMEDOUT); /* reads the table again */
     allow_files(-1);
     CHECK_IS(*(const uint64_t *)(const void *)message.data, 1);
     rip_release(c, &message);
@@ -991,36 +993,35 @@ int main(void) {
     run("messages of every length up to the capacity arrive as they were put", every_length);
     run("a message longer than the capacity is refused at once", too_long);
     run("a lane holds as many messages as it has slots", slots_limit);
-    run("each group sees every message of each producer in order", producer_order);
-    run("a busy producer does not starve another", takes_turns);
-    run("a reservation that is not published is nobody's", reserve_again);
-    run("asking for the backlog does not move a reservation", looking_moves_nothing);
-    run("peek takes nothing, and what is taken is held until it is let go", peek_takes_nothing);
-    run("lanes and groups do as a model of queues does, and no held message is written over", against_a_model);
-    run("the latest message lets the older ones go, but for those that are held", latest);
-    run("how many bytes wait is what their descriptors say", knows_the_bytes_that_wait);
-    run("to ask how much waits takes as long however much it is", looking_takes_as_long_however_much_waits);
+    run("each group gets every message of each producer in order", producer_order);
+    run("a busy producer does not starve another", serves_each_producer);
+    run("a reservation that is not published is not visible", reserve_again);
+    run("reading the backlog does not move a reservation", backlog_moves_no_reservation);
+    run("peek takes nothing, and a taken message stays until it is released", peek_takes_nothing);
+    run("lanes and groups behave as a model of queues, and no taken message is overwritten", against_a_model);
+    run("getting the latest message releases the older ones, except those that are taken", latest);
+    run("the bytes of the backlog are those of its descriptors", counts_the_bytes_of_the_backlog);
+    run("reading the backlog takes constant time", backlog_takes_constant_time);
     run("messages wait for a first group", waits_for_a_first_group);
     run("a channel with messages for a first group outlives its producer", outlives_its_producer);
-    run("so does the end of a stream that had none", an_end_outlives_its_producer);
-    run("a group begins at the oldest message still there, or behind the newest", joins_at_oldest_or_newest);
+    run("the end of a stream without a message outlives its producer too", an_end_outlives_its_producer);
+    run("a group starts at the oldest message still there, or behind the newest", joins_at_oldest_or_newest);
     run("a group has one member", group_has_one_member);
-    run("a full producer can tell which group keeps it from going on", tells_who_gates);
+    run("a producer without room can name the group that holds it back", names_the_slowest_group);
     run("the stream ends when every producer has closed and all is read, and goes on with the next producer", ends);
-    run("a lane is removed when every group has let all of it go", removes_what_is_read);
+    run("a lane is removed when every group has released all of it", removes_what_is_read);
     run("producers that come and go leave nothing behind", many_producers_in_turn);
-    run("a closed handle says so, and its messages stay readable until it is freed", closed_handles);
-    run("a closed producer has no backlog, whoever has its place in the table now", closed_producer_has_no_backlog);
+    run("a closed handle refuses calls, and its messages stay readable until it is freed", closed_handles);
+    run("a closed producer has no backlog, even if another one has its entry now", closed_producer_has_no_backlog);
     run("time stamps rise, and lie between the moments before and after the put", time_stamps);
     run("a wait ends at its deadline", timeouts);
     run("a wait goes on between slices, and ends when a signal is handled", waits_in_slices);
     run("waiting for room sleeps when slots are free but bytes are not", waits_for_bytes);
-    run("a name is one plain part of a path", bad_names);
-    run("sizes that cannot be are refused, and leave nothing behind", bad_sizes);
-    run("lanes that have ended and are read make room for another", lanes_that_are_read_make_room);
-    run("full tables refuse, and hold what they hold", full_tables);
-    run("a producer out of descriptors closes and loses no message", closes_without_descriptors);
-    run("a consumer that cannot attach for want of descriptors takes no message with it",
-        fails_to_attach_without_descriptors);
+    run("a name is one component of a path", bad_names);
+    run("invalid sizes are refused, and leave nothing behind", bad_sizes);
+    run("lanes that have ended and are read make room for others", lanes_that_are_read_make_room);
+    run("full tables refuse more entries, and keep those that they have", full_tables);
+    run("a producer without free file descriptors closes and loses no message", closes_without_descriptors);
+    run("a consumer that cannot attach without file descriptors loses no message", fails_to_attach_without_descriptors);
     return 0;
 }

@@ -1,3 +1,3 @@
-/* The same in a channel without a name. */
+/* The tests of lane.c, in an anonymous channel. */
 #define NAMELESS
 #include "lane.c"

@@ -1,5 +1,5 @@
-/* The files of a channel: what lies where, and what happens when something else lies there. Whatever is in them is input: it may be
- * refused, but it must not crash anybody. */
+/* The files of a channel: their layout, and what happens if they are damaged. Their contents are input: they may be
+ * refused, but must not crash a process. */
 #include "check.h"
 
 #define SLOTS 8u
@@ -23,7 +23,7 @@ static void copy_file(const char *from, const char *to, const char *file) {
     close(out);
 }
 
-/* A copy of channel "good": nobody has its locks, so its members are dead. */
+/* Makes "bad", a copy of channel "good". No process has its locks, so its members are dead. */
 static void make_bad(void) {
     CHECK_IS(mkdir(path_of("bad", NULL), 0700), 0);
     copy_file("good", "bad", "control");
@@ -69,7 +69,7 @@ static int try_consumer_at(uint32_t start) {
 
 static int try_consumer(void) { return try_consumer_at(RIP_OLDEST); }
 
-/* What the consumer of a damaged lane gets, up to the first thing that is no message. */
+/* Reads a damaged lane. Returns the first error of rip_get, and counts the messages before it. */
 static int read_bad(uint64_t *messages) {
     struct rip_consumer *c = open_consumer("bad", "g", RIP_OLDEST);
     struct rip_message message;
@@ -101,7 +101,7 @@ static void end(void) {
     close_consumer(open_consumer("good", "g", RIP_OLDEST));
 }
 
-/* ---- what lies where ---- */
+/* ---- layout ---- */
 
 static uint64_t at64(const char *file, uint64_t offset) {
     uint64_t value;
@@ -118,12 +118,12 @@ static void stat_of(const char *file, uint64_t size, mode_t mode) {
     CHECK_IS(st.st_mode & 07777, mode);
     if (size) {
         CHECK_IS(st.st_size, size);
-        CHECK(st.st_blocks * 512 >= st.st_size); /* allocated, all of it */
+        CHECK(st.st_blocks * 512 >= st.st_size); /* all of it is allocated */
     }
 }
 
 static void layout(void) {
-    mode_t before = umask(027); /* must not matter */
+    mode_t before = umask(027); /* must have no effect */
     begin();
     umask(before);
     stat_of("..", 0, 0700);
@@ -141,15 +141,15 @@ static void layout(void) {
     CHECK_IS(at64("lane-0", 48), CAPACITY);
     CHECK_IS(at64("lane-0", 56), 8192);
     CHECK_IS(at64("lane-0", 128), 3); /* tail */
-    CHECK_IS(at64("lane-0", 256), 0); /* head */
+    CHECK_IS(at64("lane-0", 256), 0); /* reclaimed */
     for (uint64_t n = 0; n < 3; n++) {
         CHECK_IS(at64("lane-0", 4096 + 32 * n), 64 * n);
         CHECK_IS(at64("lane-0", 4096 + 32 * n + 8), 8);
         CHECK_IS(at64("lane-0", 8192 + 64 * n), n);
     }
     CHECK_IS(at64("control", 12288) & UINT32_MAX, RIP_LANE_LIVE);
-    CHECK_IS(at64("control", 8200), 0); /* the lane's id */
-    CHECK_IS(at64("control", 136), 1);  /* the next one's */
+    CHECK_IS(at64("control", 8200), 0); /* id of the lane */
+    CHECK_IS(at64("control", 136), 1);  /* id of the next lane */
     end();
 }
 
@@ -163,7 +163,7 @@ static void modes(void) {
     end();
 }
 
-static void copies_can_be_read(void) { /* else the tests below would pass for the wrong reason */
+static void copies_can_be_read(void) { /* otherwise the tests below would pass for the wrong reason */
     uint64_t messages;
     begin();
     make_bad();
@@ -202,14 +202,14 @@ static void damaged_control(void) {
         resize("control", sizes[i]);
         CHECK_IS(try_producer(), -EBADMSG);
         CHECK_IS(try_consumer(), -EBADMSG);
-        if (sizes[i] >= 24) { /* and if it says so itself */
+        if (sizes[i] >= 24) { /* the same with this size in its identity */
             patch64("control", 16, sizes[i]);
             CHECK_IS(try_producer(), -EBADMSG);
             CHECK_IS(try_consumer(), -EBADMSG);
         }
         copy_file("good", "bad", "control");
     }
-    CHECK(exists("bad", "control") && exists("bad", "lane-0")); /* it is not ours to remove */
+    CHECK(exists("bad", "control") && exists("bad", "lane-0")); /* it must not be removed */
     remove_bad();
     end();
 }
@@ -223,7 +223,7 @@ static void damaged_lane(void) {
         {0, RIP_MAGIC + 1, -EBADMSG},
         {8, (uint64_t)RIP_FILE_LANE << 32 | (RIP_ABI + 1), -EPROTONOSUPPORT},
         {8, (uint64_t)RIP_FILE_CONTROL << 32 | RIP_ABI, -EBADMSG},
-        {24, 1, -EBADMSG}, /* another lane's */
+        {24, 1, -EBADMSG}, /* the id of another lane */
         {16, size - 1, -EBADMSG},
         {16, size + RIP_PAGE, -EBADMSG},
         {16, UINT64_MAX, -EBADMSG},
@@ -251,13 +251,13 @@ static void damaged_lane(void) {
         remove_bad();
     }
     for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        /* too short for a tail, it counts as empty: then it is removed when its producer is found dead */
+        /* A lane that is too short for a tail counts as empty. It is removed when its dead producer is reaped. */
         int rc = sizes[i] < offsetof(struct rip_lane, tail) + 8 ? 0 : -EBADMSG;
         make_bad();
         resize("lane-0", sizes[i]);
         CHECK_IS(try_consumer(), rc);
         remove_bad();
-        make_bad(); /* and if it says so itself */
+        make_bad(); /* the same with this size in its identity */
         resize("lane-0", sizes[i]);
         if (sizes[i] >= 24) {
             patch64("lane-0", 16, sizes[i]);
@@ -275,7 +275,7 @@ static void fails_to_attach(void) {
         make_bad();
         patch64("lane-0", 40, 7);
         CHECK_IS(try_consumer_at(start), -EBADMSG);
-        CHECK_IS(try_consumer_at(start), -EBADMSG); /* it has left, so that the group is free */
+        CHECK_IS(try_consumer_at(start), -EBADMSG); /* the failed consumer has left, so the group is free */
         patch64("lane-0", 40, SLOTS);
         CHECK_IS(read_bad(&messages), -EOWNERDEAD);
         CHECK_IS(messages, 3);
@@ -292,25 +292,25 @@ static void damaged_numbers(void) {
         {128, SLOTS + 1, -EBADMSG, 0}, /* tail */
         {128, UINT64_MAX, -EBADMSG, 0},
         {128, 2, -EOWNERDEAD, 2},
-        {128, SLOTS, -EOWNERDEAD, SLOTS}, /* the others are empty, as the file was */
-        {256, UINT64_MAX, -EBADMSG, 0},   /* head: we begin there */
+        {128, SLOTS, -EOWNERDEAD, SLOTS}, /* the other messages are empty: the file was zero */
+        {256, UINT64_MAX, -EBADMSG, 0},   /* reclaimed: a new group starts there */
         {256, 2, -EOWNERDEAD, 1},
-        {4096, 1, -EBADMSG, 0}, /* the first message's offset */
+        {4096, 1, -EBADMSG, 0}, /* offset of the first message */
         {4096, 63, -EBADMSG, 0},
         {4096, CAPACITY, -EBADMSG, 0},
         {4096, CAPACITY + 64, -EBADMSG, 0},
         {4096, UINT64_MAX - 63, -EBADMSG, 0},
         {4096, CAPACITY - 64, -EOWNERDEAD, 3},
-        {4104, CAPACITY, -EOWNERDEAD, 3}, /* its length */
+        {4104, CAPACITY, -EOWNERDEAD, 3}, /* length of the first message */
         {4104, CAPACITY + 1, -EBADMSG, 0},
         {4104, UINT64_MAX, -EBADMSG, 0},
-        {4096 + 32 + 8, CAPACITY - 64, -EOWNERDEAD, 3}, /* the second one's */
+        {4096 + 32 + 8, CAPACITY - 64, -EOWNERDEAD, 3}, /* length of the second message */
         {4096 + 32 + 8, CAPACITY - 63, -EBADMSG, 1},
         {4112, UINT64_MAX, -EOWNERDEAD, 3}, /* ticks */
         {4112, 0, -EOWNERDEAD, 3},
         {64, UINT64_MAX, -EOWNERDEAD, 3}, /* clock and pid */
         {64, 0, -EOWNERDEAD, 3},
-        {72, UINT64_MAX, -EOWNERDEAD, 3}, /* the moment on both clocks */
+        {72, UINT64_MAX, -EOWNERDEAD, 3}, /* the moment that was read on both clocks */
         {72, 0, -EOWNERDEAD, 3},
         {80, UINT64_MAX, -EOWNERDEAD, 3},
         {80, 0, -EOWNERDEAD, 3},
@@ -334,7 +334,7 @@ static void tail_goes_back(void) {
             begin();
             CHECK_IS(put_number(good, 3, 0), 0);
             struct rip_consumer *c = open_consumer("good", "g", RIP_OLDEST);
-            CHECK_IS(get_number(c, 0), 0); /* it has seen a tail of 4 */
+            CHECK_IS(get_number(c, 0), 0); /* the consumer has seen a tail of 4 */
             atomic_store_explicit(&good->lane->tail, tail, memory_order_relaxed);
             int rc = latest ? rip_get_latest(c, &message, 0) : rip_get(c, &message, 0);
             CHECK(rc == 1 || rc == -EBADMSG);
@@ -351,7 +351,7 @@ static void tail_goes_back(void) {
 static void lane_vanishes(void) {
     static const uint32_t hows[] = {RIP_OLDEST, RIP_SHARED, RIP_DURABLE};
     for (unsigned i = 0; i < 3; i++) {
-        for (unsigned ahead = 0; ahead < 2; ahead++) { /* taken in its turn, or out of it */
+        for (unsigned ahead = 0; ahead < 2; ahead++) { /* taken in order, or selected */
             struct rip_message released, other;
             struct rip_filter filter = {.types = (const uint32_t[]){7}, .count = 1};
             uint64_t number = 7;
@@ -363,7 +363,7 @@ static void lane_vanishes(void) {
             atomic_store_explicit(&good->lane->closed, 1, memory_order_relaxed);
             atomic_store_explicit(&good->entry->state, RIP_LANE_FREE, memory_order_relaxed);
             atomic_fetch_add_explicit(&good->ch.control->lanes_changed, 1, memory_order_relaxed);
-            for (int rc = 1; rc == 1;) { /* it looks at the table of lanes */
+            for (int rc = 1; rc == 1;) { /* it reads the table of lanes */
                 rc = rip_get(c, &other, 0);
                 if (rc == 1) {
                     rip_release(c, &other);
@@ -387,7 +387,7 @@ static void damaged_cursor(void) {
     begin();
     struct rip_consumer *c = open_consumer("good", "g", RIP_OLDEST);
     _Atomic uint64_t *released = &good->ch.control->cursors[c->group][good->index].released;
-    atomic_store_explicit(released, 4, memory_order_relaxed); /* three are there */
+    atomic_store_explicit(released, 4, memory_order_relaxed); /* there are three messages */
     CHECK_IS(rip_reserve(good, CAPACITY, &payload), -EBADMSG);
     atomic_store_explicit(released, UINT64_MAX, memory_order_relaxed);
     CHECK_IS(rip_reserve(good, CAPACITY, &payload), -EBADMSG);
@@ -400,7 +400,7 @@ static void damaged_cursor(void) {
     close_producer(good);
 }
 
-/* The producer reads offsets back when it reclaims. */
+/* A producer that reclaims reads offsets back from its descriptors. */
 static void damaged_offsets(void) {
     struct random r = {3};
     begin();
@@ -419,7 +419,7 @@ static void damaged_offsets(void) {
                        : how == 1 ? random_below(&r, 2 * CAPACITY)
                        : how == 2 ? desc->offset
                                   : desc->offset + random_below(&r, 64);
-        if (rc != 0 || random_below(&r, 3) == 0) { /* the cursor, as the consumer would move it */
+        if (rc != 0 || random_below(&r, 3) == 0) { /* moves the cursor as a consumer would */
             _Atomic uint64_t *released = &good->ch.control->cursors[c->group][good->index].released;
             uint64_t now = atomic_load_explicit(released, memory_order_relaxed);
             now += random_below(&r, good->tail - now + 1);
@@ -432,13 +432,13 @@ static void damaged_offsets(void) {
 
 enum impostor { A_DIRECTORY, A_LINK, A_PIPE };
 
-static void no_files(void) {
+static void other_kinds_of_files(void) {
     begin();
     for (unsigned i = 0; i < 2; i++) {
         const char *file = i ? "lane-0" : "control";
         for (enum impostor what = A_DIRECTORY; what <= A_PIPE; what++) {
             char target[512];
-            strcpy(target, path_of("good", file)); /* what would be right, if it lay here */
+            strcpy(target, path_of("good", file)); /* a valid file, but not in this directory */
             make_bad();
             const char *path = path_of("bad", file);
             CHECK_IS(unlink(path), 0);
@@ -446,10 +446,10 @@ static void no_files(void) {
                      : what == A_LINK    ? symlink(target, path)
                                          : mkfifo(path, 0600),
                      0);
-            alarm(5); /* opening a pipe waits for its other end, if nobody thought of it */
+            alarm(5); /* opening a pipe waits for its other end, unless O_NONBLOCK is set */
             int rc = try_consumer();
             alarm(0);
-            CHECK(i ? rc == 0 : rc < 0); /* a lane that cannot be read counts as empty, and its producer is dead */
+            CHECK(i ? rc == 0 : rc < 0); /* a lane of a dead producer that cannot be read counts as empty */
             CHECK(exists("good", file));
             remove_bad();
         }
@@ -457,8 +457,8 @@ static void no_files(void) {
     end();
 }
 
-/* Under the eyes of its producer, so that nobody removes it first. */
-static void pipe_for_a_lane(void) {
+/* The producer is alive, so no process removes the lane first. */
+static void pipe_instead_of_a_lane(void) {
     struct rip_consumer *c = NULL;
     int32_t holder;
     begin();
@@ -471,7 +471,8 @@ static void pipe_for_a_lane(void) {
     CHECK(!exists("good", NULL));
 }
 
-/* Its producer was killed before its file had a name, or whoever removed it was killed before it said so. */
+/* The producer was killed before the file had a name; or the process that removed the file was killed before it changed
+ * the table. */
 static void lane_without_a_file(void) {
     static const uint32_t states[] = {RIP_LANE_LIVE, RIP_LANE_ENDED, RIP_LANE_DEAD};
     uint64_t messages;
@@ -484,7 +485,7 @@ static void lane_without_a_file(void) {
         CHECK_IS(messages, 0);
         CHECK(!exists("bad", NULL));
     }
-    make_bad(); /* and nobody is there to be found dead */
+    make_bad(); /* now without a dead member to be reaped */
     CHECK_IS(unlink(path_of("bad", "lane-0")), 0);
     patch32("control", offsetof(struct rip_control, members), RIP_NOBODY);
     patch32("control", offsetof(struct rip_control, lanes), RIP_LANE_ENDED);
@@ -507,7 +508,8 @@ static void random_damage(void) {
             uint64_t value = random_below(&r, 2) ? values[random_below(&r, 8)] : random_next(&r);
             size_t size = 1u << random_below(&r, 4);
             uint64_t what = random_below(&r, 8);
-            /* the control's first page, its tables, the lane's header, its descriptors; never the sizes that rule the mapping */
+            /* first page and tables of control, header and descriptors of the lane; never the sizes, which decide what
+             * is mapped */
             uint64_t offset = what == 0   ? 128 + random_below(&r, 400)
                               : what == 1 ? 4096 + random_below(&r, 4096)
                               : what == 2 ? 12288 + random_below(&r, 512)
@@ -526,11 +528,11 @@ static void random_damage(void) {
             }
         }
         if (rip_producer_open("bad", CAPACITY, SLOTS, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p) == 0) {
-            struct rip_slowest gate;
+            struct rip_slowest slowest;
             for (uint64_t i = 0; i < 20; i++) {
                 rip_put(p, &i, sizeof i, 0, RIP_BYTES, 0);
             }
-            rip_producer_slowest(p, &gate);
+            rip_producer_slowest(p, &slowest);
         }
         if (c && rip_get_latest(c, &message, 0) == 1) {
             rip_release(c, &message);
@@ -551,19 +553,19 @@ static void random_damage(void) {
 
 int main(void) {
     run("a channel is a directory with a file for the tables and one for each lane, as layout.h says", layout);
-    run("the files have the mode asked for", modes);
+    run("the files have the requested mode", modes);
     run("the copy of a channel can be read, and its producer counts as dead", copies_can_be_read);
-    run("a control file that is none is refused and left alone", damaged_control);
-    run("a lane file that is none is refused", damaged_lane);
-    run("a first consumer that fails to attach takes no message with it", fails_to_attach);
-    run("damaged numbers of a lane lead to no byte outside of it", damaged_numbers);
-    run("a tail that goes back is damage", tail_goes_back);
-    run("what is held of a lane that vanishes stays readable", lane_vanishes);
-    run("a cursor that runs ahead is damage", damaged_cursor);
-    run("a producer trusts no offset that it reads back", damaged_offsets);
-    run("directories, links and pipes are no files of a channel", no_files);
-    run("a pipe in the place of a lane keeps nobody waiting", pipe_for_a_lane);
-    run("a lane whose file is gone holds nothing", lane_without_a_file);
-    run("no damage crashes or hangs anybody", random_damage);
+    run("a damaged control file is refused and not changed", damaged_control);
+    run("a damaged lane file is refused", damaged_lane);
+    run("a first consumer that fails to attach loses no message", fails_to_attach);
+    run("damaged numbers in a lane lead to no byte outside of it", damaged_numbers);
+    run("a tail that moves back is damage", tail_goes_back);
+    run("messages that are taken stay readable when their lane vanishes", lane_vanishes);
+    run("a cursor ahead of the tail is damage", damaged_cursor);
+    run("a producer checks each offset that it reads back", damaged_offsets);
+    run("directories, links and pipes are not accepted as files of a channel", other_kinds_of_files);
+    run("a pipe instead of a lane keeps no process waiting", pipe_instead_of_a_lane);
+    run("a lane whose file is gone counts as empty", lane_without_a_file);
+    run("no damage crashes or hangs a process", random_damage);
     return 0;
 }

@@ -1,4 +1,4 @@
-/* The table lock, where its holder does not go on; and the fences that members ask of each other, which they take back. */
+/* The table lock, if its holder does not go on. And the fences that members ask their peers for, until they leave. */
 #include "check.h"
 
 #include "base/byte_lock.h"
@@ -11,14 +11,14 @@
 
 /* ---- the lock ---- */
 
-static int is_stalled[2], may_go_on[2], stalls; /* pipes: of the next allocation */
+static int stalled_pipe[2], go_on_pipe[2], stalls; /* two pipes, to stop the next allocation and to let it go on */
 
 int posix_fallocate(int fd, off_t offset, off_t length) {
     char byte = 0;
     if (stalls) {
         stalls = 0;
-        CHECK_IS(write(is_stalled[1], &byte, 1), 1);
-        CHECK_IS(read(may_go_on[0], &byte, 1), 1);
+        CHECK_IS(write(stalled_pipe[1], &byte, 1), 1);
+        CHECK_IS(read(go_on_pipe[0], &byte, 1), 1);
     }
     return syscall(SYS_fallocate, fd, 0, offset, length) == 0 ? 0 : errno;
 }
@@ -31,7 +31,7 @@ static int after_wait(struct rip_waiting *waiting) {
     return ++asked == gives_up_after ? -EINTR : 0;
 }
 
-static void waits_as_it_is_told(void) {
+static void waits_until_the_deadline(void) {
     struct rip_consumer *c = NULL;
     int32_t holder;
     struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
@@ -72,30 +72,30 @@ static int opens_a_lane(void *argument) {
     return 0;
 }
 
-/* A lane is allocated without the lock, which may not be had again. Then the tables are not to be touched. */
-static void gives_up_in_the_midst_of_opening(void) {
+/* A lane is allocated without the table lock. If the lock cannot be taken again, the tables must not be changed. */
+static void gives_up_while_opening(void) {
     char byte = 0;
     struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
     struct rip_control *control = p->ch.control;
     const volatile struct rip_member *member = &control->members[1];
-    CHECK_IS(pipe(is_stalled), 0);
-    CHECK_IS(pipe(may_go_on), 0);
+    CHECK_IS(pipe(stalled_pipe), 0);
+    CHECK_IS(pipe(go_on_pipe), 0);
     pid_t child = spawn(opens_a_lane, NULL);
-    CHECK_IS(read(is_stalled[0], &byte, 1), 1);
+    CHECK_IS(read(stalled_pipe[0], &byte, 1), 1);
     CHECK_IS(member->role, RIP_A_PRODUCER);
     int fd = locked("c");
-    CHECK_IS(write(may_go_on[1], &byte, 1), 1);
+    CHECK_IS(write(go_on_pipe[1], &byte, 1), 1);
     expect_success(child);
     CHECK_IS(member->index, RIP_NO_LANE);
-    CHECK_IS(member->role, RIP_A_PRODUCER); /* for the next one with the lock to find */
+    CHECK_IS(member->role, RIP_A_PRODUCER); /* the next process with the lock reaps it */
     close(fd);
     p->ch.handle.reaped_at = 0;
     rip_reap_if_due(&p->ch.handle);
     CHECK_IS(member->role, RIP_NOBODY);
     close_producer(p);
     for (unsigned i = 0; i < 2; i++) {
-        close(is_stalled[i]);
-        close(may_go_on[i]);
+        close(stalled_pipe[i]);
+        close(go_on_pipe[i]);
     }
 }
 
@@ -107,10 +107,10 @@ static int closes_in_vain(void *argument) {
     int fd = locked("c");
     CHECK_IS(rip_producer_close(p), -EAGAIN);
     close(fd);
-    return 0; /* and its process ends */
+    return 0; /* without closing: the process ends */
 }
 
-static void who_was_closing_has_not_died(void) {
+static void closing_producer_is_not_dead(void) {
     struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
     struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
     expect_success(spawn(closes_in_vain, NULL));
@@ -151,9 +151,9 @@ static int joins_and_is_killed(void *argument) {
     return 0; /* without closing */
 }
 
-static void fences_go_with_who_asked_for_them(void) {
+static void fences_end_with_their_member(void) {
     struct rip_producer *p = producer_that(RIP_WAIT_ADAPTIVE);
-    if (p->ch.fenced) { /* on one processor nobody spins */
+    if (p->ch.fenced) { /* on one processor every member sleeps at once */
         close_producer(p);
         return;
     }
@@ -165,13 +165,13 @@ static void fences_go_with_who_asked_for_them(void) {
     close_consumer(first);
     CHECK(publishers_fence(p));
     expect_success(spawn(joins_and_is_killed, "killed"));
-    close_consumer(second); /* finds the dead */
+    close_consumer(second); /* reaps */
     CHECK(!publishers_fence(p));
     struct rip_producer *blocks = producer_that(RIP_WAIT_BLOCK);
     CHECK(!publishers_fence(p) && !releasers_fence(p) && releasers_fence(blocks));
     close_producer(blocks);
     expect_success(spawn(joins_and_is_killed, NULL));
-    blocks = producer_that(RIP_WAIT_ADAPTIVE); /* in the place of the dead one, or of the one before */
+    blocks = producer_that(RIP_WAIT_ADAPTIVE); /* has the entry of the dead member, or of the one before */
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         CHECK_IS(p->ch.control->lanes[i].asleep & RIP_FENCE_LANE, 0);
     }
@@ -180,7 +180,7 @@ static void fences_go_with_who_asked_for_them(void) {
     close_consumer(spins);
 }
 
-/* From here on membarrier(2) fails in this process. */
+/* Makes membarrier(2) fail in this process. */
 static void without_membarrier(void) {
     struct sock_filter program[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -207,7 +207,7 @@ static int comes_without_membarrier(void *argument) {
 static void all_fence_for_one_without_membarrier(void) {
     struct rip_producer *p = producer_that(RIP_WAIT_ADAPTIVE);
     int status;
-    if (p->ch.fenced || prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != 0) { /* an emulator has neither */
+    if (p->ch.fenced || prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != 0) { /* an emulator has neither membarrier nor seccomp */
         printf(" (left out: no membarrier, or no seccomp here)");
         close_producer(p);
         return;
@@ -226,10 +226,10 @@ static void all_fence_for_one_without_membarrier(void) {
 }
 
 int main(void) {
-    run("a wait for the lock ends at its deadline, when it is told to, or at once", waits_as_it_is_told);
-    run("who cannot have the lock again while it opens leaves the tables alone", gives_up_in_the_midst_of_opening);
-    run("who was closing when its process ended has not died", who_was_closing_has_not_died);
-    run("peers fence for a member that asks for it, and no longer", fences_go_with_who_asked_for_them);
-    run("all fence for a member without membarrier, and no longer", all_fence_for_one_without_membarrier);
+    run("a wait for the lock ends at its deadline, by the hook, or at once", waits_until_the_deadline);
+    run("a handle that cannot take the lock again while it opens changes no table", gives_up_while_opening);
+    run("a producer whose process ends while it is closing counts as closed, not dead", closing_producer_is_not_dead);
+    run("peers execute fences for a member that asks for it, and no longer", fences_end_with_their_member);
+    run("all execute fences for a member without membarrier, and no longer", all_fence_for_one_without_membarrier);
     return 0;
 }

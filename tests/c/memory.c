@@ -1,4 +1,4 @@
-/* When a lane gets its memory, and what happens where there is none. */
+/* When the memory of a lane is allocated, and what happens if there is none. */
 #include "check.h"
 #include "stream/receiver.h"
 
@@ -8,7 +8,7 @@
 #define CAPACITY (UINT64_C(64) << 20)
 #define SLOTS 1024u
 
-/* ---- libc's, in whose place these are for the core too ---- */
+/* ---- replacements of libc functions, for the core too ---- */
 
 static uint64_t allowed = UINT64_MAX; /* bytes that may still be allocated */
 static unsigned allocations;
@@ -22,7 +22,7 @@ int posix_fallocate(int fd, off_t offset, off_t length) {
     return syscall(SYS_fallocate, fd, 0, offset, length) == 0 ? 0 : errno;
 }
 
-/* ---- what is there ---- */
+/* ---- what is allocated ---- */
 
 static uint64_t memory_of(const char *file) {
     struct stat st;
@@ -34,12 +34,14 @@ static uint64_t memory_of(const char *file) {
     return (uint64_t)st.st_blocks * 512;
 }
 
-/* Bytes of memory that the first lane has; what else is in a file without a name is known. */
+/* Returns the bytes that are allocated for the first lane. In an anonymous channel the size of all other parts of the
+ * file is known. */
 static uint64_t lane_memory(void) {
     return strcmp(CHANNEL, MEMORY) == 0 ? memory_of(NULL) - sizeof(struct rip_control) : memory_of("lane-0");
 }
 
-/* Neither the producer nor a consumer has touched what is not allocated: that would have got it memory. */
+/* Checks that neither producer nor consumer has accessed memory beyond what is allocated: an access would have
+ * allocated it. */
 static void check_memory(const struct rip_producer *p) {
     CHECK_IS(lane_memory(), p->mapping.allocated);
     CHECK_IS(p->arena.allocated, p->mapping.allocated - rip_arena_offset(p->slots));
@@ -51,10 +53,10 @@ static struct rip_producer *open_with(uint64_t capacity, uint32_t how) {
     return p;
 }
 
-/* Of one without a name a page is left of each lane that has been. */
-static void anew(void) {
+/* In an anonymous channel a page of each removed lane stays. */
+static void start_with_a_new_channel(void) {
     if (strcmp(CHANNEL, MEMORY) == 0) {
-        memory_anew();
+        make_anonymous_channel();
     }
 }
 
@@ -74,11 +76,11 @@ static void get_filled(struct rip_consumer *c, uint64_t number) {
 
 /* ---- tests ---- */
 
-static void follows_use(void) {
+static void allocates_what_messages_need(void) {
     struct rip_producer *p = open_with(CAPACITY, RIP_BLOCK);
     struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
     CHECK_IS(p->mapping.allocated, RIP_STEP);
-    for (uint64_t i = 0; i < 20000; i++) { /* small ones, and at most a slot's round of them under way */
+    for (uint64_t i = 0; i < 20000; i++) { /* small messages, and at most as many waiting as there are slots */
         CHECK_IS(put_filled(p, 100, i), 0);
         get_filled(c, i);
     }
@@ -89,7 +91,7 @@ static void follows_use(void) {
     }
     CHECK(p->mapping.allocated <= 3u << 20);
     check_memory(p);
-    uint64_t sent = 0, capacity = p->arena.capacity; /* nobody reads: all of it is used, and no more */
+    uint64_t sent = 0, capacity = p->arena.capacity; /* no consumer reads: all of the capacity is used, and no more */
     while (rip_put(p, data, 1 << 20, 0, RIP_BYTES, 0) == 0) {
         sent++;
     }
@@ -105,7 +107,7 @@ static void all_at_once(void) {
     CHECK_IS(rip_producer_open(CHANNEL, 4 << 20, SLOTS, RIP_PREALLOCATE, RIP_WAIT_BLOCK, NULL, &p), -ENOSPC);
     CHECK(is_over());
     allowed = UINT64_MAX;
-    anew();
+    start_with_a_new_channel();
     p = open_with(4 << 20, RIP_DROP_NEW | RIP_PREALLOCATE);
     CHECK_IS(p->mapping.allocated, p->mapping.size);
     CHECK_IS(p->mapping.fd, -1);
@@ -118,7 +120,7 @@ static void all_at_once(void) {
     CHECK_IS(rip_remove(CHANNEL, &(int32_t){0}), 0);
 }
 
-/* With memory for so many steps. */
+/* With memory for this many steps. */
 static void without_more(uint64_t steps, unsigned most_held) {
     struct random r = {1 + steps};
     struct rip_producer *p = open_with(CAPACITY, RIP_BLOCK);
@@ -127,7 +129,7 @@ static void without_more(uint64_t steps, unsigned most_held) {
     allowed = steps * RIP_STEP;
     for (unsigned i = 0; i < 200; i++) {
         uint64_t start = rip_now(), length = random_below(&r, random_below(&r, 2) ? 3000 : 900000);
-        int rc = put_filled(p, length, sent); /* waits for ever, where it waits */
+        int rc = put_filled(p, length, sent); /* if it waited, it would wait for ever */
         CHECK(rc == 0 || (rc == -ENOSPC && rip_now() - start < 1000 * MS));
         sent += rc == 0;
         refused += rc != 0;
@@ -138,7 +140,7 @@ static void without_more(uint64_t steps, unsigned most_held) {
     }
     CHECK(refused > 0);
     unsigned char *payload;
-    CHECK_IS(rip_reserve(p, CAPACITY / 2, &payload), -ENOSPC); /* and a small one still goes */
+    CHECK_IS(rip_reserve(p, CAPACITY / 2, &payload), -ENOSPC); /* a small message still finds memory */
     CHECK_IS(rip_wait_room(p, CAPACITY / 2, RIP_FOREVER), -ENOSPC);
     CHECK_IS(put_filled(p, 100, sent++), 0);
     allowed = UINT64_MAX;
@@ -156,11 +158,11 @@ static void without_more(uint64_t steps, unsigned most_held) {
 static void refuses_and_goes_on(void) {
     for (uint64_t steps = 0; steps < 8; steps += 2) {
         without_more(steps, (unsigned)steps * 3);
-        anew();
+        start_with_a_new_channel();
     }
 }
 
-/* What has got no memory is refused and counted, or makes room where there is some. */
+/* A message without memory is refused and counted; or, with drop-old, it drops messages in the allocated memory. */
 static void drops_without_more(void) {
     static const uint32_t hows[] = {RIP_DROP_NEW, RIP_DROP_OLD};
     for (unsigned h = 0; h < 2; h++) {
@@ -169,8 +171,8 @@ static void drops_without_more(void) {
         struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
         struct rip_message released, message;
         CHECK_IS(put_filled(p, 1000, 0), 0);
-        CHECK_IS(rip_get(c, &released, 0), 1);   /* held: with drop-old it is pinned */
-        CHECK_IS(get_nothing(c, 0), -ETIMEDOUT); /* the claims are made by now */
+        CHECK_IS(rip_get(c, &released, 0), 1);   /* not released: with drop-old it is pinned */
+        CHECK_IS(get_nothing(c, 0), -ETIMEDOUT); /* now the claims have been made */
         allowed = 3 * RIP_STEP;
         uint64_t in = 1;
         for (unsigned i = 0; i < 3000; i++) {
@@ -180,7 +182,7 @@ static void drops_without_more(void) {
             in += rc == 0;
             CHECK(p->mapping.allocated <= 4 * RIP_STEP);
         }
-        CHECK_IS(put_filled(p, 2 << 20, in), -ENOBUFS); /* longer than all that there is */
+        CHECK_IS(put_filled(p, 2 << 20, in), -ENOBUFS); /* longer than the allocated memory */
         CHECK(hows[h] == RIP_DROP_OLD ? p->dropped > 1000 : p->refused > 1000);
         CHECK(is_filled(released.data, released.length, 1, 0));
         uint64_t got = 1;
@@ -195,17 +197,17 @@ static void drops_without_more(void) {
         get_filled(c, in);
         close_producer(p);
         close_consumer(c);
-        anew();
+        start_with_a_new_channel();
     }
 }
 
-/* Whichever part of what a producer's opening allocates is not there. */
-static void opens_without_any(void) {
+/* Each allocation of an opening producer fails in turn. */
+static void opens_without_memory(void) {
     struct rip_producer *p = NULL;
     struct rip_consumer *c = NULL;
     int32_t holder;
     unsigned refused = 0;
-    struct rip_inspection look;
+    struct rip_inspection inspection;
     struct rip_producer *other = open_with(RIP_PAGE, RIP_BLOCK);
     for (uint64_t steps = 0; steps < 3; steps++) {
         for (unsigned page = 0; page < 3; page++) {
@@ -217,14 +219,15 @@ static void opens_without_any(void) {
                 CHECK(steps > 0);
                 close_producer(p);
             }
-            CHECK_IS(rip_inspect(CHANNEL, &look), 0);
-            CHECK_IS(look.lanes, 1);
-            CHECK_IS(look.members, 1);
+            CHECK_IS(rip_inspect(CHANNEL, &inspection), 0);
+            CHECK_IS(inspection.lanes, 1);
+            CHECK_IS(inspection.members, 1);
         }
     }
     CHECK(refused >= 3 && refused < 9);
     allowed = 0;
-    CHECK_IS(rip_consumer_open(CHANNEL, "g", RIP_OLDEST, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder), 0); /* needs none */
+    /* it needs no memory */
+    CHECK_IS(rip_consumer_open(CHANNEL, "g", RIP_OLDEST, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder), 0);
     CHECK_IS(put_number(other, 1, 0), 0);
     CHECK_IS(get_number(c, 0), 1);
     allowed = UINT64_MAX;
@@ -232,7 +235,7 @@ static void opens_without_any(void) {
     close_consumer(c);
 }
 
-/* A stream stops, as where the ring is full, until there is memory. */
+/* A stream over a link stops, as when the lane is full, until there is memory. */
 static void a_stream_waits(void) {
     int ends[2];
     struct rip_receiver *r;
@@ -259,14 +262,14 @@ static void a_stream_waits(void) {
     rip_receiver_free(r);
     close(ends[0]);
     close(ends[1]);
-    c = open_consumer(CHANNEL, "g", RIP_OLDEST); /* finds the producer dead, and the channel ends */
+    c = open_consumer(CHANNEL, "g", RIP_OLDEST); /* reaps the producer; the channel ends */
     while (get_nothing(c, 0) == -EOWNERDEAD) {
     }
     close_consumer(c);
 }
 
-/* A message that is said to lie where there is no memory is none, and looking at it gets it no memory. */
-static void damaged(void) {
+/* A descriptor that points to memory that is not allocated is an error, and checking it allocates nothing. */
+static void damaged_descriptor(void) {
     struct rip_producer *p = open_with(CAPACITY, RIP_BLOCK);
     struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
     const struct {
@@ -297,7 +300,7 @@ static void damaged(void) {
     close_consumer(c);
 }
 
-/* A producer that drops reads back where the messages lie that somebody looks at, to write around them. */
+/* A producer that drops reads the offsets of pinned messages back from the descriptors, to write around them. */
 static void damaged_pin(void) {
     static const uint64_t offsets[] = {36, 100, 64 * 40 + 1, 64 * 62 + 63, 4095, UINT64_MAX - 63, UINT64_MAX};
     static const uint64_t lengths[] = {0, 1, 64, 4096, UINT64_MAX};
@@ -325,24 +328,24 @@ static void damaged_pin(void) {
             rip_release(c, &released);
             close_producer(p);
             close_consumer(c);
-            anew();
+            start_with_a_new_channel();
         }
     }
 }
 
-/* ---- in a tmpfs of our own ---- */
+/* ---- in a tmpfs of this process ---- */
 
 #ifndef NAMELESS
 static void write_file(const char *path, const char *text) {
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd >= 0) {
-        ssize_t n = write(fd, text, strlen(text)); /* as an ordinary user: whoever must not finds out at mount */
+        ssize_t n = write(fd, text, strlen(text)); /* without permission this fails, and then mount fails too */
         (void)n;
         close(fd);
     }
 }
 
-/* 0 where this process may not have one. */
+/* Returns 0 if this process may not mount a tmpfs. */
 static int mount_tmpfs(const char *options) {
     char map[64];
     unsigned user = geteuid(), group = getegid();
@@ -368,7 +371,7 @@ static void hog(const char *path) {
     close(fd);
 }
 
-/* The kernel's own limit: a write or a read too many would be a SIGBUS. */
+/* The limit of the kernel: an access beyond it is a SIGBUS. */
 static int in_a_small_tmpfs(void *unused) {
     char path[80];
     (void)unused;
@@ -377,7 +380,7 @@ static int in_a_small_tmpfs(void *unused) {
         fflush(stdout);
         return 0;
     }
-    struct rip_producer *p = open_with(CAPACITY, RIP_BLOCK); /* four times what there is */
+    struct rip_producer *p = open_with(CAPACITY, RIP_BLOCK); /* four times the size of the tmpfs */
     struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
     uint64_t sent = 0, got = 0;
     int rc;
@@ -391,11 +394,12 @@ static int in_a_small_tmpfs(void *unused) {
     while (got < sent - 1) {
         get_filled(c, got++);
     }
-    for (unsigned i = 0; i < 1000; i++) { /* in what it has */
+    for (unsigned i = 0; i < 1000; i++) { /* in the memory that it has */
         CHECK_IS(put_filled(p, 100000, sent++), 0);
         get_filled(c, got++);
     }
-    CHECK_IS(put_number(p, 5, 0), 0); /* a hole, and the word that should say so says something else */
+    /* the message lies in a hole of the file, and `allocated` is damaged */
+    CHECK_IS(put_number(p, 5, 0), 0);
     uint64_t allocated = p->arena.allocated;
     struct rip_desc *desc = &p->lane->desc[(p->tail - 1) % SLOTS];
     get_filled(c, got++);
@@ -415,17 +419,18 @@ static void small_tmpfs(void) { expect_success(spawn(in_a_small_tmpfs, NULL)); }
 #endif
 
 int main(void) {
-    run("a lane takes as much memory as its messages have needed", follows_use);
-    run("one that is to have it all gets it when it is opened, or is not there", all_at_once);
-    run("a message for which there is no memory is refused at once, and what comes later goes on", refuses_and_goes_on);
-    run("a lane that drops makes do with the memory that it has", drops_without_more);
-    run("a producer needs some to begin with, and leaves nothing behind without; a consumer needs none",
-        opens_without_any);
-    run("a stream waits for memory", a_stream_waits);
-    run("what is said to lie where there is no memory is not looked at", damaged);
-    run("nothing is written where no memory is, wherever a message that is looked at is said to lie", damaged_pin);
+    run("a lane takes as much memory as its messages have needed", allocates_what_messages_need);
+    run("a lane that is preallocated gets all of its memory when it opens, or is not made", all_at_once);
+    run("a message for which there is no memory is refused at once, and later ones are not affected",
+        refuses_and_goes_on);
+    run("a lane that drops works in the memory that it has", drops_without_more);
+    run("a producer that finds no memory when it opens leaves nothing behind; a consumer needs none",
+        opens_without_memory);
+    run("a stream over a link waits for memory", a_stream_waits);
+    run("a descriptor that points to unallocated memory is not followed", damaged_descriptor);
+    run("nothing is written to unallocated memory, even if the offset of a pinned message is damaged", damaged_pin);
 #ifndef NAMELESS
-    run("in a tmpfs that is full nobody is killed", small_tmpfs);
+    run("in a full tmpfs no process is killed", small_tmpfs);
 #endif
     return 0;
 }

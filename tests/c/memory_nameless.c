@@ -1,3 +1,3 @@
-/* The same in a channel without a name. */
+/* The tests of memory.c, in an anonymous channel. */
 #define NAMELESS
 #include "memory.c"

@@ -1,4 +1,5 @@
-/* Kills a process after every instruction that changes what others see: the files of a channel, or which there are. */
+/* Kills a process after every instruction that changes what others see: the contents of a channel's files, or
+ * which files exist. */
 #ifndef MOMENTS_H
 #define MOMENTS_H
 
@@ -12,14 +13,15 @@
 #define FILES 12u
 
 struct view {
-    const void *mapped[FILES]; /* control, lane-0, ...; NULL: not there */
+    const void *mapped[FILES]; /* control, lane-0, ...; NULL: does not exist */
     uint64_t at[FILES];
     size_t size[FILES];
     unsigned char seen[FILES][offsetof(struct rip_control, cursors) + 4 * RIP_MAX_LANES * sizeof(struct rip_cursor)];
     int directory;
 };
 
-/* The files of the channel, for reading: each is opened from offset *at on; -1 if there is none. */
+/* Opens file i of the channel for reading. Returns its file descriptor, or -1 if it does not exist; *at: where it
+ * starts (an extent). */
 static int open_file(const char *channel, unsigned i, uint64_t *at) {
     static const char *const names[FILES] = {"control",    "lane-0",     "lane-1",     "lane-2",    "lane-3",
                                              "claims-1-0", "claims-2-0", "claims-1-1", "claims-2-1"};
@@ -39,8 +41,8 @@ static int open_file(const char *channel, unsigned i, uint64_t *at) {
     return dup(MEMORY_FD);
 }
 
-/* Maps what is there now: 1 if it is not what was there before. */
-static int look_at_files(struct view *view, const char *channel) {
+/* Maps the files that exist now. Returns 1 if they are not the same files as before. */
+static int map_files(struct view *view, const char *channel) {
     int changed = view->directory != exists(channel, NULL);
     view->directory = exists(channel, NULL);
     for (unsigned i = 0; i < FILES; i++) {
@@ -54,8 +56,8 @@ static int look_at_files(struct view *view, const char *channel) {
         if (fd >= 0) {
             struct stat st;
             CHECK_IS(fstat(fd, &st), 0);
-            size_t most =
-                i ? 512 : sizeof view->seen[0]; /* a lane's header, the control file's tables and first cursors */
+            /* the header of a lane or of claims; of control the tables and the first cursors */
+            size_t most = i ? 512 : sizeof view->seen[0];
             view->size[i] = (size_t)st.st_size < most ? (size_t)st.st_size : most;
             view->mapped[i] = mmap(NULL, view->size[i], PROT_READ, MAP_SHARED, fd, (off_t)at);
             view->at[i] = at;
@@ -66,8 +68,8 @@ static int look_at_files(struct view *view, const char *channel) {
     return changed;
 }
 
-/* 1 if something else lies in them than before. */
-static int look_into_files(struct view *view) {
+/* Returns 1 if the contents of the mapped files have changed. */
+static int contents_changed(struct view *view) {
     int changed = 0;
     for (unsigned i = 0; i < FILES; i++) {
         if (view->mapped[i] && memcmp(view->seen[i], view->mapped[i], view->size[i]) != 0) {
@@ -82,10 +84,11 @@ static int look_into_files(struct view *view) {
 
 struct play {
     const char *channel;
-    void (*prepare)(void);   /* the world before */
-    int (*victim)(void);     /* stops itself once, where it may be killed from */
-    void (*check)(void);     /* the world afterwards, and its end */
-    void (*meanwhile)(void); /* may be NULL; what comes before a second stop, where it may be killed from then */
+    void (*prepare)(void); /* runs before the victim starts */
+    int (*victim)(void);   /* calls stop_here once: it is killed at some moment after that */
+    void (*check)(void);   /* runs after the kill: checks, and removes the channel */
+    /* NULL, or runs while the victim is in stop_here; then the victim calls stop_here a second time */
+    void (*meanwhile)(void);
 };
 
 static const struct play *play;
@@ -96,7 +99,7 @@ static int victim(void *argument) {
     return play->victim();
 }
 
-static pid_t begin(void) {
+static pid_t start_victim(void) {
     play->prepare();
     pid_t child = spawn(victim, NULL);
     CHECK(await_stop(child));
@@ -107,50 +110,54 @@ static pid_t begin(void) {
     return child;
 }
 
-static int see(struct view *view) {
-    int files = look_at_files(view, play->channel);
-    return look_into_files(view) || files;
+static int has_changed(struct view *view) {
+    int files = map_files(view, play->channel);
+    return contents_changed(view) || files;
 }
 
-/* Runs the victim from one system call to the next, and notes behind which of them others see something new before the next one. */
+/* Runs the victim from one system call to the next. Marks in busy the calls after which others see a change
+ * before the next call. */
 static void find_busy(unsigned char busy[MAX_CALLS]) {
     static struct view view;
-    pid_t child = begin();
-    see(&view);
-    for (unsigned calls = 0; resume(child, PTRACE_SYSCALL); calls++) { /* before it */
+    pid_t child = start_victim();
+    has_changed(&view);
+    for (unsigned calls = 0; resume(child, PTRACE_SYSCALL); calls++) { /* stops before the system call */
         CHECK(calls < MAX_CALLS);
-        busy[calls] = (unsigned char)see(&view);
-        if (!resume(child, PTRACE_SYSCALL)) { /* behind it */
+        busy[calls] = (unsigned char)has_changed(&view);
+        if (!resume(child, PTRACE_SYSCALL)) { /* stops after it */
             break;
         }
-        see(&view);
+        has_changed(&view);
     }
     kill_and_wait(child);
     play->check();
 }
 
-/* Then steps through what is busy, and notes where exactly they do. */
+/* Steps through the busy parts, and records the moments after which others see a change. Returns their
+ * number. */
 static unsigned find_moments(struct moment moments[MAX_MOMENTS]) {
     static struct view view;
     unsigned char busy[MAX_CALLS] = {0};
     unsigned count = 0;
     struct moment now = {0, 0};
-    pid_t child = begin();
+    pid_t child = start_victim();
     kill_and_wait(child);
-    play->check(); /* once for nothing: now the functions of libc are bound, and each child takes the same steps */
+    /* a first run without a result: it binds the functions of libc, so that every child executes the same
+     * instructions */
+    play->check();
     find_busy(busy);
-    child = begin();
-    see(&view);
+    child = start_victim();
+    has_changed(&view);
     for (int more = 1; more;) {
         int changed;
         if (busy[now.calls]) {
             more = step_counting(child, &now);
-            changed =
-                now.steps == 0 ? see(&view) : look_into_files(&view); /* only a system call makes or removes a file */
+            /* only a system call creates or removes a file */
+            changed = now.steps == 0 ? has_changed(&view) : contents_changed(&view);
         } else {
             more = resume(child, PTRACE_SYSCALL) && resume(child, PTRACE_SYSCALL);
             now.calls++;
-            changed = see(&view);
+            changed = has_changed(&view);
         }
         if (more && changed) {
             CHECK(count < MAX_MOMENTS && now.calls < MAX_CALLS);
@@ -168,8 +175,8 @@ static void kill_at_every_moment(const struct play *of) {
     play = of;
     unsigned count = find_moments(moments);
     for (unsigned i = 0; i < count; i++) {
-        pid_t child = begin();
-        run_to(child, moments[i]); /* if it has come further, that is as good */
+        pid_t child = start_victim();
+        run_to(child, moments[i]); /* if it stops earlier, at a stop_here, it is killed there */
         kill_and_wait(child);
         play->check();
     }

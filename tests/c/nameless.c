@@ -1,4 +1,4 @@
-/* A channel without a name: what its one file forbids, what it costs, and what happens when something else lies in it. */
+/* An anonymous channel: how its memfd is sealed, how much memory it takes, and what happens if it is damaged. */
 #define NAMELESS
 #include "check.h"
 
@@ -57,7 +57,8 @@ static void sealed(void) {
         CHECK_IS(errno, EPERM);
     }
     errno = 0;
-    CHECK_IS(fcntl(MEMORY_FD, F_ADD_SEALS, F_SEAL_WRITE), -1); /* nor can others be kept from attaching */
+    /* no process can exclude others by sealing it against writing */
+    CHECK_IS(fcntl(MEMORY_FD, F_ADD_SEALS, F_SEAL_WRITE), -1);
     CHECK_IS(errno, EPERM);
     CHECK_IS(fcntl(MEMORY_FD, F_GETFD), 0);
     int made = rip_channel_fd();
@@ -69,7 +70,7 @@ static void sealed(void) {
     close_consumer(c);
 }
 
-/* Each extent begins behind the one before, and says what it is. */
+/* Each extent starts behind the one before, with its identity. */
 static void layout(void) {
     struct rip_producer *p = open_producer(CHANNEL, 2 * RIP_PAGE, 8);
     struct rip_consumer *c = NULL;
@@ -86,7 +87,7 @@ static void layout(void) {
     CHECK_IS(identity.file, RIP_FILE_CLAIMS);
     CHECK(identity.of[0] == 1 && identity.of[1] == 0);
     CHECK_IS(memory_next(at, end, &identity), 0);
-    CHECK_IS(memory_of(MEMORY_FD), end); /* allocated, all of it */
+    CHECK_IS(memory_of(MEMORY_FD), end); /* all of it is allocated */
     close_producer(p);
     close_consumer(c);
 }
@@ -105,7 +106,7 @@ static void no_channels(void) {
     CHECK_IS(try_consumer(name), -EPROTOTYPE);
     rip_sync_close(s);
     rip_sync_free(s);
-    /* one that can be made shorter, though all is right in it */
+    /* a file with valid contents that can be made shorter */
     int loose = memfd_create("loose", MFD_CLOEXEC);
     static unsigned char control[sizeof(struct rip_control)];
     CHECK_IS(pread(MEMORY_FD, control, sizeof control, 0), sizeof control);
@@ -119,14 +120,14 @@ static void no_channels(void) {
     CHECK_IS(try_consumer(name), -EBADMSG);
     close_producer(p);
     close_consumer(open_consumer("named", "g", RIP_OLDEST));
-    CHECK_IS(fcntl(MEMORY_FD, F_GETFD), 0); /* it stays the caller's */
+    CHECK_IS(fcntl(MEMORY_FD, F_GETFD), 0); /* it is still open: it remains the caller's */
 }
 
 /* ---- memory ---- */
 
 #define LIVES 500u
 
-/* A page is kept of each extent that has been, and the chain stays short. */
+/* A page of each removed extent stays, and the chain stays short. */
 static void come_and_go(void) {
     struct rip_consumer *c = NULL;
     int32_t holder;
@@ -145,7 +146,7 @@ static void come_and_go(void) {
     CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
     CHECK(memory_of(MEMORY_FD) <= before + 2 * LIVES * RIP_PAGE + 2 * lane);
     before = memory_of(MEMORY_FD);
-    for (unsigned n = 0; n < LIVES; n++) { /* groups, while a lane stays */
+    for (unsigned n = 0; n < LIVES; n++) { /* groups come and go while a lane stays */
         struct rip_consumer *other = NULL;
         CHECK_IS(rip_consumer_open(CHANNEL, "other", RIP_SHARED, RIP_WAIT_BLOCK, RIP_FOREVER, &other, &holder), 0);
         close_consumer(other);
@@ -164,13 +165,13 @@ static void no_memory(void) {
     CHECK_IS(memory_of(MEMORY_FD), before);
     CHECK_IS(getrlimit(RLIMIT_FSIZE, &unlimited), 0);
     signal(SIGXFSZ, SIG_IGN);
-    for (uint64_t more = 0; more < 4; more++) { /* it fails at its first page, and behind it */
+    for (uint64_t more = 0; more < 4; more++) { /* the allocation fails at the first page, and after it */
         limit = (struct rlimit){memory_end() + more * RIP_PAGE, unlimited.rlim_max};
         CHECK_IS(setrlimit(RLIMIT_FSIZE, &limit), 0);
         int rc = try_producer(CHANNEL, 64 * RIP_PAGE);
         CHECK_IS(setrlimit(RLIMIT_FSIZE, &unlimited), 0);
         CHECK_IS(rc, -EFBIG);
-        CHECK(extents() <= 2); /* what it had begun is gone */
+        CHECK(extents() <= 2); /* the incomplete extent has been removed */
         CHECK(memory_of(MEMORY_FD) <= before + more * RIP_PAGE);
     }
     CHECK_IS(put_number(p, 1, 0), 0);
@@ -183,7 +184,7 @@ static void no_memory(void) {
 
 /* ---- its end ---- */
 
-static void as_new(void) {
+static void is_like_new(void) {
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4);
     struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
     int32_t holder;
@@ -191,10 +192,10 @@ static void as_new(void) {
     CHECK_IS(rip_remove(CHANNEL, &holder), -EBUSY);
     CHECK_IS(holder, getpid());
     close_producer(p);
-    close_consumer(c); /* it has not read all */
+    close_consumer(c); /* it has not read all messages */
     CHECK(is_over());
     c = open_consumer(CHANNEL, "g", RIP_OLDEST);
-    CHECK_IS(get_nothing(c, 0), -ETIMEDOUT); /* this stream has not begun, rather than ended */
+    CHECK_IS(get_nothing(c, 0), -ETIMEDOUT); /* this stream has not started; it has not ended */
     p = open_producer(CHANNEL, RIP_PAGE, 4);
     CHECK_IS(put_number(p, 2, 0), 0);
     CHECK_IS(get_number(c, 0), 2);
@@ -209,12 +210,12 @@ static void as_new(void) {
     CHECK(!is_over());
     CHECK_IS(rip_clean_up(CHANNEL), 0);
     CHECK(!is_over());
-    CHECK_IS(rip_remove(CHANNEL, &holder), 0); /* with the message that waits, and the group */
+    CHECK_IS(rip_remove(CHANNEL, &holder), 0); /* with the group, and the message that waits for it */
     CHECK(is_over());
     CHECK_IS(try_consumer(CHANNEL), 0);
 }
 
-/* ---- the bell ---- */
+/* ---- the pollfd ---- */
 
 static int puts_later(void *argument) {
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4);
@@ -229,7 +230,7 @@ static int is_readable(int fd, int ms) {
     return poll(&poll_fd, 1, ms) == 1;
 }
 
-static void rings(void) {
+static void pollfd_becomes_readable(void) {
     uint64_t late = 100 * MS;
     struct rip_producer *keeper = open_producer(CHANNEL, RIP_PAGE, 4);
     struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
@@ -238,8 +239,8 @@ static void rings(void) {
     CHECK(!is_readable(fd, 0));
     pid_t child = spawn(puts_later, &late);
     struct rip_message message;
-    do {                             /* its producer comes first */
-        CHECK(is_readable(fd, 400)); /* before the time at which it looks by itself */
+    do {                             /* the producer is the first member */
+        CHECK(is_readable(fd, 400)); /* before the time at which it becomes readable by itself */
         rip_consumer_update_fd(c);
     } while (rip_peek(c, &message) != 1);
     CHECK_IS(get_number(c, 0), 1);
@@ -248,8 +249,8 @@ static void rings(void) {
     close_consumer(c);
 }
 
-/* The number that the entry names is another descriptor now, as if the process were another one. */
-static void rings_nothing_else(void) {
+/* The number in the entry is another file descriptor now, as if another process had the pid. */
+static void writes_only_into_the_pipe(void) {
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 64);
     struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
     CHECK(rip_consumer_fd(c) >= 0);
@@ -263,14 +264,15 @@ static void rings_nothing_else(void) {
         CHECK_IS(dup2(others[i], number), number);
         atomic_fetch_or_explicit(futex, RIP_POLLFD_ARMED, memory_order_relaxed);
         rip_pollfd_wake(&p->ch, c->ch.handle.member);
-        CHECK(!(atomic_load_explicit(futex, memory_order_relaxed) & RIP_POLLFD_ARMED)); /* it has tried */
+        /* the waker has cleared the bit */
+        CHECK(!(atomic_load_explicit(futex, memory_order_relaxed) & RIP_POLLFD_ARMED));
     }
     CHECK(!is_readable(ends[0], 0) && !is_readable(pair[0], 0));
     CHECK_IS(lseek(file, 0, SEEK_END), 0);
     CHECK_IS(dup2(kept, number), number);
     atomic_fetch_or_explicit(futex, RIP_POLLFD_ARMED, memory_order_relaxed);
     rip_pollfd_wake(&p->ch, c->ch.handle.member);
-    CHECK(is_readable(number, 0)); /* and now it is the one */
+    CHECK(is_readable(number, 0)); /* now the number is the pipe again */
     const int all[] = {ends[0], ends[1], pair[0], pair[1], kept, file};
     for (unsigned i = 0; i < 6; i++) {
         close(all[i]);
@@ -287,7 +289,7 @@ static void rings_nothing_else(void) {
 static unsigned char copied[1 << 18];
 static size_t size_of_copy;
 
-/* A channel as it is when all have died that were in it: a lane with three messages, and a group's claims. */
+/* Makes a channel whose members are all dead: a lane with three messages, and the claims of a group. */
 static void make_copied(void) {
     struct rip_producer *p = open_producer(CHANNEL, CAPACITY, SLOTS);
     struct rip_consumer *c = NULL;
@@ -305,8 +307,8 @@ static void make_copied(void) {
     CHECK_IS(rip_remove(CHANNEL, &holder), 0);
 }
 
-static void copy_anew(void) {
-    memory_anew();
+static void restore_copy(void) {
+    make_anonymous_channel();
     CHECK_IS(pwrite(MEMORY_FD, copied, size_of_copy, 0), size_of_copy);
 }
 
@@ -339,14 +341,15 @@ static void damaged_chain(void) {
         int rc;
         uint64_t messages;
     } damages[] = {
-        {used, end, -EOWNERDEAD, 3}, /* as it was */
+        {used, end, -EOWNERDEAD, 3}, /* unchanged */
         {used, 0, -EBADMSG, 0},
         {used, lane - RIP_PAGE, -EBADMSG, 0},
         {used, end + 1, -EBADMSG, 0},
         {used, end + RIP_PAGE, -EBADMSG, 0},
         {used, UINT64_C(1) << 62, -EBADMSG, 0},
         {used, UINT64_MAX - RIP_PAGE + 1, -EBADMSG, 0},
-        {used, claims, -EOWNERDEAD, 3},                         /* the claims are none of it: others are made */
+        /* the chain ends before the claims: new ones are made */
+        {used, claims, -EOWNERDEAD, 3},
         {used, lane + RIP_PAGE, -EBADMSG, 0},                   /* in the middle of the lane */
         {lane, 0, -EBADMSG, 0},                                 /* magic */
         {lane + 8, (uint64_t)RIP_FILE_LANE << 32, -EBADMSG, 0}, /* ABI */
@@ -354,20 +357,20 @@ static void damaged_chain(void) {
         {lane + 16, 1, -EBADMSG, 0},
         {lane + 16, size - 1, -EBADMSG, 0},
         {lane + 16, size - RIP_PAGE, -EBADMSG, 0},
-        {lane + 16, size + RIP_PAGE, -EBADMSG, 0}, /* over the claims */
+        {lane + 16, size + RIP_PAGE, -EBADMSG, 0}, /* it covers the claims */
         {lane + 16, size + 2 * RIP_PAGE, -EBADMSG, 0},
         {lane + 16, UINT64_MAX - RIP_PAGE + 1, -EBADMSG, 0},
-        {lane + 16, 0 - lane, -EBADMSG, 0},  /* back to the beginning */
+        {lane + 16, 0 - lane, -EBADMSG, 0},  /* leads back to the start */
         {lane + 40, 2 * SLOTS, -EBADMSG, 0}, /* more slots than fit */
         {claims, 0, -EBADMSG, 0},
         {claims + 16, 0, -EBADMSG, 0},
         {claims + 40, 2 * SLOTS, -EBADMSG, 0},
-        {claims + 24, 7, -EOWNERDEAD, 3}, /* another group's */
+        {claims + 24, 7, -EOWNERDEAD, 3}, /* the id of another group */
     };
     make_copied();
     for (unsigned i = 0; i < sizeof damages / sizeof *damages; i++) {
         uint64_t messages;
-        copy_anew();
+        restore_copy();
         patch(damages[i].offset, damages[i].value, 8);
         alarm(5);
         CHECK_IS(read_all(&messages), damages[i].rc);
@@ -376,19 +379,19 @@ static void damaged_chain(void) {
         CHECK(rc == 0 || rc == -EBADMSG);
         alarm(0);
     }
-    memory_anew();
+    make_anonymous_channel();
 }
 
-/* What is longer in the table than in the file is not mapped: there would be a SIGBUS. */
+/* An extent that is longer in its identity than in the file is not mapped: an access would be a SIGBUS. */
 static void beyond_the_file(void) {
     const uint64_t lane = sizeof(struct rip_control);
     uint64_t messages;
     make_copied();
-    memory_anew();
+    make_anonymous_channel();
     CHECK_IS(pwrite(MEMORY_FD, copied, lane + RIP_PAGE, 0), lane + RIP_PAGE);
     patch(offsetof(struct rip_control, used), lane + rip_lane_size(SLOTS, CAPACITY), 8);
     CHECK_IS(read_all(&messages), -EBADMSG);
-    memory_anew();
+    make_anonymous_channel();
 }
 
 static void random_damage(void) {
@@ -400,7 +403,7 @@ static void random_damage(void) {
         struct rip_producer *p = NULL;
         struct rip_message message;
         int32_t holder;
-        copy_anew();
+        restore_copy();
         for (uint64_t n = 1 + random_below(&r, 6); n > 0; n--) {
             uint64_t what = random_below(&r, 5), value = random_next(&r);
             uint64_t lane = sizeof(struct rip_control), claims = lane + rip_lane_size(SLOTS, CAPACITY);
@@ -436,20 +439,20 @@ static void random_damage(void) {
         rip_remove(CHANNEL, &holder);
         alarm(0);
     }
-    memory_anew();
+    make_anonymous_channel();
 }
 
 int main(void) {
-    run("nobody can make it shorter, or keep others from writing", sealed);
-    run("it is the control file, and an extent for each lane and each group's claims", layout);
-    run("a descriptor of something else is refused", no_channels);
+    run("no process can make it shorter, or seal it against writing", sealed);
+    run("it holds control, and an extent for each lane and each group's claims", layout);
+    run("a file descriptor of something else is refused", no_channels);
     run("producers and groups that come and go leave a page each, and a chain that stays short", come_and_go);
-    run("more memory than there is is refused at once, and what was begun goes", no_memory);
-    run("when the last one has gone it is as new", as_new);
-    run("a descriptor to wait on is rung by another process", rings);
-    run("nothing is written into what has taken the place of a bell", rings_nothing_else);
-    run("a chain that is none is refused", damaged_chain);
-    run("what lies beyond the end of the file is not mapped", beyond_the_file);
-    run("no damage crashes or hangs anybody", random_damage);
+    run("more memory than is available is refused at once, and the incomplete extent is removed", no_memory);
+    run("when its last member has left it is like new", is_like_new);
+    run("another process makes a pollfd readable", pollfd_becomes_readable);
+    run("nothing is written into another file that has the number of a pollfd's pipe", writes_only_into_the_pipe);
+    run("a damaged chain is refused", damaged_chain);
+    run("an extent beyond the end of the file is not mapped", beyond_the_file);
+    run("no damage crashes or hangs a process", random_damage);
     return 0;
 }

@@ -1,5 +1,5 @@
-/* Several processes, some of which are killed. Each child attaches for itself; what it finds out, it checks itself, and the parent
- * sees to it that each ended well. */
+/* Several processes, some of which are killed. Each child attaches for itself and checks what it sees; the parent
+ * checks that each child has ended without an error. */
 #include "check.h"
 
 #include "store/table_lock.h"
@@ -26,7 +26,7 @@ static struct rip_consumer *attach(const char *channel, const char *group, enum 
 struct stream {
     enum rip_wait wait;
     uint64_t messages, longest, slots, capacity;
-    uint64_t late; /* nanoseconds before the producer, or the consumer, comes */
+    uint64_t late; /* after how many nanoseconds the second side opens: the producer, or the consumer */
     unsigned producers, groups;
 };
 
@@ -81,7 +81,7 @@ static int receive_all(void *argument) {
 static void run_stream(struct stream s) {
     pid_t children[8];
     unsigned count = 0;
-    /* with several on a side, a keeper holds the channel open until all have come, groups first */
+    /* With several processes on a side, another member keeps the channel open until all have joined, groups first. */
     struct rip_producer *keeper = s.producers > 1 || s.groups > 1 ? open_producer(CHANNEL, RIP_PAGE, 4) : NULL;
     if (keeper) {
         for (which = 0; which < s.groups; which++) {
@@ -133,7 +133,7 @@ static void start_orders(void) {
                                1}); /* the consumer waits for the channel */
     struct stream s = {RIP_WAIT_BLOCK, 1000, 40, 1024, 1 << 20, 0, 1, 1};
     which = 0;
-    expect_success(spawn(send_all, &s)); /* the producer is gone when the consumer comes */
+    expect_success(spawn(send_all, &s)); /* the producer has left when the consumer opens */
     expect_success(spawn(receive_all, &s));
 }
 
@@ -146,7 +146,7 @@ static void many_to_many(void) {
 /* ---- waiting ---- */
 
 struct script {
-    _Atomic uint64_t step; /* what the processes of a test have come to */
+    _Atomic uint64_t step; /* how far the processes of a test have come */
     _Atomic uint64_t result;
 };
 
@@ -156,7 +156,7 @@ static void reached(uint64_t step) { atomic_store_explicit(&script->step, step, 
 
 static void await(uint64_t step) { CHECK(reaches(&script->step, step, WHILE_ABSENT)); }
 
-static int puts_when_told(void *argument) {
+static int puts_when_asked(void *argument) {
     (void)argument;
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 1);
     reached(1);
@@ -171,7 +171,7 @@ static int puts_when_told(void *argument) {
 static void waits_across_processes(void) {
     for (enum rip_wait wait = RIP_WAIT_SPIN; wait <= RIP_WAIT_BLOCK; wait++) {
         reached(0);
-        pid_t child = spawn(puts_when_told, NULL);
+        pid_t child = spawn(puts_when_asked, NULL);
         await(1);
         struct rip_consumer *c = attach(CHANNEL, "g", wait);
         for (uint64_t n = 0; n < 3; n++) {
@@ -189,8 +189,8 @@ static void waits_across_processes(void) {
 
 /* ---- killed ---- */
 
-/* A member looks for the dead every half second; these tests need not wait for that each time. */
-static void look_soon(struct rip_channel *ch) { ch->handle.reaped_at = 0; }
+/* A member reaps every half second. This makes it reap at once, so that the tests need not wait. */
+static void reap_soon(struct rip_channel *ch) { ch->handle.reaped_at = 0; }
 
 static _Noreturn void hang(void) {
     for (;;) {
@@ -223,7 +223,7 @@ static void killed_producer(void) {
             }
             kill_and_wait(child);
             if (count > 0) {
-                look_soon(&c->ch);
+                reap_soon(&c->ch);
             }
             uint64_t start = rip_now();
             for (; n < count; n++) {
@@ -238,7 +238,7 @@ static void killed_producer(void) {
     }
 }
 
-static void killed_producer_told_to_each(void) {
+static void killed_producer_is_reported_to_each_group(void) {
     uint64_t count = 1;
     reached(0);
     pid_t child = spawn(puts_and_hangs, &count);
@@ -248,14 +248,14 @@ static void killed_producer_told_to_each(void) {
                         *slow = attach(CHANNEL, "slow", RIP_WAIT_BLOCK);
     CHECK_IS(get_number(quick, 0), 0);
     kill_and_wait(child);
-    look_soon(&quick->ch);
+    reap_soon(&quick->ch);
     CHECK_IS(get_nothing(quick, RIP_FOREVER), -EOWNERDEAD);
     CHECK_IS(get_nothing(quick, 0), -ETIMEDOUT);
     CHECK_IS(get_number(slow, 0), 0);
     CHECK_IS(get_nothing(quick, 0), -ETIMEDOUT);
     CHECK_IS(get_nothing(slow, 0), -EOWNERDEAD);
     CHECK_IS(get_nothing(slow, 0), -ETIMEDOUT);
-    CHECK_IS(put_number(p, 5, 0), 0); /* the other producer is not touched */
+    CHECK_IS(put_number(p, 5, 0), 0); /* the other producer is not affected */
     CHECK_IS(get_number(quick, 0), 5);
     CHECK_IS(get_number(slow, 0), 5);
     close_producer(p);
@@ -265,7 +265,7 @@ static void killed_producer_told_to_each(void) {
     close_consumer(slow);
 }
 
-static int holds_and_hangs(void *argument) {
+static int takes_and_hangs(void *argument) {
     (void)argument;
     struct rip_message message;
     struct rip_consumer *c = attach(CHANNEL, "g", RIP_WAIT_BLOCK);
@@ -280,7 +280,7 @@ static void killed_consumer(void) {
         CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, 4, RIP_BLOCK, wait, NULL, &p), 0);
         struct rip_consumer *other = attach(CHANNEL, "other", RIP_WAIT_BLOCK);
         reached(0);
-        pid_t child = spawn(holds_and_hangs, NULL);
+        pid_t child = spawn(takes_and_hangs, NULL);
         while (atomic_load_explicit(&p->ch.control->groups_active, memory_order_relaxed) != 3) {
             nap(MS / 10);
         }
@@ -292,7 +292,7 @@ static void killed_consumer(void) {
         CHECK_IS(put_number(p, 4, 0), -ETIMEDOUT);
         kill_and_wait(child);
         if (wait == RIP_WAIT_ADAPTIVE) {
-            look_soon(&p->ch);
+            reap_soon(&p->ch);
         }
         uint64_t start = rip_now();
         CHECK_IS(put_number(p, 4, RIP_FOREVER), 0);
@@ -311,14 +311,15 @@ static void killed_last(void) {
     await(1);
     kill_and_wait(child);
     CHECK(!is_over());
-    struct rip_consumer *c = attach(CHANNEL, "g", RIP_WAIT_BLOCK); /* what it had put waits for a first group */
+    struct rip_consumer *c = attach(CHANNEL, "g", RIP_WAIT_BLOCK); /* its messages wait for a first group */
     CHECK_IS(get_number(c, 0), 0);
     CHECK_IS(get_nothing(c, 0), -EOWNERDEAD);
     CHECK_IS(get_nothing(c, 0), -ENODATA);
     close_consumer(c);
     CHECK(is_over());
 
-    for (unsigned i = 0; i < RIP_MAX_LANES + 1; i++) { /* nothing: then it waits that one was killed, once */
+    /* they put nothing: one lane stays, so that a death is reported */
+    for (unsigned i = 0; i < RIP_MAX_LANES + 1; i++) {
         count = 0;
         reached(0);
         child = spawn(puts_and_hangs, &count);
@@ -334,7 +335,7 @@ static void killed_last(void) {
 
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4);
     reached(0);
-    child = spawn(holds_and_hangs, NULL);
+    child = spawn(takes_and_hangs, NULL);
     CHECK_IS(put_number(p, 1, 0), 0);
     await(1);
     close_producer(p);
@@ -354,7 +355,7 @@ static int competes_and_hangs(void *argument) {
     hang();
 }
 
-static void survivor_without_descriptors(void) {
+static void survivor_without_file_descriptors(void) {
     struct rip_message message;
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4);
     struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
@@ -365,10 +366,10 @@ static void survivor_without_descriptors(void) {
     kill_and_wait(child);
     allow_files(0);
     c->ch.handle.reaped_at = rip_now();
-    look_soon(&p->ch);
-    rip_reap_if_due(&p->ch.handle); /* the producer finds the death, but cannot see what was held */
+    reap_soon(&p->ch);
+    rip_reap_if_due(&p->ch.handle); /* the producer finds the dead member, but cannot read its claims */
     CHECK_IS(rip_get(c, &message, rip_now() + 100 * MS), -ETIMEDOUT);
-    look_soon(&c->ch); /* a member of the group has that mapped */
+    reap_soon(&c->ch); /* a member of the group has that mapped */
     CHECK_IS(rip_get(c, &message, rip_now() + 1000 * MS), 1);
     CHECK(message.flags & RIP_REDELIVERED);
     allow_files(-1);
@@ -403,7 +404,7 @@ static int uses_inherited(void *argument) {
     CHECK_IS(atomic_load_explicit(&p->lane->reclaimed, memory_order_relaxed), head);
     rip_producer_free(p);
     rip_consumer_free(c);
-    p = open_producer(CHANNEL, RIP_PAGE, 4); /* of its own */
+    p = open_producer(CHANNEL, RIP_PAGE, 4); /* a producer of the child */
     CHECK_IS(put_number(p, 77, 0), 0);
     close_producer(p);
     return 0;
@@ -420,7 +421,7 @@ static void inherited_handles(void) {
     rip_release(c, &message);
     CHECK_IS(rip_producer_backlog(p), 0);
     CHECK_IS(get_number(c, 0), 77);
-    CHECK_IS(put_number(p, 1, 0), 0); /* ours work as before */
+    CHECK_IS(put_number(p, 1, 0), 0); /* the handles of the parent work as before */
     CHECK_IS(get_number(c, 0), 1);
     close_producer(p);
     close_consumer(c);
@@ -433,7 +434,7 @@ static int forks_and_hangs(void *argument) {
     pid_t child = fork();
     if (child == 0) {
         prctl(PR_SET_PDEATHSIG, 0);
-        alarm(30); /* should the test fail, and nobody be left to kill us */
+        alarm(30); /* ends this process if the test has failed and its parent is gone */
         hang();
     }
     *grandchild = child;
@@ -449,7 +450,7 @@ static void child_outlives_parent(void) {
     struct rip_consumer *c = attach(CHANNEL, "g", RIP_WAIT_BLOCK);
     CHECK_IS(get_number(c, 0), 0);
     kill_and_wait(child);
-    look_soon(&c->ch);
+    reap_soon(&c->ch);
     CHECK_IS(get_nothing(c, rip_now() + 500 * MS), -EOWNERDEAD);
     close_consumer(c);
     CHECK(*grandchild > 0);
@@ -469,10 +470,10 @@ static void *attaches_for_ever(void *stop) {
     return NULL;
 }
 
-/* 0 if this process has no descriptor of a control file: its locks would live as long as we do. */
+/* Returns 0 if this process has no file descriptor of a control file: it would keep the locks of its parent. */
 static int has_none(void *argument) {
     (void)argument;
-    for (int fd = 0; fd < 64; fd++) { /* no opendir: another thread may have had the allocator's lock */
+    for (int fd = 0; fd < 64; fd++) { /* no opendir: another thread of the parent may have had the lock of malloc */
         char link[32], target[512] = "";
         snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
         CHECK(readlink(link, target, sizeof target - 1) < 0 || !strstr(target, "/control"));
@@ -491,17 +492,17 @@ static void forks_while_attaching(void) {
     CHECK_IS(pthread_join(thread, NULL), 0);
 }
 
-static int opens_and_looks(void *argument) {
+static int opens_and_reads_the_tables(void *argument) {
     (void)argument;
     for (unsigned i = 0; i < 500; i++) {
         struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE << (i % 8), 4);
         struct stat file, ours;
         CHECK_IS(stat(path_of("c", "control"), &file) ? errno : 0, 0);
         CHECK_IS(fstat(p->ch.handle.mapping.fd, &ours), 0);
-        CHECK_IS(file.st_ino, ours.st_ino); /* or nobody would find us */
+        CHECK_IS(file.st_ino, ours.st_ino); /* otherwise no other process would find this channel */
         close_producer(p);
         int32_t holder;
-        int rc = rip_remove(CHANNEL, &holder); /* its end would wait for somebody */
+        int rc = rip_remove(CHANNEL, &holder); /* otherwise the end of the stream would wait for a consumer */
         CHECK(rc == 0 || rc == -EBUSY || rc == -ENOENT);
     }
     return 0;
@@ -510,7 +511,7 @@ static int opens_and_looks(void *argument) {
 static void opened_can_be_found(void) {
     pid_t children[3];
     for (unsigned i = 0; i < 3; i++) {
-        children[i] = spawn(opens_and_looks, NULL);
+        children[i] = spawn(opens_and_reads_the_tables, NULL);
     }
     for (unsigned i = 0; i < 3; i++) {
         expect_success(children[i]);
@@ -552,7 +553,7 @@ static void one_member_at_a_time(void) {
     close_producer(p);
 }
 
-/* ---- a stormy day ---- */
+/* ---- many random kills ---- */
 
 static int puts_numbers_until_killed(void *argument) {
     (void)argument;
@@ -566,7 +567,7 @@ static int gets_until_killed(void *name) {
     struct rip_consumer *c = attach(CHANNEL, name, RIP_WAIT_ADAPTIVE);
     struct rip_message released, message;
     for (int rc = 1; rc != -ENODATA;) {
-        rc = rip_get(c, &released, RIP_FOREVER); /* two at a time, the second is let go first */
+        rc = rip_get(c, &released, RIP_FOREVER); /* two at a time; the second one is released first */
         if (rc == 1) {
             if (rip_get(c, &message, rip_now() + MS) == 1) {
                 rip_release(c, &message);
@@ -632,7 +633,8 @@ static void survives_kills(void) {
             reported++;
         }
     }
-    CHECK(reported <= killed && reported > killed / 2); /* one that was killed before it had a lane is nobody's loss */
+    /* a producer that was killed before it had a lane is not reported */
+    CHECK(reported <= killed && reported > killed / 2);
     close_consumer(c);
 }
 
@@ -642,21 +644,23 @@ int main(void) {
     run("large messages arrive whole and in order", large_messages);
     run("a lane of few slots, or few bytes, carries as many messages", tight_lane);
     run("producer and consumer start in either order", start_orders);
-    run("three producers, two groups: each sees all", many_to_many);
+    run("three producers, two groups: each group gets all", many_to_many);
     run("a wait ends at its deadline, or with the message of another process", waits_across_processes);
-    run("of a killed producer all that it published is read, then its death is told once, within a second",
+    run("all that a killed producer published is read, then its death is reported once, within a second",
         killed_producer);
-    run("each group is told of a producer's death when it has read all of its messages", killed_producer_told_to_each);
+    run("the death of a producer is reported to each group that has read all of its messages",
+        killed_producer_is_reported_to_each_group);
     run("a producer that waits for a killed consumer goes on within a second", killed_consumer);
-    run("what the last member left behind when it was killed goes with the next one", killed_last);
-    run("what a killed member held is not lost to one that is short of descriptors", survivor_without_descriptors);
-    run("a handle inherited through fork says so, and cannot harm the parent's", inherited_handles);
+    run("the next member cleans up after a last member that was killed", killed_last);
+    run("what a killed member had taken is not lost if another one has no free file descriptors",
+        survivor_without_file_descriptors);
+    run("a handle that is inherited through fork refuses calls, and cannot harm the parent's", inherited_handles);
     run("a forked child does not keep its killed parent alive", child_outlives_parent);
     run("a child forked while another thread attaches inherits none of its locks", forks_while_attaching);
     if (strcmp(CHANNEL, MEMORY) != 0) {
-        run("a channel that a producer has opened can be found, whoever removes the one before", opened_can_be_found);
+        run("a channel that a producer has opened can be found while an earlier one is removed", opened_can_be_found);
     }
-    run("a group has one member at a time, however many try", one_member_at_a_time);
-    run("a consumer that stays reads every stream without a gap while others are killed", survives_kills);
+    run("an exclusive group has one member at a time, however many try to join", one_member_at_a_time);
+    run("a consumer reads every stream without a gap while others are killed", survives_kills);
     return 0;
 }

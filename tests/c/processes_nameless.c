@@ -1,3 +1,3 @@
-/* The same in a channel without a name. */
+/* The tests of processes.c, in an anonymous channel. */
 #define NAMELESS
 #include "processes.c"

@@ -1,4 +1,4 @@
-/* Messages taken out of their turn, and given back, against a model that remembers what has become of each. */
+/* Messages that are selected and requeued, checked against a model that remembers the state of each. */
 #include "check.h"
 
 #include "ring/rx_state.h"
@@ -11,7 +11,7 @@ enum fate { WAITS, TAKEN, RELEASED };
 struct model {
     struct rip_producer *p;
     struct rip_consumer *c;
-    uint64_t tail, oldest; /* of those that are not released */
+    uint64_t tail, oldest; /* of the messages that are not released */
     uint8_t fate[MANY];
     uint32_t type[MANY];
     struct rip_message message[SLOTS];
@@ -40,7 +40,7 @@ static void took(const struct rip_message *message, uint64_t seq) {
     m.message[seq % SLOTS] = *message;
 }
 
-/* The one that a search finds from seq on, or the tail. */
+/* Returns the seq that a search from seq on finds, or the tail. */
 static uint64_t wanted(const struct rip_filter *filter, uint64_t seq) {
     uint64_t found = m.tail;
     for (; seq < m.tail; seq++) {
@@ -60,7 +60,7 @@ static void model_get(struct random *r) {
     struct rip_filter filter = {.types = types, .count = (uint32_t)random_below(r, 4)};
     filter.lowest = random_below(r, 2) == 0;
     for (unsigned i = 0; i < 3; i++) {
-        types[i] = (uint32_t)random_below(r, 6); /* one type is never sent */
+        types[i] = (uint32_t)random_below(r, 6); /* one of these types is never sent */
     }
     uint64_t seq = wanted(&filter, m.oldest);
     struct rip_message message;
@@ -97,7 +97,7 @@ static void model_latest(void) {
     }
 }
 
-/* One that is taken, or the tail. */
+/* Returns the seq of a message that is taken, or the tail. */
 static uint64_t any_taken(struct random *r) {
     for (unsigned tries = 0; tries < 8 && m.oldest < m.tail; tries++) {
         uint64_t seq = m.oldest + random_below(r, m.tail - m.oldest);
@@ -108,7 +108,7 @@ static uint64_t any_taken(struct random *r) {
     return m.tail;
 }
 
-/* Looks at what is there, one after the other, and keeps one or none; each is offered once. */
+/* Selects with a condition: tests the messages one after the other, and takes one or none. Each is offered once. */
 static void model_browse(struct random *r) {
     struct rip_filter filter = {.count = 0};
     struct rip_message message;
@@ -163,7 +163,7 @@ static void against_a_model(void) {
     }
 }
 
-/* Where members compete, the lane's id is another one too: then no more of its tail is believed. */
+/* In a shared group the id of the lane is damaged too: then its tail is not used any more. */
 static void tail_goes_back(uint32_t how, int with_the_id) {
     for (uint64_t tail = 0; tail < 4; tail++) {
         static const uint32_t never = 9;
@@ -190,14 +190,14 @@ static void tail_goes_back(uint32_t how, int with_the_id) {
     }
 }
 
-static void get_in_turn(struct rip_consumer *c, struct rip_message *message, uint64_t seq, uint64_t missed) {
+static void get_in_order(struct rip_consumer *c, struct rip_message *message, uint64_t seq, uint64_t missed) {
     CHECK_IS(rip_get(c, message, 0), 1);
     CHECK_IS(message->seq, seq);
     CHECK_IS(message->missed, missed);
 }
 
-/* Two may wait: a third one drops the oldest that nobody has. */
-static void given_back_and_dropped(void) {
+/* Two messages may wait: a third one drops the oldest one that no member has. */
+static void requeued_and_dropped(void) {
     struct rip_producer *p;
     struct rip_message first, second, next;
     CHECK_IS(rip_producer_open("c", RIP_PAGE, 2, RIP_DROP_OLD, RIP_WAIT_BLOCK, NULL, &p), 0);
@@ -205,25 +205,25 @@ static void given_back_and_dropped(void) {
     for (uint64_t n = 0; n < 2; n++) {
         CHECK_IS(put_number(p, n, 0), 0);
     }
-    get_in_turn(c, &first, 0, 0);
+    get_in_order(c, &first, 0, 0);
     rip_requeue(c, &first);
     for (uint64_t n = 2; n < 4; n++) {
         CHECK_IS(put_number(p, n, 0), 0);
     }
-    get_in_turn(c, &first, 2, 2);
-    get_in_turn(c, &second, 3, 0);
-    rip_requeue(c, &first); /* there is one behind it that is got */
+    get_in_order(c, &first, 2, 2);
+    get_in_order(c, &second, 3, 0);
+    rip_requeue(c, &first); /* a later message has already been taken */
     rip_requeue(c, &second);
-    get_in_turn(c, &first, 2, 0);
-    get_in_turn(c, &second, 3, 0);
+    get_in_order(c, &first, 2, 0);
+    get_in_order(c, &second, 3, 0);
     rip_requeue(c, &first);
     rip_release(c, &second);
     for (uint64_t n = 4; n < 7; n++) {
         CHECK_IS(put_number(p, n, 0), 0);
     }
-    get_in_turn(c, &next, 5, 2);
+    get_in_order(c, &next, 5, 2);
     rip_release(c, &next);
-    get_in_turn(c, &next, 6, 0);
+    get_in_order(c, &next, 6, 0);
     rip_release(c, &next);
     CHECK_IS(rip_rx_missed(c), 4);
     close_producer(p);
@@ -237,8 +237,8 @@ static void searched_tail_goes_back(void) {
 }
 
 int main(void) {
-    run("what is taken out of turn, given back and let go is what a model says", against_a_model);
-    run("what is given back and then dropped is told as missed", given_back_and_dropped);
-    run("a search ends where a tail goes back", searched_tail_goes_back);
+    run("selecting, requeueing and releasing behave as a model", against_a_model);
+    run("a message that is requeued and then dropped is reported as missed", requeued_and_dropped);
+    run("a search ends when a tail moves back", searched_tail_goes_back);
     return 0;
 }

@@ -1,6 +1,6 @@
-/* Runs a child one machine instruction at a time, so that another process can do something, or the child can be killed, between
- * any two. What such a test finds it finds every time. It sees the order in which instructions are executed, not what a processor
- * makes of it. */
+/* Runs a child one machine instruction at a time. Between any two instructions another process can act, or the child
+ * can be killed. Such a test is deterministic. It tests the order of the instructions in the program, not how a
+ * processor reorders them. */
 #ifndef STEPS_H
 #define STEPS_H
 
@@ -9,8 +9,8 @@
 #include <sys/ptrace.h>
 #include <sys/user.h>
 
-/* 0 where a process may not trace its child (some containers), or where stepping breaks atomic operations: a pair of load-exclusive
- * and store-exclusive never succeeds with a trap in between. */
+/* Returns 0 if a process may not trace its child (some containers), or if stepping breaks atomic operations: a
+ * store-exclusive fails if a trap comes after its load-exclusive. */
 static inline int can_step(void) {
 #if defined(__x86_64__)
     pid_t child = fork();
@@ -26,12 +26,12 @@ static inline int can_step(void) {
 #endif
 }
 
-/* In the child: the parent goes on when we are stopped here. */
+/* In the child: stops it here. The parent goes on then. */
 static inline void stop_here(void) { raise(SIGSTOP); }
 
 static inline void traceable(void) { CHECK_IS(ptrace(PTRACE_TRACEME, 0, NULL, NULL), 0); }
 
-/* Waits for the child's stop_here; 0 if it ended instead, and then it must have ended well. */
+/* Waits until the child is in stop_here. Returns 1, or 0 if the child has ended, which must be without an error. */
 static inline int await_stop(pid_t child) {
     int status;
     CHECK_IS(waitpid(child, &status, 0), child);
@@ -44,13 +44,13 @@ static inline int await_stop(pid_t child) {
     return 1;
 }
 
-/* Lets it run to its next stop_here, or its end. */
+/* Lets the child run to its next stop_here or to its end. Returns as await_stop. */
 static inline int run_on(pid_t child) {
     CHECK_IS(ptrace(PTRACE_CONT, child, NULL, NULL), 0);
     return await_stop(child);
 }
 
-/* Takes the child's next stop after a request: 1, or 0 if it came to a stop_here. */
+/* Resumes the child with a ptrace request, and waits for its next stop. Returns 1, or 0 if that is a stop_here. */
 static inline int resume(pid_t child, enum __ptrace_request how) {
     int status;
     CHECK_IS(ptrace(how, child, NULL, NULL), 0);
@@ -60,16 +60,16 @@ static inline int resume(pid_t child, enum __ptrace_request how) {
     return WSTOPSIG(status) == SIGTRAP;
 }
 
-/* One instruction, which may be a system call. */
+/* Runs one instruction of the child, which may be a system call. Returns as resume. */
 static inline int step(pid_t child) { return resume(child, PTRACE_SINGLESTEP); }
 
-/* A point in a child's life: so many system calls after its stop_here, and so many instructions after the last of these. Quicker to come
- * back to than by instructions alone. */
+/* A point in the run of a child: the number of system calls since its stop_here, and the number of instructions since
+ * the last system call. Going there by system calls is quicker than by instructions alone. */
 struct moment {
     unsigned calls, steps;
 };
 
-/* As step, and keeps count. */
+/* As step, and counts in *now. */
 static inline int step_counting(pid_t child, struct moment *now) {
 #if defined(__x86_64__)
     struct user_regs_struct registers;
@@ -81,16 +81,16 @@ static inline int step_counting(pid_t child, struct moment *now) {
         now->steps = 0;
     }
 #else
-    (void)now; /* can_step says no */
+    (void)now; /* never called: can_step returns 0 */
 #endif
     return step(child);
 }
 
-/* Brings a child there from its stop_here; 0 if it came to the next one before. */
+/* Runs the child from its stop_here to this moment. Returns 1, or 0 if it came to its next stop_here before. */
 static inline int run_to(pid_t child, struct moment moment) {
     int more = 1;
     for (unsigned i = 0; i < 2 * moment.calls && more; i++) {
-        more = resume(child, PTRACE_SYSCALL); /* before it, behind it */
+        more = resume(child, PTRACE_SYSCALL); /* one stop before the system call, one after it */
     }
     for (unsigned i = 0; i < moment.steps && more; i++) {
         more = step(child);

@@ -1,4 +1,4 @@
-/* Semaphores, locks, events and barriers between processes, and what is left of them when one is killed. */
+/* Semaphores, locks, events and barriers between processes, also if a process is killed. */
 #include "moments.h"
 
 #include "store/table_lock.h"
@@ -17,7 +17,7 @@ static void close_sync(struct rip_sync *s) {
     rip_sync_free(s);
 }
 
-static void look_soon(struct rip_sync *s) { s->handle.reaped_at = 0; }
+static void reap_soon(struct rip_sync *s) { s->handle.reaped_at = 0; }
 
 static uint64_t in(uint64_t ms) { return rip_now() + ms * MS; }
 
@@ -31,7 +31,7 @@ static void units_are_counted(void) {
     uint64_t start = rip_now();
     CHECK_IS(rip_semaphore_acquire(other, 3, in(20)), -ETIMEDOUT);
     CHECK(rip_now() - start >= 20 * MS && rip_now() - start < 1000 * MS);
-    CHECK_IS(rip_semaphore_release(other, 1), 0); /* by whomever */
+    CHECK_IS(rip_semaphore_release(other, 1), 0); /* a handle may release units that another one has acquired */
     CHECK_IS(rip_semaphore_acquire(other, 3, 0), 0);
     CHECK_IS(rip_semaphore_value(s), 0);
     CHECK_IS(rip_semaphore_release(s, RIP_MAX_UNITS), 0);
@@ -55,12 +55,12 @@ static void names_are_kept_apart(void) {
     CHECK_IS(rip_producer_open("s", 4096, 8, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p), -EPROTOTYPE);
     CHECK_IS(rip_consumer_open("s", "g", RIP_OLDEST, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder), -EPROTOTYPE);
     close_sync(s);
-    s = open_sync("s", RIP_BARRIER, 4, 0); /* with the last one it is gone */
+    s = open_sync("s", RIP_BARRIER, 4, 0); /* it ended with its last handle, so the name is free */
     close_sync(s);
 }
 
 struct crowd {
-    _Atomic uint64_t inside, most, done, stop, tickets[8];
+    _Atomic uint64_t inside, most, done, stop, rounds[8];
 };
 static struct crowd *crowd;
 
@@ -91,7 +91,8 @@ static void no_more_units_than_there_are(void) {
         struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, 4, 0);
         pid_t children[4];
         for (unsigned i = 0; i < 4; i++) {
-            children[i] = spawn(comes_and_goes, i % 2 == 0 || undo ? crowd : NULL); /* some count, some do not */
+            /* some handles count their units, some do not */
+            children[i] = spawn(comes_and_goes, i % 2 == 0 || undo ? crowd : NULL);
         }
         for (unsigned i = 0; i < 4; i++) {
             expect_success(children[i]);
@@ -133,7 +134,7 @@ static void killed_at_random_nothing_is_lost(void) {
         uint64_t before = atomic_load(&crowd->done);
         nap(random_below(&r, 3 * MS));
         kill_and_wait(children[which]);
-        look_soon(s);
+        reap_soon(s);
         rip_reap_if_due(&s->handle);
         children[which] = spawn(comes_and_goes_for_ever, (void *)(i + 10)); /* NOLINT(performance-no-int-to-ptr) */
         for (unsigned k = 0; i % 10 == 0 && atomic_load(&crowd->done) == before; k++) { /* the others go on */
@@ -144,7 +145,7 @@ static void killed_at_random_nothing_is_lost(void) {
     for (unsigned i = 0; i < 3; i++) {
         kill_and_wait(children[i]);
     }
-    look_soon(s);
+    reap_soon(s);
     rip_reap_if_due(&s->handle);
     CHECK_IS(rip_semaphore_value(s), 4);
     close_sync(s);
@@ -160,7 +161,7 @@ static int nibbles(void *argument) {
     return 0;
 }
 
-static void the_greedy_is_not_starved(void) {
+static void waiters_for_many_are_not_starved(void) {
     crowd = shared(sizeof *crowd);
     struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, 4, 0);
     pid_t children[6];
@@ -172,8 +173,8 @@ static void the_greedy_is_not_starved(void) {
     for (unsigned i = 0; i < 200; i++) {
         go_in_and_out(s, 4, 4);
     }
-    CHECK(rip_now() - start <
-          200 * 20 * MS); /* the queue is strict as soon as it stands first, not when it looks again */
+    /* the queue is strict as soon as the waiter is the oldest, not when it checks again */
+    CHECK(rip_now() - start < 200 * 20 * MS);
     atomic_store(&crowd->stop, 1);
     for (unsigned i = 0; i < 6; i++) {
         expect_success(children[i]);
@@ -181,10 +182,10 @@ static void the_greedy_is_not_starved(void) {
     close_sync(s);
 }
 
-static int stands_in_line(void *argument) {
+static int joins_the_queue(void *argument) {
     struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, -1, 0);
     CHECK_IS(rip_semaphore_acquire(s, 2, in(20000)), 0);
-    atomic_store(&crowd->tickets[(uintptr_t)argument], 1 + atomic_fetch_add(&crowd->done, 1));
+    atomic_store(&crowd->rounds[(uintptr_t)argument], 1 + atomic_fetch_add(&crowd->done, 1));
     close_sync(s);
     return 0;
 }
@@ -204,20 +205,20 @@ static void await_waiters(const struct rip_sync *s, unsigned count) {
     }
 }
 
-static void who_waits_is_served_in_turn(void) {
+static void waiters_are_served_in_order(void) {
     crowd = shared(sizeof *crowd);
     struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, 0, 0);
     pid_t children[5];
     for (uintptr_t i = 0; i < 5; i++) {
-        children[i] = spawn(stands_in_line, (void *)i);
+        children[i] = spawn(joins_the_queue, (void *)i);
         await_waiters(s, (unsigned)i + 1);
     }
     CHECK_IS(rip_semaphore_release(s, 1), 0);
-    CHECK_IS(rip_semaphore_acquire(s, 1, 0), -ETIMEDOUT); /* it is kept for those who wait */
+    CHECK_IS(rip_semaphore_acquire(s, 1, 0), -ETIMEDOUT); /* the unit is reserved for the waiters */
     for (uintptr_t i = 0; i < 5; i++) {
         CHECK_IS(rip_semaphore_release(s, i == 0 ? 1 : 2), 0);
         expect_success(children[i]);
-        CHECK_IS(atomic_load(&crowd->tickets[i]), i + 1);
+        CHECK_IS(atomic_load(&crowd->rounds[i]), i + 1);
     }
     CHECK_IS(rip_semaphore_value(s), 0);
     close_sync(s);
@@ -230,11 +231,11 @@ static int waits_for_two(void *argument) {
     return 1;
 }
 
-static void a_killed_waiter_keeps_nobody_waiting(void) {
+static void a_killed_waiter_does_not_block_the_queue(void) {
     struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, 1, 0);
     pid_t child = spawn(waits_for_two, NULL);
     await_waiters(s, 1);
-    CHECK_IS(rip_semaphore_acquire(s, 1, 0), -ETIMEDOUT); /* one comes before us that wants two */
+    CHECK_IS(rip_semaphore_acquire(s, 1, 0), -ETIMEDOUT); /* a waiter that wants two is before this one */
     kill_and_wait(child);
     uint64_t start = rip_now();
     CHECK_IS(rip_semaphore_acquire(s, 1, in(20000)), 0);
@@ -251,7 +252,7 @@ static int takes_and_waits(void *kind) {
     return 1;
 }
 
-static void what_the_killed_held_comes_back(void) {
+static void units_of_the_killed_come_back(void) {
     crowd = shared(sizeof *crowd);
     for (uintptr_t is_lock = 0; is_lock < 2; is_lock++) {
         struct rip_sync *s = is_lock ? open_sync("s", RIP_LOCK, -1, 0) : open_sync("s", RIP_SEMAPHORE, 3, 1);
@@ -268,7 +269,7 @@ static void what_the_killed_held_comes_back(void) {
         CHECK_IS(rip_semaphore_acquire(s, is_lock ? 1 : 3, in(20000)), is_lock ? 1 : 0);
         CHECK(rip_now() - start < 1000 * MS);
         CHECK_IS(rip_semaphore_release(s, is_lock ? 1 : 3), 0);
-        CHECK_IS(rip_semaphore_acquire(s, 1, 0), 0); /* told once */
+        CHECK_IS(rip_semaphore_acquire(s, 1, 0), 0); /* reported once */
         close_sync(s);
     }
 }
@@ -280,12 +281,12 @@ static void a_lock_has_one_owner(void) {
     CHECK_IS(rip_semaphore_acquire(s, 1, 0), -ETIMEDOUT);
     CHECK_IS(rip_semaphore_acquire(other, 1, 0), -ETIMEDOUT);
     CHECK_IS(rip_semaphore_release(other, 1), -EPERM);
-    close_sync(s); /* lets it go */
+    close_sync(s); /* releases the unit */
     CHECK_IS(rip_semaphore_acquire(other, 1, 0), 0);
     close_sync(other);
 }
 
-/* ---- without a name; fork ---- */
+/* ---- anonymous objects; fork ---- */
 
 static struct rip_sync *inherited;
 
@@ -294,11 +295,11 @@ static int uses_inherited(void *argument) {
     CHECK_IS(inherited->held, 0);
     CHECK_IS(rip_semaphore_release(inherited, 1), 0);
     CHECK_IS(rip_semaphore_acquire(inherited, 2, 0), 0);
-    pause(); /* is killed with it */
+    pause(); /* until it is killed */
     return 1;
 }
 
-static void a_forked_child_holds_nothing_of_its_parents(void) {
+static void a_forked_child_has_no_units_of_its_parent(void) {
     for (unsigned named = 0; named < 2; named++) {
         inherited = open_sync(named ? "s" : NULL, RIP_SEMAPHORE, 4, 1);
         CHECK_IS(rip_semaphore_acquire(inherited, 3, 0), 0);
@@ -308,7 +309,7 @@ static void a_forked_child_holds_nothing_of_its_parents(void) {
             nap(MS);
         }
         kill_and_wait(child);
-        look_soon(inherited);
+        reap_soon(inherited);
         rip_reap_if_due(&inherited->handle);
         CHECK_IS(rip_semaphore_value(inherited), 2); /* 4 - 3 + 1 - 2, and the 2 come back */
         CHECK_IS(inherited->held, 3);
@@ -357,7 +358,7 @@ static void an_event_wakes_all(void) {
         CHECK_IS(kill(children[i], SIGSTOP), 0);
     }
     CHECK_IS(rip_event_set(s), 0);
-    CHECK_IS(rip_event_clear(s), 0); /* before they can look: they have been told all the same */
+    CHECK_IS(rip_event_clear(s), 0); /* before the waiters can check: they are woken all the same */
     for (unsigned i = 0; i < 4; i++) {
         CHECK_IS(kill(children[i], SIGCONT), 0);
         expect_success(children[i]);
@@ -375,13 +376,13 @@ static int meets(void *argument) {
     (void)argument;
     struct rip_sync *s = open_sync("b", RIP_BARRIER, 3, 0);
     for (uint64_t i = 0; i < ROUNDS; i++) {
-        atomic_fetch_add(&crowd->tickets[i % 8], 1);
+        atomic_fetch_add(&crowd->rounds[i % 8], 1);
         int handle = rip_barrier_wait(s, in(20000));
         CHECK(handle >= 0 && handle < 3);
-        CHECK(atomic_load(&crowd->tickets[i % 8]) >= 3 * (i / 8 + 1)); /* all have come */
+        CHECK(atomic_load(&crowd->rounds[i % 8]) >= 3 * (i / 8 + 1)); /* all have arrived */
         atomic_fetch_add(&crowd->done, handle == 0);
     }
-    CHECK_IS(rip_barrier_wait(s, in(20000)) >= 0, 1); /* nobody leaves before all have looked */
+    CHECK_IS(rip_barrier_wait(s, in(20000)) >= 0, 1); /* no process leaves before all have checked */
     close_sync(s);
     return 0;
 }
@@ -395,7 +396,7 @@ static void all_meet_in_each_round(void) {
     for (unsigned i = 0; i < 3; i++) {
         expect_success(children[i]);
     }
-    CHECK_IS(atomic_load(&crowd->done), ROUNDS); /* one was the first in each */
+    CHECK_IS(atomic_load(&crowd->done), ROUNDS); /* one process was the first in each round */
 }
 
 static int comes_to_wait(void *argument) {
@@ -426,13 +427,13 @@ static void a_barrier_breaks(void) {
     CHECK_IS(rip_barrier_reset(s), 0);
     child = spawn(comes_to_wait, NULL);
     await_arrival(s);
-    CHECK_IS(rip_barrier_reset(s), 0); /* tells it, and is as new */
+    CHECK_IS(rip_barrier_reset(s), 0); /* ends the wait of the other one; the barrier is like new */
     expect_success(child);
     CHECK_IS(rip_barrier_is_broken(s), 0);
     child = spawn(comes_to_wait, NULL);
     await_arrival(s);
     kill_and_wait(child);
-    look_soon(s);
+    reap_soon(s);
     rip_reap_if_due(&s->handle);
     CHECK_IS(rip_barrier_wait(s, in(20000)), -EPIPE); /* one of the parties will never come */
     close_sync(s);
@@ -447,12 +448,12 @@ static int dies_at_barrier(void *argument) {
 
 static int uses_barrier(void *argument) {
     (void)argument;
-    CHECK_IS(rip_barrier_is_broken(inherited), 1); /* it finds the dead as it takes its seat */
+    CHECK_IS(rip_barrier_is_broken(inherited), 1); /* it reaps the dead member when it joins */
     close_sync(inherited);
     return 0;
 }
 
-/* Whoever finds the dead, whatever else it is about. */
+/* Any process may find the dead member, with any call. */
 static void the_dead_break_the_barrier(void) {
     struct rip_sync *s = open_sync("b", RIP_BARRIER, 2, 0), *leaves = open_sync("b", RIP_BARRIER, 2, 0);
     expect_success(spawn(dies_at_barrier, NULL));
@@ -470,11 +471,12 @@ static _Atomic int *stage;
 
 static int grandchild(void *argument) {
     (void)argument;
-    atomic_store(stage, 3); /* its fork handler has run: it holds nothing of its parent's */
+    atomic_store(stage, 3); /* its fork handler has run: it has no locks of its parent */
     while (atomic_load(stage) != 1) {
         sched_yield();
     }
-    CHECK_IS(rip_semaphore_release(inherited, 1), -ENOENT); /* what it inherited has ended, and another has begun */
+    /* the inherited object has ended, and another one has started */
+    CHECK_IS(rip_semaphore_release(inherited, 1), -ENOENT);
     return 0;
 }
 
@@ -493,7 +495,7 @@ static int forks_and_dies(void *argument) {
     return 0;
 }
 
-static void what_began_anew_is_not_what_was_inherited(void) {
+static void a_new_object_is_not_the_inherited_one(void) {
     stage = shared(sizeof *stage);
     expect_success(spawn(forks_and_dies, NULL));
     struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, 3, 0);
@@ -508,9 +510,9 @@ static void what_began_anew_is_not_what_was_inherited(void) {
 
 /* ---- woken at once ----
  *
- * A wait looks again every RIP_SLICE_NS, so that what nobody wakes it for comes late. */
+ * A wait checks again after each slice (RIP_SLICE_NS), so a missing wake-up shows as a delay. */
 
-#define TURNS 2000u
+#define TRIES 2000u
 #define LATE (20 * MS)
 
 struct pair {
@@ -525,7 +527,7 @@ static struct pair pair_of(enum rip_sync_kind kind) {
     return pair;
 }
 
-static void tell(const struct pair *pair, struct rip_sync *s) {
+static void wake_peer(const struct pair *pair, struct rip_sync *s) {
     CHECK(pair->kind == RIP_SEMAPHORE ? rip_semaphore_release(s, 1) == 0
           : pair->kind == RIP_EVENT   ? rip_event_set(s) == 0
                                       : rip_barrier_wait(s, in(20000)) >= 0);
@@ -539,29 +541,29 @@ static void await(const struct pair *pair, struct rip_sync *s) {
 
 static int answers(void *kind) {
     struct pair pair = pair_of(*(enum rip_sync_kind *)kind);
-    for (unsigned i = 0; i < TURNS; i++) {
+    for (unsigned i = 0; i < TRIES; i++) {
         await(&pair, pair.there);
-        tell(&pair, pair.back);
+        wake_peer(&pair, pair.back);
     }
     close_sync(pair.there);
     close_sync(pair.back);
     return 0;
 }
 
-static void two_in_turn(void) {
+static void two_wait_for_each_other(void) {
     static const enum rip_sync_kind kinds[] = {RIP_SEMAPHORE, RIP_EVENT, RIP_BARRIER};
     for (unsigned k = 0; k < 3; k++) {
         enum rip_sync_kind kind = kinds[k];
         struct pair pair = pair_of(kind);
         pid_t child = spawn(answers, &kind);
         unsigned late = 0;
-        for (unsigned i = 0; i < TURNS; i++) {
+        for (unsigned i = 0; i < TRIES; i++) {
             uint64_t start = rip_now();
-            tell(&pair, pair.there);
+            wake_peer(&pair, pair.there);
             await(&pair, pair.back);
             late += rip_now() - start > LATE;
         }
-        CHECK(late < TURNS / 20); /* some, because the machine is busy */
+        CHECK(late < TRIES / 20); /* some may be late on a busy machine */
         expect_success(child);
         close_sync(pair.there);
         close_sync(pair.back);
@@ -576,7 +578,7 @@ static int takes_one(void *argument) {
     return 0;
 }
 
-static void who_gives_up_wakes_the_next(void) {
+static void a_waiter_that_gives_up_wakes_the_next(void) {
     unsigned late = 0;
     for (unsigned i = 0; i < 20; i++) {
         struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, 1, 0);
@@ -584,7 +586,7 @@ static void who_gives_up_wakes_the_next(void) {
         CHECK_IS(rip_ticket_take(s, 2, &ticket), 0);
         CHECK_IS(rip_ticket_try(s, &ticket), -EAGAIN);
         pid_t child = spawn(takes_one, NULL);
-        await_waiters(s, 2); /* it stands behind us, though there is one for it */
+        await_waiters(s, 2); /* it is behind this waiter, though there is a unit for it */
         nap(2 * MS);
         uint64_t start = rip_now();
         rip_ticket_cancel(s, &ticket);
@@ -595,8 +597,9 @@ static void who_gives_up_wakes_the_next(void) {
     CHECK(late < 10);
 }
 
-/* Who wants many and comes first in the queue when another has got its units need not look for itself before newcomers wait. */
-static void the_next_is_not_passed_by(void) {
+/* A waiter that wants many units becomes the oldest when another one has got its units. From then on newcomers wait,
+ * even if the oldest has not checked again. */
+static void the_oldest_is_not_overtaken(void) {
     struct rip_sync *s = open_sync("s", RIP_SEMAPHORE, 0, 0);
     struct rip_ticket first, second;
     CHECK_IS(rip_ticket_take(s, 1, &first), 0);
@@ -625,10 +628,10 @@ static void lock_before(void) {
     stays = open_sync("c", RIP_LOCK, -1, 0);
 }
 
-/* Whatever the victim had, all of it is there, and the next can take it. */
+/* All units of the victim are back, and the next process can acquire them. */
 static void all_units_are_there(void) {
     uint32_t all = stays_as == RIP_LOCK ? 1 : 5;
-    look_soon(stays);
+    reap_soon(stays);
     rip_reap_if_due(&stays->handle);
     CHECK_IS(rip_semaphore_value(stays) + stays->held, all);
     for (uint32_t i = stays->held; i > 0; i--) {
@@ -640,7 +643,7 @@ static void all_units_are_there(void) {
     CHECK_IS(waiters(stays), 0);
     close_sync(newcomer);
     CHECK_IS(rip_semaphore_value(stays), all);
-    CHECK_IS(rip_sync_load(stays) >> 31 & 3, 0); /* nobody waits, and no queue is strict */
+    CHECK_IS(rip_sync_load(stays) >> 31 & 3, 0); /* no waiter, and no strict queue */
     close_sync(stays);
     CHECK(!exists("c", NULL));
 }
@@ -657,7 +660,7 @@ static int opens(void) {
 static int takes_and_gives(void) {
     struct rip_sync *s = open_victim();
     stop_here();
-    rip_semaphore_acquire(s, stays_as == RIP_LOCK ? 1 : 2, 0); /* not: where another has come before */
+    rip_semaphore_acquire(s, stays_as == RIP_LOCK ? 1 : 2, 0); /* fails if another one was first */
     if (stays_as == RIP_SEMAPHORE) {
         CHECK_IS(rip_semaphore_acquire(s, 1, 0), 0);
         CHECK_IS(rip_semaphore_release(s, 2), 0);
@@ -667,12 +670,12 @@ static int takes_and_gives(void) {
     return 0;
 }
 
-static int gives_up_its_turn(void) {
+static int gives_up_its_ticket(void) {
     struct rip_sync *s = open_victim();
     struct rip_ticket ticket;
     stop_here();
     CHECK_IS(rip_ticket_take(s, 5, &ticket), 0);
-    CHECK_IS(rip_ticket_try(s, &ticket), -EAGAIN); /* the one who stays has one of them */
+    CHECK_IS(rip_ticket_try(s, &ticket), -EAGAIN); /* the handle that stays has one unit */
     rip_ticket_cancel(s, &ticket);
     CHECK_IS(rip_ticket_take(s, 4, &ticket), 0);
     CHECK_IS(rip_ticket_try(s, &ticket), 0);
@@ -711,9 +714,9 @@ static void killed_with_units(void) {
     static const struct play plays[] = {
         {"c", semaphore_before, opens, all_units_are_there, NULL},
         {"c", semaphore_before, takes_and_gives, all_units_are_there, NULL},
-        {"c", semaphore_before, gives_up_its_turn, all_units_are_there, NULL},
+        {"c", semaphore_before, gives_up_its_ticket, all_units_are_there, NULL},
         {"c", semaphore_before, closes_with_units, all_units_are_there, NULL},
-        {"c", semaphore_and_dead, opens, all_units_are_there, NULL}, /* gives back what the dead held */
+        {"c", semaphore_and_dead, opens, all_units_are_there, NULL}, /* releases the units of the dead member */
         {"c", lock_before, takes_and_gives, all_units_are_there, NULL},
         {"c", lock_before, closes_with_units, all_units_are_there, NULL},
         {"c", lock_and_dead, opens, all_units_are_there, NULL},
@@ -723,7 +726,8 @@ static void killed_with_units(void) {
     }
 }
 
-/* Between any two instructions of a handle that counts, another one changes the word, and must end what the first has begun. */
+/* Between any two instructions of a handle that counts its units, another one changes the word, and must complete the
+ * change of the first. */
 static void helped_at_every_moment(void) {
     static const struct play alone = {"c", semaphore_before, takes_and_gives, all_units_are_there, NULL};
     struct moment moments[MAX_MOMENTS];
@@ -731,7 +735,7 @@ static void helped_at_every_moment(void) {
     unsigned count = find_moments(moments);
     for (unsigned goes_on = 0; goes_on < 2; goes_on++) {
         for (unsigned i = 0; i < count; i++) {
-            pid_t child = begin();
+            pid_t child = start_victim();
             int more = run_to(child, moments[i]);
             int rc = rip_semaphore_acquire(stays, 1, 0);
             CHECK(rc == 0 || rc == -ETIMEDOUT);
@@ -744,7 +748,7 @@ static void helped_at_every_moment(void) {
     }
 }
 
-static void begin_nothing(void) { stays_as = RIP_SEMAPHORE; }
+static void prepare_nothing(void) { stays_as = RIP_SEMAPHORE; }
 
 static int is_alone(void) {
     stop_here();
@@ -755,8 +759,8 @@ static int is_alone(void) {
     return 0;
 }
 
-static void begins_anew(void) {
-    struct rip_sync *s = open_sync("c", RIP_BARRIER, 7, 0); /* as something else, too */
+static void another_kind_starts(void) {
+    struct rip_sync *s = open_sync("c", RIP_BARRIER, 7, 0); /* as another kind of object, too */
     CHECK_IS(rip_sync_value(s), 7);
     CHECK_IS(rip_barrier_waiting(s), 0);
     CHECK_IS(rip_barrier_is_broken(s), 0);
@@ -765,7 +769,7 @@ static void begins_anew(void) {
 }
 
 static void killed_alone(void) {
-    static const struct play alone = {"c", begin_nothing, is_alone, begins_anew, NULL};
+    static const struct play alone = {"c", prepare_nothing, is_alone, another_kind_starts, NULL};
     kill_at_every_moment(&alone);
 }
 
@@ -773,7 +777,7 @@ static void killed_alone(void) {
 
 static void on_alarm(int number) { (void)number; }
 
-/* A barrier's wait sleeps on: it has arrived, and the others count on it. */
+/* A wait at a barrier continues: the thread has arrived, and cannot arrive again. */
 static void signals_end_waits(void) {
     static const enum rip_sync_kind kinds[] = {RIP_EVENT, RIP_SEMAPHORE, RIP_LOCK, RIP_BARRIER};
     struct sigaction was, handle = {.sa_handler = on_alarm};
@@ -791,7 +795,7 @@ static void signals_end_waits(void) {
         CHECK_IS(rc, is_barrier ? -ETIMEDOUT : -EINTR);
         CHECK(rip_now() - start >= (is_barrier ? 120 : 20) * MS);
         CHECK(is_barrier || rip_now() < end);
-        if (units) { /* it does not stand in the queue any more, and its next call stands there anew */
+        if (units) { /* the waiter has left the queue, and its next call joins the queue again */
             CHECK_IS(rip_semaphore_release(other, 1), 0);
             CHECK_IS(rip_semaphore_acquire(other, 1, 0), 0);
             CHECK_IS(rip_semaphore_release(other, 1), 0);
@@ -820,7 +824,7 @@ static void no_damage_hangs_or_crashes(void) {
         int rc = rip_sync_open("d", -1, kind, -1, 1, RIP_WAIT_BLOCK, &other);
         CHECK(rc == 0 || rc == -EUSERS);
         for (struct rip_sync *each = s; each; each = each == s ? other : NULL) {
-            look_soon(each);
+            reap_soon(each);
             if (kind == RIP_SEMAPHORE || kind == RIP_LOCK) {
                 rip_semaphore_acquire(each, 1, rip_now() + MS / 10);
                 rip_semaphore_release(each, 1);
@@ -838,7 +842,7 @@ static void no_damage_hangs_or_crashes(void) {
         if (other) {
             close_sync(other);
         }
-        if (exists("d", NULL)) { /* the damage says that others are there */
+        if (exists("d", NULL)) { /* because of the damage there seem to be other members */
             CHECK_IS(unlink(path_of("d", "control")), 0);
             CHECK_IS(rmdir(path_of("d", NULL)), 0);
             rmdir(path_of("", NULL));
@@ -847,33 +851,33 @@ static void no_damage_hangs_or_crashes(void) {
 }
 
 int main(void) {
-    run("units are counted, whoever takes and gives them", units_are_counted);
-    run("a name is one thing at a time", names_are_kept_apart);
-    run("no more units are taken than there are", no_more_units_than_there_are);
+    run("units are counted, whichever handles acquire and release them", units_are_counted);
+    run("a name belongs to one kind of object at a time", names_are_kept_apart);
+    run("no more units are acquired than there are", no_more_units_than_there_are);
     run("members killed at random leave all units behind", killed_at_random_nothing_is_lost);
-    run("one that wants many is not starved by those that want few", the_greedy_is_not_starved);
-    run("who waits is served in turn", who_waits_is_served_in_turn);
-    run("a killed waiter keeps nobody waiting", a_killed_waiter_keeps_nobody_waiting);
-    run("what a killed process held comes back, and a lock says so once", what_the_killed_held_comes_back);
+    run("a waiter for many units is not starved by waiters for few", waiters_for_many_are_not_starved);
+    run("waiters are served in order", waiters_are_served_in_order);
+    run("a killed waiter does not block the queue", a_killed_waiter_does_not_block_the_queue);
+    run("the units of a killed process come back, and a lock reports the death once", units_of_the_killed_come_back);
     run("a lock has one owner", a_lock_has_one_owner);
-    run("a forked child holds nothing of its parent's", a_forked_child_holds_nothing_of_its_parents);
-    run("a descriptor is enough to open what has no name", a_descriptor_is_enough);
-    run("an event wakes all who wait, even if it is cleared at once", an_event_wakes_all);
-    run("all meet at a barrier in each round", all_meet_in_each_round);
-    run("a barrier breaks for all when one gives up or is killed", a_barrier_breaks);
-    run("the dead break a barrier, whoever finds them", the_dead_break_the_barrier);
-    run("what has begun anew is not what a child has inherited", what_began_anew_is_not_what_was_inherited);
-    run("two that wait for each other in turn do not wait for a clock", two_in_turn);
-    run("who gives up its turn wakes the next", who_gives_up_wakes_the_next);
-    run("the next in the queue is not passed by", the_next_is_not_passed_by);
-    run("a wait ends when a signal is handled, but not a barrier's", signals_end_waits);
-    run("no damage crashes or hangs anybody", no_damage_hangs_or_crashes);
+    run("a forked child has no units of its parent", a_forked_child_has_no_units_of_its_parent);
+    run("a file descriptor is enough to open an anonymous object", a_descriptor_is_enough);
+    run("an event wakes all waiters, even if it is cleared at once", an_event_wakes_all);
+    run("all arrive at a barrier in each round", all_meet_in_each_round);
+    run("a barrier breaks for all when one waiter gives up or is killed", a_barrier_breaks);
+    run("a dead member breaks a barrier, whichever process finds it", the_dead_break_the_barrier);
+    run("a forked child cannot use an object that has ended and started again", a_new_object_is_not_the_inherited_one);
+    run("two processes that wait for each other are woken, and do not wait for a timeout", two_wait_for_each_other);
+    run("a waiter that gives up wakes the next one", a_waiter_that_gives_up_wakes_the_next);
+    run("the oldest waiter in the queue is not overtaken", the_oldest_is_not_overtaken);
+    run("a wait ends when a signal is handled, except at a barrier", signals_end_waits);
+    run("no damage crashes or hangs a process", no_damage_hangs_or_crashes);
     if (!can_step()) {
         printf("  left out: no process may be stepped here\n");
         return 0;
     }
-    run("no unit is lost or won, wherever a process is killed", killed_with_units);
-    run("no unit is lost or won, wherever another one comes between", helped_at_every_moment);
-    run("what somebody killed alone has left behind begins anew", killed_alone);
+    run("no unit is lost or gained, wherever a process is killed", killed_with_units);
+    run("no unit is lost or gained, wherever another process acts in between", helped_at_every_moment);
+    run("what the only member leaves when it is killed starts again", killed_alone);
     return 0;
 }

@@ -4,10 +4,10 @@
 #include <dlfcn.h>
 #include <sys/time.h>
 
-static long cores; /* 0: as many as there are */
+static long cores; /* number of processors that the core sees; 0: as many as there are */
 static int pinned;
 
-/* These take the place of libc's, for the core. */
+/* Replacements of libc functions, for the core. */
 long sysconf(int what) {
     if (what == _SC_NPROCESSORS_ONLN && cores) {
         return cores;
@@ -39,7 +39,7 @@ static void one_core(void) {
     CHECK_IS(mode_of(RIP_WAIT_SPIN), RIP_WAIT_BLOCK);
     cores = 2;
     CHECK_IS(mode_of(RIP_WAIT_ADAPTIVE), RIP_WAIT_ADAPTIVE);
-    pinned = 1; /* the peer may be on another core */
+    pinned = 1; /* pinned to one core of several: the peer may run on another one */
     CHECK_IS(mode_of(RIP_WAIT_ADAPTIVE), RIP_WAIT_ADAPTIVE);
     pinned = 0;
     cores = 0;
@@ -63,16 +63,16 @@ static void spins_while_it_pays(void) {
     uint32_t before = atomic_load(&spin.budget);
     for (unsigned i = 0; i < 40; i++) {
         CHECK_IS(rip_watch_wait(&watch, rip_now() + MS / 2), -ETIMEDOUT);
-        atomic_store(&spin.slept, 0); /* as if something had come late each time */
+        atomic_store(&spin.slept, 0); /* as if each wait had ended after its slice */
     }
     uint32_t in_vain = atomic_load(&spin.budget);
     CHECK(in_vain <= 2000 && in_vain < before / 10);
-    watch.seen[0] = 1; /* it is there already */
+    watch.seen[0] = 1; /* the watch is ready */
     for (unsigned i = 0; i < 2000; i++) {
         CHECK_IS(rip_watch_wait(&watch, rip_now() + MS), 1);
     }
-    CHECK(atomic_load(&spin.budget) <= 2000); /* as little is enough */
-    CHECK_IS(atomic_load(&spin.probe), 16);   /* and it will soon see whether more pays */
+    CHECK(atomic_load(&spin.budget) <= 2000); /* a short spin is enough */
+    CHECK_IS(atomic_load(&spin.probe), 16);   /* and soon it probes whether a longer one pays */
     watch.seen[0] = 0;
     CHECK_IS(rip_watch_wait(&watch, rip_now() + 10000 * MS), 0); /* a slice */
     CHECK_IS(atomic_load(&spin.slept), 1);
@@ -81,18 +81,18 @@ static void spins_while_it_pays(void) {
     CHECK_IS(atomic_load(&spin.waits), waits); /* it has not spun again */
 }
 
-static int begun, ended, ends_after;
+static int started, ended, ends_after;
 
 static void before_wait(struct rip_waiting *waiting) {
     CHECK_IS(waiting->control, -1);
     CHECK(waiting->kept == NULL);
-    waiting->kept = &begun;
-    begun++;
+    waiting->kept = &started;
+    started++;
 }
 
 static int after_wait(struct rip_waiting *waiting) {
-    CHECK(waiting->kept == &begun);
-    CHECK_IS(++ended, begun);
+    CHECK(waiting->kept == &started);
+    CHECK_IS(++ended, started);
     return ended == ends_after ? -ECANCELED : 0;
 }
 
@@ -108,8 +108,9 @@ static void calls_its_hooks(void) {
     CHECK_IS(sigaction(SIGALRM, &handler, &was), 0);
     rip_on_wait(before_wait, after_wait);
     CHECK_IS(setitimer(ITIMER_REAL, &soon, NULL), 0);
-    CHECK_IS(rip_wait_room(p, 8, rip_now() + 120 * MS), -ETIMEDOUT); /* the signal does not end it: the hook goes on */
-    CHECK(begun >= 4 && ended == begun);
+    /* the signal does not end the wait, because the hook returns 0 */
+    CHECK_IS(rip_wait_room(p, 8, rip_now() + 120 * MS), -ETIMEDOUT);
+    CHECK(started >= 4 && ended == started);
     ends_after = ended + 2;
     CHECK_IS(rip_wait_room(p, 8, RIP_FOREVER), -ECANCELED);
     CHECK_IS(ended, ends_after);
@@ -125,8 +126,8 @@ static void calls_its_hooks(void) {
 }
 
 int main(void) {
-    run("on one core nobody spins", one_core);
+    run("on one core no wait spins", one_core);
     run("a wait spins while it pays, and not again between slices", spins_while_it_pays);
-    run("a wait calls the program's hooks around each piece, and ends when they say so", calls_its_hooks);
+    run("a wait calls the program's hooks around each slice, and ends if a hook returns an error", calls_its_hooks);
     return 0;
 }

@@ -1,20 +1,21 @@
-/* What wakes a sleeper, apart from messages and room, and at every instruction: no wake-up may be lost (awake.h). */
+/* No wake-up is lost (awake.h): neither those by something else than messages and room, nor any at any instruction of
+ * the waker. */
 #include "awake.h"
 #include "steps.h"
 
 struct talk {
     _Atomic uint64_t sent, received[2], go[2];
-    _Atomic uint64_t gone;       /* those that are there */
-    _Atomic uint64_t entered[2]; /* how often one has begun to wait for a message */
+    _Atomic uint64_t gone;       /* number of processes that take part */
+    _Atomic uint64_t entered[2]; /* how often a process has started to wait for a message */
 };
 
 static struct talk *talk;
 
-/* ---- by what is no message ---- */
+/* ---- wake-ups without a message ---- */
 
 #define ROUNDS 100u
 
-/* Waits until the process sleeps, or has counted up to value. */
+/* Waits until the process sleeps or has counted up to value. */
 static void await_sleep(pid_t pid, _Atomic uint64_t *word, uint64_t value) {
     for (unsigned still = 0; still < 3 && load(word) < value;) {
         still = process_state(pid) == 'S' ? still + 1 : 0;
@@ -41,7 +42,7 @@ static void leaving_group_wakes_producer(void) {
     for (uint64_t n = 0; n < 2 * ROUNDS; n += 2) {
         expect_awake(child, &talk->sent, n + 1);
         struct rip_consumer *slow = open_consumer("c", "slow", RIP_OLDEST);
-        CHECK_IS(get_number(quick, RIP_FOREVER), n); /* now only the slow one keeps the producer from going on */
+        CHECK_IS(get_number(quick, RIP_FOREVER), n); /* now only the slow consumer holds the producer back */
         await_sleep(child, &talk->sent, n + 2);
         CHECK(load(&talk->sent) == n + 1);
         close_consumer(slow);
@@ -58,7 +59,7 @@ static int reads_streams(void *argument) {
     (void)argument;
     struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
     for (uint64_t n = 0; n < ROUNDS; n++) {
-        CHECK(reaches(&talk->go[0], n + 1, 10000 * MS)); /* a producer is there */
+        CHECK(reaches(&talk->go[0], n + 1, 10000 * MS)); /* there is a producer */
         CHECK_IS(get_number(c, RIP_FOREVER), n);
         count_up(&talk->received[0]);
         CHECK_IS(get_nothing(c, RIP_FOREVER), -ENODATA);
@@ -86,7 +87,7 @@ static void end_wakes_consumer(void) {
     CHECK_IS(lost, 0);
 }
 
-/* In a shared group it comes when the last message is done with, though it is still looked at. */
+/* In a shared group the end comes when the last message is acknowledged, even if there is still a view on it. */
 static int waits_for_ends(void *argument) {
     (void)argument;
     for (uint64_t n = 0; n < ROUNDS; n++) {
@@ -143,13 +144,13 @@ static int publishes(void *argument) {
     }
 }
 
-static int receives_when_told(void *argument) {
+static int receives_when_asked(void *argument) {
     unsigned i = *(unsigned *)argument;
     struct rip_consumer *c = open_consumer("c", i ? "b" : "a", RIP_OLDEST);
     count_up(&talk->gone);
     for (uint64_t n = 0;; n++) {
         while (load(&talk->go[i]) <= n) {
-            nap(MS / 50); /* there are more of us than processors */
+            nap(MS / 50); /* there are more processes than processors */
         }
         count_up(&talk->entered[i]);
         CHECK_IS(get_number(c, RIP_FOREVER), n);
@@ -157,28 +158,28 @@ static int receives_when_told(void *argument) {
     }
 }
 
-/* Group a sleeps. A message is published, one instruction at a time; after each, in its own round, group b takes what is there and goes
- * to sleep too. The next message must wake both. */
+/* Group a sleeps. A message is published, one instruction at a time. After each instruction, in a round of its own,
+ * group b takes what is there and goes to sleep too. The next message must wake both. */
 static void at_every_instruction(void) {
     pid_t receivers[2], producer;
     struct rip_producer *keeper = open_producer("c", RIP_PAGE, 4);
     memset(talk, 0, sizeof *talk);
     for (unsigned i = 0; i < 2; i++) {
-        receivers[i] = spawn(receives_when_told, &i);
+        receivers[i] = spawn(receives_when_asked, &i);
         CHECK(reaches(&talk->gone, i + 1, 10000 * MS));
     }
     producer = spawn(publishes, NULL);
     CHECK(await_stop(producer));
     uint64_t published = 0;
     int steps = 0;
-    for (int more = 1; more; steps += steps < 120 ? 1 : 7) { /* what comes late is a loop over all groups */
+    for (int more = 1; more; steps += steps < 120 ? 1 : 7) { /* the last part is a loop over all groups */
         atomic_store_explicit(&talk->go[0], published + 1, memory_order_release);
         CHECK(reaches(&talk->entered[0], published + 1, 10000 * MS));
         await_sleep(receivers[0], &talk->received[0], published + 1);
         for (int i = 0; i < steps && more; i++) {
             more = step(producer);
         }
-        /* b: takes the message if it is there already, and waits for the next one, which may be this one */
+        /* b takes the message if it is published already, and waits for the next one, which may be this one */
         atomic_store_explicit(&talk->go[1], published + 2, memory_order_release);
         atomic_store_explicit(&talk->go[0], published + 2, memory_order_release);
         CHECK(reaches(&talk->entered[1], published + 1, 10000 * MS));
@@ -206,8 +207,8 @@ static void at_every_instruction(void) {
 
 #define WORKERS 6u
 
-/* Takes a message each time that it is told to, and else does nothing: so each message needs a worker of its own. */
-static int works_when_told(void *argument) {
+/* Takes one message each time the test asks for it. So each message needs a worker of its own. */
+static int works_when_asked(void *argument) {
     unsigned i = *(unsigned *)argument;
     struct rip_consumer *c = open_consumer("c", "work", RIP_SHARED);
     count_up(&talk->gone);
@@ -223,13 +224,14 @@ static int works_when_told(void *argument) {
     }
 }
 
-/* Two of them sleep. A message is published, one instruction at a time; meanwhile another producer publishes one too. */
+/* Two members sleep. A message is published, one instruction at a time; in between another producer publishes one
+ * too. */
 static void each_message_wakes_one(void) {
     pid_t workers[2], producer;
     struct rip_producer *other = open_producer("c", RIP_PAGE, 4);
     memset(talk, 0, sizeof *talk);
     for (unsigned i = 0; i < 2; i++) {
-        workers[i] = spawn(works_when_told, &i);
+        workers[i] = spawn(works_when_asked, &i);
         CHECK(reaches(&talk->gone, i + 1, 10000 * MS));
     }
     producer = spawn(publishes, NULL);
@@ -254,7 +256,7 @@ static void each_message_wakes_one(void) {
         expect_awake(workers[1], &talk->received[1], n);
         CHECK(run_on(producer)); /* to its next message */
         n++;
-        for (unsigned i = 0; i < 2; i++) { /* that one, and one more */
+        for (unsigned i = 0; i < 2; i++) { /* that message, and one more */
             atomic_store_explicit(&talk->go[i], n, memory_order_release);
         }
         CHECK_IS(put_number(other, n, 0), 0);
@@ -282,7 +284,7 @@ static int takes_what_comes(void *argument) {
     }
 }
 
-static void no_herd(void) {
+static void message_wakes_one_member(void) {
     pid_t workers[WORKERS];
     uint64_t before = 0, after = 0, start;
     unsigned any = 0;
@@ -313,8 +315,9 @@ static void no_herd(void) {
     close_producer(p);
 }
 
-/* One that wants other messages sleeps too, and for longer: it must not be woken in the place of one that takes any. */
-static void picky_one_keeps_nobody_asleep(void) {
+/* A member that waits for other messages sleeps too, and for longer. It must not be woken instead of a member that
+ * takes any message. */
+static void selecting_member_keeps_no_other_asleep(void) {
     unsigned any = 0, some = 1;
     memset(talk, 0, sizeof *talk);
     struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
@@ -340,7 +343,7 @@ static void picky_one_keeps_nobody_asleep(void) {
     CHECK_IS(lost, 0);
 }
 
-/* It can map no new lane, and so takes nothing of what is put there. */
+/* A member that cannot map a new lane takes no message of that lane. */
 static int cannot_see(void *argument) {
     (void)argument;
     struct rip_consumer *c = open_consumer("c", "work", RIP_SHARED);
@@ -353,7 +356,7 @@ static int cannot_see(void *argument) {
     }
 }
 
-static void blind_one_keeps_nobody_asleep(void) {
+static void member_without_the_lane_keeps_no_other_asleep(void) {
     unsigned any = 0;
     memset(talk, 0, sizeof *talk);
     struct rip_producer *first = open_producer("c", RIP_PAGE, 4);
@@ -374,8 +377,8 @@ static void blind_one_keeps_nobody_asleep(void) {
     CHECK_IS(lost, 0);
 }
 
-/* The same the other way round: a consumer lets a message go, one instruction at a time, and the producer that waits for room goes to
- * sleep in between. */
+/* The other direction: a consumer releases a message, one instruction at a time, and in between the producer that waits
+ * for room goes to sleep. */
 static int releases(void *argument) {
     (void)argument;
     struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
@@ -390,7 +393,7 @@ static int releases(void *argument) {
     }
 }
 
-static int puts_when_told(void *argument) {
+static int puts_when_asked(void *argument) {
     struct rip_producer *p = open_producer("c", RIP_PAGE, 1);
     (void)argument;
     count_up(&talk->gone);
@@ -406,7 +409,7 @@ static int puts_when_told(void *argument) {
 static void release_at_every_instruction(void) {
     struct rip_producer *keeper = open_producer("c", RIP_PAGE, 4);
     memset(talk, 0, sizeof *talk);
-    pid_t producer = spawn(puts_when_told, NULL);
+    pid_t producer = spawn(puts_when_asked, NULL);
     CHECK(reaches(&talk->gone, 1, 10000 * MS));
     pid_t consumer = spawn(releases, NULL);
     uint64_t sent = 1;
@@ -424,7 +427,7 @@ static void release_at_every_instruction(void) {
             CHECK(run_on(consumer));
         }
         expect_awake(producer, &talk->sent, sent);
-        CHECK(run_on(consumer)); /* takes the next one */
+        CHECK(run_on(consumer)); /* until it has taken the next one */
     }
     CHECK(steps > 20);
     CHECK_IS(lost, 0);
@@ -435,19 +438,18 @@ static void release_at_every_instruction(void) {
 
 int main(void) {
     talk = shared(sizeof *talk);
-    run("a producer that waits for a group is woken when that leaves", leaving_group_wakes_producer);
+    run("a producer that waits for a group is woken when the group leaves", leaving_group_wakes_producer);
     run("a consumer that waits for a message is woken by the end of the stream", end_wakes_consumer);
-    run("a member that waits for the end is woken when another one has done with the last message",
+    run("a member that waits for the end is woken when another one acknowledges the last message",
         last_one_done_wakes_consumer);
-    run("of members that compete a message wakes one, and not all", no_herd);
-    run("a member that wants some messages only keeps no other one asleep, and gets its own",
-        picky_one_keeps_nobody_asleep);
-    run("a member that cannot map a lane keeps no other one asleep", blind_one_keeps_nobody_asleep);
+    run("in a shared group a message wakes one member, not all", message_wakes_one_member);
+    run("a member that selects messages keeps no other one asleep, and gets its own",
+        selecting_member_keeps_no_other_asleep);
+    run("a member that cannot map a lane keeps no other one asleep", member_without_the_lane_keeps_no_other_asleep);
     if (can_step()) {
         run("a group that goes to sleep while another is being woken is woken by the next message",
             at_every_instruction);
-        run("of members that compete each message wakes one, whatever comes between its instructions",
-            each_message_wakes_one);
+        run("in a shared group each message wakes one member, at any instruction", each_message_wakes_one);
         run("a producer that goes to sleep while room is being made is woken", release_at_every_instruction);
     } else {
         printf("  left out: no process may be stepped here\n");

@@ -38,7 +38,7 @@ LOOPS = pytest.mark.parametrize("run", [run_asyncio, run_uvloop, run_trio])
 
 
 @LOOPS
-def test_messages_and_the_end(run: Run) -> None:
+def test_tasks_get_messages_and_the_end_of_the_stream(run: Run) -> None:
     async def main() -> None:
         with Producer("c", capacity=1 << 16) as producer, Consumer("c") as consumer:
             got: list[Any] = []
@@ -65,7 +65,7 @@ def test_messages_and_the_end(run: Run) -> None:
 
 
 @LOOPS
-def test_a_producer_waits_for_room_and_others_go_on(run: Run) -> None:
+def test_a_task_that_waits_for_room_does_not_block_other_tasks(run: Run) -> None:
     async def main() -> None:
         with Producer("c", capacity=4096, slots=2) as producer, Consumer("c") as consumer:
             ticks = 0
@@ -139,7 +139,7 @@ def test_a_thousand_tasks_wait_on_one_consumer(run: Run) -> None:
 
 
 @LOOPS
-def test_tasks_that_want_a_type_stand_beside_others(run: Run) -> None:
+def test_tasks_that_select_a_type_work_beside_others(run: Run) -> None:
     async def main() -> None:
         with Producer("c", capacity=1 << 16) as producer, Consumer("c") as consumer:
             got: dict[str, bytes] = {}
@@ -165,7 +165,7 @@ def test_tasks_that_want_a_type_stand_beside_others(run: Run) -> None:
 
 
 @LOOPS
-def test_closing_ends_the_waits(run: Run) -> None:
+def test_closing_ends_the_waits_of_tasks(run: Run) -> None:
     async def main() -> None:
         with Producer("c", capacity=4096, slots=1) as producer:
             consumer = Consumer("c")
@@ -195,7 +195,7 @@ def test_closing_ends_the_waits(run: Run) -> None:
 
 
 @LOOPS
-def test_looking_for_a_type_takes_no_wake_up_from_others(run: Run) -> None:
+def test_polling_for_a_type_takes_no_wake_up_from_other_tasks(run: Run) -> None:
     async def main() -> None:
         with Producer("c", capacity=1 << 16) as producer, Consumer("c") as consumer:
             got: list[bytes] = []
@@ -251,7 +251,7 @@ def test_closing_in_another_thread_ends_the_wait(run: Run, producer: Producer) -
 
 
 @pytest.mark.parametrize("run", [run_asyncio, run_trio])
-def test_no_task_waits_on_after_a_close_in_another_thread(run: Run) -> None:
+def test_no_task_waits_after_a_close_in_another_thread(run: Run) -> None:
     async def main() -> None:
         for k in range(15):
             producer, consumer = Producer(f"c{k}", capacity=4096, slots=1), Consumer(f"c{k}", group="g")

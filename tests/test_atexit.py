@@ -52,7 +52,7 @@ LOST = "ringipc: at exit: channel '{}': 1 message is lost after 0.2 s without pr
 
 
 @pytest.mark.parametrize("scheme", ["unix", "tcp", "fifo"])
-def test_a_program_that_loses_messages_says_so_and_fails(base: str, scheme: str) -> None:
+def test_a_program_that_loses_messages_reports_it_and_fails(base: str, scheme: str) -> None:
     path = f"{base}/place"
     url = "tcp://127.0.0.1:0" if scheme == "tcp" else f"{scheme}://{path}"
     status, told, seconds = end("print(time.time()); p = lose(sys.argv[1])", url)
@@ -64,7 +64,7 @@ def test_a_program_that_loses_messages_says_so_and_fails(base: str, scheme: str)
     assert seconds < 5
 
 
-def test_all_is_closed_and_flushed_though_one_fails(base: str) -> None:
+def test_all_handles_are_closed_and_flushed_even_if_one_fails(base: str) -> None:
     """And what others do at exit is done."""
     status, told, _ = end(
         """
@@ -88,7 +88,7 @@ def test_all_is_closed_and_flushed_though_one_fails(base: str) -> None:
     ]  # and no file is left, as `base` sees
 
 
-def test_a_producer_that_is_forgotten_counts_too(base: str) -> None:
+def test_losses_of_a_collected_producer_count_too(base: str) -> None:
     status, told, _ = end('print(time.time()); lose(f"unix://{sys.argv[1]}/1")', base)
     assert status == 120
     assert "1 message is lost after 0.2 s without progress (linger=): no consumer is connected" in told
@@ -167,7 +167,7 @@ def test_ctrl_c_ends_the_wait_at_exit(base: str) -> None:
     Path(f"{base}/1").unlink(missing_ok=True)
 
 
-def test_what_others_do_at_exit_is_not_disturbed(base: str) -> None:
+def test_exit_functions_of_other_modules_are_not_disturbed(base: str) -> None:
     """They may flush stderr, after ringipc has said what is lost and before the interpreter finalizes."""
     program = "import atexit, sys\natexit.register(lambda: print('bye', file=sys.stderr, flush=True))\n" + HEAD
     done = subprocess.run(
@@ -208,7 +208,7 @@ def test_one_ctrl_c_ends_a_program_whose_close_waits(base: str, scheme: str, how
     Path(f"{base}/1").unlink(missing_ok=True)
 
 
-def test_what_goes_wrong_in_a_block_is_not_hidden_by_what_is_lost(base: str) -> None:
+def test_an_exception_in_a_with_block_is_not_hidden_by_lost_messages(base: str) -> None:
     """It leaves the block, and the loss is a note on it."""
     with pytest.raises(KeyError) as caught, ringipc.Producer(f"unix://{base}/1", linger=0.1) as producer:
         producer.put(b"1")

@@ -33,7 +33,7 @@ from ringipc import (
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../up", "a/b", "/abs", ".hidden", "x" * 201, "a\0b", "é" * 101])
-def test_a_name_that_is_none_is_refused(name: str) -> None:
+def test_an_invalid_name_is_refused(name: str) -> None:
     for make in (Producer, Consumer):
         with pytest.raises(ValueError, match="the channel's name"):
             make(name)
@@ -62,19 +62,19 @@ def test_a_group_must_have_a_name(producer: Producer) -> None:
 
 
 @pytest.mark.parametrize("capacity", ["", "many", "64 MiBs", "-1", "1e3", 0, -1, 1 << 60, "65 TiB"])
-def test_a_capacity_that_is_no_size_is_refused(capacity: Any) -> None:
+def test_an_invalid_capacity_is_refused(capacity: Any) -> None:
     with pytest.raises(ValueError, match="capacity must be"):
         Producer("c", capacity=capacity)
 
 
 @pytest.mark.parametrize("capacity", [None, 1.5, True, b"1"])
-def test_a_capacity_of_another_type_is_refused(capacity: Any) -> None:
+def test_a_capacity_of_the_wrong_type_is_refused(capacity: Any) -> None:
     with pytest.raises(TypeError, match="capacity must be"):
         Producer("c", capacity=capacity)
 
 
 @pytest.mark.parametrize("number", [True, False, "1", 1.5, b"1"], ids=repr)
-def test_what_is_no_integer_is_refused_as_a_number(producer: Producer, consumer: Consumer, number: Any) -> None:
+def test_a_count_that_is_not_an_integer_is_refused(producer: Producer, consumer: Consumer, number: Any) -> None:
     makers: dict[str, Callable[[], object]] = {
         "slots must be a number of messages": lambda: Producer("other", slots=number),
         "value must be a number of units": lambda: Semaphore("s", number),
@@ -91,7 +91,7 @@ def test_what_is_no_integer_is_refused_as_a_number(producer: Producer, consumer:
     semaphore.close()
 
 
-def test_integers_of_every_kind_are_numbers(producer: Producer, consumer: Consumer) -> None:
+def test_a_count_takes_integers_of_any_type(producer: Producer, consumer: Consumer) -> None:
     int64: Any = np.int64
     producer.put_many([b"a", b"b"])
     assert consumer.get_many(int64(1)) == [b"a"]
@@ -118,7 +118,7 @@ def test_sizes_may_have_units() -> None:
             assert producer.stats.capacity == size
 
 
-def test_options_that_are_none_are_refused(producer: Producer) -> None:
+def test_invalid_options_are_refused(producer: Producer) -> None:
     options: list[dict[str, Any]] = [{"slots": 0}, {"slots": 1 << 27}, {"wait": "fast"}]
     for option in options:
         with pytest.raises(ValueError, match=str(next(iter(option.values())))):
@@ -138,14 +138,14 @@ def test_a_capacity_beyond_the_space_is_refused_at_once(base: str) -> None:
     assert isinstance(caught.value, RingError)
 
 
-def test_a_channel_that_is_not_there_is_not_found() -> None:
+def test_opening_a_missing_channel_raises_channel_not_found() -> None:
     with pytest.raises(ChannelNotFound) as caught:
         Consumer("c", timeout=0.05)
     assert caught.value.filename == "c"
     assert isinstance(caught.value, FileNotFoundError)
 
 
-def test_a_base_directory_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_base_directory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RINGIPC_DIR", "/no/such/directory")
     for make in (Producer, Consumer):
         with pytest.raises(SystemRefused, match="RINGIPC_DIR"):
@@ -222,7 +222,7 @@ def test_a_symbolic_link_in_place_of_a_channel_is_refused(base: str, tmp_path: P
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
-def test_a_directory_of_another_users_making_is_refused(base: str) -> None:
+def test_a_directory_that_another_user_made_is_refused(base: str) -> None:
     planted = Path(base, f"ringipc-{os.geteuid()}")
     planted.mkdir(mode=0o777)
     os.chown(planted, 12345, 12345)
@@ -234,7 +234,7 @@ def test_a_directory_of_another_users_making_is_refused(base: str) -> None:
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
-def test_nobody_else_can_read_what_is_there(base: str, umask: int) -> None:
+def test_no_other_user_can_read_the_files(base: str, umask: int) -> None:
     before = os.umask(umask)
     try:
         with Producer("c", capacity=4096) as producer, Consumer("c", shared=True) as consumer, Lock("l"):
@@ -253,7 +253,7 @@ def in_a_process(code: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_a_limit_on_the_size_of_files_is_told_at_once(base: str) -> None:
+def test_a_limit_on_the_size_of_files_is_reported_at_once(base: str) -> None:
     said = in_a_process("""
 import errno, resource, ringipc
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))
@@ -269,7 +269,7 @@ with ringipc.Producer("c", capacity=4096) as producer, ringipc.Consumer("c") as 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody without rights")
-def test_a_directory_that_cannot_be_written_is_told_at_once(base: str) -> None:
+def test_a_directory_that_cannot_be_written_is_reported_at_once(base: str) -> None:
     os.chmod(base, 0o755)
     said = in_a_process("""
 import errno, os, ringipc
@@ -378,7 +378,7 @@ def test_no_message_can_be_forged(producer: Producer, consumer: Consumer) -> Non
         Message()
 
 
-def test_only_an_io_loop_is_attached(producer: Producer, consumer: Consumer) -> None:
+def test_an_object_that_is_not_an_io_loop_is_refused(producer: Producer, consumer: Consumer) -> None:
     for handle in (producer, consumer):
         for what in (1, None, datetime.datetime_CAPI):
             with pytest.raises(TypeError, match="IoLoop"):
@@ -404,7 +404,7 @@ for call in (
 """
 
 
-def test_private_calls_on_what_has_never_been_opened_do_not_crash() -> None:
+def test_private_calls_on_unopened_handles_do_not_crash() -> None:
     subprocess.run([sys.executable, "-c", UNOPENED], check=True, timeout=20)
 
 

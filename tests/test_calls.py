@@ -118,7 +118,7 @@ def test_help_shows_python_and_no_c() -> None:
         assert "Py_ssize_t" not in (function.__doc__ or "")
 
 
-def test_a_message_is_not_made_by_hand() -> None:
+def test_a_message_cannot_be_constructed() -> None:
     with pytest.raises(TypeError, match=r"Consumer\.message"):
         ringipc.Message()
 
@@ -160,7 +160,7 @@ def test_a_bad_timeout_is_refused_at_once(producer: Producer, consumer: Consumer
     assert (producer.stats.messages, consumer.stats.messages) == (9, 0)
 
 
-def test_a_bool_as_a_timeout_says_what_to_write(producer: Producer, consumer: Consumer) -> None:
+def test_a_bool_as_a_timeout_is_refused_with_advice(producer: Producer, consumer: Consumer) -> None:
     with pytest.raises(TypeError, match=r"not True; write timeout=5 .* timeout=0 or put_nowait\(\) not to wait"):
         producer.put(b"m", True)
     with pytest.raises(TypeError, match=r"not False; write timeout=5 .* timeout=0 or get_nowait\(\) not to wait"):
@@ -176,7 +176,7 @@ def test_a_bool_as_a_timeout_says_what_to_write(producer: Producer, consumer: Co
 @pytest.mark.parametrize(
     "timeout", [None, 0, 0.0, 1, 5.5, np.float32(1), np.int64(2), 1e300, float("inf"), 10**20, BEYOND]
 )
-def test_numbers_of_every_kind_are_timeouts(producer: Producer, consumer: Consumer, timeout: Any) -> None:
+def test_a_timeout_takes_numbers_of_any_type(producer: Producer, consumer: Consumer, timeout: Any) -> None:
     assert producer.put(b"m", timeout) is True
     assert consumer.get(timeout) == b"m"
 
@@ -228,19 +228,19 @@ def test_a_semaphore_takes_no_bool_as_a_number_of_units() -> None:
 
 
 @pytest.mark.parametrize("shape", [3, np.int64(3), np.array(3), (3,), [np.uint8(3)], np.array([3])])
-def test_a_shape_is_of_integers_of_any_kind(producer: Producer, consumer: Consumer, shape: Any) -> None:
+def test_a_shape_takes_integers_of_any_type(producer: Producer, consumer: Consumer, shape: Any) -> None:
     with producer.reserve(shape, "f4") as array:
         array[:] = 7
     assert consumer.get().tolist() == [7, 7, 7]
 
 
 @pytest.mark.parametrize("shape", [1.5, "3", None, [2, 1.5], [[2]], {"a": 1}])
-def test_what_is_no_shape_is_refused_by_name(producer: Producer, shape: Any) -> None:
+def test_an_invalid_shape_is_refused_by_name(producer: Producer, shape: Any) -> None:
     with pytest.raises(TypeError, match="shape must be an integer or a sequence of integers"):
         producer.reserve(shape)
 
 
-def test_shapes_that_cannot_be_are_refused(producer: Producer, consumer: Consumer) -> None:
+def test_impossible_shapes_are_refused(producer: Producer, consumer: Consumer) -> None:
     for negative in (-1, (2, -1), np.int64(-3)):
         with pytest.raises(ValueError, match="from 0 up"):
             producer.reserve(negative)
@@ -256,7 +256,7 @@ def test_shapes_that_cannot_be_are_refused(producer: Producer, consumer: Consume
 # ---- what put and put_many say ----
 
 
-def test_put_says_whether_the_message_went_in() -> None:
+def test_put_returns_whether_the_message_was_put() -> None:
     with Producer("c", capacity=4096, slots=2, overflow="drop-new") as producer, Consumer("c") as consumer:
         assert [producer.put(b""), producer.put_nowait(b""), producer.put(b""), producer.put_nowait(b"")] == [
             True,
@@ -269,7 +269,7 @@ def test_put_says_whether_the_message_went_in() -> None:
         assert producer.put(b"") is True
 
 
-def test_aput_says_whether_the_message_went_in() -> None:
+def test_aput_returns_whether_the_message_was_put() -> None:
     async def put_twice(producer: Producer) -> list[bool]:
         return [await producer.aput(b"1"), await producer.aput(b"2")]
 
@@ -278,7 +278,7 @@ def test_aput_says_whether_the_message_went_in() -> None:
 
 
 @pytest.mark.parametrize("overflow", ["drop-new", "drop-old"])
-def test_put_many_counts_what_was_refused_as_dealt_with(overflow: Any) -> None:
+def test_put_many_counts_refused_messages_as_handled(overflow: Any) -> None:
     """The one in the middle finds no room; the next ones do."""
     messages = [b"a" * 5000, b"b" * 5000, b"c", b"d" * 5000, b"e"]
     with Producer("c", capacity=8192, overflow=overflow) as producer, Consumer("c") as consumer:
@@ -293,7 +293,7 @@ def test_put_many_counts_what_was_refused_as_dealt_with(overflow: Any) -> None:
         del held
 
 
-def test_put_many_after_a_timeout_goes_on_where_it_stopped() -> None:
+def test_put_many_after_a_timeout_continues_where_it_stopped() -> None:
     messages = [b"%d" % k for k in range(10)]
     with Producer("c", capacity=4096, slots=4) as producer, Consumer("c") as consumer:
         n = producer.put_many(messages, timeout=0.01)
@@ -307,7 +307,7 @@ def test_put_many_after_a_timeout_goes_on_where_it_stopped() -> None:
 
 
 @pytest.mark.parametrize("bad", [object(), bytes(9000), 1 + 1j])
-def test_put_many_puts_what_is_before_a_bad_message(bad: object) -> None:
+def test_put_many_puts_the_messages_before_a_bad_one(bad: object) -> None:
     with Producer("c", capacity=8192) as producer, Consumer("c") as consumer:
         with pytest.raises((TypeError, MessageTooLarge)) as caught:
             producer.put_many([b"1", b"2", bad, b"3"])
@@ -315,7 +315,7 @@ def test_put_many_puts_what_is_before_a_bad_message(bad: object) -> None:
         assert consumer.get_many(9) == [b"1", b"2"]
 
 
-def test_put_many_says_what_was_refused_before_a_bad_message() -> None:
+def test_put_many_reports_how_many_were_refused_before_a_bad_message() -> None:
     with Producer("c", capacity=8192, slots=2, overflow="drop-new") as producer, Consumer("c"):
         with pytest.raises(MessageTooLarge) as caught:
             producer.put_many([b"1", b"2", b"3", bytes(9000)])
@@ -339,7 +339,7 @@ class Reads:
 
 
 @pytest.mark.parametrize("overflow", ["drop-new", "drop-old"])
-def test_put_many_on_a_lane_that_drops_publishes_each(overflow: Any) -> None:
+def test_put_many_in_a_lane_that_drops_publishes_each_message_at_once(overflow: Any) -> None:
     with (
         Producer("c", capacity=4096, slots=4, overflow=overflow, pickle=True) as producer,
         Consumer("c", pickle=True) as consumer,
@@ -351,7 +351,7 @@ def test_put_many_on_a_lane_that_drops_publishes_each(overflow: Any) -> None:
         assert (producer.stats.refused, producer.stats.dropped, consumer.stats.missed) == (0, 0, 0)
 
 
-def test_a_full_lane_still_says_so() -> None:
+def test_a_full_lane_still_raises_full() -> None:
     with Producer("c", capacity=4096, slots=1) as producer, Consumer("c"):
         assert producer.put(b"")
         with pytest.raises(Full):

@@ -32,7 +32,7 @@ def left(start: Start) -> None:
     ready.close()
 
 
-def test_what_was_left_behind_is_listed_and_removed(left: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_killed_processes_left_is_listed_and_removed(left: None, capsys: pytest.CaptureFixture[str]) -> None:
     with Producer("alive", capacity=4096), Lock("held") as held:
         assert main(["ls"]) == 0
         lines = [line.split() for line in capsys.readouterr().out.splitlines()]
@@ -60,7 +60,7 @@ def test_what_was_left_behind_is_listed_and_removed(left: None, capsys: pytest.C
     assert names() == []
 
 
-def test_what_is_left_behind_is_taken_over(left: None) -> None:
+def test_a_new_process_takes_over_what_killed_ones_left(left: None) -> None:
     with Consumer("frames", group="later") as consumer:
         assert consumer.get() == b"x"
     with Producer("empty", capacity=4096) as producer, Consumer("empty") as consumer:
@@ -80,7 +80,7 @@ def get_all_and_die(count: int) -> None:
 
 @pytest.mark.parametrize("how", ["left", "killed"])
 @pytest.mark.parametrize("overflow", ["block", "drop-old"])
-def test_only_what_nobody_has_read_waits(start: Start, how: str, overflow: Overflow) -> None:
+def test_only_unread_messages_wait(start: Start, how: str, overflow: Overflow) -> None:
     def waiting() -> int:
         (named,) = names()
         return named.waiting
@@ -105,7 +105,7 @@ def test_only_what_nobody_has_read_waits(start: Start, how: str, overflow: Overf
             consumer.get_many(99)
 
 
-def test_what_is_damaged_is_shown_and_removed(base: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_files_are_listed_and_removed(base: str, capsys: pytest.CaptureFixture[str]) -> None:
     with Producer("whole", capacity=4096) as producer:
         (user,) = Path(base).iterdir()
         for name, content in (("bad", b"something else"), ("none", None)):
@@ -125,7 +125,7 @@ def test_what_is_damaged_is_shown_and_removed(base: str, capsys: pytest.CaptureF
             assert consumer.get() == b"undisturbed"
 
 
-def test_clean_names_the_one_reason_that_holds(capsys: pytest.CaptureFixture[str]) -> None:
+def test_clean_names_the_reason_why_it_keeps_a_channel(capsys: pytest.CaptureFixture[str]) -> None:
     with Producer("first", capacity=4096) as producer:
         producer.put(b"x")
     with Producer("durable", capacity=4096) as producer, Consumer("durable", group="d", durable=True):
@@ -143,13 +143,13 @@ def test_clean_names_the_one_reason_that_holds(capsys: pytest.CaptureFixture[str
     assert main(["clean", "--messages"]) == 0
 
 
-def test_bytes_are_those_that_are_taken() -> None:
+def test_the_listed_size_is_the_allocated_memory() -> None:
     with Producer("c") as producer:
         (named,) = names()
         assert 0 < named.bytes < 1 << 20 < producer.stats.capacity
 
 
-def test_without_a_directory_there_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_directory_nothing_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ls"]) == 0
     assert capsys.readouterr().out.startswith("NAME")
     assert main(["clean"]) == 0

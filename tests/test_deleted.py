@@ -40,7 +40,7 @@ MAKERS: list[Callable[[], Any]] = [
 
 
 @pytest.mark.parametrize("make", MAKERS, ids=["lock", "semaphore", "event", "barrier", "channel"])
-def test_what_took_the_name_stays_when_the_one_before_is_closed(base: str, make: Callable[[], Any]) -> None:
+def test_closing_a_deleted_object_leaves_the_new_one_of_its_name(base: str, make: Callable[[], Any]) -> None:
     old = make()
     (directory(base) / "control").unlink()
     new = make()
@@ -62,7 +62,7 @@ def hold(what: str, ready: Event, go: Event) -> None:
         assert go.wait(20)
 
 
-def test_a_lock_has_one_owner_though_another_process_closes_one_that_was_deleted(base: str, start: Start) -> None:
+def test_closing_a_deleted_lock_does_not_release_the_new_one_of_its_name(base: str, start: Start) -> None:
     ready, go = Event("ready"), Event("go")
     process = start(hold, "lock", ready, go)
     assert ready.wait(20)
@@ -83,7 +83,7 @@ def is_readable(fd: int, seconds: float) -> bool:
 
 @pytest.mark.parametrize("what", ["control", "*"])
 @pytest.mark.parametrize("overflow", ["block", "drop-old"])
-def test_a_pair_whose_files_are_deleted_goes_on_beside_the_next_one(base: str, what: str, overflow: Any) -> None:
+def test_a_pair_whose_files_are_deleted_continues_beside_the_next_one(base: str, what: str, overflow: Any) -> None:
     old_p = Producer("c", capacity=1 << 16, overflow=overflow)
     old_c = Consumer("c", shared=True)
     old_p.put_many([b"1", b"2", b"3"])
@@ -115,7 +115,7 @@ def test_a_pair_whose_files_are_deleted_goes_on_beside_the_next_one(base: str, w
     assert names() == []
 
 
-def test_a_descriptor_can_be_had_when_everything_is_deleted(base: str) -> None:
+def test_a_pollfd_works_after_all_files_are_deleted(base: str) -> None:
     with Producer("c", capacity=4096, slots=2) as producer, Consumer("c") as consumer:
         delete(directory(base), "*")
         directory(base).rmdir()
@@ -150,7 +150,7 @@ def no_control(base: str, start: Start) -> Path:
     return directory(base)
 
 
-def test_what_is_left_without_a_control_file_is_not_taken_for_a_new_channels(no_control: Path) -> None:
+def test_files_without_a_control_file_are_not_mistaken_for_a_new_channel(no_control: Path) -> None:
     with Producer("c", capacity=1 << 16) as producer, Consumer("c", shared=True) as consumer:
         for k in range(20):
             producer.put(b"%d" % k)
@@ -158,7 +158,7 @@ def test_what_is_left_without_a_control_file_is_not_taken_for_a_new_channels(no_
     assert not no_control.exists()
 
 
-def test_what_is_left_without_a_control_file_is_listed_and_removed(
+def test_files_without_a_control_file_are_listed_and_removed(
     no_control: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert [(named.name, named.kind, named.bytes > 1 << 16) for named in names()] == [("c", "damaged", True)]
@@ -173,7 +173,7 @@ def damage(where: Path, at: int = 0, what: bytes = b"damaged!") -> None:
         file.write(what)
 
 
-def test_a_damaged_channel_can_be_removed_but_not_from_under_a_process(
+def test_a_damaged_channel_can_be_removed_but_not_while_a_process_has_it_open(
     base: str, start: Start, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ready, go = Event("ready"), Event("go")
@@ -195,9 +195,7 @@ def test_a_damaged_channel_can_be_removed_but_not_from_under_a_process(
         event.close()
 
 
-def test_another_versions_channel_is_removed_only_if_that_is_asked_for(
-    base: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_channel_of_another_version_is_removed_only_on_request(base: str, capsys: pytest.CaptureFixture[str]) -> None:
     for by_command in (True, False):
         with Producer("c", capacity=4096) as producer:
             producer.put(b"x")
@@ -211,7 +209,7 @@ def test_another_versions_channel_is_removed_only_if_that_is_asked_for(
         assert not directory(base).exists()
 
 
-def test_files_of_others_keep_the_directory(base: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_directory_with_files_of_other_programs_is_kept(base: str, capsys: pytest.CaptureFixture[str]) -> None:
     directory(base).mkdir(parents=True)
     (directory(base) / "notes").write_text("not ringipc's")
     assert main(["clean"]) == 1

@@ -147,7 +147,7 @@ def test_ctrl_c_ends_all_processes_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 @needs_extra
-def test_children_of_a_killed_parent_end_and_clear_up(tmp_path: Path) -> None:
+def test_children_of_a_killed_parent_end_and_clean_up(tmp_path: Path) -> None:
     with running(tmp_path, "--seconds", "60") as process:
         pids = await_rings_at_work(tmp_path, process)
         process.kill()
@@ -186,7 +186,7 @@ def test_a_frame_that_its_sender_damages_fails_the_demo(tmp_path: Path, sender: 
     assert channels(tmp_path) == []
 
 
-def test_the_check_passes_a_frame_that_is_whole() -> None:
+def test_the_check_accepts_an_intact_frame() -> None:
     check(frame_record(), 3)
 
 
@@ -200,20 +200,20 @@ def test_the_check_finds_a_change_in_any_byte() -> None:
         pixels[i] ^= 0x80
 
 
-def test_the_check_finds_rows_of_another_place() -> None:
+def test_the_check_finds_swapped_rows() -> None:
     record = frame_record()
     record["pixels"][[5, 6]] = record["pixels"][[6, 5]]
     with pytest.raises(DamagedFrame, match="frame 3 arrived damaged"):
         check(record, 3)
 
 
-def test_the_check_finds_a_frame_out_of_turn() -> None:
+def test_the_check_finds_a_frame_out_of_order() -> None:
     with pytest.raises(DamagedFrame, match="frame 3 arrived instead of frame 2"):
         check(frame_record(), 2)
 
 
 @needs_extra
-def test_what_is_no_video_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_not_a_video_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = tmp_path / "notes.mp4"
     text.write_text("no video, whatever its name says\n" * 100)
     sound = tmp_path / "sound.wav"
@@ -254,14 +254,14 @@ def test_without_its_extra_the_demo_says_what_to_install(
 @pytest.mark.parametrize(
     "arguments", [("--size", "100x100"), ("--size", "big"), ("--seconds", "0"), ("--seconds", "soon")]
 )
-def test_arguments_without_sense_are_refused(arguments: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_are_refused(arguments: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(["demo", *arguments])
     assert exit_.value.code == 2
     assert arguments[0] in capsys.readouterr().err
 
 
-def test_importing_the_command_line_imports_nothing_of_the_extra() -> None:
+def test_importing_the_command_line_does_not_import_the_extra() -> None:
     code = "import ringipc.cli, sys; print({'av', 'matplotlib', 'rich', 'skvideo'} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out == "set()\n"

@@ -32,7 +32,7 @@ SESSIONS = [page for page in PAGES if any(">>>" in code for _, code in python_bl
 
 
 @pytest.mark.parametrize("page", SESSIONS, ids=lambda page: page.name)
-def test_the_sessions_of_a_page_print_what_it_says(page: Path) -> None:
+def test_the_sessions_of_a_page_print_what_the_page_shows(page: Path) -> None:
     examples = []
     for line, code in python_blocks(page):
         for example in doctest.DocTestParser().get_examples(code):

@@ -60,7 +60,7 @@ def test_fields_renamed_after_a_put_have_their_new_names_in_the_next(
 
 @ALONE_OR_NOT
 @pytest.mark.parametrize("kind", RENAMED)
-def test_renaming_the_fields_of_what_was_got_renames_nothing_else(
+def test_renaming_the_fields_of_a_received_array_renames_nothing_else(
     producer: Producer, consumer: Consumer, kind: str, wrap: Wrap, unwrap: Wrap
 ) -> None:
     make, part = RENAMED[kind]
@@ -79,7 +79,7 @@ def test_renaming_the_fields_of_what_was_got_renames_nothing_else(
 
 @ALONE_OR_NOT
 @pytest.mark.parametrize("kind", RENAMED)
-def test_what_is_passed_on_is_described_once(
+def test_the_dtype_of_forwarded_arrays_is_encoded_once(
     producer: Producer, consumer: Consumer, monkeypatch: pytest.MonkeyPatch, kind: str, wrap: Wrap, unwrap: Wrap
 ) -> None:
     make, part = RENAMED[kind]
@@ -137,7 +137,7 @@ def test_dtypes_that_share_names_or_fields_are_kept_apart(producer: Producer, co
                 del got
 
 
-def test_what_is_added_to_the_dtype_of_what_was_got_is_refused(producer: Producer, consumer: Consumer) -> None:
+def test_additions_to_a_received_dtype_are_refused(producer: Producer, consumer: Consumer) -> None:
     a = np.zeros(1, INNER)
     producer.put(a)
     got = consumer.get()
@@ -150,7 +150,7 @@ def test_what_is_added_to_the_dtype_of_what_was_got_is_refused(producer: Produce
     del got
 
 
-def test_a_reserved_array_has_the_names_that_the_fields_have_then(producer: Producer, consumer: Consumer) -> None:
+def test_a_reserved_array_has_the_present_names_of_the_fields(producer: Producer, consumer: Consumer) -> None:
     dtype = np.dtype(INNER)
     producer.put(np.zeros(1, dtype))
     dtype.names = ("u", "v")
@@ -178,7 +178,7 @@ def test_renamed_fields_between_processes(start: Start) -> None:
         del got
 
 
-def test_a_unit_does_not_become_an_equal_one(producer: Producer, consumer: Consumer) -> None:
+def test_a_unit_is_not_replaced_by_an_equal_one(producer: Producer, consumer: Consumer) -> None:
     for unit in ("M8[1000ms]", "M8[s]", "M8[1000ms]"):
         producer.put(np.zeros(1, unit))
         producer.put([np.zeros(1, unit)])
@@ -194,7 +194,7 @@ METADATA = [
 
 
 @pytest.mark.parametrize("dtype", METADATA, ids=str)
-def test_metadata_is_never_lost_in_silence(
+def test_metadata_is_never_lost_silently(
     producer: Producer, consumer: Consumer, picklers: tuple[Producer, Consumer], dtype: np.dtype[Any]
 ) -> None:
     a = np.ones(2, dtype)
@@ -222,7 +222,9 @@ def test_metadata_is_never_lost_in_silence(
         del got, at
 
 
-def test_what_cannot_be_reserved_is_told_what_can(producer: Producer, picklers: tuple[Producer, Consumer]) -> None:
+def test_a_refused_reservation_says_what_can_be_reserved(
+    producer: Producer, picklers: tuple[Producer, Consumer]
+) -> None:
     for reserving in (producer, picklers[0]):
         for dtype, advice in (
             (np.dtype("O"), "holds Python objects: put an array of your own, with pickle=True on both sides"),
@@ -246,7 +248,7 @@ def user_dtypes() -> list[Any]:
 
 
 @pytest.mark.parametrize("dtype", user_dtypes(), ids=str)
-def test_a_dtype_of_another_package_goes_by_pickle_only(
+def test_a_dtype_of_another_package_needs_pickle(
     producer: Producer, consumer: Consumer, picklers: tuple[Producer, Consumer], dtype: np.dtype[Any]
 ) -> None:
     a = np.ones(3, dtype)
@@ -266,9 +268,7 @@ def test_a_dtype_of_another_package_goes_by_pickle_only(
         del got
 
 
-def test_elements_of_another_type_than_void_are_not_lost(
-    producer: Producer, picklers: tuple[Producer, Consumer]
-) -> None:
+def test_the_type_of_elements_is_not_lost(producer: Producer, picklers: tuple[Producer, Consumer]) -> None:
     a: Any = np.zeros(2, np.dtype((np.record, [("x", "f4")])))
     with pytest.raises(UnsafeMessage, match="'record'"):
         producer.put(a)
@@ -315,7 +315,7 @@ SCALARS = [
 
 
 @pytest.mark.parametrize("scalar", SCALARS, ids=lambda s: type(s).__name__)
-def test_a_scalar_of_numpy_comes_out_as_one(
+def test_a_numpy_scalar_is_received_as_a_numpy_scalar(
     producer: Producer, consumer: Consumer, picklers: tuple[Producer, Consumer], scalar: Any
 ) -> None:
     for sender, receiver in ((producer, consumer), picklers):
@@ -357,7 +357,7 @@ SUBCLASSES = [volts(), np.ones((1, 2)).view(np.matrix), np.rec.array([(1, 2.0)],
 
 
 @pytest.mark.parametrize("value", SUBCLASSES, ids=lambda v: type(v).__name__)
-def test_a_subclass_is_refused_or_comes_out_as_one_whatever_is_beside_it(
+def test_an_array_of_a_subclass_is_refused_or_keeps_its_type(
     producer: Producer, picklers: tuple[Producer, Consumer], value: Any
 ) -> None:
     for message in (value, {"v": value}):
@@ -437,7 +437,9 @@ NO_POINTERS = [
 ]
 
 
-def test_a_class_of_ctypes_is_asked_once_for_pointers_and_not_kept(producer: Producer, consumer: Consumer) -> None:
+def test_a_ctypes_class_is_searched_for_pointers_once_and_not_kept_alive(
+    producer: Producer, consumer: Consumer
+) -> None:
     made = []
 
     class Block(ctypes.Structure):
@@ -469,7 +471,7 @@ def test_a_class_of_ctypes_is_asked_once_for_pointers_and_not_kept(producer: Pro
 
 
 @pytest.mark.parametrize("data", NO_POINTERS, ids=lambda d: type(d).__name__)
-def test_names_of_fields_are_no_pointers(producer: Producer, consumer: Consumer, data: Any) -> None:
+def test_field_names_are_not_mistaken_for_pointers(producer: Producer, consumer: Consumer, data: Any) -> None:
     producer.put(data)
     assert consumer.get() == memoryview(data).tobytes()
     producer.put([data])
@@ -521,7 +523,7 @@ assert failed, "nothing failed"
 """
 
 
-def test_a_strided_buffer_goes_whole_or_not_at_all_without_memory(base: str) -> None:
+def test_a_strided_buffer_is_put_whole_or_not_at_all_without_memory(base: str) -> None:
     pytest.importorskip("_testcapi")
     done = subprocess.run([sys.executable, "-c", NO_MEMORY], capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr

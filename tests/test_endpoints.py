@@ -42,7 +42,7 @@ def test_a_url_names_an_endpoint_whose_str_is_the_url(text: str, endpoint: Endpo
     assert str(endpoint) == text
 
 
-def test_a_plain_name_is_a_rings() -> None:
+def test_a_plain_name_means_shared_memory() -> None:
     assert resolve("camera") == resolve("shm://camera") == "camera"
     assert resolve("shm://~ann/camera") == "~ann/camera"
     assert resolve("a:b") == "a:b"
@@ -80,7 +80,7 @@ class Loop(SocketEndpoint):
         enlarge_buffers(connection)
 
 
-def test_a_transport_is_added_by_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_transport_is_added_by_one_line_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TRANSPORTS, "loop", Loop)
     url = f"loop://{os.getpid()}"
     with Producer(url) as producer:
@@ -161,7 +161,7 @@ def test_a_malformed_url_is_refused_with_the_reason(text: str, why: str) -> None
         (lambda: Producer("c", key=KEY), TypeError, "key"),  # type: ignore[call-arg]
     ],
 )
-def test_a_wrong_use_is_refused_at_once(make: Callable[[], object], error: type[Exception], why: str) -> None:
+def test_wrong_use_is_refused_at_once(make: Callable[[], object], error: type[Exception], why: str) -> None:
     with pytest.raises(error, match=why):
         make()
 
@@ -199,7 +199,7 @@ def test_an_endpoint_with_tls_is_hashable() -> None:
 
 
 @pytest.mark.parametrize("binds", ["producer", "consumer"])
-def test_either_side_binds(base: str, binds: str) -> None:
+def test_either_side_can_bind(base: str, binds: str) -> None:
     there, here = ringipc.unix(f"{base}/s", bind=True), ringipc.unix(f"{base}/s", bind=False)
     if binds == "producer":
         with Producer(there) as producer, Consumer(here, timeout=20) as consumer:
@@ -216,7 +216,7 @@ def test_a_producer_that_connects_gives_up_in_time(base: str) -> None:
         Producer(ringipc.unix(f"{base}/s", bind=False), timeout=0.05)
 
 
-def test_the_channel_of_a_handle_is_the_url_with_the_port_that_was_found() -> None:
+def test_the_channel_of_a_handle_is_the_url_with_the_actual_port() -> None:
     with Producer(ringipc.tcp("127.0.0.1:0", key=KEY)) as producer:
         assert isinstance(producer.channel, str)
         assert not producer.channel.endswith(":0")
@@ -224,7 +224,7 @@ def test_the_channel_of_a_handle_is_the_url_with_the_port_that_was_found() -> No
             assert consumer.channel == producer.channel
 
 
-def test_a_fallback_with_options(base: str) -> None:
+def test_a_fallback_can_have_options(base: str) -> None:
     fallback = ringipc.unix(f"{base}/s", key=KEY)
     with Producer("c", fallback=fallback) as producer, Consumer("c", fallback=fallback) as consumer:
         producer.put(b"1")
@@ -246,6 +246,6 @@ def test_the_wrong_end_of_a_pipe_is_refused_and_stays_open() -> None:
             assert consumer.get(5) == b"1"
 
 
-def test_who_uses_rings_alone_does_not_load_what_connections_need() -> None:
+def test_a_program_without_connections_does_not_import_their_modules() -> None:
     code = "import ringipc, sys; print({'ssl', 'hmac', 'secrets', 'ringipc.transports.link'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"

@@ -38,7 +38,7 @@ def test_a_declared_group_misses_nothing() -> None:
         assert producer.stats.backlog == 0
 
 
-def test_a_declared_group_that_nobody_joined_gates_and_is_named() -> None:
+def test_a_declared_group_without_a_member_holds_the_producer_back_and_is_named() -> None:
     with Producer("c", capacity=4096, slots=2, groups=["late"]) as producer:
         with Consumer("c"):
             producer.put_many([b"", b""])
@@ -76,7 +76,7 @@ def test_too_many_declared_groups_leave_nothing_behind() -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_a_durable_group_goes_on_where_it_stood(shared: bool) -> None:
+def test_a_durable_group_continues_where_it_stopped(shared: bool) -> None:
     with Producer("c", capacity=1 << 16) as producer:
         with Consumer("c", shared=shared, durable=True) as first:
             producer.put_many([b"%d" % k for k in range(10)])
@@ -126,7 +126,9 @@ def take_and_die(shared: bool) -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_what_the_last_member_held_when_it_was_killed_is_marked(start: Start, producer: Producer, shared: bool) -> None:
+def test_messages_of_a_killed_last_member_are_marked_redelivered(
+    start: Start, producer: Producer, shared: bool
+) -> None:
     with Consumer("c", shared=shared, durable=True):
         producer.put_many([b"%d" % k for k in range(5)])
     start(take_and_die, shared).join(20)
@@ -142,7 +144,7 @@ def test_what_the_last_member_held_when_it_was_killed_is_marked(start: Start, pr
     ringipc.Channel.open("c").remove_group("default")
 
 
-def test_many_lives_of_one_durable_group_read_the_stream_once(start: Start) -> None:
+def test_successive_members_of_a_durable_group_read_the_stream_once(start: Start) -> None:
     """Members come, read some, and are killed; what was let go never comes again, what was held is marked."""
     rounds, count = 8, 2000
     keeper = Producer("c", capacity=4096, groups=["g"])
@@ -193,7 +195,7 @@ def live(life: int, last: bool) -> None:
             message.release()
 
 
-def test_a_channel_as_it_looks_from_outside(producer: Producer) -> None:
+def test_inspecting_shows_the_lanes_groups_and_pids_of_a_channel(producer: Producer) -> None:
     channel = ringipc.Channel.open("c")
     with Consumer("c", group="work", shared=True), Consumer("c", group="work", shared=True, durable=True):
         producer.put_many([b"a", b"b"])
@@ -221,14 +223,14 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_what_the_dead_left_behind_can_be_looked_at_and_removed(start: Start) -> None:
+def test_a_channel_that_dead_processes_left_can_be_inspected_and_removed(start: Start) -> None:
     start(die).join(20)
     channel = ringipc.Channel.open("c")
     assert [lane.state for lane in channel.lanes] == ["dead"]
     channel.remove()
 
 
-def test_taking_by_type_is_not_missing(producer: Producer) -> None:
+def test_selecting_by_type_does_not_count_as_missing(producer: Producer) -> None:
     with Consumer("c", durable=True) as consumer:
         for k in range(3000):
             producer.put(b"%d" % k, type=k % 2)

@@ -55,7 +55,7 @@ def somebody(behave: Callable[[socket.socket], None]) -> Iterator[str]:
 
 @pytest.mark.parametrize("options", [{}, {"key": KEY}])
 @pytest.mark.parametrize("url", [LOCAL, "tcp://[::1]:0", "tcp://localhost:0", "unix://@test-ringipc-{pid}"])
-def test_two_who_belong_together_meet(url: str, options: dict[str, Any]) -> None:
+def test_peers_with_matching_options_connect(url: str, options: dict[str, Any]) -> None:
     with contextlib.ExitStack() as stack:
         try:
             host = stack.enter_context(listening(url.format(pid=os.getpid()), **options))
@@ -67,7 +67,7 @@ def test_two_who_belong_together_meet(url: str, options: dict[str, Any]) -> None
         exchange(host, **options)
 
 
-def test_a_refusal_comes_with_its_reason() -> None:
+def test_a_refused_peer_learns_the_reason() -> None:
     with listening(LOCAL, error=errno.EBUSY, text="go away") as host:
         connection, said = connect(host.url, HELLO, timeout=5)
         assert (said.error, said.text) == (errno.EBUSY, "go away")
@@ -76,7 +76,7 @@ def test_a_refusal_comes_with_its_reason() -> None:
 
 
 @pytest.mark.parametrize("local", ["unix://@ringipc-nobody", "unix://@ringipc-" + "x" * 200, "tcp://localhost:9"])
-def test_a_listener_that_sends_its_peers_to_nowhere_is_used_as_a_stream(local: str) -> None:
+def test_the_stream_is_used_if_the_local_socket_of_a_listener_is_missing(local: str) -> None:
     with listening(LOCAL, text=local) as host, Consumer(host.url, timeout=5) as consumer:
         assert consumer.stats.transport == "tcp"
         assert [host.greeted.get(timeout=5).maps for _ in range(2)] == [True, False]
@@ -86,7 +86,9 @@ def test_a_listener_that_sends_its_peers_to_nowhere_is_used_as_a_stream(local: s
 @pytest.mark.parametrize(
     ("theirs", "ours"), [(KEY, KEY + b"!"), (KEY, None), (None, KEY)], ids=["another", "none", "one too many"]
 )
-def test_a_wrong_key_is_refused_on_both_sides_and_the_next_comes_in(theirs: bytes | None, ours: bytes | None) -> None:
+def test_a_wrong_key_is_refused_on_both_sides_and_the_next_peer_is_admitted(
+    theirs: bytes | None, ours: bytes | None
+) -> None:
     with listening(LOCAL, key=theirs) as host:
         with pytest.raises(AuthenticationError, match="key"):
             connect(host.url, HELLO, key=ours, timeout=5)
@@ -107,7 +109,7 @@ def test_a_key_must_be_long_enough() -> None:
         connect(LOCAL, HELLO, key="x" * 16)
 
 
-def test_what_is_sent_back_is_no_proof() -> None:
+def test_a_reflected_proof_is_refused() -> None:
     told = []
 
     def mirror(connection: socket.socket) -> None:
@@ -121,7 +123,7 @@ def test_what_is_sent_back_is_no_proof() -> None:
     assert told == [b"\0"]
 
 
-def test_an_old_proof_is_no_proof() -> None:
+def test_a_replayed_proof_is_refused() -> None:
     """What a relay overheard once does not let it in again."""
     overheard = []
     with listening(LOCAL, key=KEY) as host:
@@ -143,7 +145,7 @@ def test_an_old_proof_is_no_proof() -> None:
         assert isinstance(host.refusals.get(timeout=5), AuthenticationError)
 
 
-def test_another_version_is_named_on_both_sides() -> None:
+def test_another_version_is_reported_on_both_sides() -> None:
     with listening(LOCAL) as host, raw(host.url) as newer:
         newer.sendall(b"ringipc\0" + b"\7\0\0\0" + b"what comes next is not known")
         assert heard(newer)[:12] == OPENING[:12]
@@ -171,7 +173,7 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize("garbage", GARBAGE)
-def test_garbage_is_refused_at_once_and_the_next_comes_in(garbage: bytes) -> None:
+def test_garbage_is_refused_at_once_and_the_next_peer_is_admitted(garbage: bytes) -> None:
     with listening(LOCAL) as host:
         with raw(host.url) as other:
             other.settimeout(3)
@@ -185,7 +187,7 @@ def test_garbage_is_refused_at_once_and_the_next_comes_in(garbage: bytes) -> Non
 @pytest.mark.parametrize(
     "garbage", [*GARBAGE[:4], OPENING + b"\1\0\x40\0" + bytes(64), OPENING + b"\2\0\x40\0" + bytes(64)]
 )
-def test_a_listener_that_is_no_ringipc_is_found_out(garbage: bytes) -> None:
+def test_a_listener_of_another_protocol_is_refused(garbage: bytes) -> None:
     def talk(connection: socket.socket) -> None:
         connection.sendall(garbage)
         heard(connection)
@@ -198,7 +200,7 @@ def listen_only(connection: socket.socket) -> None:
     heard(connection)
 
 
-def test_a_listener_that_is_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connecting_to_a_silent_listener_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handshake, "PATIENCE", 0.5)
     begun = time.monotonic()
     with somebody(listen_only) as url, pytest.raises(Corrupt, match="within 5 s"):
@@ -206,7 +208,7 @@ def test_a_listener_that_is_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) 
     assert time.monotonic() - begun < 2
 
 
-def test_a_greeting_may_be_cut_anywhere() -> None:
+def test_a_greeting_that_breaks_off_at_any_byte_is_refused() -> None:
     whole = OPENING + frame(HELLO)
     with listening(LOCAL) as host:
         for cut in range(len(whole)):
@@ -232,7 +234,7 @@ def test_a_greeting_may_be_cut_anywhere() -> None:
             connect(url, HELLO, timeout=0)
 
 
-def test_who_is_slow_has_no_more_time_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_peer_has_no_more_time_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handshake, "PATIENCE", 0.5)
     begun = time.monotonic()
     with listening(LOCAL) as host, raw(host.url) as slow:
@@ -246,7 +248,7 @@ def test_who_is_slow_has_no_more_time_than_others(monkeypatch: pytest.MonkeyPatc
     assert time.monotonic() - begun < 2
 
 
-def test_the_silent_keep_nobody_waiting() -> None:
+def test_silent_peers_delay_nobody() -> None:
     with listening(LOCAL) as host, contextlib.ExitStack() as stack:
         for silent, longest in (20, 1), (40, 3):  # the most at once are 32: then the oldest is broken off
             for _ in range(silent):

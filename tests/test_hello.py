@@ -19,7 +19,7 @@ from ringipc.transports.wire import SocketWire
 FUZZ_SECONDS = float(os.environ.get("RINGIPC_FUZZ_SECONDS", "2"))
 
 
-def test_what_cannot_be_said_is_refused() -> None:
+def test_invalid_fields_are_not_encoded() -> None:
     for wrong in (
         {"group": "x" * 48},
         {"group": "a\0b"},
@@ -38,7 +38,7 @@ def test_what_cannot_be_said_is_refused() -> None:
     assert len(frame(long)) < handshake.LONGEST
 
 
-def test_only_what_somebody_may_have_said_is_understood() -> None:
+def test_only_valid_messages_are_decoded() -> None:
     chance = random.Random(1)
     seeds = [HELLO.encode(), dataclasses.replace(HELLO, group="").encode(), welcome(1, "ü" * 99).encode(), b""]
     whole = [OPENING + frame(HELLO), OPENING[:12] + b"\1\0\0\0\1" + bytes(65) + frame(welcome(3, "no"))]

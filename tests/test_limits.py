@@ -16,7 +16,7 @@ from ringipc import Channel, Consumer, GroupBusy, Lock, Producer, RingError, Sys
 # ---- tables ----
 
 
-def test_a_65th_producer_is_told_how_many_there_can_be() -> None:
+def test_a_65th_producer_is_refused_with_the_maximum() -> None:
     producers = [Producer("c", capacity=4096, slots=1) for _ in range(64)]
     with pytest.raises(TableFull, match=r"channel 'c' is full: it has 64 lanes.*close producers") as caught:
         Producer("c", capacity=4096)
@@ -33,7 +33,7 @@ def test_a_65th_producer_is_told_how_many_there_can_be() -> None:
             producer.close()
 
 
-def test_lanes_that_nobody_has_read_count_and_the_error_says_so() -> None:
+def test_unread_lanes_count_and_the_error_says_so() -> None:
     for k in range(64):
         with Producer("c", capacity=4096, slots=1) as producer:
             producer.put(b"%d" % k)
@@ -43,7 +43,7 @@ def test_lanes_that_nobody_has_read_count_and_the_error_says_so() -> None:
         assert len(list(consumer)) == 64
 
 
-def test_a_33rd_group_is_told_how_many_there_can_be(producer: Producer) -> None:
+def test_a_33rd_group_is_refused_with_the_maximum(producer: Producer) -> None:
     consumers = [Consumer("c", group=f"{k}") for k in range(32)]
     producer.put(b"x")
     with pytest.raises(TableFull, match=r"channel 'c' is full: it has 32 groups.*remove_group"):
@@ -56,7 +56,7 @@ def test_a_33rd_group_is_told_how_many_there_can_be(producer: Producer) -> None:
     assert len(ringipc.Channel.open("c").lanes) == 1
 
 
-def test_a_257th_member_is_told_how_many_there_can_be(producer: Producer) -> None:
+def test_a_257th_member_is_refused_with_the_maximum(producer: Producer) -> None:
     consumers = [Consumer("c", shared=True) for _ in range(255)]
     for make in (lambda: Consumer("c", shared=True), lambda: Producer("c", capacity=4096)):
         with pytest.raises(TableFull, match="channel 'c' is full: it has 256 members"):
@@ -66,7 +66,7 @@ def test_a_257th_member_is_told_how_many_there_can_be(producer: Producer) -> Non
         consumer.close()
 
 
-def test_who_finds_a_table_full_over_a_connection_is_told_too(monkeypatch: pytest.MonkeyPatch, base: str) -> None:
+def test_a_full_table_is_reported_over_a_connection_too(monkeypatch: pytest.MonkeyPatch, base: str) -> None:
     monkeypatch.setenv("RINGIPC_RING", "0")
     url = f"unix://{base}/socket"
     with Producer(url, capacity=4096) as producer:
@@ -81,7 +81,7 @@ def test_who_finds_a_table_full_over_a_connection_is_told_too(monkeypatch: pytes
 # ---- groups ----
 
 
-def test_a_group_that_views_in_this_process_keep_says_so(producer: Producer) -> None:
+def test_the_error_for_a_group_kept_by_views_of_this_process_says_so(producer: Producer) -> None:
     producer.put(bytes(9))
     consumer = Consumer("c", copy=False)
     view = consumer.get()
@@ -132,7 +132,7 @@ def numbers(error: SystemRefused, where: Path) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def test_a_lane_that_does_not_fit_says_what_it_needs_where_and_leaves_nothing(small: Path) -> None:
+def test_a_lane_that_does_not_fit_reports_what_it_needs_and_leaves_nothing(small: Path) -> None:
     with pytest.raises(SystemRefused, match=r"channel 'c': a lane of 8388608 bytes: No space.*smaller capacity="):
         Producer("c", capacity="8 MiB", preallocate=True)
     with pytest.raises(SystemRefused, match=r"channel 'c': a lane's 262144 slots: No space.*fewer slots=") as caught:
@@ -143,7 +143,7 @@ def test_a_lane_that_does_not_fit_says_what_it_needs_where_and_leaves_nothing(sm
     assert os.listdir(small) == []
 
 
-def test_tables_that_do_not_fit_are_not_called_a_lane_and_leave_nothing(small: Path) -> None:
+def test_tables_that_do_not_fit_are_reported_as_tables_and_leave_nothing(small: Path) -> None:
     hog = fill(small, 64 << 10)
     with pytest.raises(SystemRefused, match="channel 'c': its tables: No space") as caught:
         Producer("c", capacity=4096)
@@ -159,7 +159,7 @@ def test_tables_that_do_not_fit_are_not_called_a_lane_and_leave_nothing(small: P
     assert os.listdir(small) == ["hog"]
 
 
-def test_claims_that_do_not_fit_say_so_and_the_producer_goes_on(small: Path) -> None:
+def test_claims_that_do_not_fit_are_reported_and_the_producer_continues(small: Path) -> None:
     with Producer("c", capacity=4096, slots=1 << 15, groups=["g"]) as producer:
         hog = fill(small, 4096)
         with pytest.raises(SystemRefused, match=r"claims of its group.*fewer slots=") as caught:
@@ -172,7 +172,7 @@ def test_claims_that_do_not_fit_say_so_and_the_producer_goes_on(small: Path) -> 
     assert os.listdir(small) == []
 
 
-def test_a_file_system_without_room_for_more_files_says_so(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_room_for_more_files_is_reported(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for where in mount("size=4m,nr_inodes=3"):
         monkeypatch.setenv("RINGIPC_DIR", str(where))
         with pytest.raises(SystemRefused, match=f"{where} has its maximum of files; remove some"):
@@ -180,7 +180,7 @@ def test_a_file_system_without_room_for_more_files_says_so(base: str, monkeypatc
         assert os.listdir(where) == []
 
 
-def test_memory_that_is_not_there_is_told() -> None:
+def test_insufficient_memory_is_reported() -> None:
     with (
         Channel.anonymous() as channel,
         pytest.raises(SystemRefused, match=r"\d+ bytes of memory are needed and \d+ are avail"),
@@ -198,7 +198,7 @@ def said(limit: str, value: int, code: str) -> str:
 
 
 @pytest.mark.parametrize(("most", "what"), [(1 << 18, "a lane of 1048576 bytes"), (100_000, "its tables")])
-def test_a_file_that_may_not_be_so_long_is_told_and_leaves_nothing(base: str, most: int, what: str) -> None:
+def test_a_file_beyond_the_limit_on_sizes_is_reported_and_leaves_nothing(base: str, most: int, what: str) -> None:
     text = said(
         "RLIMIT_FSIZE",
         most,
@@ -215,7 +215,7 @@ except ringipc.SystemRefused as error:
     assert os.listdir(base) == []
 
 
-def test_too_many_descriptors_are_told_with_the_limit(base: str) -> None:
+def test_too_many_file_descriptors_are_reported_with_the_limit(base: str) -> None:
     text = said(
         "RLIMIT_NOFILE",
         40,

@@ -50,7 +50,7 @@ def test_a_process_that_ends_without_closing_loses_nothing(base: str, start: Sta
         assert [int(message) for message in consumer] == list(range(400))
 
 
-def test_who_waits_for_room_in_a_pipe_is_told_that_its_reader_has_gone() -> None:
+def test_a_producer_that_waits_for_room_in_a_pipe_learns_that_its_reader_is_gone() -> None:
     to, of = ringipc.pair()
     producer = Producer(to, capacity=4096, slots=4)
     with Consumer(of) as consumer:
@@ -65,19 +65,19 @@ def test_who_waits_for_room_in_a_pipe_is_told_that_its_reader_has_gone() -> None
 
 def break_a_pipe(disposition: signal.Handlers) -> None:
     signal.signal(signal.SIGPIPE, disposition)
-    test_who_waits_for_room_in_a_pipe_is_told_that_its_reader_has_gone()
+    test_a_producer_that_waits_for_room_in_a_pipe_learns_that_its_reader_is_gone()
     assert signal.getsignal(signal.SIGPIPE) == disposition
     assert not signal.sigpending()
 
 
 @pytest.mark.parametrize("disposition", [signal.SIG_DFL, signal.SIG_IGN])
-def test_a_pipe_that_breaks_ends_no_process(start: Start, disposition: signal.Handlers) -> None:
+def test_a_broken_pipe_ends_no_process(start: Start, disposition: signal.Handlers) -> None:
     """Whether it ignores SIGPIPE, as Python makes it, or not."""
     start(break_a_pipe, disposition)
 
 
 @pytest.mark.parametrize("url", ["unix://{}/s", "tcp://127.0.0.1:0", "fifo://{}/f", "pipe", "ring"])
-def test_a_lane_that_a_stream_cannot_have_is_refused_at_once(base: str, url: str) -> None:
+def test_a_lane_too_large_for_a_stream_is_refused_at_once(base: str, url: str) -> None:
     """And not when the first consumer comes, whose messages would be lost."""
     to, of = ringipc.pair()
     where: Any = to if url == "pipe" else "c" if url == "ring" else url.format(base)
@@ -91,7 +91,7 @@ def test_a_lane_that_a_stream_cannot_have_is_refused_at_once(base: str, url: str
     of.close()
 
 
-def test_producers_of_a_named_pipe_come_one_after_the_other(base: str) -> None:
+def test_a_named_pipe_has_one_producer_at_a_time(base: str) -> None:
     url = f"fifo://{base}/fifo"
     total = 3
 
@@ -132,7 +132,7 @@ def elsewhere(base: str) -> str:
     return str(path)
 
 
-def test_what_others_put_into_a_ring_goes_by_its_fallback_too(base: str, elsewhere: str, start: Start) -> None:
+def test_messages_of_other_producers_in_a_ring_use_its_fallback_too(base: str, elsewhere: str, start: Start) -> None:
     from multiprocessing import get_context
 
     url, got = f"unix://{base}/s", get_context("spawn").Queue()
@@ -150,7 +150,7 @@ def test_what_others_put_into_a_ring_goes_by_its_fallback_too(base: str, elsewhe
         far.join(20)
 
 
-def test_who_has_the_fallback_can_close_before_the_others(base: str) -> None:
+def test_the_producer_with_the_fallback_can_close_before_the_others(base: str) -> None:
     url = f"unix://{base}/s"
     first, second = Producer("cam", capacity="1 MiB", fallback=url), Producer("cam", capacity="1 MiB")
     os.environ["RINGIPC_DIR"], here = f"{base}", os.environ["RINGIPC_DIR"]
@@ -166,7 +166,7 @@ def test_who_has_the_fallback_can_close_before_the_others(base: str) -> None:
     second.close()
 
 
-def test_descriptors_of_a_connection_that_has_ended_are_not_written_to(base: str) -> None:
+def test_file_descriptors_of_an_ended_connection_are_not_written_to(base: str) -> None:
     """A consumer whose producer has gone closes its socket; another that gets the same number must get no byte."""
     url = f"unix://{base}/s"
     producer = Producer(url, capacity="1 MiB")
@@ -224,7 +224,7 @@ def test_a_pipe_without_a_producers_greeting_is_refused(data: bytes, error: type
         os.fstat(reading)
 
 
-def test_a_consumer_waits_for_a_producer_of_a_pipe_as_long_as_it_says() -> None:
+def test_a_consumer_waits_for_the_producer_of_a_pipe_until_its_timeout() -> None:
     writer, reader = ringipc.pair()
     with writer, pytest.raises(ChannelNotFound, match="no producer has opened it"):
         Consumer(reader, timeout=0.05)

@@ -34,7 +34,7 @@ def test_a_small_stream_takes_little_memory_and_a_stalled_one_what_it_needs(base
         assert [message[-1] for message in consumer.get_many(20)] == list(range(20))
 
 
-def test_preallocate_takes_all_of_it_at_once(base: str) -> None:
+def test_preallocate_allocates_the_whole_capacity_at_once(base: str) -> None:
     with Producer("c", capacity="4 MiB", preallocate=True) as producer:
         assert producer.stats.allocated == producer.stats.capacity == 4 << 20
         assert lane_memory(base) > 4 << 20
@@ -56,7 +56,7 @@ def refuses_one_and_takes_another(producer: Producer, consumer: Consumer, size: 
     assert producer.stats.messages == 2
 
 
-def test_without_memory_for_a_message_put_says_so_at_once_and_goes_on(base: str) -> None:
+def test_without_memory_for_a_message_put_fails_at_once_and_the_producer_continues(base: str) -> None:
     space = os.statvfs(base)
     size = space.f_blocks * space.f_frsize + (1 << 20)
     if size > 1 << 45:
@@ -65,7 +65,7 @@ def test_without_memory_for_a_message_put_says_so_at_once_and_goes_on(base: str)
         refuses_one_and_takes_another(producer, consumer, size)
 
 
-def test_without_memory_in_a_channel_without_a_name_too() -> None:
+def test_without_memory_put_fails_in_an_anonymous_channel_too() -> None:
     with Channel.anonymous() as channel:
         with pytest.raises(SystemRefused, match="No space left"):
             Producer(channel, capacity="16 TiB", preallocate=True)
@@ -109,7 +109,7 @@ def refused(call):
 """
 
 
-def test_a_producer_as_it_is_works_in_little_space_and_loses_nothing_when_it_is_full(base: str) -> None:
+def test_a_producer_with_default_settings_works_in_little_space_and_loses_nothing(base: str) -> None:
     in_a_small_tmpfs(
         base,
         """
@@ -152,7 +152,7 @@ with Producer("c") as producer, Consumer("c") as consumer:
     )
 
 
-def test_in_little_space_preallocate_is_refused_when_opening(base: str) -> None:
+def test_preallocate_in_little_space_is_refused_when_opening(base: str) -> None:
     in_a_small_tmpfs(
         base,
         """
@@ -169,7 +169,7 @@ with Producer("c", capacity="8 MiB", preallocate=True) as producer, Consumer("c"
 
 
 @pytest.mark.parametrize("overflow", ["drop-new", "drop-old"])
-def test_a_lane_that_drops_takes_a_lack_of_memory_for_a_lack_of_room(base: str, overflow: str) -> None:
+def test_a_lane_that_drops_treats_a_lack_of_memory_as_a_lack_of_room(base: str, overflow: str) -> None:
     in_a_small_tmpfs(
         base,
         f"""

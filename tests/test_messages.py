@@ -41,7 +41,7 @@ def same(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool:
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_an_array_of_any_dtype_comes_out_as_it_was(producer: Producer, consumer: Consumer, dtype: Any) -> None:
+def test_an_array_of_any_dtype_is_received_unchanged(producer: Producer, consumer: Consumer, dtype: Any) -> None:
     for shape in (3, (2, 5), (), (0,), (4, 0, 2)):
         a = filled(shape, dtype)
         producer.put(a)
@@ -52,13 +52,13 @@ def test_an_array_of_any_dtype_comes_out_as_it_was(producer: Producer, consumer:
 
 
 @pytest.mark.parametrize("ndim", [1, 2, 5, 32])
-def test_up_to_thirty_two_dimensions(producer: Producer, consumer: Consumer, ndim: int) -> None:
+def test_an_array_can_have_up_to_thirty_two_dimensions(producer: Producer, consumer: Consumer, ndim: int) -> None:
     a = filled((2,) * min(ndim, 3) + (1,) * max(0, ndim - 3), "f4")
     producer.put(a)
     assert same(consumer.get(), a)
 
 
-def test_an_array_of_any_strides_comes_out_whole(producer: Producer, consumer: Consumer) -> None:
+def test_an_array_of_any_strides_is_received_unchanged(producer: Producer, consumer: Consumer) -> None:
     a = np.arange(24 * 6, dtype="f4").reshape(4, 6, 6)
     for view in (
         a[::2],
@@ -76,7 +76,7 @@ def test_an_array_of_any_strides_comes_out_whole(producer: Producer, consumer: C
         assert got.shape == view.shape
 
 
-def test_fortran_order_stays(producer: Producer, consumer: Consumer) -> None:
+def test_fortran_order_is_kept(producer: Producer, consumer: Consumer) -> None:
     a = np.asfortranarray(np.arange(12.0).reshape(3, 4))
     producer.put(a)
     got = consumer.get()
@@ -86,7 +86,7 @@ def test_fortran_order_stays(producer: Producer, consumer: Consumer) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 4095, 4096, 65535, 65536, 100_000, 1 << 20])
-def test_bytes_of_any_length_come_out_as_they_were(producer: Producer, consumer: Consumer, size: int) -> None:
+def test_bytes_of_any_length_are_received_unchanged(producer: Producer, consumer: Consumer, size: int) -> None:
     data = np.random.default_rng(size).bytes(size)
     producer.put(data)
     got = consumer.get()
@@ -94,7 +94,7 @@ def test_bytes_of_any_length_come_out_as_they_were(producer: Producer, consumer:
     assert got == data
 
 
-def test_whatever_has_a_buffer_comes_out_as_bytes(producer: Producer, consumer: Consumer) -> None:
+def test_any_buffer_is_received_as_bytes(producer: Producer, consumer: Consumer) -> None:
     with mmap.mmap(-1, 4096) as mapped:
         mapped[:3] = b"abc"
         messages: list[Any] = [bytearray(b"abc"), memoryview(b"abc"), array.array("d", [1, 2]), mapped]
@@ -130,7 +130,7 @@ class Opaque:
     ],
     ids=lambda v: type(v).__name__,
 )
-def test_what_cannot_cross_is_refused_and_nothing_is_put(
+def test_unsupported_objects_are_refused_and_nothing_is_put(
     producer: Producer, consumer: Consumer, message: Any, hint: str
 ) -> None:
     with pytest.raises(UnsafeMessage, match=hint):
@@ -167,7 +167,7 @@ def test_copy_chooses_between_views_and_copies(producer: Producer) -> None:
         producer.flush(1)
 
 
-def test_a_message_says_what_is_known_about_it(producer: Producer, consumer: Consumer) -> None:
+def test_a_message_has_its_metadata(producer: Producer, consumer: Consumer) -> None:
     import os
     import time
 

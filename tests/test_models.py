@@ -76,7 +76,7 @@ def unreached(said: str, model: str) -> set[str]:
 @pytest.mark.parametrize(
     "model", [pytest.param(model, marks=pytest.mark.long) if model in MANY_STATES else model for model in AS_IT_IS]
 )
-def test_no_order_of_its_steps_goes_wrong(model: str) -> None:
+def test_no_order_of_steps_violates_a_model(model: str) -> None:
     never_reached: list[set[str]] = []
     for switches in AS_IT_IS[model]:
         said = check(model, switches)

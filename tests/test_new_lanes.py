@@ -61,7 +61,7 @@ def lock_again_and_again(base: str, ready: Event, enough: Event) -> None:
         time.sleep(0.0005)
 
 
-def test_what_has_been_put_is_there_though_others_lock_the_table_for_moments(base: str, start: Start) -> None:
+def test_a_message_can_be_got_at_once_while_others_lock_the_table_for_moments(base: str, start: Start) -> None:
     ready, enough = Event("ready"), Event("enough")
     with Producer("c", capacity=4096), Consumer("c") as consumer:
         start(lock_again_and_again, base, ready, enough)
@@ -138,7 +138,7 @@ def wakes(consumer: Consumer, seconds: float) -> int:
     return in_vain
 
 
-def test_a_descriptor_beside_a_stopped_process_is_not_readable_all_the_time(base: str) -> None:
+def test_a_pollfd_beside_a_stopped_process_is_not_readable_all_the_time(base: str) -> None:
     with Producer("c", capacity=4096), Consumer("c") as consumer:
         consumer.fileno()
         with Producer("c", capacity=4096) as new:
@@ -160,7 +160,7 @@ with ringipc.Producer("c", capacity=4096) as producer:
 DIE = "import os, ringipc; p = ringipc.Producer('c', capacity=4096); os.kill(os.getpid(), 9)"
 
 
-def test_a_newcomer_that_clears_the_dead_away_does_not_make_descriptors_spin() -> None:
+def test_a_new_member_that_reaps_the_dead_does_not_make_pollfds_spin() -> None:
     with Producer("c", capacity=4096) as producer, Consumer("c") as consumer:
         for _ in range(3):
             consumer.fileno()
@@ -192,7 +192,7 @@ def no_more_descriptors() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_a_lane_that_cannot_be_mapped_is_told_once_and_the_others_go_on(shared: bool) -> None:
+def test_a_lane_that_cannot_be_mapped_is_reported_once_and_the_others_continue(shared: bool) -> None:
     with Producer("c", capacity=4096) as known, Consumer("c", shared=shared) as consumer:
         consumer.fileno()
         with Producer("c", capacity=4096) as new:
@@ -255,7 +255,7 @@ assert consumer.get(timeout=1) == b"new"
     reason="the kernel refuses a mount namespace",
 )
 @pytest.mark.parametrize("how", ["shared", "durable"])
-def test_claims_that_find_no_space_are_told_once_and_the_other_lanes_go_on(base: str, how: str) -> None:
+def test_claims_without_space_are_reported_once_and_the_other_lanes_continue(base: str, how: str) -> None:
     subprocess.run([*ON_A_SMALL_DISK, base, sys.executable, "-c", FULL, how], check=True, timeout=20)
 
 
@@ -264,7 +264,7 @@ def unlink(base: str, name: str) -> None:
     path.unlink()
 
 
-def test_a_group_that_could_not_read_a_lane_does_not_come_to_be(base: str) -> None:
+def test_a_group_that_could_not_read_a_lane_is_not_made(base: str) -> None:
     with Producer("c", capacity=4096, slots=4) as producer, Consumer("c") as consumer:
         unlink(base, "lane-0")
         with pytest.raises(Corrupt):
@@ -277,7 +277,7 @@ def test_a_group_that_could_not_read_a_lane_does_not_come_to_be(base: str) -> No
             assert consumer.get(timeout=1) == b"%d" % k
 
 
-def test_a_lane_that_lives_and_has_lost_its_file_is_told_and_is_no_end(base: str) -> None:
+def test_a_live_lane_without_its_file_is_reported_and_does_not_end_the_stream(base: str) -> None:
     with Producer("c", capacity=4096) as known, Consumer("c") as consumer, Producer("c", capacity=4096) as lost:
         unlink(base, "lane-1")
         known.put(b"x")

@@ -19,7 +19,7 @@ def put_numbers(producer: Producer, *numbers: int) -> None:
         producer.put(b"%d" % k)
 
 
-def test_a_full_lane_refuses_what_is_new() -> None:
+def test_drop_new_refuses_the_newest_messages() -> None:
     with Producer("c", capacity=4096, slots=4, overflow="drop-new") as producer, Consumer("c") as consumer:
         put_numbers(producer, *range(10))
         assert (producer.stats.messages, producer.stats.refused, producer.stats.dropped) == (4, 6, 0)
@@ -33,7 +33,7 @@ def test_a_full_lane_refuses_what_is_new() -> None:
         message.release()
 
 
-def test_a_full_lane_drops_what_is_old() -> None:
+def test_drop_old_drops_the_oldest_messages() -> None:
     with Producer("c", capacity=4096, slots=4, overflow="drop-old") as producer, Consumer("c") as consumer:
         put_numbers(producer, *range(10_000))
         assert (producer.stats.messages, producer.stats.refused, producer.stats.dropped) == (10_000, 0, 9996)
@@ -48,7 +48,7 @@ def test_a_full_lane_drops_what_is_old() -> None:
 
 
 @pytest.mark.parametrize("overflow", ["block", "drop-old"])
-def test_the_newest_is_counted_once(overflow: Literal["block", "drop-old"]) -> None:
+def test_latest_counts_a_message_once(overflow: Literal["block", "drop-old"]) -> None:
     with (
         Producer("c", capacity=4096, slots=4, overflow=overflow) as one,
         Producer("c", capacity=4096, slots=4, overflow=overflow) as two,
@@ -64,7 +64,7 @@ def test_the_newest_is_counted_once(overflow: Literal["block", "drop-old"]) -> N
             assert (consumer.stats.messages, consumer.stats.bytes) == (2 * k, 4 * k)
 
 
-def test_what_waits_in_a_new_lane_counts() -> None:
+def test_messages_of_a_new_lane_count_in_the_backlog() -> None:
     with Producer("c", capacity=4096), Consumer("c") as consumer, Producer("c", capacity=4096) as new:
         put_numbers(new, 1, 2)
         assert consumer.stats.backlog == 2
@@ -96,7 +96,7 @@ def test_only_the_group_that_is_slow_loses_messages() -> None:
             assert rest(late) == list(range(4993, 5000))
 
 
-def test_what_a_view_looks_at_stays_while_newer_messages_come() -> None:
+def test_a_view_stays_unchanged_while_newer_messages_come() -> None:
     """A ring of ten frames, of which a consumer keeps two: the newest go round through the rest of it."""
     with (
         Producer("c", capacity=10 * 65536 + 640, slots=64, overflow="drop-old") as producer,
@@ -118,7 +118,7 @@ def test_what_a_view_looks_at_stays_while_newer_messages_come() -> None:
         kept.clear()
 
 
-def test_views_that_leave_no_room_make_it_refuse() -> None:
+def test_messages_are_refused_if_views_leave_no_room() -> None:
     with Producer("c", capacity=4 * 4096, slots=64, overflow="drop-old") as producer, Consumer("c") as consumer:
         held = []
         for k in range(3):
@@ -139,7 +139,7 @@ def test_views_that_leave_no_room_make_it_refuse() -> None:
         assert consumer.stats.missed == 6
 
 
-def test_a_message_held_for_very_long_makes_it_refuse() -> None:
+def test_messages_are_refused_while_one_is_kept_for_very_long() -> None:
     """There are no slots without end behind it."""
     with Producer("c", capacity="1 MiB", slots=2, overflow="drop-old") as producer, Consumer("c") as consumer:
         put_numbers(producer, 0)
@@ -168,13 +168,13 @@ def test_a_reservation_that_finds_no_room_is_dropped() -> None:
             assert (message.payload.tolist(), message.missed) == ([7] * 4, 2)
 
 
-def test_a_batch_larger_than_the_lane_leaves_its_end() -> None:
+def test_of_a_batch_larger_than_the_lane_the_last_messages_stay() -> None:
     with Producer("c", capacity=4096, slots=4, overflow="drop-old") as producer, Consumer("c") as consumer:
         assert producer.put_many([b"%d" % k for k in range(3000)]) == 3000
         assert rest(consumer) == [2996, 2997, 2998, 2999]
 
 
-def test_types_and_conditions_and_the_latest_on_a_lane_that_drops() -> None:
+def test_types_conditions_and_latest_work_in_a_lane_that_drops() -> None:
     with Producer("c", capacity=4096, slots=8, overflow="drop-old") as producer, Consumer("c") as consumer:
         for k in range(100):
             producer.put(b"%d" % k, type=k % 3)
@@ -190,7 +190,7 @@ def test_types_and_conditions_and_the_latest_on_a_lane_that_drops() -> None:
         assert consumer.stats.missed == 92
 
 
-def test_dropping_takes_no_time_out_into_account() -> None:
+def test_a_put_that_drops_ignores_its_timeout() -> None:
     with Producer("c", capacity=4096, slots=1, overflow="drop-new") as producer:
         start = time.monotonic()
         for _ in range(10):
@@ -206,7 +206,7 @@ def test_dropping_takes_no_time_out_into_account() -> None:
 
 @pytest.mark.parametrize("overflow", ["drop-new", "drop-old"])
 @pytest.mark.parametrize("shared", [False, True])
-def test_any_order_of_taking_adds_up(overflow: str, shared: bool) -> None:
+def test_messages_put_are_messages_got_plus_missed_in_any_order(overflow: str, shared: bool) -> None:
     """One process, at random: every payload is right, and put = got + missed."""
     rng = random.Random(int(shared))
     capacity = 1 << 15
@@ -268,7 +268,9 @@ def run_ahead(channel: AnyChannel, overflow: str, count: int) -> None:
 
 @pytest.mark.parametrize("overflow", ["drop-new", "drop-old"])
 @pytest.mark.parametrize("copy", [True, False])
-def test_put_is_got_plus_dropped(any_channel: AnyChannel, start: Start, overflow: str, copy: bool) -> None:
+def test_messages_put_are_messages_got_plus_dropped(
+    any_channel: AnyChannel, start: Start, overflow: str, copy: bool
+) -> None:
     count = 60_000
     keeper = Producer(any_channel, capacity=4096)
     consumer = Consumer(any_channel, copy=copy)
@@ -310,7 +312,7 @@ def put_and_die(count: int) -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_a_new_lane_in_the_place_of_a_dead_one_is_not_taken_for_it(start: Start, shared: bool) -> None:
+def test_a_new_lane_in_the_table_entry_of_a_dead_one_is_not_mistaken_for_it(start: Start, shared: bool) -> None:
     with Producer("c", capacity=4096, overflow="drop-old"), Consumer("c", shared=shared) as consumer:
         start(put_and_die, 100).join(20)
         assert [consumer.get(timeout=5) for _ in range(100)] == [b"%d" % k for k in range(100)]
@@ -327,7 +329,7 @@ def test_a_new_lane_in_the_place_of_a_dead_one_is_not_taken_for_it(start: Start,
             assert consumer.stats.missed == 0
 
 
-def test_a_group_that_joins_while_another_looks_leaves_no_room_taken() -> None:
+def test_a_group_that_joins_while_another_has_a_message_keeps_no_room_occupied() -> None:
     with Producer("c", capacity=4096, slots=8, overflow="drop-old") as producer, Consumer("c", group="a") as one:
         put_numbers(producer, *range(20))
         held = one.message()
@@ -339,7 +341,7 @@ def test_a_group_that_joins_while_another_looks_leaves_no_room_taken() -> None:
             assert rest(two)[-1] == 5999
 
 
-def test_what_is_given_back_makes_room_in_the_end() -> None:
+def test_requeued_messages_make_room_in_the_end() -> None:
     with Producer("c", capacity=4096, slots=8, overflow="drop-old") as producer:
         first = Consumer("c", durable=True)
         put_numbers(producer, *range(8))
@@ -371,7 +373,7 @@ def test_the_stream_ends_for_a_shared_group_that_lost_the_rest() -> None:
         consumer.close()
 
 
-def test_a_group_has_missed_nothing_that_lay_before_its_beginning() -> None:
+def test_messages_before_a_group_joined_do_not_count_as_missed() -> None:
     with (
         Producer("c", capacity=4096, slots=8, overflow="drop-old") as producer,
         Consumer("c", group="old"),

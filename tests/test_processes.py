@@ -63,7 +63,7 @@ def get_numbers_once_ready(channel: str, count: int, group: str) -> None:
         assert [int(a[9]) for a in consumer] == list(range(count))
 
 
-def test_groups_in_several_processes_see_all(start: Start) -> None:
+def test_groups_in_several_processes_get_every_message(start: Start) -> None:
     with Producer("c", capacity="1 MiB") as producer:
         for k in range(3):
             start(get_numbers_once_ready, "c", 5000, f"group {k}")
@@ -108,7 +108,7 @@ def test_a_killed_producer_loses_nothing_that_it_had_put(start: Start) -> None:
             consumer.get(timeout=10)
 
 
-def test_a_waiting_consumer_hears_of_a_death_within_a_second(start: Start) -> None:
+def test_a_waiting_consumer_gets_the_death_within_a_second(start: Start) -> None:
     child = start(put_and_hang, "c", 1)
     with Consumer("c", timeout=20) as consumer:
         assert consumer.get(timeout=20) == b"0"
@@ -123,7 +123,7 @@ def test_a_waiting_consumer_hears_of_a_death_within_a_second(start: Start) -> No
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_iteration_raises_each_death_once_and_goes_on_to_the_end(start: Start, shared: bool) -> None:
+def test_iteration_raises_each_death_once_and_continues_to_the_end(start: Start, shared: bool) -> None:
     with Producer("c", capacity=4096, groups=["g"]) as living:
         children = [start(put_and_hang, "c", 20) for _ in range(2)]
         with Consumer("c", group="g", shared=shared) as consumer:
@@ -150,7 +150,7 @@ def test_iteration_raises_each_death_once_and_goes_on_to_the_end(start: Start, s
             assert sorted(got) == [-1] * (len(got) - 40) + sorted(2 * [*range(20)])
 
 
-def test_a_killed_consumer_holds_nobody_back_for_longer_than_a_second(start: Start) -> None:
+def test_a_killed_consumer_holds_the_producer_back_for_at_most_a_second(start: Start) -> None:
     with Producer("c", capacity=4096, slots=4) as producer:
         child = start(get_and_hang, "c", "ready", 2)
         producer.put_many([b"a"] * 4)
@@ -317,7 +317,7 @@ os._exit(0)
 """
 
 
-def test_a_child_forked_in_the_midst_of_a_put_ends(base: str) -> None:
+def test_a_child_forked_during_a_put_ends(base: str) -> None:
     ended = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKS], timeout=60, check=False)
     for name in ("big", "reserved"):
         ringipc.Channel.open(name).remove()
@@ -368,7 +368,7 @@ def test_a_child_of_multiprocessing_that_ends_has_not_died(start: Start, method:
         assert list(consumer) == [b"a"]
 
 
-def test_whoever_comes_next_takes_over_what_the_killed_left(start: Start, base: str) -> None:
+def test_the_next_process_takes_over_what_killed_ones_left(start: Start, base: str) -> None:
     child = start(put_and_hang, "c", 5)
     with Consumer("c", timeout=20) as consumer:
         assert consumer.get(timeout=20) == b"0"

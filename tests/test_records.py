@@ -58,12 +58,12 @@ def same(a: Any, b: Any) -> bool:
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(record=RECORDS.filter(lambda r: not isinstance(r, (np.ndarray, bytes))))
-def test_any_record_comes_out_as_it_went_in(producer: Producer, consumer: Consumer, record: Any) -> None:
+def test_any_record_is_received_unchanged(producer: Producer, consumer: Consumer, record: Any) -> None:
     producer.put(record)
     assert same(consumer.get(timeout=0), record)
 
 
-def test_the_arrays_of_a_record_are_aligned_views_that_keep_it_there(producer: Producer, consumer: Consumer) -> None:
+def test_the_arrays_of_a_record_are_aligned_views_that_keep_its_memory(producer: Producer, consumer: Consumer) -> None:
     record: dict[str, Any] = {
         "frame": np.arange(12, dtype="u1").reshape(3, 4),
         "points": [np.ones((5, 3), "f4"), (np.float64(2.5), np.datetime64("2026-01-02"))],
@@ -90,13 +90,13 @@ def test_the_arrays_of_a_record_are_aligned_views_that_keep_it_there(producer: P
     assert producer.stats.backlog == 0
 
 
-def test_a_record_without_arrays_is_let_go_at_once(producer: Producer, consumer: Consumer) -> None:
+def test_a_record_without_arrays_is_released_at_once(producer: Producer, consumer: Consumer) -> None:
     producer.put({"a": 1})
     assert consumer.get() == {"a": 1}
     assert producer.stats.backlog == 0
 
 
-def test_copies_are_asked_for_as_with_arrays(producer: Producer) -> None:
+def test_copy_applies_to_the_arrays_of_records(producer: Producer) -> None:
     with Consumer("c", copy=True) as consumer:
         producer.put([np.arange(3)])
         (copied,) = consumer.get()
@@ -107,7 +107,7 @@ def test_copies_are_asked_for_as_with_arrays(producer: Producer) -> None:
 BUFFERS: list[Any] = [bytearray(b"ab"), memoryview(b"abcd")[::2], array.array("h", [1, 2]), memoryview(b"")]
 
 
-def test_buffers_come_out_as_bytes_alone_and_in_a_record(producer: Producer, consumer: Consumer) -> None:
+def test_buffers_are_received_as_bytes_alone_and_in_a_record(producer: Producer, consumer: Consumer) -> None:
     expected = [bytes(memoryview(buffer)) for buffer in BUFFERS]
     producer.put(BUFFERS)
     assert consumer.get() == expected
@@ -115,7 +115,7 @@ def test_buffers_come_out_as_bytes_alone_and_in_a_record(producer: Producer, con
     assert consumer.get_many(9) == expected
 
 
-def test_with_pickle_buffers_come_out_as_they_were_alone_and_in_a_record(
+def test_with_pickle_buffers_keep_their_type_alone_and_in_a_record(
     picklers: tuple[Producer, Consumer],
 ) -> None:
     producer, consumer = picklers
@@ -158,7 +158,7 @@ def cycle() -> list[Any]:
     ],
     ids=lambda r: repr(r)[:30],
 )
-def test_what_would_change_on_the_way_is_refused(producer: Producer, consumer: Consumer, record: Any) -> None:
+def test_values_that_would_change_on_the_way_are_refused(producer: Producer, consumer: Consumer, record: Any) -> None:
     with pytest.raises(UnsafeMessage):
         producer.put(record)
     producer.put(b"next")
@@ -188,7 +188,7 @@ class Plot:
     ],
     ids=lambda r: repr(r)[:30],
 )
-def test_a_refusal_says_where_it_lies_and_what_to_do(producer: Producer, record: Any, text: str) -> None:
+def test_a_refusal_says_where_the_value_is_and_what_to_do(producer: Producer, record: Any, text: str) -> None:
     with pytest.raises(UnsafeMessage, match=text):
         producer.put(record)
 
@@ -209,7 +209,7 @@ def test_a_refusal_names_the_channel(producer: Producer, message: Any, text: str
         producer.put(message)
 
 
-def test_what_pickle_refuses_and_a_damaged_pickle_name_the_channel(picklers: tuple[Producer, Consumer]) -> None:
+def test_errors_of_pickle_name_the_channel(picklers: tuple[Producer, Consumer]) -> None:
     producer, consumer = picklers
     with pytest.raises(UnsafeMessage, match=r"^channel 'p': 'function' object cannot be pickled"):
         producer.put(lambda: None)
@@ -241,7 +241,7 @@ WRAPS: list[Callable[[Any], Any]] = [lambda v: (v,), lambda v: [v], lambda v: {"
 
 
 @pytest.mark.parametrize("wrap", WRAPS[:3], ids=["tuple", "list", "dict"])
-def test_what_put_takes_get_can_read_however_deep_it_is(
+def test_get_can_read_what_put_accepts_at_any_depth(
     producer: Producer, consumer: Consumer, wrap: Callable[[Any], Any]
 ) -> None:
     for depth in (1, 99, 100):
@@ -260,13 +260,13 @@ def test_what_put_takes_get_can_read_however_deep_it_is(
     assert consumer.get(timeout=0) == b"next"
 
 
-def test_too_little_stack_is_no_damage(producer: Producer, consumer: Consumer) -> None:
+def test_too_little_stack_is_not_reported_as_damage(producer: Producer, consumer: Consumer) -> None:
     producer.put(nested(100, lambda v: [v]))
     with pytest.raises(RecursionError):
         called_deep(lambda: consumer.get(timeout=0), 930 - len(inspect.stack()))
 
 
-def test_tuples_of_tuples_come_out_as_they_were(producer: Producer, consumer: Consumer) -> None:
+def test_tuples_of_tuples_are_received_unchanged(producer: Producer, consumer: Consumer) -> None:
     record = ((), (1, (2, [(), ({"a": (3,)},)]), (np.float32(1), b"x")), {"b": ((4,), (4,))})
     producer.put(record)
     got = consumer.get()
@@ -291,7 +291,7 @@ def test_msgspec_comes_with_the_package() -> None:
     assert any(re.match(r"msgspec\b(?!.*extra)", text) for text in importlib.metadata.requires("ringipc") or ())
 
 
-def test_records_work_with_everything_else(producer: Producer, consumer: Consumer) -> None:
+def test_records_work_with_every_call(producer: Producer, consumer: Consumer) -> None:
     producer.put_many([{"k": k, "a": np.full(3, k)} for k in range(6)], type=4)
     assert consumer.get(type=4)["k"] == 0
     assert consumer.get(where=lambda m: m.payload["k"] == 3)["a"].tolist() == [3, 3, 3]
@@ -312,7 +312,7 @@ class Frame:
         self.name = name
 
 
-def test_objects_cross_with_their_arrays_on_the_ring(picklers: tuple[Producer, Consumer]) -> None:
+def test_arrays_of_pickled_objects_are_views_of_the_ring(picklers: tuple[Producer, Consumer]) -> None:
     producer, consumer = picklers
     producer.put(Frame(np.arange(1000.0), "a"))
     frame = consumer.get()
@@ -357,7 +357,7 @@ STRANGE: list[Any] = [
 
 
 @pytest.mark.parametrize("value", STRANGE, ids=lambda v: repr(v)[:30])
-def test_what_pickle_takes_goes(picklers: tuple[Producer, Consumer], value: Any) -> None:
+def test_any_value_that_pickle_accepts_is_received(picklers: tuple[Producer, Consumer], value: Any) -> None:
     producer, consumer = picklers
     for message in (value, {"a": value}, [value, {1}]):
         producer.put(message)
@@ -366,7 +366,7 @@ def test_what_pickle_takes_goes(picklers: tuple[Producer, Consumer], value: Any)
         assert repr(got) == repr(message)
 
 
-def test_what_is_shared_stays_shared_and_goes_once(picklers: tuple[Producer, Consumer]) -> None:
+def test_shared_references_stay_shared_and_are_sent_once(picklers: tuple[Producer, Consumer]) -> None:
     producer, consumer = picklers
     doubled: Any = [0]
     for _ in range(200):
@@ -440,7 +440,7 @@ class Refuses:
         raise KeyError("no")
 
 
-def test_whatever_goes_wrong_in_pickling_is_told_as_a_refusal(picklers: tuple[Producer, Consumer]) -> None:
+def test_any_error_in_pickling_is_reported_as_a_refusal(picklers: tuple[Producer, Consumer]) -> None:
     producer, _ = picklers
     with pytest.raises(UnsafeMessage, match="'Refuses' object cannot be pickled: 'no'"):
         producer.put(Refuses())
@@ -485,7 +485,7 @@ class Dates:
         return datetime.date.fromisoformat(bytes(multipart.split(message)[0]).decode())
 
 
-def test_another_kind_is_a_codec_in_the_table(
+def test_a_kind_of_message_is_added_by_a_codec_in_the_table(
     producer: Producer, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     day = datetime.date(2000, 2, 29)
@@ -540,7 +540,7 @@ HEAD = struct.pack("<QQQ", 1, 1, 8)
     ],
     ids=lambda d: d.hex()[:40],
 )
-def test_a_record_that_no_producer_wrote_is_damage(producer: Producer, consumer: Consumer, data: bytes) -> None:
+def test_a_malformed_record_is_reported_as_damage(producer: Producer, consumer: Consumer, data: bytes) -> None:
     Parts(producer).put(RECORD_KIND, data)
     with pytest.raises(Corrupt, match=r"^channel 'c': "):
         consumer.get(timeout=0)
@@ -550,7 +550,7 @@ def test_a_record_that_no_producer_wrote_is_damage(producer: Producer, consumer:
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_no_damage_to_a_record_does_more_than_an_error(producer: Producer, consumer: Consumer, data: Any) -> None:
+def test_a_damaged_record_is_at_most_an_error(producer: Producer, consumer: Consumer, data: Any) -> None:
     from ringipc.codecs.record import encode
 
     parts = encode([{"a": (1, ("text",), b"bytes")}, np.arange(4), np.float32(1), (np.zeros((2, 2)),), bytearray(9)])
@@ -593,7 +593,7 @@ def test_a_tensor_is_put_as_an_array(producer: Producer, consumer: Consumer) -> 
         producer.put(Tensor(np.zeros(1), device=(2, 0)))
 
 
-def test_a_view_goes_on_to_other_libraries_without_a_copy(producer: Producer, consumer: Consumer) -> None:
+def test_a_view_is_passed_to_other_libraries_without_a_copy(producer: Producer, consumer: Consumer) -> None:
     producer.put(np.arange(6.0))
     view = consumer.get()
     assert memoryview(view).readonly
@@ -619,13 +619,13 @@ def test_a_tensor_with_a_buffer_keeps_its_shape(producer: Producer, consumer: Co
     assert consumer.get().shape == (2, 3)
 
 
-def test_torch_tensors(producer: Producer, consumer: Consumer) -> None:
+def test_torch_tensors_are_put_and_got(producer: Producer, consumer: Consumer) -> None:
     torch = pytest.importorskip("torch")
     producer.put(torch.arange(6).reshape(2, 3))
     assert torch.from_numpy(consumer.get().copy()).tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-def test_jax_arrays(producer: Producer, consumer: Consumer) -> None:
+def test_jax_arrays_are_put_and_got(producer: Producer, consumer: Consumer) -> None:
     jnp = pytest.importorskip("jax.numpy")
     producer.put({"weights": jnp.arange(6.0).reshape(2, 3)})
     producer.put(jnp.arange(3))
@@ -633,7 +633,7 @@ def test_jax_arrays(producer: Producer, consumer: Consumer) -> None:
     assert jnp.asarray(consumer.get()).tolist() == [0, 1, 2]
 
 
-def test_arrow_buffers_and_arrays(producer: Producer, consumer: Consumer) -> None:
+def test_arrow_buffers_and_arrays_are_put_and_got(producer: Producer, consumer: Consumer) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     producer.put(pyarrow.py_buffer(b"arrow"))
     assert consumer.get() == b"arrow"
@@ -648,7 +648,7 @@ def send(count: int) -> None:
             producer.put(Frame(np.full(10, k), str(k)), timeout=30)
 
 
-def test_records_and_objects_between_processes(start: Start) -> None:
+def test_records_and_objects_pass_between_processes(start: Start) -> None:
     start(send, 500)
     with Consumer("r", pickle=True, timeout=30) as consumer:
         for k in range(500):
@@ -661,7 +661,7 @@ def test_records_and_objects_between_processes(start: Start) -> None:
         del record, frame
 
 
-def test_a_message_of_unknown_kind_is_damage(producer: Producer, consumer: Consumer) -> None:
+def test_a_message_of_unknown_kind_is_reported_as_damage(producer: Producer, consumer: Consumer) -> None:
     Parts(producer).put(9, b"data")
     message: Message = consumer.message()
     with pytest.raises(Corrupt, match="unknown kind 9"):

@@ -47,7 +47,7 @@ def test_the_longest_message_has_exactly_the_capacity() -> None:
         assert issubclass(MessageTooLarge, ValueError)
 
 
-def test_slots_limit_messages_in_flight_and_are_rounded_up() -> None:
+def test_slots_limit_the_backlog_and_are_rounded_up() -> None:
     with Producer("c", capacity=1 << 16, slots=5) as producer, Consumer("c") as consumer:
         assert producer.stats.slots == 8
         for _ in range(8):
@@ -94,7 +94,7 @@ def test_empty_says_that_the_consumer_itself_fills_the_lane(slots: int, shared: 
             consumer.get_nowait()
 
 
-def test_put_many_says_how_many_went_in() -> None:
+def test_put_many_returns_how_many_were_put() -> None:
     with Producer("c", capacity=4096, slots=4) as producer, Consumer("c") as consumer:
         assert producer.put_many([]) == 0
         assert producer.put_many([b"%d" % k for k in range(6)], timeout=0) == 4
@@ -110,14 +110,14 @@ def test_put_many_says_how_many_went_in() -> None:
             producer.put_many(b"bytes")
 
 
-def test_put_many_stops_at_a_bad_message_and_says_where(producer: Producer, consumer: Consumer) -> None:
+def test_put_many_stops_at_a_bad_message_and_names_it(producer: Producer, consumer: Consumer) -> None:
     with pytest.raises(TypeError) as caught:
         producer.put_many([b"a", b"b", object(), b"c"])
     assert caught.value.__notes__ == ["put_many: messages[2] failed; before it 2 were put"]
     assert consumer.get_many(9) == [b"a", b"b"]
 
 
-def test_get_many_takes_what_is_there(producer: Producer, consumer: Consumer) -> None:
+def test_get_many_takes_the_available_messages(producer: Producer, consumer: Consumer) -> None:
     producer.put_many([b"a"] * 5)
     assert consumer.get_many(3) == [b"a"] * 3
     assert consumer.get_many(3, timeout=1) == [b"a"] * 2
@@ -150,7 +150,7 @@ def test_latest_skips_to_the_newest(producer: Producer, consumer: Consumer) -> N
     assert producer.stats.backlog == 0
 
 
-def test_a_reservation_is_put_on_a_clean_exit_and_dropped_on_an_exception(
+def test_a_reservation_is_put_on_a_clean_exit_and_discarded_on_an_exception(
     producer: Producer, consumer: Consumer
 ) -> None:
     with producer.reserve((2, 3), "f4", type=9) as frame:
@@ -194,7 +194,7 @@ def test_reserve_refuses_what_put_refuses(producer: Producer, consumer: Consumer
     assert consumer.get_nowait() == b"fine"
 
 
-def test_every_group_sees_every_message(producer: Producer) -> None:
+def test_every_group_gets_every_message(producer: Producer) -> None:
     with Consumer("c", group="a") as a, Consumer("c", group="b") as b:
         messages = [b"%d" % k for k in range(50)]
         producer.put_many(messages)
@@ -204,7 +204,7 @@ def test_every_group_sees_every_message(producer: Producer) -> None:
         assert producer.stats.backlog == 0
 
 
-def test_a_group_begins_at_the_oldest_or_at_the_newest(producer: Producer) -> None:
+def test_a_group_starts_at_the_oldest_or_at_the_newest_message(producer: Producer) -> None:
     producer.put(b"old")
     with Consumer("c", group="oldest") as oldest, Consumer("c", group="newest", start="newest") as newest:
         producer.put(b"new")
@@ -222,7 +222,7 @@ def test_a_second_member_of_an_exclusive_group_is_refused(producer: Producer, co
         assert again.get() == b"x"
 
 
-def test_a_consumer_that_comes_back_goes_on_where_it_left(producer: Producer) -> None:
+def test_a_consumer_that_comes_back_continues_where_it_left(producer: Producer) -> None:
     with Consumer("c") as consumer:
         producer.put_many([b"a", b"b", b"c"])
         assert consumer.get() == b"a"
@@ -230,7 +230,7 @@ def test_a_consumer_that_comes_back_goes_on_where_it_left(producer: Producer) ->
         assert consumer.get_many(9) == [b"b", b"c"]
 
 
-def test_messages_wait_for_a_first_consumer_even_without_their_producer() -> None:
+def test_messages_wait_for_a_first_consumer_even_after_their_producer_closed() -> None:
     with Producer("c", capacity=4096) as producer:
         producer.put(b"a")
     with Consumer("c", timeout=0) as consumer:
@@ -256,7 +256,7 @@ def test_the_stream_ends_when_every_producer_has_closed_and_all_is_read() -> Non
             assert consumer.get() == b"c"
 
 
-def test_flush_waits_until_all_is_let_go(producer: Producer, consumer: Consumer) -> None:
+def test_flush_waits_until_all_messages_are_released(producer: Producer, consumer: Consumer) -> None:
     producer.flush()
     producer.put(b"a")
     with pytest.raises(TimedOut, match=r"not flushed within 0\.01 s: group 'default'"):
@@ -265,7 +265,7 @@ def test_flush_waits_until_all_is_let_go(producer: Producer, consumer: Consumer)
     producer.flush(timeout=0)
 
 
-def test_closed_handles_say_so(producer: Producer, consumer: Consumer) -> None:
+def test_calls_on_closed_handles_raise_closed(producer: Producer, consumer: Consumer) -> None:
     producer.close()
     producer.close()
     consumer.close()
@@ -292,7 +292,7 @@ def test_closed_handles_say_so(producer: Producer, consumer: Consumer) -> None:
     assert "closed" in repr(consumer)
 
 
-def test_stats_count(producer: Producer, consumer: Consumer) -> None:
+def test_stats_count_messages_and_bytes(producer: Producer, consumer: Consumer) -> None:
     producer.put_many([b"x" * 100] * 3)
     stats = producer.stats
     assert (stats.messages, stats.bytes, stats.backlog, stats.backlog_bytes) == (3, 300, 3, 384)

@@ -31,7 +31,7 @@ def test_a_type_is_taken_and_the_rest_stays_in_order(producer: Producer, consume
     assert producer.stats.backlog == 0
 
 
-def test_one_of_several_types_is_the_first_of_them(producer: Producer, consumer: Consumer) -> None:
+def test_the_first_message_of_several_types_is_taken(producer: Producer, consumer: Consumer) -> None:
     put_all(producer, 5, 4, 1, 4)
     assert consumer.get(type={1, 4}) == b"1"
     assert consumer.get(type=[4, 1]) == b"2"
@@ -39,7 +39,7 @@ def test_one_of_several_types_is_the_first_of_them(producer: Producer, consumer:
     assert rest(consumer) == [0]
 
 
-def test_the_lowest_type_comes_first_and_among_equals_the_first(producer: Producer, consumer: Consumer) -> None:
+def test_the_lowest_type_comes_first_and_among_equals_the_oldest(producer: Producer, consumer: Consumer) -> None:
     put_all(producer, 3, 7, 0, 3, 0)
     assert [int(consumer.get(type="lowest")) for _ in range(5)] == [2, 4, 0, 3, 1]
 
@@ -100,7 +100,7 @@ def test_a_message_that_a_condition_cannot_read_is_skipped(shared: bool, overflo
         producer.flush(timeout=5)
 
 
-def test_a_condition_is_asked_once_about_each_message(producer: Producer, consumer: Consumer) -> None:
+def test_a_condition_is_called_once_for_each_message(producer: Producer, consumer: Consumer) -> None:
     asked: list[int] = []
 
     def last(message: Message) -> bool:
@@ -120,7 +120,9 @@ def test_a_condition_is_asked_once_about_each_message(producer: Producer, consum
     assert rest(consumer) == list(range(9))
 
 
-def test_a_wait_for_a_type_sleeps_while_others_are_there(producer: Producer, consumer: Consumer) -> None:
+def test_a_wait_for_a_type_sleeps_while_messages_of_other_types_are_available(
+    producer: Producer, consumer: Consumer
+) -> None:
     put_all(producer, 1, 1)
     before = time.process_time()
     with pytest.raises(Empty):
@@ -142,7 +144,7 @@ def test_the_stream_ends_for_a_type_too() -> None:
         assert list(consumer) == [b"0"]
 
 
-def test_types_that_are_none_are_refused(producer: Producer, consumer: Consumer) -> None:
+def test_invalid_types_are_refused(producer: Producer, consumer: Consumer) -> None:
     wrong: list[Any] = ["highest", (), []]
     for bad in wrong:
         with pytest.raises(ValueError, match="type"):
@@ -217,7 +219,7 @@ def test_a_random_run_against_a_model() -> None:
 
 
 @pytest.mark.parametrize("released", [True, False])
-def test_what_was_got_out_of_turn_does_not_come_again_when_lanes_take_turns(released: bool) -> None:
+def test_a_message_selected_out_of_order_is_not_got_again(released: bool) -> None:
     with Producer("c", capacity="1 MiB") as one, Producer("c", capacity="1 MiB") as two, Consumer("c") as consumer:
         for k in range(100):  # after a large message the next lane has its turn
             one.put(b"%5000d" % k, type=k % 3)

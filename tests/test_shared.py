@@ -42,7 +42,7 @@ def test_each_message_goes_to_one_member(producer: Producer) -> None:
         assert producer.stats.backlog == 0
 
 
-def test_shared_and_exclusive_groups_stand_beside_each_other(producer: Producer) -> None:
+def test_shared_and_exclusive_groups_work_beside_each_other(producer: Producer) -> None:
     with (
         Consumer("c", group="work", shared=True) as one,
         Consumer("c", group="work", shared=True) as two,
@@ -53,7 +53,7 @@ def test_shared_and_exclusive_groups_stand_beside_each_other(producer: Producer)
         assert log.get_many(9) == [b"a", b"b"]
 
 
-def test_a_group_is_of_one_kind(producer: Producer) -> None:
+def test_a_group_is_either_shared_or_exclusive(producer: Producer) -> None:
     with Consumer("c", shared=True):
         with pytest.raises(Incompatible, match="group 'default' is shared; say shared=True"):
             Consumer("c")
@@ -64,7 +64,7 @@ def test_a_group_is_of_one_kind(producer: Producer) -> None:
             Consumer("c")
 
 
-def test_what_a_member_holds_when_it_leaves_goes_to_the_others(producer: Producer) -> None:
+def test_messages_of_a_member_that_leaves_are_redelivered(producer: Producer) -> None:
     with Consumer("c", shared=True) as stays:
         leaves = Consumer("c", shared=True)
         producer.put_many([b"%d" % k for k in range(4)])
@@ -80,7 +80,7 @@ def test_what_a_member_holds_when_it_leaves_goes_to_the_others(producer: Produce
         first.release()
 
 
-def test_views_and_messages_are_let_go_in_any_order() -> None:
+def test_views_and_messages_are_released_in_any_order() -> None:
     rng = random.Random(5)
     with Producer("c", capacity=1 << 16, slots=16) as producer:
         members = [Consumer("c", shared=True, copy=False) for _ in range(3)]
@@ -105,7 +105,7 @@ def test_views_and_messages_are_let_go_in_any_order() -> None:
             member.close()
 
 
-def test_who_is_woken_and_leaves_wakes_another() -> None:
+def test_a_member_that_is_woken_and_leaves_wakes_another() -> None:
     """The first to sleep is the first to be woken. It is closed meanwhile, so the message is for the second."""
     took = []
     for _ in range(5):
@@ -194,7 +194,7 @@ def test_types_and_conditions_work_in_a_shared_group(producer: Producer) -> None
         assert producer.stats.backlog == 0
 
 
-def test_latest_in_a_shared_group(producer: Producer) -> None:
+def test_latest_works_in_a_shared_group(producer: Producer) -> None:
     with Consumer("c", shared=True) as one, Consumer("c", shared=True) as two:
         producer.put_many([b"%d" % k for k in range(5)])
         held = one.message()
@@ -206,7 +206,7 @@ def test_latest_in_a_shared_group(producer: Producer) -> None:
         assert producer.stats.backlog == 0
 
 
-def test_the_stream_ends_only_when_no_member_holds_anything() -> None:
+def test_the_stream_ends_only_when_no_member_has_a_message() -> None:
     with Producer("c", capacity=4096) as producer:
         one, two = Consumer("c", shared=True), Consumer("c", shared=True)
         producer.put(b"a")
@@ -313,7 +313,7 @@ def test_sixty_four_members_share_the_work() -> None:
             member.close()
 
 
-def test_what_a_member_ended_does_not_come_back_when_it_leaves(producer: Producer) -> None:
+def test_acknowledged_messages_are_not_redelivered_when_their_member_leaves(producer: Producer) -> None:
     with Consumer("c", shared=True) as stays, Consumer("c", shared=True) as looks:
         leaves = Consumer("c", shared=True)
         producer.put_many([b"0", b"1"])
@@ -331,7 +331,7 @@ def test_what_a_member_ended_does_not_come_back_when_it_leaves(producer: Produce
             stays.get(timeout=0)
 
 
-def test_a_search_under_way_sees_what_comes_back(producer: Producer) -> None:
+def test_a_waiting_search_finds_a_requeued_message(producer: Producer) -> None:
     with Consumer("c", shared=True) as waits:
         leaves = Consumer("c", shared=True)
         producer.put(b"wanted", type=1)
@@ -343,7 +343,7 @@ def test_a_search_under_way_sees_what_comes_back(producer: Producer) -> None:
 
 
 @pytest.mark.parametrize("way", ["nothing", "refused"])
-def test_a_put_of_nothing_wakes_nobody(way: str) -> None:
+def test_a_put_that_publishes_nothing_wakes_nobody(way: str) -> None:
     def sleeps() -> int:
         with open(f"/proc/self/task/{waits.native_id}/status") as status:
             return next(int(line.split()[1]) for line in status if line.startswith("voluntary_ctxt_switches"))

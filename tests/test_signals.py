@@ -36,7 +36,7 @@ def wait_until(condition: object, seen: list[int], count: int) -> None:
     assert len(seen) == count
 
 
-def test_one_signal_until_asked_again(producer: Producer, consumer: Consumer, caught: list[int]) -> None:
+def test_each_request_gives_one_signal(producer: Producer, consumer: Consumer, caught: list[int]) -> None:
     producer.put(b"before")
     consumer.notify(signal.SIGUSR1)
     assert caught == []
@@ -121,7 +121,7 @@ def test_a_real_time_signal_carries_a_value(start: Start, monkeypatch: pytest.Mo
     start(receive_values).join(20)
 
 
-def test_what_cannot_be_asked_for_is_refused(producer: Producer) -> None:
+def test_invalid_signals_are_refused(producer: Producer) -> None:
     consumer = Consumer("c")
     with pytest.raises(ValueError, match="no signal 1000"):
         consumer.notify(1000)
@@ -143,7 +143,7 @@ def ask_and_close(how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["close", "die"])
-def test_nobody_else_gets_the_signal_of_one_that_is_gone(producer: Producer, start: Start, how: str) -> None:
+def test_no_other_process_gets_the_signal_of_a_member_that_is_gone(producer: Producer, start: Start, how: str) -> None:
     """Its entry may still name its pid, which another process may have by now."""
     with Consumer("c") as consumer:
         child = start(ask_and_close, how)

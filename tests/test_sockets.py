@@ -38,7 +38,7 @@ def path(base: str) -> str:
     return f"{base}/socket"
 
 
-def test_a_unix_socket_is_private_and_goes_with_its_listener(path: str, base: str) -> None:
+def test_a_unix_socket_is_private_and_is_removed_with_its_listener(path: str, base: str) -> None:
     mask = os.umask(0)
     try:
         with listening(f"unix://{path}") as host:
@@ -71,7 +71,7 @@ def test_a_live_listener_keeps_its_address(url: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("make", [Path.touch, Path.mkdir, lambda path: path.symlink_to("elsewhere")])
-def test_what_is_no_socket_stays_untouched(path: str, base: str, make: Callable[[Path], None]) -> None:
+def test_a_file_that_is_not_a_socket_stays_untouched(path: str, base: str, make: Callable[[Path], None]) -> None:
     make(Path(path))
     before = os.lstat(path)
     with pytest.raises(SystemRefused, match="not a socket") as caught, listening(f"unix://{path}"):
@@ -110,7 +110,7 @@ def come(path: str, together: threading.Barrier, over: threading.Event, came: li
         came.append(error.errno or -1)
 
 
-def test_one_of_many_takes_the_path_of_a_dead_listener_over(path: str, base: str) -> None:
+def test_one_of_many_takes_over_the_path_of_a_dead_listener(path: str, base: str) -> None:
     for _ in range(30):
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(path)
@@ -145,7 +145,7 @@ def test_a_path_in_a_missing_directory_is_refused(base: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["unix://{path}", LOCAL])
-def test_who_connects_waits_for_a_listener(url: str, path: str) -> None:
+def test_connecting_waits_for_a_listener(url: str, path: str) -> None:
     with listening(url.format(path=path)) as host:
         pass
     begun = time.monotonic()
@@ -177,14 +177,14 @@ def test_waiting_can_be_interrupted(path: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["tcp://0.0.0.0:0", "tcp://[::]:0", "tcp://192.0.2.1:9"])
-def test_without_a_key_nobody_goes_beyond_this_machine(url: str) -> None:
+def test_without_a_key_only_this_machine_is_reachable(url: str) -> None:
     with pytest.raises(ValueError, match="needs a key"), listening(url):
         pass
     with pytest.raises(ValueError, match="needs a key"):
         connect(url, HELLO, timeout=0)
 
 
-def test_with_a_key_a_listener_is_open_to_all() -> None:
+def test_with_a_key_a_listener_can_accept_from_any_machine() -> None:
     with listening("tcp://0.0.0.0:0", key=KEY) as host:
         assert host.url.startswith("tcp://0.0.0.0:")
         exchange(host, key=KEY)
@@ -250,7 +250,7 @@ def test_root_does_not_trust_another_users_listener(start: Start) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # the child is without them
 @pytest.mark.parametrize("url", ["unix://{path}", LOCAL])
-def test_a_forked_child_keeps_nothing_open(url: str, path: str, start: Start) -> None:
+def test_a_forked_child_keeps_no_connection_open(url: str, path: str, start: Start) -> None:
     before = sockets_open()
     with listening(url.format(path=path)) as host, met(host) as (near, far):
         release, hold = socket.socketpair()
@@ -276,7 +276,7 @@ def test_a_forked_child_keeps_nothing_open(url: str, path: str, start: Start) ->
             os.waitpid(child, 0)
 
 
-def test_a_listener_lives_through_a_want_of_descriptors() -> None:
+def test_a_listener_survives_a_lack_of_file_descriptors() -> None:
     with listening(LOCAL) as host:
         kept = []
         client = socket.socket()
@@ -307,7 +307,7 @@ def cut_off(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
 
-def test_a_peer_that_does_not_answer_is_told_from_one_that_is_slow() -> None:
+def test_a_silent_peer_is_distinguished_from_a_slow_one() -> None:
     with listening(LOCAL) as host, met(host) as (near, far):
         near.setblocking(False)
         with contextlib.suppress(BlockingIOError):

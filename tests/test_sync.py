@@ -48,7 +48,7 @@ def closing(*handles: ANY) -> Iterator[None]:
 # ---- what they do ----
 
 
-def test_units_are_taken_and_given_back_by_any_count() -> None:
+def test_units_are_acquired_and_released_in_any_number() -> None:
     with closing(s := Semaphore("s", 5), other := Semaphore("s")):
         assert s.acquire(3)
         assert other.value == 2
@@ -64,7 +64,7 @@ def test_units_are_taken_and_given_back_by_any_count() -> None:
         assert (s.held, other.held) == (0, 0)
 
 
-def test_with_takes_one_and_gives_it_back_whatever_happens() -> None:
+def test_a_with_block_acquires_one_unit_and_always_releases_it() -> None:
     with closing(s := Semaphore(value=1)):
         with pytest.raises(KeyError), s:
             assert s.value == 0
@@ -73,7 +73,7 @@ def test_with_takes_one_and_gives_it_back_whatever_happens() -> None:
 
 
 @pytest.mark.parametrize("n", [0, -1, 2**31, 2**70])
-def test_counts_that_are_none_are_refused(n: int) -> None:
+def test_invalid_counts_are_refused(n: int) -> None:
     with closing(s := Semaphore(value=1)):
         for call in (s.acquire, s.release):
             with pytest.raises((ValueError, OverflowError)):
@@ -83,7 +83,7 @@ def test_counts_that_are_none_are_refused(n: int) -> None:
         assert s.value == 1
 
 
-def test_what_cannot_be_opened_is_refused() -> None:
+def test_conflicting_or_invalid_settings_are_refused() -> None:
     with closing(Semaphore("s", 5)):
         with pytest.raises(Incompatible, match="initial value other than 4"):
             Semaphore("s", 4)
@@ -130,7 +130,7 @@ def test_damaged_files_are_refused(base: str) -> None:
             barrier.wait(1)
 
 
-def test_a_name_ends_with_the_last_one_that_has_it_open() -> None:
+def test_a_name_ends_with_its_last_handle() -> None:
     with closing(first := Semaphore("s", 3)):
         first.acquire(3)
         with closing(Semaphore("s")):
@@ -141,7 +141,7 @@ def test_a_name_ends_with_the_last_one_that_has_it_open() -> None:
         assert anew.value == 1
 
 
-def test_what_is_closed_says_so() -> None:
+def test_calls_on_closed_handles_raise_closed() -> None:
     handles: list[ANY] = [Semaphore(), Lock("l"), Event(), Barrier("b", 2)]
     for handle in handles:
         handle.close()
@@ -155,13 +155,13 @@ def test_what_is_closed_says_so() -> None:
         pass
 
 
-def test_255_handles_and_no_more() -> None:
+def test_a_256th_handle_is_refused() -> None:
     handles = [Event("e") for _ in range(255)]
     with closing(*handles), pytest.raises(TableFull, match=r"has 255 handles, the maximum; close some"):
         Event("e")
 
 
-def test_256_waiting_threads_and_no_more() -> None:
+def test_a_257th_waiting_thread_is_refused() -> None:
     semaphore = Semaphore("s", 0)
     with closing(semaphore):
         waiting = [threading.Thread(target=semaphore.acquire) for _ in range(256)]
@@ -249,7 +249,7 @@ def work_with(s: Semaphore, ready: Event, go: Event) -> None:
 @pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
 @pytest.mark.parametrize("name", ["s", None])
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_other_processes_get_them_as_arguments(start: Start, method: str, name: str | None) -> None:
+def test_handles_are_passed_to_processes_as_arguments(start: Start, method: str, name: str | None) -> None:
     with closing(s := Semaphore(name, 2), ready := Event(name and "ready"), go := Event(name and "go")):
         process = start(work_with, s, ready, go, method=method)
         assert ready.wait(20)
@@ -265,7 +265,7 @@ def find_as_they_were(handles: Any, found: Any) -> None:
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_what_is_passed_without_a_name_stays_as_it_is_when_its_maker_has_let_it_go(start: Start, method: str) -> None:
+def test_a_passed_anonymous_object_keeps_its_state_when_its_creator_closes_it(start: Start, method: str) -> None:
     handles = semaphore, _, event, barrier = Semaphore(value=3), Lock(), Event(), Barrier(parties=2)
     semaphore.acquire(2)  # without undo
     event.set()
@@ -278,7 +278,7 @@ def test_what_is_passed_without_a_name_stays_as_it_is_when_its_maker_has_let_it_
     assert near.recv() == (1, False, True, 0, True)
 
 
-def test_what_is_on_its_way_to_nobody_yet_stays_too() -> None:
+def test_a_passed_anonymous_object_stays_until_it_is_opened() -> None:
     event = Event()
     fd = os.dup(event._descriptor())
     event.set()
@@ -292,7 +292,7 @@ def test_what_is_on_its_way_to_nobody_yet_stays_too() -> None:
         assert again.is_set()
 
 
-def test_what_is_passed_by_name_and_has_ended_is_told_where_it_is_opened() -> None:
+def test_opening_a_passed_named_object_that_has_ended_raises_closed() -> None:
     event = Event("s")
     event.set()
     passed = pickle.dumps(event)
@@ -301,7 +301,7 @@ def test_what_is_passed_by_name_and_has_ended_is_told_where_it_is_opened() -> No
         pickle.loads(passed)
 
 
-def test_a_name_is_enough_to_pickle_them() -> None:
+def test_a_named_object_can_be_pickled() -> None:
     with closing(named := Semaphore("s", 3)), closing(again := pickle.loads(pickle.dumps(named))):
         named.acquire(2)
         assert again.value == 1
@@ -324,7 +324,7 @@ def hold(how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["lock", "undo", "keep"])
-def test_what_a_killed_process_held(start: Start, how: str) -> None:
+def test_units_of_a_killed_process_come_back(start: Start, how: str) -> None:
     with closing(holds := Event("holds"), held := Lock("held") if how == "lock" else Semaphore("held", 3)):
         process = start(hold, how)
         assert holds.wait(20)
@@ -345,7 +345,7 @@ def test_what_a_killed_process_held(start: Start, how: str) -> None:
                 assert not held.owner_died
 
 
-def test_what_the_killed_held_is_found_without_waiting(start: Start) -> None:
+def test_units_of_a_killed_process_are_found_without_waiting(start: Start) -> None:
     with closing(holds := Event("holds"), held := Semaphore("held", 3)):
         process = start(hold, "undo")
         assert holds.wait(20)
@@ -356,7 +356,7 @@ def test_what_the_killed_held_is_found_without_waiting(start: Start) -> None:
             assert time.monotonic() < end
 
 
-def test_a_second_owner_that_dies_is_told_of_too(start: Start) -> None:
+def test_the_death_of_a_second_owner_is_reported_too(start: Start) -> None:
     with closing(holds := Event("holds"), lock := Lock("held")):
         for _ in range(2):
             process = start(hold, "lock")
@@ -368,7 +368,7 @@ def test_a_second_owner_that_dies_is_told_of_too(start: Start) -> None:
         assert lock.owner_died
 
 
-def test_a_lock_that_everybody_died_with_says_so_to_the_next(start: Start) -> None:
+def test_a_lock_whose_owner_died_reports_it_even_if_no_handle_was_left(start: Start) -> None:
     with closing(holds := Event("holds")):
         process = start(hold, "lock")
         assert holds.wait(20)
@@ -402,14 +402,14 @@ def meet(rounds: int) -> None:
         barrier.wait(20)
 
 
-def test_one_is_first_in_each_round(start: Start) -> None:
+def test_one_party_is_first_in_each_round(start: Start) -> None:
     with closing(firsts := Semaphore("firsts", 0)):
         for process in [start(meet, 200) for _ in range(3)]:
             process.join(30)
         assert firsts.value == 200
 
 
-def test_a_barrier_that_somebody_gives_up_is_broken_until_reset() -> None:
+def test_a_barrier_is_broken_by_a_timeout_until_it_is_reset() -> None:
     with closing(barrier := Barrier(parties=2)):
         with pytest.raises(BrokenBarrier, match=r"0\.01 s"):
             barrier.wait(0.01)
@@ -421,7 +421,7 @@ def test_a_barrier_that_somebody_gives_up_is_broken_until_reset() -> None:
         assert barrier.parties == 2
 
 
-def test_a_barrier_is_broken_by_hand() -> None:
+def test_a_barrier_is_broken_by_abort() -> None:
     with closing(barrier := Barrier(parties=1)):
         assert [barrier.wait(), barrier.wait()] == [0, 0]
         barrier.abort()

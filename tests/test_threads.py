@@ -50,7 +50,7 @@ def test_threads_share_both_ends_and_each_message_arrives_once() -> None:
         assert got == Counter((b"%d-%d " % (me, k)) * (1 + k % 7 * 50) for me in range(threads) for k in range(each))
 
 
-def test_threads_copy_large_messages_at_once() -> None:
+def test_threads_copy_large_messages_at_the_same_time() -> None:
     with Producer("c", capacity="8 MiB", slots=8) as producer, Consumer("c") as consumer:
         frames = [np.full(200_000, k, "i4") for k in range(4)]
         strided = [np.full((400_000), k, "i4")[::2] for k in range(4)]
@@ -69,7 +69,7 @@ def test_threads_copy_large_messages_at_once() -> None:
         together(*[lambda me=me: put(me) for me in range(4)], get, get)
 
 
-def test_a_reservation_keeps_the_puts_of_other_threads_waiting(producer: Producer, consumer: Consumer) -> None:
+def test_a_reservation_blocks_the_puts_of_other_threads(producer: Producer, consumer: Consumer) -> None:
     with producer.reserve(8) as frame:
         with pytest.raises(Full):
             together(lambda: producer.put_nowait(b"x"))

@@ -42,7 +42,7 @@ with ringipc.Consumer(*sys.argv[1:]) as consumer, consumer.message(timeout=20) a
 
 
 @needs_a_time_namespace
-def test_a_stamp_is_of_the_readers_time_namespace() -> None:
+def test_a_timestamp_is_in_the_time_namespace_of_its_reader() -> None:
     with Producer("c", capacity=4096, groups=["g"]) as producer:
         before = time.monotonic_ns()
         producer.put(b"0")
@@ -57,7 +57,7 @@ def test_a_stamp_is_of_the_readers_time_namespace() -> None:
 
 @needs_a_time_namespace
 @pytest.mark.parametrize("way", ["ring", "unix"])
-def test_a_stamp_made_in_another_time_namespace_is_of_ours(base: str, way: str) -> None:
+def test_a_timestamp_from_another_time_namespace_is_converted_to_ours(base: str, way: str) -> None:
     channel = "c" if way == "ring" else f"unix://{base}/s"
     environment = os.environ | ({} if way == "ring" else {"RINGIPC_RING": "0"})
     before = time.monotonic_ns()
@@ -69,7 +69,7 @@ def test_a_stamp_made_in_another_time_namespace_is_of_ours(base: str, way: str) 
 
 
 @pytest.mark.parametrize("newest", ["local", "far"])
-def test_the_latest_of_lanes_with_different_clocks_is_the_one_put_last(newest: str) -> None:
+def test_latest_over_lanes_with_different_clocks_is_the_message_put_last(newest: str) -> None:
     code = (
         "import ringipc, sys; p = ringipc.Producer(ringipc.tcp(sys.argv[1], bind=False)); "
         "input(); p.put(b'far'); input()"
@@ -104,7 +104,7 @@ def test_the_latest_of_lanes_with_different_clocks_is_the_one_put_last(newest: s
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="elsewhere the kernel has no say in it")
 @needs(REMOUNTED, "a mount namespace")
 @pytest.mark.parametrize(("source", "is_counter"), [("tsc", True), ("kvm-clock", False), ("", False)])
-def test_the_counter_serves_only_where_the_kernel_keeps_time_by_it(
+def test_the_processors_counter_is_used_only_if_the_kernel_uses_it(
     base: str, tmp_path: Path, source: str, is_counter: bool
 ) -> None:
     (tmp_path / "source").write_text(f"{source}\n")

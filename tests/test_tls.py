@@ -68,7 +68,7 @@ def contexts(request: pytest.FixtureRequest, certificate: Path) -> Iterator[tupl
 Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
 
 
-def test_two_meet_within_tls(contexts: Contexts) -> None:
+def test_peers_connect_within_tls(contexts: Contexts) -> None:
     theirs, ours = contexts
     with listening(LOCAL, tls=theirs, key=KEY) as host:
         exchange(host, tls=ours, key=KEY)
@@ -99,7 +99,7 @@ def all_of(end: socket.socket) -> str:
     return digest.hexdigest()
 
 
-def test_both_ways_at_once_and_each_half_closed_on_its_own(contexts: Contexts) -> None:
+def test_data_goes_both_ways_at_once_and_each_half_closes_separately(contexts: Contexts) -> None:
     theirs, ours = contexts
     there, back = os.urandom(30_000_000), os.urandom(10_000_001)
     with listening(LOCAL, tls=theirs) as host, met(host, tls=ours) as (near, far):
@@ -117,7 +117,7 @@ def test_both_ways_at_once_and_each_half_closed_on_its_own(contexts: Contexts) -
 
 
 @pytest.mark.parametrize("listener_first", [False, True])
-def test_after_one_half_is_closed_the_other_goes_on(contexts: Contexts, listener_first: bool) -> None:
+def test_after_one_half_is_closed_the_other_continues(contexts: Contexts, listener_first: bool) -> None:
     theirs, ours = contexts
     with listening(LOCAL, tls=theirs) as host, met(host, tls=ours) as ends:
         ended, open_ = ends if not listener_first else ends[::-1]
@@ -135,7 +135,7 @@ def test_after_one_half_is_closed_the_other_goes_on(contexts: Contexts, listener
         assert got == b"crosses the end012"
 
 
-def test_what_was_sent_before_a_close_arrives(contexts: Contexts) -> None:
+def test_data_sent_before_a_close_arrives(contexts: Contexts) -> None:
     theirs, ours = contexts
     data = os.urandom(8_000_000)
     with listening(LOCAL, tls=theirs) as host, met(host, tls=ours) as (near, far):
@@ -151,7 +151,7 @@ def test_what_was_sent_before_a_close_arrives(contexts: Contexts) -> None:
         flood.join()
 
 
-def test_a_slow_reader_holds_the_sender_up(contexts: Contexts) -> None:
+def test_a_slow_reader_holds_the_sender_back(contexts: Contexts) -> None:
     theirs, ours = contexts
     with listening(LOCAL, tls=theirs) as host, met(host, tls=ours) as (near, far):
         near.settimeout(1)
@@ -172,7 +172,7 @@ def test_a_slow_reader_holds_the_sender_up(contexts: Contexts) -> None:
         assert got == sent
 
 
-def test_an_end_without_a_word_is_an_end(contexts: Contexts) -> None:
+def test_a_connection_that_breaks_off_without_a_tls_close_ends(contexts: Contexts) -> None:
     """A peer that is killed says no farewell."""
     theirs, ours = contexts
     with listening(LOCAL, tls=theirs) as host:
@@ -230,7 +230,7 @@ def test_a_certificate_of_another_host_is_refused(contexts: Contexts) -> None:
         exchange(host, tls=ours)
 
 
-def test_who_connects_may_have_to_have_a_certificate(contexts: Contexts, certificate: Path) -> None:
+def test_a_listener_can_require_a_certificate_of_its_peers(contexts: Contexts, certificate: Path) -> None:
     theirs, ours = contexts
     theirs.verify_mode = ssl.CERT_REQUIRED
     theirs.load_verify_locations(certificate)
@@ -241,7 +241,7 @@ def test_who_connects_may_have_to_have_a_certificate(contexts: Contexts, certifi
         exchange(host, tls=ours)
 
 
-def test_one_side_alone_has_tls(contexts: Contexts) -> None:
+def test_tls_on_one_side_only_is_refused(contexts: Contexts) -> None:
     theirs, ours = contexts
     for listener, connector in ((theirs, None), (None, ours)):
         with listening(LOCAL, tls=listener) as host:

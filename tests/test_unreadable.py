@@ -48,7 +48,7 @@ def little_memory() -> Iterator[None]:
 @GROUPS
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("put", [np.ndarray, bytes, dict])
-def test_what_there_is_no_memory_for_is_got_later(shared: bool, way: str, put: type) -> None:
+def test_a_message_that_lacks_memory_can_be_got_later(shared: bool, way: str, put: type) -> None:
     array = np.zeros(LARGE, np.uint8)
     message = array if put is np.ndarray else bytes(LARGE) if put is bytes else {"a": array}
     with Producer("c", capacity=2 * LARGE) as producer, Consumer("c", shared=shared, copy=True) as consumer:
@@ -66,7 +66,7 @@ def test_what_there_is_no_memory_for_is_got_later(shared: bool, way: str, put: t
             consumer.get(timeout=0)
 
 
-def test_get_many_returns_what_there_was_memory_for() -> None:
+def test_get_many_returns_the_messages_that_memory_sufficed_for() -> None:
     with Producer("c", capacity=2 * LARGE) as producer, Consumer("c", copy=True) as consumer:
         producer.put(b"small")
         producer.put(bytes(LARGE))
@@ -83,7 +83,7 @@ def called_deep(function: Callable[[], object], depth: int) -> object:
 
 @GROUPS
 @pytest.mark.parametrize("way", WAYS)
-def test_what_there_is_no_stack_for_is_got_later(shared: bool, way: str) -> None:
+def test_a_message_that_lacks_stack_can_be_got_later(shared: bool, way: str) -> None:
     record: Any = np.zeros(3)
     for _ in range(90):
         record = [record]
@@ -142,7 +142,7 @@ def test_a_kept_exception_keeps_no_message(shared: bool, way: str) -> None:
 
 
 @GROUPS
-def test_what_led_to_a_kept_exception_keeps_no_message(shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cause_of_a_kept_exception_keeps_no_message(shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     def decode_dtype(code: bytes) -> object:
         raise ValueError("none")
 
@@ -159,7 +159,7 @@ def test_what_led_to_a_kept_exception_keeps_no_message(shared: bool, monkeypatch
 
 
 @pytest.mark.parametrize("end", [Message.release, lambda message: None])
-def test_a_message_that_cannot_be_read_is_done_when_it_ends(end: Callable[[Message], object]) -> None:
+def test_an_unreadable_message_is_acknowledged_when_it_ends(end: Callable[[Message], object]) -> None:
     with Producer("c", pickle=True) as producer, Consumer("c", shared=True) as consumer:
         producer.put({"a": 1})
         producer.close()
@@ -179,7 +179,7 @@ def test_a_message_that_cannot_be_read_is_done_when_it_ends(end: Callable[[Messa
             consumer.get(timeout=0)
 
 
-def test_what_a_condition_was_shown_cannot_be_read_after_it_has_raised() -> None:
+def test_a_message_cannot_be_read_after_the_condition_that_saw_it_has_raised() -> None:
     shown: list[Message] = []
 
     def raises(message: Message) -> bool:

@@ -113,7 +113,7 @@ def admitted(name: str) -> None:
         ({"mode": 0o666}, STRANGER, (), admitted),
     ],
 )
-def test_nobody_comes_in_who_is_not_meant(
+def test_users_without_permission_are_refused(
     open_base: str, start: Start, options: dict[str, Any], user: int, groups: tuple[int, ...], what: Callable[..., None]
 ) -> None:
     context = get_context("spawn")
@@ -129,7 +129,7 @@ def test_nobody_comes_in_who_is_not_meant(
 
 
 @as_root
-def test_what_another_user_planted_is_refused(base: str) -> None:
+def test_files_planted_by_another_user_are_refused(base: str) -> None:
     where = Path(base, f"ringipc-{os.geteuid()}", "c")
     with Producer("c", capacity=4096) as producer, Consumer("c", timeout=1) as consumer:
         producer.put(b"")
@@ -143,7 +143,7 @@ def test_what_another_user_planted_is_refused(base: str) -> None:
 
 
 @as_root
-def test_what_was_shared_once_can_be_private_again(base: str) -> None:
+def test_a_channel_that_was_shared_can_be_private_again(base: str) -> None:
     where = Path(base, f"ringipc-{os.geteuid()}", "c")
     where.mkdir(parents=True)
     os.chown(where, -1, GROUP)
@@ -153,7 +153,7 @@ def test_what_was_shared_once_can_be_private_again(base: str) -> None:
         assert where.joinpath("lane-0").stat().st_mode & 0o777 == 0o600
 
 
-def test_only_the_owner_makes_a_channel(base: str) -> None:
+def test_only_the_owner_can_make_a_channel(base: str) -> None:
     with pytest.raises(ChannelNotFound):
         Producer("~4242/c")
     with pytest.raises(ChannelNotFound):
@@ -181,12 +181,12 @@ def test_a_group_that_the_maker_is_not_in_is_refused_and_leaves_nothing(open_bas
 
 
 @pytest.mark.parametrize("name", ["~", "~root", "~/c", "~no-such-user/c", "~0/", "~0/.c", "~0/~0/c", "~0/a/b", "~-1/c"])
-def test_names_that_are_no_ones(name: str) -> None:
+def test_invalid_owner_names_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=name.split("/")[0]):
         Producer(name)
 
 
-def test_modes_that_would_not_work_are_refused() -> None:
+def test_invalid_modes_are_refused() -> None:
     for options in ({"mode": 0o644}, {"mode": 0o700}, {"share_with": "no-such-group"}):
         with pytest.raises(ValueError, match=r"mode must be|no group"):
             Producer("c", **options)

@@ -13,7 +13,7 @@ import pytest
 from ringipc import Consumer, Full, Producer, TimedOut
 
 
-def test_a_view_is_not_overwritten_while_laps_go_by() -> None:
+def test_a_view_is_not_overwritten_for_many_laps() -> None:
     with Producer("c", capacity=1 << 16, slots=16) as producer, Consumer("c") as consumer:
         producer.put(np.full(100, 42))
         kept = consumer.get()
@@ -51,7 +51,7 @@ def test_a_memoryview_of_a_view_keeps_the_message(producer: Producer) -> None:
         assert producer.stats.backlog == 0
 
 
-def test_views_are_let_go_in_any_order() -> None:
+def test_views_are_released_in_any_order() -> None:
     rng = random.Random(3)
     with Producer("c", capacity=1 << 16, slots=64) as producer, Consumer("c") as consumer:
         for round_ in range(50):
@@ -82,7 +82,7 @@ def test_views_cannot_be_written(producer: Producer) -> None:
         del array, data
 
 
-def test_a_view_is_let_go_from_another_thread(producer: Producer, consumer: Consumer) -> None:
+def test_a_view_can_be_released_in_another_thread(producer: Producer, consumer: Consumer) -> None:
     for k in range(100):
         producer.put(np.full(3, k))
     views = [consumer.get() for _ in range(100)]
@@ -102,7 +102,7 @@ def test_a_view_is_let_go_from_another_thread(producer: Producer, consumer: Cons
     producer.flush(timeout=1)
 
 
-def test_a_closed_consumer_stays_until_its_last_view_is_gone(producer: Producer, base: str) -> None:
+def test_a_closed_consumer_stays_a_member_until_its_last_view_is_gone(producer: Producer, base: str) -> None:
     with Consumer("c", group="g") as consumer:
         producer.put(np.arange(3))
         producer.put(np.arange(3))
@@ -115,7 +115,7 @@ def test_a_closed_consumer_stays_until_its_last_view_is_gone(producer: Producer,
         assert again.get().tolist() == [0, 1, 2]
 
 
-def test_a_consumer_without_names_lives_as_long_as_its_views(producer: Producer) -> None:
+def test_a_consumer_without_references_lives_as_long_as_its_views(producer: Producer) -> None:
     producer.put(np.arange(3))
     view = Consumer("c").get()
     gc.collect()

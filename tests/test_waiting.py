@@ -23,7 +23,7 @@ MODES: list[Wait] = ["spin", "adaptive", "block"]
 
 @pytest.mark.parametrize("wait", MODES)
 @pytest.mark.parametrize("timeout", [0.001, 0.02, 0.12])
-def test_a_timeout_is_kept_to_a_few_milliseconds(producer: Producer, wait: Wait, timeout: float) -> None:
+def test_a_timeout_is_accurate_to_a_few_milliseconds(producer: Producer, wait: Wait, timeout: float) -> None:
     late = []
     with Consumer("c", wait=wait) as consumer, Producer("c", capacity=4096, slots=1, wait=wait) as full:
         full.put(b"x")
@@ -110,7 +110,7 @@ except KeyboardInterrupt:
 
 @pytest.mark.parametrize("what", WAITS)
 @pytest.mark.parametrize("wait", MODES)
-def test_control_c_ends_every_wait_within_a_tenth_of_a_second(what: str, wait: Wait) -> None:
+def test_ctrl_c_ends_every_wait_within_a_tenth_of_a_second(what: str, wait: Wait) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED.format(what=WAITS[what], wait=wait)], stdout=subprocess.PIPE, text=True
     )

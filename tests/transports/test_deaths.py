@@ -33,7 +33,7 @@ def take_and_wait(way: Way, count: int, took: Any, options: dict[str, Any]) -> N
         kept.clear()
 
 
-def test_the_death_of_a_producer_is_told_once_all_is_read(way: Way, start: Start) -> None:
+def test_the_death_of_a_producer_is_reported_after_its_last_message(way: Way, start: Start) -> None:
     child = start(put_and_wait, way, 100, method="fork")
     if way.name == "pipe":
         way.to.close()  # type: ignore[union-attr]
@@ -49,7 +49,7 @@ def test_the_death_of_a_producer_is_told_once_all_is_read(way: Way, start: Start
 
 
 @over("ring", "unix-stream", "tcp-stream", also=["nameless", "unix", "tcp", *STREAMS[2:]])
-def test_a_killed_consumer_holds_nobody_up(way: Way, start: Start) -> None:
+def test_a_killed_consumer_does_not_hold_the_producer_back(way: Way, start: Start) -> None:
     took = get_context("fork").Semaphore(0)
     child = start(take_and_wait, way, 3, took, {"group": "dies"}, method="fork")
     with way.producer(slots=8, groups=["dies"]) as producer, way.consumer(group="lives") as consumer:
@@ -65,7 +65,7 @@ def test_a_killed_consumer_holds_nobody_up(way: Way, start: Start) -> None:
 
 
 @over("ring", "unix-stream", "tcp-stream", also=["nameless", "unix", "tcp", *STREAMS[2:]])
-def test_what_a_killed_worker_had_comes_to_another(way: Way, start: Start) -> None:
+def test_messages_of_a_killed_worker_are_redelivered_to_another(way: Way, start: Start) -> None:
     took = get_context("fork").Semaphore(0)
     child = start(take_and_wait, way, 2, took, {"group": "work", "shared": True}, method="fork")
     with way.producer(groups=[]) as producer:
@@ -91,7 +91,7 @@ def listen_and_wait(way: Way, took: Any) -> None:
 
 
 @over(*[name for name in LISTENING if name != "abstract"])
-def test_another_may_listen_where_one_was_killed(way: Way, start: Start) -> None:
+def test_a_new_listener_can_take_the_address_of_a_killed_one(way: Way, start: Start) -> None:
     """Its messages that were not let go come to the next one."""
     took = get_context("fork").Semaphore(0)
     child = start(listen_and_wait, way, took, method="fork")
@@ -163,7 +163,7 @@ def interrupted(wait: Callable[[], object]) -> None:
 
 
 @over("unix-stream", "tls", "unix", "fifo")
-def test_who_closes_with_nobody_there_gives_up_in_the_end(way: Way, caplog: pytest.LogCaptureFixture) -> None:
+def test_close_without_a_consumer_gives_up_after_linger(way: Way, caplog: pytest.LogCaptureFixture) -> None:
     producer = way.producer(linger=1.5)
     producer.put_many([b"1", b"2", b"3"])
     interrupted(producer.close)  # it can be tried again
@@ -175,7 +175,7 @@ def test_who_closes_with_nobody_there_gives_up_in_the_end(way: Way, caplog: pyte
 
 
 @over("unix-stream", "tcp-stream", "pipe", "fifo")
-def test_who_does_not_linger_is_told_at_once(way: Way) -> None:
+def test_close_without_linger_reports_losses_at_once(way: Way) -> None:
     at = time.monotonic()
     options: dict[str, Any] = {"linger": 0, "capacity": "4 MiB"}
     with pytest.raises(Full, match="1 message is lost"), way.producer(**options) as producer:
@@ -184,7 +184,7 @@ def test_who_does_not_linger_is_told_at_once(way: Way) -> None:
 
 
 @over("unix-stream", "tcp-stream", "fifo")
-def test_what_a_forgotten_producer_has_put_is_not_lost(way: Way) -> None:
+def test_messages_of_a_collected_producer_are_not_lost(way: Way) -> None:
     """Whoever comes before it gives up gets all of it, and the end of the stream."""
     way.producer(linger=20).put_many([b"1", b"2", b"3"])
     with way.consumer() as consumer:
@@ -192,7 +192,7 @@ def test_what_a_forgotten_producer_has_put_is_not_lost(way: Way) -> None:
 
 
 @over("unix-stream", "tcp-stream", "fifo")
-def test_what_a_forgotten_producer_loses_is_told(
+def test_losses_of_a_collected_producer_are_reported(
     way: Way, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     statuses = []
@@ -204,7 +204,7 @@ def test_what_a_forgotten_producer_loses_is_told(
 
 
 @over("unix-stream", "tcp-stream")
-def test_closing_says_which_group_it_waits_for(way: Way) -> None:
+def test_close_names_the_group_that_it_waits_for(way: Way) -> None:
     producer = way.producer(linger=0.2, groups=["late"])
     with way.consumer(group="quick") as consumer:
         producer.put(b"1")

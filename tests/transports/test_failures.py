@@ -47,7 +47,7 @@ def fill(consumer: Consumer, got: list[int], count: int) -> None:
 
 @pytest.mark.parametrize("listens", ["producer", "consumer"])
 @over(*NETWORKS)
-def test_a_connection_that_breaks_in_a_frame_goes_on(way: Way, proxy: tuple[Proxy, Way], listens: str) -> None:
+def test_a_connection_that_breaks_inside_a_frame_continues(way: Way, proxy: tuple[Proxy, Way], listens: str) -> None:
     """Nothing is lost, and nothing comes twice."""
     between, far = proxy
     rng = random.Random(3)
@@ -78,7 +78,7 @@ def test_a_connection_that_breaks_in_a_frame_goes_on(way: Way, proxy: tuple[Prox
 
 
 @over("tcp-stream")
-def test_a_network_that_stays_down_ends_a_lane_and_another_begins(way: Way, proxy: tuple[Proxy, Way]) -> None:
+def test_a_network_that_stays_down_ends_the_lane_and_starts_another(way: Way, proxy: tuple[Proxy, Way]) -> None:
     between, far = proxy
     with way.producer() as producer, far.consumer() as consumer:
         producer.put(b"1")
@@ -123,7 +123,7 @@ def raw_peer(url: str, producer: bool) -> socket.socket:
 
 
 @over("unix-stream", "tcp-stream")
-def test_a_consumer_that_speaks_nonsense_is_cut_off(way: Way) -> None:
+def test_a_consumer_that_sends_garbage_is_disconnected(way: Way) -> None:
     with way.producer(slots=8) as producer, way.consumer() as consumer, raw_peer(str(way.to), False) as peer:
         producer.put(b"1")
         peer.sendall(os.urandom(4096))
@@ -137,7 +137,7 @@ def test_a_consumer_that_speaks_nonsense_is_cut_off(way: Way) -> None:
 
 
 @over("unix-stream", "tcp-stream")
-def test_a_producer_that_speaks_nonsense_is_cut_off(way: Way) -> None:
+def test_a_producer_that_sends_garbage_is_disconnected(way: Way) -> None:
     made: list[Consumer] = []
     opening = threading.Thread(target=lambda: made.append(way.consumer(bind=True)))
     opening.start()
@@ -153,7 +153,7 @@ def test_a_producer_that_speaks_nonsense_is_cut_off(way: Way) -> None:
             assert consumer.get(timeout=5) == b"2"
 
 
-def test_who_has_another_key_does_not_disturb_others() -> None:
+def test_a_peer_with_another_key_does_not_disturb_others() -> None:
     address = f"127.0.0.1:{free_port()}"
     where = ringipc.tcp(address, key=KEY)
     with Producer(where) as producer, Consumer(where, timeout=5) as consumer:
@@ -176,7 +176,7 @@ def test_an_address_in_use_is_refused(way: Way) -> None:
         assert consumer.get(timeout=5) == b"1"
 
 
-def test_a_path_that_is_no_socket(base: str) -> None:
+def test_a_path_that_is_not_a_socket_is_refused(base: str) -> None:
     path = Path(base) / "file"
     path.touch()
     try:
@@ -187,7 +187,7 @@ def test_a_path_that_is_no_socket(base: str) -> None:
         path.unlink()
 
 
-def test_handles_that_are_forgotten_leave_nothing(way: Way) -> None:
+def test_collected_handles_leave_nothing(way: Way) -> None:
     """No thread and no descriptor: no_trace looks."""
     producer, consumer = way.producer(linger=0.1), way.consumer()
     producer.put(b"1")
@@ -197,7 +197,7 @@ def test_handles_that_are_forgotten_leave_nothing(way: Way) -> None:
 
 
 @over("tcp-stream")
-def test_put_says_that_the_network_is_full(way: Way) -> None:
+def test_put_over_a_full_connection_raises_full(way: Way) -> None:
     with way.both({"capacity": 1 << 16}) as (producer, consumer):
         with pytest.raises(Full, match="group 'default'"):
             while True:

@@ -49,7 +49,7 @@ def test_a_consumer_that_does_not_read_stops_the_producer(way: Way) -> None:
         producer.flush(timeout=5)
 
 
-def test_few_slots_stop_it_too(way: Way) -> None:
+def test_a_lack_of_slots_stops_the_producer_too(way: Way) -> None:
     with way.both({"slots": 4}) as (producer, consumer):
         if way.name not in ("pipe", "fifo"):
             assert put_until_full(producer, 1) == 4
@@ -64,7 +64,7 @@ def test_few_slots_stop_it_too(way: Way) -> None:
 
 
 @pytest.mark.parametrize("overflow", ["drop-new", "drop-old"])
-def test_what_a_full_lane_loses_is_counted(way: Way, overflow: str) -> None:
+def test_losses_of_a_full_lane_are_counted(way: Way, overflow: str) -> None:
     with way.both({"capacity": 1 << 16, "slots": 8, "overflow": overflow}) as (producer, consumer):
         rng = random.Random(1)
         got: list[int] = []
@@ -98,7 +98,7 @@ def test_what_a_full_lane_loses_is_counted(way: Way, overflow: str) -> None:
 
 
 @over(*MANY)
-def test_each_group_sees_everything(way: Way) -> None:
+def test_each_group_gets_every_message(way: Way) -> None:
     with way.producer(slots=64) as producer:
         with contextlib.ExitStack() as stack:
             groups = [stack.enter_context(way.consumer(group=f"group {k}")) for k in range(3)]
@@ -115,7 +115,7 @@ def test_each_group_sees_everything(way: Way) -> None:
 
 
 @over(*MANY)
-def test_an_exclusive_group_takes_one_and_says_who_has_it(way: Way) -> None:
+def test_an_exclusive_group_admits_one_member_and_names_it(way: Way) -> None:
     with way.producer() as producer, way.consumer(group="one") as consumer:
         with pytest.raises(GroupBusy, match=f"'one'.*{os.getpid()}"):
             way.consumer(group="one")
@@ -160,7 +160,7 @@ def test_members_of_a_shared_group_share_the_messages(way: Way) -> None:
 
 
 @over(*MANY)
-def test_what_a_worker_has_in_work_is_not_done_however_late_it_comes(way: Way) -> None:
+def test_a_message_in_work_is_not_acknowledged_however_many_came_before(way: Way) -> None:
     with way.producer(groups=["work"]) as producer, way.consumer(group="work", shared=True) as consumer:
         for k in range(10):
             producer.put_many([b"%d" % (100 * k + n) for n in range(100)], timeout=5)
@@ -174,7 +174,7 @@ def test_what_a_worker_has_in_work_is_not_done_however_late_it_comes(way: Way) -
 
 
 @over(*MANY)
-def test_workers_that_look_at_their_last_arrays_come_to_the_end(way: Way) -> None:
+def test_workers_that_keep_their_last_arrays_reach_the_end_of_the_stream(way: Way) -> None:
     with contextlib.ExitStack() as stack:
         producer = stack.enter_context(way.producer(groups=["work"]))
         members = [stack.enter_context(way.consumer(group="work", shared=True)) for _ in range(2)]
@@ -204,7 +204,7 @@ def test_workers_that_look_at_their_last_arrays_come_to_the_end(way: Way) -> Non
 
 
 @over(*MANY)
-def test_a_durable_group_goes_on_where_it_stood(way: Way) -> None:
+def test_a_durable_group_continues_where_it_stopped(way: Way) -> None:
     with way.producer() as producer:
         producer.put_many([b"%d" % k for k in range(30)])
         for life in range(3):
@@ -216,7 +216,7 @@ def test_a_durable_group_goes_on_where_it_stood(way: Way) -> None:
 
 
 @over(*MANY)
-def test_a_group_may_begin_at_the_newest(way: Way) -> None:
+def test_a_group_can_start_at_the_newest_message(way: Way) -> None:
     with way.producer() as producer, way.consumer(group="all") as everything:
         producer.put(b"1")
         assert numbers(everything, 1) == [1]
@@ -226,7 +226,7 @@ def test_a_group_may_begin_at_the_newest(way: Way) -> None:
 
 
 @over(*LISTENING)
-def test_several_producers_come_to_one_consumer(way: Way) -> None:
+def test_several_producers_connect_to_one_consumer(way: Way) -> None:
     """Each one's order is kept, and each one's end is its own."""
     taken: queue.Queue[Consumer] = queue.Queue()
     opening = threading.Thread(target=lambda: taken.put(way.consumer(bind=True)))

@@ -79,7 +79,7 @@ def read_some(consumer: Consumer) -> int:
 
 @pytest.mark.parametrize("seconds", LONG)
 @over("unix-stream", also=["tcp-stream"])
-def test_a_consumer_withstands_its_producers(way: Way, seconds: float) -> None:
+def test_a_consumer_withstands_hostile_producers(way: Way, seconds: float) -> None:
     seed = random.randrange(1 << 32)
     rng = random.Random(seed)
     end = time.monotonic() + seconds
@@ -106,7 +106,7 @@ def test_a_consumer_withstands_its_producers(way: Way, seconds: float) -> None:
 
 @pytest.mark.parametrize("seconds", LONG)
 @over("unix-stream", also=["tcp-stream"])
-def test_a_producer_withstands_its_consumers(way: Way, seconds: float) -> None:
+def test_a_producer_withstands_hostile_consumers(way: Way, seconds: float) -> None:
     rng = random.Random(os.urandom(4))
     end = time.monotonic() + seconds
     sent = 0

@@ -37,7 +37,7 @@ def see(consumer: Consumer, count: int) -> None:
     eventually(lambda: consumer.stats.backlog == count, lambda: consumer.stats)
 
 
-def test_bytes_and_arrays_and_records(way: Way) -> None:
+def test_bytes_arrays_and_records_are_received_unchanged(way: Way) -> None:
     with way.both() as (producer, consumer):
         for plain in b"", b"x", bytearray(b"y" * 4095), memoryview(b"z" * 4096), os.urandom(300_000):
             producer.put(plain)
@@ -59,7 +59,7 @@ def test_bytes_and_arrays_and_records(way: Way) -> None:
         del got
 
 
-def test_a_frame_larger_than_any_buffer_of_the_kernel(way: Way) -> None:
+def test_a_message_larger_than_any_kernel_buffer_is_received(way: Way) -> None:
     frame = np.random.default_rng(1).integers(0, 256, (6, 1 << 20), "u1")
     with way.both({"capacity": "16 MiB"}) as (producer, consumer):
         for k in range(3):
@@ -70,7 +70,7 @@ def test_a_frame_larger_than_any_buffer_of_the_kernel(way: Way) -> None:
             del got
 
 
-def test_objects_cross_where_both_sides_say_so(way: Way) -> None:
+def test_objects_are_received_if_both_sides_allow_pickle(way: Way) -> None:
     with way.both({"pickle": True}, {"pickle": True}) as (producer, consumer):
         producer.put({"a fraction": Fraction(1, 3), "array": np.arange(10_000)})
         got = consumer.get(timeout=5)
@@ -79,7 +79,7 @@ def test_objects_cross_where_both_sides_say_so(way: Way) -> None:
         del got
 
 
-def test_objects_are_refused_otherwise(way: Way) -> None:
+def test_objects_are_refused_without_pickle(way: Way) -> None:
     with way.both({"pickle": True}) as (producer, consumer):
         producer.put_many([Fraction(1, 3), b"plain"])
         with pytest.raises(UnsafeMessage):
@@ -87,7 +87,7 @@ def test_objects_are_refused_otherwise(way: Way) -> None:
         assert consumer.get(timeout=5) == b"plain"
 
 
-def test_the_ways_to_put(way: Way) -> None:
+def test_every_call_that_puts_works(way: Way) -> None:
     with way.both() as (producer, consumer):
         with pytest.raises(UnsafeMessage):
             producer.put(Fraction(1, 3))
@@ -111,7 +111,7 @@ def test_the_ways_to_put(way: Way) -> None:
         assert consumer.stats.transport == way.transport
 
 
-def test_the_ways_to_get(way: Way) -> None:
+def test_every_call_that_gets_works(way: Way) -> None:
     with way.both() as (producer, consumer):
         with pytest.raises(Empty):
             consumer.get_nowait()
@@ -135,7 +135,7 @@ def test_the_ways_to_get(way: Way) -> None:
             consumer.latest(timeout=0.01)
 
 
-def test_what_is_known_about_a_message(way: Way) -> None:
+def test_a_message_has_its_metadata(way: Way) -> None:
     with way.both() as (producer, consumer):
         for k in range(3):
             before = time.monotonic_ns()
@@ -149,7 +149,7 @@ def test_what_is_known_about_a_message(way: Way) -> None:
                 assert (message.producer_pid, message.missed, message.redelivered) == (os.getpid(), 0, False)
 
 
-def test_the_end_comes_after_the_last_message(way: Way) -> None:
+def test_the_stream_ends_after_its_last_message(way: Way) -> None:
     with way.both() as (producer, consumer):
         producer.put_many([b"a", b"b", b"c"])
         producer.close()
@@ -160,7 +160,7 @@ def test_the_end_comes_after_the_last_message(way: Way) -> None:
 
 
 @over("unix-stream")
-def test_the_end_comes_at_once_behind_a_message_that_waited(way: Way) -> None:
+def test_the_stream_ends_at_once_after_a_message_that_waited(way: Way) -> None:
     for _ in range(5):
         with way.both({"capacity": 4096, "slots": 2}) as (producer, consumer):
             producer.put(bytes(4000))
@@ -210,7 +210,7 @@ def test_a_task_waits_in_an_event_loop(way: Way) -> None:
         assert asyncio.run(asyncio.wait_for(talk(producer, consumer), 10)) == [b"%d" % k for k in range(5)]
 
 
-def test_a_descriptor_is_readable_when_there_is_something(way: Way) -> None:
+def test_a_pollfd_is_readable_when_there_is_a_message(way: Way) -> None:
     with way.both() as (producer, consumer):
         fd = consumer.fileno()
         for k in range(4):
@@ -228,7 +228,7 @@ def test_a_descriptor_is_readable_when_there_is_something(way: Way) -> None:
             consumer.get_nowait()
 
 
-def test_a_signal_says_that_there_is_something(way: Way) -> None:
+def test_a_signal_reports_a_message(way: Way) -> None:
     caught: list[int] = []
     before = signal.signal(signal.SIGUSR1, lambda number, _: caught.append(number))
     try:
@@ -245,7 +245,7 @@ def test_a_signal_says_that_there_is_something(way: Way) -> None:
 
 
 @pytest.mark.parametrize("copy", [None, True, False])
-def test_copies_and_views(way: Way, copy: bool | None) -> None:
+def test_copy_chooses_between_views_and_copies(way: Way, copy: bool | None) -> None:
     with way.both(take={"copy": copy}) as (producer, consumer):
         producer.put(np.arange(1000))
         producer.put(b"plain")
@@ -259,7 +259,7 @@ def test_copies_and_views(way: Way, copy: bool | None) -> None:
         assert consumer.stats.held == 0
 
 
-def test_a_view_stays_as_it_was(way: Way) -> None:
+def test_a_view_stays_unchanged(way: Way) -> None:
     """Until the ring is full of what came after it; when it has gone there is room again."""
     with way.both({"capacity": 1 << 18}) as (producer, consumer):
         producer.put(np.full(5000, 1.5))

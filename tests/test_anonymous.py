@@ -37,7 +37,7 @@ def answer(channel: Channel, back: Channel) -> None:
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
-def test_it_goes_to_a_process_as_an_argument(start: Start, method: str) -> None:
+def test_an_anonymous_channel_is_passed_to_a_process_as_an_argument(start: Start, method: str) -> None:
     with Channel.anonymous() as there, Channel.anonymous() as back:
         start(answer, there, back, method=method)
         with Producer(there, capacity="1 MiB") as producer, Consumer(back) as consumer:
@@ -49,7 +49,7 @@ def test_it_goes_to_a_process_as_an_argument(start: Start, method: str) -> None:
                 consumer.get(timeout=20)
 
 
-def test_it_goes_to_another_program_as_a_descriptor() -> None:
+def test_an_anonymous_channel_is_passed_to_another_program_as_a_file_descriptor() -> None:
     program = """
 import sys, ringipc
 fd = int(sys.argv[1])
@@ -72,7 +72,7 @@ def send_to(path: str) -> None:
             socket.send_fds(end, [b"x"], [channel.fileno()])
 
 
-def test_it_goes_over_a_socket_and_outlives_who_made_it(start: Start, base: str) -> None:
+def test_an_anonymous_channel_is_passed_over_a_socket_and_outlives_its_creator(start: Start, base: str) -> None:
     path = os.path.join(base, "socket")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
@@ -94,7 +94,7 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def test_it_ends_with_its_last_handle() -> None:
+def test_an_anonymous_channel_ends_with_its_last_handle() -> None:
     before = descriptors()
     channel = Channel.anonymous()
     producer = Producer(channel, capacity=4096)
@@ -110,7 +110,7 @@ def test_it_ends_with_its_last_handle() -> None:
     assert descriptors() == before
 
 
-def test_messages_and_durable_groups_wait_for_as_long_as_it_is_held() -> None:
+def test_messages_and_durable_groups_wait_while_a_handle_is_open() -> None:
     with Channel.anonymous() as channel:
         with Producer(channel, capacity=4096, groups=["later"]) as producer:
             producer.put(b"a")
@@ -124,7 +124,7 @@ def test_messages_and_durable_groups_wait_for_as_long_as_it_is_held() -> None:
         assert (channel.lanes, channel.groups) == ([], [])
 
 
-def test_it_can_be_looked_at_and_emptied() -> None:
+def test_an_anonymous_channel_can_be_inspected_and_emptied() -> None:
     with Channel.anonymous() as channel:
         assert (channel.lanes, channel.groups, channel.pids, channel.name) == ([], [], [], None)
         with Producer(channel, capacity=4096) as producer:
@@ -149,7 +149,7 @@ def in_child(channel: Channel, producer: Producer) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_forked_child_attaches_anew(start: Start) -> None:
+def test_a_forked_child_opens_handles_of_its_own(start: Start) -> None:
     with Channel.anonymous() as channel, Producer(channel, capacity=4096) as producer, Consumer(channel) as consumer:
         start(in_child, channel, producer, method="fork").join(20)
         assert consumer.get(timeout=0) == b"from the child"
@@ -174,7 +174,7 @@ def test_a_forked_child_does_not_keep_its_parent_alive(start: Start) -> None:
             consumer.get(timeout=2)
 
 
-def test_what_is_no_such_channel_is_refused() -> None:
+def test_a_file_descriptor_of_another_file_is_refused() -> None:
     with open("/dev/null") as null, pytest.raises(Corrupt):
         Channel.from_fd(null.fileno())
     with pytest.raises(SystemRefused):
@@ -191,7 +191,7 @@ def test_what_is_no_such_channel_is_refused() -> None:
     event.close()
 
 
-def test_what_is_closed_says_so() -> None:
+def test_calls_on_closed_handles_raise_closed() -> None:
     channel = Channel.anonymous()
     assert repr(channel) == f"<anonymous Channel, file descriptor {channel.fileno()}>"
     channel.close()
@@ -207,7 +207,7 @@ def test_what_is_closed_says_so() -> None:
             what()
 
 
-def test_a_channel_is_opened_or_made_but_not_constructed() -> None:
+def test_a_channel_cannot_be_constructed_directly() -> None:
     with pytest.raises(TypeError, match=r"Channel\.open\(name\).*Channel\.anonymous\(\)"):
         Channel()
     with pytest.raises(ChannelNotFound):
@@ -218,7 +218,7 @@ def test_a_channel_is_opened_or_made_but_not_constructed() -> None:
             assert [len(channel.lanes) for channel in (one, other, same)] == [1, 0, 1]
 
 
-def test_one_with_a_name_is_passed_by_it(producer: Producer) -> None:
+def test_a_named_channel_is_passed_by_name(producer: Producer) -> None:
     with ringipc.Channel.open("c") as named:
         with pytest.raises(ValueError, match="name"):
             named.fileno()
@@ -227,7 +227,7 @@ def test_one_with_a_name_is_passed_by_it(producer: Producer) -> None:
             assert consumer.get() == b"x"
 
 
-def test_more_memory_than_there_is_is_refused_at_once() -> None:
+def test_more_memory_than_is_available_is_refused_at_once() -> None:
     with Channel.anonymous() as channel:
         with pytest.raises(SystemRefused, match="lane of"):
             Producer(channel, capacity="64 TiB", preallocate=True)

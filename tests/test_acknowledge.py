@@ -68,7 +68,7 @@ def test_a_plain_loop_over_arrays_ends(start: Start, workers: int) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_the_end_does_not_wait_for_what_is_only_looked_at(way: str) -> None:
+def test_the_end_of_the_stream_does_not_wait_for_views(way: str) -> None:
     with Producer("c", capacity="1 MiB") as producer:
         one, two = Consumer("c", shared=True), Consumer("c", shared=True)
         kept = []
@@ -104,7 +104,7 @@ def keep_three(channel: str, durable: bool) -> None:
 
 
 @pytest.mark.parametrize("durable", [False, True])
-def test_a_killed_member_had_one_in_work_and_the_others_done(start: Start, durable: bool) -> None:
+def test_only_the_message_in_work_of_a_killed_member_is_redelivered(start: Start, durable: bool) -> None:
     with Producer("c", capacity="1 MiB", groups=["work"]) as producer:
         stays = None if durable else Consumer("c", group="work", shared=True)
         put_arrays(producer, *range(4))
@@ -120,7 +120,7 @@ def test_a_killed_member_had_one_in_work_and_the_others_done(start: Start, durab
         ringipc.Channel.open("c").remove_group("work")
 
 
-def test_another_thread_ends_nothing_of_this_one(producer: Producer) -> None:
+def test_a_get_in_another_thread_acknowledges_nothing_of_this_one(producer: Producer) -> None:
     with Consumer("c", shared=True) as stays:
         leaves = Consumer("c", shared=True)
         put_arrays(producer, *range(4))
@@ -135,7 +135,7 @@ def test_another_thread_ends_nothing_of_this_one(producer: Producer) -> None:
         assert (first[0], second[0]) == (0, 1)
 
 
-def test_a_message_is_done_at_the_end_of_its_block_only(producer: Producer) -> None:
+def test_a_message_is_acknowledged_only_at_the_end_of_its_block(producer: Producer) -> None:
     with Consumer("c", shared=True) as stays:
         leaves = Consumer("c", shared=True)
         put_arrays(producer, *range(4))
@@ -151,7 +151,7 @@ def test_a_message_is_done_at_the_end_of_its_block_only(producer: Producer) -> N
         held.release()
 
 
-def test_a_message_in_a_cycle_is_done_when_that_is_collected(producer: Producer) -> None:
+def test_a_message_in_a_reference_cycle_is_acknowledged_when_it_is_collected(producer: Producer) -> None:
     with Consumer("c", shared=True) as one, Consumer("c", shared=True) as two:
         put_arrays(producer, 0)
         producer.close()
@@ -176,7 +176,7 @@ def rest_of(consumer: Consumer) -> list[tuple[int, bool]]:
         return [(m.seq, m.redelivered) for m in messages]
 
 
-def test_a_lane_that_drops_goes_on_around_what_is_looked_at() -> None:
+def test_a_lane_that_drops_continues_while_a_view_is_alive() -> None:
     with Producer("c", capacity=8192, slots=8, overflow="drop-old") as producer:
         with Consumer("c", shared=True) as consumer:
             put_arrays(producer, 0, 1)
@@ -203,7 +203,7 @@ def test_async_iteration_over_arrays_ends(producer: Producer) -> None:
         assert asyncio.run(asyncio.wait_for(take(consumer), 10)) == 5
 
 
-def test_an_async_get_of_a_type_is_in_work_until_the_next(producer: Producer) -> None:
+def test_an_async_get_of_a_type_is_acknowledged_at_the_next_get(producer: Producer) -> None:
     with Consumer("c", shared=True) as stays:
         leaves = Consumer("c", shared=True)
         producer.put(np.zeros(3), type=1)
@@ -245,7 +245,9 @@ def loop_in_tasks(channel: str, run: Callable[[Main], None], results: str) -> No
 
 
 @pytest.mark.parametrize("run", [run_asyncio, run_trio])
-def test_tasks_that_share_a_consumer_do_not_end_each_others_work(start: Start, run: Callable[[Main], None]) -> None:
+def test_tasks_that_share_a_consumer_do_not_acknowledge_each_others_messages(
+    start: Start, run: Callable[[Main], None]
+) -> None:
     with (
         Producer("c", capacity="1 MiB", groups=["work"]) as producer,
         Producer("r", capacity=4096),
@@ -266,7 +268,9 @@ def test_tasks_that_share_a_consumer_do_not_end_each_others_work(start: Start, r
 
 
 @pytest.mark.parametrize("run", [run_asyncio, run_trio])
-def test_a_task_that_gets_at_once_ends_its_own_work_only(producer: Producer, run: Callable[[Main], None]) -> None:
+def test_a_task_that_gets_without_waiting_acknowledges_only_its_own_messages(
+    producer: Producer, run: Callable[[Main], None]
+) -> None:
     leaves = Consumer("c", shared=True)
 
     async def main() -> None:
@@ -290,7 +294,7 @@ def test_a_task_that_gets_at_once_ends_its_own_work_only(producer: Producer, run
 
 @pytest.mark.parametrize("run", [run_asyncio, run_trio])
 @pytest.mark.parametrize("wanted", [{}, {"type": 0}, {"where": lambda m: True}])
-def test_a_message_is_handed_to_another_task(
+def test_a_message_can_be_passed_to_another_task(
     producer: Producer, run: Callable[[Main], None], wanted: dict[str, Any]
 ) -> None:
     leaves = Consumer("c", shared=True)
@@ -315,7 +319,7 @@ def test_a_message_is_handed_to_another_task(
         assert rest_of(stays) == [(2, True), (3, True)]
 
 
-def test_a_later_thread_ends_nothing_of_one_that_has_ended(producer: Producer) -> None:
+def test_a_new_thread_acknowledges_nothing_of_an_ended_one(producer: Producer) -> None:
     with Consumer("c", shared=True) as stays:
         leaves = Consumer("c", shared=True)
         put_arrays(producer, *range(5))
@@ -328,7 +332,7 @@ def test_a_later_thread_ends_nothing_of_one_that_has_ended(producer: Producer) -
         assert rest_of(stays) == [(seq, True) for seq in range(5)]
 
 
-def test_a_clean_close_ends_what_all_threads_were_given(producer: Producer) -> None:
+def test_a_clean_close_acknowledges_the_messages_of_all_threads(producer: Producer) -> None:
     with Consumer("c", shared=True) as stays:
         put_arrays(producer, *range(3))
         kept: list[Any] = []
@@ -356,7 +360,7 @@ def fail_in_the_middle(channel: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_what_a_worker_fails_at_goes_to_the_others(start: Start) -> None:
+def test_a_message_that_a_worker_fails_at_is_redelivered_to_another(start: Start) -> None:
     with (
         Producer("c", capacity="1 MiB", groups=["work"]) as producer,
         Consumer("c", group="work", shared=True) as stays,
@@ -367,7 +371,7 @@ def test_what_a_worker_fails_at_goes_to_the_others(start: Start) -> None:
             assert (again.seq, again.redelivered) == (0, True)
 
 
-def test_empty_says_what_this_consumer_has_in_work(producer: Producer) -> None:
+def test_empty_reports_the_messages_that_this_consumer_has_in_work(producer: Producer) -> None:
     with Consumer("c", shared=True) as consumer:
         put_arrays(producer, 0, 1)
         kept: list[Any] = []

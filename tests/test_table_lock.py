@@ -111,7 +111,7 @@ SYNCS: list[Callable[[str | None], Semaphore | Lock | Event | Barrier]] = [
 
 
 @pytest.mark.parametrize("make", SYNCS)
-def test_opening_and_closing_what_processes_wait_for_each_other_with(
+def test_opening_and_closing_sync_objects_can_be_interrupted(
     base: str, make: Callable[[str | None], Semaphore | Lock | Event | Barrier]
 ) -> None:
     handle = make("s")
@@ -122,7 +122,7 @@ def test_opening_and_closing_what_processes_wait_for_each_other_with(
     assert os.listdir(base) == []
 
 
-def test_opening_looking_and_declaring(base: str) -> None:
+def test_opening_inspecting_and_declaring_can_be_interrupted(base: str) -> None:
     with Producer("c", capacity=4096) as producer:
         with stopped_holder(control(base, "c")):
             for call in (
@@ -149,7 +149,7 @@ def test_a_timeout_ends_the_wait_for_the_lock(base: str) -> None:
         assert 1 <= time.monotonic() - began < 3  # a holder that is not stopped may be waiting for a processor
 
 
-def test_the_last_view_ends_without_freezing_anybody(base: str) -> None:
+def test_releasing_the_last_view_freezes_no_thread(base: str) -> None:
     with Producer("c", capacity=4096) as producer:
         consumer = Consumer("c")
         producer.put(np.arange(3))
@@ -174,7 +174,7 @@ def test_the_last_view_ends_without_freezing_anybody(base: str) -> None:
         producer.flush(5)
 
 
-def test_a_dropping_put_refuses_rather_than_waits(base: str) -> None:
+def test_a_put_in_a_lane_that_drops_refuses_instead_of_waiting_for_the_lock(base: str) -> None:
     with Producer("c", capacity=4096, overflow="drop-old") as producer, Consumer("c", group="first") as first:
         producer.put(b"a")
         with Consumer("c", group="second") as second:
@@ -189,7 +189,7 @@ def test_a_dropping_put_refuses_rather_than_waits(base: str) -> None:
             assert first.latest() == second.latest() == b"b" * 4090
 
 
-def test_the_log_says_who_has_the_lock(base: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_names_the_holder_of_the_lock(base: str, caplog: pytest.LogCaptureFixture) -> None:
     producer = Producer("c", capacity=4096)
     with stopped_holder(control(base, "c")) as pid:
         closing = threading.Thread(target=producer.close)
@@ -225,7 +225,7 @@ def test_a_signal_while_the_log_is_written_ends_the_wait(base: str) -> None:
         signal.signal(signal.SIGALRM, before)
 
 
-def test_a_handle_that_is_collected_meanwhile_leaves_no_descriptor() -> None:
+def test_a_handle_that_is_collected_meanwhile_leaves_no_file_descriptor() -> None:
     event = Event()
     descriptor = event._descriptor()
     with stopped_holder(f"/proc/self/fd/{descriptor}"):
@@ -241,7 +241,7 @@ def end_with_everything_open(ready: Connection, go: Connection) -> None:
     go.recv()
 
 
-def test_a_process_ends_all_the_same_and_its_end_is_no_death(base: str) -> None:
+def test_a_process_can_exit_and_does_not_count_as_dead(base: str) -> None:
     context = multiprocessing.get_context("spawn")
     (ready, tell_ready), (hear_go, go) = context.Pipe(False), context.Pipe(False)
     with Producer("c", capacity=4096) as producer, Consumer("c") as consumer:
@@ -258,7 +258,9 @@ def test_a_process_ends_all_the_same_and_its_end_is_no_death(base: str) -> None:
             consumer.get(5)
 
 
-def test_looking_does_not_wait_for_ever_beside_a_stopped_process(base: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspecting_does_not_wait_for_ever_beside_a_stopped_process(
+    base: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with Producer("c", capacity=4096) as producer, Producer("other", capacity=4096), Lock("s") as lock:
         with stopped_holder(control(base, "c")) as one, stopped_holder(control(base, "s")) as two:
             began = time.monotonic()

@@ -41,7 +41,7 @@ def put_by(producer: Producer) -> None:
     raise AssertionError("not woken")
 
 
-def test_it_is_readable_while_there_is_something_to_get(producer: Producer, consumer: Consumer) -> None:
+def test_a_consumers_pollfd_is_readable_while_there_is_a_message(producer: Producer, consumer: Consumer) -> None:
     assert consumer.fileno() == consumer.fileno()
     assert not is_readable(consumer)
     for _ in range(3):
@@ -70,12 +70,12 @@ def test_it_is_readable_while_there_is_something_to_get(producer: Producer, cons
         assert not is_readable(consumer)
 
 
-def test_what_is_there_already_makes_it_readable(producer: Producer, consumer: Consumer) -> None:
+def test_a_message_put_before_fileno_makes_the_pollfd_readable(producer: Producer, consumer: Consumer) -> None:
     producer.put(b"a")
     assert is_readable(consumer)
 
 
-def test_a_producers_is_readable_while_there_is_room() -> None:
+def test_a_producers_pollfd_is_readable_while_there_is_room() -> None:
     with Producer("c", capacity=4096, slots=2) as producer, Consumer("c") as consumer:
         assert is_readable(producer)
         producer.put(b"x")
@@ -96,7 +96,7 @@ def test_a_producers_is_readable_while_there_is_room() -> None:
         assert is_readable(producer)
 
 
-def test_the_end_of_a_stream_is_something_to_get() -> None:
+def test_the_end_of_the_stream_makes_the_pollfd_readable() -> None:
     with Producer("c", capacity=4096) as producer:
         consumer = Consumer("c")
         assert not is_readable(consumer)
@@ -116,7 +116,7 @@ def hold_then_die(channel: AnyChannel, messages: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_producers_death_is_something_to_get(any_channel: AnyChannel, start: Start) -> None:
+def test_a_producers_death_makes_the_pollfd_readable(any_channel: AnyChannel, start: Start) -> None:
     with Producer(any_channel, capacity=4096), Consumer(any_channel) as consumer:
         assert not is_readable(consumer)
         start(hold_then_die, any_channel, 1)
@@ -129,7 +129,7 @@ def test_a_producers_death_is_something_to_get(any_channel: AnyChannel, start: S
         assert not is_readable(consumer)
 
 
-def test_a_death_before_there_was_a_descriptor_is_something_to_get(start: Start) -> None:
+def test_a_death_before_fileno_makes_the_pollfd_readable(start: Start) -> None:
     with Producer("c", capacity=4096), Consumer("c") as consumer:
         start(hold_then_die, "c", 0).join(20)
         with pytest.raises(ProducerDied):
@@ -143,7 +143,7 @@ def read_one_and_die(channel: AnyChannel) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_consumers_death_makes_room(any_channel: AnyChannel, start: Start) -> None:
+def test_a_consumers_death_makes_room_and_the_pollfd_readable(any_channel: AnyChannel, start: Start) -> None:
     with (
         Producer(any_channel, capacity=4096, slots=4, groups=["dies"]) as producer,
         Consumer(any_channel, group="stays") as stays,
@@ -220,7 +220,7 @@ def test_no_wake_up_is_lost_between_processes(any_channel: AnyChannel, start: St
         back.close()
 
 
-def test_one_write_an_idle_period(producer: Producer, consumer: Consumer, tmp_path: object) -> None:
+def test_a_pollfd_is_written_once_per_idle_period(producer: Producer, consumer: Consumer, tmp_path: object) -> None:
     consumer.fileno()
     producer.put_many([b""] * 10)
     for _ in range(1000):
@@ -235,7 +235,7 @@ def test_one_write_an_idle_period(producer: Producer, consumer: Consumer, tmp_pa
     consumer.get_many(2000)
 
 
-def test_it_is_closed_with_its_handle_and_leaks_nothing() -> None:
+def test_a_pollfd_is_closed_with_its_handle() -> None:
     before = set(os.listdir("/proc/self/fd"))
     for _ in range(20):
         with Producer("c", capacity=4096) as producer, Consumer("c") as consumer:
@@ -255,7 +255,7 @@ def inherited(fd: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process")
-def test_a_child_inherits_none(producer: Producer, consumer: Consumer, start: Start) -> None:
+def test_a_child_inherits_no_pollfd(producer: Producer, consumer: Consumer, start: Start) -> None:
     start(inherited, consumer.fileno(), method="fork").join(20)
     code = f"import os\ntry: os.fstat({consumer.fileno()})\nexcept OSError: print('closed')"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "closed\n"
@@ -263,7 +263,7 @@ def test_a_child_inherits_none(producer: Producer, consumer: Consumer, start: St
     assert is_readable(consumer)
 
 
-def test_members_of_a_shared_group_each_have_one(producer: Producer) -> None:
+def test_each_member_of_a_shared_group_has_a_pollfd(producer: Producer) -> None:
     with Consumer("c", shared=True) as one, Consumer("c", shared=True) as two:
         assert not is_readable(one)
         assert not is_readable(two)
@@ -279,7 +279,7 @@ def test_members_of_a_shared_group_each_have_one(producer: Producer) -> None:
         assert two.get() == b"b"
 
 
-def test_without_a_descriptor_nothing_is_made(producer: Producer, consumer: Consumer) -> None:
+def test_without_fileno_no_pollfd_is_made(producer: Producer, consumer: Consumer) -> None:
     with pytest.raises(Empty):
         consumer.get(timeout=0.01)
     producer.put(b"")

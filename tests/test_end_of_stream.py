@@ -40,7 +40,7 @@ def test_an_end_waits_for_each_declared_group(nameless: bool) -> None:
     assert nameless or names() == []
 
 
-def test_the_stream_of_the_next_producer_follows() -> None:
+def test_the_next_producer_continues_a_stream_whose_end_waits() -> None:
     put_nothing("c", [])
     with Producer("c", capacity=4096) as producer, Consumer("c") as consumer:
         with pytest.raises(Empty):
@@ -60,7 +60,7 @@ def test_many_streams_without_messages_take_one_file() -> None:
         assert list(consumer) == []
 
 
-def test_that_a_producer_was_killed_waits_as_well() -> None:
+def test_the_death_of_a_producer_waits_too() -> None:
     die = "import os, ringipc; p = ringipc.Producer('c', capacity=4096); os.kill(os.getpid(), 9)"
     assert subprocess.run([sys.executable, "-c", die]).returncode == -signal.SIGKILL
     with Consumer("c", timeout=5) as consumer:
@@ -85,7 +85,7 @@ def test_clean_keeps_an_end_as_it_keeps_messages(capsys: pytest.CaptureFixture[s
     assert names() == []
 
 
-def test_where_a_group_has_been_nothing_waits() -> None:
+def test_no_end_waits_if_a_group_has_seen_it() -> None:
     with Producer("c", capacity=4096), Consumer("c"):
         pass
     assert names() == []

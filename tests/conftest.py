@@ -1,4 +1,4 @@
-"""Every test has a base directory of its own, and must leave it empty."""
+"""Fixtures of all tests. Each test has a base directory of its own, and must leave it empty."""
 
 import contextlib
 import gc
@@ -14,7 +14,7 @@ import pytest
 import ringipc
 
 SHM = "/dev/shm"
-MINUTES = float(os.environ.get("MINUTES", "1"))  # for each of the long tests that look for faults at random
+MINUTES = float(os.environ.get("MINUTES", "1"))  # duration of each long test that searches for faults at random
 
 
 def files_in(path: str) -> list[str]:
@@ -22,10 +22,10 @@ def files_in(path: str) -> list[str]:
 
 
 def remove_ends(path: str) -> None:
-    """Of streams without messages, which wait for a first consumer: a control file and nothing else."""
+    """Remove channels in which only the end of a stream waits for a first consumer: a control file and nothing else."""
     for where, _, files in os.walk(path):
         if files == ["control"]:
-            with contextlib.suppress(ringipc.RingError):  # it is none of a channel's, or damaged: then it stays
+            with contextlib.suppress(ringipc.RingError):  # the file is damaged, or not that of a channel: it stays
                 channel = ringipc.Channel.open(os.path.basename(where))
                 if channel.end_waits and channel.lanes == [] and channel.groups == [] and channel.pids == []:
                     channel.remove()
@@ -33,21 +33,21 @@ def remove_ends(path: str) -> None:
 
 @pytest.fixture(autouse=True)
 def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The directory that channels are made in."""
+    """The base directory of the channels of this test."""
     path = tempfile.mkdtemp(prefix="test-ringipc-", dir=SHM if os.access(SHM, os.W_OK) else None)
     monkeypatch.setenv("RINGIPC_DIR", path)
     yield path
-    monkeypatch.setenv("RINGIPC_DIR", path)  # the test may have named another
+    monkeypatch.setenv("RINGIPC_DIR", path)  # the test may have set another one
     remove_ends(path)
     left = files_in(path)
-    if left:  # a failed assertion, or a caught one, keeps the views of its frames in a cycle
+    if left:  # an exception that was caught keeps the views of its frames in a reference cycle
         gc.collect()
         left = files_in(path)
     for name in left:
         os.unlink(name)
     for where, _, _ in os.walk(path, topdown=False):
         os.rmdir(where)
-    assert not left, f"left behind: {left}"
+    assert not left, f"the test left files: {left}"
 
 
 @pytest.fixture
@@ -62,9 +62,12 @@ def consumer(producer: ringipc.Producer) -> Iterator[ringipc.Consumer]:
         yield consumer
 
 
-@pytest.fixture(params=["named", pytest.param("nameless", marks=pytest.mark.long)])
+@pytest.fixture(params=["named", pytest.param("anonymous", marks=pytest.mark.long)])
 def any_channel(request: pytest.FixtureRequest) -> Iterator[str | ringipc.Channel]:
-    """A channel of either kind; nothing may be left in it. Ask for it before `start`, whose processes end first."""
+    """A named or an anonymous channel; nothing may be left in it.
+
+    Name this fixture before `start`: the processes of `start` end before the channel is checked.
+    """
     if request.param == "named":
         yield "c"
         return
@@ -79,7 +82,7 @@ Start = Callable[..., BaseProcess]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts a function in a process of its own, which must end with status 0 or by SIGKILL before the test does."""
+    """Starts functions in processes, which must exit with status 0 or be killed by SIGKILL before the test ends."""
     started: list[BaseProcess] = []
 
     def start(function: Callable[..., None], *args: Any, method: str = "spawn") -> BaseProcess:
@@ -94,13 +97,13 @@ def start() -> Iterator[Start]:
         if process.is_alive():
             process.kill()
             process.join()
-            pytest.fail(f"{process} had to be killed")
+            pytest.fail(f"{process} did not end")
         assert process.exitcode in (0, -9), process
-    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # the next test's has that one's environment
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # the next test has another environment
 
 
 def rest(consumer: ringipc.Consumer) -> list[int]:
-    """The numbers that are there to be got, as text."""
+    """The messages that can be got without waiting: numbers, as text."""
     got = []
     while True:
         try:

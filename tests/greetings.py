@@ -1,4 +1,4 @@
-"""A listener, and a peer that connects to it."""
+"""Helpers for tests of the greeting: a listener, and a peer that connects to it."""
 
 import contextlib
 import dataclasses
@@ -46,7 +46,7 @@ def frame(said: Hello | Welcome) -> bytes:
 
 
 def at(url: str, **options: Any) -> SocketEndpoint:
-    """The endpoint of a URL, with options."""
+    """Return the endpoint of a URL, with options."""
     endpoint = transports.resolve(url)
     assert isinstance(endpoint, SocketEndpoint)
     return dataclasses.replace(endpoint, **options)
@@ -82,14 +82,14 @@ def listening(url: str, error: int = 0, text: str = "", **options: Any) -> Itera
 
 @contextlib.contextmanager
 def met(host: Host, **options: Any) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """The two ends of a connection, the one who connects first."""
+    """Return the two ends of a connection, that of the connecting side first."""
     near, said = connect(host.url, HELLO, timeout=5, **options)
     with near, host.taken.get(timeout=5) as far:
         assert said == welcome()
         assert host.greeted.get(timeout=5) == HELLO
         assert near.gettimeout() is far.gettimeout() is None
         for end in near, far:
-            end.settimeout(10)  # of this test
+            end.settimeout(10)  # for the rest of this test
         yield near, far
 
 
@@ -110,11 +110,11 @@ def sockets_open() -> set[str]:
 
 
 @pytest.fixture
-def tidy() -> Iterator[None]:
-    """No socket is left open."""
+def no_socket_left() -> Iterator[None]:
+    """Check that no socket is left open."""
     before = sockets_open()
     yield
-    end = time.monotonic() + 3  # for greetings that were broken off
+    end = time.monotonic() + 3  # greetings that broke off need a moment to end
     while sockets_open() - before and time.monotonic() < end:
         time.sleep(0.01)
     assert not sockets_open() - before

@@ -1,6 +1,6 @@
 """Checks that calls go downward only: between the folders of `csrc`, between its files, between the package's modules.
 
-`python tests/layers.py OBJECTS` (`make lint` does it) looks at the includes and the imports, and at what the compiled
+`python tests/layers.py OBJECTS` (`make lint` does it) checks the includes and the imports, and what the compiled
 files in OBJECTS, laid out as `csrc` is, call of each other. A folder may use those named with it and itself, a module
 those of its own line and of the lines above it. No two files may need each other, not even by way of others.
 """
@@ -35,10 +35,10 @@ cli __main__
 LINES = {name: number for number, line in enumerate(MODULES.strip().split("\n")) for name in line.split()}
 
 INCLUDE = re.compile(r'^#include "(.+)\.h"', re.MULTILINE)
-# Of Cython, which `ast` does not read.
+# The imports of Cython, which `ast` cannot parse.
 IMPORT = re.compile(r"^\s*(?:from|c?import) ringipc(?:\.(\w+)| c?import (.+))", re.MULTILINE)
 
-Needs = dict[tuple[str, str], str]  # what one file needs of another, as a verb and its object
+Needs = dict[tuple[str, str], str]  # (file, other file) -> how the one needs the other: a verb and its object
 
 
 def includes(csrc: Path) -> Needs:
@@ -46,7 +46,7 @@ def includes(csrc: Path) -> Needs:
     for file in sorted(csrc.glob("*/*.[ch]")):
         name = file.relative_to(csrc).with_suffix("").as_posix()
         for other in INCLUDE.findall(file.read_text()):
-            if other not in (name, "ringipc"):  # the public header is everybody's
+            if other not in (name, "ringipc"):  # every file may include the public header
                 needs[name, other] = f"includes {other}.h"
     return needs
 
@@ -67,7 +67,7 @@ def calls(csrc: Path, objects: Path) -> Needs:
 
 
 def _imported(tree: ast.AST, package: str) -> Iterator[str]:
-    """Also inside functions, but not what only a type checker reads."""
+    """The imports of a module, also those inside functions, but not those for type checkers only."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue
@@ -108,7 +108,7 @@ def _goes_up(name: str, other: str) -> bool:
 
 
 def _circle(needs: Needs) -> list[str]:
-    """Files each of which needs the next one, and the last the first; or none."""
+    """Files of which each needs the next one, and the last needs the first; empty if there is no such circle."""
     below: dict[str, list[str]] = {}
     for name, other in needs:
         below.setdefault(name, []).append(other)
@@ -127,7 +127,7 @@ def _circle(needs: Needs) -> list[str]:
 
 
 def faults(needs: Needs) -> list[str]:
-    """A sentence for each use that goes up, and for one circle."""
+    """Return a sentence for each use that goes up, and for one circle."""
     up = [f"{name} {how}, which is not below it" for (name, other), how in needs.items() if _goes_up(name, other)]
     circle = _circle(needs)
     if circle:

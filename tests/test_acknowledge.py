@@ -1,4 +1,4 @@
-"""Done, and looked at, in groups that keep claims: what is done does not come again, and no end waits for it."""
+"""Acknowledgement in groups that keep claims: an acknowledged message is never redelivered, even with a view on it."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ WAYS: dict[str, Callable[[Consumer], object]] = {
     "type": lambda c: c.get(timeout=5, type=0),
     "where": lambda c: c.get(timeout=5, where=lambda m: True),
     "record": lambda c: c.get(timeout=5)["frame"],
-    "message": lambda c: c.message(timeout=5).payload,  # nobody refers to the message, only to its payload
+    "message": lambda c: c.message(timeout=5).payload,  # keeps a reference to the payload, and none to the message
 }
 
 
@@ -34,11 +34,11 @@ def put_arrays(producer: Producer, *numbers: int) -> None:
 
 
 def take_all(channel: str, results: str) -> None:
-    """A worker's plain loop: it looks at the last array when it asks for the next, and at its first all the time."""
+    """The plain loop of a worker: it keeps a view on its last array while it gets the next, and on its first."""
     with Consumer(channel, group="work", shared=True) as consumer, Producer(results, capacity=1 << 16) as done:
         first = array = consumer.get(timeout=20)
         done.put(b"%d" % first[0])
-        with contextlib.closing(Event("go")) as go:  # all have their first
+        with contextlib.closing(Event("go")) as go:  # all workers have their first message
             assert go.wait(20)
         for array in consumer:
             done.put(b"%d" % array[0])
@@ -78,7 +78,7 @@ def test_the_end_of_the_stream_does_not_wait_for_views(way: str) -> None:
         producer.close()
         waits = threading.Thread(target=lambda: list(two))
         waits.start()
-        if way != "message":  # there the last one is done with already
+        if way != "message":  # the end of its block has acknowledged the last one
             with pytest.raises(Empty):
                 two.get(timeout=0.1)
         with pytest.raises(EndOfStream):
@@ -225,7 +225,7 @@ def run_trio(main: Main) -> None:
 
 
 def loop_in_tasks(channel: str, run: Callable[[Main], None], results: str) -> None:
-    """Two tasks over one consumer; the first one's first message never ends, nor does the last one."""
+    """Two tasks share a consumer; the first message of the first task and the last message are never acknowledged."""
     with Producer(results, capacity=1 << 16) as done:
         consumer = Consumer(channel, group="work", shared=True)
 
@@ -324,7 +324,7 @@ def test_a_new_thread_acknowledges_nothing_of_an_ended_one(producer: Producer) -
         leaves = Consumer("c", shared=True)
         put_arrays(producer, *range(5))
         kept: list[Any] = []
-        for _ in range(5):  # the system gives each the ident of the one before
+        for _ in range(5):  # each thread gets the ident of the one before
             thread = threading.Thread(target=lambda: kept.append(leaves.get(timeout=5)))
             thread.start()
             thread.join()

@@ -1,4 +1,4 @@
-"""A channel without a name: how it comes to other processes, what keeps it, and what is left of it."""
+"""Anonymous channels: how they are passed to other processes, what keeps them, and what is left of them."""
 
 import multiprocessing
 import os
@@ -101,8 +101,8 @@ def test_an_anonymous_channel_ends_with_its_last_handle() -> None:
     consumer = Consumer(channel)
     channel.close()
     channel.close()
-    producer.put(b"it goes on")
-    assert consumer.get() == b"it goes on"
+    producer.put(b"it continues")
+    assert consumer.get() == b"it continues"
     producer.close()
     consumer.close()
     del producer, consumer
@@ -135,7 +135,7 @@ def test_an_anonymous_channel_can_be_inspected_and_emptied() -> None:
         assert [lane.state for lane in channel.lanes] == ["ended"]
         channel.remove()
         assert channel.lanes == []
-        with Consumer(channel) as consumer, pytest.raises(Empty):  # a stream that has not begun
+        with Consumer(channel) as consumer, pytest.raises(Empty):  # a stream without a message
             consumer.get(timeout=0)
         with pytest.raises(KeyError):
             channel.remove_group("none")

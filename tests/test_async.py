@@ -207,7 +207,7 @@ def test_polling_for_a_type_takes_no_wake_up_from_other_tasks(run: Run) -> None:
                 tasks.start_soon(read)
                 await anyio.sleep(0.05)
                 producer.put(b"0", type=0)
-                with anyio.move_on_after(0.2):  # looks at once, before the loop has seen the descriptor
+                with anyio.move_on_after(0.2):  # polls at once, before the loop has polled the pollfd
                     await consumer.aget(type=1)
                 assert got == [b"0"]
 
@@ -273,7 +273,7 @@ def test_no_task_waits_after_a_close_in_another_thread(run: Run) -> None:
                     for handle in (producer, empty):
                         threading.Thread(target=handle.close).start()
                 assert ended == 6
-                idle.put(b"nobody gets it")
+                idle.put(b"no task gets it")
             consumer.close()
 
     run(main)

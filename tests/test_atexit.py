@@ -1,4 +1,4 @@
-"""What a program that ends without closing leaves behind, and says."""
+"""Programs that exit without closing: what they report, and what they leave."""
 
 import signal
 import subprocess
@@ -26,7 +26,7 @@ def lose(url):
 
 
 def end(body: str, *arguments: str) -> tuple[int, str, float]:
-    """Runs a program: its exit status, what it says on stderr, and how long it took after it had begun."""
+    """Run a program; return its exit status, its stderr, and the seconds that it took from the time that it printed."""
     program = HEAD + textwrap.dedent(body)
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=30, check=False
@@ -37,9 +37,9 @@ def end(body: str, *arguments: str) -> tuple[int, str, float]:
 
 @contextmanager
 def child(program: str, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
-    """A program that is killed where the test fails."""
+    """Start a program, which is killed if the test fails."""
     with subprocess.Popen([sys.executable, "-c", program, *arguments], stderr=subprocess.PIPE, text=True) as process:
-        failing = threading.Timer(20, process.kill)  # else what it says would be waited for, for ever
+        failing = threading.Timer(20, process.kill)  # else a read of its output could block for ever
         failing.start()
         try:
             yield process
@@ -55,18 +55,18 @@ LOST = "ringipc: at exit: channel '{}': 1 message is lost after 0.2 s without pr
 def test_a_program_that_loses_messages_reports_it_and_fails(base: str, scheme: str) -> None:
     path = f"{base}/place"
     url = "tcp://127.0.0.1:0" if scheme == "tcp" else f"{scheme}://{path}"
-    status, told, seconds = end("print(time.time()); p = lose(sys.argv[1])", url)
+    status, stderr, seconds = end("print(time.time()); p = lose(sys.argv[1])", url)
     Path(path).unlink(missing_ok=True)
     assert status == 120
-    assert told.count("\n") == 1
-    assert "ringipc: at exit: channel '" in told
-    assert "1 message is lost after 0.2 s without progress (linger=): no consumer" in told
+    assert stderr.count("\n") == 1
+    assert "ringipc: at exit: channel '" in stderr
+    assert "1 message is lost after 0.2 s without progress (linger=): no consumer" in stderr
     assert seconds < 5
 
 
 def test_all_handles_are_closed_and_flushed_even_if_one_fails(base: str) -> None:
-    """And what others do at exit is done."""
-    status, told, _ = end(
+    """The exit functions of other modules run too."""
+    status, stderr, _ = end(
         """
         import atexit
         atexit.register(print, "registered before", flush=True)
@@ -81,21 +81,21 @@ def test_all_handles_are_closed_and_flushed_even_if_one_fails(base: str) -> None
         base,
     )
     assert status == 120
-    lines = told.splitlines()
+    lines = stderr.splitlines()
     assert lines[0] == "last words"
     assert sorted(lines[1:]) == [
         LOST.format(f"unix://{base}/{k}", "is connected").strip() for k in (1, 2)
-    ]  # and no file is left, as `base` sees
+    ]  # `base` checks that no file is left
 
 
 def test_losses_of_a_collected_producer_count_too(base: str) -> None:
-    status, told, _ = end('print(time.time()); lose(f"unix://{sys.argv[1]}/1")', base)
+    status, stderr, _ = end('print(time.time()); lose(f"unix://{sys.argv[1]}/1")', base)
     assert status == 120
-    assert "1 message is lost after 0.2 s without progress (linger=): no consumer is connected" in told
+    assert "1 message is lost after 0.2 s without progress (linger=): no consumer is connected" in stderr
 
 
 def test_a_program_that_loses_nothing_ends_with_its_own_status(base: str) -> None:
-    status, told, _ = end(
+    status, stderr, _ = end(
         """
         print(time.time())
         producer = ringipc.Producer(f"unix://{sys.argv[1]}/1")
@@ -106,12 +106,12 @@ def test_a_program_that_loses_nothing_ends_with_its_own_status(base: str) -> Non
         """,
         base,
     )
-    assert (status, told) == (3, "")
+    assert (status, stderr) == (3, "")
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork", pytest.param("forkserver", marks=pytest.mark.long)])
 def test_a_child_that_loses_messages_fails(base: str, method: str, tmp_path: Path) -> None:
-    """multiprocessing's children do not end as other programs do."""
+    """Children of multiprocessing exit in another way than programs."""
     program = tmp_path / "program.py"
     program.write_text(
         HEAD
@@ -147,28 +147,28 @@ def test_a_child_that_loses_messages_fails(base: str, method: str, tmp_path: Pat
 
 
 def test_ctrl_c_ends_the_wait_at_exit(base: str) -> None:
-    """Which has said whom it waits for."""
+    """The warning before names the consumer that it waits for."""
     program = HEAD + (
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "producer = ringipc.Producer(f'unix://{sys.argv[1]}/1', linger=None); producer.put(b'1')"
     )
     with child(program, base) as process:
         assert process.stderr is not None
-        told = process.stderr.readline()
-        assert "close() waits (linger=): 1 message is left: no consumer is connected" in told
+        stderr = process.stderr.readline()
+        assert "close() waits (linger=): 1 message is left: no consumer is connected" in stderr
         process.send_signal(signal.SIGINT)
-        told = process.stderr.read()
+        stderr = process.stderr.read()
         assert process.wait(5) == 120
-        assert told == (
+        assert stderr == (
             f"ringipc: at exit: channel 'unix://{base}/1': close() was interrupted: 1 message is lost: no consumer is "
             "connected\n"
         )
-        assert "Traceback" not in told
+        assert "Traceback" not in stderr
     Path(f"{base}/1").unlink(missing_ok=True)
 
 
 def test_exit_functions_of_other_modules_are_not_disturbed(base: str) -> None:
-    """They may flush stderr, after ringipc has said what is lost and before the interpreter finalizes."""
+    """They may flush stderr, after ringipc has reported the losses and before the interpreter is finalized."""
     program = "import atexit, sys\natexit.register(lambda: print('bye', file=sys.stderr, flush=True))\n" + HEAD
     done = subprocess.run(
         [sys.executable, "-c", program + "lose(f'unix://{sys.argv[1]}/1')", base],
@@ -200,16 +200,16 @@ def test_one_ctrl_c_ends_a_program_whose_close_waits(base: str, scheme: str, how
         assert process.stderr is not None
         assert "close() waits" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        told = process.stderr.read()
-        assert process.wait(5) == -signal.SIGINT  # as of any program that Ctrl-C ends
-    assert told.count("Traceback") == 1
-    assert "close() was interrupted: 2 messages are lost: no consumer" in told
-    assert "closed>" not in told
+        stderr = process.stderr.read()
+        assert process.wait(5) == -signal.SIGINT  # the status of any program that Ctrl-C ends
+    assert stderr.count("Traceback") == 1
+    assert "close() was interrupted: 2 messages are lost: no consumer" in stderr
+    assert "closed>" not in stderr
     Path(f"{base}/1").unlink(missing_ok=True)
 
 
 def test_an_exception_in_a_with_block_is_not_hidden_by_lost_messages(base: str) -> None:
-    """It leaves the block, and the loss is a note on it."""
+    """The exception leaves the block, with a note about the loss."""
     with pytest.raises(KeyError) as caught, ringipc.Producer(f"unix://{base}/1", linger=0.1) as producer:
         producer.put(b"1")
         raise KeyError("mine")

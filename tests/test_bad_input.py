@@ -1,4 +1,4 @@
-"""Bad input gets a clear error at once, and leaves nothing behind."""
+"""Invalid arguments and files raise a clear error at once, and leave no files."""
 
 import datetime
 import errno
@@ -221,7 +221,7 @@ def test_a_symbolic_link_in_place_of_a_channel_is_refused(base: str, tmp_path: P
     path.parent.rmdir()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the owner of a directory")
 def test_a_directory_that_another_user_made_is_refused(base: str) -> None:
     planted = Path(base, f"ringipc-{os.geteuid()}")
     planted.mkdir(mode=0o777)
@@ -262,13 +262,13 @@ try:
 except ringipc.SystemRefused as error:
     print(errno.errorcode[error.errno])
 with ringipc.Producer("c", capacity=4096) as producer, ringipc.Consumer("c") as consumer:
-    producer.put(b"small ones go on")
+    producer.put(b"small ones work")
     print(consumer.get())
 """)
-    assert said == "EFBIG\nb'small ones go on'\n"
+    assert said == "EFBIG\nb'small ones work'\n"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody without rights")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an unprivileged user")
 def test_a_directory_that_cannot_be_written_is_reported_at_once(base: str) -> None:
     os.chmod(base, 0o755)
     said = in_a_process("""
@@ -318,7 +318,7 @@ HEADERS = [
     struct.pack("<HBBI", 1, 2, 0, 3) + struct.pack("<QQ", 0, 2**63) + b"<f4",
     struct.pack("<HBBI", 1, 1, 0, 2) + struct.pack("<Q", 2) + b"|O",
     struct.pack("<HBBI", 1, 1, 0, 3) + struct.pack("<Q", 4) + b"wat",
-    struct.pack("<HBBI", 1, 1, 0, 3) + struct.pack("<Q", 1) + b"|a4",  # NumPy takes it, and warns
+    struct.pack("<HBBI", 1, 1, 0, 3) + struct.pack("<Q", 1) + b"|a4",  # NumPy accepts it with a warning
     struct.pack("<HBBI", 1, 1, 0, 3) + struct.pack("<Q", 4) + b"\xff\xfe\xfd",
     struct.pack("<HBBI", 1, 0, 0, 14) + b'["<f4",[2,2]]'.ljust(14),
     struct.pack("<HBBI", 1, 0, 0, 16) + b'{"names":["a"]}'.ljust(16),
@@ -332,7 +332,7 @@ def test_a_damaged_array_is_refused_and_skipped(base: str, header: bytes) -> Non
         producer.put(b"next")
         with control_of(base, "c").with_name("lane-0").open("r+b") as file:
             file.seek(4096 + 28)
-            file.write(b"\x02")  # it says that it is an array
+            file.write(b"\x02")  # the kind of an array
         with pytest.raises(Corrupt, match=r"^channel 'c': "):
             consumer.get(timeout=1)
         assert consumer.get(timeout=1) == b"next"

@@ -1,4 +1,4 @@
-"""The calls as users write them: signatures, timeouts, and what threading's users expect."""
+"""The public calls: signatures, timeouts, and conventions of the module threading."""
 
 import ast
 import asyncio
@@ -16,7 +16,7 @@ import ringipc
 from ringipc import Barrier, Consumer, Event, Full, Lock, MessageTooLarge, Producer, Semaphore
 
 PUBLIC = [getattr(ringipc, name) for name in ringipc.__all__]
-BEYOND = pytest.param(10**400, id="10**400")  # all floats
+BEYOND = pytest.param(10**400, id="10**400")  # larger than any float
 BAD_TIMEOUTS: list[tuple[Any, type[Exception]]] = [
     (True, TypeError),
     (False, TypeError),
@@ -31,7 +31,7 @@ BAD_TIMEOUTS: list[tuple[Any, type[Exception]]] = [
 
 
 def functions() -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Every public function, class and method that is not inherited from a built-in class."""
+    """Return every public function, class and method that is not inherited from a built-in class."""
     for each in PUBLIC:
         yield each.__qualname__, each
         for name in dir(each) if inspect.isclass(each) else ():
@@ -41,7 +41,7 @@ def functions() -> Iterator[tuple[str, Callable[..., Any]]]:
 
 
 def stubs() -> dict[str, list[ast.FunctionDef]]:
-    """The methods of every class in a stub."""
+    """Return the methods of every class in a stub."""
     return {
         each.name: [function for function in each.body if isinstance(function, ast.FunctionDef)]
         for path in Path(ringipc.__file__).parent.glob("*.pyi")
@@ -51,7 +51,7 @@ def stubs() -> dict[str, list[ast.FunctionDef]]:
 
 
 def parameters_of(stub: ast.FunctionDef) -> list[tuple[str, Any, Any]]:
-    """Name, kind and default of each, without self."""
+    """Return name, kind and default of each parameter, without self."""
     to = stub.args
     positional = [*to.posonlyargs, *to.args]
     defaults = [inspect.Parameter.empty] * (len(positional) - len(to.defaults)) + [
@@ -93,7 +93,7 @@ def test_signatures_are_those_of_the_stubs() -> None:
 
 
 def test_the_public_classes_are_those_of_the_extension() -> None:
-    """A call of an inherited C method takes half as long again as an empty call."""
+    """Public classes are not derived ones: a call of an inherited C method takes one and a half times as long."""
     from ringipc import _core
 
     for each in (Producer, Consumer, Semaphore, Lock, Event, Barrier):
@@ -124,7 +124,7 @@ def test_a_message_cannot_be_constructed() -> None:
 
 
 def waits(producer: Producer, consumer: Consumer) -> list[Callable[[Any], object]]:
-    """Every call that takes a timeout, with nothing to wait for."""
+    """Return every call that takes a timeout; none of them has anything to wait for."""
     for _ in range(9):
         producer.put(b"m")
     semaphore, lock, event = Semaphore(value=9), Lock(), Event()
@@ -152,7 +152,7 @@ def waits(producer: Producer, consumer: Consumer) -> list[Callable[[Any], object
 
 
 def test_a_bad_timeout_is_refused_at_once(producer: Producer, consumer: Consumer) -> None:
-    """Also where there is nothing to wait for."""
+    """Also if there is nothing to wait for."""
     for call in waits(producer, consumer):
         for timeout, error in BAD_TIMEOUTS:
             with pytest.raises(error, match="timeout must be None or a number of seconds"):
@@ -253,7 +253,7 @@ def test_impossible_shapes_are_refused(producer: Producer, consumer: Consumer) -
     assert consumer.get() == b"goes on"
 
 
-# ---- what put and put_many say ----
+# ---- the results of put and put_many ----
 
 
 def test_put_returns_whether_the_message_was_put() -> None:
@@ -279,11 +279,11 @@ def test_aput_returns_whether_the_message_was_put() -> None:
 
 @pytest.mark.parametrize("overflow", ["drop-new", "drop-old"])
 def test_put_many_counts_refused_messages_as_handled(overflow: Any) -> None:
-    """The one in the middle finds no room; the next ones do."""
+    """The message in the middle finds no room; the next ones do."""
     messages = [b"a" * 5000, b"b" * 5000, b"c", b"d" * 5000, b"e"]
     with Producer("c", capacity=8192, overflow=overflow) as producer, Consumer("c") as consumer:
         held = None
-        if overflow == "drop-old":  # what is looked at is not dropped
+        if overflow == "drop-old":  # a message with a view on it is not dropped
             assert producer.put_many(messages[:1]) == 1
             held = consumer.message()
             messages[0] = b""
@@ -325,7 +325,7 @@ def test_put_many_reports_how_many_were_refused_before_a_bad_message() -> None:
 
 
 class Reads:
-    """A message that reads what was put before it, as a reader elsewhere could."""
+    """A message that, while it is pickled, reads what was put before it, as another process could."""
 
     def __init__(self, consumer: Consumer, got: list[object]) -> None:
         self.consumer, self.got = consumer, got

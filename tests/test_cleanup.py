@@ -1,4 +1,4 @@
-"""What processes leave behind when they are killed, and the commands that show and remove it."""
+"""Files that killed processes leave, and the commands that list and remove them."""
 
 import os
 import signal

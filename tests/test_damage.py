@@ -1,4 +1,4 @@
-"""Bytes of the files of live channels are changed at random: errors and wrong data may come of it, no crash or hang."""
+"""Random changes to the files of live channels: they may cause errors and wrong data, but no crash and no hang."""
 
 import mmap
 import random
@@ -20,7 +20,7 @@ ALLOWED = (RingError, ValueError, UnicodeDecodeError)
 
 
 def flip(path: Path, rng: random.Random) -> None:
-    """Changes a few bytes behind the identity, most of them near the beginning of something."""
+    """Change a few bytes behind the identity, most of them near the start of a header or table."""
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
         for _ in range(rng.choice([1, 1, 3, 30])):
             span = rng.choice([512, 8192, len(memory)])
@@ -40,7 +40,7 @@ def get_first_type(consumer: Consumer, timeout: float) -> Any:
 
 
 def one_round(base: Path, rng: random.Random) -> int:
-    """Some work on a channel, damage in the middle of it, and some more; returns how many calls came to an end."""
+    """Work on a channel, damage its files, and work on; return the number of calls that returned."""
     calls = 0
     overflow: Overflow = rng.choice(["block", "drop-new", "drop-old"])
     shared, durable = rng.random() < 0.5, rng.random() < 0.3
@@ -73,7 +73,7 @@ def one_round(base: Path, rng: random.Random) -> int:
     kept.clear()
     for handle in handles:
         try_to(handle.close)
-    for path in base.glob("ringipc-*/c/*"):  # what the damage keeps from being removed
+    for path in base.glob("ringipc-*/c/*"):  # the damage may prevent their removal
         path.unlink(missing_ok=True)
     for path in base.glob("ringipc-*/c"):
         path.rmdir()

@@ -1,4 +1,4 @@
-"""Files that somebody deletes under those who have them open: whoever takes the name next is not disturbed."""
+"""Files that are deleted while handles have them open: the next one to take the name is not disturbed."""
 
 import os
 import select
@@ -94,11 +94,11 @@ def test_a_pair_whose_files_are_deleted_continues_beside_the_next_one(base: str,
         new_p.put_many([b"a"] * 5)
         assert new_c.get_many(5) == [b"a"] * 5
         there = inodes(directory(base))
-        fd = old_c.fileno()  # has no place in the directory
+        fd = old_c.fileno()  # there is no directory for its named pipe
         assert old_c.get_many(2) == [b"2", b"3"]
         assert not is_readable(fd, 0)
         old_p.put(b"4")
-        assert is_readable(fd, 0.3)  # sooner than it looks by itself
+        assert is_readable(fd, 0.3)  # sooner than its own periodic check
         old_p.put(b"5")
         old_p.close()
         assert list(old_c) == [b"4", b"5"]
@@ -138,7 +138,7 @@ def work_and_stay(ready: Event) -> None:
 
 @pytest.fixture
 def no_control(base: str, start: Start) -> Path:
-    """What killed processes left, but for the control file."""
+    """The files that killed processes left, without the control file."""
     ready = Event("ready")
     process = start(work_and_stay, ready)
     assert ready.wait(20)

@@ -1,4 +1,4 @@
-"""`ringipc demo`, run as a user runs it: what it leaves behind, and how it fails."""
+"""`ringipc demo`, run as a user runs it: its results, its failures, and what it leaves."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ SMALL = ("--size", "320x192")
 
 @contextmanager
 def running(tmp_path: Path, *arguments: str, script: Path | None = None) -> Iterator["subprocess.Popen[str]"]:
-    """The demo, at work in a directory of its own, as the leader of its own process group."""
+    """Run the demo in a directory of its own, as the leader of its own process group."""
     (tmp_path / "channels").mkdir()
     program = [str(script)] if script else ["-m", "ringipc"]
     process = subprocess.Popen(
@@ -47,7 +47,7 @@ def running(tmp_path: Path, *arguments: str, script: Path | None = None) -> Iter
 
 
 def channels(tmp_path: Path) -> list[str]:
-    """What lies in the directory of the demo's channels."""
+    """Return the files in the directory of the demo's channels."""
     return [str(path) for path in (tmp_path / "channels").rglob("*")]
 
 
@@ -59,20 +59,20 @@ def await_(condition: Callable[[], bool], what: str) -> None:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that the demo has spawned, the source first."""
+    """Return the pids of the demo's children, the source first."""
     pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(child) for child in pids if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def is_running(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"  # a zombie has ended
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"  # a zombie does not run
     except OSError:
         return False
 
 
-def await_rings_at_work(tmp_path: Path, process: "subprocess.Popen[str]") -> list[int]:
-    """The pids of source and worker, once both channels have their two ends and frames go through them."""
+def await_frames(tmp_path: Path, process: "subprocess.Popen[str]") -> list[int]:
+    """Wait until frames pass through both channels; return the pids of source and worker."""
 
     def are_whole() -> bool:
         lanes = list(tmp_path.glob("channels/*/demo-*/lane-*"))
@@ -80,7 +80,7 @@ def await_rings_at_work(tmp_path: Path, process: "subprocess.Popen[str]") -> lis
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RINGIPC_DIR", str(tmp_path / "channels"))
-        await_(are_whole, "no rings were made")
+        await_(are_whole, "the channels were not made")
     time.sleep(1)
     return children(process.pid)
 
@@ -110,7 +110,7 @@ def test_a_short_run_checks_frames_over_both_transports_and_draws_a_picture(tmp_
 @pytest.mark.parametrize("victim", [0, 1], ids=["source", "worker"])
 def test_a_killed_child_ends_the_demo_and_is_named(tmp_path: Path, victim: int) -> None:
     with running(tmp_path, "--seconds", "60") as process:
-        pids = await_rings_at_work(tmp_path, process)
+        pids = await_frames(tmp_path, process)
         os.kill(pids[victim], signal.SIGKILL)
         _, err = process.communicate(timeout=10)
     name = ("source", "worker")[victim]
@@ -124,8 +124,8 @@ def test_a_killed_child_ends_the_demo_and_is_named(tmp_path: Path, victim: int) 
 @pytest.mark.parametrize("victim", [0, 1], ids=["source", "worker"])
 def test_a_killed_child_of_the_queue_run_ends_the_demo_too(tmp_path: Path, victim: int) -> None:
     with running(tmp_path, "--seconds", "4") as process:
-        first = await_rings_at_work(tmp_path, process)
-        await_(lambda: len(set(children(process.pid)) - set(first)) == 2, "no second run began")
+        first = await_frames(tmp_path, process)
+        await_(lambda: len(set(children(process.pid)) - set(first)) == 2, "the second run did not start")
         time.sleep(2)
         pid = children(process.pid)[victim]
         os.kill(pid, signal.SIGKILL)
@@ -138,7 +138,7 @@ def test_a_killed_child_of_the_queue_run_ends_the_demo_too(tmp_path: Path, victi
 @needs_extra
 def test_ctrl_c_ends_all_processes_and_leaves_nothing(tmp_path: Path) -> None:
     with running(tmp_path, "--seconds", "60") as process:
-        pids = await_rings_at_work(tmp_path, process)
+        pids = await_frames(tmp_path, process)
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=5)
     assert (process.returncode, err) == (130, "ringipc demo: stopped\n")
@@ -149,9 +149,9 @@ def test_ctrl_c_ends_all_processes_and_leaves_nothing(tmp_path: Path) -> None:
 @needs_extra
 def test_children_of_a_killed_parent_end_and_clean_up(tmp_path: Path) -> None:
     with running(tmp_path, "--seconds", "60") as process:
-        pids = await_rings_at_work(tmp_path, process)
+        pids = await_frames(tmp_path, process)
         process.kill()
-        await_(lambda: not any(map(is_running, pids)), "the children go on")
+        await_(lambda: not any(map(is_running, pids)), "the children still run")
     assert channels(tmp_path) == []
 
 

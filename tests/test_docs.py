@@ -1,4 +1,4 @@
-"""The examples of README.md and docs/: sessions (>>>) print what stands there, and programs run."""
+"""The documentation is true: its sessions (>>>) print what it shows, its programs run, its links and names exist."""
 
 import doctest
 import os
@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PROGRAMS = {  # of examples/, and a line that each must print
+PROGRAMS = {  # the programs of examples/, and a line that each must print
     "hello.py": "b'hello'",
     "nameless.py": "[2. 2.]]",
     "broadcast.py": "slow: be",
@@ -22,7 +22,7 @@ PROGRAMS = {  # of examples/, and a line that each must print
 
 
 def python_blocks(page: Path) -> Iterator[tuple[int, str]]:
-    """The Python examples of a page, each with the number of its first line."""
+    """Yield the Python examples of a page, each with the number of its first line."""
     text = page.read_text()
     for block in BLOCK.finditer(text):
         yield text.count("\n", 0, block.start(1)), block[1]

@@ -1,4 +1,4 @@
-"""Dtypes, and what is no plain array: it comes out as the type that it was, or is refused with advice."""
+"""Dtypes, scalars, subclasses and buffers are received with their types, or refused with advice."""
 
 import ctypes
 import gc
@@ -17,7 +17,9 @@ from ringipc.codecs import dtypes
 
 INNER = [("x", "f4"), ("y", "f4")]
 Part = Callable[[Any], Any]
-RENAMED: dict[str, tuple[Callable[[], np.dtype[Any]], Part]] = {  # a dtype, and what of it has fields to rename
+RENAMED: dict[
+    str, tuple[Callable[[], np.dtype[Any]], Part]
+] = {  # a dtype, and how to find its part that has fields to rename
     "flat": (lambda: np.dtype(INNER), lambda dtype: dtype),
     "nested": (lambda: np.dtype([("pose", INNER), ("t", "f8")]), lambda dtype: dtype["pose"]),
     "outer": (lambda: np.dtype([("pose", INNER), ("t", "f8")]), lambda dtype: dtype),
@@ -96,7 +98,7 @@ def test_the_dtype_of_forwarded_arrays_is_encoded_once(
         producer.put(message)
     for _ in range(8):
         producer.put(wrap(unwrap(consumer.get())))
-    assert len(described) <= 4  # each dtype that was put, and the first that was got of each
+    assert len(described) <= 4  # each dtype that was put, and the first received one of each
     renamed = unwrap(consumer.get())
     part(renamed.dtype).names = ("u", "v")
     producer.put(wrap(renamed))
@@ -199,7 +201,7 @@ def test_metadata_is_never_lost_silently(
 ) -> None:
     a = np.ones(2, dtype)
     bare: Any = np.zeros(2, np.dtype([(name, "f4") for name in dtype.names] if dtype.names else "f4"))
-    assert bare.dtype == dtype  # says NumPy
+    assert bare.dtype == dtype  # NumPy ignores the difference
     producer.put(bare)
     for message in (a, [a]):
         with pytest.raises(UnsafeMessage, match=r"metadata .* put array.view\(\) .* pickle=True"):
@@ -373,7 +375,7 @@ def test_an_array_of_a_subclass_is_refused_or_keeps_its_type(
         assert getattr(got, "unit", "") == getattr(value, "unit", "")
 
 
-def test_a_scalar_of_a_subclass_is_refused(producer: Producer) -> None:  # pickled it is NumPy's own, says NumPy
+def test_a_scalar_of_a_subclass_is_refused(producer: Producer) -> None:  # NumPy pickles it as its own scalar
     for message in (Metres(2), [Metres(2)]):
         with pytest.raises(UnsafeMessage, match="'Metres' object would be received as 'float64'"):
             producer.put(message)
@@ -503,7 +505,7 @@ import _testcapi, ringipc
 producer = ringipc.Producer("m", capacity="1 MiB"); consumer = ringipc.Consumer("m")
 view = memoryview(bytes(range(200)) * 100)[::2]
 expected = view.tobytes()
-for _ in range(20):  # what is allocated once only is not what is looked for
+for _ in range(20):  # so that one-time allocations are done
     producer.put(view)
     consumer.get()
 failed = went_in = 0

@@ -1,4 +1,4 @@
-"""The end of a stream that had no message, for those who come when its producer has gone."""
+"""The end of a stream without messages, for consumers that join after its producer has closed."""
 
 import signal
 import subprocess
@@ -17,27 +17,27 @@ def put_nothing(channel: AnyChannel, groups: list[str]) -> None:
     Producer(channel, capacity=4096, groups=groups).close()
 
 
-@pytest.mark.parametrize("nameless", [False, True])
-def test_an_end_waits_for_the_first_group(nameless: bool) -> None:
-    channel = ringipc.Channel.anonymous() if nameless else "c"
+@pytest.mark.parametrize("anonymous", [False, True])
+def test_an_end_waits_for_the_first_group(anonymous: bool) -> None:
+    channel = ringipc.Channel.anonymous() if anonymous else "c"
     put_nothing(channel, [])
     with Consumer(channel, timeout=5) as consumer, pytest.raises(EndOfStream):
         consumer.get(timeout=5)
-    if nameless:  # it was told, and the channel is as new
+    if anonymous:  # the end was reported, and the channel is as new
         with Consumer(channel) as consumer, pytest.raises(Empty):
             consumer.get(timeout=0.1)
     else:
         assert names() == []
 
 
-@pytest.mark.parametrize("nameless", [False, True])
-def test_an_end_waits_for_each_declared_group(nameless: bool) -> None:
-    channel = ringipc.Channel.anonymous() if nameless else "c"
+@pytest.mark.parametrize("anonymous", [False, True])
+def test_an_end_waits_for_each_declared_group(anonymous: bool) -> None:
+    channel = ringipc.Channel.anonymous() if anonymous else "c"
     put_nothing(channel, ["a", "b"])
     for group in ("a", "b"):
         with Consumer(channel, group=group, shared=group == "b", timeout=5) as consumer:
             assert list(consumer) == []
-    assert nameless or names() == []
+    assert anonymous or names() == []
 
 
 def test_the_next_producer_continues_a_stream_whose_end_waits() -> None:
@@ -52,7 +52,7 @@ def test_the_next_producer_continues_a_stream_whose_end_waits() -> None:
 
 
 def test_many_streams_without_messages_take_one_file() -> None:
-    for _ in range(100):  # more than there is room for in the table of lanes
+    for _ in range(100):  # more than the table of lanes has entries
         put_nothing("c", [])
     (named,) = names()
     assert named.bytes < 200_000

@@ -50,7 +50,7 @@ def test_a_plain_name_means_shared_memory() -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Loop(SocketEndpoint):
-    """A transport of this test: one class, and a line in the table."""
+    """A transport that this test adds: one class, and one line in the table."""
 
     name: str
 
@@ -175,7 +175,7 @@ def test_wrong_use_is_refused_at_once(make: Callable[[], object], error: type[Ex
     ],
 )
 def test_an_endpoint_is_a_value(endpoint: Any) -> None:
-    """It can be compared, hashed and pickled, does not change, and does not show its key."""
+    """An endpoint can be compared, hashed and pickled, cannot be changed, and does not show its key."""
     again = pickle.loads(pickle.dumps(endpoint))
     assert again == endpoint
     assert hash(again) == hash(endpoint)
@@ -187,7 +187,7 @@ def test_an_endpoint_is_a_value(endpoint: Any) -> None:
 
 
 def test_a_url_is_an_address_too() -> None:
-    """As the attribute `channel` has it."""
+    """The attribute `channel` of a handle is such a URL."""
     assert ringipc.tcp("tcp://localhost:80") == ringipc.tcp("localhost:80")
     assert ringipc.unix("unix://@camera") == ringipc.unix("@camera")
     assert ringipc.fifo("fifo:///run/camera") == ringipc.fifo("/run/camera")

@@ -1,4 +1,4 @@
-"""Groups that are there before their members, or stay after them; looking at a channel, and removing it."""
+"""Declared and durable groups; inspecting a channel, and removing it."""
 
 import os
 import signal
@@ -46,7 +46,7 @@ def test_a_declared_group_without_a_member_holds_the_producer_back_and_is_named(
                 producer.put(b"", timeout=0)
         with Consumer("c", group="late") as late:
             assert len(late.get_many(9)) == 2
-        assert [group.name for group in ringipc.Channel.open("c").groups] == []  # it was declared, not durable
+        assert [group.name for group in ringipc.Channel.open("c").groups] == []  # a declared group is not durable
 
 
 def test_messages_for_a_declared_group_outlive_the_producer() -> None:
@@ -103,7 +103,7 @@ def test_a_durable_group_outlives_everybody() -> None:
         with pytest.raises(EndOfStream):
             consumer.get(timeout=5)
     ringipc.Channel.open("c").remove_group("g")
-    with pytest.raises(ChannelNotFound):  # nothing kept it any more
+    with pytest.raises(ChannelNotFound):  # nothing kept the channel
         ringipc.Channel.open("c")
 
 
@@ -145,7 +145,7 @@ def test_messages_of_a_killed_last_member_are_marked_redelivered(
 
 
 def test_successive_members_of_a_durable_group_read_the_stream_once(start: Start) -> None:
-    """Members come, read some, and are killed; what was let go never comes again, what was held is marked."""
+    """Members join, read and are killed: no released message is redelivered, and taken ones are marked."""
     rounds, count = 8, 2000
     keeper = Producer("c", capacity=4096, groups=["g"])
     feeder = start(feed, count)

@@ -1,4 +1,4 @@
-"""The greeting, over real sockets: who is admitted, and who is not."""
+"""The greeting over real sockets: which peers are admitted, and which are refused."""
 
 import contextlib
 import errno
@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from greetings import HELLO, KEY, OPENING, connect, exchange, frame, listening, sockets_open, tidy, welcome
+from greetings import HELLO, KEY, OPENING, connect, exchange, frame, listening, no_socket_left, sockets_open, welcome
 
 from ringipc import AuthenticationError, ChannelNotFound, Consumer, Corrupt, Incompatible
 from ringipc.transports import handshake
 from ringipc.transports.tcp import Tcp
 
-__all__ = ["tidy"]
-pytestmark = pytest.mark.usefixtures("tidy")
+__all__ = ["no_socket_left"]
+pytestmark = pytest.mark.usefixtures("no_socket_left")
 
 LOCAL = "tcp://127.0.0.1:0"
 
@@ -36,8 +36,8 @@ def heard(connection: socket.socket) -> bytes:
 
 
 @contextlib.contextmanager
-def somebody(behave: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Another program that listens, for one connection."""
+def foreign_listener(behave: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A listener of another program, for one connection."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(10)
 
@@ -110,21 +110,21 @@ def test_a_key_must_be_long_enough() -> None:
 
 
 def test_a_reflected_proof_is_refused() -> None:
-    told = []
+    answers = []
 
     def mirror(connection: socket.socket) -> None:
-        connection.sendall(connection.recv(17, socket.MSG_WAITALL))  # the opening
-        connection.sendall(connection.recv(32, socket.MSG_WAITALL))  # the challenge
-        connection.sendall(b"\1" + connection.recv(32, socket.MSG_WAITALL))  # "right", and its own proof
-        told.append(heard(connection))
+        connection.sendall(connection.recv(17, socket.MSG_WAITALL))  # returns the opening
+        connection.sendall(connection.recv(32, socket.MSG_WAITALL))  # returns the challenge
+        connection.sendall(b"\1" + connection.recv(32, socket.MSG_WAITALL))  # "accepted", and the listener's own proof
+        answers.append(heard(connection))
 
-    with somebody(mirror) as url, pytest.raises(AuthenticationError, match="cannot prove"):
+    with foreign_listener(mirror) as url, pytest.raises(AuthenticationError, match="cannot prove"):
         connect(url, HELLO, key=KEY, timeout=5)
-    assert told == [b"\0"]
+    assert answers == [b"\0"]
 
 
 def test_a_replayed_proof_is_refused() -> None:
-    """What a relay overheard once does not let it in again."""
+    """A relay cannot use a recorded proof again."""
     overheard = []
     with listening(LOCAL, key=KEY) as host:
 
@@ -136,7 +136,7 @@ def test_a_replayed_proof_is_refused() -> None:
                     connection.sendall(onward.recv(size, socket.MSG_WAITALL))
                 overheard.append(connection.recv(32, socket.MSG_WAITALL))
 
-        with somebody(relay) as url, pytest.raises(Corrupt, match="hung up"):
+        with foreign_listener(relay) as url, pytest.raises(Corrupt, match="hung up"):
             connect(url, HELLO, key=KEY, timeout=5)
         assert isinstance(host.refusals.get(timeout=5), Corrupt)
         with raw(host.url) as again:
@@ -147,7 +147,7 @@ def test_a_replayed_proof_is_refused() -> None:
 
 def test_another_version_is_reported_on_both_sides() -> None:
     with listening(LOCAL) as host, raw(host.url) as newer:
-        newer.sendall(b"ringipc\0" + b"\7\0\0\0" + b"what comes next is not known")
+        newer.sendall(b"ringipc\0" + b"\7\0\0\0" + b"the rest is unknown")
         assert heard(newer)[:12] == OPENING[:12]
         refusal = host.refusals.get(timeout=5)
         assert isinstance(refusal, Incompatible)
@@ -155,7 +155,7 @@ def test_another_version_is_reported_on_both_sides() -> None:
         assert "this side 1" in str(refusal)
         exchange(host)
 
-    with somebody(lambda other: other.sendall(b"ringipc\0\7\0\0\0")) as url:
+    with foreign_listener(lambda other: other.sendall(b"ringipc\0\7\0\0\0")) as url:
         with pytest.raises(Incompatible, match="version 7 of the protocol, this side 1"):
             connect(url, HELLO, timeout=5)
 
@@ -166,7 +166,7 @@ GARBAGE = [
     b"ringipc!" + bytes(64),
     OPENING[:12] + b"\2\0\0\0\1",
     OPENING + b"\2\0\x40\0" + bytes(64),
-    OPENING + b"\1\0\xfd\x03",  # one byte too long, and none of it sent
+    OPENING + b"\1\0\xfd\x03",  # the length of a frame that is one byte too long
     OPENING + b"\1\0\0\0",
     OPENING + b"\1\0\x40\0" + bytes(64),
 ]
@@ -192,7 +192,7 @@ def test_a_listener_of_another_protocol_is_refused(garbage: bytes) -> None:
         connection.sendall(garbage)
         heard(connection)
 
-    with somebody(talk) as url, pytest.raises(Corrupt):
+    with foreign_listener(talk) as url, pytest.raises(Corrupt):
         connect(url, HELLO, timeout=5)
 
 
@@ -202,10 +202,10 @@ def listen_only(connection: socket.socket) -> None:
 
 def test_connecting_to_a_silent_listener_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handshake, "PATIENCE", 0.5)
-    begun = time.monotonic()
-    with somebody(listen_only) as url, pytest.raises(Corrupt, match="within 5 s"):
+    began = time.monotonic()
+    with foreign_listener(listen_only) as url, pytest.raises(Corrupt, match="within 5 s"):
         connect(url, HELLO)
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - began < 2
 
 
 def test_a_greeting_that_breaks_off_at_any_byte_is_refused() -> None:
@@ -223,20 +223,20 @@ def test_a_greeting_that_breaks_off_at_any_byte_is_refused() -> None:
 
     whole = OPENING + frame(welcome())
     for cut in range(len(whole)):
-        expected = Corrupt if cut else ChannelNotFound  # who says nothing at all may as well have gone
+        expected = Corrupt if cut else ChannelNotFound  # a peer that sends nothing may have closed
 
         def hang_up(connection: socket.socket, cut: int = cut) -> None:
             connection.sendall(whole[:cut])
             connection.shutdown(socket.SHUT_WR)
             heard(connection)
 
-        with somebody(hang_up) as url, pytest.raises(expected):
+        with foreign_listener(hang_up) as url, pytest.raises(expected):
             connect(url, HELLO, timeout=0)
 
 
 def test_a_slow_peer_has_no_more_time_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handshake, "PATIENCE", 0.5)
-    begun = time.monotonic()
+    began = time.monotonic()
     with listening(LOCAL) as host, raw(host.url) as slow:
         for byte in OPENING + frame(HELLO):
             with contextlib.suppress(ConnectionError):
@@ -245,17 +245,17 @@ def test_a_slow_peer_has_no_more_time_than_others(monkeypatch: pytest.MonkeyPatc
                 break
             time.sleep(0.1)
         assert "within 5 s" in str(host.refusals.get(timeout=0))
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - began < 2
 
 
 def test_silent_peers_delay_nobody() -> None:
     with listening(LOCAL) as host, contextlib.ExitStack() as stack:
-        for silent, longest in (20, 1), (40, 3):  # the most at once are 32: then the oldest is broken off
+        for silent, longest in (20, 1), (40, 3):  # at most 32 at a time: one more ends the oldest
             for _ in range(silent):
                 stack.enter_context(raw(host.url)).sendall(OPENING)
-            begun = time.monotonic()
+            began = time.monotonic()
             exchange(host)
-            assert time.monotonic() - begun < longest
+            assert time.monotonic() - began < longest
         assert isinstance(host.refusals.get(timeout=0), Corrupt)
 
 
@@ -266,8 +266,8 @@ def test_closing_ends_greetings_and_waits_for_nobody() -> None:
             silent = [stack.enter_context(raw(host.url)) for _ in range(5)]
             for each in silent:
                 assert each.recv(17, socket.MSG_WAITALL) == OPENING
-            begun = time.monotonic()
-        assert time.monotonic() - begun < 0.5
+            began = time.monotonic()
+        assert time.monotonic() - began < 0.5
         host.listener.close()
         for each in silent:
             assert heard(each) == b""

@@ -1,4 +1,4 @@
-"""The greeting byte by byte: what cannot be said, and what is not understood."""
+"""The messages of the greeting, byte by byte: invalid fields are not encoded, invalid bytes not decoded."""
 
 import contextlib
 import dataclasses

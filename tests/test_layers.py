@@ -1,4 +1,4 @@
-"""The check of layers finds what goes up and what goes round (tests/layers.py)."""
+"""The check of layers (tests/layers.py) finds uses that go up, and circles."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an error says when something is used up, and that nothing is left behind by it."""
+"""Errors for full tables and for lack of space: what they report, and that they leave no files."""
 
 import os
 import re
@@ -105,7 +105,7 @@ def mount(options: str) -> Iterator[Path]:
     finally:
         subprocess.run(
             ["umount", "--lazy", where], check=True
-        )  # an error that was caught may keep a mapping for a while
+        )  # an exception that was caught may keep a mapping for a while
         os.rmdir(where)
 
 
@@ -117,7 +117,7 @@ def small(base: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def fill(where: Path, leave: int) -> Path:
-    """A file that leaves so many bytes free."""
+    """Write a file that leaves this number of bytes free."""
     space = os.statvfs(where)
     hog = where / "hog"
     with hog.open("wb") as file:
@@ -126,7 +126,7 @@ def fill(where: Path, leave: int) -> Path:
 
 
 def numbers(error: SystemRefused, where: Path) -> tuple[int, int]:
-    """What it says is needed, and free."""
+    """Return the numbers of bytes needed and free that an error reports."""
     found = re.search(rf"(\d+) bytes are needed and (\d+) are free in {where}; .*RINGIPC_DIR", str(error))
     assert found, str(error)
     return int(found[1]), int(found[2])

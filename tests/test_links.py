@@ -1,4 +1,4 @@
-"""How connections begin and end: processes that just end, pipes whose reader has gone, rings with a fallback."""
+"""The start and the end of connections: exits without close, pipes without a reader, rings with a fallback."""
 
 import fcntl
 import os
@@ -37,15 +37,15 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RINGIPC_RING", "0")
 
 
-def put_and_just_end(url: str) -> None:
+def put_and_exit(url: str) -> None:
     producer = Producer(url, capacity="1 MiB")
     producer.put_many([b"%d" % number for number in range(400)])
-    globals()["kept"] = producer  # until the interpreter ends
+    globals()["kept"] = producer  # keeps it until the interpreter exits
 
 
 def test_a_process_that_ends_without_closing_loses_nothing(base: str, start: Start) -> None:
     url = f"unix://{base}/s"
-    start(put_and_just_end, url)
+    start(put_and_exit, url)
     with Consumer(url, timeout=20) as consumer:
         assert [int(message) for message in consumer] == list(range(400))
 
@@ -72,13 +72,13 @@ def break_a_pipe(disposition: signal.Handlers) -> None:
 
 @pytest.mark.parametrize("disposition", [signal.SIG_DFL, signal.SIG_IGN])
 def test_a_broken_pipe_ends_no_process(start: Start, disposition: signal.Handlers) -> None:
-    """Whether it ignores SIGPIPE, as Python makes it, or not."""
+    """With SIGPIPE ignored, as Python does it, and with its default action."""
     start(break_a_pipe, disposition)
 
 
 @pytest.mark.parametrize("url", ["unix://{}/s", "tcp://127.0.0.1:0", "fifo://{}/f", "pipe", "ring"])
 def test_a_lane_too_large_for_a_stream_is_refused_at_once(base: str, url: str) -> None:
-    """And not when the first consumer comes, whose messages would be lost."""
+    """The error comes before the first consumer, whose messages would be lost."""
     to, of = ringipc.pair()
     where: Any = to if url == "pipe" else "c" if url == "ring" else url.format(base)
     options: dict[str, Any] = {"fallback": f"unix://{base}/s"} if url == "ring" else {}
@@ -87,7 +87,7 @@ def test_a_lane_too_large_for_a_stream_is_refused_at_once(base: str, url: str) -
         with pytest.raises(ValueError, match="a lane has at most 1073741824 bytes"):
             Producer(where, **size, **options)
     assert os.listdir(base) == []
-    to.close()  # still ours
+    to.close()  # the refusal did not close it
     of.close()
 
 
@@ -109,7 +109,7 @@ def test_a_named_pipe_has_one_producer_at_a_time(base: str) -> None:
             try:
                 got.append(consumer.get(5))
             except EndOfStream:
-                time.sleep(0.01)  # the next one has not come yet
+                time.sleep(0.01)  # the next producer has not opened it yet
     for thread in threads:
         thread.join()
     os.unlink(f"{base}/fifo")
@@ -167,7 +167,7 @@ def test_the_producer_with_the_fallback_can_close_before_the_others(base: str) -
 
 
 def test_file_descriptors_of_an_ended_connection_are_not_written_to(base: str) -> None:
-    """A consumer whose producer has gone closes its socket; another that gets the same number must get no byte."""
+    """A consumer without its producer closes its socket; a new file with the same number must get no byte."""
     url = f"unix://{base}/s"
     producer = Producer(url, capacity="1 MiB")
     consumer = Consumer(url, timeout=5)
@@ -247,7 +247,7 @@ def test_a_greeting_that_stalls_in_a_named_pipe_does_not_delay_close(base: str) 
     with open(path, "wb", buffering=0) as stalled:
         stalled.write(OPENING[:5])
         unread = array("i", [5])
-        while unread[0]:  # until the consumer has begun to read
+        while unread[0]:  # until the consumer reads
             fcntl.ioctl(stalled, termios.FIONREAD, unread)
         at = time.monotonic()
         consumer.close()

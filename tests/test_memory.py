@@ -1,4 +1,4 @@
-"""A lane's memory follows its use: what it takes, and what happens where there is no more."""
+"""The memory of a lane: how much it allocates, and what happens if there is no more."""
 
 import errno
 import os
@@ -41,7 +41,7 @@ def test_preallocate_allocates_the_whole_capacity_at_once(base: str) -> None:
 
 
 def refuses_one_and_takes_another(producer: Producer, consumer: Consumer, size: int) -> None:
-    """There is no memory for size bytes: that is said at once, and changes nothing else."""
+    """Put with too little memory for `size` bytes: the error comes at once, and everything else works."""
     producer.put(b"before")
     for timeout in (None, 0, 5):
         with (
@@ -60,7 +60,7 @@ def test_without_memory_for_a_message_put_fails_at_once_and_the_producer_continu
     space = os.statvfs(base)
     size = space.f_blocks * space.f_frsize + (1 << 20)
     if size > 1 << 45:
-        pytest.skip("this file system has no limit to run into")
+        pytest.skip("this file system has no limit")
     with Producer("c", capacity=2 * size) as producer, Consumer("c") as consumer:
         refuses_one_and_takes_another(producer, consumer, size)
 
@@ -74,7 +74,7 @@ def test_without_memory_put_fails_in_an_anonymous_channel_too() -> None:
 
 
 def in_a_small_tmpfs(base: str, program: str) -> None:
-    """Runs a program with 16 MiB for its channels, in a mount namespace of its own."""
+    """Run a program with 16 MiB for its channels, in a mount namespace of its own."""
     unshare = ["unshare", "--mount", "--propagation", "private", *([] if os.geteuid() == 0 else ["--map-root-user"])]
     mount = [*unshare, "sh", "-c", 'mount -t tmpfs -o size=16m none "$0" && exec "$@"', base]
     try:
@@ -121,7 +121,7 @@ with Producer("c") as producer, Consumer("c") as consumer:
         producer.put(b"x" * 100)
         consumer.get(timeout=0)
     sent = 0
-    while not refused(lambda: producer.put(np.full(1 << 20, sent, "u1"))):  # would wait for room without an end
+    while not refused(lambda: producer.put(np.full(1 << 20, sent, "u1"))):  # fails instead of waiting for room
         sent += 1
     assert 12 <= sent <= 14, sent
     frame = np.zeros(1 << 20, "u1")
@@ -131,7 +131,7 @@ with Producer("c") as producer, Consumer("c") as consumer:
     assert refused(lambda: asyncio.run(producer.aput(frame)))
     try:
         producer.put_many([b"in", frame, b"not in"])
-        raise SystemExit("it was to be refused")
+        raise SystemExit("it was not refused")
     except SystemRefused as error:
         assert "before it 1 were put" in error.__notes__[0], error.__notes__
     assert not producer.closed
@@ -139,10 +139,10 @@ with Producer("c") as producer, Consumer("c") as consumer:
     for k in range(sent):
         assert (consumer.get(timeout=0) == k).all()
     assert consumer.get(timeout=0) == b"in"
-    for k in range(100):  # in what it has
+    for k in range(100):  # in the memory that it has
         producer.put(np.full(1 << 20, k, "u1"))
         assert (consumer.get(timeout=0) == k).all()
-    large = np.ones(producer.stats.allocated, "u1")  # and a header
+    large = np.ones(producer.stats.allocated, "u1")  # a header more than that
     assert refused(lambda: producer.put(large))
     os.unlink(other)
     os.unlink(hog)

@@ -1,4 +1,4 @@
-"""What goes in comes out: bytes and arrays of every kind."""
+"""Bytes and arrays of every kind are received as they were put."""
 
 import array
 import mmap

@@ -1,4 +1,4 @@
-"""The models of the core's protocols, checked by spin (Debian's package of that name): every order of every step."""
+"""Checks the models of the core's protocols with spin (the Debian package): every order of every step."""
 
 import re
 import shutil
@@ -67,7 +67,7 @@ def check(model: str, switches: str) -> str:
 
 
 def unreached(said: str, model: str) -> set[str]:
-    """Steps never tried; but what drop_old's producer calls is inlined many times, where not all of it can happen."""
+    """Return the steps that were never tried, without the inlined calls of drop_old's producer: not all can happen."""
     parts = re.findall(r"^unreached in proctype (\w+)\n((?:\t.*\n)*)", said, re.M)
     steps = {line for name, lines in parts if (model, name) != ("drop_old", "producer") for line in lines.splitlines()}
     return {line for line in steps if ", state " in line and "-end-" not in line}

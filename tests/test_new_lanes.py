@@ -1,4 +1,4 @@
-"""What a consumer makes of a lane that has come since it attached, and cannot be had at once."""
+"""New lanes that a consumer cannot map at once: the table is locked, or resources are missing."""
 
 import errno
 import fcntl
@@ -39,7 +39,7 @@ def is_locked(fd: int) -> bool:
 
 @contextmanager
 def locked(base: str) -> Iterator[None]:
-    """The table of lanes is locked, as by a process that is stopped while it changes it."""
+    """Lock the table of lanes, as a process does that is stopped while it changes the table."""
     fd = table(base)
     lock(fd, fcntl.F_WRLCK)
     try:
@@ -57,7 +57,7 @@ def lock_again_and_again(base: str, ready: Event, enough: Event) -> None:
             time.sleep(0.002)
             lock(fd, fcntl.F_UNLCK)
         except BlockingIOError:
-            pass  # the others' turn
+            pass  # lets others lock it
         time.sleep(0.0005)
 
 
@@ -89,11 +89,11 @@ def test_a_get_beside_a_stopped_process_neither_spins_nor_freezes(base: str) -> 
             before = time.monotonic()
             with pytest.raises(Empty):
                 consumer.get_nowait()
-            assert time.monotonic() - before < 5  # one that waits for the lock waits for ever
+            assert time.monotonic() - before < 5  # a wait for the lock would not end
             cpu = time.process_time()
             with pytest.raises(Empty):
                 consumer.get(timeout=0.7)
-            assert time.process_time() - cpu < 0.35  # one that spins takes 0.7
+            assert time.process_time() - cpu < 0.35  # spinning would take 0.7 s
             known.put(b"known")
             assert consumer.get(timeout=5) == b"known"
             was = signal.signal(signal.SIGALRM, interrupt)
@@ -101,7 +101,7 @@ def test_a_get_beside_a_stopped_process_neither_spins_nor_freezes(base: str) -> 
             before = time.monotonic()
             with pytest.raises(KeyboardInterrupt):
                 consumer.get()
-            assert time.monotonic() - before < 5  # or never
+            assert time.monotonic() - before < 5  # else it would not end
             signal.signal(signal.SIGALRM, was)
         assert consumer.get(timeout=5) == b"new"
 
@@ -117,11 +117,11 @@ def test_a_new_lane_is_found_soon_after_the_table_is_free_again(base: str) -> No
                 before = time.monotonic()
                 assert consumer.get(timeout=5) == b"new"
                 took.append(time.monotonic() - before)
-    assert min(took) < 0.3  # not with the next look at who is dead, half a second later
+    assert min(took) < 0.3  # sooner than the next check for dead members, half a second later
 
 
 def wakes(consumer: Consumer, seconds: float) -> int:
-    """How often the descriptor is readable though there is nothing to get, until there is, or the time is up."""
+    """Count how often the pollfd is readable without a message, until there is one, or the time is up."""
     poll = select.poll()
     poll.register(consumer.fileno(), select.POLLIN)
     end = time.monotonic() + seconds
@@ -199,20 +199,20 @@ def test_a_lane_that_cannot_be_mapped_is_reported_once_and_the_others_continue(s
             new.put(b"new")
             known.put(b"0")
             with no_more_descriptors():
-                told = 0
+                reported = 0
                 for k in range(20):
                     try:
                         assert consumer.get(timeout=1) == b"%d" % k
                     except SystemRefused as error:
-                        told += error.errno == errno.EMFILE
+                        reported += error.errno == errno.EMFILE
                         assert consumer.get(timeout=1) == b"%d" % k
                     known.put(b"%d" % (k + 1))
-                assert told == 1
+                assert reported == 1
                 assert consumer.get(timeout=1) == b"20"
                 cpu = time.process_time()
                 with pytest.raises(Empty):
-                    consumer.get(timeout=0.5)  # nor is it the end
-                assert time.process_time() - cpu < 0.25  # one that spins takes 0.5
+                    consumer.get(timeout=0.5)  # it is not the end of the stream either
+                assert time.process_time() - cpu < 0.25  # spinning would take 0.5 s
             assert consumer.get(timeout=1) == b"new"
             new.close()
             known.close()
@@ -234,17 +234,17 @@ with open(f"{base}/hog", "wb", buffering=0) as hog:
             hog.write(bytes(4096))
     except OSError:
         pass
-told = 0
+reported = 0
 for k in range(20):
     known.put(b"%d" % k)
     try:
         got = consumer.get(timeout=1)
     except ringipc.SystemRefused as error:
         assert error.errno == 28
-        told += 1
+        reported += 1
         got = consumer.get(timeout=1)
     assert got == b"%d" % k, got
-assert told == 1
+assert reported == 1
 os.unlink(f"{base}/hog")
 assert consumer.get(timeout=1) == b"new"
 """
@@ -272,7 +272,7 @@ def test_a_group_that_could_not_read_a_lane_is_not_made(base: str) -> None:
         with pytest.raises(Corrupt):
             Producer("c", capacity=4096, groups=["declared"])
         assert [group.name for group in Channel.open("c").groups] == ["default"]
-        for k in range(20):  # nobody holds it back
+        for k in range(20):  # no group holds it back
             producer.put(b"%d" % k, timeout=1)
             assert consumer.get(timeout=1) == b"%d" % k
 
@@ -290,7 +290,7 @@ def test_a_live_lane_without_its_file_is_reported_and_does_not_end_the_stream(ba
         assert got == [b"x"]
         with pytest.raises(Empty):
             consumer.get(timeout=0.3)
-        lost.put(b"nobody will read this")
+        lost.put(b"no consumer can read this")
         lost.close()
         with pytest.raises(EndOfStream):
             consumer.get(timeout=2)

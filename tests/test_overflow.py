@@ -1,4 +1,4 @@
-"""What a full lane drops, that all of it is counted, and that nothing that somebody looks at changes."""
+"""Lanes that drop: which messages they drop, that each is counted, and that views stay unchanged."""
 
 import os
 import random
@@ -75,7 +75,7 @@ def test_without_a_group_the_newest_messages_wait_for_one() -> None:
     with Producer("c", capacity=4096, slots=3, overflow="drop-old") as producer:
         put_numbers(producer, *range(5000))
         with Consumer("c") as consumer:
-            assert consumer.stats.missed == 0  # it was not there
+            assert consumer.stats.missed == 0  # it joined later
             assert rest(consumer) == [4997, 4998, 4999]
 
 
@@ -97,7 +97,7 @@ def test_only_the_group_that_is_slow_loses_messages() -> None:
 
 
 def test_a_view_stays_unchanged_while_newer_messages_come() -> None:
-    """A ring of ten frames, of which a consumer keeps two: the newest go round through the rest of it."""
+    """A lane for ten frames, of which a consumer keeps two: the newest frames go through the rest of the memory."""
     with (
         Producer("c", capacity=10 * 65536 + 640, slots=64, overflow="drop-old") as producer,
         Consumer("c") as consumer,
@@ -126,7 +126,7 @@ def test_messages_are_refused_if_views_leave_no_room() -> None:
             held.append(consumer.get())
         producer.put(np.full(440, 3))
         for k in range(4, 9):
-            producer.put(np.full(440, k))  # the newest takes the one place that is left
+            producer.put(np.full(440, k))  # the newest takes the only slot that is left
         assert (producer.stats.refused, producer.stats.dropped) == (0, 5)
         held.append(consumer.get())
         producer.put(np.full(440, 9))
@@ -140,7 +140,7 @@ def test_messages_are_refused_if_views_leave_no_room() -> None:
 
 
 def test_messages_are_refused_while_one_is_kept_for_very_long() -> None:
-    """There are no slots without end behind it."""
+    """The number of slots after the message that is kept is limited."""
     with Producer("c", capacity="1 MiB", slots=2, overflow="drop-old") as producer, Consumer("c") as consumer:
         put_numbers(producer, 0)
         held = consumer.message()
@@ -207,13 +207,13 @@ def test_a_put_that_drops_ignores_its_timeout() -> None:
 @pytest.mark.parametrize("overflow", ["drop-new", "drop-old"])
 @pytest.mark.parametrize("shared", [False, True])
 def test_messages_put_are_messages_got_plus_missed_in_any_order(overflow: str, shared: bool) -> None:
-    """One process, at random: every payload is right, and put = got + missed."""
+    """Random calls in one process: every payload is correct, and messages put are messages got plus missed."""
     rng = random.Random(int(shared))
     capacity = 1 << 15
     with Producer("c", capacity=capacity, slots=16, overflow=overflow) as producer:  # type: ignore[arg-type]
         consumers = [Consumer("c", shared=shared, copy=False) for _ in range(2 if shared else 1)]
         held: list[Message] = []
-        got = asked = told = 0
+        got = asked = reported = 0
         for _ in range(30_000):
             choice = rng.random()
             consumer = rng.choice(consumers)
@@ -227,7 +227,7 @@ def test_messages_put_are_messages_got_plus_missed_in_any_order(overflow: str, s
                 except Empty:
                     continue
                 got += 1
-                told += message.missed
+                reported += message.missed
                 held.append(message)
             elif held:
                 message = held.pop(rng.randrange(len(held)))
@@ -240,14 +240,14 @@ def test_messages_put_are_messages_got_plus_missed_in_any_order(overflow: str, s
             except Empty:
                 break
             got += 1
-            told += last.missed
+            reported += last.missed
             held.append(last)
         stats = producer.stats
         assert stats.messages + stats.refused == asked
         assert stats.messages == got + stats.dropped
         assert asked == got + consumers[0].stats.missed
         assert stats.refused + stats.dropped > 1000
-        assert told <= asked - got
+        assert reported <= asked - got
         held.clear()
         for consumer in consumers:
             consumer.close()
@@ -287,7 +287,7 @@ def test_messages_put_are_messages_got_plus_dropped(
         keeper.close()
         before, number = number, int(payload[0])
         assert (payload == number).all()
-        assert message.missed == number - before - 1  # exactly where they are missing
+        assert message.missed == number - before - 1  # the loss is reported exactly where it happened
         got += 1
         missed += message.missed
         if rng.random() < 0.01:
@@ -300,7 +300,7 @@ def test_messages_put_are_messages_got_plus_dropped(
     assert messages + refused == count
     assert messages == got + dropped
     assert consumer.stats.missed == refused + dropped
-    assert missed <= consumer.stats.missed  # what was refused last has no message after it
+    assert missed <= consumer.stats.missed  # no later message reports the last refusals
     assert refused + dropped > 1000
     consumer.close()
 
@@ -317,15 +317,15 @@ def test_a_new_lane_in_the_table_entry_of_a_dead_one_is_not_mistaken_for_it(star
         start(put_and_die, 100).join(20)
         assert [consumer.get(timeout=5) for _ in range(100)] == [b"%d" % k for k in range(100)]
         with Producer("c", capacity=4096, overflow="drop-old") as successor:
-            told = 0
+            reported = 0
             for k in range(200):
                 successor.put(b"%d" % k)
                 try:
                     assert consumer.get(timeout=5) == b"%d" % k
                 except ProducerDied:
-                    told += 1
+                    reported += 1
                     assert consumer.get(timeout=5) == b"%d" % k
-            assert told == 1
+            assert reported == 1
             assert consumer.stats.missed == 0
 
 
@@ -363,7 +363,7 @@ def test_the_stream_ends_for_a_shared_group_that_lost_the_rest() -> None:
         producer.put(bytes(2000))
         held = one.message()
         put_numbers(producer, *range(4))
-        producer.put(bytes(4000))  # drops what there is, and still finds no room
+        producer.put(bytes(4000))  # drops all messages, and still finds no room
         assert producer.stats.refused == 1
     held.release()
     for consumer in (one, two):

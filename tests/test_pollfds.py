@@ -1,4 +1,4 @@
-"""A descriptor that is readable when there is something to do: in every way of waiting, what it costs and leaves."""
+"""Pollfds: when they are readable, for every way to wait, what they cost, and what they leave."""
 
 import os
 import select
@@ -20,7 +20,7 @@ def is_readable(end: Consumer | Producer, timeout: float = 0) -> bool:
 
 
 def next_by(consumer: Consumer) -> bytes:
-    """The next message, by waiting for the descriptor, which may be readable for nothing."""
+    """Get the next message by waiting for the pollfd; spurious readiness is possible."""
     while is_readable(consumer, 20):
         try:
             message: bytes = consumer.get(timeout=0)
@@ -31,7 +31,7 @@ def next_by(consumer: Consumer) -> bytes:
 
 
 def put_by(producer: Producer) -> None:
-    """Puts, by waiting for the descriptor."""
+    """Put by waiting for the pollfd."""
     while is_readable(producer, 20):
         try:
             producer.put(b"", timeout=0)
@@ -54,7 +54,7 @@ def test_a_consumers_pollfd_is_readable_while_there_is_a_message(producer: Produ
         assert not is_readable(consumer)
     producer.put(np.zeros(3))
     view = consumer.get()
-    assert not is_readable(consumer)  # what is held is not to be got
+    assert not is_readable(consumer)  # a message that is taken does not count
     del view
     producer.put(b"", type=1)
     producer.put(b"", type=2)
@@ -86,7 +86,7 @@ def test_a_producers_pollfd_is_readable_while_there_is_room() -> None:
         assert is_readable(producer)
         with pytest.raises(Full):
             producer.put(bytes(4096), timeout=0)
-        assert not is_readable(producer)  # no room for that one
+        assert not is_readable(producer)  # there is no room for that size
         consumer.get()
         assert is_readable(producer)
         with producer.reserve(4000):
@@ -159,7 +159,7 @@ def test_a_consumers_death_makes_room_and_the_pollfd_readable(any_channel: AnyCh
 
 
 def echo(channel: AnyChannel, count: int, seed: int) -> None:
-    """Waits in epoll for each message, and for room for each answer."""
+    """Wait in epoll for each message, and for room for each answer."""
     rng = np.random.default_rng(seed)
     with Consumer(channel, group=f"g{seed}", timeout=20) as consumer, Producer("back", capacity=4096, slots=4) as back:
         poller = select.epoll()
@@ -199,7 +199,7 @@ def test_no_wake_up_is_lost_between_processes(any_channel: AnyChannel, start: St
         put = got = 0
         while got < count * echoes:
             ready = selector.select(20)
-            assert ready, f"not woken: {put} put, {got} got"
+            assert ready, f"a wake-up was lost: {put} put, {got} got"
             for key, _ in ready:
                 if key.data == "get":
                     try:
@@ -211,7 +211,7 @@ def test_no_wake_up_is_lost_between_processes(any_channel: AnyChannel, start: St
                 elif put < count:
                     try:
                         there.put_nowait(b"%d" % put)
-                    except Full:  # a ringer that was slower than the room that it rang for
+                    except Full:  # spurious: the waker was slower than the room that it reported
                         continue
                     put += 1
                     if put == count:

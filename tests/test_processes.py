@@ -1,4 +1,4 @@
-"""Processes of every kind: spawned and forked, in any order, killed at any time."""
+"""Processes that are spawned and forked, start in any order, and are killed at any time."""
 
 import os
 import shutil
@@ -135,15 +135,15 @@ def test_iteration_raises_each_death_once_and_continues_to_the_end(start: Start,
                         got.append(int(message))
                         if len(got) == 40:
                             living.put(b"-1")
-                        elif got[-1] == -1 and len(deaths) < 2:  # all that the two have put has come
+                        elif got[-1] == -1 and len(deaths) < 2:  # all messages of both are read
                             os.kill(children[len(deaths)].pid or 0, signal.SIGKILL)
-                    pytest.fail("the loop ended as if all were well")
+                    pytest.fail("the loop ended without raising the death")
                 except ProducerDied as death:
                     deaths.append(death)
                     living.put(b"-1")
-            for child, told in zip(children, deaths, strict=True):
-                assert f"pid {child.pid} died" in str(told)
-                assert not isinstance(told, EOFError)
+            for child, raised in zip(children, deaths, strict=True):
+                assert f"pid {child.pid} died" in str(raised)
+                assert not isinstance(raised, EOFError)
             assert consumer.get(timeout=5) == b"-1"
             living.close()
             assert list(consumer) == []
@@ -175,7 +175,7 @@ def test_a_stopped_process_is_not_dead(start: Start) -> None:
             assert ready.get(timeout=20) == b"ready"
             assert child.pid
             os.kill(child.pid, signal.SIGSTOP)
-            with pytest.raises(Full, match=f"pid {child.pid}"):  # it keeps its place
+            with pytest.raises(Full, match=f"pid {child.pid}"):  # it stays a member
                 producer.put(b"b", timeout=1.5)
             with pytest.raises(Empty):
                 ready.get(timeout=1.5)
@@ -197,7 +197,7 @@ def test_a_death_in_another_pid_namespace_is_noticed() -> None:
         subprocess.Popen([*IN_A_NAMESPACE, sys.executable, "-c", code]) as process,
         Consumer("c", timeout=20) as consumer,
     ):
-        assert consumer.get(timeout=20) == b"1"  # a pid that is another process's here
+        assert consumer.get(timeout=20) == b"1"  # its pid belongs to another process in this namespace
         with pytest.raises(Empty):
             consumer.get(timeout=1.2)
         process.kill()
@@ -244,7 +244,7 @@ p = ringipc.Producer("big", capacity=65 << 20, overflow="drop-old")
 q = ringipc.Producer("reserved", capacity=4096)
 entered, never = threading.Event(), threading.Event()
 
-puts = 0  # odd: one is under way
+puts = 0  # odd while a put is in progress
 
 def put():
     global puts
@@ -262,7 +262,7 @@ def fork_in_a_put():
             return before, os.fork()
 
 def was_in_the_copy(before):
-    # The thread runs on though this one has the GIL: so it has let that go, which put does for the copy alone.
+    # The thread runs while this one has the GIL. So it runs without the GIL, which put releases only to copy.
     began, ran = time.perf_counter(), time.clock_gettime(clock)
     while time.perf_counter() - began < 0.001:
         pass

@@ -1,4 +1,4 @@
-"""Any sequence of calls does what a list would."""
+"""Random sequences of calls have the same results as a model that uses lists."""
 
 import gc
 import itertools
@@ -28,11 +28,11 @@ class Group:
 
 
 class Ring(RuleBasedStateMachine):
-    """The model: all that was put, and for each group the number of the next message and the views that are alive."""
+    """The model: all messages put, and for each group the number of its next message and its live views."""
 
     @initialize()
     def make(self) -> None:
-        self.channel = f"model-{next(EXAMPLES)}"  # another for each: a failed one may keep its views for a while
+        self.channel = f"model-{next(EXAMPLES)}"  # a new one each time: a failed example may keep its views for a while
         self.producer = Producer(self.channel, capacity=CAPACITY, slots=SLOTS)
         self.put: list[bytes] = []
         self.groups: dict[str, Group] = {}
@@ -49,9 +49,7 @@ class Ring(RuleBasedStateMachine):
     def did_put(self, messages: list[bytes], went_in: int) -> None:
         live = self.put[self.oldest() :]
         self.put += messages[:went_in]
-        if went_in < len(
-            messages
-        ):  # then it must really have been full; a single small one always fits in an empty ring
+        if went_in < len(messages):  # the lane was full; a single small message always fits in an empty one
             assert live or went_in
 
     @rule(size=SIZES, array=st.booleans())
@@ -153,13 +151,13 @@ class Ring(RuleBasedStateMachine):
 
     @precondition(lambda self: any(group.views for group in self.groups.values()))
     @rule(data=st.data())
-    def let_go(self, data: st.DataObject) -> None:
+    def release(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(sorted(n for n, g in self.groups.items() if g.views)))
         seq = data.draw(st.sampled_from(sorted(self.groups[name].views)))
         del self.groups[name].views[seq]
 
     @invariant()
-    def views_are_what_was_put(self) -> None:
+    def views_are_unchanged(self) -> None:
         if not hasattr(self, "groups"):
             return
         for group in self.groups.values():
@@ -167,7 +165,7 @@ class Ring(RuleBasedStateMachine):
                 assert bytes(view) == self.put[seq]
 
     @invariant()
-    def the_backlog_is_what_is_held(self) -> None:
+    def the_backlog_is_correct(self) -> None:
         if hasattr(self, "groups"):
             assert self.producer.stats.backlog == len(self.put) - self.oldest()
 
@@ -176,7 +174,7 @@ class Ring(RuleBasedStateMachine):
             for group in self.groups.values():
                 group.views.clear()
                 group.consumer.close()
-            Consumer(self.channel).close()  # messages outlive their producer while no group has ever been there
+            Consumer(self.channel).close()  # before the first group, messages outlive their producer
             self.producer.close()
             gc.collect()
 

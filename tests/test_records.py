@@ -1,4 +1,4 @@
-"""Records and objects: what goes in comes out, arrays as views, and pickle only where both sides allow it."""
+"""Records and objects are received as they were put, arrays as views, and pickle only if both sides allow it."""
 
 import array
 import collections
@@ -44,7 +44,7 @@ def picklers() -> Iterator[tuple[Producer, Consumer]]:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equal, and of the same types, with nan equal to itself."""
+    """Whether both are equal and of the same types; nan equals itself."""
     if type(a) is not type(b):
         return False
     if isinstance(a, np.ndarray):
@@ -219,7 +219,7 @@ def test_errors_of_pickle_name_the_channel(picklers: tuple[Producer, Consumer]) 
 
 
 def test_bytes_of_4_gib_in_a_record_are_refused(producer: Producer) -> None:
-    zeros = bytes(1 << 32)  # which take no memory as long as nobody looks at them
+    zeros = bytes(1 << 32)  # zero pages take no memory until they are read
     with pytest.raises(UnsafeMessage, match=r"at \[0\]: bytes of 4 GiB or more: put memoryview\(\)"):
         producer.put([zeros])
     with pytest.raises(MessageTooLarge):
@@ -249,7 +249,7 @@ def test_get_can_read_what_put_accepts_at_any_depth(
         assert repr(consumer.get(timeout=0)) == repr(nested(depth, wrap))
     producer.put(nested(100, wrap))
     frames = len(inspect.stack())
-    got = called_deep(lambda: consumer.get(timeout=0), 850 - frames)  # of the 1000 that Python allows
+    got = called_deep(lambda: consumer.get(timeout=0), 850 - frames)  # Python allows 1000 frames
     assert repr(got) == repr(nested(100, wrap))
     for depth in (101, 332, 400, 498, 900, 10_000):
         with pytest.raises(UnsafeMessage, match="nested more than 100 deep"):
@@ -276,7 +276,7 @@ def test_tuples_of_tuples_are_received_unchanged(producer: Producer, consumer: C
 def test_an_array_that_is_larger_than_memory_is_refused_before_it_is_copied(
     producer: Producer, consumer: Consumer, picklers: tuple[Producer, Consumer]
 ) -> None:
-    large: Any = np.broadcast_to(np.float64(1), 1 << 36)  # half a tebibyte
+    large: Any = np.broadcast_to(np.float64(1), 1 << 36)  # half a TiB
     endless: Any = np.broadcast_to(np.float64(1), (1 << 60) - 1)
     messages: list[Any] = [large, {"a": large}, [memoryview(large)], (1, [large] * 5), [endless] * 2, [endless] * 5]
     for sender in (producer, picklers[0]):
@@ -463,7 +463,7 @@ def test_an_object_needs_the_consent_of_both_sides() -> None:
         assert consumer.get_many(9) == [b"before"]
         with pytest.raises(UnsafeMessage, match="pickle=True if you trust"):
             consumer.get(timeout=0)
-        assert consumer.get(timeout=0) == b"after"  # it was skipped
+        assert consumer.get(timeout=0) == b"after"  # the unreadable message was skipped
     with Producer("c", capacity="1 MiB") as producer, Consumer("c", pickle=True):
         with pytest.raises(UnsafeMessage, match="pickle=True"):
             producer.put(Frame(np.zeros(1), ""))
@@ -473,7 +473,7 @@ def test_an_object_needs_the_consent_of_both_sides() -> None:
 
 
 class Dates:
-    """A codec, as a module of ringipc.codecs has it."""
+    """A codec, as the modules of ringipc.codecs define it."""
 
     KIND = 5
     TYPES: frozenset[type] = frozenset({datetime.date})
@@ -502,7 +502,7 @@ def test_a_kind_of_message_is_added_by_a_codec_in_the_table(
 
 
 class Parts:
-    """A producer that writes what it is told."""
+    """A producer that writes any bytes as a message of any kind."""
 
     def __init__(self, producer: Producer) -> None:
         self.producer = producer
@@ -569,7 +569,7 @@ def test_a_damaged_record_is_at_most_an_error(producer: Producer, consumer: Cons
 
 
 class Tensor:
-    """What a tensor of another library shows of itself."""
+    """The interface of a tensor of another library."""
 
     def __init__(self, array: np.ndarray[Any, Any], device: tuple[int, int] = (1, 0)) -> None:
         self.array = array
@@ -597,7 +597,7 @@ def test_a_view_is_passed_to_other_libraries_without_a_copy(producer: Producer, 
     producer.put(np.arange(6.0))
     view = consumer.get()
     assert memoryview(view).readonly
-    if np.lib.NumpyVersion(np.__version__) >= "2.1.0":  # before, NumPy exports nothing that is read-only
+    if np.lib.NumpyVersion(np.__version__) >= "2.1.0":  # older versions of NumPy do not export read-only arrays
         again = np.from_dlpack(view)
         assert again.__array_interface__["data"] == view.__array_interface__["data"]
         del view

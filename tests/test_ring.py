@@ -1,4 +1,4 @@
-"""Order, room, batches, reservations, groups, the end: one process, real files."""
+"""The ring in one process: order, room, batches, reservations, groups, and the end of the stream."""
 
 import os
 import random

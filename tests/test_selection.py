@@ -1,4 +1,4 @@
-"""Taking messages out of their turn: by type, the lowest type first, by a condition."""
+"""Selection: messages taken out of order, by type, the lowest type first, or by a condition."""
 
 import asyncio
 import random
@@ -168,7 +168,7 @@ def test_several_producers_are_searched_in_turn(producer: Producer, consumer: Co
 
 
 def test_a_random_run_against_a_model() -> None:
-    """Every way of taking, with views held out of order and laps going by."""
+    """Every way to take a message, with views that are released in any order, for many laps."""
     rng = random.Random(11)
     with Producer("c", capacity=1 << 16, slots=32) as producer, Consumer("c", copy=False) as consumer:
         waiting: list[tuple[int, int]] = []  # number, type
@@ -221,7 +221,7 @@ def test_a_random_run_against_a_model() -> None:
 @pytest.mark.parametrize("released", [True, False])
 def test_a_message_selected_out_of_order_is_not_got_again(released: bool) -> None:
     with Producer("c", capacity="1 MiB") as one, Producer("c", capacity="1 MiB") as two, Consumer("c") as consumer:
-        for k in range(100):  # after a large message the next lane has its turn
+        for k in range(100):  # after a large message the consumer goes on with the next lane
             one.put(b"%5000d" % k, type=k % 3)
             two.put(b"%d" % (100 + k))
         held = [consumer.message(timeout=0, type=1) for _ in range(33)]

@@ -106,7 +106,7 @@ def test_views_and_messages_are_released_in_any_order() -> None:
 
 
 def test_a_member_that_is_woken_and_leaves_wakes_another() -> None:
-    """The first to sleep is the first to be woken. It is closed meanwhile, so the message is for the second."""
+    """The first member to sleep is woken first. It is closed at that moment, so the second must get the message."""
     took = []
     for _ in range(5):
         with Producer("c", capacity=4096) as producer, Consumer("c", shared=True) as second:
@@ -126,21 +126,21 @@ def test_a_member_that_is_woken_and_leaves_wakes_another() -> None:
             waits, takes = threading.Thread(target=wait), threading.Thread(target=take)
             for thread in (waits, takes):
                 thread.start()
-                time.sleep(0.02)  # until it sleeps; if it does not yet, this round shows nothing
-            first.close()  # not before the view is gone: nobody is woken
+                time.sleep(0.02)  # until it sleeps; if it does not sleep yet, this round shows nothing
+            first.close()  # it stays a member while the view is alive, so no member is woken now
             start = time.monotonic()
             producer.put(b"to be taken")
             takes.join(5)
             waits.join(5)
             took.append(moments[0] - start)
             del view
-    assert sorted(took)[2] < 0.012  # else it is found when a slice of the wait, 50 ms, is over
+    assert sorted(took)[2] < 0.012  # a lost wake-up would be noticed after a slice of 50 ms
 
 
 def hold_one(channel: str) -> None:
     with Consumer(channel, group="work", shared=True, timeout=20) as consumer, Producer("said", capacity=4096) as said:
         with consumer.message(timeout=20):
-            said.put(b"it is mine")
+            said.put(b"taken")
             time.sleep(60)  # until it is killed
 
 
@@ -152,10 +152,10 @@ def test_full_names_the_member_that_holds_the_oldest_message(start: Start) -> No
     ):
         holder = start(hold_one, "c")
         producer.put(b"0")
-        assert said.get(timeout=20) == b"it is mine"
-        with Consumer("c", group="work", shared=True) as innocent:  # the last to join
+        assert said.get(timeout=20) == b"taken"
+        with Consumer("c", group="work", shared=True) as other:  # the last member to join
             producer.put_many([b"1", b"2"])
-            assert innocent.get_many(9) == [b"1", b"2"]
+            assert other.get_many(9) == [b"1", b"2"]
             producer.put(b"3")
             have = r"'work' has not let go of 4 messages \(256 bytes\)"
             with pytest.raises(Full, match=rf"{have}; its member that holds the oldest is pid {holder.pid}$"):
@@ -166,10 +166,10 @@ def test_full_names_the_member_that_holds_the_oldest_message(start: Start) -> No
             holder.join()
             with pytest.raises(ProducerDied):
                 said.get(timeout=5)
-            Consumer("c", group="another", start="newest").close()  # finds the dead
+            Consumer("c", group="another", start="newest").close()  # reaps the dead member
             with pytest.raises(Full, match=f"{have}, and no member has taken the oldest$"):
                 producer.put(b"4", timeout=0)
-            with innocent.message(timeout=0) as message:
+            with other.message(timeout=0) as message:
                 assert message.payload == b"0"
                 with pytest.raises(Full, match=f"is pid {os.getpid()}, this process itself$"):
                     producer.put(b"4", timeout=0)
@@ -221,11 +221,11 @@ def test_the_stream_ends_only_when_no_member_has_a_message() -> None:
 
 
 def work(channel: str, results: str, crash: float, seed: int) -> None:
-    """Handles messages, and is killed by itself at a random moment while it holds some."""
+    """Handle messages, and kill this process at a random moment while it has some."""
     rng = random.Random(seed)
     try:
         consumer = Consumer(channel, shared=True, timeout=0)
-    except ChannelNotFound:  # a successor that came when all was done
+    except ChannelNotFound:  # this successor started when everything was done
         return
     with consumer, Producer(results, capacity="1 MiB") as done:
         while True:
@@ -248,12 +248,12 @@ def produce(channel: str, first: int, count: int) -> None:
             producer.put(np.full(20, first + k), timeout=30)
 
 
-@pytest.mark.long  # tests/crash kills at random in the short run too
+@pytest.mark.long  # tests/crash does the like in the short run
 def test_members_killed_at_random_lose_nothing(start: Start) -> None:
-    """Every message is handled at least once, and only those marked as redelivered twice."""
+    """Every message is handled at least once, and only messages marked as redelivered twice."""
     producers, count, members = 4, 1500, 6
     keeper = Producer("work", capacity=4096)
-    member = Consumer("work", shared=True)  # takes nothing; a group whose last member dies is forgotten
+    member = Consumer("work", shared=True)  # takes no message; it keeps the group, which ends with its last member
     with Producer("results", capacity=4096) as own, Consumer("results") as results:
         workers = [start(work, "work", "results", 0.004, seed) for seed in range(members)]
         for k in range(producers):
@@ -321,7 +321,7 @@ def test_acknowledged_messages_are_not_redelivered_when_their_member_leaves(prod
 
         def where(message: Message) -> bool:
             asked.append(message.payload)
-            if len(asked) == 1:  # meanwhile another member takes it, ends it, and goes
+            if len(asked) == 1:  # meanwhile another member takes it, acknowledges it, and leaves
                 assert leaves.get() == b"0"
                 leaves.close()
             return True
@@ -358,7 +358,7 @@ def test_a_put_that_publishes_nothing_wakes_nobody(way: str) -> None:
         before, began = sleeps(), time.monotonic()
         for _ in range(200):
             assert producer.put_many([]) == 0 if way == "nothing" else not producer.put(b"b")
-            time.sleep(0.001)  # it may go to sleep again
+            time.sleep(0.001)  # so that it can sleep again
         assert sleeps() - before < 50 + (time.monotonic() - began) / 0.05 * 3
         held.release()
         producer.close()

@@ -1,4 +1,4 @@
-"""A signal at the next message."""
+"""Signals that report the next message."""
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ from ringipc import Closed, Consumer, Empty, Producer
 
 @pytest.fixture
 def caught() -> Iterator[list[int]]:
-    """What a handler of SIGUSR1 has seen."""
+    """The signals that a handler of SIGUSR1 has received."""
     seen: list[int] = []
     before = signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(number))
     yield seen
@@ -52,7 +52,7 @@ def test_each_request_gives_one_signal(producer: Producer, consumer: Consumer, c
     producer.put(b"e")
     assert len(caught) == 2
     consumer.notify(signal.SIGUSR1)
-    producer.close()  # the end is told too
+    producer.close()  # the end of the stream is reported too
     assert len(caught) == 3
 
 
@@ -76,12 +76,12 @@ def test_a_signal_from_another_process(start: Start, caught: list[int]) -> None:
                 consumer.notify(signal.SIGUSR1)
         consumer.notify(None)
         assert got == 20
-        assert len(caught) >= 3  # a machine that stops for a while makes several of them one
+        assert len(caught) >= 3  # if the machine pauses, several signals merge into one
         own.close()
 
 
 class SigInfo(ctypes.Structure):
-    """As in the kernel's siginfo_t on 64-bit machines."""
+    """The kernel's siginfo_t on 64-bit machines."""
 
     _fields_ = [
         ("signo", ctypes.c_int),
@@ -117,7 +117,7 @@ def receive_values() -> None:
 
 
 def test_a_real_time_signal_carries_a_value(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # another thread, which does not block it, would get the signal
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # a thread that does not block the signal would get it
     start(receive_values).join(20)
 
 
@@ -144,7 +144,7 @@ def ask_and_close(how: str) -> None:
 
 @pytest.mark.parametrize("how", ["close", "die"])
 def test_no_other_process_gets_the_signal_of_a_member_that_is_gone(producer: Producer, start: Start, how: str) -> None:
-    """Its entry may still name its pid, which another process may have by now."""
+    """The entry of a member that is gone may still name its pid, which another process may have by now."""
     with Consumer("c") as consumer:
         child = start(ask_and_close, how)
         while child.is_alive():

@@ -1,4 +1,4 @@
-"""Where listeners listen, which users they admit, and what is left of them."""
+"""Listeners: their addresses, the users that they admit, and the files that they leave."""
 
 import contextlib
 import ctypes
@@ -19,13 +19,13 @@ from typing import Any
 
 import pytest
 from conftest import Start
-from greetings import HELLO, KEY, connect, exchange, listening, met, sockets_open, tidy
+from greetings import HELLO, KEY, connect, exchange, listening, met, no_socket_left, sockets_open
 
 from ringipc import AuthenticationError, ChannelNotFound, SystemRefused
 from ringipc.transports.sockets import is_unanswered
 
-__all__ = ["tidy"]
-pytestmark = pytest.mark.usefixtures("tidy")
+__all__ = ["no_socket_left"]
+pytestmark = pytest.mark.usefixtures("no_socket_left")
 
 LOCAL = "tcp://127.0.0.1:0"
 OTHER = 12346
@@ -148,10 +148,10 @@ def test_a_path_in_a_missing_directory_is_refused(base: str) -> None:
 def test_connecting_waits_for_a_listener(url: str, path: str) -> None:
     with listening(url.format(path=path)) as host:
         pass
-    begun = time.monotonic()
+    began = time.monotonic()
     with pytest.raises(ChannelNotFound, match="nobody listens"):
         connect(host.url, HELLO, timeout=0.3)
-    assert 0.3 <= time.monotonic() - begun < 1
+    assert 0.3 <= time.monotonic() - began < 1
     arrived: list[socket.socket] = []
     waiting = threading.Thread(target=lambda: arrived.append(connect(host.url, HELLO)[0]))
     waiting.start()
@@ -166,7 +166,7 @@ def test_waiting_can_be_interrupted(path: str) -> None:
     main = threading.main_thread().ident
     assert main is not None
     timer = threading.Timer(0.2, signal.pthread_kill, (main, signal.SIGINT))
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # the shell may ignore SIGINT
     try:
         timer.start()
         with pytest.raises(KeyboardInterrupt):
@@ -248,7 +248,7 @@ def test_root_does_not_trust_another_users_listener(start: Start) -> None:
     listener.kill()
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # the child is without them
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # the child has no other threads
 @pytest.mark.parametrize("url", ["unix://{path}", LOCAL])
 def test_a_forked_child_keeps_no_connection_open(url: str, path: str, start: Start) -> None:
     before = sockets_open()
@@ -265,7 +265,7 @@ def test_a_forked_child_keeps_no_connection_open(url: str, path: str, start: Sta
             os._exit(0)
         with release, hold:
             hold.close()
-            assert release.recv(8) == b"1"  # of the pair that this test made
+            assert release.recv(8) == b"1"  # the socket pair of this test still works
             near.close()
             assert far.recv(1) == b""
             exchange(host)
@@ -301,7 +301,7 @@ def test_a_listener_survives_a_lack_of_file_descriptors() -> None:
 
 
 def cut_off(connection: socket.socket) -> None:
-    """All that comes to it is dropped from now on, as if there were no cable."""
+    """Discard all data that arrives from now on, like a broken cable."""
     instruction = ctypes.create_string_buffer(struct.pack("=HBBI", 6, 0, 0, 0))  # BPF: keep 0 bytes
     program = struct.pack("@HP", 1, ctypes.addressof(instruction))
     connection.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)

@@ -1,4 +1,4 @@
-"""Millions of messages between processes, every one checked."""
+"""Millions of messages between processes; each is checked."""
 
 import zlib
 from collections.abc import Callable
@@ -77,7 +77,7 @@ def test_twenty_thousand_large_messages_arrive_in_order_and_whole(start: Start) 
             assert frame[2:].sum() == frame[1]
             if k % 8 == 0:
                 kept.append((k, frame))
-            if len(kept) > 2:  # held while others come and go
+            if len(kept) > 2:  # keeps a few while others are received
                 old, frame = kept.pop(k % 2)
                 assert frame[0] == old
                 assert frame[2:].sum() == frame[1]

@@ -45,7 +45,7 @@ def closing(*handles: ANY) -> Iterator[None]:
             handle.close()
 
 
-# ---- what they do ----
+# ---- one thread ----
 
 
 def test_units_are_acquired_and_released_in_any_number() -> None:
@@ -168,7 +168,7 @@ def test_a_257th_waiting_thread_is_refused() -> None:
         for thread in waiting:
             thread.start()
         with pytest.raises(TableFull, match="256 threads wait for it, the maximum"):
-            while True:  # those that have begun to wait are served first
+            while True:  # waiting threads are served first
                 assert not semaphore.acquire(timeout=0.05)
         semaphore.release(256)
         for thread in waiting:
@@ -273,7 +273,7 @@ def test_a_passed_anonymous_object_keeps_its_state_when_its_creator_closes_it(st
     near, far = get_context(method).Pipe()
     start(find_as_they_were, handles, far, method=method)
     for handle in handles:
-        handle.close()  # most probably before the other process has opened it
+        handle.close()  # most likely before the other process has opened it
     assert near.poll(20)
     assert near.recv() == (1, False, True, 0, True)
 
@@ -433,7 +433,7 @@ def test_a_barrier_is_broken_by_abort() -> None:
 
 INTERRUPTED = """
 import ringipc, signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the shell may ignore SIGINT
 handle = {make}
 print("waits", flush=True)
 try:
@@ -455,14 +455,14 @@ def test_ctrl_c_ends_a_wait_at_once(make: str, wait: str, state: str) -> None:
     code = INTERRUPTED.format(make=make, wait=wait, state=state)
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        failing = threading.Timer(20, process.kill)  # else it would be waited for, for ever
+        failing = threading.Timer(20, process.kill)  # else the read below could block for ever
         failing.start()
         assert process.stdout.readline() == "waits\n"
         time.sleep(0.3)
         before = time.monotonic()
         process.send_signal(signal.SIGINT)
         assert process.stdout.read() == "interrupted True\n"
-        assert time.monotonic() - before < 5  # with the interpreter's end; without it, for ever
+        assert time.monotonic() - before < 5  # without a wake-up it would never end
         failing.cancel()
     assert process.returncode == 0
 
@@ -486,7 +486,7 @@ def bombard(pid: int, ended: Event) -> None:
 
 
 def test_a_storm_of_signals_changes_nothing(start: Start) -> None:
-    """One every 0.1 ms or so: timeouts are kept, and nothing is lost."""
+    """A signal about every 0.1 ms: timeouts are kept, and no unit is lost."""
     caught = [0]
     before = signal.signal(signal.SIGUSR1, lambda *_: caught.__setitem__(0, caught[0] + 1))
     ended = Event("ended")

@@ -1,4 +1,4 @@
-"""A process is stopped while it has a channel's tables locked: waits for it can be interrupted, and freeze nobody."""
+"""A process is stopped while it holds a table lock: waits for the lock can be interrupted, and freeze no thread."""
 
 import itertools
 import logging
@@ -30,8 +30,8 @@ os.kill(os.getpid(), signal.SIGSTOP)
 
 @contextmanager
 def stopped_holder(path: str) -> Iterator[int]:
-    """A process that has locked the tables, and is stopped."""
-    fd = os.open(path, os.O_RDWR)  # a description of its own: a lock belongs to one
+    """Start a process that locks the tables and stops itself."""
+    fd = os.open(path, os.O_RDWR)  # a lock belongs to an open file description, so it needs one of its own
     try:
         holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdin=fd, stdout=subprocess.PIPE)
     finally:
@@ -55,7 +55,7 @@ class Interrupted(Exception):
 
 
 def interrupted(call: Callable[[], object]) -> None:
-    """A signal's handler raises in it, and other threads run meanwhile."""
+    """Check that a signal handler can raise during the call, and that other threads run."""
     ticks = 0
     over = threading.Event()
 
@@ -146,7 +146,7 @@ def test_a_timeout_ends_the_wait_for_the_lock(base: str) -> None:
         began = time.monotonic()
         with pytest.raises(ringipc.SystemRefused, match="locked"):
             Consumer("c", timeout=0)
-        assert 1 <= time.monotonic() - began < 3  # a holder that is not stopped may be waiting for a processor
+        assert 1 <= time.monotonic() - began < 3  # at least 1 s: a holder may wait for a processor
 
 
 def test_releasing_the_last_view_freezes_no_thread(base: str) -> None:
@@ -167,10 +167,10 @@ def test_releasing_the_last_view_freezes_no_thread(base: str) -> None:
         with stopped_holder(control(base, "c")):
             began = time.monotonic()
             views.clear()
-            assert time.monotonic() - began < 3  # it leaves it to others to find that it has gone
+            assert time.monotonic() - began < 3  # it leaves the channel to others to reap
         over.set()
         thread.join()
-        assert max(b - a for a, b in itertools.pairwise(ticks)) < 0.9  # with the GIL it would be the whole second
+        assert max(b - a for a, b in itertools.pairwise(ticks)) < 0.9  # with the GIL it would be a whole second
         producer.flush(5)
 
 
@@ -179,10 +179,10 @@ def test_a_put_in_a_lane_that_drops_refuses_instead_of_waiting_for_the_lock(base
         producer.put(b"a")
         with Consumer("c", group="second") as second:
             with stopped_holder(control(base, "c")):
-                for k in range(3):  # its claims for the second group are to be opened first
+                for k in range(3):  # it opens its claims for the second group first
                     began = time.monotonic()
                     producer.put(b"%d" % k * 4090)
-                    assert time.monotonic() - began < 5  # one that waits for the lock waits for ever
+                    assert time.monotonic() - began < 5  # a wait for the lock would not end
                 assert producer.stats.refused == 3
             producer.put(b"b" * 4090)
             assert producer.stats.refused == 3
@@ -201,7 +201,7 @@ def test_the_log_names_the_holder_of_the_lock(base: str, caplog: pytest.LogCaptu
         assert f"pid {pid}" in caplog.text
         assert control(base, "c") in caplog.text
     closing.join()
-    with Consumer("c") as consumer:  # the end of the stream waits for it
+    with Consumer("c") as consumer:  # gets the end of the stream that waits
         assert list(consumer) == []
     assert os.listdir(base) == []
 
@@ -265,14 +265,14 @@ def test_inspecting_does_not_wait_for_ever_beside_a_stopped_process(
         with stopped_holder(control(base, "c")) as one, stopped_holder(control(base, "s")) as two:
             began = time.monotonic()
             assert main(["ls"]) == 0
-            assert time.monotonic() - began < 10  # a second for each
+            assert time.monotonic() - began < 10  # one second for each
             lines = [line.split(maxsplit=4) for line in capsys.readouterr().out.splitlines()[1:]]
             assert [(name, kind, pids) for name, kind, _, _, pids in lines] == [
                 ("c", "locked", f"locked by pid {one}"),
                 ("other", "channel", str(os.getpid())),
                 ("s", "locked", f"locked by pid {two}"),
             ]
-            assert main(["clean", "--messages"]) == 0  # nothing of it is touched
+            assert main(["clean", "--messages"]) == 0  # it touches nothing of the locked channel
             with pytest.raises(ringipc.SystemRefused, match=f"channel 'c': pid {one} has locked its tables"):
                 ringipc.Channel.open("c")
         producer.put(b"x")

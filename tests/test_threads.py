@@ -1,4 +1,4 @@
-"""Threads share a producer, or a consumer."""
+"""Threads that share a producer or a consumer."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ def together(*functions: Any) -> None:
     def guarded(function: Any) -> None:
         try:
             function()
-        except BaseException as error:  # noqa: BLE001  # told below, in the thread that asks
+        except BaseException as error:  # noqa: BLE001  # raised below, in the thread of the test
             failed.append(error)
 
     threads = [threading.Thread(target=guarded, args=(f,)) for f in functions]
@@ -64,7 +64,7 @@ def test_threads_copy_large_messages_at_the_same_time() -> None:
             for _ in range(200):
                 frame = consumer.get(timeout=20)
                 assert (frame == frame[0]).all()
-                del frame  # or all slots behind it wait for this thread to come round
+                del frame  # else all slots behind it wait until this thread runs again
 
         together(*[lambda me=me: put(me) for me in range(4)], get, get)
 

@@ -1,4 +1,4 @@
-"""Time stamps: of every clock, in every time namespace."""
+"""Timestamps of every clock, in every time namespace."""
 
 import os
 import platform
@@ -48,10 +48,10 @@ def test_a_timestamp_is_in_the_time_namespace_of_its_reader() -> None:
         producer.put(b"0")
         after = time.monotonic_ns()
         code = GET.replace("sys.argv[1:]", "'c', group='g'")
-        told = subprocess.check_output([*ELSEWHERE, sys.executable, "-c", code], timeout=20)
-        stamp, now = map(int, told.split())
+        output = subprocess.check_output([*ELSEWHERE, sys.executable, "-c", code], timeout=20)
+        stamp, now = map(int, output.split())
         ahead = now - time.monotonic_ns()
-        assert ahead > (AHEAD - 10) * 1_000_000_000  # it is another namespace
+        assert ahead > (AHEAD - 10) * 1_000_000_000  # it is in another namespace
         assert before - 1_000_000 < stamp - AHEAD * 1_000_000_000 < after + 1_000_000
 
 
@@ -94,14 +94,14 @@ def test_latest_over_lanes_with_different_clocks_is_the_message_put_last(newest:
                 end = time.monotonic() + 20
                 while consumer.stats.backlog < (2 if sender == newest else 1):
                     assert time.monotonic() < end
-                    consumer.fileno()  # reads what has come
+                    consumer.fileno()  # reads what has arrived
                     time.sleep(0.01)
             assert consumer.latest(timeout=20) == newest.encode()
             assert consumer.stats.backlog == 0
             far.stdin.write("\n")
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="elsewhere the kernel has no say in it")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86-64 has such a counter")
 @needs(REMOUNTED, "a mount namespace")
 @pytest.mark.parametrize(("source", "is_counter"), [("tsc", True), ("kvm-clock", False), ("", False)])
 def test_the_processors_counter_is_used_only_if_the_kernel_uses_it(

@@ -1,4 +1,4 @@
-"""TLS below the greeting, and a plain descriptor above it."""
+"""TLS below the greeting: a tunnel to a plain file descriptor."""
 
 import contextlib
 import hashlib
@@ -13,15 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from greetings import HELLO, KEY, connect, exchange, listening, met, tidy
+from greetings import HELLO, KEY, connect, exchange, listening, met, no_socket_left
 
 from ringipc import AuthenticationError, Corrupt
 
-__all__ = ["tidy"]
+__all__ = ["no_socket_left"]
 
 OPENSSL = shutil.which("openssl")
 pytestmark = [
-    pytest.mark.usefixtures("tidy"),
+    pytest.mark.usefixtures("no_socket_left"),
     pytest.mark.skipif(OPENSSL is None, reason="no openssl to make a certificate with"),
 ]
 
@@ -30,7 +30,7 @@ LOCAL = "tcp://localhost:0"
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of localhost, signed by itself, with its key in the same file."""
+    """A self-signed certificate for localhost, with its key in the same file."""
     where = tmp_path_factory.mktemp("tls")
     made, key = where / "certificate", where / "key"
     arguments = f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -keyout {key} -out {made}"
@@ -55,7 +55,7 @@ OLDER = pytest.param(ssl.TLSVersion.TLSv1_2, marks=pytest.mark.long, id="1.2")
 
 @pytest.fixture(params=[OLDER, pytest.param(ssl.TLSVersion.TLSv1_3, id="1.3")])
 def contexts(request: pytest.FixtureRequest, certificate: Path) -> Iterator[tuple[ssl.SSLContext, ssl.SSLContext]]:
-    """The listener's, and the one's who connects."""
+    """The TLS contexts of the listener and of the connecting side."""
     theirs, ours = of_listener(certificate), trusting(certificate)
     ours.minimum_version = ours.maximum_version = request.param
     yield theirs, ours
@@ -140,7 +140,7 @@ def test_data_sent_before_a_close_arrives(contexts: Contexts) -> None:
     data = os.urandom(8_000_000)
     with listening(LOCAL, tls=theirs) as host, met(host, tls=ours) as (near, far):
         far.settimeout(None)
-        flood = threading.Thread(target=send_until_cut_off, args=(far, bytes(32_000_000)))  # nobody reads it
+        flood = threading.Thread(target=send_until_cut_off, args=(far, bytes(32_000_000)))  # the peer does not read
         flood.start()
         time.sleep(0.2)
         sender = threading.Thread(target=send_and_close, args=(near, data))
@@ -165,7 +165,7 @@ def test_a_slow_reader_holds_the_sender_back(contexts: Contexts) -> None:
                 near.close()
             used = time.process_time()
             time.sleep(0.5)
-            assert time.process_time() - used < 0.1  # nothing spins
+            assert time.process_time() - used < 0.1  # no thread spins
         got = 0
         while got < sent:
             got += len(far.recv(1 << 20))
@@ -173,7 +173,7 @@ def test_a_slow_reader_holds_the_sender_back(contexts: Contexts) -> None:
 
 
 def test_a_connection_that_breaks_off_without_a_tls_close_ends(contexts: Contexts) -> None:
-    """A peer that is killed says no farewell."""
+    """A peer that is killed sends no close_notify."""
     theirs, ours = contexts
     with listening(LOCAL, tls=theirs) as host:
         proxy = socket.create_server(("127.0.0.1", 0))
@@ -253,7 +253,7 @@ def test_tls_on_one_side_only_is_refused(contexts: Contexts) -> None:
             exchange(host, tls=ours if listener else None)
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # the child is without them
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # the child has no other threads
 def test_a_forked_child_keeps_no_tunnel_open(contexts: Contexts) -> None:
     theirs, ours = contexts
     with listening(LOCAL, tls=theirs) as host, met(host, tls=ours) as (near, far):

@@ -1,4 +1,4 @@
-"""Many to many: every group sees every message of every producer in order, whoever comes and goes."""
+"""Many producers and many groups: every group gets every message of every producer, in order."""
 
 import random
 import time
@@ -17,9 +17,9 @@ from ringipc import Barrier, Consumer, Empty, EndOfStream, Producer
 
 
 def produce(channel: AnyChannel, first: int, lanes: int, count: int, shape: int) -> None:
-    """Several producers of one process, in turn."""
+    """Put by several producers of one process in turn."""
     producers = [Producer(channel, capacity=1 << 16, slots=32) for _ in range(lanes)]
-    all_are_here = Barrier("all are here")
+    all_are_here = Barrier("all are ready")
     all_are_here.wait(50)
     all_are_here.close()
     for k in range(count):
@@ -30,7 +30,7 @@ def produce(channel: AnyChannel, first: int, lanes: int, count: int, shape: int)
 
 
 def read_all(channel: AnyChannel, group: str, lanes: int, count: int) -> None:
-    """The end of the stream, then what was seen, as the process's exit code."""
+    """Read to the end of the stream, and check the messages."""
     following: Counter[int] = Counter()
     with Consumer(channel, group=group, timeout=0) as consumer:
         with Producer("ready", capacity=4096) as ready:
@@ -53,7 +53,7 @@ def test_eight_producers_and_four_groups(any_channel: AnyChannel, start: Start) 
         for _ in groups:
             ready.get(timeout=30)
         own.close()
-    all_are_here = Barrier("all are here", 5)
+    all_are_here = Barrier("all are ready", 5)
     for first in range(0, lanes, 2):  # two lanes in each of four processes
         start(produce, any_channel, first, 2, count, 9)
     all_are_here.wait(50)
@@ -62,7 +62,7 @@ def test_eight_producers_and_four_groups(any_channel: AnyChannel, start: Start) 
 
 
 def open_one() -> Producer:
-    """Lanes that are closed and not yet read to their end take places too."""
+    """Open a producer; closed lanes that are not yet read keep their entries, so try until one is free."""
     while True:
         try:
             return Producer("c", capacity=4096, slots=8)
@@ -84,7 +84,7 @@ def come_and_go(seed: int, lives: int, together: int) -> None:
 
 
 def test_sixty_four_producers_come_and_go(start: Start) -> None:
-    """As many lanes as a channel takes, again and again, while two groups read."""
+    """The maximum of lanes, many times in a row, while two groups read."""
     processes, together, rounds = 3, 21, 6
     with Producer("c", capacity=4096) as own, Consumer("c", group="g") as one, Consumer("c", group="h") as two:
         own.put(b"0 0 0")
@@ -138,7 +138,7 @@ def test_a_busy_lane_starves_no_other(shared: bool) -> None:
             quiet.put(b"quiet")
             assert b"quiet" in [consumer.get(timeout=0) for _ in range(18)]
         consumer.latest()
-        busy.put_many([np.zeros(2000)] * 20)  # of large ones each waits for one
+        busy.put_many([np.zeros(2000)] * 20)  # after each large message the other lane is read
         for _ in range(10):
             quiet.put(b"quiet")
             assert b"quiet" in [bytes(consumer.get(timeout=0)) for _ in range(2)]
@@ -146,7 +146,7 @@ def test_a_busy_lane_starves_no_other(shared: bool) -> None:
 
 
 class TypedQueue(RuleBasedStateMachine):
-    """Two lanes, and a consumer that takes by type, by condition and in turn, and holds some; lists are the model."""
+    """Two lanes, and a consumer that takes by type, by condition and in order, and keeps some; lists are the model."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -156,9 +156,9 @@ class TypedQueue(RuleBasedStateMachine):
     def start(self) -> None:
         self.producers = [Producer("model", capacity=1 << 16, slots=8) for _ in range(2)]
         self.consumer = Consumer("model", shared=self.shared, copy=False)
-        self.lanes: list[list[tuple[int, bytes]]] = [[], []]  # what is there and not taken: type and content
+        self.lanes: list[list[tuple[int, bytes]]] = [[], []]  # the messages that are not taken: type and content
         self.held: list[tuple[int, Any]] = []
-        self.window: list[set[int]] = [set(), set()]  # seqs not let go
+        self.window: list[set[int]] = [set(), set()]  # seqs that are not released
         self.seqs = [0, 0]
         self.ids = {producer: lane for lane, producer in enumerate(self.producers)}
 
@@ -179,7 +179,7 @@ class TypedQueue(RuleBasedStateMachine):
             self.seqs[lane] += 1
 
     def taken(self, content: Any, candidates: list[tuple[int, bytes]]) -> None:
-        """What came must be the first fit of one of the lanes."""
+        """Check that the message is the first that fits in one of the lanes."""
         data = bytes(content)
         lane, seq = map(int, data.split())
         fits = [item for item in self.lanes[lane] if item in candidates]
@@ -226,7 +226,7 @@ class TypedQueue(RuleBasedStateMachine):
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
-    def let_go(self, data: Any) -> None:
+    def release(self, data: Any) -> None:
         number, content = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
         assert bytes(content) == b"%d %d" % divmod(number, 1000)
         del content

@@ -1,4 +1,4 @@
-"""Messages that `get` cannot read: what no exception may keep, and what is got later."""
+"""Messages that `get` cannot read: they can be got later, and no exception keeps them."""
 
 import contextlib
 import inspect
@@ -14,7 +14,7 @@ import pytest
 from ringipc import Closed, Consumer, Corrupt, Empty, EndOfStream, Message, Producer, UnsafeMessage
 from ringipc.codecs import dtypes
 
-LARGE = 1 << 26  # more than the C library ever takes from its heap
+LARGE = 1 << 26  # larger than any block that the C library takes from its heap
 
 WAYS: dict[str, Callable[[Consumer], Any]] = {
     "get": lambda c: c.get(timeout=0),
@@ -23,7 +23,7 @@ WAYS: dict[str, Callable[[Consumer], Any]] = {
     "get_many": lambda c: c.get_many(1, timeout=0)[0],
     "type": lambda c: c.get(timeout=0, type=0),
     "where": lambda c: c.get(timeout=0, where=lambda m: True),
-    "where it is looked at": lambda c: c.get(timeout=0, where=lambda m: m.payload is not None),
+    "condition that reads": lambda c: c.get(timeout=0, where=lambda m: m.payload is not None),
 }
 GROUPS = pytest.mark.parametrize("shared", [False, True], ids=["exclusive", "shared"])
 
@@ -57,7 +57,7 @@ def test_a_message_that_lacks_memory_can_be_got_later(shared: bool, way: str, pu
         for _ in range(2):
             with little_memory(), pytest.raises(MemoryError):
                 WAYS[way](consumer)
-        assert replace(consumer.stats, backlog=1) == before  # of what came back it knows when it looks again
+        assert replace(consumer.stats, backlog=1) == before  # it counts the requeued message when it polls again
         got = WAYS[way](consumer)
         assert (got["a"] if put is dict else got)[-1] == 0
         producer.close()
@@ -172,7 +172,7 @@ def test_an_unreadable_message_is_acknowledged_when_it_ends(end: Callable[[Messa
         with pytest.raises(Empty, match="1 message in work"):
             consumer.get(timeout=0)
         for error in kept:
-            error.__traceback__ = None  # whose first frame is this one
+            error.__traceback__ = None  # its first frame is this function
         end(message)
         del message
         with pytest.raises(EndOfStream):

@@ -1,4 +1,4 @@
-"""Sharing between users: who may come in, and who may not."""
+"""Channels that are shared between users: who may open them, and who may not."""
 
 import errno
 import os
@@ -43,7 +43,7 @@ def echo(owner: str) -> None:
 
 
 def ask(base: str) -> None:
-    """As the owner: makes the channels, and speaks with a member of the group who takes part in them."""
+    """As the owner: make the channels, and exchange messages with a user of the group."""
     with Producer("back", capacity=4096, overflow="drop-old", share_with=GROUP), Consumer("back") as answers:
         with Producer("there", capacity=4096, mode=0o660, share_with=GROUP) as producer:
             for number in range(100):
@@ -71,7 +71,7 @@ def wait_for(path: Path) -> None:
         if path.exists():
             return
         select.select([], [], [], 0.01)
-    pytest.fail(f"{path} does not come")
+    pytest.fail(f"{path} was not made")
 
 
 @as_root
@@ -147,7 +147,7 @@ def test_a_channel_that_was_shared_can_be_private_again(base: str) -> None:
     where = Path(base, f"ringipc-{os.geteuid()}", "c")
     where.mkdir(parents=True)
     os.chown(where, -1, GROUP)
-    os.chmod(where, 0o2770)  # as it stays when another user is the last to leave
+    os.chmod(where, 0o2770)  # the state after another user was the last to leave
     with Producer("c", capacity=4096):
         assert where.stat().st_mode & 0o777 == 0o700
         assert where.joinpath("lane-0").stat().st_mode & 0o777 == 0o600

@@ -1,4 +1,4 @@
-"""A view keeps its message in the ring, for as long as anybody looks at it."""
+"""A view keeps the memory of its message for as long as it is alive."""
 
 import gc
 import random

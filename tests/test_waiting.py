@@ -1,4 +1,4 @@
-"""Waits: their ends, their cost, and what interrupts them."""
+"""Waits: when they end, what they cost, and what interrupts them."""
 
 import os
 import resource
@@ -66,7 +66,7 @@ def hand_over(wait: Wait, count: int) -> None:
 
 @pytest.mark.parametrize("wait", MODES)
 def test_no_wake_up_is_lost(start: Start, wait: Wait) -> None:
-    """A lost one would show as a hand-over that takes a whole slice of 50 ms."""
+    """A lost wake-up would show as a hand-over that takes a whole slice of 50 ms."""
     count = 20_000
     with Producer("there", capacity=4096, wait=wait) as there:
         start(hand_over, wait, count)
@@ -97,7 +97,7 @@ WAITS = {
 
 INTERRUPTED = """
 import signal, sys, time, ringipc
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the shell may ignore SIGINT
 producer = ringipc.Producer("c", capacity=4096, wait={wait!r})
 consumer = ringipc.Consumer("c", wait={wait!r})
 print("ready", flush=True)
@@ -115,7 +115,7 @@ def test_ctrl_c_ends_every_wait_within_a_tenth_of_a_second(what: str, wait: Wait
         [sys.executable, "-c", INTERRUPTED.format(what=WAITS[what], wait=wait)], stdout=subprocess.PIPE, text=True
     )
     assert child.stdout
-    failing = threading.Timer(20, child.kill)  # else its line would be waited for, for ever
+    failing = threading.Timer(20, child.kill)  # else the read below could block for ever
     failing.start()
     try:
         with child.stdout:

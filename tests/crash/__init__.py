@@ -1,1 +1,1 @@
-"""Processes are killed at random."""
+"""Rounds in which processes are killed at random."""

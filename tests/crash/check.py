@@ -1,4 +1,4 @@
-"""Was everything that was put got as promised? Said from what the processes of a round have written down."""
+"""Checks from the records of a round's processes that every message was received as promised."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ DEATH = -1
 
 @dataclass
 class Life:
-    """A process from its fork to its end."""
+    """A process, from its fork to its end."""
 
     role: Role
     number: int
@@ -29,16 +29,16 @@ class Life:
 
 @dataclass
 class Figures:
-    """Summed up over rounds."""
+    """Totals over rounds."""
 
     rounds: int = 0
     kills: Counter[str] = field(default_factory=Counter)
-    messages: int = 0  # got, in order and whole
-    dropped: int = 0  # by lanes that drop, and counted
-    in_hand: int = 0  # that a killed consumer had let go, or might have, before it wrote down that it had got them
-    marked: int = 0  # got again, marked as redelivered
-    unknown: int = 0  # got again by a call that does not say
-    longest: float = 0.0  # seconds that a call has taken
+    messages: int = 0  # received in order and intact
+    dropped: int = 0  # dropped by lanes, and counted
+    in_hand: int = 0  # released, or perhaps released, by a killed consumer before it recorded them
+    marked: int = 0  # received again, marked as redelivered
+    unknown: int = 0  # received again by a call that does not return the mark
+    longest: float = 0.0  # the longest call, in seconds
 
     def add(self, other: "Figures") -> None:
         for name, value in vars(other).items():
@@ -53,14 +53,15 @@ class Figures:
 
 @dataclass
 class Got:
-    """What one consumer has got, and let go."""
+    """The messages that one consumer has received and released."""
 
     life: Life
     got: dict[Key, int] = field(default_factory=dict)  # whether redelivered
-    order: list[tuple[int, Key, int]] = field(default_factory=list)  # kind or how it was asked for, which, redelivered
-    let_go: set[Key] = field(default_factory=set)
-    views: set[Key] = field(default_factory=set)  # of what it got: done when it gets again
-    told: list[int] = field(default_factory=list)
+    # (kind of event or request, message, whether redelivered)
+    order: list[tuple[int, Key, int]] = field(default_factory=list)
+    released: set[Key] = field(default_factory=set)
+    views: set[Key] = field(default_factory=set)  # of the received messages: acknowledged at the next get
+    deaths: list[int] = field(default_factory=list)
 
     @property
     def role(self) -> Gets:
@@ -68,22 +69,22 @@ class Got:
         return self.life.role
 
     @property
-    def settled(self) -> set[Key]:
-        """What does not come again."""
+    def acknowledged(self) -> set[Key]:
+        """The messages that must not be redelivered."""
         if not self.life.killed:
             return set(self.got)
-        event = self.life.slot[slots.RELEASING]  # it may have been let go
+        event = self.life.slot[slots.RELEASING]  # they may have been released
         may_be = {(event >> 32 & 0xFFFF, event & 0xFFFFFFFF)} if event else set()
-        return self.let_go | may_be | (self.views if self.under_way else set())  # or it was just getting again
+        return self.released | may_be | (self.views if self.under_way else set())  # or a get was in progress
 
     @property
     def under_way(self) -> int:
-        """How many it may have got without writing it down."""
+        """The number of messages that it may have received without recording them."""
         return max(self.life.slot[slots.PENDING], 0) if self.life.killed else 0
 
     @property
     def may_lack(self) -> int:
-        """How many of those it may have let go as well: where a call copies, it lets go."""
+        """The number of those that it may have released too: a call that copies releases."""
         return self.under_way if self.role.copy is not False and set(self.role.calls) != {"message"} else 0
 
     @property
@@ -92,7 +93,7 @@ class Got:
 
     @property
     def stayed(self) -> bool:
-        """To the end."""
+        """Whether it stayed to the end."""
         return not self.life.killed and (self.role.leave is None or len(self.got) < self.role.leave)
 
     def numbers(self, producer: int) -> set[int]:
@@ -106,21 +107,21 @@ def _read(life: Life) -> Got:
         match event >> 56:
             case slots.GOT:
                 redelivered, how = event >> 48 & 0xF, event >> 52 & 0xF
-                assert key not in record.got, f"{key} came twice to consumer {life.number}"
+                assert key not in record.got, f"{key} was received twice by consumer {life.number}"
                 record.got[key] = redelivered
                 record.order.append((how, key, redelivered))
             case slots.RELEASED:
-                record.let_go.add(key)
+                record.released.add(key)
             case slots.VIEWED:
                 record.views.add(key)
-            case slots.TOLD:
-                record.told.append(event & 0xFFFFFFFF)
+            case slots.DEATH:
+                record.deaths.append(event & 0xFFFFFFFF)
                 record.order.append((DEATH, (event & 0xFFFFFFFF, event >> 52 & 0xF), 0))
     return record
 
 
 class Check:
-    """Of one round. Each method is a promise."""
+    """The checks of one round. Each method checks one promise."""
 
     def __init__(self, plan: Plan, lives: list[Life]) -> None:
         self.plan = plan
@@ -134,7 +135,7 @@ class Check:
         self.published = {n: life.slot[slots.DONE] for n, life in self.producers.items()}
         for reader in self.readers:
             for producer, number in reader.got:
-                assert number < self.producers[producer].slot[slots.INTENT], "a message that was never put"
+                assert number < self.producers[producer].slot[slots.INTENT], "a message was received that was never put"
                 self.published[producer] = max(self.published[producer], number + 1)
         self.figures = Figures(rounds=1, longest=max(life.slot[slots.LONGEST] for life in lives) / 1e9)
 
@@ -146,37 +147,37 @@ class Check:
                 self.each_begins_anew(readers)
             for first, reader in enumerate(readers):
                 self.in_order(reader, strictly=not group.shared and (not group.durable or first == 0))
-                self.deaths_are_told(reader)
+                self.deaths_are_reported(reader)
                 self.figures.messages += len(reader.got)
             self.losses_are_counted(group, readers)
         return self.figures
 
     def once_over_all(self, group: Group, readers: list[Got]) -> None:
-        """Once over all members, or lives; again only what a killed one held, and then it is marked."""
+        """Over all members, each message is received once; that of a killed member may be received again, marked."""
         times: dict[Key, list[int]] = defaultdict(list)
-        settled: Counter[Key] = Counter()
+        acknowledged: Counter[Key] = Counter()
         for reader in readers:
-            settled.update(reader.settled)
+            acknowledged.update(reader.acknowledged)
             for key, redelivered in reader.got.items():
                 times[key].append(redelivered)
         for key, marks in times.items():
-            let_go = sum(key in (reader.let_go if reader.life.killed else reader.got) for reader in readers)
-            assert let_go <= 1, f"{key} came again to {group}, although it had been let go"
-            assert marks.count(0) <= 1, f"{key} came again to {group}, not marked"
+            released = sum(key in (reader.released if reader.life.killed else reader.got) for reader in readers)
+            assert released <= 1, f"{key} was received again in {group}, although it had been released"
+            assert marks.count(0) <= 1, f"{key} was received again in {group} without the mark"
             again = len(marks) - 1
             self.figures.unknown += min(marks.count(slots.UNKNOWN), again)
             self.figures.marked += again - min(marks.count(slots.UNKNOWN), again)
         marked = sum(marks.count(1) for marks in times.values())
         held = sum(
-            len(reader.got.keys() - reader.let_go) + reader.under_way for reader in readers if reader.life.killed
+            len(reader.got.keys() - reader.released) + reader.under_way for reader in readers if reader.life.killed
         )
-        assert marked <= held, f"{marked} are marked as redelivered in {group}, but the dead held {held}"
-        self.all_from_its_beginning(set(settled), readers)
+        assert marked <= held, f"{marked} are marked as redelivered in {group}, but the dead members had {held}"
+        self.all_from_its_beginning(set(acknowledged), readers)
 
     def each_begins_anew(self, readers: list[Got]) -> None:
-        """An exclusive group that ends with its member."""
+        """An exclusive group that ends with its member: the next one has no redelivered messages."""
         for reader in readers:
-            assert 1 not in reader.got.values(), "redelivered in a group that nobody had died in"
+            assert 1 not in reader.got.values(), "a message is marked as redelivered in a group without a dead member"
             if reader.stayed:
                 self.all_from_its_beginning(set(reader.got), [reader])
         for before, after in pairwise(readers):
@@ -184,18 +185,18 @@ class Check:
                 self.goes_on(before, after)
 
     def goes_on(self, before: Got, after: Got) -> None:
-        """While no other group is there, what the last one has not let go waits for the next."""
+        """While there is no other group, the messages that the last group has not released wait for the next one."""
         for producer, published in self.published.items():
             numbers = before.numbers(producer)
             if numbers:
                 rest = set(range(min(numbers), published + 1))
-                first = min(rest - {n for p, n in before.let_go if p == producer})
-                last = min(rest - {n for p, n in before.settled if p == producer}) + before.may_lack
+                first = min(rest - {n for p, n in before.released if p == producer})
+                last = min(rest - {n for p, n in before.acknowledged if p == producer}) + before.may_lack
                 begins = min(after.numbers(producer), default=published)
                 assert first <= begins <= last, f"of producer {producer} {begins} is next, not {first} to {last}"
 
-    def all_from_its_beginning(self, settled: set[Key], readers: list[Got]) -> None:
-        """Nothing is missing after the first message, or after the group came, but what the killed had in hand."""
+    def all_from_its_beginning(self, acknowledged: set[Key], readers: list[Got]) -> None:
+        """After the first message, or after the group joined, only messages are missing that killed members had."""
         joined = [reader for reader in readers if reader.joined]
         if self.plan.overflow != "block" or not joined:
             return
@@ -205,13 +206,13 @@ class Check:
             if readers[0].role.group.name in self.plan.declared and readers[0] is self.groups[readers[0].role.group][0]:
                 first = 0
             first = min({first} | {n for reader in readers for n in reader.numbers(producer)})
-            missing += [(producer, n) for n in range(first, published) if (producer, n) not in settled]
+            missing += [(producer, n) for n in range(first, published) if (producer, n) not in acknowledged]
         lack = sum(reader.may_lack for reader in readers)
-        assert len(missing) <= lack, f"{readers[0].role.group} lacks {missing}, and at most {lack} were in hand"
+        assert len(missing) <= lack, f"{readers[0].role.group} lacks {missing}, and killed members had at most {lack}"
         self.figures.in_hand += len(missing)
 
     def in_order(self, reader: Got, strictly: bool) -> None:
-        """Strictly: each is the oldest of its producer that had not been got, or the oldest of the type asked for."""
+        """Strictly: each message is the oldest of its producer that is left, or the oldest of the requested type."""
         died_in = any(other.life.killed for other in self.groups[reader.role.group])
         left = {p: sorted(reader.numbers(p)) for p in self.producers}
         last: dict[tuple[int, int], int] = {}
@@ -223,35 +224,39 @@ class Check:
             if how == slots.NO_ORDER:
                 continue
             if strictly and self.plan.overflow == "block":
-                assert number == wanted[0], f"{number} of producer {producer} came before {wanted[0]}"
+                assert number == wanted[0], f"{number} of producer {producer} was received before {wanted[0]}"
             elif redelivered == 0 or not died_in:
-                assert number > last.get((producer, how), -1), f"{number} of producer {producer} came too late"
+                assert number > last.get((producer, how), -1), f"{number} of producer {producer} was received too late"
                 last[producer, how] = number
 
-    def deaths_are_told(self, reader: Got) -> None:
-        """Once, of the killed alone, and after all of their messages."""
-        assert len(set(reader.told)) == len(reader.told), "a death was told twice"
+    def deaths_are_reported(self, reader: Got) -> None:
+        """Each death of a killed producer is reported once, after all of its messages."""
+        assert len(set(reader.deaths)) == len(reader.deaths), "a death was reported twice"
         dead: dict[int, int] = {}
         for how, key, _ in reader.order:
             if how == DEATH:
                 life = self.pids.get(key[0])
-                assert life, "a death was told of somebody else"
-                assert life.killed, "a death was told of one that was not killed"
+                assert life, "the death of a process was reported that is not a producer"
+                assert life.killed, "the death of a producer was reported that was not killed"
                 dead[life.number] = key[1]
-            elif not reader.role.group.shared:  # to whom asks for a type it is told when none of that type is left
-                assert dead.get(key[0]) != slots.ANY_TYPE, f"a message of producer {key[0]} came after its death"
+            elif (
+                not reader.role.group.shared
+            ):  # a call for a type reports the death when no message of that type is left
+                assert dead.get(key[0]) != slots.ANY_TYPE, (
+                    f"a message of producer {key[0]} was received after its death"
+                )
         for number, life in self.producers.items():
             known = life.killed and life.phase in (slots.WORKING, slots.PUT_ALL) and reader.numbers(number)
-            assert not (known and reader.stayed) or number in dead, f"the death of producer {number} was not told"
+            assert not (known and reader.stayed) or number in dead, f"the death of producer {number} was not reported"
 
     def losses_are_counted(self, group: Group, readers: list[Got]) -> None:
-        """What a lane drops and what is got make up all that was put, if one has been there all the time."""
+        """Messages put are messages dropped plus messages received, if a member was there all the time."""
         first = [role for role in self.plan.first if isinstance(role, Gets) and role.group == group]
         if self.plan.overflow == "block" or len(readers) != len(first) or not all(r.stayed for r in readers):
             return
         missed = max(reader.life.slot[slots.MISSED] for reader in readers)
         total = missed + sum(len(reader.got) for reader in readers)
-        # one that is killed while it drops a message may not have counted it yet
+        # a producer that is killed while it drops a message may not have counted it yet
         least = sum(life.slot[slots.DONE] - life.killed for life in self.producers.values())
         most = sum(life.slot[slots.INTENT] for life in self.producers.values())
         assert least <= total <= most, f"{missed} counted as missed make {total}, not {least} to {most}"

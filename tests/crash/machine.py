@@ -1,4 +1,4 @@
-"""Rounds in which processes are killed at random. As a program: a round again, as often as is asked for.
+"""Rounds in which processes are killed at random. As a program, it repeats one round.
 
 PYTHONPATH=tests python -m crash.machine SEED [TIMES]
 """
@@ -21,12 +21,12 @@ from .plan import Gets, Group, Kill, Plan, Puts, Role, draw
 from .slots import LIMIT, PHASES, Memory
 from .workers import CHANNEL, get_all, put_all, visit
 
-# whoever reads where nobody else would
+# the group of the consumer that reads where no other group would
 EXTRA = Gets(0, "adaptive", False, Group("", shared=False, durable=False), None, ("get",), filters=False, hold=0)
 
 
 def fork(work: Callable[[], None]) -> int:
-    """Has a child do that; it ends with status 0, or 1 and a traceback."""
+    """Fork a child that does the work; it exits with status 0, or with 1 and a traceback."""
     pid = os.fork()
     if pid != 0:
         return pid
@@ -34,14 +34,14 @@ def fork(work: Callable[[], None]) -> int:
     try:
         work()
         status = 0
-    except BaseException:  # noqa: BLE001 - it ends here, whatever it was
+    except BaseException:  # noqa: BLE001 - any error ends the child here
         traceback.print_exc()
     finally:
         os._exit(status)
 
 
 class Round:
-    """Starts those who take part, kills some of them, and sees to it that the others come to an end."""
+    """Starts the processes of a round, kills some of them, and waits until the others have ended."""
 
     def __init__(self, plan: Plan, memory: Memory, base: Path) -> None:
         memory.clear()
@@ -59,12 +59,12 @@ class Round:
             for kill in self.plan.kills:
                 if not self.is_late(kill):
                     self.kill(kill)
-            self.expect(self.all_have_put, "the producers have not put all")
+            self.expect(self.all_have_put, "the producers have not put all messages")
             self.memory.finish = True
             for kill in self.plan.kills:
                 if self.is_late(kill):
                     self.kill(kill)
-            self.expect(lambda: not self.running, "not all have come to their end")
+            self.expect(lambda: not self.running, "not all processes have ended")
             self.remove_durable_groups()
             self.expect_nothing_left()
             figures = Check(self.plan, self.lives).all()
@@ -88,8 +88,8 @@ class Round:
         self.running.append(life)
         return life
 
-    def look(self) -> None:
-        """Notes who has ended."""
+    def poll(self) -> None:
+        """Record the processes that have ended."""
         for life in list(self.running):
             pid, status = os.waitpid(life.pid, os.WNOHANG)
             if pid:
@@ -107,7 +107,7 @@ class Round:
     def expect(self, condition: Callable[[], bool], otherwise: str) -> None:
         end = time.monotonic() + 2 * LIMIT
         while not condition():
-            self.look()
+            self.poll()
             assert time.monotonic() < end, f"{otherwise}: {[(life.role, PHASES[life.phase]) for life in self.running]}"
             time.sleep(0.0002)
 
@@ -116,13 +116,13 @@ class Round:
     def begin(self) -> None:
         for role in self.plan.first:
             life = self.start(role)
-            if life.number == 0:  # it makes the channel
+            if life.number == 0:  # this one makes the channel
                 self.expect(lambda: self.lives[0].phase > slots.ATTACHING, "no channel")
-        self.expect(lambda: all(life.phase > slots.ATTACHING for life in self.lives), "not all have attached")
+        self.expect(lambda: all(life.phase > slots.ATTACHING for life in self.lives), "not all processes have attached")
         self.memory.go = True
 
     def is_late(self, kill: Kill) -> bool:
-        """Does it close only when all do?"""
+        """Whether it closes only when all processes do."""
         if kill.phase != slots.CLOSING:
             return False
         return not kill.victim.early if isinstance(kill.victim, Puts) else kill.victim.leave is None
@@ -134,13 +134,13 @@ class Round:
         )
 
     def kill(self, kill: Kill) -> None:
-        """Kills at work; where a victim has an alarm set, waits for that."""
+        """Kill a process at work; if it has set an alarm to kill itself, wait for that."""
         life = self.lives[self.plan.first.index(kill.victim)] if kill.first else self.start(kill.victim)
-        end = time.monotonic() + 0.02  # it may not come to that
+        end = time.monotonic() + 0.02  # the victim may never reach that phase
         while time.monotonic() < end and life in self.running:
             if kill.phase == slots.WORKING and (life.slot[slots.COUNT] >= kill.after or life.phase > slots.WORKING):
                 break
-            self.look()
+            self.poll()
             os.sched_yield()
         if life in self.running:
             life.slot[slots.KILLED] = 1
@@ -157,7 +157,7 @@ class Round:
         readers = [life for life in self.running if isinstance(life.role, Gets) and life.role.leave is None]
         if readers or self.memory.finish:
             return None
-        return replace(EXTRA, group=replace(EXTRA.group, name=f"extra {len(self.lives)}"))  # or they put to nobody
+        return replace(EXTRA, group=replace(EXTRA.group, name=f"extra {len(self.lives)}"))  # else nobody reads
 
     # ---- afterwards ----
 
@@ -170,10 +170,10 @@ class Round:
         return list(self.base.glob("ringipc-*/*"))
 
     def expect_nothing_left(self) -> None:
-        """The last one to close removes the channel; where the last one was killed, the next to come does."""
+        """The last member to close removes the channel; if that one was killed, the next member to attach does."""
         if self.killed_late and self.files():
             _, status = os.waitpid(fork(visit), 0)
-            assert status == 0, "a visitor has not come to its end"
+            assert status == 0, "the visitor has not ended"
         assert not self.files(), f"left: {self.files()}"
 
 
@@ -182,7 +182,7 @@ def kind_of(group: Group) -> str:
 
 
 def run(base: str, seconds: float, seed: int, times: int | None = None) -> Figures:
-    """Rounds for so many seconds, each with a seed of its own; or one of them so many times."""
+    """Run rounds for a number of seconds, each with a seed of its own, or one round a number of times."""
     os.environ["RINGIPC_DIR"] = base
     memory = Memory()
     figures = Figures()

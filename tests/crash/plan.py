@@ -1,4 +1,4 @@
-"""What a round is: who takes part, and who is killed when, all drawn from its seed."""
+"""The plan of a round: the processes, and which are killed when; all drawn from a seed."""
 
 import random
 from dataclasses import dataclass, replace
@@ -27,10 +27,10 @@ class Puts:
     wait: Wait
     fileno: bool
     count: int
-    free: int  # of them put before all have attached
-    early: bool  # closes when all is put, without waiting for the others
+    free: int  # the number of messages put before all processes have attached
+    early: bool  # closes when it has put all, without waiting for the others
     pauses: float
-    alarm: tuple[int, float] | None = None  # it is killed so many seconds after it has entered that phase
+    alarm: tuple[int, float] | None = None  # it kills itself: in this phase, after this number of seconds
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Gets:
     copy: bool | None
     calls: tuple[Literal["get", "many", "message"], ...]
     filters: bool
-    hold: int  # messages at a time, out of order
-    pauses: float = 0.0  # while it holds what it has just got
-    leave: int | None = None  # closes after so many messages
+    hold: int  # number of messages that it keeps between two calls; it releases them in any order
+    pauses: float = 0.0  # probability of a pause after a call
+    leave: int | None = None  # closes after this number of messages
     alarm: tuple[int, float] | None = None
 
 
@@ -56,9 +56,9 @@ Role = Puts | Gets
 @dataclass(frozen=True)
 class Kill:
     victim: Role
-    first: bool  # one of those that attach at the beginning; else it comes to be killed while it does
+    first: bool  # a process that attaches at the start; else a new one, which is killed while it attaches
     phase: int
-    after: int  # events of its own, if it is killed at work
+    after: int  # the number of its events before the kill, if it is killed at work
     successor: Role | None
 
 
@@ -69,7 +69,7 @@ class Plan:
     slots: int
     capacity: int
     longest: int
-    arrays: int  # of eight messages
+    arrays: int  # number of arrays among eight messages
     declared: tuple[str, ...]
     first: tuple[Role, ...]
     kills: tuple[Kill, ...]
@@ -107,7 +107,7 @@ def _group(name: str, kind: str) -> Group:
 
 
 def _newcomer(rng: random.Random, groups: list[Group], overflow: Overflow) -> Role:
-    """One that comes later than the others, and is killed while it attaches."""
+    """A process that attaches later than the others, and is killed while it does."""
     shared = [group for group in groups if group.shared]
     match rng.randrange(3):
         case 0:
@@ -125,21 +125,21 @@ def _moment(rng: random.Random, phase: int) -> float:
 
 def _kill(rng: random.Random, first: list[Role], spared: set[int], groups: list[Group], overflow: Overflow) -> Kill:
     phase = rng.choice([slots.ATTACHING, slots.WORKING, slots.WORKING, slots.CLOSING])
-    places = [i for i in range(len(first)) if i not in spared]
-    if phase == slots.ATTACHING or not places:
+    choices = [i for i in range(len(first)) if i not in spared]
+    if phase == slots.ATTACHING or not choices:
         phase = slots.ATTACHING
         victim = replace(_newcomer(rng, groups, overflow), alarm=(phase, _moment(rng, phase)))
     else:
-        place = rng.choice(places)
-        spared.add(place)  # it dies once
-        victim = first[place]
+        index = rng.choice(choices)
+        spared.add(index)  # each process dies once
+        victim = first[index]
         alarm, early = (phase, _moment(rng, phase)), rng.random() < 0.5
         if phase == slots.CLOSING and isinstance(victim, Gets):
             victim = replace(victim, alarm=alarm, leave=rng.randrange(25) if early else None)
         elif phase == slots.CLOSING and isinstance(victim, Puts):
-            victim = replace(victim, alarm=alarm, early=early and place > 0)
-        first[place] = victim
-    keeps = victim == first[0]  # the channel, for those who come late: somebody takes over, and stays to the end
+            victim = replace(victim, alarm=alarm, early=early and index > 0)
+        first[index] = victim
+    keeps = victim == first[0]  # for late processes the channel must exist: a successor takes over and stays to the end
     wanted = keeps or (isinstance(victim, Gets) and victim.group.durable)
     successor: Role | None = None
     if wanted or rng.random() < 0.85:
@@ -160,7 +160,7 @@ def draw(seed: int) -> Plan:
     longest = rng.choice([60, 60, 2000, 6000])
     groups = []
     first: list[Role] = [_puts(rng, overflow) for _ in range(rng.choice([1, 1, 2, 3]))]
-    spared: set[int] = set()  # of a shared group that ends with its last member one stays
+    spared: set[int] = set()  # one member of a shared group that is not durable stays
     for i in range(rng.choice([1, 1, 2, 3])):
         group = _group(f"group {i}", rng.choice(["exclusive", "shared", "durable", "shared durable"]))
         groups.append(group)
@@ -170,7 +170,7 @@ def draw(seed: int) -> Plan:
     assert isinstance(first[0], Puts)
     first[0] = replace(first[0], early=False)
     kills = [_kill(rng, first, spared, groups, overflow) for _ in range(rng.choice([1, 1, 2, 3]))]
-    kills.sort(key=lambda kill: isinstance(kill.victim, Gets))  # those that close at the end wait for the producers
+    kills.sort(key=lambda kill: isinstance(kill.victim, Gets))  # consumers that close at the end wait for the producers
     return Plan(
         seed=seed,
         overflow=overflow,

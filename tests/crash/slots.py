@@ -1,34 +1,34 @@
-"""What the processes of a round write down, in memory that outlives them: it counts up to the kill."""
+"""The records of a round's processes, in memory that outlives them: complete up to the kill."""
 
 import mmap
 import signal
 import time
 from collections.abc import Callable, Iterator
 
-LIMIT = 10.0  # seconds that a call may take; a wait for ever ends here, and the round fails
+LIMIT = 10.0  # the longest time of a call, in seconds; a call that blocks for ever fails the round
 
-SLOTS = 32  # processes in a round
+SLOTS = 32  # the maximum of processes in a round
 EVENTS = 4096
 _HEAD = 64
 _SLOT = _HEAD + EVENTS
 
 # the phases of a process
 NOT_YET, ATTACHING, WORKING, PUT_ALL, CLOSING, GONE = range(6)
-PHASES = ["not yet", "attaching", "working", "having put all", "closing", "gone"]
+PHASES = ["not yet", "attaching", "working", "after its last put", "closing", "gone"]
 
 # the words of a slot
 PHASE, KILLED, INTENT, DONE, PENDING, RELEASING, LONGEST, ATTACHED, MISSED, COUNT = range(10)
-SEEN = 16  # from here on: what each producer had in mind when this consumer had joined
+SEEN = 16  # from here on: the last message that each producer had started to put when this consumer joined
 
-# the kinds of an event; those of a producer are the types of its messages
-GOT, RELEASED, TOLD, VIEWED = 1, 2, 3, 4  # viewed: done, as if it were released, when its consumer gets again
-# of GOT: redelivered is 0, 1 or UNKNOWN where the call does not say
+# the kinds of an event; for a producer they are the types of its messages
+GOT, RELEASED, DEATH, VIEWED = 1, 2, 3, 4  # viewed: acknowledged when its consumer gets again
+# in GOT, redelivered is 0 or 1, or UNKNOWN if the call does not return it
 UNKNOWN = 2
-ANY_TYPE, NO_ORDER = 0, 7  # how it was asked for; 1 + type: by that type
+ANY_TYPE, NO_ORDER = 0, 7  # how a message was requested; 1 + type: by that type
 
 
 class Memory:
-    """A few flags and a slot for each process."""
+    """Shared memory: a few flags, and a slot for each process."""
 
     def __init__(self) -> None:
         self._words = memoryview(mmap.mmap(-1, 8 * (_HEAD + SLOTS * _SLOT))).cast("q")
@@ -41,7 +41,7 @@ class Memory:
 
     @property
     def go(self) -> bool:
-        """All of the first have attached."""
+        """Whether all processes of the start have attached."""
         return self._words[0] != 0
 
     @go.setter
@@ -50,7 +50,7 @@ class Memory:
 
     @property
     def finish(self) -> bool:
-        """No producer comes any more, and all that there are have put everything."""
+        """Whether no new producer will attach, and all producers have put their messages."""
         return self._words[1] != 0
 
     @finish.setter
@@ -71,7 +71,7 @@ class Slot:
         self.words[index] = value
 
     def enter(self, phase: int, alarm: "tuple[int, float] | None") -> None:
-        """A new phase begins. An alarm that nobody handles kills as SIGKILL does, and at the moment that was drawn."""
+        """Start a new phase. An alarm without a handler kills like SIGKILL, at the moment that the plan says."""
         if alarm and alarm[0] == phase:
             self.words[KILLED] = 1
             signal.setitimer(signal.ITIMER_REAL, alarm[1])
@@ -87,7 +87,7 @@ class Slot:
         return iter(self.words[_HEAD : _HEAD + self.words[COUNT]])
 
     def measure(self, since: int) -> None:
-        """A call has come to its end."""
+        """Record the duration of a call that has returned."""
         self.words[LONGEST] = max(self.words[LONGEST], time.monotonic_ns() - since)
 
 
@@ -103,13 +103,13 @@ def viewed(producer: int, number: int) -> int:
     return VIEWED << 56 | producer << 32 | number
 
 
-def told(pid: int, how: int) -> int:
-    return TOLD << 56 | how << 52 | pid
+def death(pid: int, how: int) -> int:
+    return DEATH << 56 | how << 52 | pid
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Looks now and then."""
+    """Poll a condition."""
     end = time.monotonic() + 2 * LIMIT
     while not condition():
-        assert time.monotonic() < end, "the machine does not go on"
+        assert time.monotonic() < end, "the machine does not continue"
         time.sleep(0.0002)

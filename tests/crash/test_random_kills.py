@@ -1,4 +1,4 @@
-"""Whoever is killed, whenever: nothing is lost or comes twice, nobody waits for ever, and nothing is left behind."""
+"""Processes are killed at random: no message is lost or duplicated, no call blocks for ever, and no file is left."""
 
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -12,12 +12,12 @@ from .machine import run
 
 
 def run_alone(base: str, seconds: float, seed: int) -> Figures:
-    """In a process that has one thread, and can fork the others of a round cheaply."""
+    """Run in a process with one thread, which can fork the processes of a round cheaply."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         figures = pool.submit(run, base, seconds, seed).result()
     print(figures)
     for phase in ("attaching", "working", "closing"):
-        assert any(victim.endswith(phase) for victim in figures.kills), f"nobody was killed while {phase}"
+        assert any(victim.endswith(phase) for victim in figures.kills), f"no process was killed in the phase {phase!r}"
     return figures
 
 

@@ -1,4 +1,4 @@
-"""The processes of a round: each puts, or gets and checks, and writes down what it is about to do and has done."""
+"""The processes of a round: each puts, or gets and checks, and records each step before and after it."""
 
 import random
 import re
@@ -23,7 +23,7 @@ _NOISE = random.Random(1).randbytes(16384)
 
 
 def content(producer: int, number: int, type: int, longest: int) -> bytes:
-    """All of it follows from what is asked for, and no two messages are alike."""
+    """The content of a message, computed from the arguments; no two messages are equal."""
     hashed = (producer * 2654435761 + number * 40503) & 0xFFFFFFFF
     first, length = hashed % 8192, hashed // 8 % (longest + 1)
     return _HEAD.pack(producer, number, type, length) + _NOISE[first : first + length]
@@ -45,7 +45,7 @@ def put_all(plan: Plan, role: Puts, number: int, memory: Memory) -> None:
         capacity=plan.capacity,
         slots=plan.slots,
         overflow=plan.overflow,
-        groups=plan.declared if number < len(plan.first) else (),  # a group that has gone is not to come again
+        groups=plan.declared if number < len(plan.first) else (),  # so that a group that has ended is not made again
         wait=role.wait,
     )
     fd = producer.fileno() if role.fileno else None
@@ -79,7 +79,7 @@ def _put_some(
     start = time.monotonic_ns()
     if call == 1:
         went_in = producer.put_many([_message(plan, number, k + i, type) for i in range(n)], LIMIT, type=type)
-        assert went_in == n or plan.overflow != "block", "no room for ever"
+        assert went_in == n or plan.overflow != "block", "no room in the lane"
     elif call == 2:
         payload = np.frombuffer(content(number, k, type, plan.longest), "u1")
         with producer.reserve(len(payload), "u1", LIMIT, type=type) as frame:
@@ -106,7 +106,7 @@ def _when_ready(fd: int, call: Callable[[], Any], not_yet: type[Exception]) -> A
 
 
 class Reader:
-    """A consumer, what it holds, and what it writes down."""
+    """A consumer, the messages that it has, and its records."""
 
     def __init__(self, plan: Plan, role: Gets, number: int, memory: Memory) -> None:
         self.plan = plan
@@ -115,9 +115,9 @@ class Reader:
         self.slot = memory.slots[number]
         self.rng = random.Random(role.seed)
         self.held: list[tuple[int, int, Any]] = []
-        self.views: set[tuple[int, int]] = set()  # of those held, what is done when we get again
+        self.views: set[tuple[int, int]] = set()  # those of them that the next get acknowledges
         self.count = 0
-        self.how = slots.ANY_TYPE  # it asks now
+        self.how = slots.ANY_TYPE  # how the present call requests messages
         self.slot.enter(slots.ATTACHING, role.alarm)
         self.consumer = Consumer(
             CHANNEL,
@@ -145,7 +145,7 @@ class Reader:
             except ProducerDied as death:
                 pid = re.search(r"pid (\d+)", str(death))
                 assert pid
-                self.slot.note(slots.told(int(pid[1]), self.how))
+                self.slot.note(slots.death(int(pid[1]), self.how))
             except EndOfStream:
                 if ended:
                     break
@@ -160,11 +160,11 @@ class Reader:
         self.slot[slots.PHASE] = slots.GONE
 
     def expect_no_producer(self, start: int) -> None:
-        """The end was told too early if a producer was there all the while."""
+        """The end of the stream came too early if a producer was open all the time."""
         for producer in self.memory.slots:
             attached = producer[slots.ATTACHED]
             alive = producer[slots.PHASE] in (slots.WORKING, slots.PUT_ALL) and not producer[slots.KILLED]
-            assert not (alive and 0 < attached < start), "the stream ended before its producer did"
+            assert not (alive and 0 < attached < start), "the stream ended while a producer was open"
 
     def get_some(self) -> None:
         call = self.rng.choice(self.role.calls)
@@ -181,7 +181,7 @@ class Reader:
                 raise
         else:
             return
-        self.release_all()  # or what is held may keep the producers from going on
+        self.release_all()  # else the messages that it has could hold the producers back for ever
         self.how = slots.ANY_TYPE
         self.slot[slots.PENDING] = most
         start = time.monotonic_ns()
@@ -213,10 +213,10 @@ class Reader:
             redelivered = int(message.redelivered) if isinstance(message, Message) else slots.UNKNOWN
             payload = bytes(message.payload if isinstance(message, Message) else message)
             producer, number, type, _ = _HEAD.unpack_from(payload)
-            assert payload == content(producer, number, type, self.plan.longest), "a torn message"
+            assert payload == content(producer, number, type, self.plan.longest), "a damaged message"
             event = slots.released(producer, number)
             copied = not isinstance(message, Message) and (isinstance(message, bytes) or self.role.copy is True)
-            if copied:  # it was let go before we got it
+            if copied:  # the call released it before it returned
                 self.slot[slots.RELEASING] = event
             self.slot.note(slots.got(producer, number, redelivered, self.how))
             self.slot[slots.PENDING] -= 1
@@ -235,8 +235,8 @@ class Reader:
         while len(self.held) > self.role.hold:
             self.release(self.rng.randrange(len(self.held)))
 
-    def release(self, place: int) -> None:
-        producer, number, message = self.held.pop(place)
+    def release(self, index: int) -> None:
+        producer, number, message = self.held.pop(index)
         event = slots.released(producer, number)
         self.slot[slots.RELEASING] = event
         if isinstance(message, Message):
@@ -255,6 +255,6 @@ def get_all(plan: Plan, role: Gets, number: int, memory: Memory) -> None:
 
 
 def visit() -> None:
-    """Comes when all have gone, and leaves nothing there."""
+    """Attach when all others have left, and leave: the channel must be removed then."""
     with Producer(CHANNEL, capacity=4096), Consumer(CHANNEL, group="visitor"):
         pass

@@ -1,1 +1,1 @@
-"""One set of tests over every way that messages can go."""
+"""One set of tests, run over every transport."""

@@ -1,4 +1,4 @@
-"""A network that fails when it is told to."""
+"""A network that fails on request."""
 
 import contextlib
 import socket
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 
 class Proxy:
-    """Passes bytes between those who connect to it and the port behind it."""
+    """Passes bytes between the peers that connect to it and the port behind it."""
 
     def __init__(self, behind: int) -> None:
         self._behind = behind
-        self._cut_after = -1  # bytes to whoever listens
+        self._cut_after = -1  # bytes until the connection breaks; -1: never
         self._lock = threading.Lock()
         self._ends: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -63,7 +63,7 @@ class Proxy:
                 end.shutdown(socket.SHUT_RDWR)
 
     def cut_after(self, count: int) -> None:
-        """Breaks the connection when so many bytes more have gone through, either way."""
+        """Break the connection after this number of further bytes, in either direction."""
         with self._lock:
             self._cut_after = count
 

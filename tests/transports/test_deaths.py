@@ -1,4 +1,4 @@
-"""Processes that are killed, whichever way their messages go."""
+"""Processes that are killed, over every transport."""
 
 import os
 import signal
@@ -48,7 +48,7 @@ def test_the_death_of_a_producer_is_reported_after_its_last_message(way: Way, st
         assert time.monotonic() - at < 2
 
 
-@over("ring", "unix-stream", "tcp-stream", also=["nameless", "unix", "tcp", *STREAMS[2:]])
+@over("ring", "unix-stream", "tcp-stream", also=["anonymous", "unix", "tcp", *STREAMS[2:]])
 def test_a_killed_consumer_does_not_hold_the_producer_back(way: Way, start: Start) -> None:
     took = get_context("fork").Semaphore(0)
     child = start(take_and_wait, way, 3, took, {"group": "dies"}, method="fork")
@@ -64,7 +64,7 @@ def test_a_killed_consumer_does_not_hold_the_producer_back(way: Way, start: Star
         assert time.monotonic() - at < 2.5
 
 
-@over("ring", "unix-stream", "tcp-stream", also=["nameless", "unix", "tcp", *STREAMS[2:]])
+@over("ring", "unix-stream", "tcp-stream", also=["anonymous", "unix", "tcp", *STREAMS[2:]])
 def test_messages_of_a_killed_worker_are_redelivered_to_another(way: Way, start: Start) -> None:
     took = get_context("fork").Semaphore(0)
     child = start(take_and_wait, way, 2, took, {"group": "work", "shared": True}, method="fork")
@@ -92,7 +92,7 @@ def listen_and_wait(way: Way, took: Any) -> None:
 
 @over(*[name for name in LISTENING if name != "abstract"])
 def test_a_new_listener_can_take_the_address_of_a_killed_one(way: Way, start: Start) -> None:
-    """Its messages that were not let go come to the next one."""
+    """The next listener gets the messages that the killed one had not released."""
     took = get_context("fork").Semaphore(0)
     child = start(listen_and_wait, way, took, method="fork")
     with way.producer(bind=False) as producer:
@@ -101,7 +101,7 @@ def test_a_new_listener_can_take_the_address_of_a_killed_one(way: Way, start: St
         child.kill()
         child.join()
         if way.transport == "ring":
-            return  # it has the ring of one that is gone
+            return  # it has the ring of the killed one
         with way.consumer(bind=True) as consumer:
             for k in range(10):
                 producer.put(b"%d" % k, timeout=5)
@@ -114,7 +114,7 @@ def test_a_new_listener_can_take_the_address_of_a_killed_one(way: Way, start: St
 
 @over("unix-stream", "tcp-stream", "tls")
 def test_a_process_that_forks_keeps_its_connections(way: Way) -> None:
-    """The child has no part in them, and its end is not theirs."""
+    """The child does not use them, and its exit does not end them."""
     with way.both() as (producer, consumer):
         producer.put(b"before")
         assert consumer.get(timeout=5) == b"before"
@@ -166,11 +166,11 @@ def interrupted(wait: Callable[[], object]) -> None:
 def test_close_without_a_consumer_gives_up_after_linger(way: Way, caplog: pytest.LogCaptureFixture) -> None:
     producer = way.producer(linger=1.5)
     producer.put_many([b"1", b"2", b"3"])
-    interrupted(producer.close)  # it can be tried again
+    interrupted(producer.close)  # close can be called again
     with pytest.raises(Full, match=r"3 messages are lost after 1\.5 s without progress \(linger=\): no consumer"):
         producer.close()
-    [told] = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
-    assert "close() waits, for up to 1.5 s (linger=): 3 messages are left: no consumer" in told
+    [warning] = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert "close() waits, for up to 1.5 s (linger=): 3 messages are left: no consumer" in warning
     producer.close()
 
 
@@ -179,13 +179,13 @@ def test_close_without_linger_reports_losses_at_once(way: Way) -> None:
     at = time.monotonic()
     options: dict[str, Any] = {"linger": 0, "capacity": "4 MiB"}
     with pytest.raises(Full, match="1 message is lost"), way.producer(**options) as producer:
-        producer.put(bytes(2 << 20))  # a pipe has room for less
+        producer.put(bytes(2 << 20))  # more than a pipe has room for
     assert time.monotonic() - at < 1
 
 
 @over("unix-stream", "tcp-stream", "fifo")
 def test_messages_of_a_collected_producer_are_not_lost(way: Way) -> None:
-    """Whoever comes before it gives up gets all of it, and the end of the stream."""
+    """A consumer that connects before it gives up gets all messages, and the end of the stream."""
     way.producer(linger=20).put_many([b"1", b"2", b"3"])
     with way.consumer() as consumer:
         assert list(consumer) == [b"1", b"2", b"3"]
@@ -196,11 +196,11 @@ def test_losses_of_a_collected_producer_are_reported(
     way: Way, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     statuses = []
-    monkeypatch.setattr(_atexit, "fail_at_exit", lambda: statuses.append(120))  # not that of the tests
+    monkeypatch.setattr(_atexit, "fail_at_exit", lambda: statuses.append(120))  # not the exit status of the tests
     way.producer(linger=0.1).put_many([b"1", b"2", b"3"])
     eventually(lambda: bool(statuses))
-    [told] = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
-    assert "3 messages are lost after 0.1 s without progress (linger=): no consumer" in told
+    [error] = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert "3 messages are lost after 0.1 s without progress (linger=): no consumer" in error
 
 
 @over("unix-stream", "tcp-stream")

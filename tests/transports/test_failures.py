@@ -1,4 +1,4 @@
-"""Networks that fail, and peers that send garbage or are not admitted."""
+"""Networks that fail, and peers that send garbage or are refused."""
 
 import contextlib
 import dataclasses
@@ -31,7 +31,7 @@ NETWORKS = [name for name in STREAMS if name != "unix-stream"]
 
 @pytest.fixture
 def proxy(way: Way) -> Iterator[tuple[Proxy, Way]]:
-    """Before the listener of a way, and the way by the proxy."""
+    """A proxy in front of the listener of a way, and the way through the proxy."""
     port = int(str(way.to).rpartition(":")[2])
     with before(port) as made:
         yield made, dataclasses.replace(way, to=f"tcp://localhost:{made.port}", of=f"tcp://localhost:{made.port}")
@@ -48,7 +48,7 @@ def fill(consumer: Consumer, got: list[int], count: int) -> None:
 @pytest.mark.parametrize("listens", ["producer", "consumer"])
 @over(*NETWORKS)
 def test_a_connection_that_breaks_inside_a_frame_continues(way: Way, proxy: tuple[Proxy, Way], listens: str) -> None:
-    """Nothing is lost, and nothing comes twice."""
+    """No message is lost or received twice."""
     between, far = proxy
     rng = random.Random(3)
     if listens == "producer":
@@ -83,7 +83,7 @@ def test_a_network_that_stays_down_ends_the_lane_and_starts_another(way: Way, pr
     with way.producer() as producer, far.consumer() as consumer:
         producer.put(b"1")
         assert consumer.get(timeout=5) == b"1"
-        producer.flush(timeout=5)  # or it would come again: that it was let go may be lost too
+        producer.flush(timeout=5)  # else it could be redelivered: its release may be lost with the connection
         between.down = True
         between.cut()
         producer.put(b"2")
@@ -96,7 +96,7 @@ def test_a_network_that_stays_down_ends_the_lane_and_starts_another(way: Way, pr
         got: list[object] = []
 
         def read() -> bool:
-            with contextlib.suppress(EndOfStream, Empty):  # of the lane that was
+            with contextlib.suppress(EndOfStream, Empty):  # the end of the old lane
                 got.append(consumer.get(timeout=0.1))
             return got == [b"2", b"3"]
 
@@ -104,7 +104,7 @@ def test_a_network_that_stays_down_ends_the_lane_and_starts_another(way: Way, pr
 
 
 def raw_peer(url: str, producer: bool) -> socket.socket:
-    """A connection whose greeting is done, for frames of the test's own making."""
+    """A connection after its greeting, for frames that the test makes."""
     hello = Hello(
         producer=producer,
         pid=os.getpid(),
@@ -118,7 +118,7 @@ def raw_peer(url: str, producer: bool) -> socket.socket:
         connection, welcome = connect(url, hello, timeout=5)
         if not welcome.error:
             return connection
-        time.sleep(0.02)  # the one before has not been removed yet
+        time.sleep(0.02)  # the previous peer has not been removed yet
     pytest.fail(welcome.text)
 
 
@@ -131,7 +131,7 @@ def test_a_consumer_that_sends_garbage_is_disconnected(way: Way) -> None:
         with contextlib.suppress(ConnectionError):
             while peer.recv(1 << 16):
                 pass
-        for k in range(30):  # and holds nobody up
+        for k in range(30):  # it does not hold the producer back
             producer.put(b"%d" % k, timeout=3)
             assert consumer.get(timeout=5) in (b"1", b"%d" % k, b"%d" % (k - 1))
 
@@ -188,7 +188,7 @@ def test_a_path_that_is_not_a_socket_is_refused(base: str) -> None:
 
 
 def test_collected_handles_leave_nothing(way: Way) -> None:
-    """No thread and no descriptor: no_trace looks."""
+    """The fixture no_trace checks that no thread and no file descriptor is left."""
     producer, consumer = way.producer(linger=0.1), way.consumer()
     producer.put(b"1")
     assert consumer.get(timeout=5) == b"1"

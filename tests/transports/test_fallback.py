@@ -1,4 +1,4 @@
-"""A ring, and a socket beside it for those who cannot map it."""
+"""A ring with a socket as fallback, for consumers that cannot map the ring."""
 
 import os
 

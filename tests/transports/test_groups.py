@@ -1,4 +1,4 @@
-"""Several producers, several groups, and full lanes, whichever way the messages go."""
+"""Several producers, several groups, and full lanes, over every transport."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ def numbers(consumer: Consumer, count: int) -> list[int]:
 
 
 def put_until_full(producer: Producer, size: int) -> int:
-    """How many went in, each of so many bytes that say which it is."""
+    """Put messages of this size until the lane is full; return their number. Each contains its number."""
     for k in range(100_000):
         try:
             producer.put(b"%0*d" % (size, k), timeout=0.05)
@@ -35,7 +35,7 @@ def put_until_full(producer: Producer, size: int) -> int:
 
 
 def test_a_consumer_that_does_not_read_stops_the_producer(way: Way) -> None:
-    """What is kept is bounded, and nothing is lost once it reads again."""
+    """The backlog is bounded, and no message is lost when it reads again."""
     with way.both({"capacity": 1 << 18}) as (producer, consumer):
         sent = put_until_full(producer, 8192)
         assert 20 <= sent <= (4 * (1 << 18) + (1 << 20)) // 8192
@@ -88,12 +88,12 @@ def test_losses_of_a_full_lane_are_counted(way: Way, overflow: str) -> None:
         read(5)
         assert got == sorted(set(got))
         assert got[-1] == 3000
-        assert missed > 1000 or way.name in ("pipe", "fifo")  # the kernel's buffer takes much
+        assert missed > 1000 or way.name in ("pipe", "fifo")  # the buffer of the kernel holds many
         stats = producer.stats
         assert len(got) + stats.refused + stats.dropped == 3001
         if overflow == "drop-new":
             assert missed == consumer.stats.missed == stats.refused
-        else:  # what was refused just before a message that is dropped then is not told with another one
+        else:  # refusals that only a dropped message would report are not reported
             assert stats.dropped <= missed <= consumer.stats.missed <= stats.dropped + stats.refused
 
 
@@ -104,7 +104,7 @@ def test_each_group_gets_every_message(way: Way) -> None:
             groups = [stack.enter_context(way.consumer(group=f"group {k}")) for k in range(3)]
             producer.put_many([b"%d" % k for k in range(50)])
             assert [numbers(each, 50) for each in groups] == [list(range(50))] * 3
-            sent = put_until_full(producer, 1)  # until the slowest of them
+            sent = put_until_full(producer, 1)  # until the slowest group holds the producer back
             assert numbers(groups[0], sent) == list(range(sent))
             with pytest.raises(Full):
                 producer.put(b"", timeout=0.05)
@@ -211,7 +211,7 @@ def test_a_durable_group_continues_where_it_stopped(way: Way) -> None:
             with way.consumer(group="d", durable=True) as consumer:
                 assert numbers(consumer, 10) == list(range(10 * life, 10 * life + 10))
                 eventually(lambda left=20 - 10 * life: producer.stats.backlog == left)  # type: ignore[misc]
-        if way.name in ("ring", "nameless"):  # else it goes with the producer
+        if way.name in ("ring", "anonymous"):  # over connections it ends with the producer
             (ringipc.Channel.open("c") if way.name == "ring" else way.of).remove_group("d")  # type: ignore[union-attr]
 
 
@@ -227,7 +227,7 @@ def test_a_group_can_start_at_the_newest_message(way: Way) -> None:
 
 @over(*LISTENING)
 def test_several_producers_connect_to_one_consumer(way: Way) -> None:
-    """Each one's order is kept, and each one's end is its own."""
+    """The order of each producer is kept, and each one ends separately."""
     taken: queue.Queue[Consumer] = queue.Queue()
     opening = threading.Thread(target=lambda: taken.put(way.consumer(bind=True)))
     opening.start()

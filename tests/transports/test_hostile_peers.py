@@ -1,4 +1,4 @@
-"""Random, damaged and cut off frames after a good greeting: errors, wrong data, no crash, no hang."""
+"""Random, damaged and truncated frames after a valid greeting: errors or wrong data, but no crash and no hang."""
 
 import contextlib
 import os
@@ -48,7 +48,7 @@ def damaged(rng: random.Random, data: bytes) -> bytes:
 def send(connection: socket.socket, data: bytes) -> bool:
     try:
         connection.sendall(data)
-    except OSError:  # it has cut us off, or does not read any more
+    except OSError:  # the peer has disconnected, or does not read any more
         return False
     return True
 
@@ -65,7 +65,7 @@ def listening(way: Way) -> Iterator[tuple[Consumer, socket.socket]]:
 
 
 def read_some(consumer: Consumer) -> int:
-    """Whatever comes is read to its end."""
+    """Read messages of any kind to the end."""
     got = 0
     while True:
         try:

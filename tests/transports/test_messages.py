@@ -1,4 +1,4 @@
-"""What is put comes out, whichever way it goes, with all that is known about it."""
+"""Messages and their metadata are received as they were put, over every transport."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ ARRAYS = [
 
 
 def see(consumer: Consumer, count: int) -> None:
-    """Waits until so many messages are there to be got."""
+    """Wait until this number of messages can be got."""
     eventually(lambda: consumer.stats.backlog == count, lambda: consumer.stats)
 
 
@@ -145,7 +145,7 @@ def test_a_message_has_its_metadata(way: Way) -> None:
                 assert (message.payload, message.type, message.seq) == (b"%d" % k, 2**32 - 1 - k, k)
                 assert (
                     before - 10_000 <= message.timestamp <= after + 10_000
-                )  # the processor's clock is not the kernel's
+                )  # the clock of the processor differs from that of the kernel
                 assert (message.producer_pid, message.missed, message.redelivered) == (os.getpid(), 0, False)
 
 
@@ -173,7 +173,7 @@ def test_the_stream_ends_at_once_after_a_message_that_waited(way: Way) -> None:
             reader.join(10)
             assert time.monotonic() - at < 1
             assert len(got) == 1
-        eventually(lambda: not traces()[1])  # the consumer may still be looking for another producer
+        eventually(lambda: not traces()[1])  # the consumer may still wait for another producer
 
 
 def test_either_side_may_come_first(way: Way) -> None:
@@ -219,7 +219,7 @@ def test_a_pollfd_is_readable_when_there_is_a_message(way: Way) -> None:
             assert select.select([fd], [], [], 0.05)[0] == []
             later = threading.Timer(0.02, producer.put, [b"%d" % k])
             later.start()
-            assert select.select([fd], [], [], 0.5)[0] == [fd]  # it also becomes so after 0.6 s, for nothing
+            assert select.select([fd], [], [], 0.5)[0] == [fd]  # after 0.6 s it may be readable spuriously
             assert consumer.get_nowait() == b"%d" % k
             later.join()
         producer.close()
@@ -260,7 +260,7 @@ def test_copy_chooses_between_views_and_copies(way: Way, copy: bool | None) -> N
 
 
 def test_a_view_stays_unchanged(way: Way) -> None:
-    """Until the ring is full of what came after it; when it has gone there is room again."""
+    """It stays until the lane is full of later messages; when it is released there is room again."""
     with way.both({"capacity": 1 << 18}) as (producer, consumer):
         producer.put(np.full(5000, 1.5))
         part = consumer.get(timeout=5)[100:200]

@@ -1,4 +1,4 @@
-"""The ways from a producer to a consumer, each to be opened in this process or in another."""
+"""The ways from a producer to a consumer; each can be opened in this process or in another."""
 
 import contextlib
 import dataclasses
@@ -22,9 +22,9 @@ from ringipc.transports.endpoint import Endpoint, SocketEndpoint
 
 __all__ = ["certificate", "no_trace", "way"]
 
-PASSED = ["unix", "abstract", "tcp"]  # where the ring itself is passed
+PASSED = ["unix", "abstract", "tcp"]  # ways that pass the ring itself
 STREAMS = ["unix-stream", "tcp-stream", "key-stream"] + ["tls"] * (OPENSSL is not None)
-MANY = ["ring", "nameless", *PASSED, *STREAMS]  # producers or groups can meet there
+MANY = ["ring", "anonymous", *PASSED, *STREAMS]  # ways that allow several producers or groups
 LISTENING = MANY[2:]
 ALL = [*MANY, "pipe", "fifo"]
 
@@ -33,7 +33,7 @@ Where = str | Channel | Endpoint
 
 @dataclass(frozen=True)
 class Way:
-    """How the two ends meet; it can be passed to another process. By default the producer binds."""
+    """How the two ends connect; it can be passed to another process. By default the producer binds."""
 
     name: str
     to: Where
@@ -44,11 +44,11 @@ class Way:
 
     @property
     def scheme(self) -> str:
-        """What the listener calls it, who may have passed the ring to others."""
+        """The name that the listener has for it; the listener may have passed its ring to others."""
         return ("tcp" if self.name == "tcp" else "unix") if self.name in PASSED else self.transport
 
     def _endpoint(self, where: Where, bind: bool | None, binds: bool) -> Where:
-        """With options, where there are some."""
+        """The endpoint, with options if there are any."""
         endpoint = transports.resolve(where)
         if not isinstance(endpoint, SocketEndpoint):
             return where
@@ -83,12 +83,12 @@ def make(name: str, base: str, request: pytest.FixtureRequest) -> Way:
     match kind:
         case "ring":
             return Way(name, "c", "c", "ring")
-        case "nameless":
+        case "anonymous":
             channel = Channel.anonymous()
             request.addfinalizer(channel.close)
             return Way(name, channel, channel, "ring")
         case "unix" | "abstract":
-            request.addfinalizer(lambda: Path(f"{base}/socket").unlink(missing_ok=True))  # where its listener is killed
+            request.addfinalizer(lambda: Path(f"{base}/socket").unlink(missing_ok=True))  # if its listener is killed
             url = f"unix://{base}/socket" if kind == "unix" else f"unix://@test-ringipc-{os.getpid()}"
             return Way(name, url, url, "unix" if stream else "ring")
         case "fifo":
@@ -106,7 +106,7 @@ def make(name: str, base: str, request: pytest.FixtureRequest) -> Way:
     return Way(name, url, url, "tcp" if stream else "ring", KEY if kind == "key" else None)
 
 
-RARE = ("abstract", "key-stream")  # they differ from others by little
+RARE = ("abstract", "key-stream")  # these differ little from others
 
 
 def _params(names: Iterable[str], also: Iterable[str]) -> list[Any]:
@@ -122,12 +122,12 @@ def way(request: pytest.FixtureRequest, base: str, monkeypatch: pytest.MonkeyPat
 
 
 def over(*names: str, also: Iterable[str] = ()) -> pytest.MarkDecorator:
-    """Runs a test over some of the ways only, and over others in the long run."""
+    """Run a test over some of the ways only, and over others in the long run."""
     return pytest.mark.parametrize("way", _params(names, also), indirect=True)
 
 
 def traces() -> tuple[set[str], set[str]]:
-    """The descriptors of this process, and ringipc's threads."""
+    """Return the file descriptors of this process, and the threads of ringipc."""
     found = set()
     for fd in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):
@@ -137,14 +137,14 @@ def traces() -> tuple[set[str], set[str]]:
 
 @pytest.fixture
 def no_trace() -> Iterator[None]:
-    """No descriptor and no thread is left, once those that are ending have ended."""
+    """Check that no file descriptor and no thread is left, after those that are ending have ended."""
     before, _ = traces()
     yield
 
     def left() -> set[str]:
         descriptors, threads = traces()
         if descriptors - before and not threads:
-            gc.collect()  # an exception that was caught keeps the handles of its frames in a cycle
+            gc.collect()  # an exception that was caught keeps the handles of its frames in a reference cycle
             descriptors, threads = traces()
         return descriptors - before | threads
 

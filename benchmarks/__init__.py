@@ -1,1 +1,1 @@
-"""How fast ringipc is, and against what: `python -m benchmarks`, one module a question."""
+"""How fast ringipc is, compared with others: `python -m benchmarks`. Each module answers one question."""

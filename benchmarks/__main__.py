@@ -1,4 +1,4 @@
-"""Runs the benchmarks named on the command line, or all of them, and prints the results."""
+"""Run the benchmarks that the command line names, or all of them, and print the results."""
 
 import argparse
 import importlib.metadata
@@ -53,7 +53,8 @@ def _print_machine(cores: Cores) -> None:
         + (": other programs use the cores too, so the figures are not reliable" if load > 0.5 else "")
     )
     print(
-        f"Medians of {ROUNDS} rounds in which all contenders take turns; ratios are formed within a round.", flush=True
+        f"Medians of {ROUNDS} rounds. Each round measures all contenders; a ratio compares two in one round.",
+        flush=True,
     )
 
 
@@ -62,8 +63,8 @@ def main() -> int:
     parser.add_argument("question", nargs="*", default=list(QUESTIONS), help=", ".join(QUESTIONS))
     asked = parser.parse_args().question
     if unknown := [question for question in asked if question not in QUESTIONS]:
-        parser.error(f"no such question: {', '.join(unknown)} (there are {', '.join(QUESTIONS)})")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the children are ended
+        parser.error(f"unknown question: {', '.join(unknown)} (choose from {', '.join(QUESTIONS)})")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # exits, which ends the children
     cores = choose_cores()
     _print_machine(cores)
     started = time.monotonic()
@@ -75,7 +76,7 @@ def main() -> int:
     finally:
         left = sweep()
     for path in left:
-        print(f"left behind: {path}", file=sys.stderr)
+        print(f"ringipc did not remove {path}", file=sys.stderr)
     print(f"\n{time.monotonic() - started:.0f} s")
     return 1 if left else 0
 

@@ -1,7 +1,7 @@
-"""What ringipc is compared with, each behind the same four names: put, get, put_many and get_many.
+"""The contenders that ringipc is compared with, each with the same four methods: put, get, put_many and get_many.
 
-All queues but ringipc's have about the same depth: DEPTH messages of 64 bytes, or FRAMES large ones, few enough to
-stay in the cache. Other settings are the defaults; where another one is faster for a contender, its class says so.
+All queues except ringipc's have about the same depth: DEPTH messages of 64 bytes, or FRAMES large ones, few enough to
+stay in the cache. Other settings are the defaults. If another setting is faster for a contender, its class says so.
 """
 
 import ctypes
@@ -32,7 +32,7 @@ Frame = npt.NDArray[Any]
 
 
 class Transport(Protocol):
-    """Passed to both processes; each opens its end. An end has put or get, and where it exists put_many or get_many."""
+    """A transport is passed to both processes; each opens its end, which has put or get, and put_many or get_many."""
 
     @property
     def sender(self) -> Opener: ...
@@ -42,7 +42,7 @@ class Transport(Protocol):
 
 @dataclass(frozen=True)
 class Ring:
-    """ringipc, with its default settings unless others are given."""
+    """ringipc, with its default settings if no others are given."""
 
     wait: Wait = "adaptive"
     capacity: int = 64 << 20
@@ -59,7 +59,7 @@ class Ring:
 
 
 class StandardQueue:
-    """multiprocessing.Queue: pickles, and a thread of its own in the producer writes into a pipe."""
+    """multiprocessing.Queue: it pickles, and a thread in the producer writes into a pipe."""
 
     def __init__(self, depth: int) -> None:
         self._queue = _harness.SPAWN.Queue(depth)
@@ -72,7 +72,7 @@ class StandardQueue:
 
 
 class StandardPipe:
-    """multiprocessing.Pipe with its calls for bytes, in both directions."""
+    """multiprocessing.Pipe, with its methods for bytes, in both directions."""
 
     def __init__(self) -> None:
         self._first, self._second = _harness.SPAWN.Pipe()
@@ -88,12 +88,12 @@ class StandardPipe:
 
 @dataclass(frozen=True)
 class ZeroMQ:
-    """pyzmq, PUSH to PULL over ipc (an abstract Unix socket). Arrays like frame go without a copy by pyzmq itself.
+    """pyzmq, PUSH to PULL over ipc (an abstract Unix socket). pyzmq does not copy arrays like frame.
 
-    With broadcast it is PUB to SUB, nothing dropped (XPUB_NODROP); several senders connect to a receiver that binds.
+    With broadcast it is PUB to SUB without drops (XPUB_NODROP). Several senders connect to a receiver that binds.
     """
 
-    depth: int  # of each side's queue; ZeroMQ's own default is 1000
+    depth: int  # depth of the queue of each side; the default of ZeroMQ is 1000
     frame: Frame | None = None
     broadcast: bool = False
     receiver_binds: bool = False
@@ -141,10 +141,10 @@ def _array_from(dtype: np.dtype[Any], shape: tuple[int, ...], data: memoryview) 
 
 
 class FasterFifo:
-    """faster-fifo, with serialisers that only copy: its own, pickle, is slower. The depth is in bytes."""
+    """faster-fifo, with serialisers that only copy: its default, pickle, is slower. The depth is in bytes."""
 
     def __init__(self, depth: int, frame: Frame | None = None) -> None:
-        importlib.import_module("faster_fifo_reduction")  # lets it cross into a spawned process
+        importlib.import_module("faster_fifo_reduction")  # so that it can be passed to a spawned process
         dumps, loads = (
             (_as_it_is, bytes)
             if frame is None
@@ -164,10 +164,10 @@ class FasterFifo:
 
 @dataclass(frozen=True)
 class Iceoryx2:
-    """iceoryx2's Python binding, publish to subscribe, nothing dropped.
+    """The Python binding of iceoryx2, publish to subscribe, without drops.
 
-    It has no call that waits for a sample, so both sides spin. A message is copied into a loaned sample; bytes are
-    copied out of it, a frame is viewed in place.
+    It has no call that waits for a sample, so both sides spin. A message is copied into a loaned sample. Bytes are
+    copied out of it; a frame is viewed in place.
     """
 
     depth: int  # samples in the subscriber's queue
@@ -231,7 +231,7 @@ class Iceoryx2:
         def get_frame() -> Frame:
             sample = wait()
             payload: Any = (ctypes.c_uint8 * sample.header.number_of_elements).from_address(sample.payload_ptr)
-            payload.sample = sample  # stays as long as the array does
+            payload.sample = sample  # keeps the sample as long as the array
             return np.frombuffer(payload, dtype).reshape(shape)
 
         with self._service() as service:
@@ -245,9 +245,9 @@ class Iceoryx2:
 
 @dataclass(frozen=True)
 class Cloudtoid:
-    """cloudtoid-interprocess, its queue in memory as the others' are.
+    """cloudtoid-interprocess, with its queue in memory like the others.
 
-    Its send never waits and its receive may sleep. Both sides spin here: that is 1.6 times as fast as sleeping.
+    Its send never waits, and its receive may sleep. Here both sides spin: that is 1.6 times as fast as sleeping.
     """
 
     depth: int  # bytes

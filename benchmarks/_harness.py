@@ -1,7 +1,7 @@
-"""Pinned processes, rounds of measurements, and the tables that are printed.
+"""Pinned processes, rounds of measurements, and printed tables.
 
-Nothing here knows what is measured. A contender starts, measures a given number of messages on demand, and ends;
-`compare` lets all contenders of a question take turns, so that other load on the machine affects them equally.
+This module does not know what is measured. A contender starts, measures a given number of messages on request, and
+ends. `compare` interleaves all contenders of a question, so that other load on the machine affects them equally.
 """
 
 import ctypes
@@ -22,15 +22,15 @@ from statistics import median
 from typing import Any, Protocol, Self
 
 ROUNDS = 5
-PATIENCE = 60.0  # seconds after which a contender counts as stuck
-ONE_CORE = "left out: it takes two cores, and we may use only one"
+PATIENCE = 60.0  # seconds without an answer after which a contender has failed
+ONE_CORE = "left out: it needs two cores, and this process may use only one"
 SPAWN = multiprocessing.get_context("spawn")
 
 _numbers = itertools.count()
 
 
 def unique(stem: str) -> str:
-    """A name for a file or a channel: unique on this machine, and known to `sweep`."""
+    """Return a name for a file or channel that is unique on this machine and that `sweep` finds."""
     return f"{_prefix()}{stem}-{next(_numbers)}"
 
 
@@ -39,10 +39,10 @@ def _prefix() -> str:
 
 
 def sweep() -> list[Path]:
-    """Removes the files that this run has left behind; returns those that ringipc should have removed."""
+    """Remove the files that this run has left; return those that ringipc should have removed."""
     base = Path(os.environ.get("RINGIPC_DIR", "/dev/shm"))
     channels = sorted(base.glob(f"ringipc-*/{_prefix()}*"))
-    # iceoryx2 leaves an empty directory and the file of its node's shared memory, however it ends
+    # iceoryx2 always leaves an empty directory and the file of its node's shared memory
     others = [path for place in ("/dev/shm", tempfile.gettempdir()) for path in Path(place).glob(f"{_prefix()}*")]
     for path in (*channels, *others):
         if path.is_dir():
@@ -57,7 +57,7 @@ def sweep() -> list[Path]:
 
 @dataclass(frozen=True)
 class Cores:
-    """The cores of the two sides; other is None if there is only one core."""
+    """The cores of the two sides; `other` is None if there is only one core."""
 
     first: int
     other: int | None
@@ -68,7 +68,7 @@ class Cores:
 
 
 def choose_cores() -> Cores:
-    """The first core that we may use, and the next one that is not another thread of the same core."""
+    """Return the first CPU that this process may use, and the next one that is not a thread of the same core."""
     cpus = sorted(os.sched_getaffinity(0))
     threads = _threads_of_core(cpus[0])
     others = [cpu for cpu in cpus[1:] if cpu not in threads]
@@ -86,20 +86,20 @@ def _threads_of_core(cpu: int) -> set[int]:
 
 # ---- child processes ----
 
-# An opener opens one end of a contender in a child process; a loop then moves a given number of messages through it.
-# The loop that has the clock returns seconds per message, the others None.
+# An opener opens one end of a contender in a child process. A loop moves a given number of messages through it.
+# The loop that measures the time returns seconds per message, the others None.
 Opener = Callable[[], AbstractContextManager[Any]]
 Loop = Callable[[Any, int], float | None]
 
 
-def _settle(cpu: int) -> None:
+def _pin(cpu: int) -> None:
     os.sched_setaffinity(0, {cpu})
-    # 1 is PR_SET_PDEATHSIG: a spinning child must not outlive a parent that was killed
+    # 1 is PR_SET_PDEATHSIG: a child that spins must not outlive a killed parent
     ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)
 
 
 def _serve(connection: Connection, cpu: int, opener: Opener, loop: Loop) -> None:
-    _settle(cpu)
+    _pin(cpu)
     with opener() as end:
         connection.send("open")
         while count := connection.recv():
@@ -108,34 +108,33 @@ def _serve(connection: Connection, cpu: int, opener: Opener, loop: Loop) -> None
 
 
 def _run(connection: Connection, cpu: int, task: Callable[[], Any]) -> None:
-    _settle(cpu)
+    _pin(cpu)
     connection.send(task())
 
 
 class Child:
-    """A pinned process and a pipe to it."""
+    """A pinned process, and a pipe to it."""
 
     def __init__(self, name: str, target: Callable[..., None], cpu: int, *args: Any) -> None:
         self.name = name
         self.line, far = SPAWN.Pipe()
         self._process: BaseProcess = SPAWN.Process(target=target, args=(far, cpu, *args))
-        interrupt = signal.signal(
-            signal.SIGINT, signal.SIG_IGN
-        )  # inherited: Ctrl-C reaches the parent alone, which ends the child
+        # The child inherits this: only the parent handles Ctrl-C, and it ends the child.
+        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._process.start()
         signal.signal(signal.SIGINT, interrupt)
-        far.close()  # so that the pipe ends with the child
+        far.close()  # so that the pipe ends when the child does
 
     def read(self) -> Any:
         if not self.line.poll(PATIENCE):
-            raise TimeoutError(f"{self.name}: nothing happened for {PATIENCE:g} s")
+            raise TimeoutError(f"{self.name}: no answer for {PATIENCE:g} s")
         try:
             return self.line.recv()
         except EOFError:
-            raise RuntimeError(f"{self.name}: a process ended early; its error is above") from None
+            raise RuntimeError(f"{self.name}: a process ended early; see its error above") from None
 
     def end(self, *, failed: bool) -> None:
-        """Asks an idle child to end, and terminates it after a failure."""
+        """Ask an idle child to end; terminate it after a failure."""
         if failed:
             self._process.terminate()
         else:
@@ -148,7 +147,7 @@ class Child:
         self.line.close()
 
     def check(self) -> None:
-        """Raises if the child, which has ended by itself, failed."""
+        """Raise an error if the child, which has ended, failed."""
         if self._process.exitcode != 0:
             raise RuntimeError(f"{self.name}: a process ended with status {self._process.exitcode}")
 
@@ -165,9 +164,9 @@ Side = tuple[int, Opener, Loop]  # the core, the opener, the loop
 
 
 class Crowd:
-    """A contender: processes, each pinned to a core, that open their ends once and then run a loop per measurement.
+    """A contender of several pinned processes. They open their ends once, and run a loop for each measurement.
 
-    They start a measurement in reverse order, receivers first. Of several clocks the slowest counts.
+    They start a measurement in reverse order, receivers first. The longest time of several receivers counts.
     """
 
     def __init__(self, name: str, sides: Sequence[Side]) -> None:
@@ -180,7 +179,7 @@ class Crowd:
             self._children.append(Child(self.name, _serve, cpu, opener, loop))
         return self
 
-    def settle(self) -> None:
+    def wait_until_ready(self) -> None:
         for child in self._children:
             child.read()
 
@@ -190,14 +189,14 @@ class Crowd:
             child.read()
         waiting = list(self._children)
         seconds = []
-        while waiting:  # in any order: if one fails, the others may never answer
+        while waiting:  # reads in any order: if one fails, the others may never answer
             ready = wait([child.line for child in waiting], PATIENCE)
             if not ready:
-                raise TimeoutError(f"{self.name}: {count} messages did not get through in {PATIENCE:g} s")
+                raise TimeoutError(f"{self.name}: {count} messages did not arrive within {PATIENCE:g} s")
             for child in [child for child in waiting if child.line in ready]:
-                said = child.read()
+                result = child.read()
                 waiting.remove(child)
-                seconds += [] if said is None else [said]
+                seconds += [] if result is None else [result]
         return float(max(seconds))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -205,7 +204,7 @@ class Crowd:
 
 
 def together(tasks: Sequence[tuple[int, Callable[[], Any]]]) -> list[Any]:
-    """Runs tasks at the same time, each in its own process on the core given with it."""
+    """Run tasks at the same time, each in a process of its own on the given core; return their results."""
     children: list[Child] = []
     failed = True
     try:
@@ -217,22 +216,22 @@ def together(tasks: Sequence[tuple[int, Callable[[], Any]]]) -> list[Any]:
         _end_all(children, failed=failed)
 
 
-# ---- taking turns ----
+# ---- comparison ----
 
 
 class Contender(AbstractContextManager[Any], Protocol):
     name: str
 
-    def settle(self) -> None:
-        """Waits until the contender is ready to measure."""
+    def wait_until_ready(self) -> None:
+        """Wait until the contender is ready to measure."""
 
     def measure(self, count: int, /) -> float:
-        """Seconds per message, over count messages."""
+        """Measure this number of messages; return seconds per message."""
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A contender that cannot take part."""
+    """A contender that cannot run here, with the reason."""
 
     name: str
     why: str
@@ -240,19 +239,19 @@ class Missing:
 
 @dataclass(frozen=True)
 class Series:
-    """What a contender needed in each round: seconds per message, unless the question says otherwise."""
+    """The results of a contender, one per round: seconds per message, if the question does not define it otherwise."""
 
     name: str
     values: tuple[float, ...]
     missing: str = ""
 
     def __truediv__(self, other: "Series") -> tuple[float, ...]:
-        """How many times as fast it is as the other one, for each round."""
+        """Return how many times as fast this one is as the other one, per round."""
         return tuple(theirs / ours for ours, theirs in zip(self.values, other.values, strict=False))
 
 
 def _count_for(contender: Contender, seconds: float) -> int:
-    """Warms a contender up, and finds how many messages take about this many seconds."""
+    """Warm a contender up; return the number of messages that take about this many seconds."""
     count = 10
     while True:
         each = contender.measure(count)
@@ -262,14 +261,14 @@ def _count_for(contender: Contender, seconds: float) -> int:
 
 
 def compare(contenders: Sequence[Contender | Missing], *, seconds: float = 0.25) -> dict[str, Series]:
-    """Lets contenders take turns, in ROUNDS rounds, each for about this many seconds."""
+    """Measure all contenders in each of ROUNDS rounds, each one for about this many seconds."""
     values: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     with ExitStack() as stack:
         present = [contender for contender in contenders if not isinstance(contender, Missing)]
         for contender in present:
             stack.enter_context(contender)
         for contender in present:
-            contender.settle()
+            contender.wait_until_ready()
         counts = [_count_for(contender, seconds) for contender in present]
         for _ in range(ROUNDS):
             for contender, count in zip(present, counts, strict=True):
@@ -277,12 +276,12 @@ def compare(contenders: Sequence[Contender | Missing], *, seconds: float = 0.25)
     return {c.name: Series(c.name, tuple(values[c.name]), c.why if isinstance(c, Missing) else "") for c in contenders}
 
 
-# ---- what is printed ----
+# ---- output ----
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A ratio, and the bound it must keep; without a bound it is only printed."""
+    """A ratio, and the bound that its median must keep; without a bound it is only printed."""
 
     what: str
     values: tuple[float, ...]
@@ -295,7 +294,7 @@ class Goal:
         return (self.at_least is None or middle >= self.at_least) and (self.at_most is None or middle <= self.at_most)
 
 
-Row = tuple[Series, Callable[[float], float], str]  # with the conversion of its values, and their unit
+Row = tuple[Series, Callable[[float], float], str]  # a series, the conversion of its values, and their unit
 
 
 @dataclass(frozen=True)
@@ -353,7 +352,7 @@ def print_answer(answer: Answer) -> None:
 
 
 def per_second(scale: float) -> Callable[[float], float]:
-    """Converts seconds per message to messages, or bytes, per second."""
+    """Return a conversion from seconds per message to messages, or bytes, per second."""
     return lambda seconds: scale / seconds
 
 

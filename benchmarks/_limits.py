@@ -1,4 +1,4 @@
-"""The C programs in limits/: compiled when their sources have changed, and run as contenders."""
+"""The C programs in limits/: they are compiled when their sources have changed, and run as contenders."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def _built_program(name: str) -> Path:
 
 
 def empty_method() -> Callable[[], None]:
-    """A bound method of a Cython class that does nothing, compiled as ringipc's own classes are."""
+    """Return a bound method of a Cython class that does nothing, compiled like the classes of ringipc."""
     source, made = SOURCES / "nop.pyx", BUILD / "nop.c"
     if _is_stale(made, [source]):
         BUILD.mkdir(parents=True, exist_ok=True)
@@ -69,9 +69,9 @@ def empty_method() -> Callable[[], None]:
 
 
 class Program:
-    """A contender: a program of limits/, started for each measurement. It warms itself up.
+    """A contender that is a program of limits/. It is started for each measurement, and warms itself up.
 
-    Its arguments are before, the count of messages, and the cores.
+    Its arguments are those in `before`, the number of messages, and the cores.
     """
 
     def __init__(self, name: str, program: str, before: Sequence[object], cores: Sequence[int]) -> None:
@@ -85,8 +85,8 @@ class Program:
         self._path = _built_program(self._program)
         return self
 
-    def settle(self) -> None:
-        """It is ready at once."""
+    def wait_until_ready(self) -> None:
+        """A program is ready at once."""
 
     def measure(self, count: int) -> float:
         arguments = [str(argument) for argument in (*self._before, count, *self._cores)]
@@ -94,7 +94,7 @@ class Program:
         return float(json.loads(done.stdout)["seconds"]) / count
 
     def __exit__(self, *_: object) -> None:
-        """Nothing is left of it between measurements."""
+        """A program leaves nothing between measurements."""
 
 
 def program(name: str, program: str, *before: object, cores: Sequence[int]) -> Program | Missing:

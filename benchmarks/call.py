@@ -1,4 +1,4 @@
-"""What do a put and a get cost in one process, beside an empty call, a queue of one process, and a serialiser alone?"""
+"""What do a put and a get cost in one process, compared with an empty call, queue.SimpleQueue, and a serialiser?"""
 
 from collections.abc import Callable
 from functools import partial
@@ -81,7 +81,7 @@ def _measure(channel: str) -> Times:
             for name, task in tasks.items():
                 times[name].append(task() / COUNT)
         if consumer.stats.messages != 3 * (ROUNDS + 1) * COUNT:
-            raise RuntimeError(f"lost count: {consumer.stats}")
+            raise RuntimeError(f"messages are missing: {consumer.stats}")
     return times
 
 
@@ -99,5 +99,5 @@ def ask(cores: Cores) -> Answer:
             Goal("time: array / 64 bytes", series[BYTES] / series[ARRAYS], at_most=1.5),
             Goal("time: record / msgspec alone", series[SERIALISER] / series[RECORDS], at_most=1.5),
         ],
-        ["Each as a program would call it, in a loop, with its methods bound once. SimpleQueue copies nothing."],
+        ["Each loop binds its methods once, as a program would do. SimpleQueue copies nothing."],
     )

@@ -13,14 +13,14 @@ from ._harness import ONE_CORE, ROUNDS, Answer, Cores, Goal, Row, Series, scaled
 
 TITLE = "gaps: messages of 8 bytes at an interval, to a consumer that waits for each"
 WAITS: tuple[Wait, ...] = ("spin", "adaptive", "block")
-WARM_UP = 100  # messages, or as many as are measured where these are few
+WARM_UP = 100  # messages; fewer if fewer are measured
 
 
 @dataclass(frozen=True)
 class Gap:
     name: str
     seconds: float
-    messages: int  # in a round
+    messages: int  # per round
     goal: str
 
 
@@ -48,14 +48,14 @@ def _send(channel: str, gap: Gap, wait: Wait) -> None:
     count = gap.messages + min(gap.messages, WARM_UP)
     with ringipc.Producer(channel, slots=1 << 17) as producer:
         put, now = producer.put, time.monotonic_ns
-        producer.put(b"")  # the consumer is there when this is read
+        producer.put(b"")  # the consumer is ready when it has read this
         producer.flush(timeout=20)
         for _ in _paced(gap, count):
             put(now().to_bytes(8, "little"))
 
 
 def _receive(channel: str, gap: Gap, wait: Wait) -> tuple[float, float]:
-    """The median latency in seconds, and the CPU time per second."""
+    """Return the median latency in seconds, and the CPU time per second."""
     late = []
     with ringipc.Consumer(channel, wait=wait, timeout=20) as consumer:
         get, now = consumer.get, time.monotonic_ns
@@ -96,4 +96,9 @@ def ask(cores: Cores) -> Answer:
         compared, bound = (latency, 1.3) if gap.goal == "latency" else (share, 1.2)
         best = Series("best", tuple(min(values) for values in zip(*(compared[w].values for w in WAITS), strict=True)))
         goals.append(Goal(f"{gap.name}: {gap.goal}, adaptive / the best", best / compared["adaptive"], at_most=bound))
-    return Answer(TITLE, rows, goals, ["A spinning consumer uses all of its core. CPU time includes what Python does."])
+    return Answer(
+        TITLE,
+        rows,
+        goals,
+        ["A spinning consumer uses all of its core. CPU time includes that of the Python interpreter."],
+    )

@@ -1,4 +1,4 @@
-"""How many bytes per second in large arrays, at several capacities; does reserve cost the same at every size?"""
+"""How many bytes per second in large arrays, at several capacities? Does reserve cost the same at every size?"""
 
 from collections.abc import Callable
 from functools import partial
@@ -27,7 +27,7 @@ TITLE = "large: arrays copied in and viewed in another process, which touches th
 SHAPES = {"1 MiB": ((512, 512), "f4"), "6 MiB": ((1024, 2048, 3), "u1")}
 CAPACITIES = (16, 64, 256)  # MiB
 RESERVED = (4096, 65536, 1 << 20, 6 << 20)  # bytes
-SECONDS = 0.2  # there are many contenders
+SECONDS = 0.2  # short, because there are many contenders
 
 
 def _frame(size: str) -> Frame:
@@ -52,7 +52,7 @@ def fill_reserved(size: int, end: Any, count: int) -> None:
 
 
 def get_frames(keep: bool, end: Any, count: int) -> float:
-    """Reads each frame and releases it, as the C ring's reader does, or keeps it until the next one has arrived."""
+    """Read each frame and release it, like the reader of the C ring, or keep it until the next one has arrived."""
     get = end.get
     frame = get()
     total = 0
@@ -64,7 +64,7 @@ def get_frames(keep: bool, end: Any, count: int) -> float:
             del frame
     seconds = perf_counter() - start
     if total != 3 * count:
-        raise RuntimeError(f"a frame came out wrong: {total} for {count} frames")
+        raise RuntimeError(f"a frame was damaged: sum {total} for {count} frames")
     return seconds / count
 
 
@@ -85,7 +85,7 @@ def _compare_frames(size: str, pair: tuple[int, int]) -> tuple[list[Series], lis
         program(f"{size} C: two hot slots", "spsc", frame.nbytes, cores=pair),
         middle,
         large,
-        frames("ringipc, each kept until the next is there", Ring(), keep=True),
+        frames("ringipc, each kept until the next arrives", Ring(), keep=True),
         optional("iceoryx2", "iceoryx2", lambda: Iceoryx2(FRAMES, frame.nbytes, frame)),
         frames("multiprocessing.Queue", StandardQueue(FRAMES)),
         optional("zmq", "pyzmq, copy=False", lambda: ZeroMQ(FRAMES, frame)),
@@ -106,7 +106,7 @@ def _compare_frames(size: str, pair: tuple[int, int]) -> tuple[list[Series], lis
 
 
 def _compare_reserved(pair: tuple[int, int]) -> tuple[list[Series], list[Goal]]:
-    contenders = [  # with the same few in flight at every size
+    contenders = [  # with the same small backlog at every size
         between(
             f"reserve, {size} bytes", pair, Ring(slots=FRAMES), partial(fill_reserved, size), partial(get_frames, False)
         )

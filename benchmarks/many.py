@@ -37,7 +37,7 @@ CROWD = 3  # producers to one consumer; groups of one producer
 SIZES = {"64 B": 64, "1 MiB": 1 << 20}
 GOALS = {"64 B": 10, "1 MiB": 3}
 LANES = 64
-LOOKS = 200_000
+MESSAGES = 200_000
 
 
 def _message(size: str) -> bytes | Frame:
@@ -52,7 +52,7 @@ def put_all(size: str, end: Any, count: int) -> None:
 
 
 def get_all(senders: int, end: Any, count: int) -> float:
-    """Seconds per message received."""
+    """Get the messages; return seconds per message."""
     get = end.get
     get()
     expected = senders * (count + 1) - 1
@@ -136,7 +136,7 @@ def _times_the_best(ring: Series, others: Sequence[Series]) -> tuple[float, ...]
 
 
 def _compare_kinds(pair: tuple[int, int]) -> list[Series]:
-    """What claims cost: the same stream to an exclusive group, and to a shared group of one member."""
+    """The cost of claims: the same stream to an exclusive group, and to a shared group of one member."""
 
     def kind(name: str, transport: Ring) -> Crowd:
         sides: list[Side] = [
@@ -150,7 +150,7 @@ def _compare_kinds(pair: tuple[int, int]) -> list[Series]:
 
 
 def _measure_lanes(channel: str) -> list[list[float]]:
-    """Seconds per message, put and got in one process, with no idle lane and with LANES - 1 of them."""
+    """Return seconds per put and get in one process, without idle lanes and with LANES - 1 of them."""
     times: list[list[float]] = [[], []]
     for _ in range(ROUNDS):
         for beside, series in zip((0, LANES - 1), times, strict=True):
@@ -161,10 +161,10 @@ def _measure_lanes(channel: str) -> list[list[float]]:
                 consumer = stack.enter_context(ringipc.Consumer(channel))
                 put, get, message = busy.put, consumer.get, bytes(64)
                 start = perf_counter()
-                for _ in repeat(None, LOOKS):
+                for _ in repeat(None, MESSAGES):
                     put(message)
                     get()
-                series.append((perf_counter() - start) / LOOKS)
+                series.append((perf_counter() - start) / MESSAGES)
     return times
 
 
@@ -176,7 +176,7 @@ def ask(cores: Cores) -> Answer:
     )
     each = tuple((b - a) / (LANES - 1) * 1e9 for a, b in zip(alone.values, crowded.values, strict=True))
     rows: list[Row] = [(alone, scaled(1e9), "ns"), (crowded, scaled(1e9), "ns")]
-    goals = [Goal("ns for each idle lane", each, at_most=5)]
+    goals = [Goal("ns per idle lane", each, at_most=5)]
     if cores.pair is None:
         return Answer(TITLE, rows, goals, [ONE_CORE])
     exclusive, shared = _compare_kinds(cores.pair)

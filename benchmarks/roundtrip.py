@@ -1,4 +1,4 @@
-"""How long does a message of 64 bytes take there and back?"""
+"""How long does a round trip of a message of 64 bytes take?"""
 
 import os
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ MESSAGES = b"there" * 12 + b"back", b"again" * 12 + b"back"
 
 @dataclass(frozen=True)
 class TwoRings:
-    """There and back. Each side opens its producer first, since a consumer waits until its channel exists."""
+    """A channel in each direction. Each side opens its producer first, because a consumer waits for its channel."""
 
     wait: Wait
     there: Ring = field(init=False)
@@ -56,7 +56,7 @@ def call(end: Any, count: int) -> float:
     seconds = perf_counter() - start
     put(MESSAGES[1])
     if message != MESSAGES[0] or get() != MESSAGES[1]:
-        raise RuntimeError("lost count: an answer is not the one that was due")
+        raise RuntimeError("an answer does not match its message")
     return seconds / count
 
 
@@ -68,7 +68,7 @@ def answer(end: Any, count: int) -> None:
 
 @dataclass(frozen=True)
 class TwoSemaphores:
-    """There and back: the wake-up alone."""
+    """A semaphore in each direction: the wake-up alone."""
 
     wait: Wait
     there: str = field(default_factory=lambda: unique("there"))
@@ -94,7 +94,7 @@ class TwoSemaphores:
 
 
 class TwoEventDescriptors:
-    """eventfd(2), there and back, read and written through the os module."""
+    """An eventfd(2) in each direction, read and written through the os module."""
 
     def __init__(self) -> None:
         self._there, self._back = os.eventfd(0), os.eventfd(0)
@@ -114,7 +114,7 @@ class TwoEventDescriptors:
         yield SimpleNamespace(give=partial(os.eventfd_write, self._back, 1), take=partial(os.eventfd_read, self._there))
 
 
-def ring(end: Any, count: int) -> float:
+def ping(end: Any, count: int) -> float:
     give, take = end.give, end.take
     give()
     take()
@@ -125,7 +125,7 @@ def ring(end: Any, count: int) -> float:
     return (perf_counter() - start) / count
 
 
-def ring_back(end: Any, count: int) -> None:
+def pong(end: Any, count: int) -> None:
     give, take = end.give, end.take
     for _ in repeat(None, count + 1):
         take()
@@ -146,8 +146,8 @@ def ask(cores: Cores) -> Answer:
         rings("adaptive"),
         program("C: a pair of futexes", "futex", cores=pair),
         rings("block"),
-        between('two ringipc.Semaphore, wait="block"', pair, TwoSemaphores("block"), ring, ring_back),
-        between("a pair of eventfds, from Python", pair, TwoEventDescriptors(), ring, ring_back),
+        between('two ringipc.Semaphore, wait="block"', pair, TwoSemaphores("block"), ping, pong),
+        between("a pair of eventfds, from Python", pair, TwoEventDescriptors(), ping, pong),
         between("multiprocessing.Pipe", pair, StandardPipe(), call, answer),
     ]
     pingpong, spin, adaptive, futex, block, semaphores, events, pipe = compared = list(compare(contenders).values())

@@ -1,4 +1,4 @@
-"""How many small messages per second, one at a time and many at once?"""
+"""How many small messages per second, one per call and many per call?"""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,15 +25,15 @@ from ._limits import program
 
 TITLE = "small: messages of 64 bytes from one process to another"
 SIZE = 64
-IN_FIFO = SIZE + 8  # bytes that faster-fifo needs for such a message
-IN_CLOUDTOID = SIZE + 16  # and that cloudtoid-interprocess needs
+IN_FIFO = SIZE + 8  # bytes that a message takes in faster-fifo
+IN_CLOUDTOID = SIZE + 16  # and in cloudtoid-interprocess
 MANY = 100
 MESSAGE, LAST = b"m" * SIZE, b"l" * SIZE
 ARRAY, LAST_ARRAY = np.full((4, 4), 1, "f4"), np.full((4, 4), 2, "f4")
 
 
 def put_each(message: Any, last: Any, end: Any, count: int) -> None:
-    """Puts one message that starts the clock, then count messages; the last one shows that none is missing."""
+    """Put a message that starts the clock, then count messages; the last one shows that none is missing."""
     put = end.put
     for _ in repeat(None, count):
         put(message)
@@ -76,7 +76,7 @@ def get_hundreds(end: Any, count: int) -> float:
 
 def _check(message: Any, last: Any) -> None:
     if type(message) is not type(last) or bytes(message) != bytes(last):
-        raise RuntimeError(f"lost count: the last message to come was {message!r}")
+        raise RuntimeError(f"messages are missing: the last one was {message!r}")
 
 
 def ask(cores: Cores) -> Answer:

@@ -1,4 +1,4 @@
-"""Over sockets and pipes: how many small messages, how many bytes in arrays, and how long there and back?"""
+"""Over sockets and pipes: how many small messages, how many bytes in arrays, and how long is a round trip?"""
 
 import os
 import socket
@@ -42,7 +42,7 @@ def tcp() -> str:
 
 @dataclass(frozen=True)
 class Stream(Ring):
-    """ringipc by a URL, over the socket itself: the ring is not passed to the other process."""
+    """ringipc with a URL, over the socket itself: the ring is not passed to the other process."""
 
     channel: str = field(default_factory=unix)
 
@@ -71,7 +71,7 @@ class Pipe:
 
 
 class TwoPipes:
-    """Two pipes, there and back."""
+    """A pipe in each direction."""
 
     def __init__(self) -> None:
         self._there, self._back = Pipe(), Pipe()
@@ -88,7 +88,7 @@ class TwoPipes:
 
 
 class FramesInPipe(StandardPipe):
-    """Without pickle, which would take longer."""
+    """Frames as bytes, without pickle, which would take longer."""
 
     @contextmanager
     def receiver(self) -> Iterator[Any]:

@@ -60,7 +60,7 @@ def _measure() -> tuple[Times, Times]:
     }
     pairs: Times = {EMPTY: [], **{name: [] for name in handles}}
     blocks: Times = {name: [] for name in handles}
-    for _ in range(ROUNDS + 1):  # the first warms up
+    for _ in range(ROUNDS + 1):  # the first round warms up
         if nop is not None:
             pairs[EMPTY].append(_pairs(nop, nop))
         for name, handle in handles.items():
@@ -85,8 +85,8 @@ def ask(cores: Cores) -> Answer:
             "acquire and release: ringipc / multiprocessing, times as fast", called[RING] / called[STANDARD], at_least=5
         ),
         Goal("acquire and release: ringipc / posix_ipc", called[RING] / called[POSIX], at_least=5),
-        Goal("what the two calls alone leave: empty / multiprocessing", called[EMPTY] / called[STANDARD]),
+        Goal("the two calls alone: empty / multiprocessing", called[EMPTY] / called[STANDARD]),
         Goal("with: ringipc / multiprocessing", entered[RING] / entered[STANDARD]),
         Goal("with: ringipc / posix_ipc", entered[RING] / entered[POSIX]),
     ]
-    return Answer(TITLE, rows, goals, ["Each method bound once, as a loop would do it."])
+    return Answer(TITLE, rows, goals, ["Each loop binds its methods once, as a program would do."])

@@ -1,4 +1,4 @@
-"""What does a blocked consumer cost, and do timeouts end on time?"""
+"""How much CPU time does a blocked consumer use, and how exact are timeouts?"""
 
 import time
 from functools import partial
@@ -16,7 +16,7 @@ ASLEEP: tuple[Wait, ...] = ("adaptive", "block")
 
 
 def _share_of_core(channel: str, wait: Wait) -> float:
-    """The share of a core that the process uses while it waits."""
+    """Return the share of a core that the process uses while it waits."""
     with ringipc.Producer(channel), ringipc.Consumer(channel, wait=wait) as consumer:
         used, start = time.process_time(), time.monotonic()
         _wait(consumer, BLOCKED)
@@ -24,7 +24,7 @@ def _share_of_core(channel: str, wait: Wait) -> float:
 
 
 def _wait(consumer: ringipc.Consumer, timeout: float) -> float:
-    """Seconds by which the wait was longer, or shorter, than its timeout."""
+    """Wait; return by how many seconds the wait was longer (or shorter, if negative) than its timeout."""
     start = time.perf_counter()
     try:
         consumer.get(timeout)
@@ -34,7 +34,7 @@ def _wait(consumer: ringipc.Consumer, timeout: float) -> float:
 
 
 def _errors(channel: str, wait: Wait) -> list[list[float]]:
-    """For each timeout and round the error furthest from 0."""
+    """Return the largest error of each round, for each timeout."""
     with ringipc.Producer(channel), ringipc.Consumer(channel, wait=wait) as consumer:
         rounds = [
             [max((_wait(consumer, timeout) for _ in range(TRIES)), key=abs) for timeout in TIMEOUTS]
@@ -58,11 +58,11 @@ def ask(cores: Cores) -> Answer:
         [errors] = together([(cores.first, partial(_errors, unique("timeout"), wait))])
         goals += [
             Goal(
-                f'ms off after a timeout of {timeout * 1000:g} ms, wait="{wait}"',
+                f'ms of error of a timeout of {timeout * 1000:g} ms, wait="{wait}"',
                 tuple(abs(1000 * value) for value in values),
                 at_most=3,
             )
             for timeout, values in zip(TIMEOUTS, errors, strict=True)
         ]
-    notes = [f"Of a core: {ROUNDS} consumers of each kind at once. Timeouts: the worst of {TRIES} tries."]
+    notes = [f"CPU: {ROUNDS} consumers of each kind at the same time. Timeouts: the worst of {TRIES} tries."]
     return Answer(TITLE, goals=goals, notes=notes)

@@ -1,4 +1,4 @@
-# Needs python3, python3-venv and build-essential; the rest goes into $(VENV). PYTHON chooses the interpreter of a new one.
+# Needs python3, python3-venv and build-essential; the rest is installed into $(VENV). PYTHON is the interpreter for it.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ CORE_H := $(wildcard csrc/*.h csrc/*/*.h)
 SKIN := $(wildcard src/ringipc/*.pyx src/ringipc/core/*.pxi)
 BUILD ?= build/c
 PATIENCE ?= 180
-RUN ?= # what runs a test program, where the processor cannot
+RUN ?= # an emulator for the test programs
 SECONDS ?= 60
 CTESTS := $(patsubst tests/c/%.c,$(BUILD)/%,$(filter-out tests/c/$(LEFT_OUT).c,$(wildcard tests/c/*.c)))
 CORE_O := $(CORE_C:csrc/%.c=$(BUILD)/core/%.o)
@@ -47,22 +47,23 @@ bench: $(VENV)/.bench $(VENV)/.built
 ctest: $(CTESTS)
 	@for t in $(CTESTS); do echo "$$t"; timeout $(PATIENCE) $(RUN) "$$t" || exit 1; done
 
-# The C tests as a 64-bit ARM processor's instructions, in an emulator: Debian's gcc-aarch64-linux-gnu and qemu-user.
+# The C tests as 64-bit ARM instructions, in an emulator: needs Debian's gcc-aarch64-linux-gnu and qemu-user.
 aarch64:
 	$(MAKE) --no-print-directory ctest BUILD=build/aarch64 PATIENCE=300 CC=aarch64-linux-gnu-gcc \
 	    RUN="qemu-aarch64 -L /usr/aarch64-linux-gnu"
 
-# The C tests again under AddressSanitizer and UBSan, and those with threads under ThreadSanitizer. What steps through a process takes long
-# there, so it does that in a channel with a name only.
+# The C tests under AddressSanitizer and UBSan, and the one with threads under ThreadSanitizer. Tests that step through
+# a process are slow there, so they run for named channels only.
 sanitize:
-	$(MAKE) --no-print-directory ctest BUILD=build/asan PATIENCE=300 LEFT_OUT=kills_nameless CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
+	$(MAKE) --no-print-directory ctest BUILD=build/asan PATIENCE=300 LEFT_OUT=kills_nameless \
+	    CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
 	$(MAKE) --no-print-directory build/tsan/hunt BUILD=build/tsan CFLAGS="-O1 -g -fsanitize=thread"
 	build/tsan/hunt
 
-# Fuzzes the core with hostile memory and with hostile streams, for SECONDS each. Inputs are kept in build/fuzz/corpus and
-# corpus-stream, and the next run continues from them. Needs clang. hostile.c lists the calls that are wrapped.
+# Fuzz damaged memory and invalid frames, for SECONDS each. A later run continues from the corpus, which is kept in
+# build/fuzz/corpus and corpus-stream. Needs clang. hostile.c explains the wrapped calls.
 FUZZ = -max_total_time=$(SECONDS) -timeout=10 -max_len=192 -len_control=0 -print_final_stats=1 -artifact_prefix=build/fuzz/
-AGAIN = || { echo "again: $< FILE, the one written above"; exit 1; }
+AGAIN = || { echo "to repeat: $< FILE (the file written above)"; exit 1; }
 
 fuzz: fuzz-hostile fuzz-stream
 
@@ -74,8 +75,8 @@ fuzz-stream: build/fuzz/stream
 	@mkdir -p build/fuzz/corpus-stream
 	$< $(FUZZ) build/fuzz/corpus-stream $(AGAIN)
 
-# A step of a page, and all claims are large: else no lane would be large enough to get its memory in several steps, or
-# to get its claims without the lock.
+# Lanes allocate their memory page by page, and all claims count as large. With the normal limits no lane of the fuzzer
+# would be large enough to allocate in several steps, or to allocate its claims without the lock.
 build/fuzz/hostile: WRAP := $(foreach call,mmap munmap fcntl close syscall,-Wl$(comma)--wrap=$(call)) \
     -DRIP_STEP=4096u -DRIP_CLAIMS_AT_ONCE=1u
 build/fuzz/%: tests/fuzz/%.c tests/fuzz/input.h $(CORE_C) $(CORE_H) Makefile
@@ -83,7 +84,7 @@ build/fuzz/%: tests/fuzz/%.c tests/fuzz/input.h $(CORE_C) $(CORE_H) Makefile
 	clang $(CSTRICT) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread -Icsrc $(WRAP) \
 	    -o $@ $< $(CORE_C)
 
-# One program a test file, each linked with the whole core.
+# One program for each test file, linked with the whole core.
 $(BUILD)/%: $(BUILD)/%.o $(CORE_O)
 	$(CC) $(CFLAGS) -pthread -o $@ $^
 
@@ -97,7 +98,7 @@ $(BUILD)/core/%.o: csrc/%.c Makefile
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/core/*/*.d)
 
-# Stamps. The lists of packages are read from pyproject.toml, so they stand in one place only.
+# Stamps. The lists of packages are read from pyproject.toml, the only file that has them.
 LIST := import sys, tomllib; t = tomllib.load(open("pyproject.toml", "rb")); \
         print("\n".join(t["build-system"]["requires"] + t["project"]["dependencies"] if sys.argv[1] == "build" \
         else t["project"]["optional-dependencies"][sys.argv[1]]))
@@ -113,7 +114,7 @@ $(VENV)/.demo $(VENV)/.bench $(VENV)/.dev: $(VENV)/.%: $(VENV)/.made
 	$(PIP) install -r $(VENV)/$*.txt
 	@touch $@
 
-# Editable, so Python files need no rebuild; the compiled module does.
+# The installation is editable: only a change of the compiled module needs a rebuild.
 $(VENV)/.built: setup.py $(SKIN) $(CORE_C) $(CORE_H) $(VENV)/.made
 	$(PIP) install --no-build-isolation -e .
 	@touch $@

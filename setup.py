@@ -1,4 +1,4 @@
-"""The extension module; everything else about the package stands in pyproject.toml."""
+"""Builds the extension module; all other settings of the package are in pyproject.toml."""
 
 import shutil
 from glob import glob
@@ -30,20 +30,20 @@ setup(
             depends=sorted(glob("csrc/**/*.h", recursive=True)),
             include_dirs=["csrc", numpy.get_include()],
             define_macros=[("_GNU_SOURCE", "1"), ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-            # The generated C cannot stand the strict flags; the Makefile's ctest builds csrc with those.
+            # The strict flags are too strict for generated C; `make ctest` builds csrc with them.
             extra_compile_args=["-std=c11", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden", "-pthread"],
             extra_link_args=["-pthread"],
         ),
         build_dir="build",
         compiler_directives={
             "language_level": 3,
-            "auto_pickle": False,  # nothing here can be made of what somebody else has written
+            "auto_pickle": False,  # no instance can be made from pickled data
             "binding": False,
             "boundscheck": False,
             "wraparound": False,
             "initializedcheck": False,
             "cdivision": True,
-            "embedsignature": True,  # as text that `inspect.signature` reads: C methods have no other
+            "embedsignature": True,  # as text for `inspect.signature`: C methods have no other signature
             "embedsignature.format": "clinic",
             "freethreading_compatible": True,
         },

@@ -1,4 +1,4 @@
-"""Why the operating system refused: what was needed, what is available and where, and what to do."""
+"""Explains why the operating system refused a call: what was needed, what is available and where, and what to do."""
 
 import errno
 import os
@@ -19,16 +19,16 @@ def _base() -> str:
 
 
 def explain(number: int, code: bytes | None, wanted: Wanted, remedy: str) -> str:
-    """The reason for an errno, to follow its standard text; empty if nothing more is known.
+    """Return the reason for an errno, to follow its standard text; empty if no more is known.
 
     Parameters
     ----------
     code
         The name in the form for the C core. None: anonymous, in memory.
     wanted
-        What there was no room for.
+        What did not fit.
     remedy
-        What would need less room, as a part of a sentence; may be empty.
+        How to need less space, as a part of a sentence; may be empty.
     """
     match number:
         case errno.ENOSPC if code is None:
@@ -99,7 +99,7 @@ def _user(user: int) -> str:
 
 
 def _stranger(code: bytes) -> str:
-    """Why something is not permitted: the first directory or file that does not belong to the owner."""
+    """Return why a call is not permitted: the first directory or file that does not belong to the owner."""
     owner, _ = split_owner(code)
     path = path_of(code)
     shared = -1
@@ -125,7 +125,7 @@ def _entries(path: str) -> list[str]:
 
 
 def locked_by(code: bytes) -> int:
-    """The pid of the process that has locked the tables of a name; 0: no process, or none that is visible from here."""
+    """Return the pid of the process that has locked the tables of a name; 0 if there is none or it is not visible."""
     try:
         fd = os.open(os.path.join(path_of(code), "control"), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -137,7 +137,7 @@ def locked_by(code: bytes) -> int:
 
 
 def locked(code: bytes | None) -> str:
-    """The text for tables that stay locked. code: as in `explain`."""
+    """Return the text for tables that stay locked. `code` is as in `explain`."""
     pid = 0 if code is None else locked_by(code)
     return (
         f"{f'pid {pid}' if pid else 'another process'} has locked its tables and does not run; it is stopped "
@@ -146,7 +146,7 @@ def locked(code: bytes | None) -> str:
 
 
 def holders(code: bytes) -> list[int]:
-    """The pids of the processes that have the control file of a name open, as far as they are visible from here."""
+    """Return the pids of the processes that have the control file of a name open, as far as they are visible."""
     try:
         wanted = os.stat(os.path.join(path_of(code), "control"), follow_symlinks=False)
     except OSError:
@@ -155,7 +155,7 @@ def holders(code: bytes) -> list[int]:
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         try:
             found = link.stat()
-        except OSError:  # the process has ended, or is another user's
+        except OSError:  # the process has ended, or belongs to another user
             continue
         if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
             pids.add(int(link.parts[2]))

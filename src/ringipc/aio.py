@@ -1,4 +1,4 @@
-"""Tasks of an event loop (asyncio, uvloop, trio, and so anyio) that wait for a handle's descriptor. No threads."""
+"""Lets tasks of an event loop (asyncio, uvloop, trio, and so anyio) wait for the pollfd of a handle. No threads."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     import asyncio
 
 
-_numbers: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()  # of tasks; none is used again
-_count = itertools.count(1 << 63)  # far from the numbers of threads
+_numbers: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()  # of tasks; a number is never used again
+_count = itertools.count(1 << 63)  # outside the range of thread idents
 
 
 def task_number() -> int:
-    """Of the task that is running in this thread, or 0."""
+    """Return the number of the task that runs in this thread, or 0."""
     task: object = None
     asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
-    try:  # another thread may be importing them at this moment
+    try:  # another thread may import these modules at this moment
         if asyncio is not None and (loop := asyncio._get_running_loop()) is not None:
             task = asyncio.current_task(loop)
         if task is None and trio is not None:
@@ -37,24 +37,24 @@ def task_number() -> int:
 
 
 class _Loop:
-    """The tasks of one asyncio loop that wait, in the order in which they came."""
+    """The waiting tasks of one asyncio loop, in the order in which they started to wait."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
         self.loop = loop
         self.thread = threading.get_ident()
         self.fd = fd
         self.waiting: deque[asyncio.Future[None]] = deque()
-        self.picky: set[asyncio.Future[None]] = set()  # they wait for some messages only, so each is woken each time
+        self.picky: set[asyncio.Future[None]] = set()  # they want some messages only, so all are woken each time
         loop.add_reader(fd, self.wake)
 
     def call(self, what: Callable[[], None]) -> None:
-        """Calls it in the loop's own thread, if the loop still runs."""
+        """Call the function in the thread of the loop, if the loop still runs."""
         if self.loop.is_closed():
             return
         if self.thread == threading.get_ident():
             what()
         else:
-            with suppress(RuntimeError):  # it has been closed
+            with suppress(RuntimeError):  # the loop has been closed
                 self.loop.call_soon_threadsafe(what)
 
     def wake(self) -> None:
@@ -70,17 +70,17 @@ class _Loop:
 
 
 class Readiness:
-    """Lets tasks wait until a handle's descriptor is readable; each then looks for itself, and may have to wait again.
+    """Lets tasks wait until the pollfd of a handle is readable. Each task then polls, and may have to wait again.
 
-    Nothing is taken while a task waits, so a task that is cancelled loses nothing.
+    A task takes no message while it waits, so a task that is cancelled loses none.
     """
 
     def __init__(self) -> None:
         self._loops: dict[asyncio.AbstractEventLoop, _Loop] = {}
         self._closing = False
-        self._beginning = threading.Lock()  # a task is seen by `closing`, or sees that it has been called
-        self._trio_woken: Any = None  # trio: set when the one task that waits for the descriptor wakes
-        self._notify: Any = None  # how to wake that task
+        self._start_lock = threading.Lock()  # so that `closing` wakes a task, or the task finds `_closing` set
+        self._trio_event: Any = None  # one trio task waits for the pollfd, the others for this event
+        self._notify: Any = None  # wakes the task that waits for the pollfd
         self._trio_token: Any = None
         self._trio_thread = 0
 
@@ -92,7 +92,7 @@ class Readiness:
             await self._wait_in_asyncio(loop, fd, picky)
 
     async def _wait_in_asyncio(self, loop: asyncio.AbstractEventLoop, fd: int, picky: bool) -> None:
-        with self._beginning:
+        with self._start_lock:
             if self._closing:
                 return
             tasks = self._loops.get(loop)
@@ -105,7 +105,7 @@ class Readiness:
             await future
         except BaseException:  # cancelled
             if future.done() and not future.cancelled():
-                tasks.wake()  # we were woken for something that another can have
+                tasks.wake()  # another task can have the message that this one was woken for
             raise
         finally:
             (tasks.picky if picky else tasks.waiting).remove(future)
@@ -116,29 +116,29 @@ class Readiness:
     async def _wait_in_trio(self, fd: int) -> None:
         import trio
 
-        if self._trio_woken is not None:
-            await self._trio_woken.wait()
+        if self._trio_event is not None:
+            await self._trio_event.wait()
             return
-        with self._beginning:
+        with self._start_lock:
             if self._closing:
                 return
-            self._trio_woken = trio.Event()
+            self._trio_event = trio.Event()
             self._notify = partial(trio.lowlevel.notify_closing, fd)
             self._trio_token = trio.lowlevel.current_trio_token()
             self._trio_thread = threading.get_ident()
         try:
             await trio.lowlevel.wait_readable(fd)
-        except trio.ClosedResourceError:  # sent by _wake_trio: the task is to look for itself
+        except trio.ClosedResourceError:  # raised by _wake_trio: the task polls again
             await trio.lowlevel.checkpoint()
-        except OSError:  # the descriptor was closed just before
+        except OSError:  # the pollfd was closed just before
             if not self._closing:
                 raise
         finally:
-            woken, self._trio_woken = self._trio_woken, None
-            woken.set()
+            event, self._trio_event = self._trio_event, None
+            event.set()
 
     def _wake_trio(self) -> None:
-        if self._trio_woken is None:
+        if self._trio_event is None:
             return
         if self._trio_thread == threading.get_ident():
             self._notify()
@@ -147,17 +147,17 @@ class Readiness:
                 self._trio_token.run_sync_soon(self._notify)
 
     def wake_others(self) -> None:
-        """For one that has looked, silenced the descriptor, and leaves something there. From any thread."""
+        """Wake other tasks if a call has reset the pollfd and leaves a message for them. Callable from any thread."""
         for tasks in list(self._loops.values()):
             tasks.call(tasks.wake)
         self._wake_trio()
 
     def closing(self) -> None:
-        """All tasks go on, and find the handle closed, which refuses calls by now; none waits from here on.
+        """Wake all tasks, which then find the handle closed. From now on no task waits.
 
-        To be called before the descriptor is closed. From any thread.
+        Call this when the handle refuses calls, before its pollfd is closed. Callable from any thread.
         """
-        with self._beginning:
+        with self._start_lock:
             self._closing = True
         for loop, tasks in list(self._loops.items()):
             self._loops.pop(loop, None)

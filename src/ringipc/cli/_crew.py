@@ -66,7 +66,7 @@ class Crew:
             One of them reports an error, or has died.
         """
         for name, (process, control) in self._members.items():
-            dead = process.exitcode  # before its last reports are read
+            dead = process.exitcode  # read before the last reports
             with suppress(EOFError, ConnectionResetError):  # there are no more reports
                 while control.poll():
                     self._handle(name, control.recv())

@@ -53,7 +53,7 @@ class Link(Protocol):
     """Made by the parent, which passes it to the processes at its two ends."""
 
     def held(self) -> AbstractContextManager[None]:
-        """For the parent: after the with block nothing of the link is left, however the two ends have ended."""
+        """For the parent: the end of the with block removes the link, however the two ends have ended."""
 
     def writer(self) -> AbstractContextManager[Room]:
         """The sending end: with writer() as room, then for each frame with room() as record. A record is sent when its
@@ -80,7 +80,7 @@ class RingLink:
 
     @contextmanager
     def writer(self) -> Iterator[Room]:
-        header = 4096  # more than the description of the dtype
+        header = 4096  # more than the header of the message
         with Producer(self.channel, capacity=(DEPTH + 1) * (self.dtype.itemsize + header), slots=DEPTH + 1) as producer:
 
             @contextmanager
@@ -132,7 +132,7 @@ class QueueLink:
         try:
             yield room
         except BaseException:
-            self.queue.cancel_join_thread()  # there may be no reader for what is in the pipe
+            self.queue.cancel_join_thread()  # the pipe may have no reader
             raise
         self.queue.put(None)
 
@@ -147,6 +147,6 @@ class QueueLink:
                 raise EOFError("the stream has ended")
             return record
 
-        # With this copy of the writing end get would wait for ever if the writer died.
+        # With this copy of the writing end, get would wait for ever if the writer died.
         self.queue._writer.close()  # type: ignore[attr-defined]  # there is no public attribute
         yield Reader(get, self.queue.qsize)

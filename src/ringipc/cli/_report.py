@@ -1,4 +1,4 @@
-"""What the demo prints: the progress of a run, and the results of both."""
+"""The output of the demo: the progress of a run, and the results of both runs."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # an extra: not imported before it is needed
     from rich.console import Console
     from rich.table import Table
 
-_LATELY = 1.0  # seconds that the live figures look back
+_LATELY = 1.0  # seconds that the live figures cover
 
 
 class Live:

@@ -111,7 +111,7 @@ def worker(control: Connection, frames: Link, results: Link) -> None:
 
 
 def _handle_one(seq: int, reader: Reader, room: Room, motion: "Motion") -> float:
-    """The seconds of work, without transport. Keeps no reference to the frame."""
+    """Handle a frame; return the seconds of work, without transport. Keeps no reference to the frame."""
     record = patiently(lambda: reader.get(PATIENCE))
     backlog = reader.backlog()
     start = time.perf_counter()
@@ -131,7 +131,7 @@ def _handle_one(seq: int, reader: Reader, room: Room, motion: "Motion") -> float
 class Motion:
     """Marks what moves: blocks of 8 × 8 pixels that changed since the last frame become orange, the rest is dimmed."""
 
-    # For the sum of 36 differences: samples of a block and its eight neighbours. Above noise and grass in the wind.
+    # For the sum of 36 differences: samples of a block and its neighbours. Larger than noise and grass in the wind.
     _THRESHOLD = 500
     _TINT = np.tile(np.array([160, 40, 0], np.uint8), GRAIN).view(np.uint64)  # one row of a block
 

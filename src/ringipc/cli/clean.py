@@ -1,4 +1,4 @@
-"""`ringipc clean`: remove what killed processes have left behind."""
+"""`ringipc clean`: remove the files that killed processes have left."""
 
 import argparse
 
@@ -9,7 +9,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Add this command to the command line."""
     parser = commands.add_parser(
         "clean",
-        help="remove what killed processes have left behind",
+        help="remove the files that killed processes have left",
         description="Remove channels, semaphores, locks, events and barriers that no process has open. A channel is "
         "kept if it has messages for a group, a durable group, or the end of a stream to deliver, or if another "
         "version of ringipc created it.",

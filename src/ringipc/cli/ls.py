@@ -11,8 +11,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "ls",
         help="list channels, semaphores, locks, events and barriers",
         description="List channels, semaphores, locks, events and barriers that have a name, and the processes that "
-        "have them open. One without processes was left behind, or keeps messages or the end of a stream (WAITING: "
-        "end) for a group; see `ringipc clean`. KIND is locked if a stopped process has locked it.",
+        "have them open. If no process has one open, killed processes have left it, or it keeps messages or the end of "
+        "a stream (WAITING: end) for a group; see `ringipc clean`. KIND is locked if a stopped process has locked it.",
     )
     parser.set_defaults(run=run)
 

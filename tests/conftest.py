@@ -3,18 +3,25 @@
 import contextlib
 import gc
 import os
+import select
 import tempfile
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver, get_context
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import ringipc
+from ringipc import Consumer, Producer
 
 SHM = "/dev/shm"
 MINUTES = float(os.environ.get("MINUTES", "1"))  # duration of each long test that searches for faults at random
+
+
+# a program whose producer dies without a message
+DIE = "import os, ringipc; p = ringipc.Producer('c', capacity=4096); os.kill(os.getpid(), 9)"
 
 
 def files_in(path: str) -> list[str]:
@@ -51,15 +58,22 @@ def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.fixture
-def producer() -> Iterator[ringipc.Producer]:
-    with ringipc.Producer("c", capacity="1 MiB") as producer:
+def producer() -> Iterator[Producer]:
+    with Producer("c", capacity="1 MiB") as producer:
         yield producer
 
 
 @pytest.fixture
-def consumer(producer: ringipc.Producer) -> Iterator[ringipc.Consumer]:
-    with ringipc.Consumer("c") as consumer:
+def consumer(producer: Producer) -> Iterator[Consumer]:
+    with Consumer("c") as consumer:
         yield consumer
+
+
+@pytest.fixture
+def picklers() -> Iterator[tuple[Producer, Consumer]]:
+    """A producer and a consumer with pickle=True."""
+    with Producer("p", capacity="1 MiB", pickle=True) as producer, Consumer("p", pickle=True) as consumer:
+        yield producer, consumer
 
 
 @pytest.fixture(params=["named", pytest.param("anonymous", marks=pytest.mark.long)])
@@ -102,7 +116,7 @@ def start() -> Iterator[Start]:
     forkserver._forkserver._stop()  # type: ignore[attr-defined]  # the next test has another environment
 
 
-def rest(consumer: ringipc.Consumer) -> list[int]:
+def rest(consumer: Consumer) -> list[int]:
     """The messages that can be got without waiting: numbers, as text."""
     got = []
     while True:
@@ -110,3 +124,17 @@ def rest(consumer: ringipc.Consumer) -> list[int]:
             got.append(int(consumer.get_nowait()))
         except ringipc.Empty:
             return got
+
+
+def directory_of(base: str, name: str = "c") -> Path:
+    """The directory of the files of a name."""
+    return Path(base, f"ringipc-{os.geteuid()}", name)
+
+
+def is_readable(end: int | Consumer | Producer, timeout: float = 0) -> bool:
+    return bool(select.select([end], [], [], timeout)[0])
+
+
+def called_deep(call: Callable[[], Any], depth: int) -> Any:
+    """Call a function with this number of further frames on the stack."""
+    return called_deep(call, depth - 1) if depth else call()

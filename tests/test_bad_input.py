@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import directory_of
 
 import ringipc
 from ringipc import (
@@ -160,18 +161,14 @@ def test_a_base_directory_that_is_a_file_is_refused(monkeypatch: pytest.MonkeyPa
             make("c")
 
 
-def control_of(base: str, name: str) -> Path:
-    return Path(base) / f"ringipc-{os.geteuid()}" / name / "control"
-
-
 def plant(base: str, name: str, content: bytes) -> None:
-    path = control_of(base, name)
+    path = directory_of(base, name) / "control"
     path.parent.mkdir(parents=True, mode=0o700)
     path.write_bytes(content)
 
 
 def clear(base: str, name: str) -> None:
-    path = control_of(base, name)
+    path = directory_of(base, name) / "control"
     path.unlink()
     path.parent.rmdir()
     path.parent.parent.rmdir()
@@ -179,7 +176,7 @@ def clear(base: str, name: str) -> None:
 
 def good_control(base: str) -> bytes:
     with Producer("good", capacity=4096), Consumer("good"):
-        return control_of(base, "good").read_bytes()
+        return (directory_of(base, "good") / "control").read_bytes()
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"\0" * 151552, b"not a channel " * 20_000])
@@ -211,7 +208,7 @@ def test_a_channel_of_another_version_is_refused_with_both_numbers(base: str) ->
 
 
 def test_a_symbolic_link_in_place_of_a_channel_is_refused(base: str, tmp_path: Path) -> None:
-    path = control_of(base, "c").parent
+    path = directory_of(base)
     path.parent.mkdir(mode=0o700)
     path.symlink_to(tmp_path)
     for make in (Producer, Consumer):
@@ -286,7 +283,7 @@ for make in (lambda: ringipc.Producer("c"), lambda: ringipc.Lock("l"), lambda: r
 def test_a_damaged_lane_is_refused_field_by_field(base: str) -> None:
     for at, value in ((0, 0), (16, 0), (24, 1), (40, 3), (40, 0), (48, 1), (48, 1 << 60), (56, 64), (88, 3)):
         with Producer("c", capacity=4096, slots=4):
-            lane = control_of(base, "c").with_name("lane-0")
+            lane = directory_of(base) / "lane-0"
             with lane.open("r+b") as file:
                 file.seek(at)
                 file.write(struct.pack("<Q", value))
@@ -300,7 +297,7 @@ def test_damaged_descriptors_are_refused(base: str) -> None:
     for at, value in ((desc, 8192), (desc, 1), (desc + 8, 1 << 40), (128, 99)):
         with Producer("c", capacity=4096, slots=4) as producer, Consumer("c") as consumer:
             producer.put(b"a")
-            with control_of(base, "c").with_name("lane-0").open("r+b") as file:
+            with (directory_of(base) / "lane-0").open("r+b") as file:
                 file.seek(at)
                 file.write(struct.pack("<Q", value))
             with pytest.raises(Corrupt, match="channel 'c'"):
@@ -330,7 +327,7 @@ def test_a_damaged_array_is_refused_and_skipped(base: str, header: bytes) -> Non
     with Producer("c", capacity=4096, slots=4) as producer, Consumer("c") as consumer:
         producer.put(header.ljust(64, b"\0") + bytes(16))
         producer.put(b"next")
-        with control_of(base, "c").with_name("lane-0").open("r+b") as file:
+        with (directory_of(base) / "lane-0").open("r+b") as file:
             file.seek(4096 + 28)
             file.write(b"\x02")  # the kind of an array
         with pytest.raises(Corrupt, match=r"^channel 'c': "):
@@ -342,7 +339,7 @@ def test_a_damaged_array_is_refused_and_skipped(base: str, header: bytes) -> Non
 def test_a_message_of_unknown_kind_is_refused_and_skipped(base: str) -> None:
     with Producer("c", capacity=4096, slots=4) as producer, Consumer("c") as consumer:
         producer.put_many([b"a", b"b"])
-        with control_of(base, "c").with_name("lane-0").open("r+b") as file:
+        with (directory_of(base) / "lane-0").open("r+b") as file:
             file.seek(4096 + 28)
             file.write(b"\x63")
         with pytest.raises(Corrupt, match="unknown kind 99"):

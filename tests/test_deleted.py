@@ -1,7 +1,6 @@
 """Files that are deleted while handles have them open: the next one to take the name is not disturbed."""
 
 import os
-import select
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,16 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Start
+from conftest import Start, directory_of, is_readable
 
 import ringipc
 from ringipc import Barrier, ChannelBusy, Consumer, EndOfStream, Event, Lock, Producer, Semaphore
 from ringipc.cleanup import names
 from ringipc.cli import main
-
-
-def directory(base: str) -> Path:
-    return Path(base, f"ringipc-{os.geteuid()}", "c")
 
 
 def inodes(where: Path) -> dict[str, int]:
@@ -42,11 +37,11 @@ MAKERS: list[Callable[[], Any]] = [
 @pytest.mark.parametrize("make", MAKERS, ids=["lock", "semaphore", "event", "barrier", "channel"])
 def test_closing_a_deleted_object_leaves_the_new_one_of_its_name(base: str, make: Callable[[], Any]) -> None:
     old = make()
-    (directory(base) / "control").unlink()
+    (directory_of(base) / "control").unlink()
     new = make()
-    there = inodes(directory(base))
+    there = inodes(directory_of(base))
     old.close()
-    assert inodes(directory(base)) == there
+    assert inodes(directory_of(base)) == there
     new.close()
     if isinstance(new, Producer):  # the end of its stream waits for a consumer
         with Consumer("c") as consumer:
@@ -66,7 +61,7 @@ def test_closing_a_deleted_lock_does_not_release_the_new_one_of_its_name(base: s
     ready, go = Event("ready"), Event("go")
     process = start(hold, "lock", ready, go)
     assert ready.wait(20)
-    (directory(base) / "control").unlink()
+    (directory_of(base) / "control").unlink()
     with Lock("c"):
         go.set()
         process.join(20)
@@ -77,10 +72,6 @@ def test_closing_a_deleted_lock_does_not_release_the_new_one_of_its_name(base: s
     go.close()
 
 
-def is_readable(fd: int, seconds: float) -> bool:
-    return bool(select.select([fd], [], [], seconds)[0])
-
-
 @pytest.mark.parametrize("what", ["control", "*"])
 @pytest.mark.parametrize("overflow", ["block", "drop-old"])
 def test_a_pair_whose_files_are_deleted_continues_beside_the_next_one(base: str, what: str, overflow: Any) -> None:
@@ -88,12 +79,12 @@ def test_a_pair_whose_files_are_deleted_continues_beside_the_next_one(base: str,
     old_c = Consumer("c", shared=True)
     old_p.put_many([b"1", b"2", b"3"])
     assert old_c.get() == b"1"
-    delete(directory(base), what)
+    delete(directory_of(base), what)
     with Producer("c", capacity=1 << 16, overflow=overflow) as new_p, Consumer("c", shared=True) as new_c:
         new_c.fileno()
         new_p.put_many([b"a"] * 5)
         assert new_c.get_many(5) == [b"a"] * 5
-        there = inodes(directory(base))
+        there = inodes(directory_of(base))
         fd = old_c.fileno()  # there is no directory for its named pipe
         assert old_c.get_many(2) == [b"2", b"3"]
         assert not is_readable(fd, 0)
@@ -105,7 +96,7 @@ def test_a_pair_whose_files_are_deleted_continues_beside_the_next_one(base: str,
         with pytest.raises(EndOfStream):
             old_c.get(timeout=0)
         old_c.close()
-        assert inodes(directory(base)) == there
+        assert inodes(directory_of(base)) == there
         assert not is_readable(new_c.fileno(), 0)
         new_p.put(b"b")
         assert is_readable(new_c.fileno(), 0.3)
@@ -117,8 +108,8 @@ def test_a_pair_whose_files_are_deleted_continues_beside_the_next_one(base: str,
 
 def test_a_pollfd_works_after_all_files_are_deleted(base: str) -> None:
     with Producer("c", capacity=4096, slots=2) as producer, Consumer("c") as consumer:
-        delete(directory(base), "*")
-        directory(base).rmdir()
+        delete(directory_of(base), "*")
+        directory_of(base).rmdir()
         assert not is_readable(consumer.fileno(), 0)
         producer.put_many([b"1", b"2"])
         assert is_readable(consumer.fileno(), 0.3)
@@ -145,9 +136,9 @@ def no_control(base: str, start: Start) -> Path:
     process.kill()
     process.join()
     ready.close()
-    (directory(base) / "control").unlink()
-    assert sorted(inodes(directory(base))) == ["claims-1-0", "lane-0"]
-    return directory(base)
+    (directory_of(base) / "control").unlink()
+    assert sorted(inodes(directory_of(base))) == ["claims-1-0", "lane-0"]
+    return directory_of(base)
 
 
 def test_files_without_a_control_file_are_not_mistaken_for_a_new_channel(no_control: Path) -> None:
@@ -179,8 +170,8 @@ def test_a_damaged_channel_can_be_removed_but_not_while_a_process_has_it_open(
     ready, go = Event("ready"), Event("go")
     process = start(hold, "channel", ready, go)
     assert ready.wait(20)
-    damage(directory(base))
-    with pytest.raises(ringipc.Corrupt, match=str(directory(base))):
+    damage(directory_of(base))
+    with pytest.raises(ringipc.Corrupt, match=str(directory_of(base))):
         Consumer("c")
     channel = ringipc.Channel.open("c")
     with pytest.raises(ChannelBusy, match=f"has members: pid {process.pid};"):
@@ -190,7 +181,7 @@ def test_a_damaged_channel_can_be_removed_but_not_while_a_process_has_it_open(
     process.kill()
     process.join()
     channel.remove()
-    assert not directory(base).exists()
+    assert not directory_of(base).exists()
     for event in (ready, go):
         event.close()
 
@@ -199,25 +190,25 @@ def test_a_channel_of_another_version_is_removed_only_on_request(base: str, caps
     for by_command in (True, False):
         with Producer("c", capacity=4096) as producer:
             producer.put(b"x")
-        damage(directory(base), 8, b"\x63")
+        damage(directory_of(base), 8, b"\x63")
         assert main(["clean"]) == 1
         assert "another version" in capsys.readouterr().out
         if by_command:
             assert main(["clean", "--messages"]) == 0
         else:
             ringipc.Channel.open("c").remove()
-        assert not directory(base).exists()
+        assert not directory_of(base).exists()
 
 
 def test_a_directory_with_files_of_other_programs_is_kept(base: str, capsys: pytest.CaptureFixture[str]) -> None:
-    directory(base).mkdir(parents=True)
-    (directory(base) / "notes").write_text("not ringipc's")
+    directory_of(base).mkdir(parents=True)
+    (directory_of(base) / "notes").write_text("not ringipc's")
     assert main(["clean"]) == 1
-    assert f"{directory(base)} has files that do not belong to ringipc" in capsys.readouterr().out
-    assert os.listdir(directory(base)) == ["notes"]
-    (directory(base) / "control").write_bytes(b"damaged")
-    with pytest.raises(ringipc.SystemRefused, match=f"{directory(base)} has files that do not belong"):
+    assert f"{directory_of(base)} has files that do not belong to ringipc" in capsys.readouterr().out
+    assert os.listdir(directory_of(base)) == ["notes"]
+    (directory_of(base) / "control").write_bytes(b"damaged")
+    with pytest.raises(ringipc.SystemRefused, match=f"{directory_of(base)} has files that do not belong"):
         ringipc.Channel.open("c").remove()
-    (directory(base) / "notes").unlink()
+    (directory_of(base) / "notes").unlink()
     assert main(["clean"]) == 0
     assert names() == []

@@ -34,12 +34,6 @@ ALONE_OR_NOT = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture
-def picklers() -> Any:
-    with Producer("p", capacity="1 MiB", pickle=True) as producer, Consumer("p", pickle=True) as consumer:
-        yield producer, consumer
-
-
 # ---- dtypes, whose fields can be renamed in place ----
 
 

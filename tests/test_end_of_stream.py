@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import AnyChannel
+from conftest import DIE, AnyChannel
 
 import ringipc
 from ringipc import Consumer, Empty, EndOfStream, Producer, ProducerDied
@@ -61,8 +61,7 @@ def test_many_streams_without_messages_take_one_file() -> None:
 
 
 def test_the_death_of_a_producer_waits_too() -> None:
-    die = "import os, ringipc; p = ringipc.Producer('c', capacity=4096); os.kill(os.getpid(), 9)"
-    assert subprocess.run([sys.executable, "-c", die]).returncode == -signal.SIGKILL
+    assert subprocess.run([sys.executable, "-c", DIE]).returncode == -signal.SIGKILL
     with Consumer("c", timeout=5) as consumer:
         with pytest.raises(ProducerDied):
             consumer.get(timeout=5)

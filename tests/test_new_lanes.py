@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import Start
+from conftest import DIE, Start, directory_of
 
 from ringipc import Channel, Consumer, Corrupt, Empty, EndOfStream, Event, Producer, ProducerDied, SystemRefused
 
@@ -24,8 +24,7 @@ ON_A_SMALL_DISK = ["unshare", "-Urm", "sh", "-c", 'mount -t tmpfs -o size=4m non
 
 
 def table(base: str) -> int:
-    (control,) = Path(base).glob("*/c/control")
-    return os.open(control, os.O_RDWR)
+    return os.open(directory_of(base) / "control", os.O_RDWR)
 
 
 def lock(fd: int, kind: int) -> None:
@@ -157,7 +156,6 @@ with ringipc.Producer("c", capacity=4096) as producer:
     print("open", flush=True)
     input()
 """
-DIE = "import os, ringipc; p = ringipc.Producer('c', capacity=4096); os.kill(os.getpid(), 9)"
 
 
 def test_a_new_member_that_reaps_the_dead_does_not_make_pollfds_spin() -> None:

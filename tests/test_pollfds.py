@@ -10,13 +10,9 @@ import time
 
 import numpy as np
 import pytest
-from conftest import AnyChannel, Start
+from conftest import AnyChannel, Start, is_readable
 
 from ringipc import Closed, Consumer, Empty, EndOfStream, Full, Producer, ProducerDied
-
-
-def is_readable(end: Consumer | Producer, timeout: float = 0) -> bool:
-    return bool(select.select([end], [], [], timeout)[0])
 
 
 def next_by(consumer: Consumer) -> bytes:

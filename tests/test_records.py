@@ -11,13 +11,13 @@ import inspect
 import mmap
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
-from conftest import Start
+from conftest import Start, called_deep
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -35,12 +35,6 @@ RECORDS = st.recursive(
     ),
     max_leaves=12,
 )
-
-
-@pytest.fixture
-def picklers() -> Iterator[tuple[Producer, Consumer]]:
-    with Producer("p", capacity="1 MiB", pickle=True) as producer, Consumer("p", pickle=True) as consumer:
-        yield producer, consumer
 
 
 def same(a: Any, b: Any) -> bool:
@@ -231,10 +225,6 @@ def nested(depth: int, wrap: Callable[[Any], Any]) -> Any:
     for _ in range(depth):
         value = wrap(value)
     return value
-
-
-def called_deep(call: Callable[[], Any], depth: int) -> Any:
-    return call() if depth == 0 else called_deep(call, depth - 1)
 
 
 WRAPS: list[Callable[[Any], Any]] = [lambda v: (v,), lambda v: [v], lambda v: {"a": v}, lambda v: [(v, {"a": v})]]

@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import directory_of
 
 import ringipc
 from ringipc import Barrier, Consumer, Event, Lock, Producer, Semaphore
@@ -29,9 +31,9 @@ os.kill(os.getpid(), signal.SIGSTOP)
 
 
 @contextmanager
-def stopped_holder(path: str) -> Iterator[int]:
+def stopped_holder(path: str | Path) -> Iterator[int]:
     """Start a process that locks the tables and stops itself."""
-    fd = os.open(path, os.O_RDWR)  # a lock belongs to an open file description, so it needs one of its own
+    fd = os.open(path, os.O_RDWR)  # a lock belongs to an open file description
     try:
         holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdin=fd, stdout=subprocess.PIPE)
     finally:
@@ -46,8 +48,8 @@ def stopped_holder(path: str) -> Iterator[int]:
             holder.kill()
 
 
-def control(base: str, name: str) -> str:
-    return f"{base}/ringipc-{os.getuid()}/{name}/control"
+def control(base: str, name: str = "c") -> Path:
+    return directory_of(base, name) / "control"
 
 
 class Interrupted(Exception):
@@ -88,7 +90,7 @@ def test_closing_can_be_interrupted_and_tried_again(base: str) -> None:
     producer = Producer("c", capacity=4096, groups=["default"])
     consumer = Consumer("c")
     producer.put(b"a")
-    with stopped_holder(control(base, "c")):
+    with stopped_holder(control(base)):
         for handle in (producer, consumer):
             interrupted(handle.close)
             assert handle.closed
@@ -124,7 +126,7 @@ def test_opening_and_closing_sync_objects_can_be_interrupted(
 
 def test_opening_inspecting_and_declaring_can_be_interrupted(base: str) -> None:
     with Producer("c", capacity=4096) as producer:
-        with stopped_holder(control(base, "c")):
+        with stopped_holder(control(base)):
             for call in (
                 lambda: Producer("c", capacity=4096),
                 lambda: Consumer("c"),
@@ -133,7 +135,7 @@ def test_opening_inspecting_and_declaring_can_be_interrupted(base: str) -> None:
             ):
                 interrupted(call)
         channel = ringipc.Channel.open("c")
-        with stopped_holder(control(base, "c")):
+        with stopped_holder(control(base)):
             interrupted(lambda: channel.groups)
             interrupted(channel.remove)
             interrupted(lambda: channel.remove_group("default"))
@@ -142,7 +144,7 @@ def test_opening_inspecting_and_declaring_can_be_interrupted(base: str) -> None:
 
 
 def test_a_timeout_ends_the_wait_for_the_lock(base: str) -> None:
-    with Producer("c", capacity=4096), stopped_holder(control(base, "c")):
+    with Producer("c", capacity=4096), stopped_holder(control(base)):
         began = time.monotonic()
         with pytest.raises(ringipc.SystemRefused, match="locked"):
             Consumer("c", timeout=0)
@@ -164,7 +166,7 @@ def test_releasing_the_last_view_freezes_no_thread(base: str) -> None:
 
         thread = threading.Thread(target=tick)
         thread.start()
-        with stopped_holder(control(base, "c")):
+        with stopped_holder(control(base)):
             began = time.monotonic()
             views.clear()
             assert time.monotonic() - began < 3  # it leaves the channel to others to reap
@@ -178,7 +180,7 @@ def test_a_put_in_a_lane_that_drops_refuses_instead_of_waiting_for_the_lock(base
     with Producer("c", capacity=4096, overflow="drop-old") as producer, Consumer("c", group="first") as first:
         producer.put(b"a")
         with Consumer("c", group="second") as second:
-            with stopped_holder(control(base, "c")):
+            with stopped_holder(control(base)):
                 for k in range(3):  # it opens its claims for the second group first
                     began = time.monotonic()
                     producer.put(b"%d" % k * 4090)
@@ -191,7 +193,7 @@ def test_a_put_in_a_lane_that_drops_refuses_instead_of_waiting_for_the_lock(base
 
 def test_the_log_names_the_holder_of_the_lock(base: str, caplog: pytest.LogCaptureFixture) -> None:
     producer = Producer("c", capacity=4096)
-    with stopped_holder(control(base, "c")) as pid:
+    with stopped_holder(control(base)) as pid:
         closing = threading.Thread(target=producer.close)
         with caplog.at_level(logging.WARNING, "ringipc"):
             closing.start()
@@ -199,7 +201,7 @@ def test_the_log_names_the_holder_of_the_lock(base: str, caplog: pytest.LogCaptu
         assert closing.is_alive()
         assert [record.name for record in caplog.records] == ["ringipc"]
         assert f"pid {pid}" in caplog.text
-        assert control(base, "c") in caplog.text
+        assert str(control(base)) in caplog.text
     closing.join()
     with Consumer("c") as consumer:  # gets the end of the stream that waits
         assert list(consumer) == []
@@ -218,7 +220,7 @@ def test_a_signal_while_the_log_is_written_ends_the_wait(base: str) -> None:
     before = signal.signal(signal.SIGALRM, handler)
     log.addHandler(signals)
     try:
-        with Producer("c", capacity=4096), stopped_holder(control(base, "c")), pytest.raises(Interrupted):
+        with Producer("c", capacity=4096), stopped_holder(control(base)), pytest.raises(Interrupted):
             Consumer("c", timeout=5)
     finally:
         log.removeHandler(signals)
@@ -248,7 +250,7 @@ def test_a_process_can_exit_and_does_not_count_as_dead(base: str) -> None:
         child = context.Process(target=end_with_everything_open, args=(tell_ready, hear_go))
         child.start()
         ready.recv()
-        with stopped_holder(control(base, "c")):
+        with stopped_holder(control(base)):
             go.send(None)
             child.join(15)
             assert child.exitcode == 0
@@ -262,7 +264,7 @@ def test_inspecting_does_not_wait_for_ever_beside_a_stopped_process(
     base: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Producer("c", capacity=4096) as producer, Producer("other", capacity=4096), Lock("s") as lock:
-        with stopped_holder(control(base, "c")) as one, stopped_holder(control(base, "s")) as two:
+        with stopped_holder(control(base)) as one, stopped_holder(control(base, "s")) as two:
             began = time.monotonic()
             assert main(["ls"]) == 0
             assert time.monotonic() - began < 10  # one second for each
@@ -282,7 +284,7 @@ def test_inspecting_does_not_wait_for_ever_beside_a_stopped_process(
 
 
 def test_ctrl_c_ends_a_command_without_a_traceback(base: str) -> None:
-    with Producer("c", capacity=4096), stopped_holder(control(base, "c")):
+    with Producer("c", capacity=4096), stopped_holder(control(base)):
         command = (
             "import signal, sys, threading, time; signal.signal(signal.SIGINT, signal.default_int_handler);"
             "from ringipc.cli import main;"

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import called_deep
 
 from ringipc import Closed, Consumer, Corrupt, Empty, EndOfStream, Message, Producer, UnsafeMessage
 from ringipc.codecs import dtypes
@@ -75,10 +76,6 @@ def test_get_many_returns_the_messages_that_memory_sufficed_for() -> None:
             with pytest.raises(MemoryError):
                 consumer.get_many(2, timeout=0)
         assert len(consumer.get_many(2, timeout=0)[0]) == LARGE
-
-
-def called_deep(function: Callable[[], object], depth: int) -> object:
-    return called_deep(function, depth - 1) if depth else function()
 
 
 @GROUPS

@@ -89,3 +89,23 @@ def test_the_tests_that_reliability_names_exist() -> None:
     functions = {name for file in files for name in re.findall(r"def (test_\w+)", file.read_text())}
     for name in re.findall(r"\btest_\w+(?:\.py)?", page):
         assert name in functions or name in {file.name for file in files}, f"no Python test has the name {name!r}"
+
+
+RETIRED = re.compile(  # words that the glossary has replaced, and that have no other use here
+    r"\brip_(?:place|look|pump|ring_)\w*|\bpumps?\b|\bbells?\b|\bhow-manieth\b|\bseats?\b|\bNotAdmitted\b"
+    r"|\blet(?:s|ting)? go\b|\btold\b|\bbegun\b|\blooked at\b|\bwho comes\b|(?<!there )\bis none\b"
+)
+TEXTS = (".c", ".h", ".md", ".pml", ".pxi", ".py", ".pyi", ".pyx")
+
+
+def test_retired_words_stay_retired() -> None:
+    folders = ["benchmarks", "csrc", "docs", "examples", "src", "tests"]
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in TEXTS]
+    files = [path for path in [ROOT / "Makefile", *ROOT.glob("*.md"), *sorted(files)] if path != Path(__file__)]
+    hits = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in files
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if RETIRED.search(line)
+    ]
+    assert not hits, "these words are retired, see the glossary in docs/architecture.md:\n" + "\n".join(hits)

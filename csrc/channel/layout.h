@@ -68,7 +68,7 @@ struct rip_cursor { /* written by members of the group only; by compare-and-swap
     alignas(RIP_LINE) _Atomic uint64_t released;
 };
 
-/* Flags of a group, besides enum rip_how. */
+/* Flags of a group, besides enum rip_group_flag. */
 #define RIP_INCOMPLETE 0x200u /* not completed by its creator: a process that finds it under the lock removes it */
 #define RIP_AWAITED 0x100u    /* declared by a producer; no member has joined yet */
 

@@ -186,7 +186,8 @@ void rip_release(struct rip_consumer *c, const struct rip_message *message);
 void rip_select_begin(struct rip_consumer *c, struct rip_filter *filter);
 /* Takes a message that the filter accepts, out of order. The others keep their order. Returns as rip_peek. */
 int rip_select(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message);
-/* Gives back a message that is taken and neither acknowledged nor released. It keeps its position in the lane. */
+/* Gives back a message that is taken and neither acknowledged nor released. It keeps its position in the lane. With
+ * RIP_REDELIVERED in message->flags it is delivered again with that flag, if the group keeps claims. */
 void rip_requeue(struct rip_consumer *c, const struct rip_message *message);
 
 /* rip_peek and rip_take; waits for a message until deadline. Returns as rip_peek, but -ETIMEDOUT instead of -EAGAIN. */
@@ -401,6 +402,8 @@ int rip_array_read(struct rip_array *array, const unsigned char *payload, uint64
 /* Checks that elements of itemsize bytes in this shape fill a payload of length bytes exactly. Returns 0 or
  * -EBADMSG. */
 int rip_array_check(const struct rip_array *array, uint64_t itemsize, uint64_t length);
+/* Has another message, of length bytes, the same header: dtype, shape and order of the elements? */
+int rip_array_matches(const struct rip_array *array, const unsigned char *payload, uint64_t length);
 
 #ifdef __cplusplus
 }

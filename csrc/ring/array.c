@@ -23,9 +23,13 @@ uint64_t rip_array_header_size(const struct rip_array *array) {
     return array->ndim <= RIP_MAX_NDIM && size / RIP_LINE <= UINT16_MAX ? size : 0;
 }
 
-void rip_array_write(const struct rip_array *array, unsigned char *payload) {
-    struct fixed fixed = {(uint16_t)(rip_array_header_size(array) / RIP_LINE), array->ndim, array->fortran,
+static struct fixed fixed_part(const struct rip_array *array) {
+    return (struct fixed){(uint16_t)(rip_array_header_size(array) / RIP_LINE), array->ndim, array->fortran,
                           array->dtype_length};
+}
+
+void rip_array_write(const struct rip_array *array, unsigned char *payload) {
+    struct fixed fixed = fixed_part(array);
     memcpy(payload, &fixed, sizeof fixed);
     memcpy(payload + sizeof fixed, array->shape, 8u * (size_t)array->ndim);
     memcpy(payload + sizeof fixed + 8u * (size_t)array->ndim, array->dtype, array->dtype_length);
@@ -63,4 +67,12 @@ int rip_array_check(const struct rip_array *array, uint64_t itemsize, uint64_t l
         bytes *= array->shape[i];
     }
     return (empty ? 0 : bytes) == room ? 0 : -EBADMSG;
+}
+
+int rip_array_matches(const struct rip_array *array, const unsigned char *payload, uint64_t length) {
+    const struct fixed fixed = fixed_part(array);
+    const unsigned char *shape = payload + sizeof fixed, *dtype = shape + 8u * (size_t)array->ndim;
+    return length >= rip_array_header_size(array) && memcmp(payload, &fixed, sizeof fixed) == 0 &&
+           memcmp(shape, array->shape, 8u * (size_t)array->ndim) == 0 &&
+           memcmp(dtype, array->dtype, array->dtype_length) == 0;
 }

@@ -165,10 +165,11 @@ void rip_claim_release(struct rip_claims *claims, uint64_t slots, struct rip_cur
     move_cursor(claims, slots, cursor, lane);
 }
 
-void rip_claim_requeue(struct rip_claims *claims, uint64_t slots, uint64_t seq) {
+void rip_claim_requeue(struct rip_claims *claims, uint64_t slots, uint64_t seq, int redelivered) {
     _Atomic uint64_t *claim = &claims->words[seq & (slots - 1)];
     /* relaxed: it is a claim of this member */
-    uint64_t redelivered_bit = atomic_load_explicit(claim, memory_order_relaxed) & RIP_CLAIM_REDELIVERED;
+    uint64_t word = atomic_load_explicit(claim, memory_order_relaxed);
+    uint64_t redelivered_bit = redelivered ? RIP_CLAIM_REDELIVERED : word & RIP_CLAIM_REDELIVERED;
     atomic_store_explicit(claim, seq << RIP_CLAIM_SEQ_SHIFT | redelivered_bit | RIP_CLAIM_FREE, memory_order_release);
     /* release: pairs with the acquire in rip_rx_poll */
     atomic_fetch_add_explicit(&claims->requeued, 1, memory_order_release);

@@ -38,8 +38,9 @@ int rip_claim_is_taken_by(const struct rip_claims *claims, uint64_t slots, uint6
  * drops: the lane is drop-old, so its producer reads the words and not only the cursor. */
 void rip_claim_release(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor,
                        const struct rip_lane_entry *lane, uint64_t seq, uint32_t drops);
-/* Requeues a claim of this member: any member can take the message. */
-void rip_claim_requeue(struct rip_claims *claims, uint64_t slots, uint64_t seq);
+/* Requeues a claim of this member: any member can take the message. redelivered: it is marked as redelivered, because
+ * work on it had started; else the mark stays as it is. */
+void rip_claim_requeue(struct rip_claims *claims, uint64_t slots, uint64_t seq, int redelivered);
 
 /* For the producer of a drop-old lane: drops and counts message seq if it is FREE. Returns the state before. */
 enum rip_claim rip_claim_drop(struct rip_claims *claims, uint64_t slots, uint64_t seq);

@@ -176,7 +176,7 @@ void rip_rx_requeue(struct rip_consumer *c, const struct rip_message *message) {
             uncount(rx, message->seq);
         }
         rx->ours--;
-        rip_claim_requeue(rx->claims, rx->slots, message->seq);
+        rip_claim_requeue(rx->claims, rx->slots, message->seq, message->flags & RIP_REDELIVERED);
         rip_wake_group(&c->ch, c->group);
     } else if (message->seq >= rx->next) {
         rx->marks[message->seq & mask] &= (uint8_t)~RIP_MARK_TAKEN;

@@ -1,7 +1,7 @@
 """Move NumPy arrays, bytes and records between processes through a ring in shared memory."""
 
 from . import _opening  # noqa: F401  it registers what Producer() and Consumer() do
-from ._core import Barrier, Consumer, Event, Lock, Message, Producer, Semaphore
+from ._core import Barrier, Consumer, Event, Lock, Message, Messages, Producer, Semaphore
 from ._include import get_include, get_sources
 from ._reservation import Reservation
 from ._stats import ConsumerStats, ProducerStats
@@ -56,6 +56,7 @@ __all__ = [
     "Lock",
     "Message",
     "MessageTooLarge",
+    "Messages",
     "PipeEnd",
     "Producer",
     "ProducerDied",

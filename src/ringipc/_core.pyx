@@ -20,7 +20,7 @@ from ringipc.codecs import dtypes
 cimport cython
 cimport numpy as cnp
 from cpython.buffer cimport (
-    PyBUF_FULL_RO, PyBuffer_FillInfo, PyBuffer_IsContiguous, PyBuffer_Release, PyObject_GetBuffer,
+    PyBUF_FULL_RO, PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_IsContiguous, PyBuffer_Release, PyObject_GetBuffer,
 )
 from cpython.bytearray cimport PyByteArray_CheckExact
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -31,6 +31,7 @@ from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.errno cimport (
     EAGAIN, EBADMSG, ECHILD, EINTR, EINVAL, ENOBUFS, ENODATA, EPIPE, ESHUTDOWN, ETIMEDOUT,
 )
@@ -50,6 +51,9 @@ include "core/producer.pxi"
 include "core/work.pxi"
 include "core/read.pxi"
 include "core/select.pxi"
+include "core/into.pxi"
+include "core/stack.pxi"
+include "core/messages.pxi"
 include "core/consumer.pxi"
 include "core/message.pxi"
 include "core/sync.pxi"
@@ -64,6 +68,7 @@ _atexit.call_first(_begin_exit)
 (<TypeFields *>Producer).tp_name = "ringipc.Producer"
 (<TypeFields *>Consumer).tp_name = "ringipc.Consumer"
 (<TypeFields *>Message).tp_name = "ringipc.Message"
+(<TypeFields *>Messages).tp_name = "ringipc.Messages"
 (<TypeFields *>Semaphore).tp_name = "ringipc.Semaphore"
 (<TypeFields *>Lock).tp_name = "ringipc.Lock"
 (<TypeFields *>Event).tp_name = "ringipc.Event"

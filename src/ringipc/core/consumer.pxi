@@ -225,6 +225,19 @@ cdef class Consumer:
                 self.close_at_last()
 
     @cython.final
+    cdef void let_back(self, rip_rx *lane, uint64_t seq, uint64_t length, bint redelivered) noexcept:
+        """`let_go` of a message that is not acknowledged: it is requeued."""
+        cdef rip_message message
+        self.holds -= 1
+        if rip_handle_check(&self.c.ch.handle) == 0:
+            message.lane, message.seq, message.length = lane, seq, length
+            message.flags = RIP_REDELIVERED if redelivered else 0
+            rip_rx_requeue(self.c, &message)
+            self.settle()
+            if self.c.leaving and self.holds == 0:
+                self.close_at_last()
+
+    @cython.final
     cdef void close_at_last(self) noexcept:
         """With the last view, where nothing can be raised: after a second without the lock others find us gone."""
         cdef uint64_t deadline
@@ -366,8 +379,44 @@ cdef class Consumer:
         return receive(self, &message, True)
 
     @cython.critical_section
-    def get_many(self, max, timeout=None):
-        """A list of 1 to max messages: waits for the first as `get` does, and takes those that are there with it."""
+    def get_many(self, max, timeout=None, *, bint stack=False):
+        """Several messages: waits for the first as `get` does, and takes those that are there with it.
+
+        Parameters
+        ----------
+        max
+            The most messages to take, at least 1.
+        timeout
+            Seconds to wait for the first; None waits for ever, 0 not at all.
+        stack
+            True: the messages must be arrays, and come out copied, in one array. It ends before a message of another
+            dtype, shape or memory order, which stays. The messages are released at once. Large copies are made without
+            the GIL.
+
+        Returns
+        -------
+        A list of k messages, 1 <= k <= max. With stack=True an array of shape (k, *shape) that is the caller's own; if
+        the messages are in Fortran order, so is each of its rows.
+
+        Raises
+        ------
+        TypeError
+            With stack=True: the next message is no array. It stays, and can be got otherwise.
+        Empty, EndOfStream, ProducerDied, Corrupt, UnsafeMessage, MemoryError, RecursionError, SystemRefused, Closed
+            As in `get`, of the first message.
+
+        Examples
+        --------
+        >>> import numpy as np, ringipc
+        >>> with ringipc.Producer("rows", capacity="1 MiB") as producer, ringipc.Consumer("rows") as consumer:
+        ...     producer.put_many(np.arange(3 * k, 3 * k + 3) for k in range(4))
+        ...     consumer.get_many(2)
+        ...     consumer.get_many(100, stack=True)
+        4
+        [array([0, 1, 2]), array([3, 4, 5])]
+        array([[ 6,  7,  8],
+               [ 9, 10, 11]])
+        """
         cdef rip_message message
         cdef rip_rx *lane = NULL
         cdef list got = []
@@ -379,6 +428,8 @@ cdef class Consumer:
         rc = self.peek(&message, seconds)
         if rc:
             self.fail(rc, timeout)
+        if stack:
+            return get_stack(self, &message, most)
         got.append(receive(self, &message, False))
         try:
             while len(got) < most and not self.c.leaving and rip_handle_check(&self.c.ch.handle) == 0:
@@ -426,6 +477,84 @@ cdef class Consumer:
             rip_rx_take(self.c, &raw)
         take_charge(self, message, raw.lane)
         return message
+
+    def messages(self, *, type=None, where=None):
+        """Iterates over `Message`s to the end of the stream, with `for` or `async for`.
+
+        A message is in work until the loop asks for the next one. Then it is acknowledged. So a message whose work was
+        not completed is never lost: if the loop is left in any other way, by an exception, ``break`` or ``return``, the
+        message is given back, and is got again by whoever gets next; in a shared or durable group it is then marked as
+        redelivered. To leave the loop when a message is done, call its `release` before ``break``. Views on the
+        payload that outlive the loop delay this until they are gone.
+
+        The iterator keeps the message in work. So write ``for message in consumer.messages()``, and keep no other
+        reference to the iterator. Each thread or task has an iterator of its own.
+
+        Parameters
+        ----------
+        type, where
+            As in `get`.
+
+        Raises
+        ------
+        ProducerDied, Corrupt, MemoryError, SystemRefused, Closed
+            As in `get`, out of the loop. Another loop goes on with the messages that are left.
+
+        Examples
+        --------
+        >>> import ringipc
+        >>> producer = ringipc.Producer("jobs", capacity="1 MiB", groups=["work"])
+        >>> producer.put_many([b"wash", b"dry"])
+        2
+        >>> producer.close()
+        >>> with ringipc.Consumer("jobs", group="work", shared=True) as consumer:
+        ...     for message in consumer.messages():
+        ...         print(message.seq, message.payload)
+        0 b'wash'
+        1 b'dry'
+        """
+        return new_messages(self, type, where)
+
+    def get_into(self, array, timeout=None, *, type=None, where=None):
+        """Copies the next message into memory of the caller, and releases the message. Otherwise as `get`.
+
+        Large copies are made without the GIL.
+
+        Parameters
+        ----------
+        array : numpy.ndarray or a writable buffer
+            A writable array of the message's shape and dtype, with any strides; or, for a message of bytes, any other
+            writable, contiguous buffer (a bytearray, a memoryview) that is at least as long as the message.
+
+        Returns
+        -------
+        The array; or, for a buffer, the number of bytes copied, an int.
+
+        Raises
+        ------
+        ValueError
+            The array has another shape or dtype, or is read-only, or the buffer is too short.
+        TypeError
+            The message is no array where an array is given, or not bytes where a buffer is given; or array is neither.
+        Empty, EndOfStream, ProducerDied, Corrupt, MemoryError, SystemRefused, Closed
+            As in `get`.
+
+        A message that does not fit is not lost: it is the next one to get.
+
+        Examples
+        --------
+        >>> import numpy as np, ringipc
+        >>> frame = np.empty((2, 2), "f4")
+        >>> with ringipc.Producer("into", capacity="1 MiB") as producer, ringipc.Consumer("into") as consumer:
+        ...     producer.put(np.ones((2, 2), "f4"))
+        ...     consumer.get_into(frame) is frame
+        True
+        True
+        >>> frame
+        array([[1., 1.],
+               [1., 1.]], dtype=float32)
+        """
+        return get_into(self, array, timeout, type, where)
 
     def __iter__(self):
         return self
@@ -514,6 +643,24 @@ cdef class Consumer:
         Otherwise as `aget`.
         """
         return await self._wait_for(self.message, type, where)
+
+    async def aget_many(self, max, *, stack=False):
+        """`get_many` for a task of an event loop. A task that is cancelled has taken nothing.
+
+        Parameters
+        ----------
+        max, stack
+            As in `get_many`.
+
+        Raises
+        ------
+        TypeError, EndOfStream, ProducerDied, Corrupt, UnsafeMessage, MemoryError, RecursionError, SystemRefused, Closed
+            As in `get_many`.
+        """
+        def get_now(timeout):
+            return self.get_many(max, timeout, stack=stack)
+
+        return await self._wait_for(get_now, None, None)
 
     async def _wait_for(self, get, type, where):
         if type is None and where is None:

@@ -108,6 +108,7 @@ cdef extern from "ringipc.h" nogil:
     void rip_array_write(const rip_array *, unsigned char *)
     int rip_array_read(rip_array *, const unsigned char *, uint64_t)
     int rip_array_check(const rip_array *, uint64_t, uint64_t)
+    bint rip_array_matches(const rip_array *, const unsigned char *, uint64_t)
     int rip_consumer_fd(rip_consumer *)
     void rip_consumer_update_fd(rip_consumer *)
     int rip_consumer_rearm_fd(rip_consumer *)

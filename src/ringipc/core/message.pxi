@@ -76,6 +76,16 @@ cdef class Message:
             self.hold = None
         del content, hold  # what they end comes back to the consumer
 
+    cdef void give_back(self, at_end end) noexcept:
+        """Requeues the message, once the last view on its payload is gone; nothing if it is released already."""
+        with cython.critical_section(self.consumer):
+            content, hold = self.content, self.hold
+            if hold is not None:
+                (<Hold>hold).end = end
+            self.content = None
+            self.hold = None
+        del content, hold  # what they end comes back to the consumer
+
     def __enter__(self):
         return self
 

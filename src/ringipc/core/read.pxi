@@ -67,9 +67,10 @@ cdef object dtype_of(Consumer consumer, const rip_array *array):
     return own_copy(<cnp.dtype>consumer.dtype) if PyDataType_HASFIELDS(<cnp.dtype>consumer.dtype) else consumer.dtype
 
 
-cdef object view_array(Consumer consumer, Hold hold):
+cdef cnp.ndarray view_array(Consumer consumer, Hold hold):
     cdef rip_array array
     cdef cnp.npy_intp dims[RIP_MAX_NDIM]
+    cdef cnp.ndarray view
     cdef int i
     if rip_array_read(&array, hold.data, hold.length) != 0:
         consumer.fail(-EBADMSG, "the header of an array")
@@ -85,7 +86,7 @@ cdef object view_array(Consumer consumer, Hold hold):
         consumer.fail(-EBADMSG, "the shape of an array")
     Py_INCREF(hold)  # the call below steals one
     PyArray_SetBaseObject(view, hold)
-    return PyArray_NewCopy(view, cnp.NPY_KEEPORDER) if consumer.copy == COPY_ALWAYS else view
+    return view
 
 
 cdef object copy_bytes(Consumer consumer, rip_message *message, bint taken):
@@ -133,7 +134,7 @@ cdef bint unhold(Consumer consumer, Hold hold) noexcept:
     cdef rip_message message
     if consumer.c.leaving:
         return False
-    message.lane, message.seq, message.length = hold.lane, hold.seq, hold.length
+    message.lane, message.seq, message.length, message.flags = hold.lane, hold.seq, hold.length, 0
     if hold.work.worker != NO_WORKER:
         unlist(consumer, &hold.work)
     hold.lane = NULL
@@ -163,8 +164,10 @@ cdef object decode_payload(Consumer consumer, Hold hold, uint8_t kind):
 
 
 cdef object payload_of(Consumer consumer, Hold hold, uint8_t kind):
+    cdef cnp.ndarray view
     if kind == RIP_ARRAY:
-        return view_array(consumer, hold)
+        view = view_array(consumer, hold)
+        return PyArray_NewCopy(view, cnp.NPY_KEEPORDER) if consumer.copy == COPY_ALWAYS else view
     if kind != RIP_BYTES:
         return decode_payload(consumer, hold, kind)
     if consumer.copy != COPY_NEVER:

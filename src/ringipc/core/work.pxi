@@ -17,6 +17,12 @@ cdef struct Work:  # a message in work; where the group keeps claims, all of a c
     Work *after
 
 
+cdef enum at_end:  # what becomes of a message when nobody refers to it any more
+    RELEASE
+    REQUEUE  # no work on it has started
+    REDELIVER  # work on it has started, and is not complete
+
+
 @cython.final
 @cython.no_gc
 @cython.freelist(64)
@@ -29,13 +35,17 @@ cdef class Hold:
     cdef const unsigned char *data
     cdef uint64_t length
     cdef Work work
+    cdef at_end end
 
     def __dealloc__(self):
         if self.lane is not NULL:
             with cython.critical_section(self.consumer):
                 if self.work.worker != NO_WORKER:
                     unlist(self.consumer, &self.work)
-                self.consumer.let_go(self.lane, self.seq)
+                if cython.likely(self.end == RELEASE):
+                    self.consumer.let_go(self.lane, self.seq)
+                else:
+                    self.consumer.let_back(self.lane, self.seq, self.length, self.end == REDELIVER)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         PyBuffer_FillInfo(view, self, <void *>self.data, <Py_ssize_t>self.length, True, flags)

@@ -1,0 +1,56 @@
+# Iteration over messages, each in work until the next one is asked for.
+
+cdef class Messages:
+    """An iterator over `Message`s, from `Consumer.messages`."""
+
+    cdef Consumer consumer
+    cdef object type
+    cdef object where
+    cdef Message current
+
+    __signature__ = Signature()  # a class in C has none of its own
+
+    def __init__(self):
+        raise TypeError("Messages come from Consumer.messages(): they cannot be made in any other way")
+
+    def __del__(self):
+        if self.current is not None:
+            self.current.give_back(REDELIVER)
+
+    cdef void acknowledge(self) noexcept:
+        current, self.current = self.current, None
+        if current is not None:
+            current.release()
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.acknowledge()
+        try:
+            self.current = self.consumer.message(type=self.type, where=self.where)
+        except errors.EndOfStream:
+            raise StopIteration from None
+        return self.current
+
+    def __aiter__(self):
+        return self
+
+    def __anext__(self):
+        return self._anext()
+
+    async def _anext(self):
+        self.acknowledge()
+        try:
+            self.current = await self.consumer.amessage(type=self.type, where=self.where)
+        except errors.EndOfStream:
+            raise StopAsyncIteration from None
+        return self.current
+
+
+cdef Messages new_messages(Consumer consumer, object type, object where):
+    cdef Messages messages = Messages.__new__(Messages)
+    messages.consumer = consumer
+    messages.type = type
+    messages.where = where
+    return messages

@@ -1,7 +1,7 @@
 import builtins
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, SupportsIndex, TypeVar, overload
+from typing import Any, Literal, Self, SupportsIndex, TypedDict, TypeVar, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +61,20 @@ class IoLoop:
     def run(self) -> tuple[int, int, int] | None: ...
     def stop(self) -> None: ...
 
+class _ProducerOptions(TypedDict, total=False):
+    capacity: int | str
+    slots: int
+    overflow: Literal["block", "drop-new", "drop-old"]
+    groups: Iterable[str]
+    preallocate: bool
+    pickle: bool
+    wait: Wait
+    mode: int
+    share_with: str | int | None
+    fallback: str | Endpoint | None
+    timeout: float | None
+    linger: float | None
+
 class Producer:
     channel: str | Channel | Endpoint
     _link: ProducerLink | None
@@ -115,6 +129,8 @@ class Producer:
     def put(self, message: object, timeout: float | None = None, *, type: int = 0) -> bool: ...
     def put_nowait(self, message: object, *, type: int = 0) -> bool: ...
     def put_many(self, messages: Iterable[object], timeout: float | None = None, *, type: int = 0) -> int: ...
+    @classmethod
+    async def aopen(cls, channel: str | Channel | Endpoint, **options: Unpack[_ProducerOptions]) -> Self: ...
     async def aput(self, message: object, *, type: int = 0) -> bool: ...
     def reserve(
         self,
@@ -133,6 +149,21 @@ class Producer:
     def __exit__(
         self, kind: builtins.type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self, kind: builtins.type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+class _ConsumerOptions(TypedDict, total=False):
+    group: str
+    shared: bool
+    durable: bool
+    start: Literal["oldest", "newest"]
+    copy: bool | None
+    pickle: bool
+    wait: Wait
+    timeout: float | None
+    fallback: str | Endpoint | None
 
 class Consumer:
     channel: str | Channel | Endpoint
@@ -183,6 +214,8 @@ class Consumer:
     def latest(self, timeout: float | None = None) -> Payload: ...
     def message(self, timeout: float | None = None, *, type: Types = None, where: Where = None) -> Message: ...
     def notify(self, signum: int | None, *, value: int | None = None) -> None: ...
+    @classmethod
+    async def aopen(cls, channel: str | Channel | Endpoint, **options: Unpack[_ConsumerOptions]) -> Self: ...
     async def aget(self, *, type: Types = None, where: Where = None) -> Payload: ...
     async def amessage(self, *, type: Types = None, where: Where = None) -> Message: ...
     @overload
@@ -199,6 +232,10 @@ class Consumer:
     def _end(self, *, exiting: bool, clean: bool = False) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(
+        self, kind: builtins.type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
         self, kind: builtins.type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 

@@ -1,19 +1,28 @@
-"""Lets tasks of an event loop (asyncio, uvloop, trio, and so anyio) wait for the pollfd of a handle. No threads."""
+"""Lets tasks of an event loop (asyncio, uvloop, trio, and so anyio) wait for the pollfd of a handle, without threads.
+
+Opening a handle, and closing one that has connections, can block for other reasons: a thread does that for a task.
+"""
 
 from __future__ import annotations
 
 import itertools
 import sys
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .errors import RingError
 
 if TYPE_CHECKING:
     import asyncio
+
+_T = TypeVar("_T")
 
 
 _numbers: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()  # of tasks; a number is never used again
@@ -34,6 +43,14 @@ def task_number() -> int:
     if task is None:
         return 0
     return _numbers.get(task) or _numbers.setdefault(task, next(_count))
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    """The asyncio loop that runs in this thread; None in trio."""
+    loop: asyncio.AbstractEventLoop | None = None
+    if "asyncio" in sys.modules:
+        loop = sys.modules["asyncio"]._get_running_loop()
+    return loop
 
 
 class _Loop:
@@ -85,7 +102,7 @@ class Readiness:
         self._trio_thread = 0
 
     async def wait(self, fd: int, picky: bool = False) -> None:
-        loop = sys.modules["asyncio"]._get_running_loop() if "asyncio" in sys.modules else None
+        loop = _running_loop()
         if loop is None:
             await self._wait_in_trio(fd)
         else:
@@ -163,3 +180,114 @@ class Readiness:
             self._loops.pop(loop, None)
             tasks.call(tasks.wake_all)
         self._wake_trio()
+
+
+class Abandoned(RingError):
+    """The task for which a handle was being opened has been cancelled. No user sees it."""
+
+
+_opening = threading.local()  # abandoned: an Event, in a thread that opens a handle for a task
+
+
+def pause(seconds: float) -> None:
+    """`time.sleep` for a loop that waits for a peer while a handle is opened.
+
+    Raises
+    ------
+    Abandoned
+        The handle is opened for a task that has been cancelled.
+    """
+    abandoned: threading.Event | None = getattr(_opening, "abandoned", None)
+    if abandoned is None:
+        time.sleep(seconds)
+    elif abandoned.wait(seconds):
+        raise Abandoned
+
+
+async def open_in_thread(cls: type[_T], channel: object, options: dict[str, Any]) -> _T:
+    """cls(channel, **options) without blocking the event loop. A task that is cancelled leaves no handle."""
+    abandoned = threading.Event()
+
+    def open_handle() -> Any:
+        _opening.abandoned = abandoned
+        return cls(channel, **options)  # type: ignore[call-arg]
+
+    opened: Future[Any] = Future()
+    try:
+        await _run_in_thread(open_handle, opened, abandoned.set)
+    except BaseException:
+        if opened.done() and opened.exception() is None:  # the task was cancelled at the last moment
+            opened.result().close()
+        raise
+    try:
+        return opened.result()  # type: ignore[no-any-return]
+    finally:
+        del opened  # else an error keeps this frame, and this frame the error
+
+
+async def leave(handle: Any, *error: Any) -> None:
+    """The end of a handle's `async with` block. Connections may have to wait for their peers, up to `linger`."""
+    if handle._link is None:
+        handle.__exit__(*error)
+        return
+    closed: Future[None] = Future()
+    await _run_in_thread(partial(handle.__exit__, *error), closed, lambda: None)
+    try:
+        closed.result()
+    finally:
+        del closed  # as above
+
+
+async def _run_in_thread(call: Callable[[], _T], result: Future[_T], abandon: Callable[[], object]) -> None:
+    """Has a thread make a call, and waits until it has returned, also if the task is cancelled: then abandon is called.
+
+    Each call has a thread of its own: calls that wait for each other could fill a pool.
+    """
+    loop = _running_loop()
+    done: Any
+    report: Callable[[], object]
+    if loop is not None:
+        done = sys.modules["asyncio"].Event()
+        report = partial(loop.call_soon_threadsafe, done.set)
+    else:
+        import trio
+
+        done = trio.Event()
+        report = partial(trio.lowlevel.current_trio_token().run_sync_soon, done.set)
+
+    arguments = (call, result, report)
+    thread = threading.Thread(target=_call_in_thread, args=arguments, name="ringipc open or close", daemon=True)
+    thread.start()
+    try:
+        await done.wait()
+    except GeneratorExit:  # nobody runs the task any more: it cannot wait
+        abandon()
+        raise
+    except BaseException:  # cancelled
+        abandon()
+        await _wait_uncancelled(done, loop)
+        thread.join()
+        raise
+    thread.join()  # it has nothing more to do
+
+
+def _call_in_thread(call: Callable[[], _T], result: Future[_T], report: Callable[[], object]) -> None:
+    try:
+        result.set_result(call())
+    except BaseException as error:  # noqa: BLE001  it is raised in the task
+        result.set_exception(error)
+        del result  # else the error keeps this frame, and this frame the error
+    with suppress(RuntimeError):  # the loop has been closed meanwhile
+        report()
+
+
+async def _wait_uncancelled(done: Any, loop: asyncio.AbstractEventLoop | None) -> None:
+    if loop is None:
+        import trio
+
+        with trio.CancelScope(shield=True):
+            await done.wait()
+        return
+    while not done.is_set():
+        with suppress(sys.modules["asyncio"].CancelledError):
+            await done.wait()

@@ -620,6 +620,38 @@ cdef class Consumer:
         if code < 0:
             self.fail(code, None)
 
+    @classmethod
+    async def aopen(cls, channel, **options):
+        """`Consumer(channel, **options)` for a task of an event loop: other tasks go on while it waits for the channel.
+
+        A task that is cancelled leaves no consumer. Close the consumer with ``async with`` or `close`.
+
+        Parameters
+        ----------
+        channel, options
+            As for `Consumer`; also timeout.
+
+        Raises
+        ------
+        ChannelNotFound, GroupBusy, TableFull, Incompatible, Corrupt, SystemRefused
+            As for `Consumer`.
+
+        Examples
+        --------
+        >>> import asyncio, ringipc
+        >>> async def read():
+        ...     async with await ringipc.Consumer.aopen("later", timeout=10) as consumer:
+        ...         return await consumer.aget()
+        >>> async def main():
+        ...     reader = asyncio.create_task(read())
+        ...     async with ringipc.Producer("later", capacity="1 MiB") as producer:
+        ...         await producer.aput(b"hello")
+        ...         return await reader
+        >>> asyncio.run(main())
+        b'hello'
+        """
+        return await aio.open_in_thread(cls, channel, options)
+
     async def aget(self, *, type=None, where=None):
         """`get` for a task of an event loop: asyncio, uvloop, trio, anyio. Other tasks go on while it waits.
 
@@ -720,6 +752,12 @@ cdef class Consumer:
 
     def __exit__(self, kind, error, trace):
         self._end(exiting=False, clean=kind is None)
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, kind, error, trace):
+        await aio.leave(self, kind, error, trace)
 
     def __repr__(self):
         closed = ", closed" if self.closed else ""

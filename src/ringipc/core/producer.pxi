@@ -505,6 +505,25 @@ cdef class Producer:
                 rip_producer_bytes(self.p), self.p.keep, self.p.arena.capacity, self.p.arena.allocated, self.p.waits,
                 self.p.waited * 1e-9)
 
+    @classmethod
+    async def aopen(cls, channel, **options):
+        """`Producer(channel, **options)` for a task of an event loop: other tasks go on while it waits for a listener.
+
+        A task that is cancelled leaves no producer. Close the producer with ``async with``: that does not block the
+        event loop either, where messages go over connections.
+
+        Parameters
+        ----------
+        channel, options
+            As for `Producer`; also timeout.
+
+        Raises
+        ------
+        ChannelNotFound, AuthenticationError, TableFull, SystemRefused, Incompatible, Corrupt
+            As for `Producer`.
+        """
+        return await aio.open_in_thread(cls, channel, options)
+
     async def aput(self, message, *, type=0):
         """`put` for a task of an event loop: asyncio, uvloop, trio, anyio. Other tasks go on while it waits for room.
 
@@ -609,6 +628,12 @@ cdef class Producer:
             self.close()
         except errors.RingError as lost:  # what went wrong first is what leaves the block
             error.add_note(str(lost))
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, kind, error, trace):
+        await aio.leave(self, kind, error, trace)
 
     def __repr__(self):
         return f"<Producer on channel {self.channel!r}{', closed' if self.closed else ''}>"

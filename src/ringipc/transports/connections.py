@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Self
 
+from .. import aio
 from ..errors import ChannelNotFound, RingError, SystemRefused
 from . import handshake
 from .handshake import Admit, Hello, Welcome
@@ -55,7 +56,7 @@ def connect(address: SocketAddress, hello: Hello, *, timeout: float | None) -> t
             pause = min(pause, end - time.monotonic())
             if pause <= 0:
                 raise ChannelNotFound(errno.ENOENT, "nobody listens there", str(address))
-        time.sleep(pause)
+        aio.pause(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 

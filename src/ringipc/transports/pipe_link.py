@@ -12,7 +12,7 @@ from abc import abstractmethod
 from array import array
 from collections.abc import Callable
 
-from .. import errors
+from .. import aio, errors
 from .._core import STEP_END
 from ..channel import Channel, code_of
 from .handshake import Hello, boot_id, one_way, receive_one_way
@@ -242,8 +242,7 @@ class PipeConsumerLink(PipeLink, ConsumerLink):
                 raise errors.ProducerDied(f"{self.url}: the producer died before its greeting")
             if deadline is not None and time.monotonic() >= deadline:
                 return False
-            if events:
-                time.sleep(_POLL_EVERY)
+            aio.pause(_POLL_EVERY if events else 0)
         return False
 
     def _run(self) -> None:

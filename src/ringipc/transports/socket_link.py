@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from .. import errors
+from .. import aio, errors
 from .._core import DURABLE, NEWEST, SHARED, STEP_END
 from ..channel import Channel
 from .connections import Listener, connect
@@ -186,7 +186,7 @@ class SocketLink(Link):
                 raise_refusal(self.url, welcome)
             if end is not None and time.monotonic() >= end:
                 raise errors.ChannelNotFound(errno.ENOENT, welcome.text, self.url)
-            time.sleep(_PAUSE / 4)
+            aio.pause(_PAUSE / 4)
 
     def _greet_local_listener(self, url: str, hello: Hello) -> tuple[socket.socket, Welcome] | None:
         """None if it is another user's, or not visible in this network namespace: then messages go by the stream."""

@@ -26,7 +26,7 @@ MODULES = """
 errors
 _facts _names _shortage _failures _arguments _atexit _stats _reservation _include aio codecs
 _core
-channel
+channel _wait
 transports
 _opening
 ringipc cleanup

@@ -5,6 +5,7 @@ from ._core import Barrier, Consumer, Event, Lock, Message, Messages, Producer, 
 from ._include import get_include, get_sources
 from ._reservation import Reservation
 from ._stats import ConsumerStats, ProducerStats
+from ._wait import wait
 from .channel import Channel, Group, Lane
 from .errors import (
     AuthenticationError,
@@ -74,4 +75,5 @@ __all__ = [
     "pair",
     "tcp",
     "unix",
+    "wait",
 ]

@@ -196,6 +196,23 @@ static void get_in_order(struct rip_consumer *c, struct rip_message *message, ui
     CHECK_IS(message->missed, missed);
 }
 
+/* A message that is requeued with RIP_REDELIVERED is delivered with this flag from then on. */
+static void requeued_as_redelivered(void) {
+    struct rip_producer *p;
+    struct rip_message message;
+    CHECK_IS(rip_producer_open("c", RIP_PAGE, 2, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p), 0);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST | RIP_SHARED);
+    CHECK_IS(put_number(p, 0, 0), 0);
+    for (unsigned time = 0; time < 4; time++) {
+        CHECK_IS(rip_get(c, &message, 0), 1);
+        CHECK_IS(message.flags & RIP_REDELIVERED, time < 2 ? 0 : RIP_REDELIVERED);
+        message.flags = time == 1 ? RIP_REDELIVERED : 0;
+        rip_requeue(c, &message);
+    }
+    close_producer(p);
+    close_consumer(c);
+}
+
 /* Two messages may wait: a third one drops the oldest one that no member has. */
 static void requeued_and_dropped(void) {
     struct rip_producer *p;
@@ -239,6 +256,7 @@ static void searched_tail_goes_back(void) {
 int main(void) {
     run("selecting, requeueing and releasing behave as a model", against_a_model);
     run("a message that is requeued and then dropped is reported as missed", requeued_and_dropped);
+    run("a message that is requeued as redelivered is delivered as such", requeued_as_redelivered);
     run("a search ends when a tail moves back", searched_tail_goes_back);
     return 0;
 }

@@ -411,6 +411,7 @@ def test_every_error_is_a_ring_error_and_a_standard_one() -> None:
         ringipc.Full: (ringipc.TimedOut, TimeoutError, queue.Full),
         ringipc.Empty: (ringipc.TimedOut, TimeoutError, queue.Empty),
         ringipc.EndOfStream: (EOFError,),
+        ringipc.MessagesLost: (ConnectionError,),
         ringipc.Closed: (ValueError,),
         ringipc.ProducerDied: (RuntimeError,),
         ringipc.BrokenBarrier: (threading.BrokenBarrierError,),

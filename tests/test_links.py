@@ -23,8 +23,8 @@ from ringipc import (
     Consumer,
     Corrupt,
     EndOfStream,
-    Full,
     Incompatible,
+    MessagesLost,
     Producer,
     ProducerDied,
     RingError,
@@ -59,7 +59,7 @@ def test_a_producer_that_waits_for_room_in_a_pipe_learns_that_its_reader_is_gone
     with pytest.raises(SystemRefused, match="the consumer has gone"):
         for _ in range(100):
             producer.put(b"x" * 1000, timeout=20)
-    with pytest.raises(Full, match="lost"):
+    with pytest.raises(MessagesLost, match="lost"):
         producer.close()
 
 

@@ -24,6 +24,10 @@ class Empty(TimedOut, queue.Empty):
     """No message arrived within the timeout."""
 
 
+class MessagesLost(RingError, ConnectionError):
+    """`close` gave up messages that nobody had taken over a connection. The text says how many, and why."""
+
+
 class EndOfStream(RingError, EOFError):
     """Every producer has closed, and all their messages have been read."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import Start
 
-from ringipc import Full, ProducerDied, _atexit
+from ringipc import Full, MessagesLost, ProducerDied, _atexit
 from ringipc.transports import socket_ends
 
 from .ways import LISTENING, STREAMS, Way, certificate, eventually, over, way
@@ -167,7 +167,9 @@ def test_close_without_a_consumer_gives_up_after_linger(way: Way, caplog: pytest
     producer = way.producer(linger=1.5)
     producer.put_many([b"1", b"2", b"3"])
     interrupted(producer.close)  # close can be called again
-    with pytest.raises(Full, match=r"3 messages are lost after 1\.5 s without progress \(linger=\): no consumer"):
+    with pytest.raises(
+        MessagesLost, match=r"3 messages are lost after 1\.5 s without progress \(linger=\): no consumer"
+    ):
         producer.close()
     [warning] = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
     assert "close() waits, for up to 1.5 s (linger=): 3 messages are left: no consumer" in warning
@@ -178,7 +180,7 @@ def test_close_without_a_consumer_gives_up_after_linger(way: Way, caplog: pytest
 def test_close_without_linger_reports_losses_at_once(way: Way) -> None:
     at = time.monotonic()
     options: dict[str, Any] = {"linger": 0, "capacity": "4 MiB"}
-    with pytest.raises(Full, match="1 message is lost"), way.producer(**options) as producer:
+    with pytest.raises(MessagesLost, match="1 message is lost"), way.producer(**options) as producer:
         producer.put(bytes(2 << 20))  # more than a pipe has room for
     assert time.monotonic() - at < 1
 
@@ -209,7 +211,9 @@ def test_close_names_the_group_that_it_waits_for(way: Way) -> None:
     with way.consumer(group="quick") as consumer:
         producer.put(b"1")
         assert consumer.get(timeout=5) == b"1"
-        with pytest.raises(Full, match=r"1 message is lost after 0\.2 s .*: no consumer of group 'late' is connected"):
+        with pytest.raises(
+            MessagesLost, match=r"1 message is lost after 0\.2 s .*: no consumer of group 'late' is connected"
+        ):
             producer.close()
 
 

@@ -67,7 +67,7 @@ cdef class Producer:
         process has, because they go over connections and nobody has taken them yet. None waits for ever, 0 not at all.
         A producer that is let go without `close` lingers too, in a thread of its own. What is in the buffer of a pipe
         counts as taken, though nobody may ever read it.
-        After a second a warning (logger "ringipc") says what it waits for. What is then left is lost, and said to be.
+        After a second a warning (logger "ringipc") says what it waits for. What is then left is lost: `MessagesLost`.
 
     Raises
     ------
@@ -601,9 +601,9 @@ cdef class Producer:
 
         Raises
         ------
-        Full
-            Messages are left that nobody has taken, and that only this process has: they are lost. Where an exception
-            leaves the with block, this is a note on it.
+        MessagesLost
+            Messages are left that nobody has taken, and that only this process has. Where an exception leaves the with
+            block, this is a note on it.
         """
         self._end(exiting=False)
 
@@ -616,7 +616,7 @@ cdef class Producer:
         if code < 0 and code != -ECHILD:
             _failures.fail(code, self.channel)
         if lost:
-            raise errors.Full(f"channel {self.channel!r}: {lost}")
+            raise errors.MessagesLost(f"channel {self.channel!r}: {lost}")
 
     def __enter__(self):
         return self

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import Start
 
-from ringipc import Closed, Consumer, EndOfStream, Producer
+from ringipc import Closed, Consumer, EndOfStream, MessageTooLarge, Producer
 from ringipc.aio import Readiness
 
 anyio = pytest.importorskip("anyio")
@@ -91,6 +91,113 @@ def test_a_task_that_waits_for_room_does_not_block_other_tasks(run: Run) -> None
             assert ticks > 5
 
     run(main)
+
+
+@LOOPS
+def test_a_batch_waits_for_room_and_others_go_on(run: Run) -> None:
+    async def main() -> None:
+        with Producer("c", capacity=4096, slots=4) as producer, Consumer("c") as consumer:
+            dealt_with: list[int] = []
+
+            async def write() -> None:
+                dealt_with.append(await producer.aput_many((b"%d" % k for k in range(50)), type=3))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(write)
+                await anyio.sleep(0.02)
+                assert producer.stats.messages == 4
+                for k in range(50):
+                    message = await consumer.amessage()
+                    assert (message.payload, message.type) == (b"%d" % k, 3)
+                    message.release()
+            assert dealt_with == [50]
+            assert await producer.aput_many([]) == 0
+
+    run(main)
+
+
+@LOOPS
+def test_a_cancelled_batch_says_what_it_has_put(run: Run) -> None:
+    """At whatever moment it is cancelled: the first messages are there, as many as the note says, and no others."""
+
+    async def main() -> None:
+        rng = random.Random(2)
+        with Producer("c", capacity=1 << 16, slots=8) as producer, Consumer("c") as consumer:
+            cancelled = 0
+            for _ in range(40):
+                messages = [b"%d" % k for k in range(100)]
+                notes: list[str] = []
+                got: list[bytes] = []
+
+                async def write(messages: list[bytes] = messages, notes: list[str] = notes) -> None:
+                    try:
+                        await producer.aput_many(messages)
+                    except BaseException as error:
+                        notes += error.__notes__
+                        raise
+
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(write)
+                    for _ in range(rng.randrange(40)):
+                        await anyio.sleep(0)
+                        got += consumer.get_many(3) if producer.stats.backlog else []
+                    tasks.cancel_scope.cancel()
+                while producer.stats.backlog:
+                    got += consumer.get_many(100)
+                assert got == messages[: len(got)]
+                if len(got) < 100:
+                    assert notes == [f"aput_many: {len(got)} of 100 messages were put"]
+                    cancelled += 1
+            assert cancelled > 5
+
+    run(main)
+
+
+def test_a_batch_that_fails_says_where() -> None:
+    async def main() -> None:
+        with Producer("c", capacity=4096, slots=2) as producer, Consumer("c") as consumer:
+
+            async def read() -> None:
+                for k in range(5):
+                    assert await consumer.aget() == b"%d" % k
+
+            reader = asyncio.create_task(read())
+            with pytest.raises(MessageTooLarge) as caught:
+                await producer.aput_many([b"0", b"1", b"2", b"3", b"4", bytes(5000), b"6"])
+            assert caught.value.__notes__ == ["aput_many: messages[5] failed; before it 5 were put"]
+            await reader
+            with pytest.raises(TypeError, match="aput_many takes a list"):
+                await producer.aput_many(b"abc")
+            waiting = asyncio.create_task(producer.aput_many([b"0", b"1", b"2"]))
+            await asyncio.sleep(0.01)
+            producer.close()
+            with pytest.raises(Closed) as closed:
+                await waiting
+            assert closed.value.__notes__ == ["aput_many: messages[2] failed; before it 2 were put"]
+
+    asyncio.run(limited(main))
+
+
+def test_a_batch_with_a_timeout_says_in_its_cause_what_it_has_put() -> None:
+    async def main() -> None:
+        with Producer("c", capacity=4096, slots=2) as producer, Consumer("c") as consumer:
+            with pytest.raises(TimeoutError) as caught:
+                async with asyncio.timeout(0.01):
+                    await producer.aput_many([b"0", b"1", b"2"])
+            assert caught.value.__cause__
+            assert caught.value.__cause__.__notes__ == ["aput_many: 2 of 3 messages were put"]
+            assert consumer.get_many(9) == [b"0", b"1"]
+
+    asyncio.run(limited(main))
+
+
+def test_a_batch_on_a_lane_that_drops_waits_for_nothing() -> None:
+    async def main() -> None:
+        with Producer("c", capacity=4096, slots=2, overflow="drop-new") as producer, Consumer("c") as consumer:
+            assert await producer.aput_many([b"0", b"1", b"2"]) == 3
+            assert (consumer.get_many(9), producer.stats.refused) == ([b"0", b"1"], 1)
+
+    asyncio.run(limited(main))
 
 
 @LOOPS

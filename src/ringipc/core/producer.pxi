@@ -19,6 +19,12 @@ cdef inline int64_t type_of(Py_ssize_t type) except -1:
     return type
 
 
+cdef int check_batch(messages, str call) except -1:
+    if isinstance(messages, (bytes, bytearray, memoryview, str)):
+        raise TypeError(f"{call} takes a list of messages, not one message of type {messages.__class__.__name__}")
+    return 0
+
+
 cdef class Producer:
     """One lane of a channel, and its only writer; makes the channel if it is not there.
 
@@ -391,18 +397,28 @@ cdef class Producer:
             that could not be put.
         """
         cdef uint64_t deadline = deadline_of(seconds_of(timeout))
-        cdef Py_ssize_t done = 0, put = 0
-        cdef int how
-        cdef uint32_t each = <uint32_t>type_of(type)
-        if isinstance(messages, (bytes, bytearray, memoryview, str)):
-            raise TypeError(f"put_many takes a list of messages, not one message of type {messages.__class__.__name__}")
+        check_batch(messages, "put_many")
         if not isinstance(messages, (list, tuple)):
             messages = list(messages)
+        return self.put_from(messages, 0, deadline, <uint32_t>type_of(type), "put_many")
+
+    @cython.critical_section
+    def _put_from(self, list messages, Py_ssize_t first, Py_ssize_t type):
+        """`aput_many` until the lane is full: how many are dealt with, the ones before first included."""
+        return self.put_from(messages, first, 0, <uint32_t>type_of(type), "aput_many")
+
+    @cython.final
+    cdef Py_ssize_t put_from(
+        self, object messages, Py_ssize_t first, uint64_t deadline, uint32_t type, str call
+    ) except -1:
+        """Puts messages[first:], those before which have been put: how many of all are dealt with at the deadline."""
+        cdef Py_ssize_t done = first, put = first
+        cdef int how
         if self.p is not NULL:
             rip_tx_stamp(self.p)
         try:
-            for message in messages:
-                how = write_message(self, message, seconds_until(deadline), each)
+            for message in messages if first == 0 else messages[first:]:
+                how = write_message(self, message, seconds_until(deadline), type)
                 if how == TIMED_OUT:
                     break
                 done += 1
@@ -412,7 +428,7 @@ cdef class Producer:
                         self.publish()
         except BaseException as error:
             refused = f" and {done - put} refused by the full lane" if done != put else ""
-            error.add_note(f"put_many: messages[{done}] failed; before it {put} were put{refused}")
+            error.add_note(f"{call}: messages[{done}] failed; before it {put} were put{refused}")
             raise
         finally:
             if self.p is not NULL and rip_handle_check(&self.p.ch.handle) == 0:
@@ -544,6 +560,54 @@ cdef class Producer:
                 return self.put_nowait(message, type=type)
             except errors.Full:
                 await self.readiness.wait(self.fileno())
+
+    async def aput_many(self, messages, *, type=0):
+        """`put_many` for a task of an event loop. Other tasks go on while it waits for room.
+
+        The messages are put in order, as many at once as there is room for. Those of other tasks may come between.
+
+        A task that is cancelled has put the first messages, and none of the others: a note on its exception says how
+        many. Use the event loop's own timeouts; the exception with the note is then the cause of the TimeoutError.
+
+        Parameters
+        ----------
+        messages
+            Any iterable of what `put` takes; it is read to its end first.
+        type
+            Of each of them.
+
+        Returns
+        -------
+        int
+            How many were dealt with: all of them. Each was put, or refused by a full lane that does not wait
+            (`stats.refused` counts those).
+
+        Raises
+        ------
+        SystemRefused, MessageTooLarge, UnsafeMessage, Closed
+            As in `put`. A note on the exception says how many messages were put, and how many refused, before the one
+            that could not be put.
+
+        Examples
+        --------
+        >>> import asyncio, ringipc
+        >>> with ringipc.Producer("batches", capacity="1 MiB") as producer, ringipc.Consumer("batches") as consumer:
+        ...     asyncio.run(producer.aput_many([b"a", b"b"]))
+        ...     consumer.get_many(2)
+        2
+        [b'a', b'b']
+        """
+        check_batch(messages, "aput_many")
+        batch = list(messages)
+        done = self._put_from(batch, 0, type)
+        while done < len(batch):
+            try:
+                await self.readiness.wait(self.fileno())
+            except BaseException as error:
+                error.add_note(f"aput_many: {done} of {len(batch)} messages were put")
+                raise
+            done = self._put_from(batch, done, type)
+        return done
 
     def reserve(self, shape, dtype="u1", timeout=None, *, type=0):
         """An array in its place in the ring, to be filled there: nothing is copied when it is put.

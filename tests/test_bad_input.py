@@ -389,8 +389,8 @@ from ringipc._core import IoLoop
 p, c, e = (kind.__new__(kind) for kind in (Producer, Consumer, Event))
 p.channel = c.channel = p._link = c._link = None
 for call in (
-    lambda: p._declare(b"g"), lambda: p._gate(), lambda: p._commit(1, 1), lambda: p._counts(), lambda: p._abort(),
-    lambda: p._put_from([b""], 0, 0),
+    lambda: p._declare(b"g"), lambda: p._gate(), lambda: p._commit(1, 1, 1), lambda: p._counts(), lambda: p._abort(),
+    lambda: p._put_from([b""], 0, 0), lambda: p._begin_memory(1, 0),
     lambda: p.flush(0), lambda: p._close(False), lambda: p._refuse(), lambda: c._counts(), lambda: c._refuse(),
     lambda: c._close(False, True), lambda: c._notify(1, None), lambda: c._pick(c.get, None, None),
     lambda: e.close(), lambda: e._descriptor(), lambda: e.is_set(), lambda: repr(e), lambda: IoLoop.__new__(IoLoop),
@@ -411,8 +411,8 @@ def test_every_error_is_a_ring_error_and_a_standard_one() -> None:
         ringipc.TimedOut: (TimeoutError,),
         ringipc.Full: (ringipc.TimedOut, TimeoutError, queue.Full),
         ringipc.Empty: (ringipc.TimedOut, TimeoutError, queue.Empty),
-        ringipc.EndOfStream: (EOFError,),
         ringipc.MessagesLost: (ConnectionError,),
+        ringipc.EndOfStream: (EOFError,),
         ringipc.Closed: (ValueError,),
         ringipc.ProducerDied: (RuntimeError,),
         ringipc.BrokenBarrier: (threading.BrokenBarrierError,),

@@ -83,6 +83,21 @@ class Ring(RuleBasedStateMachine):
         except Full:
             self.did_put([message], 0)
 
+    @rule(size=SIZES, extra=SIZES, fails=st.booleans())
+    def reserve_bytes(self, size: int, extra: int, fails: bool) -> None:
+        message = self.fresh(size)
+        try:
+            with self.producer.reserve_bytes(min(size + extra, CAPACITY), timeout=0) as room:
+                room.buffer[:size] = message
+                room.length = size
+                if fails:
+                    raise InterruptedError
+            self.did_put([message], 1)
+        except InterruptedError:
+            pass
+        except Full:
+            self.did_put([message], 0)
+
     @rule(name=GROUPS, newest=st.booleans())
     def join(self, name: str, newest: bool) -> None:
         if name in self.groups:

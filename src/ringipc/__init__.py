@@ -3,7 +3,7 @@
 from . import _opening  # noqa: F401  it registers what Producer() and Consumer() do
 from ._core import Barrier, Consumer, Event, Lock, Message, Messages, Producer, Semaphore
 from ._include import get_include, get_sources
-from ._reservation import Reservation
+from ._reservation import BytesReservation, EmptyArray, Reservation, empty
 from ._stats import ConsumerStats, ProducerStats
 from ._wait import wait
 from .channel import Channel, Group, Lane
@@ -39,6 +39,7 @@ __all__ = [
     "AuthenticationError",
     "Barrier",
     "BrokenBarrier",
+    "BytesReservation",
     "Channel",
     "ChannelBusy",
     "ChannelNotFound",
@@ -47,6 +48,7 @@ __all__ = [
     "ConsumerStats",
     "Corrupt",
     "Empty",
+    "EmptyArray",
     "EndOfStream",
     "Endpoint",
     "Event",
@@ -71,6 +73,7 @@ __all__ = [
     "TableFull",
     "TimedOut",
     "UnsafeMessage",
+    "empty",
     "fifo",
     "get_include",
     "get_sources",

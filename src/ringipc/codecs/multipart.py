@@ -45,6 +45,17 @@ def join(kind: int, small: bytes, blocks: Sequence[Block]) -> Parts:
     return Parts(kind, head + small, blocks)
 
 
+def offsets(parts: Parts) -> tuple[list[int], int]:
+    """Where each block of a message begins, and the length of the message."""
+    at = len(parts.head)
+    begins = []
+    for block in parts.blocks:
+        at += -at % _ALIGN
+        begins.append(at)
+        at += block.nbytes
+    return begins, at
+
+
 def split(message: memoryview) -> tuple[memoryview, list[memoryview]]:
     """The small part and the blocks of a message that `join` has made.
 

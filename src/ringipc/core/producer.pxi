@@ -455,25 +455,46 @@ cdef class Producer:
         if not knows_dtype(self, dtype):
             learn_dtype(self, dtype, True)
         cdef int how = begin_array(self, dtype, ndim, dims, False, size, seconds, &elements, &length)
-        if how == TIMED_OUT:
-            self.settle()
-            self.fail(-ETIMEDOUT, timeout)
-        if how == REFUSED:
+        if not self.is_reserved(how, timeout):
             return array_at(NULL, dtype, ndim, dims, 0), None
+        return self.lend(elements, dtype, ndim, dims), length
+
+    @cython.critical_section
+    def _begin_memory(self, uint64_t length, timeout):
+        """`_begin` for a message of any kind: its memory as an array of length bytes; None where it is refused."""
+        cdef unsigned char *payload
+        cdef cnp.npy_intp size = <cnp.npy_intp>length
+        if not self.is_reserved(self.reserve_room(length, seconds_of(timeout), &payload), timeout):
+            return None
+        return self.lend(payload, cnp.PyArray_DescrFromType(cnp.NPY_UINT8), 1, &size)
+
+    @cython.final
+    cdef bint is_reserved(self, int how, timeout) except -1:
+        """Whether there is room to fill; it raises Full if the time is up."""
+        if how != WRITTEN:
+            self.settle()
+        if how == TIMED_OUT:
+            self.fail(-ETIMEDOUT, timeout)
+        return how == WRITTEN
+
+    @cython.final
+    cdef cnp.ndarray lend(self, unsigned char *elements, cnp.dtype dtype, int ndim, const cnp.npy_intp *dims):
+        """A writable array over memory of the lane; until `_commit` or `_abort` no other thread reserves any."""
         array = array_at(elements, dtype, ndim, dims, cnp.NPY_ARRAY_WRITEABLE)
         Py_INCREF(self)
         PyArray_SetBaseObject(array, self)
         rip_tx_begin_fill(self.p, RIP_FILL_RESERVED)
-        return array, length
+        return array
 
     @cython.critical_section
-    def _commit(self, uint64_t length, uint32_t type):
+    def _commit(self, uint64_t length, uint32_t type, uint8_t kind):
+        """Publishes the first length bytes of what `_begin` or `_begin_memory` has reserved."""
         if self.p is NULL:
             self.fail(-ESHUTDOWN, length)
         rip_tx_end_fill(self.p)
         self.checked(rip_handle_check(&self.p.ch.handle), length)
         rip_tx_stamp(self.p)
-        rip_tx_commit(self.p, length, type, RIP_ARRAY)
+        rip_tx_commit(self.p, length, type, kind)
         self.publish()
         self.settle()
 
@@ -610,20 +631,25 @@ cdef class Producer:
         return done
 
     def reserve(self, shape, dtype="u1", timeout=None, *, type=0):
-        """An array in its place in the ring, to be filled there: nothing is copied when it is put.
+        """Reserve memory in the lane for an array, or for a record with arrays, to be filled there: nothing is copied.
 
-        It is put when the with block is left, and dropped if that is by an exception. Until then other threads wait
-        with their puts. Where the lane is full and refuses messages (see overflow) there is still an array, of its own
-        memory, which is dropped when the with block is left; `stats.refused` counts it.
+        The result is a context manager. Its ``as`` target is the array, or the record with its arrays. The message is
+        put when the with block ends; if that is by an exception, it is discarded. Until then the puts of other threads
+        wait. Where a full lane refuses the message (see overflow) there are still arrays, in memory of their own, which
+        are discarded at the end of the block; `stats.refused` counts the message.
 
-        The array is read-only once it is put. Slices and other views taken of it are not: writing through one that is
-        kept changes a message that others read.
+        An array is aligned to 64 bytes. It is read-only once it is put. Slices and other views of it are not: writing
+        through one that is kept changes a message that others read.
 
         Parameters
         ----------
-        shape, dtype
-            Of the array, as `numpy.empty` takes them: shape is an integer or a sequence of integers, from 0 up. The
-            array's elements are what the memory held before.
+        shape
+            Of the array: an integer or a sequence of integers, from 0 up. Or a record, that is a dict, list or tuple as
+            `put` takes it, in which `ringipc.empty` stands for each array to be filled; consumers get an ordinary
+            record. All else in it is encoded when the block is entered, so the record in the block is read-only: its
+            dicts are mapping proxies and its lists tuples.
+        dtype
+            Of the array; the arrays of a record have their own. The elements are what the memory held before.
         timeout
             Seconds to wait for room, when the with block is entered; None waits for ever.
         type
@@ -632,22 +658,66 @@ cdef class Producer:
         Raises
         ------
         TypeError, ValueError
-            shape is no shape.
+            shape is neither a shape nor a record with arrays to be filled.
         Full, SystemRefused, MessageTooLarge, UnsafeMessage, Closed
-            As in `put`, when the with block is entered. UnsafeMessage: dtype cannot be described to other processes.
+            As in `put`, when the with block is entered. UnsafeMessage: a dtype cannot be described to other processes.
 
         Examples
         --------
         >>> import ringipc
-        >>> with ringipc.Producer("filled", capacity="1 MiB") as producer, ringipc.Consumer("filled") as consumer:
-        ...     with producer.reserve((2, 2), "f4") as frame:
-        ...         frame[:] = 7
-        ...     consumer.get()
+        >>> producer, consumer = ringipc.Producer("filled", capacity="1 MiB"), ringipc.Consumer("filled")
+        >>> with producer.reserve((2, 2), "f4") as frame:
+        ...     frame[:] = 7
+        >>> consumer.get()
         array([[7., 7.],
                [7., 7.]], dtype=float32)
+        >>> with producer.reserve({"id": 7, "frame": ringipc.empty((2, 2), "f4")}) as record:
+        ...     record["frame"][:] = 1
+        >>> consumer.get()
+        {'id': 7, 'frame': array([[1., 1.],
+               [1., 1.]], dtype=float32)}
+        >>> producer.close(); consumer.close()
         """
         check_timeout(timeout)
-        return Reservation(self, shape_of(shape), np.dtype(dtype), timeout, type)
+        return reservation(self, shape, dtype, timeout, type)
+
+    def reserve_bytes(self, size, timeout=None, *, type=0):
+        """Reserve memory in the lane for a message of at most size bytes, to be written there: nothing is copied.
+
+        For encoders and `recv_into`, which know how long the message is only when they have written it. The result is a
+        context manager, and the ``as`` target too. Its `buffer` is a writable memoryview of size bytes. Set its
+        `length` to the number of bytes that are the message: the first ones; it is size at first. The message is put
+        when the with block ends, as in `reserve`. Consumers get bytes.
+
+        Parameters
+        ----------
+        size
+            The most bytes that the message can have, from 0 up. They need room in the lane; what the message does not
+            use is free for the next one.
+        timeout
+            Seconds to wait for room, when the with block is entered; None waits for ever.
+        type
+            The message's type, 0 to 2**32 - 1.
+
+        Raises
+        ------
+        ValueError
+            size is negative.
+        Full, SystemRefused, MessageTooLarge, Closed
+            As in `put`, when the with block is entered.
+
+        Examples
+        --------
+        >>> import ringipc
+        >>> with ringipc.Producer("lines", capacity="1 MiB") as producer, ringipc.Consumer("lines") as consumer:
+        ...     with producer.reserve_bytes(65536) as message:
+        ...         message.buffer[:5] = b"hello"
+        ...         message.length = 5
+        ...     consumer.get()
+        b'hello'
+        """
+        check_timeout(timeout)
+        return BytesReservation(self, size, timeout, type)
 
     @property
     def stats(self):

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from inspect import Signature, signature
 from sys import modules as imported
 
+import numpy as np
+
 from ringipc import _arguments, _atexit, _facts, _failures, _names, aio, codecs, errors
 from ringipc._reservation import BytesReservation, reservation
 from ringipc._stats import ConsumerStats, ProducerStats

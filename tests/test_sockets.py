@@ -23,6 +23,7 @@ from greetings import HELLO, KEY, connect, exchange, listening, met, no_socket_l
 
 from ringipc import AuthenticationError, ChannelNotFound, SystemRefused
 from ringipc.transports.sockets import is_unanswered
+from ringipc.transports.tcp import Tcp
 
 __all__ = ["no_socket_left"]
 pytestmark = pytest.mark.usefixtures("no_socket_left")
@@ -193,6 +194,21 @@ def test_with_a_key_a_listener_can_accept_from_any_machine() -> None:
 def test_a_host_that_does_not_exist_is_refused() -> None:
     with pytest.raises(SystemRefused, match="not found"):
         connect("tcp://no-such-host.invalid:9", HELLO, key=KEY, timeout=1)
+
+
+def test_the_kernel_sizes_the_buffers_of_tcp_connections() -> None:
+    listening = Tcp("127.0.0.1", 0).listen(1)
+    with listening.socket, socket.create_connection(listening.socket.getsockname()) as plain:
+        accepted = listening.socket.accept()[0]
+        with accepted, socket.create_server(("127.0.0.1", 0)) as server:
+            connected = Tcp(*server.getsockname()).connect(1)
+            assert connected is not None
+            with connected, server.accept()[0] as other:
+                for option in socket.SO_SNDBUF, socket.SO_RCVBUF:
+                    assert connected.getsockopt(socket.SOL_SOCKET, option) == plain.getsockopt(
+                        socket.SOL_SOCKET, option
+                    )
+                    assert accepted.getsockopt(socket.SOL_SOCKET, option) == other.getsockopt(socket.SOL_SOCKET, option)
 
 
 def become_and(what: Callable[..., None], *args: Any) -> None:

@@ -21,16 +21,9 @@ int rip_wire_connect(struct rip_wire *wire, int fd) {
     if (fstat(fd, &st) != 0 || sigaction(SIGPIPE, NULL, &broken) != 0) {
         return -errno;
     }
-    int is_socket = S_ISSOCK(st.st_mode), buffer = 0;
-    socklen_t size = sizeof buffer;
-    if (is_socket && getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, &size) != 0) {
-        return -errno;
-    }
-    *wire = (struct rip_wire){.fd = fd,
-                              .is_socket = is_socket,
-                              .wakes_at = 1,
-                              .wakes_at_most = buffer / 4,
-                              .is_quiet = !is_socket && broken.sa_handler == SIG_IGN};
+    int is_socket = S_ISSOCK(st.st_mode);
+    *wire = (struct rip_wire){
+        .fd = fd, .is_socket = is_socket, .wakes_at = 1, .is_quiet = !is_socket && broken.sa_handler == SIG_IGN};
     return 0;
 }
 
@@ -75,9 +68,16 @@ ssize_t rip_wire_read(const struct rip_wire *wire, struct iovec *parts, int coun
 }
 
 void rip_wire_wake_at(struct rip_wire *wire, int bytes) {
-    bytes = bytes < wire->wakes_at_most ? bytes : wire->wakes_at_most;
-    if (bytes > 0 && bytes != wire->wakes_at &&
-        setsockopt(wire->fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes) == 0) {
+    if (!wire->is_socket) {
+        return;
+    }
+    if (bytes > 1) { /* it must have room for more than these */
+        int buffer = 0;
+        socklen_t size = sizeof buffer;
+        int most = getsockopt(wire->fd, SOL_SOCKET, SO_RCVBUF, &buffer, &size) == 0 ? buffer / 4 : 1;
+        bytes = bytes < most ? bytes : most;
+    }
+    if (bytes != wire->wakes_at && setsockopt(wire->fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes) == 0) {
         wire->wakes_at = bytes;
     }
 }

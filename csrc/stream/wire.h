@@ -12,8 +12,6 @@
 struct rip_wire {
     int fd;
     int is_socket;
-    /* a quarter of the socket's receive buffer, which must have room for more than that; 0: not a socket */
-    int wakes_at_most;
     int wakes_at; /* bytes that make the socket readable, as set by rip_wire_wake_at */
     int is_quiet; /* a pipe, and the process ignores SIGPIPE, as Python makes it */
     /* the bytes of a frame without a message that are still to be written */
@@ -25,8 +23,8 @@ int rip_wire_connect(struct rip_wire *wire, int fd);
 /* Return bytes or a negative errno. The file descriptor of a pipe must be O_NONBLOCK. */
 ssize_t rip_wire_write(const struct rip_wire *wire, struct iovec *parts, int count);
 ssize_t rip_wire_read(const struct rip_wire *wire, struct iovec *parts, int count);
-/* Makes the socket readable only when this many bytes have arrived (at most wakes_at_most), or the end. No effect on
- * pipes, nor on the readiness of Unix sockets. */
+/* Makes the socket readable only when this many bytes have arrived (at most a quarter of its receive buffer, which the
+ * kernel may enlarge), or the end. No effect on pipes, nor on the readiness of Unix sockets. */
 void rip_wire_wake_at(struct rip_wire *wire, int bytes);
 void rip_wire_queue(struct rip_wire *wire, enum rip_frame_type type, uint64_t count);
 /* Writes the rest of a queued frame: 0, RIP_STEP_OUT, or a negative errno. */

@@ -181,6 +181,34 @@ static void few_bytes_of_a_large_message_wake_no_thread(void) {
     free(payload);
 }
 
+static int get_option(int fd, int option) {
+    int value = 0;
+    socklen_t size = sizeof value;
+    CHECK_IS(getsockopt(fd, SOL_SOCKET, option, &value, &size), 0);
+    return value;
+}
+
+static void set_receive_buffer(int fd, int bytes) {
+    CHECK_IS(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes), 0);
+}
+
+static void larger_buffer_means_fewer_wakeups(void) {
+    unsigned char payload[100] = {0};
+    int near, far;
+    int32_t holder;
+    connect_tcp(&near, &far);
+    set_receive_buffer(near, 1 << 15);
+    struct rip_receiver *r = begin_large(near, far, payload);
+    CHECK_IS(get_option(near, SO_RCVLOWAT), get_option(near, SO_RCVBUF) / 4);
+    set_receive_buffer(near, 1 << 17); /* as the kernel does for a quick stream */
+    CHECK_IS(rip_receiver_step(r), RIP_STEP_IDLE);
+    CHECK_IS(get_option(near, SO_RCVLOWAT), get_option(near, SO_RCVBUF) / 4);
+    rip_receiver_free(r);
+    CHECK_IS(rip_remove("c", &holder), 0);
+    close(near);
+    close(far);
+}
+
 static void end_within_a_large_message_is_seen(void) {
     unsigned char payload[100] = {0};
     int near, far;
@@ -235,6 +263,7 @@ int main(void) {
     run("a table lock that is not available keeps no thread awake, and all leave within a second",
         locked_table_keeps_no_thread_awake);
     run("a few bytes of a large message wake no thread", few_bytes_of_a_large_message_wake_no_thread);
+    run("a larger receive buffer means fewer wake-ups", larger_buffer_means_fewer_wakeups);
     run("the end of a link within a large message is noticed", end_within_a_large_message_is_seen);
     run("a put does not wait for a stalled link", put_does_not_wait_for_a_stalled_link);
     return 0;

@@ -120,15 +120,20 @@ static inline int rip_rx_describe(struct rip_rx *rx, uint64_t seq, uint64_t offs
  * an unallocated page of a tmpfs allocates it, or ends in SIGBUS. */
 int rip_rx_read_far(struct rip_rx *rx, uint64_t seq, struct rip_message *message);
 
-/* Reads the descriptor of message seq: 1 or -EBADMSG. */
-static inline int rip_rx_read(struct rip_rx *rx, uint64_t seq, struct rip_message *message) {
+/* Reads the descriptor of message seq: 1, or 0 if the message lies beyond the part known to be allocated. */
+static inline int rip_rx_read_near(struct rip_rx *rx, uint64_t seq, struct rip_message *message) {
     /* volatile: read once, so that the checked value is the one used */
     const volatile struct rip_desc *desc = &rx->desc[seq & (rx->slots - 1)];
     uint64_t offset = desc->offset, length = desc->length;
     if (RIP_UNLIKELY(offset > rx->readable || length > rx->readable - offset || offset % RIP_LINE)) {
-        return rip_rx_read_far(rx, seq, message);
+        return 0;
     }
     return rip_rx_describe(rx, seq, offset, length, message);
+}
+
+/* Reads the descriptor of message seq: 1 or -EBADMSG. */
+static inline int rip_rx_read(struct rip_rx *rx, uint64_t seq, struct rip_message *message) {
+    return RIP_LIKELY(rip_rx_read_near(rx, seq, message)) ? 1 : rip_rx_read_far(rx, seq, message);
 }
 
 /* Advances next over messages that were taken out of order. */

@@ -34,6 +34,16 @@ static inline int rip_rx_spin(const struct rip_consumer *c, unsigned tries) {
     return 0;
 }
 
+/* 1 and the next message, if it is in the lane that the last one came from, and in memory known to be allocated; else
+ * 0, and rip_rx_peek finds out. It passes the message to no call, so the compiler can keep it in registers. */
+static inline int rip_rx_peek_near(struct rip_consumer *c, struct rip_message *message) {
+    struct rip_rx *rx = c->current;
+    if (RIP_UNLIKELY(!rx || rx->ahead || (rx->next == rx->tail && (!rip_rx_only(c) || rip_rx_refresh(rx) != 1)))) {
+        return 0;
+    }
+    return rip_rx_read_near(rx, rx->next, message);
+}
+
 /* 1 and the next message, else as rip_advance. */
 static inline int rip_rx_peek(struct rip_consumer *c, struct rip_message *message) {
     struct rip_rx *rx = c->current;

@@ -13,8 +13,13 @@ int rip_reclaim(struct rip_producer *p);
 /* Counts a message that is refused because there is no room. */
 void rip_tx_refuse(struct rip_producer *p);
 
+/* Is there room behind the last message, without reading the cursors? */
+static inline int rip_tx_has_room(const struct rip_producer *p, uint64_t length) {
+    return RIP_LIKELY(p->tail < p->recheck_at && length < RIP_LARGE && length <= p->arena.gap_end - p->arena.at);
+}
+
 static inline int rip_tx_reserve(struct rip_producer *p, uint64_t length, unsigned char **payload) {
-    if (RIP_UNLIKELY(p->tail >= p->recheck_at || length >= RIP_LARGE || length > p->arena.gap_end - p->arena.at)) {
+    if (!rip_tx_has_room(p, length)) {
         int rc = rip_make_room(p, length);
         if (RIP_UNLIKELY(rc != 0)) {
             return rc;

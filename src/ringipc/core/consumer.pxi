@@ -269,6 +269,26 @@ cdef class Consumer:
     # ---- getting ----
 
     @cython.final
+    cdef inline PyObject *get_near(self) except? NULL:
+        """The next message, a new reference, if it is there and nothing is to be done first; NULL: `peek` finds out."""
+        cdef rip_message message, other
+        cdef PyObject *data
+        cdef rip_consumer *c = self.c
+        if cython.unlikely(not self.is_open() or self.works is not NULL or c.ch.pollfd is not NULL
+                           or not rip_rx_peek_near(c, &message)):
+            return NULL
+        if message.kind != RIP_BYTES or self.copy == COPY_NEVER or message.length >= LARGE:
+            other = message  # so that the compiler keeps message itself in registers
+            return given(receive(self, &other, False))
+        data = new_bytes(<const char *>message.data, <Py_ssize_t>message.length)
+        if cython.unlikely(data is NULL):
+            PyErr_Clear()  # the long way tries again, and raises
+            return NULL
+        rip_rx_take(c, &message)
+        rip_rx_release(message.lane, message.seq)
+        return data
+
+    @cython.final
     cdef inline int peek(self, rip_message *message, double seconds) except -1:
         """0 and the next message, not yet taken, or -ETIMEDOUT, or -ENODATA; what else there is is raised."""
         cdef int rc = 0
@@ -337,9 +357,13 @@ cdef class Consumer:
             The consumer is closed, or belongs to the parent process.
         """
         cdef rip_message message
+        cdef PyObject *got
         cdef double seconds = seconds_or(timeout, "get_nowait()")
         cdef int rc
         if cython.likely(type is None and where is None):
+            got = self.get_near()
+            if cython.likely(got is not NULL):
+                return owned(got)
             rc = self.peek(&message, seconds)
             if rc:
                 self.fail(rc, timeout)
@@ -562,6 +586,9 @@ cdef class Consumer:
     @cython.critical_section
     def __next__(self):
         cdef rip_message message
+        cdef PyObject *got = self.get_near()
+        if cython.likely(got is not NULL):
+            return owned(got)
         if self.peek(&message, INFINITY):  # without a time limit, what it may return is -ENODATA
             raise StopIteration
         return receive(self, &message, False)

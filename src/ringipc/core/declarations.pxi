@@ -1,4 +1,18 @@
-# What the extension uses of the C core.
+# What the extension uses of the C core, and of Python's C API where Cython's own declarations count references.
+
+cdef extern from *:
+    """
+    #define owned(reference) (reference) /* a new reference becomes Cython's */
+    static inline PyObject *given(PyObject *object) { return Py_NewRef(object); } /* one of Cython's, a new reference */
+    """
+    object owned(PyObject *)
+    PyObject *given(object)
+
+
+cdef extern from "Python.h":
+    PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t)
+    void PyErr_Clear()
+
 
 cdef extern from "<errno.h>" nogil:
     enum: EDEADLK  # libc.errno has it not
@@ -183,6 +197,7 @@ cdef extern from "ring/tx.h" nogil:
 
 
 cdef extern from "ring/tx_room.h" nogil:
+    bint rip_tx_has_room(const rip_producer *, uint64_t)
     int rip_tx_reserve(rip_producer *, uint64_t, unsigned char **)
     void rip_tx_refuse(rip_producer *)
 
@@ -222,6 +237,7 @@ cdef extern from "ring/rx_state.h" nogil:
 
 
 cdef extern from "ring/rx_next.h" nogil:
+    bint rip_rx_peek_near(rip_consumer *, rip_message *)
     int rip_rx_peek(rip_consumer *, rip_message *)
     int rip_rx_ready(rip_consumer *, rip_message *)
     int rip_rx_latest(rip_consumer *, rip_message *)

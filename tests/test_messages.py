@@ -200,3 +200,21 @@ def test_types_out_of_range_are_refused(producer: Producer) -> None:
             producer.put(b"", type=none)  # type: ignore[arg-type]
         with pytest.raises(TypeError):
             producer.put_many([b""], type=none)  # type: ignore[arg-type]
+
+
+def test_each_array_has_its_own_header(producer: Producer, consumer: Consumer) -> None:
+    arrays: list[npt.NDArray[Any]] = [
+        *(np.arange(16, dtype="f4").reshape(shape) for shape in [(4, 4), (2, 8), (16,), (4, 4), (4, 4), (4, 2, 2)]),
+        *(np.arange(16, dtype=code).reshape(4, 4) for code in ["i4", "f4", ">f4", "f4"]),
+        np.asfortranarray(np.arange(16, dtype="f4").reshape(4, 4)),
+        np.arange(16, dtype="f4").reshape(4, 4),
+        np.arange(16, dtype="f4").reshape(4, 4).view([("a", "f4")]),
+        np.arange(16, dtype="f4").reshape(4, 4).view([("b", "f4")]),
+        np.arange(4, dtype="f4").reshape(2, 2),
+    ]
+    for sent in arrays * 2:
+        producer.put(sent)
+        got = consumer.get(timeout=0)
+        assert (got.dtype, got.shape) == (sent.dtype, sent.shape)
+        assert got.flags.f_contiguous == sent.flags.f_contiguous
+        assert got.tobytes() == sent.tobytes()

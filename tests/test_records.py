@@ -25,6 +25,8 @@ from ringipc import Consumer, Corrupt, Message, MessageTooLarge, Producer, Unsaf
 from ringipc.codecs import multipart, pickled
 from ringipc.codecs.record import KIND as RECORD_KIND
 
+ARRAY_KIND = 2  # RIP_ARRAY in csrc/ringipc.h
+
 SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary()
 KEYS = st.text() | st.integers(-(2**63), 2**64 - 1) | st.booleans() | st.none() | st.binary()
 ARRAYS = hnp.arrays(hnp.scalar_dtypes() | hnp.array_dtypes(), hnp.array_shapes(min_dims=0, min_side=0, max_side=4))
@@ -553,6 +555,16 @@ def test_a_damaged_record_is_at_most_an_error(producer: Producer, consumer: Cons
     with contextlib.suppress(Corrupt):
         consumer.get(timeout=0)
     assert consumer.stats.held == 0
+
+
+def test_an_array_without_a_header_is_damage_after_one_with_a_long_one(producer: Producer, consumer: Consumer) -> None:
+    fields = np.dtype([(f"a field with a long name, {i}", "i4") for i in range(4)])
+    for _ in range(2):
+        producer.put(np.zeros(2, fields))
+        assert consumer.get(timeout=0).dtype == fields
+        Parts(producer).put(ARRAY_KIND, b"")
+        with pytest.raises(Corrupt):
+            consumer.get(timeout=0)
 
 
 # ---- DLPack ----

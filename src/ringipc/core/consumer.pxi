@@ -87,6 +87,9 @@ cdef class Consumer:
     cdef public bint _pickle
     cdef object readiness
     cdef IoLoop io_loop  # where the messages come by connections, else None
+    cdef unsigned char head[RIP_LINE]  # the header of the array got last
+    cdef uint64_t array_length  # of that message; 0: its header was longer
+    cdef rip_array array  # what the header says, beside dtype
 
     def __cinit__(self, *args, **kwargs):
         self.dtypes = {}

@@ -37,6 +37,10 @@ cdef extern from "ringipc.h" nogil:
     rip_shortage rip_last_shortage()
 
 
+cdef extern from "base/common.h" nogil:
+    enum: RIP_LINE
+
+
 cdef extern from "base/wait.h" nogil:
     ctypedef unsigned int rip_word "_Atomic uint32_t"
     enum: RIP_SLICE_NS

@@ -111,6 +111,8 @@ cdef class Producer:
     cdef public bint _pickle  # all but bytes, memoryviews and arrays goes by pickle
     cdef IoLoop io_loop  # where the messages go on to other processes by connections, else None
     cdef object failure  # why no consumer can come there any more
+    cdef unsigned char head[RIP_LINE]  # the header of the array put last, if array.header is RIP_LINE
+    cdef rip_array array  # what the header says, beside dtype
 
     def __dealloc__(self):
         if self.p is not NULL:

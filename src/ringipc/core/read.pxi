@@ -51,37 +51,58 @@ cdef Hold point_at(Consumer consumer, const rip_message *message):
     return hold
 
 
-cdef object dtype_of(Consumer consumer, const rip_array *array):
-    """The dtype that a header describes; one of its own if it has fields, as these can be renamed in place."""
+cdef int find_dtype(Consumer consumer, const rip_array *array) except -1:
+    """Sets consumer.dtype to the dtype that a header describes."""
     cdef bytes code
     if (consumer.dtype_code is None or array.dtype_length != <uint32_t>PyBytes_GET_SIZE(consumer.dtype_code)
             or memcmp(array.dtype, PyBytes_AS_STRING(consumer.dtype_code), array.dtype_length) != 0):
+        consumer.array_length = 0
         code = PyBytes_FromStringAndSize(array.dtype, array.dtype_length)
         if code not in consumer.dtypes:
             dtype = consumer.decode_dtype(code)
             if len(consumer.dtypes) >= 1000:
                 consumer.dtypes.clear()
             consumer.dtypes[code] = dtype
+        consumer.array_length = 0  # once more: another thread may have got an array while this one decoded
         consumer.dtype = consumer.dtypes[code]
         consumer.dtype_code = code
-    return own_copy(<cnp.dtype>consumer.dtype) if PyDataType_HASFIELDS(<cnp.dtype>consumer.dtype) else consumer.dtype
+    return 0
+
+
+cdef int read_header(Consumer consumer, Hold hold) except -1:
+    """Reads the header of an array into consumer.array, and checks it."""
+    cdef rip_array array
+    if rip_array_read(&array, hold.data, hold.length) != 0:
+        consumer.fail(-EBADMSG, "the header of an array")
+    find_dtype(consumer, &array)
+    if rip_array_check(&array, (<cnp.dtype>consumer.dtype).itemsize, hold.length) != 0:
+        consumer.fail(-EBADMSG, "the shape of an array")
+    consumer.array = array
+    consumer.array_length = 0
+    if array.header == RIP_LINE:
+        consumer.array_length = hold.length
+        memcpy(consumer.head, hold.data, RIP_LINE)
+    return 0
 
 
 cdef cnp.ndarray view_array(Consumer consumer, Hold hold):
-    cdef rip_array array
-    cdef cnp.npy_intp dims[RIP_MAX_NDIM]
     cdef cnp.ndarray view
-    cdef int i
-    if rip_array_read(&array, hold.data, hold.length) != 0:
-        consumer.fail(-EBADMSG, "the header of an array")
-    cdef object dtype = dtype_of(consumer, &array)
-    if rip_array_check(&array, (<cnp.dtype>dtype).itemsize, hold.length) != 0:
-        consumer.fail(-EBADMSG, "the shape of an array")
-    for i in range(array.ndim):
-        dims[i] = <cnp.npy_intp>array.shape[i]
+    cdef cnp.npy_intp dims[RIP_MAX_NDIM]
+    cdef int i, ndim, flags
+    cdef void *elements
+    if (not consumer.array_length or hold.length != consumer.array_length
+            or memcmp(hold.data, consumer.head, RIP_LINE) != 0):
+        read_header(consumer, hold)
+    cdef object dtype = consumer.dtype
+    ndim = consumer.array.ndim
+    flags = cnp.NPY_ARRAY_F_CONTIGUOUS if consumer.array.fortran else 0
+    elements = <void *>(hold.data + consumer.array.header)
+    for i in range(ndim):
+        dims[i] = <cnp.npy_intp>consumer.array.shape[i]
+    if PyDataType_HASFIELDS(<cnp.dtype>dtype):
+        dtype = own_copy(<cnp.dtype>dtype)  # its fields can be renamed in place
     try:
-        view = array_at(<void *>(hold.data + array.header), dtype, array.ndim, dims,
-                        cnp.NPY_ARRAY_F_CONTIGUOUS if array.fortran else 0)
+        view = array_at(elements, dtype, ndim, dims, flags)
     except ValueError:  # more dimensions, or longer ones, than NumPy takes
         consumer.fail(-EBADMSG, "the shape of an array")
     Py_INCREF(hold)  # the call below steals one

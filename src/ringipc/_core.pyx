@@ -15,7 +15,7 @@ import numpy as np
 from ringipc import _arguments, _atexit, _facts, _failures, _names, aio, codecs, errors
 from ringipc._reservation import BytesReservation, reservation
 from ringipc._stats import ConsumerStats, ProducerStats
-from ringipc.codecs import dtypes
+from ringipc.codecs import dtypes, record
 
 cimport cython
 cimport numpy as cnp
@@ -43,6 +43,7 @@ include "core/declarations.pxi"
 include "core/facts.pxi"
 include "core/wait.pxi"
 include "core/arrays.pxi"
+include "core/records.pxi"
 include "core/inspect.pxi"
 include "core/constructor.pxi"
 include "core/io_loop.pxi"

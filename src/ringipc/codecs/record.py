@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec.msgpack import Decoder, Ext
+from msgspec.msgpack import Decoder, Encoder, Ext
 from msgspec.msgpack import decode as _unpack
 from msgspec.msgpack import encode as _pack
 
@@ -196,6 +196,11 @@ def _at(table: list[Any], number: int) -> Any:
     if not 0 <= number < len(table):
         raise ValueError(f"index {number} is not in a table of {len(table)}")
     return table[number]
+
+
+# For the extension module: a record of plain values to the small part of a message without blocks and tuples, and back.
+pack = Encoder().encode
+unpack = Decoder(ext_hook=_Reader([], False).extension).decode
 
 
 def decode(message: memoryview, copy: bool) -> Any:

@@ -186,11 +186,13 @@ cdef object decode_payload(Consumer consumer, Hold hold, uint8_t kind):
 
 cdef object payload_of(Consumer consumer, Hold hold, uint8_t kind):
     cdef cnp.ndarray view
+    cdef PyObject *record
     if kind == RIP_ARRAY:
         view = view_array(consumer, hold)
         return PyArray_NewCopy(view, cnp.NPY_KEEPORDER) if consumer.copy == COPY_ALWAYS else view
     if kind != RIP_BYTES:
-        return decode_payload(consumer, hold, kind)
+        record = unpacked_record(hold.data, hold.length) if kind == RIP_RECORD else NULL
+        return owned(record) if record is not NULL else decode_payload(consumer, hold, kind)
     if consumer.copy != COPY_NEVER:
         return PyBytes_FromStringAndSize(<const char *>hold.data, <Py_ssize_t>hold.length)
     return PyMemoryView_FromObject(hold)
@@ -200,7 +202,23 @@ cdef inline object receive(Consumer consumer, rip_message *message, bint taken):
     """Takes a message, and makes of it what the user gets."""
     if message.kind == RIP_BYTES and consumer.copy != COPY_NEVER:
         return copy_bytes(consumer, message, taken)
+    if message.kind == RIP_RECORD:
+        return receive_record(consumer, message, taken)
     return receive_view(consumer, message, taken)
+
+
+cdef object receive_record(Consumer consumer, rip_message *message, bint taken):
+    """`receive_view`, without a Hold where no part of the record is a view."""
+    cdef PyObject *record
+    if not taken:
+        rip_rx_take(consumer.c, message)
+    consumer.holds += 1  # so that close() in another thread waits for us
+    record = unpacked_record(message.data, message.length)
+    if record is not NULL:
+        consumer.let_go(message.lane, message.seq)
+        return owned(record)
+    consumer.holds -= 1
+    return receive_view(consumer, message, True)
 
 
 cdef object receive_view(Consumer consumer, rip_message *message, bint taken):

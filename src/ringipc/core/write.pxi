@@ -163,7 +163,24 @@ cdef inline int write_message(Producer producer, object message, double seconds,
     return write_other(producer, message, seconds, type)
 
 
+cdef int write_record(Producer producer, bytes packed, double seconds, uint32_t type) except -1:
+    """Writes what `packed_record` has made of a message."""
+    cdef unsigned char *payload
+    cdef uint64_t size = <uint64_t>PyBytes_GET_SIZE(packed)
+    cdef uint64_t head[2]
+    cdef int how = producer.reserve_room(RECORD_HEAD + size, seconds, &payload)
+    if how == WRITTEN:
+        head[0], head[1] = size, 0
+        memcpy(payload, head, RECORD_HEAD)
+        copy_in(producer, payload + RECORD_HEAD, <const unsigned char *>PyBytes_AS_STRING(packed), size)
+        rip_tx_commit(producer.p, RECORD_HEAD + size, type, RIP_RECORD)
+    return how
+
+
 cdef int write_other(Producer producer, object message, double seconds, uint32_t type) except -1:
+    cdef PyObject *packed = NULL if producer._pickle else packed_record(message)
+    if packed is not NULL:
+        return write_record(producer, owned(packed), seconds, type)
     if producer._pickle or not PyByteArray_CheckExact(message):
         message = producer.encode(message)
     if PyArray_CheckExact(message):

@@ -154,7 +154,7 @@ def test_a_producer_with_connections_closes_without_blocking_the_loop(run: Run) 
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(tick)
-            with pytest.raises(ringipc.Full, match="1 message is lost"):
+            with pytest.raises(ringipc.MessagesLost, match="1 message is lost"):
                 async with await Producer.aopen("tcp://127.0.0.1:0", capacity=4096, linger=0.3) as producer:
                     producer.put(b"nobody comes")
                     before = ticks

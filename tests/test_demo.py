@@ -17,7 +17,7 @@ import pytest
 
 import ringipc
 from ringipc.cli import main
-from ringipc.cli._frame import DamagedFrame, Record, check, checksum, record_dtype
+from ringipc.cli.demo.frame import DamagedFrame, Record, check, checksum, record_dtype
 
 needs_extra = pytest.mark.skipif(
     not all(find_spec(package) for package in ("av", "matplotlib", "rich", "skvideo")), reason="needs the extra demo"
@@ -157,9 +157,10 @@ def test_children_of_a_killed_parent_end_and_clean_up(tmp_path: Path) -> None:
 
 DAMAGING = """
 import multiprocessing, sys
-from ringipc.cli import _work, main
+from ringipc.cli import main
+from ringipc.cli.demo import work
 
-honest = _work.checksum
+honest = work.checksum
 
 def damaging(pixels):
     value = honest(pixels)
@@ -167,7 +168,7 @@ def damaging(pixels):
     return value
 
 if multiprocessing.current_process().name == "{process}":
-    _work.checksum = damaging
+    work.checksum = damaging
 if __name__ == "__main__":
     sys.exit(main())
 """

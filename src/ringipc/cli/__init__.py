@@ -1,4 +1,4 @@
-"""The command `ringipc`: one module for each subcommand."""
+"""The command `ringipc`: one module or package for each subcommand."""
 
 import argparse
 from collections.abc import Sequence

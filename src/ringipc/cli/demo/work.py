@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import RingError
-from ._frame import GRAIN, DamagedFrame, Pixels, check, checksum
-from ._link import PATIENCE, Link, Reader, Room, patiently
-from ._video import decode, most_frames
+from ...errors import RingError
+from .frame import GRAIN, DamagedFrame, Pixels, check, checksum
+from .link import PATIENCE, Link, Reader, Room, patiently
+from .video import decode, most_frames
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ._frame import Pixels
+from .frame import Pixels
 
 CREDIT = "Big Buck Bunny © 2008 Blender Foundation, CC BY 3.0"  # for the bundled clip
 MOST_FRAMES = 60

@@ -11,9 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import RingError
-from . import _frame, _link, _picture, _report, _run, _video
-from ._crew import RunFailed
+from ...errors import RingError
+from .crew import RunFailed
+from .frame import GRAIN, DamagedFrame, record_dtype
+from .link import DEPTH, Link, QueueLink, RingLink
+from .picture import draw
+from .report import Live, machine, table, what_was_measured
+from .runs import play
+from .video import CREDIT, BadClip, bundled_clip, native_size
 
 
 class _CannotStart(Exception):
@@ -63,8 +68,8 @@ def size(text: str) -> tuple[int, int]:
     (1280, 720)
     """
     width, height = (int(part) for part in text.lower().split("x"))
-    if not all(64 <= side <= 8192 and side % _frame.GRAIN == 0 for side in (width, height)):
-        raise argparse.ArgumentTypeError(f"both sides must be multiples of {_frame.GRAIN} from 64 to 8192, not {text}")
+    if not all(64 <= side <= 8192 and side % GRAIN == 0 for side in (width, height)):
+        raise argparse.ArgumentTypeError(f"both sides must be multiples of {GRAIN} from 64 to 8192, not {text}")
     return width, height
 
 
@@ -72,10 +77,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the demo. Returns the exit status: 0, 1 if a run failed, 2 if it could not start, 130 after Ctrl-C."""
     try:
         _demo(arguments.video, arguments.size, arguments.seconds, arguments.picture)
-    except (_CannotStart, _video.BadClip) as error:
+    except (_CannotStart, BadClip) as error:
         print(f"ringipc demo: {error}", file=sys.stderr)
         return 2
-    except (RunFailed, _frame.DamagedFrame, RingError, OSError) as error:
+    except (RunFailed, DamagedFrame, RingError, OSError) as error:
         print(f"ringipc demo: failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -89,34 +94,34 @@ def _demo(video: Path | None, frame_size: tuple[int, int], duration: float, pict
         raise _CannotStart('the demo needs additional packages: pip install "ringipc[demo]"')
     if picture.is_dir() or not picture.parent.is_dir():
         raise _CannotStart(f"the picture cannot be written to {picture}")
-    clip = video or _video.bundled_clip()
-    width, height = _video.native_size(clip)
+    clip = video or bundled_clip()
+    width, height = native_size(clip)
 
     from rich.console import Console
 
     console = Console(highlight=False)
     console.print(f"{clip.name}, {width}×{height}, as frames of {frame_size[0]}×{frame_size[1]}")
-    console.print(_report.machine())
+    console.print(machine())
     runs = []
     for name, links in (("rings", _rings), ("multiprocessing.Queue", _queues)):
-        frames, results = links(_frame.record_dtype(*frame_size))
-        with _report.Live(console, name, duration) as live:
-            run = _run.play(name, frames, results, clip, frame_size, duration, live)
+        frames, results = links(record_dtype(*frame_size))
+        with Live(console, name, duration) as live:
+            run = play(name, frames, results, clip, frame_size, duration, live)
             live.done(run)
         runs.append(run)
     rings, queue = runs
-    console.print(_report.table(rings, queue))
-    console.print(_report.what_was_measured(clip, rings))
-    footer = _report.machine() if video else f"{_report.machine()}. Clip: {_video.CREDIT}"
-    _picture.draw(picture, rings, queue, footer)
+    console.print(table(rings, queue))
+    console.print(what_was_measured(clip, rings))
+    footer = machine() if video else f"{machine()}. Clip: {CREDIT}"
+    draw(picture, rings, queue, footer)
     console.print(f"picture: {picture}", soft_wrap=True)
 
 
-def _rings(dtype: np.dtype[Any]) -> tuple[_link.Link, _link.Link]:
+def _rings(dtype: np.dtype[Any]) -> tuple[Link, Link]:
     channel = f"demo-{os.getpid()}-{secrets.token_hex(4)}"
-    return _link.RingLink(f"{channel}-frames", dtype), _link.RingLink(f"{channel}-results", dtype)
+    return RingLink(f"{channel}-frames", dtype), RingLink(f"{channel}-results", dtype)
 
 
-def _queues(dtype: np.dtype[Any]) -> tuple[_link.Link, _link.Link]:
+def _queues(dtype: np.dtype[Any]) -> tuple[Link, Link]:
     context = mp.get_context("spawn")
-    return _link.QueueLink(context.Queue(_link.DEPTH), dtype), _link.QueueLink(context.Queue(_link.DEPTH), dtype)
+    return QueueLink(context.Queue(DEPTH), dtype), QueueLink(context.Queue(DEPTH), dtype)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ._frame import Pixels
-from ._run import SAMPLES, Run
+from .frame import Pixels
+from .runs import SAMPLES, Run
 
 if TYPE_CHECKING:  # an extra: not imported before it is needed
     from matplotlib.axes import Axes

@@ -10,9 +10,9 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from .._core import Consumer, Producer
-from ..errors import ProducerDied
-from ._frame import Record
+from ..._core import Consumer, Producer
+from ...errors import ProducerDied
+from .frame import Record
 
 DEPTH = 3  # frames in a link, in addition to the one that its reader works on
 PATIENCE = 0.5  # seconds between checks that the parent is alive

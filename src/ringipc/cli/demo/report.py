@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from ._link import DEPTH
-from ._run import Run
+from .link import DEPTH
+from .runs import Run
 
 if TYPE_CHECKING:  # an extra: not imported before it is needed
     from rich.console import Console
@@ -120,7 +120,7 @@ def what_was_measured(clip: Path, run: Run) -> "Table":
 
 def machine() -> str:
     """The machine and the versions, in one line."""
-    from .. import __version__
+    from ... import __version__
 
     cores = len(os.sched_getaffinity(0))
     return (

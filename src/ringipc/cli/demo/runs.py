@@ -10,10 +10,10 @@ from typing import Protocol
 
 import numpy as np
 
-from . import _work
-from ._crew import Crew, RunFailed
-from ._frame import Pixels, check
-from ._link import Link, Reader
+from . import work
+from .crew import Crew, RunFailed
+from .frame import Pixels, check
+from .link import Link, Reader
 
 SAMPLES = 8  # results kept for the picture
 _TICK = 0.2  # seconds between two polls of the children, and two updates of the display
@@ -107,8 +107,8 @@ def play(
     """
     run = Run(name, size)
     with frames.held(), results.held(), Crew() as crew:
-        crew.start("source", _work.source, frames, clip, *size, seconds)
-        crew.start("worker", _work.worker, frames, results)
+        crew.start("source", work.source, frames, clip, *size, seconds)
+        crew.start("worker", work.worker, frames, results)
         crew.await_ready(lambda: display.decoding(*crew.decoded))
         run.decoded, _ = crew.decoded
         wanted = {max(k, k * (run.decoded - 1) // SAMPLES) for k in range(1, SAMPLES + 1)}

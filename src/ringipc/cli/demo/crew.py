@@ -10,7 +10,7 @@ from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import Any, Self
 
-from ._work import Decoded, Failed, Finished, Ready, child
+from .work import Decoded, Failed, Finished, Ready, child
 
 _POLL_INTERVAL = 0.05  # seconds
 _GRACE = 3.0  # seconds in which children have to exit after the end of the stream

@@ -15,9 +15,11 @@ import pytest
 import ringipc
 from ringipc import Consumer, Producer
 from ringipc.transports import TRANSPORTS, resolve
+from ringipc.transports.address import Listening
 from ringipc.transports.endpoint import Endpoint, SocketEndpoint
+from ringipc.transports.forks import closed_in_children
 from ringipc.transports.pipe import Fifo, Pipe
-from ringipc.transports.sockets import Listening, closed_in_children, connected, enlarge_buffers
+from ringipc.transports.sockets import connected, enlarge_buffers
 from ringipc.transports.tcp import Tcp
 from ringipc.transports.unix import Unix
 

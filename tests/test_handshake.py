@@ -201,7 +201,7 @@ def listen_only(connection: socket.socket) -> None:
 
 
 def test_connecting_to_a_silent_listener_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handshake, "PATIENCE", 0.5)
+    monkeypatch.setattr(handshake, "GREETING_SECONDS", 0.5)
     began = time.monotonic()
     with foreign_listener(listen_only) as url, pytest.raises(Corrupt, match="within 5 s"):
         connect(url, HELLO)
@@ -235,7 +235,7 @@ def test_a_greeting_that_breaks_off_at_any_byte_is_refused() -> None:
 
 
 def test_a_slow_peer_has_no_more_time_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handshake, "PATIENCE", 0.5)
+    monkeypatch.setattr(handshake, "GREETING_SECONDS", 0.5)
     began = time.monotonic()
     with listening(LOCAL) as host, raw(host.url) as slow:
         for byte in OPENING + frame(HELLO):

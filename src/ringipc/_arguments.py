@@ -49,25 +49,6 @@ def checked_count(count: Any, what: str, things: str, least: int, most: int) -> 
     return operator.index(count)
 
 
-LARGEST_REMOTE_LANE = 1 << 30  # bytes that a process allocates for the lane of a producer at the end of a connection
-MOST_REMOTE_SLOTS = 1 << 20
-
-
-def check_remote_lane(where: str, capacity: int, slots: int) -> None:
-    """Check the size of a lane whose messages go over a connection: the other side allocates a lane of the same size.
-
-    Raises
-    ------
-    ValueError
-        The other side would refuse the lane, and messages put before that would be lost.
-    """
-    if capacity > LARGEST_REMOTE_LANE or slots > MOST_REMOTE_SLOTS:
-        raise ValueError(
-            f"{where!r}: over a socket or a pipe a lane has at most {LARGEST_REMOTE_LANE} bytes (1 GiB) and "
-            f"{MOST_REMOTE_SLOTS} messages, not capacity={capacity} and slots={slots}"
-        )
-
-
 class Mode(int):
     """File permissions, displayed in octal."""
 

@@ -15,6 +15,7 @@ from ._arguments import WAITS, Wait
 from ._core import DURABLE, NEWEST, SHARED, Consumer, Producer, check_timeout, constructor, wanted
 from .channel import Channel, code_of
 from .transports.endpoint import Endpoint
+from .transports.remote_lane import check_remote_lane
 
 if TYPE_CHECKING:
     from .transports.link import ProducerLink
@@ -61,7 +62,7 @@ def open_producer(
     ring = transports.resolve(channel)
     beside = transports.resolve_fallback(channel, ring, fallback, binds=True)
     if beside is not None:
-        _arguments.check_remote_lane(str(beside), size, slots)
+        check_remote_lane(str(beside), size, slots)
     if isinstance(ring, Endpoint):
         own = Channel.anonymous()
         producer._link = transports.open_producer_link(ring, own, size, slots, timeout=timeout, spin=spin)

@@ -90,7 +90,7 @@ def test_a_network_that_stays_down_ends_the_lane_and_starts_another(way: Way, pr
         at = time.monotonic()
         with pytest.raises(ProducerDied):
             consumer.get(timeout=5)
-        assert 0.9 * socket_link.PATIENCE < time.monotonic() - at < socket_link.PATIENCE + 1
+        assert 0.9 * socket_link.RECONNECT_SECONDS < time.monotonic() - at < socket_link.RECONNECT_SECONDS + 1
         between.down = False
         producer.put(b"3")
         got: list[object] = []

@@ -13,13 +13,14 @@ from typing import Self
 from .. import aio
 from ..errors import ChannelNotFound, RingError, SystemRefused
 from . import handshake
+from .address import SocketAddress
+from .forks import closed_in_children
 from .handshake import Admit, Hello, Welcome
-from .sockets import SocketAddress, closed_in_children
-from .wire import PATIENCE, Gone
+from .wire import GREETING_SECONDS, Gone
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.1  # seconds between attempts to connect
 _MOST_GREETINGS = 32  # at once
-_LEAST_PATIENCE = 1.0  # seconds that a greeting may take before it is broken off in favour of another
+_SHORTEST_GREETING = 1.0  # seconds that a greeting may take before it is broken off in favour of another
 _BACKLOG = 128
 _MOMENT = 0.05  # seconds until descriptors, memory or threads may be available again
 
@@ -47,7 +48,7 @@ def connect(address: SocketAddress, hello: Hello, *, timeout: float | None) -> t
     end = None if timeout is None else time.monotonic() + timeout
     pause = _SHORTEST_PAUSE
     while True:
-        left = PATIENCE if end is None else min(PATIENCE, end - time.monotonic())
+        left = GREETING_SECONDS if end is None else min(GREETING_SECONDS, end - time.monotonic())
         with contextlib.suppress(Gone):  # it has closed, or died, since the connection was made
             connection = address.connect(max(left, _MOMENT))
             if connection is not None:
@@ -159,7 +160,7 @@ class Listener:
         with self._changed:
             while not self._closed and len(self._greetings) >= _MOST_GREETINGS:
                 oldest, since = next(iter(self._greetings.items()))
-                if not self._changed.wait(max(since + _LEAST_PATIENCE - time.monotonic(), 0)):
+                if not self._changed.wait(max(since + _SHORTEST_GREETING - time.monotonic(), 0)):
                     _break_off(oldest)
                     self._changed.wait(_MOMENT)
             return not self._closed

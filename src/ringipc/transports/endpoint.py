@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from .._arguments import check_remote_lane
-from .sockets import SocketAddress
+from .address import SocketAddress
+from .remote_lane import check_remote_lane
 
 if TYPE_CHECKING:
     from ..channel import Channel

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import Self
 
 from ..errors import AuthenticationError, Corrupt, Incompatible
+from .address import SocketAddress
 from .auth import NO, YES, authenticate
-from .sockets import SocketAddress
 from .tls import Tunnel
-from .wire import PATIENCE, SocketWire, Wire
+from .wire import GREETING_SECONDS, SocketWire, Wire
 
 MAGIC = b"ringipc\0"
 VERSION = 1
@@ -261,7 +261,7 @@ def _authenticated(
 ) -> Iterator[tuple[socket.socket, SocketWire]]:
     """The greeting up to where each side trusts the other. If it or the body fails, the socket is closed."""
     ready, tunnel = connection, None
-    wire = SocketWire(connection, time.monotonic() + PATIENCE)
+    wire = SocketWire(connection, time.monotonic() + GREETING_SECONDS)
     try:
         address.prepare(connection)
         refusal = address.peer_refusal(connection)

@@ -5,51 +5,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import math
 import os
 import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NoReturn
 
 from .. import _atexit, errors
-from .._arguments import LARGEST_REMOTE_LANE, MOST_REMOTE_SLOTS
 from .._core import IoLoop
-from .._failures import full_table
 from ..channel import Channel, code_of
 from .handshake import Hello, Welcome, boot_id
+from .linger import Linger
+from .remote_lane import LARGEST_REMOTE_LANE, MOST_REMOTE_SLOTS
 
 log = logging.getLogger("ringipc")
-
-_WARN_AFTER = 1.0  # seconds without progress after which a producer that closes logs whom it waits for
-
-
-def lane_refused(said: Hello | Welcome, code: int) -> str:
-    """What an error of `Link._make_lane` means."""
-    what = f"a lane of {said.capacity} bytes and {said.slots} messages"
-    if code == -errno.EMSGSIZE:
-        most = f"{LARGEST_REMOTE_LANE} bytes and {MOST_REMOTE_SLOTS} messages"
-        return f"{what} is more than the {most} that one may have: make it smaller"
-    return f"{what}: {refused(code)}"
-
-
-def refused(code: int) -> str:
-    """What an error of the channel means, where a connection was to get its lane or its member."""
-    return full_table(-code) or os.strerror(-code)
-
-
-def raise_refusal(url: str, welcome: Welcome) -> NoReturn:
-    """Raises what a listener's refusal means."""
-    text = f"{url}: {welcome.text}"
-    match welcome.error:
-        case errno.EBUSY:
-            raise errors.GroupBusy(text)
-        case errno.EEXIST | errno.EPROTO | errno.EMSGSIZE:
-            raise errors.Incompatible(text)
-        case errno.EXFULL | errno.ENOSR | errno.EUSERS:
-            raise errors.TableFull(text)
-    raise errors.SystemRefused(welcome.error, text, url)
 
 
 class Link(ABC):
@@ -165,62 +133,3 @@ class ProducerLink(Link):
                 _atexit.fail_at_exit()
 
         self._in_thread(end, daemon=False)
-
-
-class Linger:
-    """How long a producer that closes waits for its messages to be taken.
-
-    Parameters
-    ----------
-    url
-        Of the link.
-    seconds
-        Time after the last progress; None waits for ever.
-    interrupted
-        The wait was interrupted before: now there is none.
-    """
-
-    def __init__(self, url: str, seconds: float | None, *, interrupted: bool) -> None:
-        self._url = url
-        self._interrupted = interrupted
-        self._seconds = math.inf if seconds is None else seconds
-        self._since = time.monotonic()  # the last progress
-        self._left: object = None
-        self._warned = False
-        self._over = False
-
-    def lasts(self, left: object, count: int, why: Callable[[], str]) -> bool:
-        """Whether to wait on.
-
-        Parameters
-        ----------
-        left
-            The work that is left; if it differs from that of the last call, there was progress.
-        count
-            The number of messages in it.
-        why
-            Returns the reason why it is not done.
-        """
-        if self._interrupted:
-            return False
-        now = time.monotonic()
-        if left != self._left:
-            self._left, self._since = left, now
-        self._over = now - self._since >= self._seconds
-        if now - self._since >= _WARN_AFTER and not self._warned and not self._over:
-            self._warned = True
-            limit = "" if self._seconds == math.inf else f", for up to {self._seconds:g} s"
-            log.warning("%s: close() waits%s (linger=): %s: %s", self._url, limit, _counted(count, "left"), why())
-        return not self._over
-
-    def lost(self, count: int, why: Callable[[], str]) -> str:
-        """The error for so many messages that were not taken; nothing if there are none."""
-        if count <= 0:
-            return ""
-        after = f" after {self._seconds:g} s without progress (linger=)" if self._over else ""
-        before = "close() was interrupted: " if self._interrupted else ""
-        return f"{before}{_counted(count, 'lost')}{after}: {why()}"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} message{'s are' if count != 1 else ' is'} {what}"

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from .. import errors
-from .._arguments import check_remote_lane
 from .._core import DURABLE, SHARED
 from .endpoint import Endpoint, check_path
+from .remote_lane import check_remote_lane
 
 if TYPE_CHECKING:
     from ..channel import Channel

@@ -15,10 +15,12 @@ from collections.abc import Callable
 from .. import aio, errors
 from .._core import STEP_END
 from ..channel import Channel, code_of
+from .forks import closed_in_children
 from .handshake import Hello, boot_id, one_way, receive_one_way
-from .link import ConsumerLink, Linger, Link, ProducerLink, lane_refused
-from .sockets import closed_in_children
-from .wire import PATIENCE, Gone, Wire
+from .linger import Linger
+from .link import ConsumerLink, Link, ProducerLink
+from .refusals import lane_refused
+from .wire import GREETING_SECONDS, Gone, Wire
 
 _POLL_EVERY = 0.01  # seconds
 _SLICE = 0.05  # seconds of a wait, until closing is noticed
@@ -43,7 +45,7 @@ class _PipeWire(Wire):
     """A producer's greeting, once it has begun."""
 
     def __init__(self, fd: int, is_closed: Callable[[], bool]) -> None:
-        super().__init__(time.monotonic() + PATIENCE)
+        super().__init__(time.monotonic() + GREETING_SECONDS)
         self._fd = fd
         self._is_closed = is_closed
 

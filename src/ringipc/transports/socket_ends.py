@@ -7,10 +7,12 @@ import os
 from .. import errors
 from .._core import DURABLE, NEWEST, SHARED
 from ..channel import Channel, code_of
+from .address import SocketAddress
 from .handshake import Hello, Welcome
-from .link import ConsumerLink, Linger, ProducerLink, lane_refused, raise_refusal, refused
+from .linger import Linger
+from .link import ConsumerLink, ProducerLink
+from .refusals import lane_refused, raise_refusal, refused
 from .socket_link import Peer, SocketLink
-from .sockets import SocketAddress
 
 AT_ONCE = 4  # messages that a remote member of a shared group has at a time, so that the others get theirs
 

@@ -22,13 +22,16 @@ from functools import partial
 from .. import aio, errors
 from .._core import DURABLE, NEWEST, SHARED, STEP_END
 from ..channel import Channel
+from .address import SocketAddress
 from .connections import Listener, connect
+from .descriptors import receive_descriptor, send_descriptor
 from .handshake import Hello, Welcome, boot_id
-from .link import Link, log, raise_refusal
-from .sockets import SocketAddress, receive_descriptor, send_descriptor
+from .link import Link, log
+from .refusals import raise_refusal
 
-PATIENCE = 0.5  # seconds that a producer's broken connection has to be made again; then the producer counts as dead
-_LONGER = 1.0  # the same for a consumer's connection: the consumer is to give up first
+# Seconds in which a broken connection must be made again; then the peer counts as dead.
+RECONNECT_SECONDS = 0.5  # of a producer's connection
+_CONSUMER_RECONNECT_SECONDS = 1.0  # of a consumer's: the consumer is to give up first
 _PAUSE = 0.2  # seconds between attempts to reconnect
 _AFTER_END = 1.0  # seconds between the end of a stream and the search for another: so the end is noticed
 _WATCH_EVERY = 0.25  # seconds
@@ -256,7 +259,7 @@ class SocketLink(Link):
         if why == STEP_END or self._closed or not self._may_resume(why):
             self._remove(peer)
         else:
-            peer.until = time.monotonic() + (_LONGER if self.is_producer else PATIENCE)
+            peer.until = time.monotonic() + (_CONSUMER_RECONNECT_SECONDS if self.is_producer else RECONNECT_SECONDS)
         self._start_reconnecting(0 if why != STEP_END else _AFTER_END)
 
     def _may_resume(self, why: int) -> bool:

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import SystemRefused
+from .address import Listening, SocketAddress
 from .endpoint import SocketEndpoint
-from .sockets import Listening, SocketAddress, closed_in_children, connected, is_unanswered
+from .forks import closed_in_children
+from .sockets import connected, is_unanswered
 from .unix import Unix
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import threading
 import time
 
 from ..errors import AuthenticationError, Corrupt, RingError
-from .sockets import enlarge_buffers, is_unanswered, pair_closed_in_children
+from .forks import pair_closed_in_children
+from .sockets import enlarge_buffers, is_unanswered
 from .wire import SocketWire
 
 _CHUNK = 256 << 10

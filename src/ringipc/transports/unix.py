@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from ..errors import SystemRefused
+from .address import Listening
 from .endpoint import SocketEndpoint, check_path
-from .sockets import Listening, closed_in_children, connected, enlarge_buffers
+from .forks import closed_in_children
+from .sockets import connected, enlarge_buffers
 
 _CREDENTIALS = struct.Struct("iII")  # struct ucred
 _LONGEST_PATH = 107  # bytes; sockaddr_un has 108, with the NUL
-_PATIENCE = 5.0  # seconds that another listener may hold the lock on the directory
+_LOCK_SECONDS = 5.0  # that another listener may hold the lock on the directory
 
 
 def unix(path: str, *, bind: bool | None = None, key: bytes | None = None, users: Iterable[int] = ()) -> Unix:
@@ -164,7 +166,7 @@ class SocketPath(Listening):
     def _directory_lock(self) -> Iterator[int]:
         directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            end = time.monotonic() + _PATIENCE
+            end = time.monotonic() + _LOCK_SECONDS
             while True:
                 try:
                     fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)

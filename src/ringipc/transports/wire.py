@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from ..errors import Corrupt
 
-PATIENCE = 5.0  # seconds for a whole greeting
+GREETING_SECONDS = 5.0  # for a whole greeting
 
 
 class Gone(Corrupt):
@@ -43,7 +43,7 @@ class Wire(ABC):
         return left
 
     def too_late(self) -> Corrupt:
-        return Corrupt(f"the peer did not finish its greeting within {PATIENCE:g} s; does it speak ringipc?")
+        return Corrupt(f"the peer did not finish its greeting within {GREETING_SECONDS:g} s; does it speak ringipc?")
 
 
 class SocketWire(Wire):

@@ -1,4 +1,4 @@
-"""Check and convert arguments of constructors: sizes, counts, permissions, ways to wait."""
+"""Check and convert arguments of constructors: sizes, counts, permissions."""
 
 import grp
 import math
@@ -7,7 +7,6 @@ import re
 from typing import Any, Literal
 
 Wait = Literal["spin", "adaptive", "block"]
-WAITS: dict[str, int] = {"spin": 0, "adaptive": 1, "block": 2}
 
 _UNITS = {"": 1, "b": 1} | {
     prefix + unit: base**power

@@ -13,7 +13,11 @@ MAX_MEMBERS: int  # of a channel
 MAX_HANDLES: int  # of a semaphore, lock, event or barrier
 MAX_WAITERS: int  # threads that wait for units of a semaphore or lock
 MAX_UNITS: int  # of a semaphore
-MAX_PARTIES: int  # of a barrier
+
+# The words of arguments, and their numbers in the C core.
+WAITS: dict[str, int]
+OVERFLOWS: dict[str, int]
+STARTS: dict[str, int]
 
 base: Callable[[], bytes]  # the directory under which each user has a directory of named channels
 lock_holder: Callable[[int], int]  # pid of the process that has locked the control file of this descriptor, or 0

@@ -10,9 +10,9 @@ import weakref
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
-from . import _arguments, _atexit, _failures, _names, errors, transports
-from ._arguments import WAITS, Wait
-from ._core import DURABLE, NEWEST, SHARED, Consumer, Producer, check_timeout, constructor, wanted
+from . import _arguments, _atexit, _facts, _failures, _names, errors, transports
+from ._arguments import Wait
+from ._core import DURABLE, SHARED, Consumer, Producer, check_timeout, constructor, wanted
 from .channel import Channel, code_of
 from .transports.endpoint import Endpoint
 from .transports.remote_lane import check_remote_lane
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from .transports.link import ProducerLink
 
 Overflow = Literal["block", "drop-new", "drop-old"]
-OVERFLOWS: dict[str, int] = {"block": 0, "drop-new": 1, "drop-old": 2}
-STARTS: dict[str, int] = {"oldest": 0, "newest": NEWEST}
 
 
 @constructor(Producer)
@@ -48,9 +46,9 @@ def open_producer(
     declared = [_names.checked_name(group, "group") for group in groups]
     size = _arguments.size_in_bytes(capacity)
     slots = _arguments.checked_count(slots, "slots", "messages", 1, 1 << 26)
-    if overflow not in OVERFLOWS:
+    if overflow not in _facts.OVERFLOWS:
         raise ValueError(f'overflow must be "block", "drop-new" or "drop-old", not {overflow!r}')
-    if wait not in WAITS:
+    if wait not in _facts.WAITS:
         raise ValueError(f'wait must be "spin", "adaptive" or "block", not {wait!r}')
     access = _arguments.access(mode, share_with)
     spin = wait == "spin"
@@ -71,7 +69,7 @@ def open_producer(
     name = code_of(ring)
     producer.channel = channel if producer._link is None else producer._link.url  # with the port that was found
     producer._pickle = pickle
-    code = producer._open(name, size, slots, OVERFLOWS[overflow], preallocate, WAITS[wait], *access)
+    code = producer._open(name, size, slots, _facts.OVERFLOWS[overflow], preallocate, _facts.WAITS[wait], *access)
     if code < 0:
         if producer._link is not None:
             producer._link.abandon()
@@ -130,14 +128,14 @@ def open_consumer(
     fallback: str | Endpoint | None = None,
 ) -> None:
     group_name = _names.checked_name(group, "group")
-    if wait not in WAITS or start not in STARTS:
+    if wait not in _facts.WAITS or start not in _facts.STARTS:
         raise ValueError(
             f'wait must be "spin", "adaptive" or "block", start "oldest" or "newest", not {wait!r} and {start!r}'
         )
     consumer.channel = channel
     consumer.group = group
     consumer._pickle = pickle
-    how = STARTS[start] | (SHARED if shared else 0) | (DURABLE if durable else 0)
+    how = _facts.STARTS[start] | (SHARED if shared else 0) | (DURABLE if durable else 0)
     check_timeout(timeout)
     ring = transports.resolve(channel)
     code, holder, consumer._link = transports.attach_consumer(
@@ -147,7 +145,7 @@ def open_consumer(
         how,
         timeout=timeout,
         spin=wait == "spin",
-        attach=lambda name, how, left: consumer._open(name, group_name, how, WAITS[wait], copy, left),
+        attach=lambda name, how, left: consumer._open(name, group_name, how, _facts.WAITS[wait], copy, left),
     )
     if consumer._link is not None:
         consumer.channel = consumer._link.url  # with the port that was found

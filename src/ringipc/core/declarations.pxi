@@ -73,7 +73,7 @@ cdef extern from "base/byte_lock.h" nogil:
 cdef extern from "ringipc.h" nogil:
     enum: RIP_ABI, RIP_MAX_LANES, RIP_MAX_GROUPS, RIP_MAX_MEMBERS
     enum: RIP_BYTES, RIP_ARRAY, RIP_RECORD, RIP_OBJECT, RIP_MAX_NDIM, RIP_MAX_CHANNEL_NAME, RIP_MAX_GROUP_NAME
-    enum: RIP_NEWEST, RIP_SHARED, RIP_DURABLE, RIP_REDELIVERED
+    enum: RIP_OLDEST, RIP_NEWEST, RIP_SHARED, RIP_DURABLE, RIP_REDELIVERED
     struct rip_slowest:
         char group[48]
         uint32_t shared
@@ -107,6 +107,8 @@ cdef extern from "ringipc.h" nogil:
         uint32_t group
     enum rip_overflow:
         RIP_BLOCK
+        RIP_DROP_NEW
+        RIP_DROP_OLD
     enum: RIP_PREALLOCATE
     int rip_producer_open(const char *, uint64_t, uint64_t, uint32_t, rip_wait, const rip_access *,
                           rip_producer **) except? -EINTR

@@ -9,7 +9,10 @@ _facts.MAX_MEMBERS = RIP_MAX_MEMBERS
 _facts.MAX_HANDLES = RIP_MAX_HANDLES
 _facts.MAX_WAITERS = RIP_MAX_WAITERS
 _facts.MAX_UNITS = RIP_MAX_UNITS
-_facts.MAX_PARTIES = RIP_MAX_PARTIES
+
+_facts.WAITS = {"spin": RIP_WAIT_SPIN, "adaptive": RIP_WAIT_ADAPTIVE, "block": RIP_WAIT_BLOCK}
+_facts.OVERFLOWS = {"block": RIP_BLOCK, "drop-new": RIP_DROP_NEW, "drop-old": RIP_DROP_OLD}
+_facts.STARTS = {"oldest": RIP_OLDEST, "newest": RIP_NEWEST}
 
 
 def base():

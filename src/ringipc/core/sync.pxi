@@ -60,9 +60,9 @@ cdef class _SyncHandle:
         cdef int rc
         if self.s is not NULL:
             raise RuntimeError("this handle is open already")
-        if wait not in _arguments.WAITS:
+        if wait not in _facts.WAITS:
             raise ValueError(f'wait must be "spin", "adaptive" or "block", not {wait!r}')
-        mode = <rip_wait><int>_arguments.WAITS[wait]
+        mode = <rip_wait><int>_facts.WAITS[wait]
         if name is not None:
             _failures.check_base()
         self.what = what

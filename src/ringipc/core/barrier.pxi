@@ -30,8 +30,6 @@ cdef class Barrier(_SyncHandle):
     >>> barrier.close()
     """
 
-    __signature__ = signature_of("name=None, parties=None, *, wait='adaptive'")
-
     def __init__(self, name=None, parties=None, *, wait="adaptive"):
         if parties is not None:
             parties = _arguments.checked_count(parties, "parties", "handles", 1, RIP_MAX_PARTIES)
@@ -98,3 +96,6 @@ cdef class Barrier(_SyncHandle):
         with cython.critical_section(self):
             self.enter()
             return rip_sync_value(self.s)
+
+
+set_signature(Barrier, lambda barrier, name=None, parties=None, *, wait="adaptive": None)

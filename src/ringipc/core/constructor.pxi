@@ -15,12 +15,18 @@ def constructor(type cls):
     It stands above this module, as it may know transports.
     """
     def register(function):
-        cdef TypeFields *fields = <TypeFields *>cls
-        call = signature(function)
         function.__qualname__ = cls.__name__  # for the TypeError of arguments that do not fit
         constructors[cls] = function
-        (<dict>fields.tp_dict)["__signature__"] = call.replace(
-            parameters=list(call.parameters.values())[1:], return_annotation=Signature.empty)
-        PyType_Modified(fields)
+        set_signature(cls, function)
         return function
     return register
+
+
+cdef int set_signature(type cls, initialize) except -1:
+    """Give a class, which in C has no signature, that of a function that initializes its objects."""
+    cdef TypeFields *fields = <TypeFields *>cls
+    call = signature(initialize)
+    (<dict>fields.tp_dict)["__signature__"] = call.replace(
+        parameters=list(call.parameters.values())[1:], return_annotation=Signature.empty)
+    PyType_Modified(fields)
+    return 0

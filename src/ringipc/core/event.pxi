@@ -25,8 +25,6 @@ cdef class Event(_SyncHandle):
     >>> ready.close()
     """
 
-    __signature__ = signature_of("name=None, *, wait='adaptive'")
-
     def __init__(self, name=None, *, wait="adaptive"):
         self.open("event", name, 0, False, wait)
 
@@ -77,3 +75,6 @@ cdef class Event(_SyncHandle):
             return False
         self.checked(rc)
         return True
+
+
+set_signature(Event, lambda event, name=None, *, wait="adaptive": None)

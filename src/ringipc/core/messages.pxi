@@ -8,8 +8,6 @@ cdef class Messages:
     cdef object where
     cdef Message current
 
-    __signature__ = Signature()  # a class in C has none of its own
-
     def __init__(self):
         raise TypeError("Messages come from Consumer.messages(): they cannot be made in any other way")
 
@@ -46,6 +44,9 @@ cdef class Messages:
         except errors.EndOfStream:
             raise StopAsyncIteration from None
         return self.current
+
+
+set_signature(Messages, lambda messages: None)
 
 
 cdef Messages new_messages(Consumer consumer, object type, object where):

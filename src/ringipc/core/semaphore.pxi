@@ -100,8 +100,6 @@ cdef class Semaphore(_UnitsHandle):
     >>> gpus.close()
     """
 
-    __signature__ = signature_of("name=None, value=None, *, undo=False, wait='adaptive'")
-
     def __init__(self, name=None, value=None, *, undo=False, wait="adaptive"):
         if value is not None:
             value = _arguments.checked_count(value, "value", "units", 0, RIP_MAX_UNITS)
@@ -176,6 +174,9 @@ cdef class Semaphore(_UnitsHandle):
             return 0 if self.s is NULL else self.s.held
 
 
+set_signature(Semaphore, lambda semaphore, name=None, value=None, *, undo=False, wait="adaptive": None)
+
+
 cdef class Lock(_UnitsHandle):
     """A lock that processes and threads share. If its owner is killed, the next owner gets it and can see that.
 
@@ -200,8 +201,6 @@ cdef class Lock(_UnitsHandle):
     ...         pass  # repair the data that the lock guards
     >>> lock.close()
     """
-
-    __signature__ = signature_of("name=None, *, wait='adaptive'")
 
     def __init__(self, name=None, *, wait="adaptive"):
         self.open("lock", name, None, True, wait)
@@ -268,3 +267,6 @@ cdef class Lock(_UnitsHandle):
         """
         with cython.critical_section(self):
             return self.s is not NULL and self.s.held > 0 and self.died == 1
+
+
+set_signature(Lock, lambda lock, name=None, *, wait="adaptive": None)

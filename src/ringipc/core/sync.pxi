@@ -157,8 +157,3 @@ cdef _SyncHandle opened(type cls, name, tuple options, int fd):
     what, value, undo, wait = options
     handle.open(what, name, value, undo, wait, fd, True)
     return handle
-
-
-cdef object signature_of(str parameters):
-    """The signature of a class, which a class in C does not have by itself."""
-    return signature(eval(f"lambda {parameters}: None"))

@@ -55,7 +55,7 @@ def test_what_killed_processes_left_is_listed_and_removed(left: None, capsys: py
         assert main(["clean", "--messages"]) == 0
         assert [named.name for named in names()] == ["alive", "held"]
     held.close()
-    assert [(named.name, named.waiting) for named in names()] == [("alive", 0)]  # the end of its stream waits
+    assert [(named.name, named.backlog) for named in names()] == [("alive", 0)]  # the end of its stream waits
     assert main(["clean", "--messages"]) == 0
     assert names() == []
 
@@ -83,7 +83,7 @@ def get_all_and_die(count: int) -> None:
 def test_only_unread_messages_wait(start: Start, how: str, overflow: Overflow) -> None:
     def waiting() -> int:
         (named,) = names()
-        return named.waiting
+        return named.backlog
 
     with Producer("c", capacity=4096, slots=16, overflow=overflow) as producer:
         producer.put_many([b"x"] * 5)
@@ -137,7 +137,7 @@ def test_clean_names_the_reason_why_it_keeps_a_channel(capsys: pytest.CaptureFix
         "kept channel 'durable': it has a durable group, 'd', for which 1 messages wait (--messages removes it)",
         "kept channel 'first': 1 messages wait for a first consumer (--messages removes it)",
     ]
-    assert [(named.name, named.waiting, named.end_waits) for named in names()] == [
+    assert [(named.name, named.backlog, named.end_waits) for named in names()] == [
         ("declared", 0, True), ("durable", 1, False), ("first", 1, True),
     ]  # fmt: skip
     assert main(["clean", "--messages"]) == 0

@@ -28,7 +28,7 @@ class Named:
     pids
         Of the processes that have it open, one entry for each handle. If it is locked: of the process that has locked
         it, if that is visible. Empty: it was left behind, or keeps messages or the end of a stream.
-    waiting
+    backlog
         Number of messages in a channel that wait for some group, or for the first group.
     end_waits
         As `Channel.end_waits`.
@@ -39,7 +39,7 @@ class Named:
     name: str
     kind: Kind
     pids: list[int]
-    waiting: int
+    backlog: int
     end_waits: bool
     bytes: int
 
@@ -76,8 +76,8 @@ def _look(name: str, at: int) -> Named | None:
         try:
             channel = Channel.open(name)
             groups = channel.groups
-            waiting = max((group.backlog for group in groups), default=sum(lane.backlog for lane in channel.lanes))
-            return Named(name, "channel", channel.pids, waiting, channel.end_waits, size)
+            backlog = max((group.backlog for group in groups), default=sum(lane.backlog for lane in channel.lanes))
+            return Named(name, "channel", channel.pids, backlog, channel.end_waits, size)
         except _errors.ChannelNotFound:
             return None
         except _errors.SystemRefused as error:

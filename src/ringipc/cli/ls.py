@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
         pids = " ".join(map(str, sorted(set(named.pids)))) or "-"
         waiting = "-"
         if named.kind == "channel":
-            waiting = "end" if named.end_waits and not named.waiting else str(named.waiting)
+            waiting = "end" if named.end_waits and not named.backlog else str(named.backlog)
         if named.kind == "locked":
             pids = f"locked by {f'pid {pids}' if named.pids else 'a process that is not visible from here'}"
         lines.append((_printable(named.name), named.kind, str(named.bytes), waiting, pids))

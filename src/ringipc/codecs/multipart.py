@@ -39,6 +39,7 @@ def is_fortran(array: np.ndarray[Any, np.dtype[Any]]) -> bool:
 
 
 def join(kind: int, small: bytes, blocks: Sequence[Block]) -> Parts:
+    """Return the message of a small part and blocks. Nothing is copied here: `put` copies the blocks."""
     head = _COUNTS.pack(len(small), len(blocks))
     if blocks:
         head += struct.pack(f"<{len(blocks)}Q", *[block.nbytes for block in blocks])

@@ -41,7 +41,10 @@ def connect(address: SocketAddress, hello: Hello, *, timeout: float | None) -> t
     ------
     ChannelNotFound
         Nobody has listened.
-    AuthenticationError, Incompatible
+    AuthenticationError
+        The sides do not admit each other: users, keys or certificates do not match.
+    Incompatible
+        The listener speaks another version of the protocol.
     Corrupt
         The listener does not speak ringipc, or does not finish its greeting in time.
     """

@@ -82,7 +82,7 @@ class PipeEndpoint(Endpoint):
     __slots__ = ()
 
     @abstractmethod
-    def open(self, writes: bool) -> int:
+    def _open(self, writes: bool) -> int:
         """A file descriptor that is the caller's; -1 if it is to write and no consumer has opened the named pipe.
 
         Raises
@@ -101,7 +101,7 @@ class PipeEndpoint(Endpoint):
         from .pipe_link import PipeProducerLink
 
         check_remote_lane(str(self), capacity, slots)
-        return PipeProducerLink(str(self), self.scheme, self.open, channel, capacity, slots, spin=spin)
+        return PipeProducerLink(str(self), self.scheme, self._open, channel, capacity, slots, spin=spin)
 
     def consumer_link(
         self, channel: Channel, group: str, how: int, *, timeout: float | None, spin: bool
@@ -110,7 +110,7 @@ class PipeEndpoint(Endpoint):
 
         if how & (SHARED | DURABLE):
             raise ValueError(f"{str(self)!r} has one consumer: shared= and durable= are for rings and sockets")
-        return PipeConsumerLink(str(self), self.scheme, self.open, channel, timeout=timeout, spin=spin)
+        return PipeConsumerLink(str(self), self.scheme, self._open, channel, timeout=timeout, spin=spin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class Fifo(PipeEndpoint):
     def __str__(self) -> str:
         return f"fifo://{self.path}"
 
-    def open(self, writes: bool) -> int:
+    def _open(self, writes: bool) -> int:
         with contextlib.suppress(FileExistsError):
             os.mkfifo(self.path, 0o600)
         flags = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -170,7 +170,7 @@ class Pipe(PipeEndpoint):
     def __str__(self) -> str:
         return f"pipe:{self.fd}"
 
-    def open(self, writes: bool) -> int:
+    def _open(self, writes: bool) -> int:
         _check_end(self.fd, str(self), writes=writes)
         fd = os.dup(self.fd)
         os.close(self.fd)
@@ -207,7 +207,7 @@ class PipeEnd(PipeEndpoint):
         self._fd = -1
         return fd
 
-    def open(self, writes: bool) -> int:
+    def _open(self, writes: bool) -> int:
         _check_end(self.fileno(), str(self), writes=writes)
         return self.detach()
 

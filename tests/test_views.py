@@ -109,7 +109,7 @@ def test_a_closed_consumer_stays_a_member_until_its_last_view_is_gone(producer: 
         view = consumer.get()
     assert consumer.closed
     assert view.tolist() == [0, 1, 2]
-    assert producer._gate()[0] == "g"
+    assert producer._slowest()[0] == "g"
     del view
     with Consumer("c", group="g") as again:
         assert again.get().tolist() == [0, 1, 2]

@@ -2,12 +2,9 @@
 
 import errno
 import os
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from . import _facts, _names, _shortage, errors
-
-if TYPE_CHECKING:
-    from ._core import Consumer, Producer
 
 
 def check_base() -> None:
@@ -215,29 +212,41 @@ def within(timeout: object) -> str:
     return f"within {timeout} s" if timeout else "now"
 
 
+def too_large(channel: object, length: object, capacity: int) -> errors.MessageTooLarge:
+    """Return the exception for a message of length bytes, which its lane can never hold."""
+    return errors.MessageTooLarge(
+        f"channel {channel!r}: a message of {length} bytes is longer than the lane's capacity of "
+        f"{capacity}; make the producer with a larger one"
+    )
+
+
 def fail_producer(
-    producer: "Producer", code: int, detail: object, wanted: _shortage.Wanted = _shortage.NOTHING
+    channel: object, code: int, detail: object, wanted: _shortage.Wanted, *, capacity: int, why: str
 ) -> NoReturn:
-    """Raise the exception for a negative errno of a call of a producer. detail: bytes wanted, or the timeout."""
+    """Raise the exception for a negative errno of a call of a producer.
+
+    Parameters
+    ----------
+    detail
+        The length of the message, or the timeout.
+    capacity
+        Of the lane, in bytes.
+    why
+        What `why_full` returns, if the time is up.
+    """
     match -code:
         case errno.EMSGSIZE:
-            raise errors.MessageTooLarge(
-                f"channel {producer.channel!r}: a message of {detail} bytes is longer than the lane's capacity of "
-                f"{producer.stats.capacity}; make the producer with a larger one"
-            )
+            raise too_large(channel, detail, capacity)
         case errno.ENOSPC | errno.ENOMEM | errno.EDQUOT:
-            fail(code, producer.channel, f"memory for a message of {detail} bytes", wanted)
+            fail(code, channel, f"memory for a message of {detail} bytes", wanted)
         case errno.ETIMEDOUT | errno.EAGAIN:
-            raise errors.Full(f"channel {producer.channel!r}: no room {within(detail)}: {why_full(producer)}")
+            raise errors.Full(f"channel {channel!r}: no room {within(detail)}: {why}")
     details = {errno.ESHUTDOWN: "producer", errno.ECHILD: "producer", errno.EBADMSG: "a group's cursor"}
-    fail(code, producer.channel, details.get(-code, ""))
+    fail(code, channel, details.get(-code, ""))
 
 
-def why_full(producer: "Producer") -> str:
+def why_full(group: str, shared: bool, has_members: bool, pid: int, messages: int, size: int) -> str:
     """Which group keeps a lane full, and who its member is."""
-    group, shared, has_members, pid, messages, size = producer._gate()
-    if producer._link is not None and producer._link.failure is not None:
-        return str(producer._link.failure)
     if messages == 0:
         return "another thread has a reservation open on this producer"
     have = f"{messages} messages ({size} bytes)"
@@ -258,31 +267,36 @@ FEWER_SLOTS = "make producers with fewer slots="
 
 
 def fail_consumer(
-    consumer: "Consumer", code: int, detail: object, wanted: _shortage.Wanted = _shortage.NOTHING
+    channel: object, group: str, code: int, detail: object, wanted: _shortage.Wanted, *, why: str
 ) -> NoReturn:
-    """Raise the exception for a negative errno of a call of a consumer. detail: the timeout, a pid, what is damaged."""
+    """Raise the exception for a negative errno of a call of a consumer.
+
+    Parameters
+    ----------
+    detail
+        The timeout, a pid, or what is damaged.
+    why
+        What `why_empty` returns, if the time is up.
+    """
     match -code:
         case errno.ETIMEDOUT | errno.EAGAIN:
             within = f" within {detail} s" if detail else ""
-            raise errors.Empty(
-                f"channel {consumer.channel!r}: no message for group {consumer.group!r}{within}{_why_empty(consumer)}"
-            )
+            raise errors.Empty(f"channel {channel!r}: no message for group {group!r}{within}{why}")
         case errno.ENODATA:
-            raise errors.EndOfStream(f"channel {consumer.channel!r}: every producer has closed, and all is read")
+            raise errors.EndOfStream(f"channel {channel!r}: every producer has closed, and all is read")
         case errno.EOWNERDEAD:
             raise errors.ProducerDied(
-                f"channel {consumer.channel!r}: the producer with pid {detail} died without closing; all it put is read"
+                f"channel {channel!r}: the producer with pid {detail} died without closing; all it put is read"
             )
         case errno.ESHUTDOWN if detail == "message":
-            raise errors.Closed(f"channel {consumer.channel!r}: this message has been released")
+            raise errors.Closed(f"channel {channel!r}: this message has been released")
         case errno.EBADMSG:
-            fail(code, consumer.channel, detail if isinstance(detail, str) else "a lane")
+            fail(code, channel, detail if isinstance(detail, str) else "a lane")
     details = {errno.ESHUTDOWN: "consumer", errno.ECHILD: "consumer", errno.ENOSPC: CLAIMS, errno.EFBIG: CLAIMS}
-    fail(code, consumer.channel, details.get(-code, ""), wanted, FEWER_SLOTS)
+    fail(code, channel, details.get(-code, ""), wanted, FEWER_SLOTS)
 
 
-def _why_empty(consumer: "Consumer") -> str:
-    works, held, pid = consumer._blocks()
+def why_empty(works: int, held: int, pid: int) -> str:
     if pid:
         return (
             f"; this consumer itself holds {held} messages, and the lane of the producer with pid {pid} is full: "

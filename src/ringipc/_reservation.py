@@ -1,6 +1,5 @@
 """What `Producer.reserve` and `Producer.reserve_bytes` return, and `empty`, the arrays to be filled in a record."""
 
-import errno
 import math
 import operator
 import sys
@@ -121,7 +120,7 @@ class Reservation(ABC):
 
     def _check_size(self, size: int) -> None:
         if size > sys.maxsize:  # NumPy and the extension do not take it
-            _failures.fail_producer(self._producer, -errno.EMSGSIZE, size)
+            raise _failures.too_large(self._producer.channel, size, self._producer.stats.capacity)
 
     def _begin(self, kind: int, length: int) -> _Array:
         """Return memory for a message of length bytes, aligned to 64 bytes: private memory if the lane refuses it."""

@@ -259,7 +259,9 @@ cdef class Consumer:
 
     @cython.final
     cdef int fail(self, int code, detail) except -1:
-        _failures.fail_consumer(self, code, detail, wanted())
+        shortage = wanted()
+        why = _failures.why_empty(*self._blocks()) if code == -ETIMEDOUT or code == -EAGAIN else ""
+        _failures.fail_consumer(self.channel, self.group, code, detail, shortage, why=why)
         return -1
 
     @cython.final

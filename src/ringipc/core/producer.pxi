@@ -279,8 +279,19 @@ cdef class Producer:
 
     @cython.final
     cdef int fail(self, int code, detail) except -1:
-        _failures.fail_producer(self, code, detail, wanted())
+        shortage = wanted()
+        capacity = 0 if self.p is NULL else self.p.arena.capacity
+        why = self.why_full() if code == -ETIMEDOUT or code == -EAGAIN else ""
+        _failures.fail_producer(self.channel, code, detail, shortage, capacity=capacity, why=why)
         return -1
+
+    @cython.final
+    cdef str why_full(self):
+        """What keeps the lane full, as a part of a sentence."""
+        slowest = self._slowest()
+        if self._link is not None and self._link.failure is not None:
+            return str(self._link.failure)
+        return _failures.why_full(*slowest)
 
     @cython.final
     cdef object encode(self, message):
@@ -542,19 +553,19 @@ cdef class Producer:
         cdef int rc = -ESHUTDOWN if self.p is NULL else rip_flush(self.p, deadline)
         if rc == -ETIMEDOUT:
             raise errors.TimedOut(
-                f"channel {self.channel!r}: not flushed {_failures.within(timeout)}: {_failures.why_full(self)}"
+                f"channel {self.channel!r}: not flushed {_failures.within(timeout)}: {self.why_full()}"
             )
         self.checked(rc, None)
 
     @cython.critical_section
-    def _gate(self):
+    def _slowest(self):
         """Who keeps the lane from moving on: group, shared, has members, pid, messages, bytes."""
-        cdef rip_slowest gate
+        cdef rip_slowest slowest
         if self.p is NULL:
             self.fail(-ESHUTDOWN, None)
-        rip_producer_slowest(self.p, &gate)
-        return ((<bytes>gate.group).decode(errors="replace"), gate.shared != 0, gate.members != 0, gate.pid,
-                gate.messages, gate.bytes)
+        rip_producer_slowest(self.p, &slowest)
+        return ((<bytes>slowest.group).decode(errors="replace"), slowest.shared != 0, slowest.members != 0,
+                slowest.pid, slowest.messages, slowest.bytes)
 
     @cython.critical_section
     def _counts(self):

@@ -30,27 +30,6 @@ cdef int clear_frames(object error, object before) except -1:
     return 0
 
 
-cdef Hold take_hold(Consumer consumer, rip_message *message, bint taken):
-    """Takes a message, if it is not taken yet, and charge of it."""
-    cdef Hold hold = point_at(consumer, message)
-    if not taken:
-        rip_rx_take(consumer.c, message)
-    hold.lane = message.lane
-    consumer.holds += 1
-    consumer.settle()
-    return hold
-
-
-cdef Hold point_at(Consumer consumer, const rip_message *message):
-    """Points at a message without keeping it there."""
-    cdef Hold hold = Hold.__new__(Hold)
-    hold.consumer = consumer
-    hold.seq = message.seq
-    hold.data = message.data
-    hold.length = message.length
-    return hold
-
-
 cdef int find_dtype(Consumer consumer, const rip_array *array) except -1:
     """Sets consumer.dtype to the dtype that a header describes."""
     cdef bytes code

@@ -1,4 +1,4 @@
-# Messages out of order, and messages with what is known about them.
+# Messages out of order: by type, or by a condition.
 
 cdef bytes types_of(object type, rip_filter *filter):
     """Fills filter in from what a user may give as type; it points into the result."""
@@ -65,27 +65,3 @@ cdef Message select_where(Consumer consumer, object timeout, object type, object
         finally:
             consumer.c.watches -= 1
         candidate.release()
-
-
-cdef Message wrap_message(Consumer consumer, const rip_message *raw):
-    cdef Message message = Message.__new__(Message)
-    message.consumer = consumer
-    message.hold = point_at(consumer, raw)
-    message.type = raw.type
-    message.redelivered = raw.flags & RIP_REDELIVERED
-    message.missed = raw.missed
-    message.kind = raw.kind
-    message.seq = raw.seq
-    message.timestamp = rip_message_time(raw.lane, raw.ticks)
-    message.producer_pid = raw.lane.pid
-    message.lane_id = raw.lane.id
-    return message
-
-
-cdef void take_charge(Consumer consumer, Message message, rip_rx *lane) noexcept:
-    """Of a message that is taken: it is in work until its block ends."""
-    message.hold.lane = lane
-    consumer.holds += 1
-    if consumer.c.claims:
-        enlist(consumer, message.hold, <uint64_t>A_MESSAGE)
-    consumer.settle()

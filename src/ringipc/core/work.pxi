@@ -23,34 +23,6 @@ cdef enum at_end:  # what becomes of a message when nobody refers to it any more
     REDELIVER  # work on it has started, and is not complete
 
 
-@cython.final
-@cython.no_gc
-@cython.freelist(64)
-cdef class Hold:
-    """Keeps a message in the ring for as long as somebody refers to it; the base of every view on it."""
-
-    cdef Consumer consumer
-    cdef rip_rx *lane
-    cdef uint64_t seq
-    cdef const unsigned char *data
-    cdef uint64_t length
-    cdef Work work
-    cdef at_end end
-
-    def __dealloc__(self):
-        if self.lane is not NULL:
-            with cython.critical_section(self.consumer):
-                if self.work.worker != NO_WORKER:
-                    unlist(self.consumer, &self.work)
-                if cython.likely(self.end == RELEASE):
-                    self.consumer.let_go(self.lane, self.seq)
-                else:
-                    self.consumer.let_back(self.lane, self.seq, self.length, self.end == REDELIVER)
-
-    def __getbuffer__(self, Py_buffer *view, int flags):
-        PyBuffer_FillInfo(view, self, <void *>self.data, <Py_ssize_t>self.length, True, flags)
-
-
 cdef object running_loop = None  # asyncio's function, which says what is cheap to know before a task is looked for
 
 

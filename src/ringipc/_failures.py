@@ -266,6 +266,34 @@ CLAIMS = "the claims of its group on a lane"
 FEWER_SLOTS = "make producers with fewer slots="
 
 
+def fail_consumer_open(
+    code: int, holder: int, channel: object, group: str, shared: bool, wanted: _shortage.Wanted
+) -> NoReturn:
+    """Raise the exception for a negative errno of opening a consumer.
+
+    Parameters
+    ----------
+    holder
+        The pid of the member of an exclusive group.
+    shared
+        As the consumer was to be opened.
+    """
+    if code == -errno.EBUSY:
+        who, rest = f"pid {holder}", "give this consumer another group"
+        if holder == os.getpid():
+            who = f"this process, pid {holder},"
+            rest = f"let go of views on messages of a consumer that is closed, close one that is open, or {rest}"
+        raise errors.GroupBusy(f"channel {channel!r}: group {group!r} is exclusive, and {who} is its member; {rest}")
+    if code == -errno.EEXIST:
+        kind = "exclusive" if shared else "shared"
+        raise errors.Incompatible(
+            f"channel {channel!r}: group {group!r} is {kind}; say shared={not shared}, "
+            "or give this consumer another group"
+        )
+    no_room = code in (-errno.ENOSPC, -errno.EFBIG)
+    fail(code, channel, CLAIMS if no_room else "", wanted, FEWER_SLOTS)
+
+
 def fail_consumer(
     channel: object, group: str, code: int, detail: object, wanted: _shortage.Wanted, *, why: str
 ) -> NoReturn:

@@ -5,7 +5,6 @@ above it.
 """
 
 import errno
-import os
 import weakref
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
@@ -57,16 +56,16 @@ def open_producer(
     producer._linger = linger
     producer._link = None
     producer._transport = "ring"
-    ring = transports.resolve(channel)
-    beside = transports.resolve_fallback(channel, ring, fallback, binds=True)
-    if beside is not None:
-        check_remote_lane(str(beside), size, slots)
-    if isinstance(ring, Endpoint):
+    target = transports.resolve(channel)
+    fallback_endpoint = transports.resolve_fallback(channel, target, fallback, binds=True)
+    if fallback_endpoint is not None:
+        check_remote_lane(str(fallback_endpoint), size, slots)
+    if isinstance(target, Endpoint):
         own = Channel.anonymous()
-        producer._link = transports.open_producer_link(ring, own, size, slots, timeout=timeout, spin=spin)
+        producer._link = transports.open_producer_link(target, own, size, slots, timeout=timeout, spin=spin)
         producer._transport = producer._link.transport
-        ring = producer._link.channel
-    name = code_of(ring)
+        target = producer._link.channel
+    name = code_of(target)
     producer.channel = channel if producer._link is None else producer._link.url  # with the port that was found
     producer._pickle = pickle
     code = producer._open(name, size, slots, _facts.OVERFLOWS[overflow], preallocate, _facts.WAITS[wait], *access)
@@ -80,8 +79,8 @@ def open_producer(
             needed, remedy = f"a lane's {slots} slots", "choose fewer slots="
         _failures.fail(code, producer.channel, needed, wanted(), remedy)
     _atexit.close_at_exit(producer)
-    if beside is not None:
-        producer._link = _open_beside(producer, beside, str(ring), size, slots, spin)
+    if fallback_endpoint is not None:
+        producer._link = _open_fallback(producer, fallback_endpoint, str(target), size, slots, spin)
     if producer._link is not None:
         weakref.finalize(producer, producer._link.linger, linger).atexit = False  # there _atexit closes it
         if producer._link.transport != "ring":
@@ -101,7 +100,7 @@ def _cut_off(producer: Producer | None, error: errors.RingError) -> None:
         producer._cut_off(error)
 
 
-def _open_beside(
+def _open_fallback(
     producer: Producer, fallback: Endpoint, ring: str, size: int, slots: int, spin: bool
 ) -> "ProducerLink":
     try:
@@ -137,10 +136,10 @@ def open_consumer(
     consumer._pickle = pickle
     how = _facts.STARTS[start] | (SHARED if shared else 0) | (DURABLE if durable else 0)
     check_timeout(timeout)
-    ring = transports.resolve(channel)
+    target = transports.resolve(channel)
     code, holder, consumer._link = transports.attach_consumer(
-        ring,
-        transports.resolve_fallback(channel, ring, fallback, binds=False),
+        target,
+        transports.resolve_fallback(channel, target, fallback, binds=False),
         group,
         how,
         timeout=timeout,
@@ -152,21 +151,6 @@ def open_consumer(
         weakref.finalize(consumer, consumer._link.forget).atexit = False  # there _atexit closes it
         if consumer._link.transport != "ring":
             consumer._attach(consumer._link.io_loop)
-    if code == -errno.EBUSY:
-        who, rest = f"pid {holder}", "give this consumer another group"
-        if holder == os.getpid():
-            who = f"this process, pid {holder},"
-            rest = f"let go of views on messages of a consumer that is closed, close one that is open, or {rest}"
-        raise errors.GroupBusy(
-            f"channel {consumer.channel!r}: group {group!r} is exclusive, and {who} is its member; {rest}"
-        )
-    if code == -errno.EEXIST:
-        kind = "exclusive" if shared else "shared"
-        raise errors.Incompatible(
-            f"channel {consumer.channel!r}: group {group!r} is {kind}; say shared={not shared}, "
-            "or give this consumer another group"
-        )
     if code < 0:
-        no_room = code in (-errno.ENOSPC, -errno.EFBIG)
-        _failures.fail(code, consumer.channel, _failures.CLAIMS if no_room else "", wanted(), _failures.FEWER_SLOTS)
+        _failures.fail_consumer_open(code, holder, consumer.channel, group, shared, wanted())
     _atexit.close_at_exit(consumer)

@@ -68,14 +68,14 @@ def resolve(where: str | Channel | Endpoint) -> str | Channel | Endpoint:
 
 
 def resolve_fallback(
-    where: object, ring: str | Channel | Endpoint, fallback: str | Endpoint | None, *, binds: bool
+    where: object, target: str | Channel | Endpoint, fallback: str | Endpoint | None, *, binds: bool
 ) -> SocketEndpoint | None:
     """The endpoint beside a ring that other processes find by its name.
 
     Parameters
     ----------
     where
-        The channel, for errors; ring is what `resolve` made of it.
+        The channel, for errors; target is what `resolve` made of it.
     binds
         Whether this handle listens there: a producer does, a consumer does not.
 
@@ -86,7 +86,7 @@ def resolve_fallback(
     """
     if fallback is None:
         return None
-    if not isinstance(ring, str) or ring.startswith("fd:"):
+    if not isinstance(target, str) or target.startswith("fd:"):
         raise ValueError(f"fallback= is for a ring that has a name, not for {where!r}")
     endpoint = resolve(fallback)
     if not isinstance(endpoint, SocketEndpoint):
@@ -104,7 +104,7 @@ def open_producer_link(
 
 
 def attach_consumer(
-    ring: str | Channel | Endpoint,
+    target: str | Channel | Endpoint,
     fallback: Endpoint | None,
     group: str,
     how: int,
@@ -119,12 +119,12 @@ def attach_consumer(
     -------
     What attach returned at last; and the link, if it was not the ring.
     """
-    if isinstance(ring, Endpoint):
-        return _attach_by(ring, group, how, timeout=timeout, spin=spin, attach=attach)
+    if isinstance(target, Endpoint):
+        return _attach_by(target, group, how, timeout=timeout, spin=spin, attach=attach)
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
         left = None if deadline is None else max(deadline - time.monotonic(), 0)
-        code, holder = attach(code_of(ring), how, left)
+        code, holder = attach(code_of(target), how, left)
         if code not in _NO_RING or (code != -errno.ENOENT and fallback is None):
             return code, holder, None
         if fallback is not None:

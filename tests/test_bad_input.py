@@ -379,7 +379,7 @@ def test_an_object_that_is_not_an_io_loop_is_refused(producer: Producer, consume
     for handle in (producer, consumer):
         for what in (1, None, datetime.datetime_CAPI):
             with pytest.raises(TypeError, match="IoLoop"):
-                handle._attach(what)  # type: ignore[arg-type]
+                handle._set_io_loop(what)  # type: ignore[arg-type]
 
 
 UNOPENED = """
@@ -391,8 +391,9 @@ p.channel = c.channel = p._link = c._link = None
 for call in (
     lambda: p._declare(b"g"), lambda: p._slowest(), lambda: p._commit(1, 1, 1), lambda: p._counts(), lambda: p._abort(),
     lambda: p._put_from([b""], 0, 0), lambda: p._begin_memory(1, 0),
-    lambda: p.flush(0), lambda: p._close(False), lambda: p._refuse(), lambda: c._counts(), lambda: c._refuse(),
-    lambda: c._close(False, True), lambda: c._notify(1, None), lambda: c._pick(c.get, None, None),
+    lambda: p.flush(0), lambda: p._close(False), lambda: p._begin_close(), lambda: c._counts(),
+    lambda: c._begin_close(), lambda: c._close(False, True), lambda: c._notify(1, None),
+    lambda: c._pick(c.get, None, None),
     lambda: e.close(), lambda: e._descriptor(), lambda: e.is_set(), lambda: repr(e), lambda: IoLoop.__new__(IoLoop),
 ):
     try:

@@ -136,7 +136,7 @@ def fail_sync_open(
                 f"{subject} was created by a ringipc with another layout in memory (this one has version "
                 f"{_facts.ABI}); use the same version on both sides, or another name"
             )
-    _refuse_sync(-code, what, name, wanted)
+    _raise_for_sync(-code, what, name, wanted)
 
 
 def fail_sync(code: int, what: str, name: str | None, timeout: object, wanted: _shortage.Wanted) -> NoReturn:
@@ -166,14 +166,14 @@ def fail_sync(code: int, what: str, name: str | None, timeout: object, wanted: _
             raise errors.BrokenBarrier(f"{subject} is broken: a party timed out, was killed or called abort; reset it")
         case errno.ETIMEDOUT:
             raise errors.BrokenBarrier(f"{subject}: not all parties arrived within {timeout} s; reset it to go on")
-    _refuse_sync(-code, what, name, wanted)
+    _raise_for_sync(-code, what, name, wanted)
 
 
 def _sync_subject(what: str, name: str | None) -> str:
     return f"this {what}" if name is None else f"{what} {name!r}"
 
 
-def _refuse_sync(number: int, what: str, name: str | None, wanted: _shortage.Wanted) -> NoReturn:
+def _raise_for_sync(number: int, what: str, name: str | None, wanted: _shortage.Wanted) -> NoReturn:
     subject = _sync_subject(what, name)
     code = None if name is None else _names.checked_name(name, what)
     match number:

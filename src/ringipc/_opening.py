@@ -86,11 +86,11 @@ def open_producer(
         if producer._link.transport != "ring":
             weak = weakref.ref(producer)
             producer._link.failed = lambda error: _cut_off(weak(), error)
-            producer._attach(producer._link.io_loop)
+            producer._set_io_loop(producer._link.io_loop)
     for group in declared:
         code = producer._declare(group)
         if code < 0:
-            producer._undo()
+            producer._cancel_open()
             producer.close()
             _failures.fail(code, producer.channel)
 
@@ -106,7 +106,7 @@ def _open_fallback(
     try:
         return transports.open_producer_link(fallback, Channel.open(ring), size, slots, timeout=None, spin=spin)
     except BaseException:
-        producer._undo()
+        producer._cancel_open()
         producer._close(False)
         raise
 
@@ -150,7 +150,7 @@ def open_consumer(
         consumer.channel = consumer._link.url  # with the port that was found
         weakref.finalize(consumer, consumer._link.forget).atexit = False  # there _atexit closes it
         if consumer._link.transport != "ring":
-            consumer._attach(consumer._link.io_loop)
+            consumer._set_io_loop(consumer._link.io_loop)
     if code < 0:
         _failures.fail_consumer_open(code, holder, consumer.channel, group, shared, wanted())
     _atexit.close_at_exit(consumer)

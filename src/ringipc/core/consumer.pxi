@@ -132,7 +132,7 @@ cdef class Consumer:
         return rc, holder
 
     @cython.critical_section
-    def _attach(self, IoLoop io_loop not None):
+    def _set_io_loop(self, IoLoop io_loop not None):
         if self.c is not NULL:
             self.io_loop = io_loop
             self.c.io_loop = io_loop.loop
@@ -156,7 +156,7 @@ cdef class Consumer:
         return close_patiently(<locking>rip_consumer_close, self.c, &self.c.ch.handle, exiting)
 
     @cython.critical_section
-    def _refuse(self):
+    def _begin_close(self):
         """From here on every call but `_close` finds it closed: 0, or an error code in a forked child."""
         if self.c is NULL:
             return 0
@@ -770,7 +770,7 @@ cdef class Consumer:
         self._end(exiting=False, clean=True)
 
     def _end(self, *, bint exiting, bint clean=False):
-        code = self._refuse()  # first: whoever is woken finds it closed
+        code = self._begin_close()  # first: whoever is woken finds it closed
         if code == 0:
             self.readiness.closing()
             code = self._close(exiting, clean)

@@ -151,7 +151,7 @@ cdef class Producer:
         return rc
 
     @cython.critical_section
-    def _attach(self, IoLoop io_loop not None):
+    def _set_io_loop(self, IoLoop io_loop not None):
         self.io_loop = io_loop
 
     @cython.critical_section
@@ -172,12 +172,12 @@ cdef class Producer:
         return rc
 
     @cython.critical_section
-    def _refuse(self):
+    def _begin_close(self):
         """From here on every call but `_close` finds it closed: 0, or an error code in a forked child."""
         return 0 if self.p is NULL else rip_handle_begin_close(&self.p.ch.handle)
 
     @cython.critical_section
-    def _undo(self):
+    def _cancel_open(self):
         """Before `_close`: this has failed to begin, and its end is nobody's to be told of."""
         if self.p is not NULL:
             rip_producer_undo(self.p)
@@ -776,7 +776,7 @@ cdef class Producer:
         self._end(exiting=False)
 
     def _end(self, *, bint exiting):
-        code = self._refuse()  # first: whoever is woken finds it closed
+        code = self._begin_close()  # first: whoever is woken finds it closed
         if code == 0:
             self.readiness.closing()
             code = self._close(exiting)

@@ -82,7 +82,7 @@ class SocketProducerLink(SocketLink, ProducerLink):
                     connection.close()
                     raise_refusal(self.url, joined)
                 peer = self._peers[welcome.session] = joined
-            self._attach(peer, welcome.next, connection)
+            self._set_connection(peer, welcome.next, connection)
 
     def _close(self, linger: Linger) -> str:
         self._ending = True
@@ -203,4 +203,4 @@ class SocketConsumerLink(SocketLink, ConsumerLink):
                     connection.close()
                     raise_refusal(self.url, joined)
                 peer = self._peers[welcome.session] = joined
-            self._attach(peer, 0, connection)
+            self._set_connection(peer, 0, connection)

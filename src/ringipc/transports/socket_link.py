@@ -165,7 +165,7 @@ class SocketLink(Link):
                     return joined, _close
                 peer = self._peers[hello.session] = joined
             received, sends = self._resume(peer, hello)
-            return self._welcome(received), partial(self._attach, peer, sends)
+            return self._welcome(received), partial(self._set_connection, peer, sends)
 
     def _log_refusal(self, error: errors.RingError) -> None:
         # As text: a log record would keep the exception, and its frames.
@@ -226,7 +226,7 @@ class SocketLink(Link):
 
     # ---- connections ----
 
-    def _attach(self, peer: Peer, sends: int, connection: socket.socket) -> None:
+    def _set_connection(self, peer: Peer, sends: int, connection: socket.socket) -> None:
         """Gives a peer its connection, the first or another one."""
         with self._changed:
             if self._closed or self._peers.get(peer.session) is not peer:

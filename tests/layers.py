@@ -24,12 +24,12 @@ FOLDERS = {
 
 MODULES = """
 errors
-_facts _names _shortage _failures _arguments _atexit _stats _reservation _include aio codecs
+_facts _names _shortage _failures _arguments _atexit _stats _reservation _include _readiness codecs
 _core
 channel _wait
 transports
 _opening
-ringipc cleanup
+ringipc _cleanup
 cli __main__
 """
 LINES = {name: number for number, line in enumerate(MODULES.strip().split("\n")) for name in line.split()}

@@ -11,7 +11,7 @@ import pytest
 from conftest import Start
 
 from ringipc import Closed, Consumer, EndOfStream, MessageTooLarge, Producer
-from ringipc.aio import Readiness
+from ringipc._readiness import Readiness
 
 anyio = pytest.importorskip("anyio")
 

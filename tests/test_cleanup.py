@@ -9,8 +9,8 @@ import pytest
 from conftest import Start
 
 from ringipc import Barrier, Channel, Consumer, Event, Lock, Producer, Semaphore
+from ringipc._cleanup import names
 from ringipc._opening import Overflow
-from ringipc.cleanup import names
 from ringipc.cli import main
 
 

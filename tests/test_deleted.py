@@ -12,7 +12,7 @@ from conftest import Start, directory_of, is_readable
 
 import ringipc
 from ringipc import Barrier, ChannelBusy, Consumer, EndOfStream, Event, Lock, Producer, Semaphore
-from ringipc.cleanup import names
+from ringipc._cleanup import names
 from ringipc.cli import main
 
 

@@ -9,7 +9,7 @@ from conftest import DIE, AnyChannel
 
 import ringipc
 from ringipc import Consumer, Empty, EndOfStream, Producer, ProducerDied
-from ringipc.cleanup import names
+from ringipc._cleanup import names
 from ringipc.cli import main
 
 

@@ -20,7 +20,7 @@ from ringipc import (
     Producer,
     ProducerDied,
 )
-from ringipc.cleanup import names
+from ringipc._cleanup import names
 
 
 def test_a_declared_group_misses_nothing() -> None:

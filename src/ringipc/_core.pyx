@@ -12,7 +12,7 @@ from sys import modules as imported
 
 import numpy as np
 
-from ringipc import _arguments, _atexit, _facts, _failures, _names, aio, codecs, errors
+from ringipc import _arguments, _atexit, _facts, _failures, _names, _readiness, codecs, errors
 from ringipc._reservation import BytesReservation, reservation
 from ringipc._stats import ConsumerStats, ProducerStats
 from ringipc.codecs import dtypes, record

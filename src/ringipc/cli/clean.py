@@ -2,7 +2,7 @@
 
 import argparse
 
-from .. import cleanup
+from .. import _cleanup
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -25,10 +25,10 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def run(arguments: argparse.Namespace) -> int:
     """Remove what no process has open; print what was removed, what was kept and why. 1 if something was kept."""
     kept = 0
-    for named in cleanup.names():
+    for named in _cleanup.names():
         if named.pids and named.kind != "damaged":
             continue
-        why = cleanup.remove(named, messages=arguments.messages)
+        why = _cleanup.remove(named, messages=arguments.messages)
         if why is None:
             print(f"removed {named.kind} {named.name!r}, {named.bytes} bytes")
         else:

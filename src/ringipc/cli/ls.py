@@ -2,7 +2,7 @@
 
 import argparse
 
-from .. import cleanup
+from .. import _cleanup
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -20,7 +20,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def run(arguments: argparse.Namespace) -> int:
     """Print a table."""
     lines = [("NAME", "KIND", "BYTES", "WAITING", "PIDS")]
-    for named in cleanup.names():
+    for named in _cleanup.names():
         pids = " ".join(map(str, sorted(set(named.pids)))) or "-"
         waiting = "-"
         if named.kind == "channel":

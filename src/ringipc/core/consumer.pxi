@@ -102,7 +102,7 @@ cdef class Consumer:
                 rip_consumer_free(self.c)
 
     def __init__(self, *args, **options):
-        self.readiness = aio.Readiness()
+        self.readiness = _readiness.Readiness()
         constructors[Consumer](self, *args, **options)
 
     def __reduce__(self):
@@ -682,7 +682,7 @@ cdef class Consumer:
         >>> asyncio.run(main())
         b'hello'
         """
-        return await aio.open_in_thread(cls, channel, options)
+        return await _readiness.open_in_thread(cls, channel, options)
 
     async def aget(self, *, type=None, where=None):
         """`get` for a task of an event loop: asyncio, uvloop, trio, anyio. Other tasks go on while it waits.
@@ -789,7 +789,7 @@ cdef class Consumer:
         return self
 
     async def __aexit__(self, kind, error, trace):
-        await aio.leave(self, kind, error, trace)
+        await _readiness.leave(self, kind, error, trace)
 
     def __repr__(self):
         closed = ", closed" if self.closed else ""

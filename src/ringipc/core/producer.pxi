@@ -122,7 +122,7 @@ cdef class Producer:
                 rip_producer_free(self.p)
 
     def __init__(self, *args, **options):
-        self.readiness = aio.Readiness()
+        self.readiness = _readiness.Readiness()
         constructors[Producer](self, *args, **options)
 
     def __reduce__(self):
@@ -593,7 +593,7 @@ cdef class Producer:
         ChannelNotFound, AuthenticationError, TableFull, SystemRefused, Incompatible, Corrupt
             As for `Producer`.
         """
-        return await aio.open_in_thread(cls, channel, options)
+        return await _readiness.open_in_thread(cls, channel, options)
 
     async def aput(self, message, *, type=0):
         """`put` for a task of an event loop: asyncio, uvloop, trio, anyio. Other tasks go on while it waits for room.
@@ -801,7 +801,7 @@ cdef class Producer:
         return self
 
     async def __aexit__(self, kind, error, trace):
-        await aio.leave(self, kind, error, trace)
+        await _readiness.leave(self, kind, error, trace)
 
     def __repr__(self):
         return f"<Producer on channel {self.channel!r}{', closed' if self.closed else ''}>"

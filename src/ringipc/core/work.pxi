@@ -5,7 +5,7 @@ cdef extern from "Python.h":
     PyThreadState *PyThreadState_Get()
     uint64_t PyThreadState_GetID(PyThreadState *)  # unlike a thread's ident it is never used again
 
-cdef enum:  # workers beside the threads, which have the interpreter's numbers, and the tasks, which have aio.py's
+cdef enum:  # workers beside the threads, which have the interpreter's numbers, and tasks, numbered by _readiness.py
     NO_WORKER = 0
     A_MESSAGE = -1  # the block of a Message
 
@@ -33,7 +33,7 @@ cdef uint64_t current_worker(Consumer consumer) except NO_WORKER:
     if running_loop is None and "asyncio" in imported:  # missing while another thread imports it
         running_loop = getattr(imported["asyncio"], "_get_running_loop", None)
     if running_loop is not None and running_loop() is not None or "trio" in imported:
-        task = aio.task_number()
+        task = _readiness.task_number()
     return task if task else PyThreadState_GetID(PyThreadState_Get())
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from .. import aio, errors
+from .. import _readiness, errors
 from ..channel import Channel, code_of
 from .endpoint import Endpoint, SocketEndpoint
 from .pipe import Fifo, Pipe
@@ -135,7 +135,7 @@ def attach_consumer(
         left = _POLL_EVERY if deadline is None else deadline - time.monotonic()
         if left <= 0:
             return code, holder, None
-        aio.pause(min(_POLL_EVERY, left))
+        _readiness.pause(min(_POLL_EVERY, left))
 
 
 def _attach_by(

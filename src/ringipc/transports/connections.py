@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Self
 
-from .. import aio
+from .. import _readiness
 from ..errors import ChannelNotFound, RingError, SystemRefused
 from . import handshake
 from .address import SocketAddress
@@ -60,7 +60,7 @@ def connect(address: SocketAddress, hello: Hello, *, timeout: float | None) -> t
             pause = min(pause, end - time.monotonic())
             if pause <= 0:
                 raise ChannelNotFound(errno.ENOENT, "nobody listens there", str(address))
-        aio.pause(pause)
+        _readiness.pause(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 

@@ -12,7 +12,7 @@ from abc import abstractmethod
 from array import array
 from collections.abc import Callable
 
-from .. import aio, errors
+from .. import _readiness, errors
 from .._core import STEP_END
 from ..channel import Channel, code_of
 from .forks import closed_in_children
@@ -244,7 +244,7 @@ class PipeConsumerLink(PipeLink, ConsumerLink):
                 raise errors.ProducerDied(f"{self.url}: the producer died before its greeting")
             if deadline is not None and time.monotonic() >= deadline:
                 return False
-            aio.pause(_POLL_EVERY if events else 0)
+            _readiness.pause(_POLL_EVERY if events else 0)
         return False
 
     def _run(self) -> None:

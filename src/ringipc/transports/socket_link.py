@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from .. import aio, errors
+from .. import _readiness, errors
 from .._core import DURABLE, NEWEST, SHARED, STEP_END
 from ..channel import Channel
 from .address import SocketAddress
@@ -189,7 +189,7 @@ class SocketLink(Link):
                 raise_refusal(self.url, welcome)
             if end is not None and time.monotonic() >= end:
                 raise errors.ChannelNotFound(errno.ENOENT, welcome.text, self.url)
-            aio.pause(_PAUSE / 4)
+            _readiness.pause(_PAUSE / 4)
 
     def _greet_local_listener(self, url: str, hello: Hello) -> tuple[socket.socket, Welcome] | None:
         """None if it is another user's, or not visible in this network namespace: then messages go by the stream."""

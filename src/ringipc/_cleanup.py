@@ -65,8 +65,8 @@ def _files(name: str, at: int) -> int:
 
 
 def _look(name: str, at: int) -> Named | None:
-    code = os.fsencode(name)
-    rc, kind, pids = _core.inspect_sync(code)
+    core_name = os.fsencode(name)
+    rc, kind, pids = _core.inspect_sync(core_name)
     size = _files(name, at)  # after inspect_sync: then what exists without a control file is not being removed
     if size < 0:
         return None
@@ -85,9 +85,9 @@ def _look(name: str, at: int) -> Named | None:
         except _errors.RingError:
             pass
     if rc == -errno.EAGAIN:
-        pid = _shortage.locked_by(code)
+        pid = _shortage.locked_by(core_name)
         return Named(name, "locked", [pid] if pid else [], 0, False, size)
-    return Named(name, "damaged", _shortage.holders(code), 0, False, size)
+    return Named(name, "damaged", _shortage.holders(core_name), 0, False, size)
 
 
 def _why_kept(name: str) -> str:
@@ -148,19 +148,20 @@ def remove(named: Named, *, messages: bool = False) -> str | None:
     str or None
         Why it has not been removed; None: it has been.
     """
-    code = os.fsencode(named.name)
-    rc = _core.clean_channel(code)
+    core_name = os.fsencode(named.name)
+    rc = _core.clean_channel(core_name)
     if rc == -errno.EPROTOTYPE:
-        rc = _core.clean_sync(code)
+        rc = _core.clean_sync(core_name)
     elif messages and rc in (0, -errno.EPROTONOSUPPORT):
-        rc, _ = _core.remove(code)
+        rc, _ = _core.remove(core_name)
         rc = 1 if rc == 0 else rc
     if rc in (1, -errno.ENOENT):
         return None
     if rc == 0 and named.kind == "channel":
         return _why_kept(named.name)
     if rc in (0, -errno.EBUSY):
-        return f"process {', '.join(map(str, _shortage.holders(code))) or 'that is not visible from here'} has it open"
+        pids = ", ".join(map(str, _shortage.holders(core_name)))
+        return f"process {pids or 'that is not visible from here'} has it open"
     if rc == -errno.EPROTONOSUPPORT:
         return "another version of ringipc created it, and it may keep messages (--messages)"
-    return _failures.system_text(-rc, "it cannot be removed", code, _core.wanted())
+    return _failures.system_text(-rc, "it cannot be removed", core_name, _core.last_shortage())

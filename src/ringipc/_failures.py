@@ -46,7 +46,7 @@ def full_table(number: int) -> str:
 
 
 def fail(
-    code: int, channel: object, detail: str = "", wanted: _shortage.Wanted = _shortage.NOTHING, remedy: str = ""
+    rc: int, channel: object, detail: str = "", shortage: _shortage.Shortage = _shortage.NOTHING, remedy: str = ""
 ) -> NoReturn:
     """Raise the exception for a negative errno of a channel, which is a name, a URL or a `Channel`.
 
@@ -54,16 +54,16 @@ def fail(
     ----------
     detail
         Which handle is closed, what is damaged, or what there was no room for.
-    wanted
+    shortage
         How much room was needed.
     remedy
         What would need less room, as a part of a sentence.
     """
-    number = -code
+    number = -rc
     name = str(channel)
     what = f"channel {channel!r}"
-    channel_code = _code_of(channel)
-    path = None if channel_code is None else _names.path_of(channel_code)
+    core_name = _core_name_of(channel)
+    path = None if core_name is None else _names.path_of(core_name)
     match number:
         case errno.ESHUTDOWN:
             raise errors.Closed(f"{what}: this {detail or 'handle'} is closed")
@@ -90,16 +90,16 @@ def fail(
                 f"use the same version on both sides, or another channel{remove if path else ''}"
             )
         case errno.EAGAIN:
-            raise errors.SystemRefused(number, f"{what}: {_shortage.locked(channel_code)}", name)
+            raise errors.SystemRefused(number, f"{what}: {_shortage.locked(core_name)}", name)
         case errno.EXFULL | errno.ENOSR | errno.EUSERS:
             raise errors.TableFull(f"{what} is full: {full_table(number)}, or use another channel")
-    if number in (errno.ENOSPC, errno.EFBIG) and wanted[2]:
+    if number in (errno.ENOSPC, errno.EFBIG) and shortage[2]:
         detail, remedy = "its tables", ""
-    raise errors.SystemRefused(number, system_text(number, what, channel_code, wanted, detail, remedy), name)
+    raise errors.SystemRefused(number, system_text(number, what, core_name, shortage, detail, remedy), name)
 
 
 def fail_sync_open(
-    code: int, what: str, name: str | None, value: object, passed: bool, wanted: _shortage.Wanted
+    rc: int, what: str, name: str | None, value: object, passed: bool, shortage: _shortage.Shortage
 ) -> NoReturn:
     """Raise the exception for a negative errno of opening a semaphore, lock, event or barrier.
 
@@ -113,18 +113,18 @@ def fail_sync_open(
         The initial value that was asked for.
     passed
         Whether another process has passed it.
-    wanted
+    shortage
         How much room was needed.
     """
     subject = _sync_subject(what, name)
-    match -code:
+    match -rc:
         case errno.ENOENT if passed:
             raise errors.Closed(
                 f"{subject} ended before this process opened it: keep the handle open until then, or pass an anonymous "
                 "one"
             )
         case errno.ENOENT:
-            raise errors.SystemRefused(-code, f"{subject} does not exist, and only its owner can create it", name)
+            raise errors.SystemRefused(-rc, f"{subject} does not exist, and only its owner can create it", name)
         case errno.EPROTOTYPE:
             raise errors.Incompatible(f"{subject}: the name is already used for something else; choose another name")
         case errno.EEXIST:
@@ -136,10 +136,10 @@ def fail_sync_open(
                 f"{subject} was created by a ringipc with another layout in memory (this one has version "
                 f"{_facts.ABI}); use the same version on both sides, or another name"
             )
-    _raise_for_sync(-code, what, name, wanted)
+    _raise_for_sync(-rc, what, name, shortage)
 
 
-def fail_sync(code: int, what: str, name: str | None, timeout: object, wanted: _shortage.Wanted) -> NoReturn:
+def fail_sync(rc: int, what: str, name: str | None, timeout: object, shortage: _shortage.Shortage) -> NoReturn:
     """Raise the exception for a negative errno of a semaphore, lock, event or barrier that has been opened.
 
     Parameters
@@ -148,7 +148,7 @@ def fail_sync(code: int, what: str, name: str | None, timeout: object, wanted: _
         Seconds, of a wait. The other parameters are those of `fail_sync_open`.
     """
     subject = _sync_subject(what, name)
-    match -code:
+    match -rc:
         case errno.ESHUTDOWN:
             raise errors.Closed(f"{subject} is closed")
         case errno.ENOENT:
@@ -166,28 +166,28 @@ def fail_sync(code: int, what: str, name: str | None, timeout: object, wanted: _
             raise errors.BrokenBarrier(f"{subject} is broken: a party timed out, was killed or called abort; reset it")
         case errno.ETIMEDOUT:
             raise errors.BrokenBarrier(f"{subject}: not all parties arrived within {timeout} s; reset it to go on")
-    _raise_for_sync(-code, what, name, wanted)
+    _raise_for_sync(-rc, what, name, shortage)
 
 
 def _sync_subject(what: str, name: str | None) -> str:
     return f"this {what}" if name is None else f"{what} {name!r}"
 
 
-def _raise_for_sync(number: int, what: str, name: str | None, wanted: _shortage.Wanted) -> NoReturn:
+def _raise_for_sync(number: int, what: str, name: str | None, shortage: _shortage.Shortage) -> NoReturn:
     subject = _sync_subject(what, name)
-    code = None if name is None else _names.checked_name(name, what)
+    core_name = None if name is None else _names.checked_name(name, what)
     match number:
         case errno.EUSERS:
             raise errors.TableFull(f"{subject} has {_facts.MAX_HANDLES} handles, the maximum; close some")
         case errno.EBADMSG:
-            where = "" if code is None else f" (ringipc clean; its directory is {_names.path_of(code)})"
+            where = "" if core_name is None else f" (ringipc clean; its directory is {_names.path_of(core_name)})"
             raise errors.Corrupt(
                 f"{subject}: its file is malformed; close all handles, remove it{where} and create it again"
             )
-    raise errors.SystemRefused(number, system_text(number, subject, code, wanted), name)
+    raise errors.SystemRefused(number, system_text(number, subject, core_name, shortage), name)
 
 
-def _code_of(channel: object) -> bytes | None:
+def _core_name_of(channel: object) -> bytes | None:
     """The name of a channel in the form for the C core; None if it has no name."""
     if not isinstance(channel, str) or channel.startswith(("fd:", "pipe:")):
         return None
@@ -198,14 +198,14 @@ def _code_of(channel: object) -> bytes | None:
 
 
 def system_text(
-    number: int, what: str, code: bytes | None, wanted: _shortage.Wanted, detail: str = "", remedy: str = ""
+    number: int, what: str, core_name: bytes | None, shortage: _shortage.Shortage, detail: str = "", remedy: str = ""
 ) -> str:
-    """The text of a `SystemRefused`. code: the name in the form for the C core, or None for what is anonymous."""
+    """The text of a `SystemRefused`. core_name: the name in the form for the C core, or None for what is anonymous."""
     text = f"{what}: {detail + ': ' if detail else ''}{os.strerror(number)}"
-    why = _shortage.explain(number, code, wanted, remedy)
+    why = _shortage.explain(number, core_name, shortage, remedy)
     if why:
         return f"{text}: {why}"
-    return text if code is None else f"{text} ({_names.path_of(code)})"
+    return text if core_name is None else f"{text} ({_names.path_of(core_name)})"
 
 
 def within(timeout: object) -> str:
@@ -221,7 +221,7 @@ def too_large(channel: object, length: object, capacity: int) -> errors.MessageT
 
 
 def fail_producer(
-    channel: object, code: int, detail: object, wanted: _shortage.Wanted, *, capacity: int, why: str
+    channel: object, rc: int, detail: object, shortage: _shortage.Shortage, *, capacity: int, why: str
 ) -> NoReturn:
     """Raise the exception for a negative errno of a call of a producer.
 
@@ -234,15 +234,15 @@ def fail_producer(
     why
         What `why_full` returns, if the time is up.
     """
-    match -code:
+    match -rc:
         case errno.EMSGSIZE:
             raise too_large(channel, detail, capacity)
         case errno.ENOSPC | errno.ENOMEM | errno.EDQUOT:
-            fail(code, channel, f"memory for a message of {detail} bytes", wanted)
+            fail(rc, channel, f"memory for a message of {detail} bytes", shortage)
         case errno.ETIMEDOUT | errno.EAGAIN:
             raise errors.Full(f"channel {channel!r}: no room {within(detail)}: {why}")
     details = {errno.ESHUTDOWN: "producer", errno.ECHILD: "producer", errno.EBADMSG: "a group's cursor"}
-    fail(code, channel, details.get(-code, ""))
+    fail(rc, channel, details.get(-rc, ""))
 
 
 def why_full(group: str, shared: bool, has_members: bool, pid: int, messages: int, size: int) -> str:
@@ -267,7 +267,7 @@ FEWER_SLOTS = "make producers with fewer slots="
 
 
 def fail_consumer_open(
-    code: int, holder: int, channel: object, group: str, shared: bool, wanted: _shortage.Wanted
+    rc: int, holder: int, channel: object, group: str, shared: bool, shortage: _shortage.Shortage
 ) -> NoReturn:
     """Raise the exception for a negative errno of opening a consumer.
 
@@ -278,24 +278,24 @@ def fail_consumer_open(
     shared
         As the consumer was to be opened.
     """
-    if code == -errno.EBUSY:
+    if rc == -errno.EBUSY:
         who, rest = f"pid {holder}", "give this consumer another group"
         if holder == os.getpid():
             who = f"this process, pid {holder},"
             rest = f"let go of views on messages of a consumer that is closed, close one that is open, or {rest}"
         raise errors.GroupBusy(f"channel {channel!r}: group {group!r} is exclusive, and {who} is its member; {rest}")
-    if code == -errno.EEXIST:
+    if rc == -errno.EEXIST:
         kind = "exclusive" if shared else "shared"
         raise errors.Incompatible(
             f"channel {channel!r}: group {group!r} is {kind}; say shared={not shared}, "
             "or give this consumer another group"
         )
-    no_room = code in (-errno.ENOSPC, -errno.EFBIG)
-    fail(code, channel, CLAIMS if no_room else "", wanted, FEWER_SLOTS)
+    no_room = rc in (-errno.ENOSPC, -errno.EFBIG)
+    fail(rc, channel, CLAIMS if no_room else "", shortage, FEWER_SLOTS)
 
 
 def fail_consumer(
-    channel: object, group: str, code: int, detail: object, wanted: _shortage.Wanted, *, why: str
+    channel: object, group: str, rc: int, detail: object, shortage: _shortage.Shortage, *, why: str
 ) -> NoReturn:
     """Raise the exception for a negative errno of a call of a consumer.
 
@@ -306,7 +306,7 @@ def fail_consumer(
     why
         What `why_empty` returns, if the time is up.
     """
-    match -code:
+    match -rc:
         case errno.ETIMEDOUT | errno.EAGAIN:
             within = f" within {detail} s" if detail else ""
             raise errors.Empty(f"channel {channel!r}: no message for group {group!r}{within}{why}")
@@ -319,9 +319,9 @@ def fail_consumer(
         case errno.ESHUTDOWN if detail == "message":
             raise errors.Closed(f"channel {channel!r}: this message has been released")
         case errno.EBADMSG:
-            fail(code, channel, detail if isinstance(detail, str) else "a lane")
+            fail(rc, channel, detail if isinstance(detail, str) else "a lane")
     details = {errno.ESHUTDOWN: "consumer", errno.ECHILD: "consumer", errno.ENOSPC: CLAIMS, errno.EFBIG: CLAIMS}
-    fail(code, channel, details.get(-code, ""), wanted, FEWER_SLOTS)
+    fail(rc, channel, details.get(-rc, ""), shortage, FEWER_SLOTS)
 
 
 def why_empty(works: int, held: int, pid: int) -> str:

@@ -44,29 +44,29 @@ def _uid(user: str, name: str) -> int:
 
 
 def _checked_part(part: str, name: str, what: str) -> bytes:
-    code = os.fsencode(part)
+    core_name = os.fsencode(part)
     longest = _facts.MAX_GROUP_NAME if what == "group" else _facts.MAX_CHANNEL_NAME
-    if not code or len(code) > longest or b"\0" in code:
+    if not core_name or len(core_name) > longest or b"\0" in core_name:
         raise ValueError(
-            f"the {what}'s name must have 1 to {longest} bytes and no NUL, not {name[:80]!r} ({len(code)} bytes)"
+            f"the {what}'s name must have 1 to {longest} bytes and no NUL, not {name[:80]!r} ({len(core_name)} bytes)"
         )
-    if what != "group" and (code.startswith((b".", b"~", b"fd:")) or b"/" in code):
+    if what != "group" and (core_name.startswith((b".", b"~", b"fd:")) or b"/" in core_name):
         raise ValueError(
             f'the {what}\'s name {name!r} must not contain "/" or begin with ".", "~" or "fd:", except "~user/name" '
             '(shared by another user) and "fd:7" (the file descriptor of a channel); RINGIPC_DIR sets the directory'
         )
-    return code
+    return core_name
 
 
-def path_of(code: bytes) -> str:
+def path_of(core_name: bytes) -> str:
     """The directory of the files of a name, which is in the form for the C core."""
-    owner, name = split_owner(code)
+    owner, name = split_owner(core_name)
     return os.path.join(os.fsdecode(_facts.base()), f"ringipc-{owner}", name)
 
 
-def split_owner(code: bytes) -> tuple[int, str]:
+def split_owner(core_name: bytes) -> tuple[int, str]:
     """The uid of the owner, and the name in the owner's directory."""
-    if code.startswith(b"~"):
-        owner, _, name = code[1:].partition(b"/")
+    if core_name.startswith(b"~"):
+        owner, _, name = core_name[1:].partition(b"/")
         return int(owner), os.fsdecode(name)
-    return os.geteuid(), os.fsdecode(code)
+    return os.geteuid(), os.fsdecode(core_name)

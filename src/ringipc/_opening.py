@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 from . import _arguments, _atexit, _facts, _failures, _names, errors, transports
 from ._arguments import Wait
-from ._core import DURABLE, SHARED, Consumer, Producer, check_timeout, constructor, wanted
-from .channel import Channel, code_of
+from ._core import DURABLE, SHARED, Consumer, Producer, check_timeout, constructor, last_shortage
+from .channel import Channel, core_name_of
 from .transports.endpoint import Endpoint
 from .transports.remote_lane import check_remote_lane
 
@@ -65,19 +65,19 @@ def open_producer(
         producer._link = transports.open_producer_link(target, own, size, slots, timeout=timeout, spin=spin)
         producer._transport = producer._link.transport
         target = producer._link.channel
-    name = code_of(target)
+    name = core_name_of(target)
     producer.channel = channel if producer._link is None else producer._link.url  # with the port that was found
     producer._pickle = pickle
-    code = producer._open(name, size, slots, _facts.OVERFLOWS[overflow], preallocate, _facts.WAITS[wait], *access)
-    if code < 0:
+    rc = producer._open(name, size, slots, _facts.OVERFLOWS[overflow], preallocate, _facts.WAITS[wait], *access)
+    if rc < 0:
         if producer._link is not None:
             producer._link.abandon()
         needed, remedy = "", ""
-        if code == -errno.EFBIG or (code == -errno.ENOSPC and preallocate):
+        if rc == -errno.EFBIG or (rc == -errno.ENOSPC and preallocate):
             needed, remedy = f"a lane of {size} bytes", "choose a smaller capacity="
-        elif code == -errno.ENOSPC:
+        elif rc == -errno.ENOSPC:
             needed, remedy = f"a lane's {slots} slots", "choose fewer slots="
-        _failures.fail(code, producer.channel, needed, wanted(), remedy)
+        _failures.fail(rc, producer.channel, needed, last_shortage(), remedy)
     _atexit.close_at_exit(producer)
     if fallback_endpoint is not None:
         producer._link = _open_fallback(producer, fallback_endpoint, str(target), size, slots, spin)
@@ -88,11 +88,11 @@ def open_producer(
             producer._link.failed = lambda error: _cut_off(weak(), error)
             producer._set_io_loop(producer._link.io_loop)
     for group in declared:
-        code = producer._declare(group)
-        if code < 0:
+        rc = producer._declare(group)
+        if rc < 0:
             producer._cancel_open()
             producer.close()
-            _failures.fail(code, producer.channel)
+            _failures.fail(rc, producer.channel)
 
 
 def _cut_off(producer: Producer | None, error: errors.RingError) -> None:
@@ -134,23 +134,23 @@ def open_consumer(
     consumer.channel = channel
     consumer.group = group
     consumer._pickle = pickle
-    how = _facts.STARTS[start] | (SHARED if shared else 0) | (DURABLE if durable else 0)
+    flags = _facts.STARTS[start] | (SHARED if shared else 0) | (DURABLE if durable else 0)
     check_timeout(timeout)
     target = transports.resolve(channel)
-    code, holder, consumer._link = transports.attach_consumer(
+    rc, holder, consumer._link = transports.attach_consumer(
         target,
         transports.resolve_fallback(channel, target, fallback, binds=False),
         group,
-        how,
+        flags,
         timeout=timeout,
         spin=wait == "spin",
-        attach=lambda name, how, left: consumer._open(name, group_name, how, _facts.WAITS[wait], copy, left),
+        attach=lambda name, flags, left: consumer._open(name, group_name, flags, _facts.WAITS[wait], copy, left),
     )
     if consumer._link is not None:
         consumer.channel = consumer._link.url  # with the port that was found
         weakref.finalize(consumer, consumer._link.forget).atexit = False  # there _atexit closes it
         if consumer._link.transport != "ring":
             consumer._set_io_loop(consumer._link.io_loop)
-    if code < 0:
-        _failures.fail_consumer_open(code, holder, consumer.channel, group, shared, wanted())
+    if rc < 0:
+        _failures.fail_consumer_open(rc, holder, consumer.channel, group, shared, last_shortage())
     _atexit.close_at_exit(consumer)

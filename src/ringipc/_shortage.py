@@ -10,33 +10,33 @@ from pathlib import Path
 from . import _facts
 from ._names import path_of, split_owner
 
-Wanted = tuple[int, int, bool]  # bytes needed (0: a file), bytes free, whether they were for the tables
-NOTHING: Wanted = (0, 0, False)
+Shortage = tuple[int, int, bool]  # bytes needed (0: a file), bytes free, whether they were for the tables
+NOTHING: Shortage = (0, 0, False)
 
 
 def _base() -> str:
     return os.fsdecode(_facts.base())
 
 
-def explain(number: int, code: bytes | None, wanted: Wanted, remedy: str) -> str:
+def explain(number: int, core_name: bytes | None, shortage: Shortage, remedy: str) -> str:
     """Return the reason for an errno, to follow its standard text; empty if no more is known.
 
     Parameters
     ----------
-    code
+    core_name
         The name in the form for the C core. None: anonymous, in memory.
-    wanted
+    shortage
         What did not fit.
     remedy
         How to need less space, as a part of a sentence; may be empty.
     """
     match number:
-        case errno.ENOSPC if code is None:
-            return _no_memory(*wanted[:2], remedy)
+        case errno.ENOSPC if core_name is None:
+            return _no_memory(*shortage[:2], remedy)
         case errno.ENOSPC:
-            return _no_space(_base(), *wanted[:2], remedy)
+            return _no_space(_base(), *shortage[:2], remedy)
         case errno.EFBIG:
-            return _file_too_large(wanted[0], remedy)
+            return _file_too_large(shortage[0], remedy)
         case errno.EMFILE:
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             return (
@@ -45,14 +45,14 @@ def explain(number: int, code: bytes | None, wanted: Wanted, remedy: str) -> str
             )
         case errno.ENFILE:
             return "the system has its maximum of open files; see /proc/sys/fs/file-max"
-        case errno.EPERM if code is not None:
-            return _stranger(code)
-        case errno.EOPNOTSUPP if code is not None:
+        case errno.EPERM if core_name is not None:
+            return _stranger(core_name)
+        case errno.EOPNOTSUPP if core_name is not None:
             return f"the file system of {_base()} does not support O_TMPFILE; choose another directory with RINGIPC_DIR"
         case errno.EAGAIN:
-            return locked(code)
-        case errno.ENOTEMPTY if code is not None:
-            return f"{path_of(code)} has files that do not belong to ringipc; move or delete them first"
+            return locked(core_name)
+        case errno.ENOTEMPTY if core_name is not None:
+            return f"{path_of(core_name)} has files that do not belong to ringipc; move or delete them first"
         case errno.ESTALE:
             return "its files were deleted while it was in use; close this handle and open another one"
     return ""
@@ -72,13 +72,13 @@ def _no_memory(needed: int, free: int, remedy: str) -> str:
     return f"{needed} bytes of memory are needed and {free} are available" + (f"; {remedy}" if remedy else "")
 
 
-def _file_too_large(wanted: int, remedy: str) -> str:
+def _file_too_large(needed: int, remedy: str) -> str:
     soft, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     if soft == resource.RLIM_INFINITY:
-        return f"a file of {wanted} bytes is longer than the file system of {_base()} allows"
+        return f"a file of {needed} bytes is longer than the file system of {_base()} allows"
     raised = "raise the limit (ulimit -f, RLIMIT_FSIZE)"
     return (
-        f"a file of {wanted} bytes is needed, but this process may only create files of {soft} bytes; "
+        f"a file of {needed} bytes is needed, but this process may only create files of {soft} bytes; "
         f"{_either([remedy, raised] if remedy else [raised])}"
     )
 
@@ -98,10 +98,10 @@ def _user(user: int) -> str:
         return f"user {user}"
 
 
-def _stranger(code: bytes) -> str:
+def _stranger(core_name: bytes) -> str:
     """Return why a call is not permitted: the first directory or file that does not belong to the owner."""
-    owner, _ = split_owner(code)
-    path = path_of(code)
+    owner, _ = split_owner(core_name)
+    path = path_of(core_name)
     shared = -1
     for entry in (os.path.dirname(path), path, *_entries(path)):
         try:
@@ -124,10 +124,10 @@ def _entries(path: str) -> list[str]:
         return []
 
 
-def locked_by(code: bytes) -> int:
+def locked_by(core_name: bytes) -> int:
     """Return the pid of the process that has locked the tables of a name; 0 if there is none or it is not visible."""
     try:
-        fd = os.open(os.path.join(path_of(code), "control"), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = os.open(os.path.join(path_of(core_name), "control"), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return 0
     try:
@@ -136,19 +136,19 @@ def locked_by(code: bytes) -> int:
         os.close(fd)
 
 
-def locked(code: bytes | None) -> str:
-    """Return the text for tables that stay locked. `code` is as in `explain`."""
-    pid = 0 if code is None else locked_by(code)
+def locked(core_name: bytes | None) -> str:
+    """Return the text for tables that stay locked. `core_name` is as in `explain`."""
+    pid = 0 if core_name is None else locked_by(core_name)
     return (
         f"{f'pid {pid}' if pid else 'another process'} has locked its tables and does not run; it is stopped "
         "(SIGSTOP, a debugger, a paused container): continue or kill it"
     )
 
 
-def holders(code: bytes) -> list[int]:
+def holders(core_name: bytes) -> list[int]:
     """Return the pids of the processes that have the control file of a name open, as far as they are visible."""
     try:
-        wanted = os.stat(os.path.join(path_of(code), "control"), follow_symlinks=False)
+        control = os.stat(os.path.join(path_of(core_name), "control"), follow_symlinks=False)
     except OSError:
         return []
     pids = set()
@@ -157,6 +157,6 @@ def holders(code: bytes) -> list[int]:
             found = link.stat()
         except OSError:  # the process has ended, or belongs to another user
             continue
-        if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+        if (found.st_dev, found.st_ino) == (control.st_dev, control.st_ino):
             pids.add(int(link.parts[2]))
     return sorted(pids)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
 from . import _failures, _names, _shortage, errors
-from ._core import DURABLE, SHARED, channel_fd, inspect_channel, remove, remove_group, wanted
+from ._core import DURABLE, SHARED, channel_fd, inspect_channel, last_shortage, remove, remove_group
 
 _REMOVABLE = (-errno.EBADMSG, -errno.EPROTONOSUPPORT)  # damaged, or of another version: `remove` still works
 _STATES: dict[int, Literal["live", "ended", "dead"]] = {1: "live", 2: "ended", 3: "dead"}
@@ -106,7 +106,7 @@ class Channel:
         """An anonymous channel, from a descriptor that it owns from now on, or an error code."""
         channel = cls._make(None, fd)
         if fd < 0:
-            _failures.fail(fd, channel, wanted=wanted())
+            _failures.fail(fd, channel, shortage=last_shortage())
         return channel
 
     @classmethod
@@ -136,12 +136,12 @@ class Channel:
         [('later', 1)]
         >>> ringipc.Channel.open("seen").remove()
         """
-        code = _names.checked_name(name)
-        if code.startswith(b"fd:"):
-            return cls.from_fd(int(code[3:]))
+        core_name = _names.checked_name(name)
+        if core_name.startswith(b"fd:"):
+            return cls.from_fd(int(core_name[3:]))
         _failures.check_base()
         channel = cls._make(name)
-        rc = inspect_channel(code)[0]
+        rc = inspect_channel(core_name)[0]
         if rc < 0 and rc not in _REMOVABLE:
             _failures.fail(rc, name)
         return channel
@@ -171,7 +171,7 @@ class Channel:
         return channel
 
     @property
-    def _code(self) -> bytes:
+    def _core_name(self) -> bytes:
         """The name for the C core."""
         return _names.checked_name(self.name) if self.name is not None else b"fd:%d" % self.fileno()
 
@@ -224,9 +224,9 @@ class Channel:
     def _inspect(
         self,
     ) -> tuple[list[tuple[int, int, int, int, int]], list[tuple[bytes, int, int]], list[tuple[int, int]], bool]:
-        code, lanes, groups, members, end_waits = inspect_channel(self._code)
-        if code < 0:
-            _failures.fail(code, self._subject)
+        rc, lanes, groups, members, end_waits = inspect_channel(self._core_name)
+        if rc < 0:
+            _failures.fail(rc, self._subject)
         return lanes, groups, members, end_waits
 
     @property
@@ -242,12 +242,12 @@ class Channel:
         return [
             Group(
                 name=name.decode(errors="surrogateescape"),
-                shared=bool(how & SHARED),
-                durable=bool(how & DURABLE),
+                shared=bool(flags & SHARED),
+                durable=bool(flags & DURABLE),
                 pids=[pid for pid, group in members if group == index],
                 backlog=backlog,
             )
-            for index, (name, how, backlog) in enumerate(groups)
+            for index, (name, flags, backlog) in enumerate(groups)
         ]
 
     @property
@@ -276,15 +276,15 @@ class Channel:
         SystemRefused
             The directory of a damaged channel has files that do not belong to ringipc; or as for `open`.
         """
-        code, pid = remove(self._code)
-        if code == -errno.EBUSY:
-            pids = [pid] if pid else _shortage.holders(self._code)
+        rc, pid = remove(self._core_name)
+        if rc == -errno.EBUSY:
+            pids = [pid] if pid else _shortage.holders(self._core_name)
             who = f"pid {', '.join(map(str, pids))}" if pids else "a process that is not visible from here"
             raise errors.ChannelBusy(
                 f"channel {self._subject!r} cannot be removed while it has members: {who}; close them first"
             )
-        if code < 0:
-            _failures.fail(code, self._subject, wanted=wanted())
+        if rc < 0:
+            _failures.fail(rc, self._subject, shortage=last_shortage())
 
     def remove_group(self, group: str) -> None:
         """Remove a group without members, for example a durable one. No messages are kept for it from then on.
@@ -296,16 +296,16 @@ class Channel:
         KeyError
             There is no such group.
         """
-        code, pid = remove_group(self._code, _names.checked_name(group, "group"))
-        if code == -errno.EBUSY:
+        rc, pid = remove_group(self._core_name, _names.checked_name(group, "group"))
+        if rc == -errno.EBUSY:
             raise errors.GroupBusy(
                 f"channel {self._subject!r}: pid {pid} is a member of group {group!r}; close it first"
             )
-        if code == -errno.ENOENT:
+        if rc == -errno.ENOENT:
             self._inspect()  # raises ChannelNotFound if there is no channel
             raise KeyError(group)
-        if code < 0:
-            _failures.fail(code, self._subject)
+        if rc < 0:
+            _failures.fail(rc, self._subject)
 
     def __repr__(self) -> str:
         if self.name is not None:
@@ -328,11 +328,11 @@ def _take_passed(passed: _Passed) -> Channel:
     return Channel._adopt(passed.detach())
 
 
-def code_of(channel: str | Channel) -> bytes:
+def core_name_of(channel: str | Channel) -> bytes:
     """A channel argument of a user, as the name for the C core."""
     if isinstance(channel, Channel):
-        return channel._code
-    code = _names.checked_name(channel)
-    if not code.startswith(b"fd:"):
+        return channel._core_name
+    core_name = _names.checked_name(channel)
+    if not core_name.startswith(b"fd:"):
         _failures.check_base()
-    return code
+    return core_name

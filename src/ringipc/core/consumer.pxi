@@ -112,7 +112,7 @@ cdef class Consumer:
 
     # ---- opening and closing ----
 
-    def _open(self, bytes channel, bytes group, uint32_t how, int wait, copy, timeout):
+    def _open(self, bytes channel, bytes group, uint32_t flags, int wait, copy, timeout):
         """0 and 0, or an error code and the pid of the group's live member. timeout: to wait for the table lock."""
         if self.c is not NULL:
             raise RuntimeError("this Consumer is open already")
@@ -124,7 +124,7 @@ cdef class Consumer:
         cdef int rc
         deadline = max(deadline_of(seconds_of(timeout)), rip_now() + <uint64_t>AT_LEAST_NS)
         with nogil:
-            rc = rip_consumer_open(name, group_name, how, <rip_wait>wait, deadline, &c, &holder)
+            rc = rip_consumer_open(name, group_name, flags, <rip_wait>wait, deadline, &c, &holder)
         if rc == 0:
             c.ch.handle.give_up = RIP_TRY_ONLY  # what follows waits without the GIL
         self.c = c
@@ -195,9 +195,9 @@ cdef class Consumer:
 
     @cython.critical_section
     def _notify(self, int number, value):
-        cdef int32_t code = 0 if value is None else value
+        cdef int32_t sent = 0 if value is None else value
         return -ESHUTDOWN if self.c is NULL or self.c.leaving else rip_consumer_notify(
-            self.c, number, NULL if value is None else &code)
+            self.c, number, NULL if value is None else &sent)
 
     @cython.critical_section
     def _pick(self, get, type, where):
@@ -258,10 +258,10 @@ cdef class Consumer:
             rip_consumer_abandon(self.c)
 
     @cython.final
-    cdef int fail(self, int code, detail) except -1:
-        shortage = wanted()
-        why = _failures.why_empty(*self._blocks()) if code == -ETIMEDOUT or code == -EAGAIN else ""
-        _failures.fail_consumer(self.channel, self.group, code, detail, shortage, why=why)
+    cdef int fail(self, int rc, detail) except -1:
+        shortage = last_shortage()
+        why = _failures.why_empty(*self._blocks()) if rc == -ETIMEDOUT or rc == -EAGAIN else ""
+        _failures.fail_consumer(self.channel, self.group, rc, detail, shortage, why=why)
         return -1
 
     @cython.final
@@ -646,11 +646,11 @@ cdef class Consumer:
         """
         if value is not None and not -(1 << 31) <= value < 1 << 31:
             raise ValueError(f"the value of a signal is a C int, not {value}")
-        code = self._notify(0 if signum is None else signum, value)
-        if code == -EINVAL:
+        rc = self._notify(0 if signum is None else signum, value)
+        if rc == -EINVAL:
             raise ValueError(f"there is no signal {signum}")
-        if code < 0:
-            self.fail(code, None)
+        if rc < 0:
+            self.fail(rc, None)
 
     @classmethod
     async def aopen(cls, channel, **options):
@@ -770,14 +770,14 @@ cdef class Consumer:
         self._end(exiting=False, clean=True)
 
     def _end(self, *, bint exiting, bint clean=False):
-        code = self._begin_close()  # first: whoever is woken finds it closed
-        if code == 0:
+        rc = self._begin_close()  # first: whoever is woken finds it closed
+        if rc == 0:
             self.readiness.closing()
-            code = self._close(exiting, clean)
+            rc = self._close(exiting, clean)
         if self._link is not None:
             self._link.close()
-        if code < 0 and code != -ECHILD:
-            _failures.fail(code, self.channel)
+        if rc < 0 and rc != -ECHILD:
+            _failures.fail(rc, self.channel)
 
     def __enter__(self):
         return self

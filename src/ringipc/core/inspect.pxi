@@ -6,7 +6,7 @@ DURABLE = RIP_DURABLE
 
 
 def inspect_channel(bytes channel):
-    """0 or an error code; lanes: id, pid, state, messages, backlog; groups: name, how, backlog; members: pid, group.
+    """0 or an error code; lanes: id, pid, state, messages, backlog; groups: name, flags, backlog; members: pid, group.
 
     A producer's group is -1. Last, whether the end of the stream still has to be delivered.
     """

@@ -21,7 +21,7 @@ cdef class IoLoop:
             with nogil:
                 rip_io_loop_free(self.loop)
 
-    def join(self, bytes channel, bytes group, uint32_t how, uint32_t window, bint two_way, bint others=False):
+    def join(self, bytes channel, bytes group, uint32_t flags, uint32_t window, bint two_way, bint others=False):
         """Joins a group for a connection's other side: its id, or an error and the pid of the group's member."""
         cdef const char *name = channel
         cdef const char *group_name = group
@@ -31,7 +31,7 @@ cdef class IoLoop:
         cdef uint64_t id = 0
         cdef int rc
         with nogil:
-            rc = rip_consumer_open(name, group_name, how, RIP_WAIT_ADAPTIVE, RIP_FOREVER, &source, &holder)
+            rc = rip_consumer_open(name, group_name, flags, RIP_WAIT_ADAPTIVE, RIP_FOREVER, &source, &holder)
             if rc == 0:
                 rc = rip_sender_open(source, window, two_way, &sender)
                 if rc < 0:

@@ -141,10 +141,10 @@ cdef class Producer:
         cdef const char *name = channel
         cdef rip_producer *p = NULL
         cdef rip_access access = rip_access(<uint32_t>mode, <uint32_t>group)
-        cdef uint32_t how = overflow | (<uint32_t>RIP_PREALLOCATE if preallocate else 0)
+        cdef uint32_t flags = overflow | (<uint32_t>RIP_PREALLOCATE if preallocate else 0)
         cdef int rc
         with nogil:
-            rc = rip_producer_open(name, capacity, slots, how, <rip_wait>wait, &access, &p)
+            rc = rip_producer_open(name, capacity, slots, flags, <rip_wait>wait, &access, &p)
         if rc == 0:
             p.ch.handle.give_up = RIP_TRY_ONLY  # what follows waits without the GIL
         self.p = p
@@ -278,11 +278,11 @@ cdef class Producer:
         return 0
 
     @cython.final
-    cdef int fail(self, int code, detail) except -1:
-        shortage = wanted()
+    cdef int fail(self, int rc, detail) except -1:
+        shortage = last_shortage()
         capacity = 0 if self.p is NULL else self.p.arena.capacity
-        why = self.why_full() if code == -ETIMEDOUT or code == -EAGAIN else ""
-        _failures.fail_producer(self.channel, code, detail, shortage, capacity=capacity, why=why)
+        why = self.why_full() if rc == -ETIMEDOUT or rc == -EAGAIN else ""
+        _failures.fail_producer(self.channel, rc, detail, shortage, capacity=capacity, why=why)
         return -1
 
     @cython.final
@@ -376,10 +376,10 @@ cdef class Producer:
         cdef double seconds = seconds_or(timeout, "put_nowait()")
         if self.p is not NULL:
             rip_tx_stamp(self.p)
-        cdef int how = write_message(self, message, seconds, <uint32_t>type_of(type))
-        if how != WRITTEN:
+        cdef int outcome = write_message(self, message, seconds, <uint32_t>type_of(type))
+        if outcome != WRITTEN:
             self.settle()
-            if how == TIMED_OUT:
+            if outcome == TIMED_OUT:
                 self.fail(-ETIMEDOUT, timeout)
             return False
         self.publish()
@@ -391,10 +391,10 @@ cdef class Producer:
         """`put` with timeout=0."""
         if self.p is not NULL:
             rip_tx_stamp(self.p)
-        cdef int how = write_message(self, message, 0, <uint32_t>type_of(type))
-        if how != WRITTEN:
+        cdef int outcome = write_message(self, message, 0, <uint32_t>type_of(type))
+        if outcome != WRITTEN:
             self.settle()
-            if how == TIMED_OUT:
+            if outcome == TIMED_OUT:
                 self.fail(-EAGAIN, 0)
             return False
         self.publish()
@@ -447,16 +447,16 @@ cdef class Producer:
     ) except -1:
         """Puts messages[first:], those before which have been put: how many of all are dealt with at the deadline."""
         cdef Py_ssize_t done = first, put = first
-        cdef int how
+        cdef int outcome
         if self.p is not NULL:
             rip_tx_stamp(self.p)
         try:
             for message in messages if first == 0 else messages[first:]:
-                how = write_message(self, message, seconds_until(deadline), type)
-                if how == TIMED_OUT:
+                outcome = write_message(self, message, seconds_until(deadline), type)
+                if outcome == TIMED_OUT:
                     break
                 done += 1
-                if how == WRITTEN:
+                if outcome == WRITTEN:
                     put += 1
                     if self.p.overflow != RIP_BLOCK:
                         self.publish()
@@ -488,8 +488,8 @@ cdef class Producer:
             dims[i] = shape[i]
         if not knows_dtype(self, dtype):
             learn_dtype(self, dtype, True)
-        cdef int how = begin_array(self, dtype, ndim, dims, False, size, seconds, &elements, &length)
-        if not self.is_reserved(how, timeout):
+        cdef int outcome = begin_array(self, dtype, ndim, dims, False, size, seconds, &elements, &length)
+        if not self.is_reserved(outcome, timeout):
             return array_at(NULL, dtype, ndim, dims, 0), None
         return self.lend(elements, dtype, ndim, dims), length
 
@@ -503,13 +503,13 @@ cdef class Producer:
         return self.lend(payload, cnp.PyArray_DescrFromType(cnp.NPY_UINT8), 1, &size)
 
     @cython.final
-    cdef bint is_reserved(self, int how, timeout) except -1:
+    cdef bint is_reserved(self, int outcome, timeout) except -1:
         """Whether there is room to fill; it raises Full if the time is up."""
-        if how != WRITTEN:
+        if outcome != WRITTEN:
             self.settle()
-        if how == TIMED_OUT:
+        if outcome == TIMED_OUT:
             self.fail(-ETIMEDOUT, timeout)
-        return how == WRITTEN
+        return outcome == WRITTEN
 
     @cython.final
     cdef cnp.ndarray lend(self, unsigned char *elements, cnp.dtype dtype, int ndim, const cnp.npy_intp *dims):
@@ -776,13 +776,13 @@ cdef class Producer:
         self._end(exiting=False)
 
     def _end(self, *, bint exiting):
-        code = self._begin_close()  # first: whoever is woken finds it closed
-        if code == 0:
+        rc = self._begin_close()  # first: whoever is woken finds it closed
+        if rc == 0:
             self.readiness.closing()
-            code = self._close(exiting)
+            rc = self._close(exiting)
         lost = self._link.close(self._linger, at_end=exiting) if self._link is not None else ""
-        if code < 0 and code != -ECHILD:
-            _failures.fail(code, self.channel)
+        if rc < 0 and rc != -ECHILD:
+            _failures.fail(rc, self.channel)
         if lost:
             raise errors.MessagesLost(f"channel {self.channel!r}: {lost}")
 

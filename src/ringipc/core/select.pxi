@@ -11,10 +11,10 @@ cdef bytes types_of(object type, rip_filter *filter):
     types = packed("I", type if isinstance(type, Iterable) else (type,))
     if not types:
         raise ValueError("type names no type: give an int, or several")
-    cdef bytes code = types.tobytes()
+    cdef bytes memory = types.tobytes()
     filter.count = <uint32_t>len(types)
-    filter.types = <const uint32_t *>PyBytes_AS_STRING(code)
-    return code
+    filter.types = <const uint32_t *>PyBytes_AS_STRING(memory)
+    return memory
 
 
 cdef int select_type(Consumer consumer, rip_message *message, double seconds, object type) except -1:

@@ -52,8 +52,8 @@ cdef class _SyncHandle:
     ) except -1:
         """Opens or makes what is meant. fd: of an anonymous one from another process. passed: it has to exist."""
         cdef rip_sync_kind kind = KINDS[what]
-        cdef bytes code = None if name is None else _names.checked_name(name, what)
-        cdef const char *text = NULL if code is None else <const char *>code
+        cdef bytes core_name = None if name is None else _names.checked_name(name, what)
+        cdef const char *text = NULL if core_name is None else <const char *>core_name
         cdef int64_t begins = RIP_MUST_BE if passed else -1 if value is None else value
         cdef rip_wait mode
         cdef rip_sync *s = NULL
@@ -71,7 +71,7 @@ cdef class _SyncHandle:
         with nogil:
             rc = rip_sync_open(text, fd, kind, begins, undo, mode, &s)
         if rc < 0:
-            _failures.fail_sync_open(rc, what, name, value, passed, wanted())
+            _failures.fail_sync_open(rc, what, name, value, passed, last_shortage())
         s.handle.give_up = RIP_TRY_ONLY  # from here on waits release the GIL
         self.s = s
         _atexit.close_at_exit(self)
@@ -80,7 +80,7 @@ cdef class _SyncHandle:
     @cython.final
     cdef int fail(self, int rc, timeout=None) except -1:
         park_at_exit()
-        _failures.fail_sync(rc, self.what, self.name, timeout, wanted())
+        _failures.fail_sync(rc, self.what, self.name, timeout, last_shortage())
 
     @cython.final
     cdef int checked(self, int rc) except -1:

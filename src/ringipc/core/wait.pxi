@@ -171,7 +171,7 @@ def check_timeout(timeout, str what="timeout"):
         seconds_from(timeout, what, "")
 
 
-def wanted():
+def last_shortage():
     """Where this thread's last call had no room: bytes needed (0: a file), bytes free, were they for tables?"""
     cdef rip_shortage want = rip_last_shortage()
     return want.bytes, want.free, want.for_tables

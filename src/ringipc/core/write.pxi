@@ -52,11 +52,11 @@ cdef inline int write_bytes(
     Producer producer, const unsigned char *data, uint64_t length, double seconds, uint32_t type
 ) except -1:
     cdef unsigned char *payload
-    cdef int how = producer.reserve_room(length, seconds, &payload)
-    if how == WRITTEN:
+    cdef int outcome = producer.reserve_room(length, seconds, &payload)
+    if outcome == WRITTEN:
         copy_in(producer, payload, data, length)
         rip_tx_commit(producer.p, length, type, RIP_BYTES)
-    return how
+    return outcome
 
 
 cdef inline bint knows_dtype(Producer producer, dtype) except -1:
@@ -80,18 +80,18 @@ cdef int begin_array(
     cdef rip_array array
     cdef unsigned char head[RIP_LINE]
     cdef bytes code
-    cdef int how
+    cdef int outcome
     if not knows_dtype(producer, dtype):
         learn_dtype(producer, dtype, False)
     if (producer.array.header == RIP_LINE and producer.array.ndim == ndim and producer.array.fortran == fortran
             and memcmp(producer.array.shape, shape, sizeof(uint64_t) * <size_t>ndim) == 0):
         memcpy(head, producer.head, RIP_LINE)  # ours: a thread that comes while we wait may change the other
         length[0] = RIP_LINE + size
-        how = producer.reserve_room(length[0], seconds, elements)
-        if how == WRITTEN:
+        outcome = producer.reserve_room(length[0], seconds, elements)
+        if outcome == WRITTEN:
             memcpy(elements[0], head, RIP_LINE)
             elements[0] += RIP_LINE
-        return how
+        return outcome
     code = producer.dtype_code  # ours, as above
     array.dtype = PyBytes_AS_STRING(code)
     array.dtype_length = <uint32_t>PyBytes_GET_SIZE(code)
@@ -102,14 +102,14 @@ cdef int begin_array(
     if array.header == 0:
         raise ValueError("the description of this dtype takes more than 4 MB")
     length[0] = array.header + size
-    how = producer.reserve_room(length[0], seconds, elements)
-    if how == WRITTEN:
+    outcome = producer.reserve_room(length[0], seconds, elements)
+    if outcome == WRITTEN:
         rip_array_write(&array, elements[0])
         if code is producer.dtype_code:
             producer.array = array
             memcpy(producer.head, elements[0], RIP_LINE)
         elements[0] += array.header
-    return how
+    return outcome
 
 
 cdef int write_array(Producer producer, cnp.ndarray array, double seconds, uint32_t type) except -1:
@@ -119,10 +119,10 @@ cdef int write_array(Producer producer, cnp.ndarray array, double seconds, uint3
     cdef bint plain = cnp.PyArray_IS_C_CONTIGUOUS(array)
     cdef bint fortran = not plain and cnp.PyArray_IS_F_CONTIGUOUS(array)
     cdef cnp.dtype dtype = <cnp.dtype>cnp.PyArray_DESCR(array)
-    cdef int how = begin_array(producer, dtype, cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array), fortran, size,
-                               seconds, &elements, &length)
-    if how != WRITTEN:
-        return how
+    cdef int outcome = begin_array(producer, dtype, cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array), fortran, size,
+                                   seconds, &elements, &length)
+    if outcome != WRITTEN:
+        return outcome
     if plain or fortran:
         copy_in(producer, elements, <const unsigned char *>cnp.PyArray_DATA(array), size)
     else:
@@ -138,16 +138,16 @@ cdef int write_array(Producer producer, cnp.ndarray array, double seconds, uint3
 cdef int write_buffer(Producer producer, object message, double seconds, uint32_t type) except -1:
     cdef Py_buffer view
     cdef unsigned char *payload
-    cdef int how
+    cdef int outcome
     PyObject_GetBuffer(message, &view, PyBUF_FULL_RO)
     try:
         if PyBuffer_IsContiguous(&view, b"C"):
             return write_bytes(producer, <const unsigned char *>view.buf, <uint64_t>view.len, seconds, type)
-        how = producer.reserve_room(<uint64_t>view.len, seconds, &payload)
-        if how == WRITTEN:
+        outcome = producer.reserve_room(<uint64_t>view.len, seconds, &payload)
+        if outcome == WRITTEN:
             PyBuffer_ToContiguous(payload, &view, view.len, b"C")
             rip_tx_commit(producer.p, <uint64_t>view.len, type, RIP_BYTES)
-        return how
+        return outcome
     finally:
         PyBuffer_Release(&view)
 
@@ -168,13 +168,13 @@ cdef int write_record(Producer producer, bytes packed, double seconds, uint32_t 
     cdef unsigned char *payload
     cdef uint64_t size = <uint64_t>PyBytes_GET_SIZE(packed)
     cdef uint64_t head[2]
-    cdef int how = producer.reserve_room(RECORD_HEAD + size, seconds, &payload)
-    if how == WRITTEN:
+    cdef int outcome = producer.reserve_room(RECORD_HEAD + size, seconds, &payload)
+    if outcome == WRITTEN:
         head[0], head[1] = size, 0
         memcpy(payload, head, RECORD_HEAD)
         copy_in(producer, payload + RECORD_HEAD, <const unsigned char *>PyBytes_AS_STRING(packed), size)
         rip_tx_commit(producer.p, RECORD_HEAD + size, type, RIP_RECORD)
-    return how
+    return outcome
 
 
 cdef int write_other(Producer producer, object message, double seconds, uint32_t type) except -1:
@@ -195,13 +195,13 @@ cdef int write_parts(Producer producer, uint8_t kind, bytes head, list blocks, d
     """A head, then blocks of memory, each at a multiple of 64 bytes."""
     cdef unsigned char *payload
     cdef uint64_t length = <uint64_t>PyBytes_GET_SIZE(head), at
-    cdef int how
+    cdef int outcome
     for block in blocks:  # a strided one may be longer than all memory: it must not wrap
         length = ((length + 63) & ~<uint64_t>63) + <uint64_t>block.nbytes
         length = min(length, <uint64_t>1 << 62)  # that much is refused as too large
-    how = producer.reserve_room(length, seconds, &payload)
-    if how != WRITTEN:
-        return how
+    outcome = producer.reserve_room(length, seconds, &payload)
+    if outcome != WRITTEN:
+        return outcome
     rip_tx_begin_fill(producer.p, RIP_FILL_COPY)
     try:
         at = <uint64_t>PyBytes_GET_SIZE(head)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from .. import _readiness, errors
-from ..channel import Channel, code_of
+from ..channel import Channel, core_name_of
 from .endpoint import Endpoint, SocketEndpoint
 from .pipe import Fifo, Pipe
 from .tcp import Tcp
@@ -29,7 +29,7 @@ TRANSPORTS: dict[str, type[Endpoint]] = {
     "tcp": Tcp,
 }  # by the scheme of their URLs
 
-Attach = Callable[[bytes, int, float | None], tuple[int, int]]  # name, how, seconds to wait for the table lock
+Attach = Callable[[bytes, int, float | None], tuple[int, int]]  # name, flags, seconds to wait for the table lock
 _L = TypeVar("_L", bound="Link")
 
 _log = logging.getLogger("ringipc")
@@ -107,7 +107,7 @@ def attach_consumer(
     target: str | Channel | Endpoint,
     fallback: Endpoint | None,
     group: str,
-    how: int,
+    flags: int,
     *,
     timeout: float | None,
     spin: bool,
@@ -120,33 +120,33 @@ def attach_consumer(
     What attach returned at last; and the link, if it was not the ring.
     """
     if isinstance(target, Endpoint):
-        return _attach_by(target, group, how, timeout=timeout, spin=spin, attach=attach)
+        return _attach_by(target, group, flags, timeout=timeout, spin=spin, attach=attach)
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
         left = None if deadline is None else max(deadline - time.monotonic(), 0)
-        code, holder = attach(code_of(target), how, left)
-        if code not in _NO_RING or (code != -errno.ENOENT and fallback is None):
-            return code, holder, None
+        rc, holder = attach(core_name_of(target), flags, left)
+        if rc not in _NO_RING or (rc != -errno.ENOENT and fallback is None):
+            return rc, holder, None
         if fallback is not None:
             try:
-                return _attach_by(fallback, group, how, timeout=0, spin=spin, attach=attach)
+                return _attach_by(fallback, group, flags, timeout=0, spin=spin, attach=attach)
             except errors.ChannelNotFound:
                 pass
         left = _POLL_EVERY if deadline is None else deadline - time.monotonic()
         if left <= 0:
-            return code, holder, None
+            return rc, holder, None
         _readiness.pause(min(_POLL_EVERY, left))
 
 
 def _attach_by(
-    endpoint: Endpoint, group: str, how: int, *, timeout: float | None, spin: bool, attach: Attach
+    endpoint: Endpoint, group: str, flags: int, *, timeout: float | None, spin: bool, attach: Attach
 ) -> tuple[int, int, ConsumerLink]:
     """The consumer joins the link's channel: its group there if the ring was passed, else it is alone in it."""
-    link = _opened(endpoint.consumer_link(Channel.anonymous(), group, how, timeout=timeout, spin=spin))
-    code, holder = attach(code_of(link.channel), link.how, None)
-    if code < 0:
+    link = _opened(endpoint.consumer_link(Channel.anonymous(), group, flags, timeout=timeout, spin=spin))
+    rc, holder = attach(core_name_of(link.channel), link.flags, None)
+    if rc < 0:
         link.abandon()
-    return code, holder, link
+    return rc, holder, link
 
 
 def _opened(link: _L) -> _L:

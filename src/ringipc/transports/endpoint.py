@@ -67,7 +67,7 @@ class Endpoint(ABC):
 
     @abstractmethod
     def consumer_link(
-        self, channel: Channel, group: str, how: int, *, timeout: float | None, spin: bool
+        self, channel: Channel, group: str, flags: int, *, timeout: float | None, spin: bool
     ) -> ConsumerLink:
         """A link for a consumer in this channel; to be opened.
 
@@ -94,8 +94,8 @@ class SocketEndpoint(SocketAddress, Endpoint):
         return SocketProducerLink(self, self.scheme, channel, capacity, slots, timeout=timeout, spin=spin)
 
     def consumer_link(
-        self, channel: Channel, group: str, how: int, *, timeout: float | None, spin: bool
+        self, channel: Channel, group: str, flags: int, *, timeout: float | None, spin: bool
     ) -> ConsumerLink:
         from .socket_ends import SocketConsumerLink
 
-        return SocketConsumerLink(self, self.scheme, channel, group, how, timeout=timeout, spin=spin)
+        return SocketConsumerLink(self, self.scheme, channel, group, flags, timeout=timeout, spin=spin)

@@ -45,10 +45,10 @@ def boot_id() -> bytes:
     """Identifies this machine since its last boot: 16 bytes, zeros if the kernel does not reveal it."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
-            code = bytes.fromhex(file.read().strip().replace("-", ""))
+            found = bytes.fromhex(file.read().strip().replace("-", ""))
     except (OSError, ValueError):
         return bytes(16)
-    return code if len(code) == 16 else bytes(16)
+    return found if len(found) == 16 else bytes(16)
 
 
 def _check(session: bytes, boot: bytes, following: int, pid: int) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from .. import _atexit, errors
 from .._core import IoLoop
-from ..channel import Channel, code_of
+from ..channel import Channel, core_name_of
 from .handshake import Hello, Welcome, boot_id
 from .linger import Linger
 from .remote_lane import LARGEST_REMOTE_LANE, MOST_REMOTE_SLOTS
@@ -69,7 +69,9 @@ class Link(ABC):
         if not 0 < said.capacity <= LARGEST_REMOTE_LANE or not 0 < said.slots <= MOST_REMOTE_SLOTS:
             return -errno.EMSGSIZE
         stamped = said.boot == boot_id()
-        return self.io_loop.lane(code_of(self.channel), said.capacity, said.slots, said.pid, stamped, two_way, prompt)
+        return self.io_loop.lane(
+            core_name_of(self.channel), said.capacity, said.slots, said.pid, stamped, two_way, prompt
+        )
 
     def _fail(self, error: errors.RingError) -> None:
         """No peer can connect any more."""
@@ -82,11 +84,11 @@ class ConsumerLink(Link):
 
     Attributes
     ----------
-    how
+    flags
         The flags (SHARED, ...) with which the consumer joins the link's channel.
     """
 
-    how: int
+    flags: int
 
     def close(self) -> None:
         """To be called after the consumer has left: the producers are notified."""

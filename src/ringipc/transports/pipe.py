@@ -104,11 +104,11 @@ class PipeEndpoint(Endpoint):
         return PipeProducerLink(str(self), self.scheme, self._open, channel, capacity, slots, spin=spin)
 
     def consumer_link(
-        self, channel: Channel, group: str, how: int, *, timeout: float | None, spin: bool
+        self, channel: Channel, group: str, flags: int, *, timeout: float | None, spin: bool
     ) -> ConsumerLink:
         from .pipe_link import PipeConsumerLink
 
-        if how & (SHARED | DURABLE):
+        if flags & (SHARED | DURABLE):
             raise ValueError(f"{str(self)!r} has one consumer: shared= and durable= are for rings and sockets")
         return PipeConsumerLink(str(self), self.scheme, self._open, channel, timeout=timeout, spin=spin)
 

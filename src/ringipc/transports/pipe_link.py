@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from .. import _readiness, errors
 from .._core import STEP_END
-from ..channel import Channel, code_of
+from ..channel import Channel, core_name_of
 from .forks import closed_in_children
 from .handshake import Hello, boot_id, one_way, receive_one_way
 from .linger import Linger
@@ -117,7 +117,7 @@ class PipeProducerLink(PipeLink, ProducerLink):
     def open(self) -> None:
         """Does not wait for the consumer: the thread does."""
         self._open_end(writes=True)
-        self._id, _ = self.io_loop.join(code_of(self.channel), b"default", 0, 0, False)
+        self._id, _ = self.io_loop.join(core_name_of(self.channel), b"default", 0, 0, False)
         if self._id < 0:
             self._end.close()
             raise errors.SystemRefused(-self._id, f"{self.url}: {os.strerror(-self._id)}", self.url)
@@ -193,7 +193,7 @@ def _unread(fd: int) -> int:
 class PipeConsumerLink(PipeLink, ConsumerLink):
     """A consumer's link. When a named pipe's producer has ended, the next one may write."""
 
-    how = 0  # the consumer is alone in its channel
+    flags = 0  # the consumer is alone in its channel
 
     def __init__(
         self, url: str, transport: str, open_end: OpenEnd, channel: Channel, *, timeout: float | None, spin: bool
@@ -227,9 +227,9 @@ class PipeConsumerLink(PipeLink, ConsumerLink):
         self._id = self._make_lane(hello, two_way=False, prompt=False)
         if self._id == -errno.EMSGSIZE:
             raise errors.Incompatible(f"{self.url}: {lane_refused(hello, self._id)}")
-        code = self.io_loop.connect(self._id, self._end.fd, 0) if self._id >= 0 else self._id
-        if code < 0:
-            raise errors.SystemRefused(-code, f"{self.url}: {lane_refused(hello, code)}", self.url)
+        rc = self.io_loop.connect(self._id, self._end.fd, 0) if self._id >= 0 else self._id
+        if rc < 0:
+            raise errors.SystemRefused(-rc, f"{self.url}: {lane_refused(hello, rc)}", self.url)
         return True
 
     def _wait_for_bytes(self, deadline: float | None) -> bool:

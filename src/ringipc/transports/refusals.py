@@ -10,18 +10,18 @@ from .handshake import Hello, Welcome
 from .remote_lane import LARGEST_REMOTE_LANE, MOST_REMOTE_SLOTS
 
 
-def lane_refused(said: Hello | Welcome, code: int) -> str:
+def lane_refused(said: Hello | Welcome, rc: int) -> str:
     """What an error of `Link._make_lane` means."""
     what = f"a lane of {said.capacity} bytes and {said.slots} messages"
-    if code == -errno.EMSGSIZE:
+    if rc == -errno.EMSGSIZE:
         most = f"{LARGEST_REMOTE_LANE} bytes and {MOST_REMOTE_SLOTS} messages"
         return f"{what} is more than the {most} that one may have: make it smaller"
-    return f"{what}: {refused(code)}"
+    return f"{what}: {refused(rc)}"
 
 
-def refused(code: int) -> str:
+def refused(rc: int) -> str:
     """What an error of the channel means, where a connection was to get its lane or its member."""
-    return full_table(-code) or os.strerror(-code)
+    return full_table(-rc) or os.strerror(-rc)
 
 
 def raise_refusal(url: str, welcome: Welcome) -> NoReturn:

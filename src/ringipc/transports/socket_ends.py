@@ -6,7 +6,7 @@ import os
 
 from .. import errors
 from .._core import DURABLE, NEWEST, SHARED
-from ..channel import Channel, code_of
+from ..channel import Channel, core_name_of
 from .address import SocketAddress
 from .handshake import Hello, Welcome
 from .linger import Linger
@@ -39,13 +39,13 @@ class SocketProducerLink(SocketLink, ProducerLink):
     def _lane_size(self) -> tuple[int, int]:
         return self._size
 
-    def _member(self, session: bytes, group: str, how: int) -> Peer | Welcome:
+    def _member(self, session: bytes, group: str, flags: int) -> Peer | Welcome:
         for peer in list(self._peers.values()):  # a member whose connection is broken makes way for another
-            if peer.group == group and peer.connection is None and peer.ordinal and not how & SHARED:
+            if peer.group == group and peer.connection is None and peer.ordinal and not flags & SHARED:
                 self._remove(peer)
-        window = AT_ONCE if how & SHARED else 0
+        window = AT_ONCE if flags & SHARED else 0
         others = self.channel.name is not None  # there may be other producers in the channel
-        id, holder = self.io_loop.join(code_of(self.channel), os.fsencode(group), how, window, True, others)
+        id, holder = self.io_loop.join(core_name_of(self.channel), os.fsencode(group), flags, window, True, others)
         if id == -errno.EBUSY:
             return self._refuse(errno.EBUSY, f"group {group!r} is exclusive, and pid {holder} is its member")
         if id == -errno.EEXIST:
@@ -57,8 +57,8 @@ class SocketProducerLink(SocketLink, ProducerLink):
         return Peer(id, session, group)
 
     def _join(self, hello: Hello) -> Peer | Welcome:
-        how = SHARED * hello.shared | DURABLE * hello.durable | NEWEST * hello.newest
-        return self._member(hello.session, hello.group, how)
+        flags = SHARED * hello.shared | DURABLE * hello.durable | NEWEST * hello.newest
+        return self._member(hello.session, hello.group, flags)
 
     def _resume(self, peer: Peer, hello: Hello) -> tuple[int, int]:
         return (hello.next, hello.next) if peer.ordinal else (0, 0)
@@ -154,20 +154,20 @@ class SocketConsumerLink(SocketLink, ConsumerLink):
         transport: str,
         channel: Channel,
         group: str,
-        how: int,
+        flags: int,
         *,
         timeout: float | None,
         spin: bool,
     ) -> None:
         super().__init__(address, transport, channel, timeout=timeout, spin=spin)
         self._group = group
-        self._how = how
+        self._flags = flags
         # The consumer is alone in its channel. It keeps claims there if its group does: so the producer is informed of
         # what is acknowledged, and not only of what is released.
-        self.how = SHARED if how & (SHARED | DURABLE) else 0
+        self.flags = SHARED if flags & (SHARED | DURABLE) else 0
 
     def _new_lane(self, said: Hello | Welcome) -> Peer | Welcome:
-        id = self._make_lane(said, two_way=True, prompt=bool(self._how & SHARED))
+        id = self._make_lane(said, two_way=True, prompt=bool(self._flags & SHARED))
         if id < 0:
             return self._refuse(-id, lane_refused(said, id))
         return Peer(id, said.session, "")
@@ -185,9 +185,9 @@ class SocketConsumerLink(SocketLink, ConsumerLink):
             if last is not None:
                 self.io_loop.disconnect(last.id)
             following = self.io_loop.progress(last.id) if last is not None else 0
-        connection, welcome = self._greet_listener(self._hello(following, self._group, self._how), timeout)
+        connection, welcome = self._greet_listener(self._hello(following, self._group, self._flags), timeout)
         if welcome.passes:
-            self.how = self._how
+            self.flags = self._flags
             return self._receive_ring(connection)
         with self._changed:
             if self._closed:

@@ -114,7 +114,7 @@ class SocketLink(Link):
 
     # ---- greetings ----
 
-    def _hello(self, following: int = 0, group: str = "", how: int = 0) -> Hello:
+    def _hello(self, following: int = 0, group: str = "", flags: int = 0) -> Hello:
         capacity, slots = self._lane_size()
         return Hello(
             producer=self.is_producer,
@@ -122,9 +122,9 @@ class SocketLink(Link):
             session=self._session,
             next=following,
             group=group,
-            shared=bool(how & SHARED),
-            durable=bool(how & DURABLE),
-            newest=bool(how & NEWEST),
+            shared=bool(flags & SHARED),
+            durable=bool(flags & DURABLE),
+            newest=bool(flags & NEWEST),
             maps=self._address.shares_memory() and not self._reconnecting,
             capacity=capacity,
             slots=slots,

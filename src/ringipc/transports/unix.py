@@ -186,13 +186,13 @@ class SocketPath(Listening):
             raise SystemRefused(errno.EEXIST, "the path exists and is not a socket", self._path)
         with _make() as probe:
             probe.setblocking(False)
-            code = probe.connect_ex(reach)
+            number = probe.connect_ex(reach)
         # A listener with a full backlog (EAGAIN) or of another socket type (EPROTOTYPE) is alive, too.
-        if code in (0, errno.EAGAIN, errno.EPROTOTYPE):
+        if number in (0, errno.EAGAIN, errno.EPROTOTYPE):
             raise SystemRefused(errno.EADDRINUSE, "the address is in use by another listener", self._path)
-        if code != errno.ECONNREFUSED:
+        if number != errno.ECONNREFUSED:
             raise SystemRefused(
-                code, f"a socket is there, and whether it is in use is unknown: {os.strerror(code)}", self._path
+                number, f"a socket is there, and whether it is in use is unknown: {os.strerror(number)}", self._path
             )
 
     def remove(self) -> None:

@@ -385,3 +385,119 @@ def test_empty_reports_the_messages_that_this_consumer_has_in_work(producer: Pro
         kept.clear()
         with pytest.raises(EndOfStream):
             consumer.get(timeout=0)
+
+
+@pytest.mark.parametrize("options", [{"shared": True}, {"durable": True}], ids=str)
+def test_an_exception_that_leaves_the_block_requeues_the_message(producer: Producer, options: dict[str, Any]) -> None:
+    with Consumer("c", **options) as consumer:
+        put_arrays(producer, 0, 1)
+        with pytest.raises(OSError, match="disk"), consumer.message() as task:
+            assert (task.seq, task.redelivered) == (0, False)
+            raise OSError("the disk is full")
+        assert (consumer.stats.messages, consumer.stats.held) == (0, 0)
+        with consumer.message() as again:
+            assert (again.seq, again.redelivered, again.payload[0]) == (0, True, 0)
+        assert rest_of(consumer) == [(1, False)]
+        producer.flush(timeout=0)
+    if "durable" in options:
+        ringipc.Channel.open("c").remove_group("default")
+
+
+def test_an_exception_releases_the_message_of_an_exclusive_group(producer: Producer) -> None:
+    with Consumer("c") as consumer:
+        put_arrays(producer, 0, 1)
+        with pytest.raises(OSError), consumer.message():
+            raise OSError
+        assert rest_of(consumer) == [(1, False)]
+
+
+def test_a_requeued_message_goes_to_another_member_that_waits(producer: Producer) -> None:
+    with Consumer("c", shared=True) as one, Consumer("c", shared=True) as two:
+        put_arrays(producer, 0)
+        task = one.message()
+        got: list[Message] = []
+        waits = threading.Thread(target=lambda: got.append(two.message(timeout=20)))
+        waits.start()
+        while two.stats.waits == 0 and not got:
+            os.sched_yield()
+        task.requeue()
+        waits.join(20)
+        assert [(m.seq, m.redelivered) for m in got] == [(0, True)]
+        with pytest.raises(ringipc.Closed, match="message has been released"):
+            task.requeue()
+        task.release()
+        got.clear()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_requeued_message_goes_to_another_thread_that_waits(producer: Producer, shared: bool) -> None:
+    with Consumer("c", shared=shared) as consumer:
+        put_arrays(producer, 0)
+        task = consumer.message()
+        got: list[Any] = []
+        waits = threading.Thread(target=lambda: got.append(consumer.get(timeout=20, type={0})))
+        waits.start()
+        while waits.is_alive() and consumer.stats.waits == 0:
+            os.sched_yield()
+        task.requeue()
+        waits.join(20)
+        assert [array[0] for array in got] == [0]
+        got.clear()
+
+
+@pytest.mark.parametrize("options", [{"shared": True}, {}], ids=str)
+def test_a_view_delays_a_requeue(producer: Producer, options: dict[str, Any]) -> None:
+    with Consumer("c", **options) as consumer:
+        put_arrays(producer, 0)
+        task = consumer.message()
+        view = task.payload[10:]
+        task.requeue()
+        with pytest.raises(Empty):
+            consumer.get(timeout=0)
+        with pytest.raises(ringipc.TimedOut):
+            producer.flush(timeout=0)
+        assert (view == 0).all()
+        del view
+        assert consumer.get(timeout=0)[0] == 0
+
+
+def test_a_message_requeued_by_a_consumer_that_has_closed_goes_to_the_others(producer: Producer) -> None:
+    with Consumer("c", shared=True) as stays:
+        leaves = Consumer("c", shared=True)
+        put_arrays(producer, 0)
+        task = leaves.message()
+        leaves.close()
+        task.requeue()
+        assert rest_of(stays) == [(0, True)]
+        assert ringipc.Channel.open("c").pids == [os.getpid()] * 2
+
+
+def test_an_unreadable_message_is_not_requeued() -> None:
+    with Producer("p", capacity="1 MiB", pickle=True) as producer, Consumer("p", shared=True) as consumer:
+        producer.put_many([{1, 2}, b"next"])
+        with pytest.raises(ringipc.UnsafeMessage), consumer.message() as task:
+            _ = task.payload
+        assert consumer.get(timeout=0) == b"next"
+        producer.flush(timeout=0)
+
+
+@pytest.mark.parametrize("options", [{"shared": True}, {}], ids=str)
+def test_messages_requeued_late_keep_their_order_and_report_a_loss_once(options: dict[str, Any]) -> None:
+    with (
+        Producer("d", capacity="1 MiB", slots=4, overflow="drop-old") as producer,
+        Consumer("d", **options) as consumer,
+    ):
+        producer.put_many([b"0", b"1", b"2", b"3"])
+        first = consumer.message()
+        producer.put_many([b"4", b"5", b"6"])
+        second = consumer.message()
+        assert (first.missed, second.missed) == (0, 2)
+        first.requeue()
+        with consumer.message(timeout=0) as again:
+            assert (again.seq, again.missed) == (0, 0)
+        second.requeue()
+        with consumer.message(timeout=0) as again:
+            assert again.seq == second.seq
+        missed = [consumer.message(timeout=0).missed for _ in range(producer.stats.backlog)]
+        assert sum(missed) == 0
+        assert consumer.stats.missed == producer.stats.dropped == 2

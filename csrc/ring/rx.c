@@ -116,6 +116,7 @@ int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *
             message->flags |= redelivered ? RIP_REDELIVERED : 0; /* or the flag was set by the sender, over a link */
             message->missed += rx->gap;
             rx->last_gap = rx->gap;
+            rx->last_seq = seq;
             rx->gap = 0;
             return 1;
         }

@@ -39,6 +39,7 @@ struct rip_rx {
     uint64_t ours;             /* with claims: messages that this member has taken and neither released nor requeued */
     uint64_t counted;          /* with claims: every message before it has been taken or counted as missed */
     uint64_t gap, last_gap;    /* messages missed and not reported yet; those reported with the last message taken */
+    uint64_t last_seq;         /* with claims: the last message taken */
     uint64_t dropped, refused; /* the values of claims->dropped and lane->refused when this consumer joined */
     uint32_t drops;            /* its producer drops its oldest messages */
     /* drops, and this consumer is the only one of its group: it counts the missed messages */

@@ -32,6 +32,7 @@ int rip_rx_try(struct rip_consumer *c, struct rip_message *message) {
         message->flags |= redelivered ? RIP_REDELIVERED : 0; /* as in rip_rx_claim */
         rx->last_gap = c->shared ? rip_claims_take_dropped(rx->claims) : 0;
         message->missed += rx->last_gap;
+        rx->last_seq = message->seq;
         if (rx->counts && message->seq >= rx->counted) {
             rip_rx_mark_taken(rx, message->seq);
         }
@@ -171,8 +172,10 @@ void rip_rx_requeue(struct rip_consumer *c, const struct rip_message *message) {
             *mark &= (uint8_t)~RIP_MARK_TAKEN;
             rx->ahead--;
         } else {
-            rx->gap += rx->last_gap;
-            rx->last_gap = 0;
+            if (message->seq == rx->last_seq) { /* else what was missed before it stays reported */
+                rx->gap += rx->last_gap;
+                rx->last_gap = 0;
+            }
             uncount(rx, message->seq);
         }
         rx->ours--;
@@ -191,6 +194,16 @@ void rip_rx_requeue(struct rip_consumer *c, const struct rip_message *message) {
     }
     c->taken--;
     c->bytes -= message->length;
+}
+
+void rip_rx_redeliver(struct rip_consumer *c, const struct rip_message *message) {
+    struct rip_message again = *message;
+    again.flags |= RIP_REDELIVERED;
+    rip_rx_requeue(c, &again);
+    message->lane->scan_pos = 0;
+    if (!message->lane->claims) {
+        rip_wake_group(&c->ch, c->group); /* other threads of this member; with claims all members are woken already */
+    }
 }
 
 /* ---- the calls of ringipc.h ---- */

@@ -234,8 +234,11 @@ cdef class Consumer:
         self.holds -= 1
         if rip_handle_check(&self.c.ch.handle) == 0:
             message.lane, message.seq, message.length = lane, seq, length
-            message.flags = RIP_REDELIVERED if redelivered else 0
-            rip_rx_requeue(self.c, &message)
+            message.flags = 0
+            if redelivered:
+                rip_rx_redeliver(self.c, &message)
+            else:
+                rip_rx_requeue(self.c, &message)
             self.settle()
             if self.c.leaving and self.holds == 0:
                 self.close_at_last()

@@ -255,6 +255,7 @@ cdef extern from "ring/select.h" nogil:
     int rip_rx_try(rip_consumer *, rip_message *)
     bint rip_rx_is_there(const rip_message *)
     void rip_rx_requeue(rip_consumer *, const rip_message *)
+    void rip_rx_redeliver(rip_consumer *, const rip_message *)
 
 
 cdef extern from "ring/consumer.h" nogil:

@@ -35,7 +35,7 @@ cdef object fill(Consumer consumer, Message message, cnp.ndarray array, Py_buffe
         message.release()  # it is skipped, as by `get`
         raise
     except BaseException:
-        message.give_back(REQUEUE)
+        message.finish(REQUEUE)
         raise
     message.release()
     return hold.length

@@ -4,9 +4,9 @@
 cdef class Message:
     """A message and what is known about it.
 
-    It stays in the ring until `release` (leaving a with block calls it), or until nobody refers to it; views on its
-    payload keep it there beyond that. In a shared or durable group it is in work until then; then it is done, and does
-    not come again. Any thread or task may release it.
+    The end of its with block acknowledges and releases it. If an exception leaves the block in a shared or durable
+    group, the message is requeued instead. `release`, `requeue` and deletion (which releases) do the same without a
+    block, in any thread or task. Views on the payload keep its memory in the lane until they are gone.
 
     Attributes
     ----------
@@ -24,7 +24,7 @@ cdef class Message:
     lane_id : int
         Identifies the producer within the channel; never used again there.
     redelivered : bool
-        Another member of the group had it, and died, or left, without letting it go.
+        A member of a shared or durable group had taken it, and requeued it, died, or left before acknowledging it.
     missed : int
         Messages of this producer that the group has lost since the one before, because the lane was full. What is lost
         before a message that is taken out of its turn may be told with the next one that is not.
@@ -55,9 +55,13 @@ cdef class Message:
             if self.content is None:
                 if self.hold is None:
                     self.consumer.fail(-ESHUTDOWN, "message")
-                self.unreadable = True  # unless what follows succeeds
-                self.content = payload_of(self.consumer, self.hold, self.kind)
-                self.unreadable = False
+                self.unreadable = True  # unless what follows succeeds, or could succeed later
+                try:
+                    self.content = payload_of(self.consumer, self.hold, self.kind)
+                    self.unreadable = False
+                except (MemoryError, RecursionError):
+                    self.unreadable = False
+                    raise
             return self.content
 
     def __dealloc__(self):
@@ -65,30 +69,45 @@ cdef class Message:
             with cython.critical_section(self.consumer):
                 end_message(self.consumer, self.hold)
 
-    def release(self):
-        with cython.critical_section(self.consumer):
-            content, hold = self.content, self.hold
-            if hold is not None:
-                end_message(self.consumer, hold)
-            self.content = None
-            self.hold = None
-        del content, hold  # what they end comes back to the consumer
-
-    cdef void give_back(self, at_end end) noexcept:
-        """Requeues the message, once the last view on its payload is gone; nothing if it is released already."""
+    @cython.final
+    cdef bint finish(self, at_end end) noexcept:
+        """Releases it, or requeues it once the last view on its payload is gone: False if that was done before."""
         with cython.critical_section(self.consumer):
             content, hold = self.content, self.hold
             if hold is not None:
                 (<Hold>hold).end = end
+                if end == RELEASE:
+                    end_message(self.consumer, hold)
             self.content = None
             self.hold = None
+        finished = hold is not None
         del content, hold  # what they end comes back to the consumer
+        return finished
+
+    def release(self):
+        """Acknowledge the message and release its memory, or leave that to the last view. Does nothing if repeated."""
+        self.finish(RELEASE)
+
+    def requeue(self):
+        """Give the message back: it is delivered again, to any member of the group, also to this one.
+
+        In a shared or durable group it is then marked as `redelivered`. It keeps its position in the lane. While views
+        on its payload are alive it is still taken; it is requeued when the last one is gone.
+
+        Raises
+        ------
+        Closed
+            The message has been released or requeued.
+        """
+        if not self.finish(REDELIVER):
+            self.consumer.fail(-ESHUTDOWN, "message")
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *exc):
-        self.release()
+    def __exit__(self, kind, error, trace):
+        # What no member could read is released, or it would be delivered for ever.
+        self.finish(REDELIVER if kind is not None and self.consumer.c.claims and not self.unreadable else RELEASE)
 
     def __repr__(self):
         released = "" if self.hold is not None else ", released"

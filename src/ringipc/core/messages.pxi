@@ -13,7 +13,7 @@ cdef class Messages:
 
     def __del__(self):
         if self.current is not None:
-            self.current.give_back(REDELIVER)
+            self.current.finish(RELEASE if self.current.unreadable else REDELIVER)
 
     cdef void acknowledge(self) noexcept:
         current, self.current = self.current, None

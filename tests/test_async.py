@@ -164,7 +164,7 @@ def test_a_batch_that_fails_says_where() -> None:
             reader = asyncio.create_task(read())
             with pytest.raises(MessageTooLarge) as caught:
                 await producer.aput_many([b"0", b"1", b"2", b"3", b"4", bytes(5000), b"6"])
-            assert caught.value.__notes__ == ["aput_many: messages[5] failed; before it 5 were put"]
+            assert caught.value.__notes__ == ["aput_many: messages[5] failed; 5 message(s) had been put before it"]
             await reader
             with pytest.raises(TypeError, match="aput_many takes a list"):
                 await producer.aput_many(b"abc")
@@ -173,7 +173,7 @@ def test_a_batch_that_fails_says_where() -> None:
             producer.close()
             with pytest.raises(Closed) as closed:
                 await waiting
-            assert closed.value.__notes__ == ["aput_many: messages[2] failed; before it 2 were put"]
+            assert closed.value.__notes__ == ["aput_many: messages[2] failed; 2 message(s) had been put before it"]
 
     asyncio.run(limited(main))
 

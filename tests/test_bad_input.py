@@ -1,5 +1,6 @@
 """Invalid arguments and files raise a clear error at once, and leave no files."""
 
+import dataclasses
 import datetime
 import errno
 import os
@@ -9,6 +10,7 @@ import struct
 import subprocess
 import sys
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from ringipc import (
     Semaphore,
     SystemRefused,
 )
+from ringipc.cli import main
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../up", "a/b", "/abs", ".hidden", "x" * 201, "a\0b", "é" * 101])
@@ -387,7 +390,7 @@ from ringipc import Closed, Consumer, Event, Producer
 from ringipc._core import IoLoop
 
 p, c, e = (kind.__new__(kind) for kind in (Producer, Consumer, Event))
-p.channel = c.channel = p._link = c._link = None
+p._link = c._link = None
 for call in (
     lambda: p._declare(b"g"), lambda: p._slowest(), lambda: p._commit(1, 1, 1), lambda: p._counts(), lambda: p._abort(),
     lambda: p._put_from([b""], 0, 0), lambda: p._begin_memory(1, 0),
@@ -418,6 +421,8 @@ def test_every_error_is_a_ring_error_and_a_standard_one() -> None:
         ringipc.ProducerDied: (RuntimeError,),
         ringipc.BrokenBarrier: (threading.BrokenBarrierError,),
         ringipc.MessageTooLarge: (ValueError,),
+        ringipc.GroupNotFound: (KeyError,),
+        ringipc.ReservationOpen: (RuntimeError,),
         ringipc.ChannelNotFound: (FileNotFoundError,),
         ringipc.UnsafeMessage: (TypeError,),
         ringipc.SystemRefused: (OSError,),
@@ -429,3 +434,134 @@ def test_every_error_is_a_ring_error_and_a_standard_one() -> None:
             assert thing.__doc__
             assert all(issubclass(thing, base) for base in standard.get(thing, ()))
     assert not issubclass(ringipc.TimedOut, (queue.Full, queue.Empty))
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [("tcp:127.0.0.1:5000", "tcp://127.0.0.1:5000"), ("unix:/run/q", "unix:///run/q"), ("fifo:/q", "fifo:///q")],
+)
+def test_a_name_that_looks_like_a_url_is_refused(name: str, url: str) -> None:
+    for make in (Producer, Consumer):
+        with pytest.raises(ValueError, match=f"^the channel '{name}' looks like a URL: write '{url}'$"):
+            make(name)
+
+
+def test_waiting_for_a_missing_channel_is_logged_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, base: str
+) -> None:
+    monkeypatch.setattr("ringipc.transports._LOG_AFTER", 0.05)
+    with pytest.raises(ChannelNotFound):
+        Consumer("typo", timeout=0.3)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"waiting for a producer to create channel 'typo' in {base}/ringipc-{os.geteuid()} (is the name right, and "
+        "RINGIPC_DIR the same?)"
+    ]
+
+
+def test_a_number_in_place_of_a_name_is_refused_with_advice() -> None:
+    with pytest.raises(TypeError, match=r"not 4; write Semaphore\(value=4\) for an anonymous one"):
+        Semaphore(4)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"not 4; write Barrier\(parties=4\) for an anonymous one"):
+        Barrier(4)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"the lock's name must be a str, not 4$"):
+        Lock(4)  # type: ignore[arg-type]
+
+
+def test_an_invalid_selection_is_refused_at_once(consumer: Consumer) -> None:
+    for get in (consumer.get, consumer.message):
+        for number in (2**40, -1, [1, 2**40]):
+            with pytest.raises(OverflowError, match=r"type must be from 0 to 2\*\*32 - 1, not"):
+                get(0, type=number)
+        for types in ([1, "a"], 1.5):
+            with pytest.raises(TypeError, match="type must be an int, several ints, or"):
+                get(0, type=types)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="where must be callable, not 3"):
+            get(0, where=3)  # type: ignore[arg-type]
+
+
+def test_put_many_refuses_one_message_in_place_of_a_list(producer: Producer, consumer: Consumer) -> None:
+    for message in ({"a": 1}, np.arange(3)):
+        with pytest.raises(TypeError, match=r"put\(\) sends one dict or array"):
+            producer.put_many(message)
+    assert producer.stats.messages == 0
+
+
+def test_a_file_descriptor_that_is_not_of_a_channel_is_refused() -> None:
+    with open(os.devnull) as other:
+        with pytest.raises(Corrupt, match=f"^file descriptor {other.fileno()} is not of an anonymous channel"):
+            ringipc.Channel.from_fd(other.fileno())
+    with pytest.raises(SystemRefused, match="file descriptor 999 is not open"):
+        ringipc.Channel.open("fd:999")
+    channel = ringipc.Channel.anonymous()
+    channel.close()
+    with pytest.raises(ringipc.Closed, match=r"^this anonymous channel is closed$"):
+        channel.fileno()
+
+
+def test_an_option_that_is_not_a_bool_is_refused(producer: Producer) -> None:
+    for option in ("shared", "durable", "copy", "pickle"):
+        with pytest.raises(TypeError, match=f"{option} must be True or False, not 'no'"):
+            Consumer("c", **{option: "no"})  # type: ignore[arg-type]
+    for option in ("preallocate", "pickle"):
+        with pytest.raises(TypeError, match=f"{option} must be True or False, not 1"):
+            Producer("c", **{option: 1})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="undo must be True or False, not 1"):
+        Semaphore(undo=1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r'^start must be "oldest" or "newest", not 3$'):
+        Consumer("c", start=3)  # type: ignore[arg-type]
+
+
+def test_the_channel_and_the_group_of_a_handle_are_read_only(producer: Producer, consumer: Consumer) -> None:
+    for handle, attribute in ((producer, "channel"), (consumer, "channel"), (consumer, "group")):
+        with pytest.raises(AttributeError):
+            setattr(handle, attribute, "other")
+    assert (producer.channel, consumer.channel, consumer.group) == ("c", "c", "default")
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+
+
+@pytest.mark.parametrize(
+    ("message", "advice"),
+    [
+        (OrderedDict(a=1), r"'OrderedDict' object cannot be sent as it is: put dict\(\) of it, or say"),
+        ([Point(1)], r"at \[0\]: 'Point' object cannot be sent as it is: put dataclasses.asdict\(\) of it, or say"),
+        (datetime.date(2026, 1, 2), "put its .isoformat\\(\\), or say"),
+        ({1}, "put a list of it, or say"),
+        (1j, "cannot be sent as it is: say pickle=True"),
+    ],
+    ids=str,
+)
+def test_a_message_that_cannot_be_sent_is_refused_with_a_conversion(
+    producer: Producer, message: object, advice: str
+) -> None:
+    with pytest.raises(ringipc.UnsafeMessage, match=advice):
+        producer.put(message)
+
+
+def test_a_reservation_reports_whether_it_was_put() -> None:
+    with (
+        Producer("r", capacity=4096, slots=1, overflow="drop-new") as producer,
+        Consumer("r") as consumer,
+    ):
+        puts: list[bool | None] = []
+        for _ in range(2):
+            reservation = producer.reserve(3)
+            assert reservation.was_put is None
+            with reservation as array:
+                array[:] = 1
+            puts.append(reservation.was_put)
+        assert puts == [True, False]
+        consumer.get()
+        with pytest.raises(OSError), reservation:
+            raise OSError
+        assert reservation.was_put is False
+
+
+def test_the_command_prints_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"ringipc {ringipc.__version__}\n"

@@ -312,7 +312,7 @@ def test_put_many_puts_the_messages_before_a_bad_one(bad: object) -> None:
     with Producer("c", capacity=8192) as producer, Consumer("c") as consumer:
         with pytest.raises((TypeError, MessageTooLarge)) as caught:
             producer.put_many([b"1", b"2", bad, b"3"])
-        assert caught.value.__notes__ == ["put_many: messages[2] failed; before it 2 were put"]
+        assert caught.value.__notes__ == ["put_many: messages[2] failed; 2 message(s) had been put before it"]
         assert consumer.get_many(9) == [b"1", b"2"]
 
 
@@ -321,7 +321,7 @@ def test_put_many_reports_how_many_were_refused_before_a_bad_message() -> None:
         with pytest.raises(MessageTooLarge) as caught:
             producer.put_many([b"1", b"2", b"3", bytes(9000)])
         assert caught.value.__notes__ == [
-            "put_many: messages[3] failed; before it 2 were put and 1 refused by the full lane"
+            "put_many: messages[3] failed; 2 message(s) had been put before it, and 1 refused by the full lane"
         ]
 
 

@@ -45,8 +45,8 @@ def test_a_url_names_an_endpoint_whose_str_is_the_url(text: str, endpoint: Endpo
 
 
 def test_a_plain_name_means_shared_memory() -> None:
-    assert resolve("camera") == resolve("shm://camera") == "camera"
-    assert resolve("shm://~ann/camera") == "~ann/camera"
+    assert resolve("camera") == "camera"
+    assert resolve("~ann/camera") == "~ann/camera"
     assert resolve("a:b") == "a:b"
 
 
@@ -102,7 +102,7 @@ def test_every_transport_is_in_the_table_by_its_scheme() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("shm://", "no name"),
+        ("shm://camera", "names without a scheme"),
         ("http://host:80", r"'http' is not known; there are .*unix:///path.*tcp://host:port"),
         ("://x", "is not known"),
         ("pipe:", "no descriptor"),

@@ -114,7 +114,7 @@ def test_an_exclusive_durable_group_has_one_member(producer: Producer) -> None:
         with pytest.raises(GroupBusy, match=f"pid {os.getpid()}"):
             ringipc.Channel.open("c").remove_group("default")
     ringipc.Channel.open("c").remove_group("default")
-    with pytest.raises(KeyError):
+    with pytest.raises(ringipc.GroupNotFound, match=r"^channel 'c' has no group"):
         ringipc.Channel.open("c").remove_group("default")
 
 

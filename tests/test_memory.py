@@ -133,7 +133,7 @@ with Producer("c") as producer, Consumer("c") as consumer:
         producer.put_many([b"in", frame, b"not in"])
         raise SystemExit("it was not refused")
     except SystemRefused as error:
-        assert "before it 1 were put" in error.__notes__[0], error.__notes__
+        assert "1 message(s) had been put before it" in error.__notes__[0], error.__notes__
     assert not producer.closed
     fill_up()
     for k in range(sent):

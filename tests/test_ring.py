@@ -7,7 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ringipc import Closed, Consumer, Empty, EndOfStream, Full, GroupBusy, MessageTooLarge, Producer, TimedOut
+from ringipc import (
+    Closed,
+    Consumer,
+    Empty,
+    EndOfStream,
+    Full,
+    GroupBusy,
+    MessageTooLarge,
+    Producer,
+    ReservationOpen,
+    TimedOut,
+)
 
 
 def test_messages_come_out_in_order_across_many_laps() -> None:
@@ -64,7 +75,7 @@ def test_full_names_who_holds_the_lane_back() -> None:
         producer.put(b"a" * 100)
         producer.put(b"b")
         with pytest.raises(
-            Full, match=r"'c': no room within 0.01 s: 2 messages \(192 bytes\) wait for a first consumer"
+            Full, match=r"'c': no room within 0.01 s: 2 messages \(192 bytes\) wait for a consumer; no group exists"
         ):
             producer.put(b"c", timeout=0.01)
         with Consumer("c", group="slow"):
@@ -113,7 +124,7 @@ def test_put_many_returns_how_many_were_put() -> None:
 def test_put_many_stops_at_a_bad_message_and_names_it(producer: Producer, consumer: Consumer) -> None:
     with pytest.raises(TypeError) as caught:
         producer.put_many([b"a", b"b", object(), b"c"])
-    assert caught.value.__notes__ == ["put_many: messages[2] failed; before it 2 were put"]
+    assert caught.value.__notes__ == ["put_many: messages[2] failed; 2 message(s) had been put before it"]
     assert consumer.get_many(9) == [b"a", b"b"]
 
 
@@ -172,7 +183,7 @@ def test_a_reservation_is_put_on_a_clean_exit_and_discarded_on_an_exception(
 def test_a_reservation_inside_another_is_refused(producer: Producer, consumer: Consumer) -> None:
     with producer.reserve(4) as frame:
         frame[:] = 7
-        with pytest.raises(RuntimeError, match="reservation open"):
+        with pytest.raises(ReservationOpen, match="'c': this thread has a reservation open"):
             producer.put(b"x")
         with pytest.raises(RuntimeError, match="reservation open"), producer.reserve(3):
             pass

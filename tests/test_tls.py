@@ -72,7 +72,7 @@ def test_peers_connect_within_tls(contexts: Contexts) -> None:
     theirs, ours = contexts
     with listening(LOCAL, tls=theirs, key=KEY) as host:
         exchange(host, tls=ours, key=KEY)
-        with pytest.raises(AuthenticationError, match="another key"):
+        with pytest.raises(AuthenticationError, match=rf"^{host.url}: .*another key"):
             connect(host.url, HELLO, tls=ours, key=KEY + b"!", timeout=5)
         exchange(host, tls=ours, key=KEY)
 

@@ -14,8 +14,8 @@ int rip_rx_is_there(const struct rip_message *found);
 /* Takes a message that the filter accepts: 1, else as rip_advance. */
 int rip_rx_select(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message);
 void rip_rx_requeue(struct rip_consumer *c, const struct rip_message *message);
-/* Requeues a message that the program has worked on: it is marked as redelivered where its lane has claims, and searches
- * in progress and waits of other threads find it. */
+/* Requeues a message that the program has worked on: it is marked as redelivered where its lane has claims, and
+ * searches in progress and waits of other threads find it. */
 void rip_rx_redeliver(struct rip_consumer *c, const struct rip_message *message);
 
 #endif

@@ -48,6 +48,29 @@ def checked_count(count: Any, what: str, things: str, least: int, most: int) -> 
     return operator.index(count)
 
 
+def checked_choice(what: str, value: Any, table: dict[str, int]) -> int:
+    """The number of one of several words in the C core.
+
+    >>> checked_choice("wait", "block", {"spin": 0, "adaptive": 1, "block": 2})
+    2
+    """
+    if not isinstance(value, str) or value not in table:
+        *words, last = (f'"{word}"' for word in table)
+        raise ValueError(f"{what} must be {', '.join(words)} or {last}, not {value!r}")
+    return table[value]
+
+
+def checked_bool(what: str, value: Any) -> bool:
+    """A bool. Truthiness would make True of a text such as "no".
+
+    >>> checked_bool("shared", True)
+    True
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{what} must be True or False, not {value!r}")
+    return value
+
+
 class Mode(int):
     """File permissions, displayed in octal."""
 

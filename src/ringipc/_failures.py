@@ -192,7 +192,7 @@ def _core_name_of(channel: object) -> bytes | None:
     if not isinstance(channel, str) or channel.startswith(("fd:", "pipe:")):
         return None
     try:
-        return _names.checked_name(channel.removeprefix("shm://"))
+        return _names.checked_name(channel)
     except ValueError:  # a URL with another scheme
         return None
 
@@ -251,7 +251,7 @@ def why_full(group: str, shared: bool, has_members: bool, pid: int, messages: in
         return "another thread has a reservation open on this producer"
     have = f"{messages} messages ({size} bytes)"
     if not group:
-        return f"{have} wait for a first consumer"
+        return f"{have} wait for a consumer; no group exists"
     if not has_members:
         return f"group {group!r} (without a member now) has not let go of {have}"
     if not pid:

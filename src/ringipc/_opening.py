@@ -45,10 +45,10 @@ def open_producer(
     declared = [_names.checked_name(group, "group") for group in groups]
     size = _arguments.size_in_bytes(capacity)
     slots = _arguments.checked_count(slots, "slots", "messages", 1, 1 << 26)
-    if overflow not in _facts.OVERFLOWS:
-        raise ValueError(f'overflow must be "block", "drop-new" or "drop-old", not {overflow!r}')
-    if wait not in _facts.WAITS:
-        raise ValueError(f'wait must be "spin", "adaptive" or "block", not {wait!r}')
+    overflow_code = _arguments.checked_choice("overflow", overflow, _facts.OVERFLOWS)
+    wait_code = _arguments.checked_choice("wait", wait, _facts.WAITS)
+    _arguments.checked_bool("preallocate", preallocate)
+    _arguments.checked_bool("pickle", pickle)
     access = _arguments.access(mode, share_with)
     spin = wait == "spin"
     check_timeout(timeout)
@@ -66,9 +66,9 @@ def open_producer(
         producer._transport = producer._link.transport
         target = producer._link.channel
     name = core_name_of(target)
-    producer.channel = channel if producer._link is None else producer._link.url  # with the port that was found
+    producer._name(channel if producer._link is None else producer._link.url)  # with the port that was found
     producer._pickle = pickle
-    rc = producer._open(name, size, slots, _facts.OVERFLOWS[overflow], preallocate, _facts.WAITS[wait], *access)
+    rc = producer._open(name, size, slots, overflow_code, preallocate, wait_code, *access)
     if rc < 0:
         if producer._link is not None:
             producer._link.abandon()
@@ -127,14 +127,15 @@ def open_consumer(
     fallback: str | Endpoint | None = None,
 ) -> None:
     group_name = _names.checked_name(group, "group")
-    if wait not in _facts.WAITS or start not in _facts.STARTS:
-        raise ValueError(
-            f'wait must be "spin", "adaptive" or "block", start "oldest" or "newest", not {wait!r} and {start!r}'
-        )
-    consumer.channel = channel
-    consumer.group = group
+    wait_code = _arguments.checked_choice("wait", wait, _facts.WAITS)
+    start_code = _arguments.checked_choice("start", start, _facts.STARTS)
+    for option, value in {"shared": shared, "durable": durable, "pickle": pickle}.items():
+        _arguments.checked_bool(option, value)
+    if copy is not None:
+        _arguments.checked_bool("copy", copy)
+    consumer._name(channel, group)
     consumer._pickle = pickle
-    flags = _facts.STARTS[start] | (SHARED if shared else 0) | (DURABLE if durable else 0)
+    flags = start_code | (SHARED if shared else 0) | (DURABLE if durable else 0)
     check_timeout(timeout)
     target = transports.resolve(channel)
     rc, holder, consumer._link = transports.attach_consumer(
@@ -144,10 +145,10 @@ def open_consumer(
         flags,
         timeout=timeout,
         spin=wait == "spin",
-        attach=lambda name, flags, left: consumer._open(name, group_name, flags, _facts.WAITS[wait], copy, left),
+        attach=lambda name, flags, left: consumer._open(name, group_name, flags, wait_code, copy, left),
     )
     if consumer._link is not None:
-        consumer.channel = consumer._link.url  # with the port that was found
+        consumer._name(consumer._link.url, group)  # with the port that was found
         weakref.finalize(consumer, consumer._link.forget).atexit = False  # there _atexit closes it
         if consumer._link.transport != "ring":
             consumer._set_io_loop(consumer._link.io_loop)

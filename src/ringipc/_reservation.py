@@ -89,9 +89,15 @@ class Reservation(ABC):
     """Memory of a lane that a with block fills: what `Producer.reserve` and `Producer.reserve_bytes` return.
 
     The message is put when the block ends. It is discarded if the block ends by an exception.
+
+    Attributes
+    ----------
+    was_put : bool or None
+        After the with block: whether the message was put. False if an exception left the block, or if the full lane
+        refused the message, as with overflow="drop-new" or "drop-old". None before the end of the first block.
     """
 
-    __slots__ = ("_kind", "_length", "_producer", "_refused", "_timeout", "_type")
+    __slots__ = ("_kind", "_length", "_producer", "_refused", "_timeout", "_type", "was_put")
 
     def __init__(self, producer: "Producer", timeout: float | None, type: int) -> None:
         if not 0 <= type < 1 << 32:
@@ -99,6 +105,7 @@ class Reservation(ABC):
         self._producer = producer
         self._timeout = timeout
         self._type = type
+        self.was_put: bool | None = None
 
     @abstractmethod
     def __enter__(self) -> Any: ...
@@ -107,10 +114,12 @@ class Reservation(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._seal()
+        self.was_put = False
         if self._refused:  # its memory was never in the lane
             return
         if kind is None:
             self._producer._commit(self._length, self._type, self._kind)
+            self.was_put = True
         else:
             self._producer._abort()
 

@@ -166,8 +166,18 @@ class Channel:
         Corrupt, Incompatible, SystemRefused
             The descriptor is not of an anonymous channel, or cannot be duplicated.
         """
-        channel = cls._adopt(_dup(fd))
-        channel._inspect()
+        try:
+            duplicate = os.dup(fd)
+        except OSError as error:
+            if error.errno == errno.EBADF:
+                raise errors.SystemRefused(error.errno, f"file descriptor {fd} is not open") from None
+            duplicate = -(error.errno or errno.EINVAL)
+        channel = cls._adopt(duplicate)
+        code = inspect_channel(channel._core_name)[0]
+        if code in (-errno.EBADMSG, -errno.ENOENT):
+            raise errors.Corrupt(f"file descriptor {fd} is not of an anonymous channel, or its channel is damaged")
+        if code < 0:
+            _failures.fail(code, channel)
         return channel
 
     @property
@@ -193,7 +203,7 @@ class Channel:
                 f"channel {self.name!r} has a name and no file descriptor: pass the name to the other process"
             )
         if self._fd < 0:
-            raise errors.Closed(f"{self!r} is closed")
+            raise errors.Closed("this anonymous channel is closed")
         return self._fd
 
     def close(self) -> None:
@@ -293,8 +303,8 @@ class Channel:
         ------
         GroupBusy
             The group has members.
-        KeyError
-            There is no such group.
+        GroupNotFound
+            There is no such group. A `KeyError`.
         """
         rc, pid = remove_group(self._core_name, _names.checked_name(group, "group"))
         if rc == -errno.EBUSY:
@@ -303,7 +313,7 @@ class Channel:
             )
         if rc == -errno.ENOENT:
             self._inspect()  # raises ChannelNotFound if there is no channel
-            raise KeyError(group)
+            raise errors.GroupNotFound(f"channel {self._subject!r} has no group {group!r}")
         if rc < 0:
             _failures.fail(rc, self._subject)
 
@@ -315,13 +325,6 @@ class Channel:
 
 class _Passed(Protocol):
     def detach(self) -> int: ...
-
-
-def _dup(fd: int) -> int:
-    try:
-        return os.dup(fd)
-    except OSError as error:
-        return -(error.errno or errno.EBADF)
 
 
 def _take_passed(passed: _Passed) -> Channel:

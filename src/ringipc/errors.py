@@ -56,6 +56,16 @@ class GroupBusy(RingError):
     """The group is exclusive and has a live member already; or the group to remove has members."""
 
 
+class GroupNotFound(RingError, KeyError):
+    """The channel has no group of this name."""
+
+    __str__ = Exception.__str__  # that of KeyError puts the text in quotes
+
+
+class ReservationOpen(RingError, RuntimeError):
+    """This thread has a reservation open on the producer, and can put nothing before it leaves the with block."""
+
+
 class TableFull(RingError):
     """A table is full: lanes, groups or members of a channel; handles of a semaphore, lock, event or barrier."""
 

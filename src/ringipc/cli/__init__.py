@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
+from .. import __version__
 from . import clean, demo, ls
 
 
@@ -11,6 +12,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="ringipc", description="Move NumPy arrays and bytes between processes through rings in shared memory."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="command", required=True)
     for command in (demo, ls, clean):
         command.add_to(commands)

@@ -12,7 +12,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         help="remove the files that killed processes have left",
         description="Remove channels, semaphores, locks, events and barriers that no process has open. A channel is "
         "kept if it has messages for a group, a durable group, or the end of a stream to deliver, or if another "
-        "version of ringipc created it.",
+        "version of ringipc created it; the exit status is then 1.",
     )
     parser.add_argument(
         "--messages",

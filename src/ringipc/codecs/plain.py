@@ -1,8 +1,10 @@
 """Plain arrays and buffers: messages that are copied as one block of memory."""
 
 import ctypes
+import dataclasses
 import re
 import weakref
+from datetime import date, time
 from typing import Any
 
 import numpy as np
@@ -51,6 +53,22 @@ def _has_pointers(view: memoryview) -> bool:
     return _POINTER.search(_FIELD_NAME.sub("", view.format)) is not None
 
 
+def _conversion(value: object) -> str:
+    """What to put instead of an object that cannot be sent; empty if there is no general answer."""
+    if hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
+        return "np.asarray() of it"
+    if dataclasses.is_dataclass(value):
+        return "dataclasses.asdict() of it"
+    if isinstance(value, (date, time)):
+        return "its .isoformat()"
+    if isinstance(value, (set, frozenset)):
+        return "a list of it"
+    for base in (dict, list, tuple):
+        if isinstance(value, base):
+            return f"{base.__name__}() of it"
+    return ""
+
+
 def plain(message: object) -> Plain:
     """The message as an ndarray (not of a subclass) or a memoryview.
 
@@ -75,10 +93,9 @@ def plain(message: object) -> Plain:
     try:
         view = memoryview(message)  # type: ignore[arg-type]  # anything with a buffer
     except TypeError:
-        is_array = hasattr(message, "__array__") or hasattr(message, "__array_interface__")
+        advice = _conversion(message)
         raise UnsafeMessage(
-            f"{kind.__name__!r} object is neither bytes-like, nor an array, nor a record: "
-            f"{'put np.asarray() of it, or ' if is_array else ''}{PICKLE}"
+            f"{kind.__name__!r} object cannot be sent as it is: {f'put {advice}, or ' if advice else ''}{PICKLE}"
         ) from None
     if _has_pointers(view):
         raise UnsafeMessage(

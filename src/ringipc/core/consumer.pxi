@@ -47,6 +47,13 @@ cdef class Consumer:
         A socket, as a URL or an endpoint, the same as the producer's: used if the ring cannot be mapped, because it is
         another user's, or not visible from here.
 
+    Attributes
+    ----------
+    channel : str, Channel or Endpoint
+        As in `Producer`.
+    group : str
+        The name of its group. Read-only.
+
     Raises
     ------
     ChannelNotFound
@@ -81,8 +88,8 @@ cdef class Consumer:
     cdef bint picking  # the descriptor is to say nothing of what is left
     cdef readonly bint _silenced
     cdef object __weakref__
-    cdef public object channel  # as it was given, or the URL
-    cdef public object group
+    cdef readonly object channel  # as it was given, or the URL
+    cdef readonly object group
     cdef public object _link  # to other processes, or None
     cdef public bint _pickle
     cdef object readiness
@@ -111,6 +118,10 @@ cdef class Consumer:
         )
 
     # ---- opening and closing ----
+
+    def _name(self, channel, group):
+        """Sets the attributes that users can only read."""
+        self.channel, self.group = channel, group
 
     def _open(self, bytes channel, bytes group, uint32_t flags, int wait, copy, timeout):
         """0 and 0, or an error code and the pid of the group's live member. timeout: to wait for the table lock."""

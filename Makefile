@@ -30,11 +30,12 @@ demo: $(VENV)/.demo $(VENV)/.built
 test: ctest $(VENV)/.dev $(VENV)/.built
 	$(BIN)/python -m pytest -q
 
-lint: $(VENV)/.dev $(CORE_O)
+lint: $(VENV)/.dev $(VENV)/.built $(CORE_O)
 	$(BIN)/python tests/layers.py $(BUILD)/core
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict $(LINT_PY)
+	$(BIN)/python -m mypy.stubtest --ignore-disjoint-bases --allowlist tests/stubtest.txt ringipc._core
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint src  # it calls pycodestyle by name
 	$(BIN)/clang-format --dry-run -Werror $(LINT_C)
 	$(BIN)/clang-tidy --quiet $(CORE_C) -- -std=c11 -D_GNU_SOURCE -Icsrc

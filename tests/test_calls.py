@@ -1,12 +1,10 @@
 """The public calls: signatures, timeouts, and conventions of the module threading."""
 
-import ast
 import asyncio
 import contextlib
 import inspect
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,56 +38,10 @@ def functions() -> Iterator[tuple[str, Callable[..., Any]]]:
                 yield f"{each.__qualname__}.{name}", getattr(each, name)
 
 
-def stubs() -> dict[str, list[ast.FunctionDef | ast.AsyncFunctionDef]]:
-    """Return the methods of every class in a stub."""
-    return {
-        each.name: [function for function in each.body if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)]
-        for path in Path(ringipc.__file__).parent.glob("*.pyi")
-        for each in ast.parse(path.read_text()).body
-        if isinstance(each, ast.ClassDef)
-    }
-
-
-def parameters_of(stub: ast.FunctionDef | ast.AsyncFunctionDef) -> list[tuple[str, Any, Any]]:
-    """Return name, kind and default of each parameter, without self."""
-    to = stub.args
-    positional = [*to.posonlyargs, *to.args]
-    defaults = [inspect.Parameter.empty] * (len(positional) - len(to.defaults)) + [
-        ast.literal_eval(each) for each in to.defaults
-    ]
-    kinds: list[Any] = [inspect.Parameter.POSITIONAL_ONLY] * len(to.posonlyargs)
-    kinds += [inspect.Parameter.POSITIONAL_OR_KEYWORD] * len(to.args)
-    found: list[tuple[str, Any, Any]] = [
-        (each.arg, kind, default) for each, kind, default in zip(positional, kinds, defaults, strict=True)
-    ]
-    for each, value in zip(to.kwonlyargs, to.kw_defaults, strict=True):
-        default = inspect.Parameter.empty if value is None else ast.literal_eval(value)
-        found.append((each.arg, inspect.Parameter.KEYWORD_ONLY, default))
-    return found[1:]
-
-
 @pytest.mark.parametrize(("name", "function"), [pytest.param(*each, id=each[0]) for each in functions()])
 def test_every_public_name_has_a_signature(name: str, function: Callable[..., Any]) -> None:
     signature = inspect.signature(function)
     assert "0o600" in str(signature) or "mode" not in signature.parameters
-
-
-def test_signatures_are_those_of_the_stubs() -> None:
-    checked = 0
-    methods = stubs()
-    for each in PUBLIC:
-        for base in each.__mro__ if inspect.isclass(each) else ():
-            for stub in methods.get(base.__name__, ()):
-                is_init = stub.name == "__init__" and base is each
-                if (stub.name.startswith("_") and not is_init) or stub.decorator_list:  # a property, or one of several
-                    continue
-                signature = inspect.signature(each if is_init else getattr(each, stub.name))
-                assert parameters_of(stub) == [
-                    (found.name, found.kind, found.default)
-                    for found in list(signature.parameters.values())[0 if is_init else 1 :]
-                ], f"{each.__name__}.{stub.name}{signature}"
-                checked += 1
-    assert checked > 20
 
 
 def test_the_public_classes_are_those_of_the_extension() -> None:

@@ -1,4 +1,5 @@
-# Needs python3, python3-venv and build-essential; the rest is installed into $(VENV). PYTHON is the interpreter for it.
+# Needs python3, python3-dev, python3-venv and build-essential; the rest is installed into $(VENV), for the interpreter
+# PYTHON.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ CORE_H := $(wildcard csrc/*.h csrc/*/*.h)
 SKIN := $(wildcard src/ringipc/*.pyx src/ringipc/core/*.pxi)
 BUILD ?= build/c
 PATIENCE ?= 180
-RUN ?= # an emulator for the test programs
+RUN ?= # the emulator that runs the test programs, if they are for another processor
 SECONDS ?= 60
 CTESTS := $(patsubst tests/c/%.c,$(BUILD)/%,$(filter-out tests/c/$(LEFT_OUT).c,$(wildcard tests/c/*.c)))
 CORE_O := $(CORE_C:csrc/%.c=$(BUILD)/core/%.o)
@@ -53,8 +54,8 @@ aarch64:
 	$(MAKE) --no-print-directory ctest BUILD=build/aarch64 PATIENCE=300 CC=aarch64-linux-gnu-gcc \
 	    RUN="qemu-aarch64 -L /usr/aarch64-linux-gnu"
 
-# The C tests under AddressSanitizer and UBSan, and the one with threads under ThreadSanitizer. Tests that step through
-# a process are slow there, so they run for named channels only.
+# The C tests under AddressSanitizer and UBSan, and the one with threads under ThreadSanitizer. Running a process one
+# instruction at a time is slow under a sanitizer, so these tests run for named channels only.
 sanitize:
 	$(MAKE) --no-print-directory ctest BUILD=build/asan PATIENCE=300 LEFT_OUT=kills_nameless \
 	    CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
@@ -62,7 +63,7 @@ sanitize:
 	build/tsan/hunt
 
 # Fuzz damaged memory and invalid frames, for SECONDS each. A later run continues from the corpus, which is kept in
-# build/fuzz/corpus and corpus-stream. Needs clang. hostile.c explains the wrapped calls.
+# build/fuzz/corpus and corpus-stream. Needs clang. hostile.c says why the calls in WRAP are wrapped.
 FUZZ = -max_total_time=$(SECONDS) -timeout=10 -max_len=192 -len_control=0 -print_final_stats=1 -artifact_prefix=build/fuzz/
 AGAIN = || { echo "to repeat: $< FILE (the file written above)"; exit 1; }
 

@@ -67,7 +67,7 @@ def calls(csrc: Path, objects: Path) -> Needs:
 
 
 def _imported(tree: ast.AST, package: str) -> Iterator[str]:
-    """The imports of a module, also those inside functions, but not those for type checkers only."""
+    """Return the imports of a module, also those inside functions, but not those for type checkers only."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue

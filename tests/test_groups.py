@@ -42,7 +42,7 @@ def test_a_declared_group_without_a_member_holds_the_producer_back_and_is_named(
     with Producer("c", capacity=4096, slots=2, groups=["late"]) as producer:
         with Consumer("c"):
             producer.put_many([b"", b""])
-            with pytest.raises(Full, match=r"group 'late' \(without a member now\) has not let go of 2 messages"):
+            with pytest.raises(Full, match=r"group 'late' \(without a member now\) has not released 2 messages"):
                 producer.put(b"", timeout=0)
         with Consumer("c", group="late") as late:
             assert len(late.get_many(9)) == 2

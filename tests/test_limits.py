@@ -86,7 +86,7 @@ def test_the_error_for_a_group_kept_by_views_of_this_process_says_so(producer: P
     consumer = Consumer("c", copy=False)
     view = consumer.get()
     consumer.close()
-    with pytest.raises(GroupBusy, match=f"this process, pid {os.getpid()}, is its member.*views on messages"):
+    with pytest.raises(GroupBusy, match=f"this process, pid {os.getpid()}, is its member.*delete the views"):
         Consumer("c")
     view.release()
     Consumer("c").close()

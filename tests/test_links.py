@@ -190,10 +190,10 @@ def test_file_descriptors_of_an_ended_connection_are_not_written_to(base: str) -
 @pytest.mark.parametrize(
     ("channel", "options", "why"),
     [
-        ("unix://@test-ringipc", {"fallback": "unix://@test-ringipc-other"}, "a ring that has a name"),
+        ("unix://@test-ringipc", {"fallback": "unix://@test-ringipc-other"}, "a channel that has a name"),
         ("c", {"fallback": "other"}, "must be a socket"),
         ("c", {"fallback": "fifo:///tmp/never-made"}, "must be a socket"),
-        ("fd:0", {"fallback": "unix://@test-ringipc"}, "a ring that has a name"),
+        ("fd:0", {"fallback": "unix://@test-ringipc"}, "a channel that has a name"),
     ],
 )
 def test_a_fallback_without_a_ring_or_a_socket_is_refused(channel: str, options: dict[str, Any], why: str) -> None:

@@ -80,7 +80,7 @@ def test_full_names_who_holds_the_lane_back() -> None:
             producer.put(b"c", timeout=0.01)
         with Consumer("c", group="slow"):
             slow = rf"group 'slow' \(pid {os.getpid()}, this process itself\)"
-            with pytest.raises(Full, match=rf"{slow} has not let go of 2 messages \(192 bytes\)"):
+            with pytest.raises(Full, match=rf"{slow} has not released 2 messages \(192 bytes\)"):
                 producer.put_nowait(b"c")
             assert producer.stats.waits == 1
 
@@ -97,7 +97,7 @@ def test_empty_says_that_the_consumer_itself_fills_the_lane(slots: int, shared: 
             views.append(consumer.get())
         with pytest.raises(Full, match="this process itself"):
             producer.put(np.full(100, 4), timeout=0)
-        text = rf"itself holds 4 messages, and the lane of the producer with pid {os.getpid()} is full: let go"
+        text = rf"itself holds 4 messages, and the lane of the producer with pid {os.getpid()} is full: release"
         with pytest.raises(Empty, match=text):
             consumer.get(timeout=0)
         views.clear()

@@ -55,10 +55,10 @@ def test_shared_and_exclusive_groups_work_beside_each_other(producer: Producer) 
 
 def test_a_group_is_either_shared_or_exclusive(producer: Producer) -> None:
     with Consumer("c", shared=True):
-        with pytest.raises(Incompatible, match="group 'default' is shared; say shared=True"):
+        with pytest.raises(Incompatible, match="group 'default' is shared; open this consumer with shared=True"):
             Consumer("c")
     with Consumer("c"):
-        with pytest.raises(Incompatible, match="group 'default' is exclusive; say shared=False"):
+        with pytest.raises(Incompatible, match="group 'default' is exclusive; open this consumer with shared=False"):
             Consumer("c", shared=True)
         with pytest.raises(GroupBusy):
             Consumer("c")
@@ -157,7 +157,7 @@ def test_full_names_the_member_that_holds_the_oldest_message(start: Start) -> No
             producer.put_many([b"1", b"2"])
             assert other.get_many(9) == [b"1", b"2"]
             producer.put(b"3")
-            have = r"'work' has not let go of 4 messages \(256 bytes\)"
+            have = r"'work' has not released 4 messages \(256 bytes\)"
             with pytest.raises(Full, match=rf"{have}; its member that holds the oldest is pid {holder.pid}$"):
                 producer.put(b"4", timeout=0)
             with pytest.raises(TimedOut, match=f"not flushed.*is pid {holder.pid}$"):

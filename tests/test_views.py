@@ -20,7 +20,7 @@ def test_a_view_is_not_overwritten_for_many_laps() -> None:
         for k in range(15):
             producer.put(np.full(100, k))
             assert consumer.get()[0] == k
-        with pytest.raises(Full, match="has not let go of 16 messages"):
+        with pytest.raises(Full, match="has not released 16 messages"):
             producer.put_nowait(b"")
         assert (kept == 42).all()
         del kept

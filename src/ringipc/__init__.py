@@ -1,4 +1,4 @@
-"""Move NumPy arrays, bytes and records between processes through a ring in shared memory."""
+"""Move NumPy arrays, bytes and records between processes, through ring buffers in shared memory."""
 
 from . import _opening  # noqa: F401  it registers what Producer() and Consumer() do
 from ._core import Barrier, Consumer, Event, Lock, Message, Messages, Producer, Semaphore

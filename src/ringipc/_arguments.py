@@ -17,7 +17,7 @@ _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
 def size_in_bytes(size: int | str) -> int:
-    """A number of bytes, from an int or a text with a unit.
+    """Return a number of bytes, from an int or a text with a unit.
 
     >>> size_in_bytes("64 MiB"), size_in_bytes("1.5 kB"), size_in_bytes(4096)
     (67108864, 1500, 4096)
@@ -35,7 +35,7 @@ def size_in_bytes(size: int | str) -> int:
 
 
 def checked_count(count: Any, what: str, things: str, least: int, most: int) -> int:
-    """A count, from any integer except a bool. what and things name the argument and the unit in errors.
+    """Return a count, from any integer except a bool. what and things name the argument and the unit in errors.
 
     >>> checked_count(4, "slots", "messages", 1, 8)
     4
@@ -82,7 +82,7 @@ PRIVATE = Mode(0o600)
 
 
 def access(mode: int, share_with: str | int | None) -> tuple[int, int]:
-    """File permissions, and the gid of the files (-1: that of this process)."""
+    """Return the file permissions, and the gid of the files (-1: that of this process)."""
     if share_with is not None and mode == PRIVATE:
         mode = 0o660
     if mode not in (0o600, 0o660, 0o666):

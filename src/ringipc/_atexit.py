@@ -46,7 +46,7 @@ class _Failed:
 
 
 def call_first(function: Callable[[], None]) -> None:
-    """Registers a function that the thread which ends the interpreter calls before it closes handles."""
+    """Register a function that the thread which ends the interpreter calls before it closes handles."""
     _first.append(function)
 
 

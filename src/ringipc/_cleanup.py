@@ -45,7 +45,7 @@ class Named:
 
 
 def _files(name: str, at: int) -> int:
-    """Size of the files of a name in bytes; -1: it has been removed meanwhile."""
+    """Return the size of the files of a name in bytes; -1: it has been removed."""
     size = 0
     try:
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
@@ -91,7 +91,7 @@ def _look(name: str, at: int) -> Named | None:
 
 
 def _why_kept(name: str) -> str:
-    """Why a channel without members is kept; or which process has opened it meanwhile."""
+    """Return why a channel without members is kept, or which process has opened it meanwhile."""
     try:
         channel = Channel.open(name)
         pids, groups, lanes, end_waits = channel.pids, channel.groups, channel.lanes, channel.end_waits
@@ -115,7 +115,7 @@ def _why_kept(name: str) -> str:
 
 
 def names() -> list[Named]:
-    """Everything that has a name, sorted by name. Nothing is removed.
+    """Return everything that has a name, sorted by name. Nothing is removed.
 
     Raises
     ------

@@ -1,7 +1,8 @@
 # distutils: language = c
-"""The extension over the C core: types in, errors out, the GIL off while waiting. One file for each class in core/.
+"""The extension over the C core. It converts arguments, calls C without the GIL where a call can wait, and raises.
 
-It imports pure Python modules at most that do not import it.
+Each file of core/ has one class, or one idea that several classes share. The Python modules that it imports do not
+import it.
 """
 
 import os

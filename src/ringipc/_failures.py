@@ -22,13 +22,13 @@ def check_base() -> None:
 
 
 def named(error: errors.RingError, channel: object) -> errors.RingError:
-    """The same error with the channel at the beginning of its text, for errors of code that does not know channels."""
+    """Put the channel at the beginning of the text of an error, and return the error."""
     error.args = (f"channel {channel!r}: {error}",)
     return error
 
 
 def full_table(number: int) -> str:
-    """Which table of a channel is full and what to do, for EXFULL, ENOSR and EUSERS; empty for any other errno."""
+    """Return which table of a channel is full and what to do, for EXFULL, ENOSR and EUSERS; else an empty text."""
     match number:
         case errno.EXFULL:
             return (
@@ -188,7 +188,7 @@ def _raise_for_sync(number: int, what: str, name: str | None, shortage: _shortag
 
 
 def _core_name_of(channel: object) -> bytes | None:
-    """The name of a channel in the form for the C core; None if it has no name."""
+    """Return the name of a channel in the form for the C core; None if it has no name."""
     if not isinstance(channel, str) or channel.startswith(("fd:", "pipe:")):
         return None
     try:
@@ -200,7 +200,7 @@ def _core_name_of(channel: object) -> bytes | None:
 def system_text(
     number: int, what: str, core_name: bytes | None, shortage: _shortage.Shortage, detail: str = "", remedy: str = ""
 ) -> str:
-    """The text of a `SystemRefused`. core_name: the name in the form for the C core, or None for what is anonymous."""
+    """Return the text of a `SystemRefused`. core_name: the name in the form for the C core; None: anonymous."""
     text = f"{what}: {detail + ': ' if detail else ''}{os.strerror(number)}"
     why = _shortage.explain(number, core_name, shortage, remedy)
     if why:
@@ -209,6 +209,7 @@ def system_text(
 
 
 def within(timeout: object) -> str:
+    """Return the words for a timeout."""
     return f"within {timeout} s" if timeout else "now"
 
 
@@ -246,20 +247,20 @@ def fail_producer(
 
 
 def why_full(group: str, shared: bool, has_members: bool, pid: int, messages: int, size: int) -> str:
-    """Which group keeps a lane full, and who its member is."""
+    """Return which group keeps a lane full, and which process its member is."""
     if messages == 0:
         return "another thread has a reservation open on this producer"
     have = f"{messages} messages ({size} bytes)"
     if not group:
         return f"{have} wait for a consumer; no group exists"
     if not has_members:
-        return f"group {group!r} (without a member now) has not let go of {have}"
+        return f"group {group!r} (without a member now) has not released {have}"
     if not pid:
-        return f"group {group!r} has not let go of {have}, and no member has taken the oldest"
+        return f"group {group!r} has not released {have}, and no member has taken the oldest"
     who = f"pid {pid}, this process itself" if pid == os.getpid() else f"pid {pid}"
     if shared:
-        return f"group {group!r} has not let go of {have}; its member that holds the oldest is {who}"
-    return f"group {group!r} ({who}) has not let go of {have}"
+        return f"group {group!r} has not released {have}; its member that holds the oldest is {who}"
+    return f"group {group!r} ({who}) has not released {have}"
 
 
 CLAIMS = "the claims of its group on a lane"
@@ -276,18 +277,18 @@ def fail_consumer_open(
     holder
         The pid of the member of an exclusive group.
     shared
-        As the consumer was to be opened.
+        The argument of the consumer that was to be opened.
     """
     if rc == -errno.EBUSY:
         who, rest = f"pid {holder}", "give this consumer another group"
         if holder == os.getpid():
             who = f"this process, pid {holder},"
-            rest = f"let go of views on messages of a consumer that is closed, close one that is open, or {rest}"
+            rest = f"close the consumer that is open, delete the views of one that is closed, or {rest}"
         raise errors.GroupBusy(f"channel {channel!r}: group {group!r} is exclusive, and {who} is its member; {rest}")
     if rc == -errno.EEXIST:
         kind = "exclusive" if shared else "shared"
         raise errors.Incompatible(
-            f"channel {channel!r}: group {group!r} is {kind}; say shared={not shared}, "
+            f"channel {channel!r}: group {group!r} is {kind}; open this consumer with shared={not shared}, "
             "or give this consumer another group"
         )
     no_room = rc in (-errno.ENOSPC, -errno.EFBIG)
@@ -311,10 +312,11 @@ def fail_consumer(
             within = f" within {detail} s" if detail else ""
             raise errors.Empty(f"channel {channel!r}: no message for group {group!r}{within}{why}")
         case errno.ENODATA:
-            raise errors.EndOfStream(f"channel {channel!r}: every producer has closed, and all is read")
+            raise errors.EndOfStream(f"channel {channel!r}: every producer has closed, and all messages are read")
         case errno.EOWNERDEAD:
             raise errors.ProducerDied(
-                f"channel {channel!r}: the producer with pid {detail} died without closing; all it put is read"
+                f"channel {channel!r}: the producer with pid {detail} died without closing; all of its messages are "
+                "read"
             )
         case errno.ESHUTDOWN if detail == "message":
             raise errors.Closed(f"channel {channel!r}: this message has been released")
@@ -325,15 +327,16 @@ def fail_consumer(
 
 
 def why_empty(works: int, held: int, pid: int) -> str:
+    """Return why a consumer itself prevents that it gets messages, as a part of a sentence; empty if it does not."""
     if pid:
         return (
             f"; this consumer itself holds {held} messages, and the lane of the producer with pid {pid} is full: "
-            "let go of them, or copy what you keep (copy=True)"
+            "release them, or copy what you keep (copy=True)"
         )
     if works:
         messages, them = ("message", "it") if works == 1 else ("messages", "them")
         return (
             f"; this consumer has {works} {messages} in work: get again in the thread or task that got {them}, or "
-            f"let go of {them}"
+            f"release {them}"
         )
     return ""

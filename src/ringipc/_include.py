@@ -1,10 +1,10 @@
-"""Where the C core is, for programs and modules in C or Cython that use it."""
+"""The files of the C core, for programs and modules in C or Cython that use it."""
 
 from pathlib import Path
 
 
 def get_include() -> str:
-    """The directory to include ringipc.h from, as `numpy.get_include`.
+    """Return the directory that has ringipc.h, like `numpy.get_include`.
 
     Examples
     --------
@@ -14,14 +14,14 @@ def get_include() -> str:
     """
     package = Path(__file__).parent
     installed = package / "csrc"
-    return str(installed if installed.is_dir() else package.parents[1] / "csrc")  # else it is installed in place
+    return str(installed if installed.is_dir() else package.parents[1] / "csrc")  # or installed in place
 
 
 def get_sources() -> list[str]:
-    """The C files of the core, to be compiled into a program or an extension module.
+    """Return the C files of the core, to compile them into a program or an extension module.
 
-    They are C11, need ``-D_GNU_SOURCE`` and ``-pthread``, and include each other from `get_include`. Each program or
-    module has a core of its own; they meet in shared memory.
+    They are C11 and need ``-D_GNU_SOURCE``, ``-pthread``, and `get_include` as an include directory. Each program or
+    module has its own copy of the core; the copies meet in shared memory.
 
     Returns
     -------

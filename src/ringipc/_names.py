@@ -14,7 +14,7 @@ _DESCRIPTOR = re.compile(r"fd:[0-9]{1,9}")
 
 
 def checked_name(name: str, what: str = "channel") -> bytes:
-    """A name in the form for the C core.
+    """Return a name in the form for the C core.
 
     Parameters
     ----------
@@ -59,13 +59,13 @@ def _checked_part(part: str, name: str, what: str) -> bytes:
 
 
 def path_of(core_name: bytes) -> str:
-    """The directory of the files of a name, which is in the form for the C core."""
+    """Return the path of the directory of a name, which is in the form for the C core."""
     owner, name = split_owner(core_name)
     return os.path.join(os.fsdecode(_facts.base()), f"ringipc-{owner}", name)
 
 
 def split_owner(core_name: bytes) -> tuple[int, str]:
-    """The uid of the owner, and the name in the owner's directory."""
+    """Return the uid of the owner, and the name in the owner's directory."""
     if core_name.startswith(b"~"):
         owner, _, name = core_name[1:].partition(b"/")
         return int(owner), os.fsdecode(name)

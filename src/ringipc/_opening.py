@@ -66,7 +66,7 @@ def open_producer(
         producer._transport = producer._link.transport
         target = producer._link.channel
     name = core_name_of(target)
-    producer._name(channel if producer._link is None else producer._link.url)  # with the port that was found
+    producer._name(channel if producer._link is None else producer._link.url)  # with the port
     producer._pickle = pickle
     rc = producer._open(name, size, slots, overflow_code, preallocate, wait_code, *access)
     if rc < 0:
@@ -82,7 +82,7 @@ def open_producer(
     if fallback_endpoint is not None:
         producer._link = _open_fallback(producer, fallback_endpoint, str(target), size, slots, spin)
     if producer._link is not None:
-        weakref.finalize(producer, producer._link.linger, linger).atexit = False  # there _atexit closes it
+        weakref.finalize(producer, producer._link.linger, linger).atexit = False  # at exit, _atexit closes the producer
         if producer._link.transport != "ring":
             weak = weakref.ref(producer)
             producer._link.failed = lambda error: _cut_off(weak(), error)
@@ -96,6 +96,7 @@ def open_producer(
 
 
 def _cut_off(producer: Producer | None, error: errors.RingError) -> None:
+    """Let a producer, if it still exists, raise an error from waits for room."""
     if producer is not None:
         producer._cut_off(error)
 
@@ -103,6 +104,7 @@ def _cut_off(producer: Producer | None, error: errors.RingError) -> None:
 def _open_fallback(
     producer: Producer, fallback: Endpoint, ring: str, size: int, slots: int, spin: bool
 ) -> "ProducerLink":
+    """Return the link of a producer to its fallback. If that fails, undo the opening of the producer."""
     try:
         return transports.open_producer_link(fallback, Channel.open(ring), size, slots, timeout=None, spin=spin)
     except BaseException:
@@ -148,8 +150,8 @@ def open_consumer(
         attach=lambda name, flags, left: consumer._open(name, group_name, flags, wait_code, copy, left),
     )
     if consumer._link is not None:
-        consumer._name(consumer._link.url, group)  # with the port that was found
-        weakref.finalize(consumer, consumer._link.forget).atexit = False  # there _atexit closes it
+        consumer._name(consumer._link.url, group)  # with the port
+        weakref.finalize(consumer, consumer._link.forget).atexit = False  # at exit, _atexit closes the consumer
         if consumer._link.transport != "ring":
             consumer._set_io_loop(consumer._link.io_loop)
     if rc < 0:

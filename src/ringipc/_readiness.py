@@ -1,4 +1,4 @@
-"""Lets tasks of an event loop (asyncio, uvloop, trio, and so anyio) wait for the pollfd of a handle, without threads.
+"""Let tasks of an event loop (asyncio, uvloop, trio, and so anyio) wait for the pollfd of a handle, without threads.
 
 Opening a handle, and closing one that has connections, can block for other reasons: a thread does that for a task.
 """
@@ -46,7 +46,7 @@ def task_number() -> int:
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
-    """The asyncio loop that runs in this thread; None in trio."""
+    """Return the asyncio loop that runs in this thread; None in trio."""
     loop: asyncio.AbstractEventLoop | None = None
     if "asyncio" in sys.modules:
         loop = sys.modules["asyncio"]._get_running_loop()
@@ -61,7 +61,7 @@ class _Loop:
         self.thread = threading.get_ident()
         self.fd = fd
         self.waiting: deque[asyncio.Future[None]] = deque()
-        self.picky: set[asyncio.Future[None]] = set()  # they want some messages only, so all are woken each time
+        self.picky: set[asyncio.Future[None]] = set()  # of tasks that select messages: all are woken each time
         loop.add_reader(fd, self.wake)
 
     def call(self, what: Callable[[], None]) -> None:
@@ -75,11 +75,13 @@ class _Loop:
                 self.loop.call_soon_threadsafe(what)
 
     def wake(self) -> None:
+        """Wake the task that has waited longest, and all that select messages."""
         for future in (*self.picky, *[f for f in self.waiting if not f.done()][:1]):
             if not future.done():
                 future.set_result(None)
 
     def wake_all(self) -> None:
+        """Wake all tasks, and stop watching the pollfd, which is about to be closed."""
         self.loop.remove_reader(self.fd)
         for future in (*self.picky, *self.waiting):
             if not future.done():
@@ -87,7 +89,7 @@ class _Loop:
 
 
 class Readiness:
-    """Lets tasks wait until the pollfd of a handle is readable. Each task then polls, and may have to wait again.
+    """Waits of tasks until the pollfd of a handle is readable. Each task then polls, and may have to wait again.
 
     A task takes no message while it waits, so a task that is cancelled loses none.
     """
@@ -102,6 +104,7 @@ class Readiness:
         self._trio_thread = 0
 
     async def wait(self, fd: int, picky: bool = False) -> None:
+        """Wait until fd is readable, or the handle is closed. picky: wake the task at each message, with the others."""
         loop = _running_loop()
         if loop is None:
             await self._wait_in_trio(fd)
@@ -183,14 +186,14 @@ class Readiness:
 
 
 class Abandoned(RingError):
-    """The task for which a handle was being opened has been cancelled. No user sees it."""
+    """The task for which a handle is being opened has been cancelled. Users never see this error."""
 
 
 _opening = threading.local()  # abandoned: an Event, in a thread that opens a handle for a task
 
 
 def pause(seconds: float) -> None:
-    """`time.sleep` for a loop that waits for a peer while a handle is opened.
+    """Sleep, in a loop that waits for a peer while a handle is opened.
 
     Raises
     ------
@@ -205,7 +208,7 @@ def pause(seconds: float) -> None:
 
 
 async def open_in_thread(cls: type[_T], channel: object, options: dict[str, Any]) -> _T:
-    """cls(channel, **options) without blocking the event loop. A task that is cancelled leaves no handle."""
+    """Return cls(channel, **options) without blocking the event loop. A cancelled task leaves no handle."""
     abandoned = threading.Event()
 
     def open_handle() -> Any:
@@ -226,7 +229,7 @@ async def open_in_thread(cls: type[_T], channel: object, options: dict[str, Any]
 
 
 async def leave(handle: Any, *error: Any) -> None:
-    """The end of a handle's `async with` block. Connections may have to wait for their peers, up to `linger`."""
+    """End the `async with` block of a handle. Connections may have to wait for their peers, up to `linger`."""
     if handle._link is None:
         handle.__exit__(*error)
         return
@@ -239,7 +242,7 @@ async def leave(handle: Any, *error: Any) -> None:
 
 
 async def _run_in_thread(call: Callable[[], _T], result: Future[_T], abandon: Callable[[], object]) -> None:
-    """Has a thread make a call, and waits until it has returned, also if the task is cancelled: then abandon is called.
+    """Make a call in a thread and wait until it has returned. If the task is cancelled, call abandon first.
 
     Each call has a thread of its own: calls that wait for each other could fill a pool.
     """
@@ -277,7 +280,7 @@ def _call_in_thread(call: Callable[[], _T], result: Future[_T], report: Callable
     except BaseException as error:  # noqa: BLE001  it is raised in the task
         result.set_exception(error)
         del result  # else the error keeps this frame, and this frame the error
-    with suppress(RuntimeError):  # the loop has been closed meanwhile
+    with suppress(RuntimeError):  # the loop has been closed
         report()
 
 

@@ -27,7 +27,7 @@ _Array = npt.NDArray[Any]
 
 
 def shape_of(shape: SupportsIndex | Sequence[SupportsIndex]) -> tuple[int, ...]:
-    """The shape of an array, from what a user gives as one.
+    """Return the shape of an array, from what a user gives as one.
 
     >>> shape_of(3), shape_of([np.int64(2), 3])
     ((3,), (2, 3))
@@ -284,7 +284,7 @@ class RecordReservation(Reservation):
 
 
 def _has_empty(value: object) -> bool:
-    """Whether a dict, list or tuple, or one that is nested in it, has an `EmptyArray`."""
+    """Return whether a dict, list or tuple, or one that is nested in it, has an `EmptyArray`."""
     left = [(value, _DEEPEST)]
     while left:
         container, room = left.pop()

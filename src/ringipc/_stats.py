@@ -5,27 +5,26 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ProducerStats:
-    """How a producer fares.
+    """Counters of a producer.
 
     Attributes
     ----------
     messages, bytes
-        Put so far; bytes counts the headers of arrays too.
+        Messages put so far, and their bytes with the headers of arrays.
     dropped
-        Of those, how many were dropped to make room, once for each group that had not got them; with
-        overflow="drop-old" only.
+        Messages dropped to make room, counted once for each group that had not taken them (overflow="drop-old").
     refused
-        Messages that were not put, because the lane was full; not with overflow="block".
+        Messages not put because the lane was full (overflow="drop-new" or "drop-old").
     backlog, backlog_bytes
-        What some group has not let go: messages, and bytes of the ring.
+        Messages, and bytes of the lane, that some group has not released.
     slots, capacity
-        The most that the lane holds: messages, and bytes.
+        How many messages, and bytes, the lane holds at most.
     allocated
-        Bytes that have memory so far, of capacity.
+        Bytes of capacity that have memory so far.
     waits, waited
         How often `put` had to wait for room, and for how many seconds in all.
     transport
-        The way that was chosen: "ring", "unix", "tcp", "pipe" or "fifo".
+        What carries the messages: "ring" (shared memory), "unix", "tcp", "pipe" or "fifo".
     """
 
     messages: int
@@ -44,24 +43,24 @@ class ProducerStats:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerStats:
-    """How a consumer fares.
+    """Counters of a consumer.
 
     Attributes
     ----------
     messages, bytes
-        Got so far; bytes counts the headers of arrays too.
+        Messages got so far, and their bytes with the headers of arrays.
     missed
-        Messages that the group has lost since this consumer came, because a lane was full and drops messages.
+        Messages that the group has lost since this consumer joined, because a full lane dropped or refused them.
     backlog
         Messages put and not yet got.
     held
-        Messages that views keep in the ring.
+        Messages that views keep in their lanes.
     lanes
-        Producers whose messages it reads.
+        Lanes that this consumer reads.
     waits, waited
         How often `get` had to wait, and for how many seconds in all.
     transport
-        The way that was chosen: "ring", "unix", "tcp", "pipe" or "fifo".
+        What carries the messages: "ring" (shared memory), "unix", "tcp", "pipe" or "fifo".
     """
 
     messages: int

@@ -65,11 +65,11 @@ class Channel:
 
     A `Channel` is not a member of the channel. Every attribute is read from the channel at each access.
 
-    An **anonymous** channel has no name and no file. It lives in memory as long as some process has a `Channel`, a
+    An **anonymous** channel has no name and no file. It exists in memory while some process has a `Channel`, a
     producer, a consumer or a file descriptor of it. Give it to `Producer` and `Consumer` instead of a name; pass it to
     other processes as an argument (`multiprocessing`, any start method), or pass its file descriptor (`fileno`). If the
-    members are processes of different users or pid namespaces, a descriptor to wait on (`Consumer.fileno`) can become
-    readable up to 0.6 s late.
+    members are processes of different users or pid namespaces, a pollfd (`Consumer.fileno`) can become readable up to
+    0.6 s late.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class Channel:
 
     @classmethod
     def _adopt(cls, fd: int) -> Self:
-        """An anonymous channel, from a descriptor that it owns from now on, or an error code."""
+        """Return an anonymous channel for a file descriptor, which it owns from now on. A negative errno raises."""
         channel = cls._make(None, fd)
         if fd < 0:
             _failures.fail(fd, channel, shortage=last_shortage())
@@ -111,7 +111,7 @@ class Channel:
 
     @classmethod
     def open(cls, name: str) -> Self:
-        """A channel that exists, to inspect or remove it without joining it.
+        """Open a channel that exists, to inspect or remove it without joining it.
 
         Parameters
         ----------
@@ -148,7 +148,7 @@ class Channel:
 
     @classmethod
     def anonymous(cls) -> Self:
-        """A new anonymous channel.
+        """Create an anonymous channel.
 
         Raises
         ------
@@ -159,7 +159,7 @@ class Channel:
 
     @classmethod
     def from_fd(cls, fd: int) -> Self:
-        """The anonymous channel of a file descriptor, which another process has passed. The descriptor is duplicated.
+        """Open the anonymous channel of a file descriptor that another process has passed. It is duplicated.
 
         Raises
         ------
@@ -187,11 +187,11 @@ class Channel:
 
     @property
     def _subject(self) -> "str | Channel":
-        """What errors are about."""
+        """The channel as errors name it."""
         return self if self.name is None else self.name
 
     def fileno(self) -> int:
-        """The file descriptor of an anonymous channel. It belongs to this object and stays the same until `close`.
+        """Return the file descriptor of an anonymous channel. It belongs to this object and is the same until `close`.
 
         Raises
         ------
@@ -224,7 +224,7 @@ class Channel:
         self.close()
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """To another process: by name, or as a file descriptor that `multiprocessing` passes."""
+        """Pass the channel to another process: by name, or as a file descriptor through `multiprocessing`."""
         if self.name is not None:
             return Channel.open, (self.name,)
         from multiprocessing.reduction import DupFd
@@ -332,7 +332,7 @@ def _take_passed(passed: _Passed) -> Channel:
 
 
 def core_name_of(channel: str | Channel) -> bytes:
-    """A channel argument of a user, as the name for the C core."""
+    """Return a channel argument of a user, as the name for the C core."""
     if isinstance(channel, Channel):
         return channel._core_name
     core_name = _names.checked_name(channel)

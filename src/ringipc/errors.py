@@ -17,7 +17,7 @@ class TimedOut(RingError, TimeoutError):
 
 
 class Full(TimedOut, queue.Full):
-    """There was no room for the message within the timeout. The text names the group that holds up the lane."""
+    """There was no room for the message within the timeout. The text names the group that keeps the lane full."""
 
 
 class Empty(TimedOut, queue.Empty):

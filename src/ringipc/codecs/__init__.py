@@ -41,7 +41,7 @@ _BY_TYPE = {kind: codec for codec in CODECS for kind in codec.TYPES}
 
 
 def encode(message: object, pickle: bool) -> Plain | Parts:
-    """A message as what the extension module copies into the ring.
+    """Return a message as what the extension module copies into the lane.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def encode(message: object, pickle: bool) -> Plain | Parts:
 
 
 def decode(kind: int, message: memoryview, copy: bool, pickle: bool) -> Any:
-    """The message of a kind other than bytes and array. Its arrays are views of the message, or copies.
+    """Return the message of a kind other than bytes and array. Its arrays are views of the message, or copies.
 
     Raises
     ------

@@ -120,7 +120,7 @@ def _write(dtype: np.dtype[Any]) -> bytes:
 
 
 def _copy(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """A copy of a structured dtype and of those in it, as fields can be renamed in place; dtype itself if it is plain.
+    """Return a deep copy of a structured dtype, whose fields can be renamed in place; any other dtype itself.
 
     The copy has the same tuples of names and the same plain dtypes: `_is_same` compares these by identity.
     """
@@ -135,7 +135,7 @@ def _copy(dtype: np.dtype[Any]) -> np.dtype[Any]:
             field = (_copy(field[0]), *field[1:])
         fields[name] = field
         if len(field) > 2 and isinstance(field[2], str):
-            fields[field[2]] = field  # by its title
+            fields[field[2]] = field  # a field can be found by its title too
     copy = np.dtype(dtype.str, copy=True)
     state = (3, "|", None, dtype.names, fields, dtype.itemsize, dtype.alignment, dtype.flags)  # as in a pickle
     copy.__setstate__(state)  # type: ignore[attr-defined]
@@ -143,7 +143,7 @@ def _copy(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def _is_same(dtype: np.dtype[Any], kept: np.dtype[Any]) -> bool:
-    """Whether dtype is what kept, its `_copy`, describes. False may be too strict.
+    """Return whether dtype still equals kept, which `_copy` made. False may be wrong.
 
     NumPy's equality ignores metadata, alignment and the difference between equal units of time.
     """
@@ -176,7 +176,7 @@ def _advise(reserving: bool, reason: str, instead: str = "") -> str:
 
 
 def encode_dtype(dtype: np.dtype[Any], reserving: bool = False) -> Code:
-    """The description of a dtype.
+    """Return the description of a dtype.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ def encode_dtype(dtype: np.dtype[Any], reserving: bool = False) -> Code:
 
 
 def can_encode(dtype: np.dtype[Any]) -> bool:
-    """Whether `encode_dtype` accepts the dtype."""
+    """Return whether `encode_dtype` accepts the dtype."""
     try:
         encode_dtype(dtype)
     except UnsafeMessage:
@@ -218,7 +218,7 @@ def can_encode(dtype: np.dtype[Any]) -> bool:
 
 
 def decode_dtype(code: bytes) -> np.dtype[Any]:
-    """The dtype of a description; a new one if it is structured, as its owner may rename the fields in place.
+    """Return the dtype of a description: a new one if it is structured, because users can rename its fields in place.
 
     Raises
     ------

@@ -24,7 +24,7 @@ Block = np.ndarray[Any, np.dtype[Any]] | memoryview
 class Parts(NamedTuple):
     """A message of several parts: its kind, the bytes before the first block, and the blocks.
 
-    A block is an array or a memoryview. In the ring it is contiguous: in Fortran order if it was so before, else in C
+    A block is an array or a memoryview. In the lane it is contiguous: in Fortran order if it was so before, else in C
     order.
     """
 
@@ -34,7 +34,7 @@ class Parts(NamedTuple):
 
 
 def is_fortran(array: np.ndarray[Any, np.dtype[Any]]) -> bool:
-    """Whether an array is copied in Fortran order: the first index varies fastest."""
+    """Return whether an array is copied in Fortran order: the first index varies fastest."""
     return array.flags.f_contiguous and not array.flags.c_contiguous
 
 
@@ -47,7 +47,7 @@ def join(kind: int, small: bytes, blocks: Sequence[Block]) -> Parts:
 
 
 def offsets(parts: Parts) -> tuple[list[int], int]:
-    """Where each block of a message begins, and the length of the message."""
+    """Return where each block of a message starts, and the length of the message."""
     at = len(parts.head)
     begins = []
     for block in parts.blocks:
@@ -58,7 +58,7 @@ def offsets(parts: Parts) -> tuple[list[int], int]:
 
 
 def split(message: memoryview) -> tuple[memoryview, list[memoryview]]:
-    """The small part and the blocks of a message that `join` has made.
+    """Return the small part and the blocks of a message that `join` has made.
 
     Raises
     ------

@@ -24,7 +24,7 @@ def _view(block: Any, dtype: np.dtype[Any] | str, shape: tuple[int, ...], fortra
 
 
 def _short(dtype: np.dtype[Any]) -> np.dtype[Any] | str:
-    """A dtype as text if that describes it completely: text is pickled five times as fast."""
+    """Return a dtype as text if that describes it completely: text is pickled five times as fast."""
     if dtype.names is not None or not dtypes.can_encode(dtype):  # arrays can share a structured dtype
         return dtype
     return dtype.str
@@ -61,7 +61,7 @@ def _advice(value: object) -> str:
 
 
 def encode(value: object) -> multipart.Parts:
-    """An object as the parts of a message.
+    """Return an object as the parts of a message.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def encode(value: object) -> multipart.Parts:
 
 
 def decode(message: memoryview, copy: bool) -> Any:
-    """The object in a message. Its arrays are read-only views of the message, or writable copies.
+    """Return the object in a message. Its arrays are read-only views of the message, or writable copies.
 
     Raises
     ------

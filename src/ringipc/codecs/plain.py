@@ -33,7 +33,7 @@ _with_pointers: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionar
 
 
 def _is_refused_by_pickle(kind: Any) -> bool:
-    """Whether a ctypes type has pointers: pickle refuses these."""
+    """Return whether a ctypes type has pointers: pickle refuses these."""
     while issubclass(kind, ctypes.Array):
         kind = kind._type_
     try:
@@ -70,7 +70,7 @@ def _conversion(value: object) -> str:
 
 
 def plain(message: object) -> Plain:
-    """The message as an ndarray (not of a subclass) or a memoryview.
+    """Return the message as an ndarray (not of a subclass) or a memoryview.
 
     Raises
     ------

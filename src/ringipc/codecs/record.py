@@ -112,7 +112,7 @@ def _check(value: Any, room: int) -> None:
 
 
 def _fault(record: object) -> str:
-    """Path of the first value that a record cannot hold, and the reason."""
+    """Return the path of the first value that a record cannot hold, and the reason."""
     left = [("", record, _DEEPEST)]
     while left:
         path, value, room = left.pop()
@@ -128,7 +128,7 @@ def _fault(record: object) -> str:
 
 
 def encode(record: object) -> multipart.Parts:
-    """A record as the parts of a message.
+    """Return a record as the parts of a message.
 
     Raises
     ------
@@ -204,7 +204,7 @@ unpack = Decoder(ext_hook=_Reader([], False).extension).decode
 
 
 def decode(message: memoryview, copy: bool) -> Any:
-    """The record in a message. Its arrays are views of the message, or copies.
+    """Return the record in a message. Its arrays are views of the message, or copies.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-# What both ends of a lane need to know of NumPy's arrays.
+# NumPy arrays, for producers and consumers.
 
 cdef enum:
-    LARGE = 65536  # bytes from which a copy lets the GIL go
+    LARGE = 65536  # a copy of this many bytes or more releases the GIL
 
 cdef extern from "numpy/arrayobject.h":
     cnp.ndarray PyArray_NewFromDescr(
@@ -21,28 +21,29 @@ cdef extern from "numpy/arrayobject.h":
 cdef inline cnp.ndarray array_at(
     void *elements, cnp.dtype dtype, int ndim, const cnp.npy_intp *shape, int flags
 ):
-    """An array over memory that somebody else keeps alive; elements NULL: one with its own."""
-    Py_INCREF(dtype)  # the call below steals one
+    """Return an array over memory that the caller keeps alive, or with memory of its own if elements is NULL."""
+    Py_INCREF(dtype)  # the call below steals a reference
     return PyArray_NewFromDescr(&PyArray_Type, dtype, ndim, <cnp.npy_intp *>shape, NULL, elements, flags, None)
 
 
 cdef inline cnp.dtype own_copy(cnp.dtype dtype):
-    """A copy of a structured dtype, and of those in it, as fields can be renamed in place; dtype itself if it has none.
+    """Return a deep copy of a structured dtype, whose fields can be renamed in place; any other dtype itself.
 
-    The copy has the same tuples of names, and the same dtypes without fields: `is_same` compares by these.
+    The copy shares the tuples of names and the dtypes without fields. `is_same` compares them by identity.
     """
     cdef cnp.dtype copy
     if PyDataType_HASSUBARRAY(dtype):
         return <cnp.dtype>cnp.dtype((own_copy(dtype.base), dtype.shape)) if has_fields(dtype) else dtype
     if not PyDataType_HASFIELDS(dtype):
         return dtype
-    copy = PyArray_DescrNew(dtype)  # it shares the dict of its fields, which renaming replaces
+    copy = PyArray_DescrNew(dtype)  # it shares the dict of fields; renaming a field replaces that dict
     if is_nested(dtype):
         copy_fields(copy)
     return copy
 
 
 cdef inline int copy_fields(cnp.dtype dtype) except -1:
+    """Replace the structured dtypes in the fields of a dtype by copies."""
     cdef dict fields = <dict>dtype.fields, copied = {}
     cdef tuple names = dtype.names, field
     for name in names:
@@ -52,13 +53,13 @@ cdef inline int copy_fields(cnp.dtype dtype) except -1:
             field = (inner, field[1]) if len(field) == 2 else (inner, field[1], field[2])
         copied[name] = field
         if len(field) > 2 and isinstance(field[2], str):
-            copied[field[2]] = field  # by its title
+            copied[field[2]] = field  # a field can be found by its title too
     dtype.__setstate__((3, "|", None, names, copied, dtype.itemsize, dtype.alignment, (<object>dtype).flags))
     return 0
 
 
 cdef inline bint is_nested(cnp.dtype dtype) except -1:
-    """Whether the dtype of a field has fields itself."""
+    """Return whether the dtype of some field is structured."""
     cdef Py_ssize_t at = 0
     cdef PyObject *field
     while PyDict_Next(dtype.fields, &at, NULL, &field):
@@ -68,14 +69,15 @@ cdef inline bint is_nested(cnp.dtype dtype) except -1:
 
 
 cdef inline bint has_fields(cnp.dtype dtype) except -1:
-    """Whether a dtype, or the one that it is an array of, is structured."""
+    """Return whether a dtype, or its base if it is a subarray dtype, is structured."""
     return PyDataType_HASFIELDS(dtype.base if PyDataType_HASSUBARRAY(dtype) else dtype)
 
 
 cdef inline bint is_same(cnp.dtype dtype, cnp.dtype kept) except -1:
-    """Whether a dtype is still what kept, its `own_copy`, says, or is another copy of that; False may be too strict.
+    """Return whether a dtype still equals kept, which `own_copy` made of it or of an equal dtype.
 
-    NumPy's equality does not do: it ignores metadata, alignment, and the difference between equal units of time.
+    False may be wrong: the caller then does unnecessary work only. NumPy's own comparison is not exact enough. It
+    ignores metadata, alignment, and different names of the same unit of time.
     """
     cdef dict fields, kept_fields
     cdef tuple names, field, kept_field

@@ -1,10 +1,10 @@
-# Barriers.
+# A barrier.
 
 cdef class Barrier(_SyncHandle):
-    """A point where a number of parties wait until all of them have arrived. Then the next round begins.
+    """A point where a number of parties wait until all of them have arrived. Then the next round starts.
 
-    A process that is killed while it has the barrier open breaks it, within a second while some party waits: the others
-    get `BrokenBarrier` and do not wait for ever.
+    If a process is killed while it has the barrier open, the barrier breaks: within a second while some party waits.
+    The other parties get `BrokenBarrier` and do not wait for ever.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ cdef class Barrier(_SyncHandle):
         BrokenBarrier
             Not all parties arrived within the timeout, which breaks the barrier; or it is broken already.
         Closed
-            This handle is closed, or another thread closes it meanwhile.
+            This handle is closed, or another thread closes it during the wait.
         """
         cdef uint64_t deadline = deadline_of(seconds_of(timeout))
         cdef int rc
@@ -72,7 +72,7 @@ cdef class Barrier(_SyncHandle):
 
     @cython.critical_section
     def reset(self):
-        """Make the barrier as new. Waiting parties get `BrokenBarrier`."""
+        """Return the barrier to its initial state. Waiting parties get `BrokenBarrier`."""
         self.enter()
         self.checked(rip_barrier_reset(self.s))
 

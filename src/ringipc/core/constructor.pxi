@@ -1,4 +1,4 @@
-# What the classes of this module need to be those of the package: their names, and constructors from above.
+# Constructors and names of the public classes. The constructors are registered by Python modules above the extension.
 
 cdef extern from "Python.h":
     ctypedef struct TypeFields "PyTypeObject":
@@ -6,16 +6,17 @@ cdef extern from "Python.h":
         PyObject *tp_dict
     void PyType_Modified(TypeFields *)
 
-cdef dict constructors = {}  # a class: the function that initializes its objects
+cdef dict constructors = {}  # from a class to the function that initializes its objects
 
 
 def constructor(type cls):
-    """A decorator: the function is what `cls(...)` calls with the new object, and has its signature.
+    """Return a decorator that makes a function the constructor of cls, and gives cls its signature.
 
-    It stands above this module, as it may know transports.
+    `cls(...)` calls the function with the new object. The function is in a module above this one, so it can use
+    transports.
     """
     def register(function):
-        function.__qualname__ = cls.__name__  # for the TypeError of arguments that do not fit
+        function.__qualname__ = cls.__name__  # the TypeError for wrong arguments names the class
         constructors[cls] = function
         set_signature(cls, function)
         return function
@@ -23,7 +24,7 @@ def constructor(type cls):
 
 
 cdef int set_signature(type cls, initialize) except -1:
-    """Give a class, which in C has no signature, that of a function that initializes its objects."""
+    """Give an extension class, which has no signature, that of the function that initializes its objects."""
     cdef TypeFields *fields = <TypeFields *>cls
     call = signature(initialize)
     (<dict>fields.tp_dict)["__signature__"] = call.replace(

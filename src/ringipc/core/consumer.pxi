@@ -1,4 +1,4 @@
-# A consumer: the GIL is off while waiting and while copying much.
+# A consumer. The GIL is released during waits and large copies.
 
 cdef enum:  # a consumer's copy option
     COPY_DEFAULT
@@ -7,45 +7,45 @@ cdef enum:  # a consumer's copy option
 
 
 cdef class Consumer:
-    """A member of a group; every group sees every message of every producer of a channel, each producer's in order.
+    """Gets messages as a member of a group. Every group receives every message, each producer's messages in order.
 
-    Threads may share it: each message goes to one of them. Iterating over it gets message after message, as `get` does,
-    to the end of the stream. If a producer's process dies, the loop raises `ProducerDied`, once, after all that it had
-    put; another loop goes on with what the other producers put.
+    Iteration gets message after message, as `get` does, until the end of the stream. If a producer's process dies, the
+    loop raises `ProducerDied`, once, after the last message of that producer. A new loop continues with the others.
+    Threads may share a consumer: each message goes to one of them.
 
     Parameters
     ----------
     channel
-        Its name: a producer makes it. Or a `Channel`, a URL, or an endpoint; see `Producer`.
+        The name of a channel, which a producer creates; or a `Channel`, a URL, or an endpoint. See `Producer`.
     group
-        At most 47 bytes. Every group sees every message.
+        The name of the group, at most 47 bytes.
     shared
-        False: the group is exclusive, this consumer its one member. True: its members compete, and each message goes to
-        one of them, a work queue. What a member has in work when it dies, or ends without `close`, goes to the others.
-        A view is in work until the thread or task that got it gets again, or until `close`, and a `Message` until its
-        block ends. So to hand a message to another thread or task, take it with `message` (or `amessage`) and release
-        it there: a view counts as done at your next get. Views may be kept beyond that.
+        False: the group is exclusive, and this consumer is its only member. True: the members of the group compete, and
+        each message goes to one of them (a work queue). What a member has taken and not acknowledged when it dies goes
+        to the others. A view is acknowledged at the next get of the same thread or task, or at `close`; a `Message`
+        when its block ends. So take a message with `message` (or `amessage`) to hand it to another thread or task, and
+        release it there.
     durable
-        True: the group stays when its last member has gone, and all that is put waits for the next one, which goes on
-        where the group stood; what was in work comes again, marked as redelivered. A durable group ends with
-        ``ringipc.Channel.open(channel).remove_group(group)``. Taking a message costs a compare-and-swap more.
+        True: the group stays when its last member has left. Messages are kept for the next member, which continues
+        where the group stood; what was taken and not acknowledged is redelivered. End the group with
+        ``ringipc.Channel.open(channel).remove_group(group)``. Taking a message costs one compare-and-swap more.
     start
-        Where a new group begins: at the "oldest" message still there, or after the "newest".
+        Where a new group starts: at the "oldest" message that is still there, or after the "newest".
     copy
-        None: bytes are copied out, arrays are views. True: all are copied. False: all are views, bytes as a memoryview.
-        A view is read-only, and keeps its message in the ring until the last reference to it is gone, slices included.
-        What ignores that it is read-only crashes: an in-place operation on a torch tensor made of a view (``.clone()``
-        it first, or copy=True), or ``np.add.at``. In a forked child a view may show another message later.
+        None: bytes are copied, arrays are views. True: everything is copied. False: bytes are memoryviews. A view keeps
+        its message in the lane until the last reference to it, slices included, is gone. Do not write to a view: code
+        that ignores the read-only flag crashes (in-place operations on a torch tensor made of a view, ``np.add.at``).
+        A forked child must not use its parent's views.
     pickle
-        True: objects are unpickled. Only for channels whose every producer you trust: a pickle can run any code.
+        True: unpickle objects. Use it only if you trust every producer of the channel: unpickling can run any code.
     wait
         How `get` waits; see `Producer`.
     timeout
-        Seconds to wait for the channel to be made, or for somebody who listens, or (one second at least) for a process
-        that is stopped while it has the channel's tables locked; None waits for ever.
+        Seconds to wait until the channel is created, or until somebody listens; None waits for ever. It also limits the
+        wait for a process that is stopped while it has the table lock, but this wait takes at least one second.
     fallback
-        A socket, as a URL or an endpoint, the same as the producer's: used if the ring cannot be mapped, because it is
-        another user's, or not visible from here.
+        A socket, as a URL or an endpoint, the same as the producer's. It is used if this process cannot map the shared
+        memory, because the channel belongs to another user or is not visible.
 
     Attributes
     ----------
@@ -57,13 +57,20 @@ cdef class Consumer:
     Raises
     ------
     ChannelNotFound
-        There was no such channel within timeout seconds.
+        The channel was not created, or nobody listened, within the timeout.
     GroupBusy
-        The group is exclusive and has a member that lives.
+        The group is exclusive and has a live member.
     TableFull
-        The channel has 32 groups, or 256 members, already.
-    Incompatible, Corrupt, SystemRefused
-        As for `Producer`.
+        The channel already has 32 groups or 256 members.
+    AuthenticationError, Incompatible, Corrupt, SystemRefused
+        As for `Producer`. Incompatible also if the group is shared and shared=False is given, or the reverse.
+
+    Attributes
+    ----------
+    channel
+        The channel as it was given; for a connection, the URL with the port.
+    group : str
+        The name of the group.
 
     Examples
     --------
@@ -80,23 +87,23 @@ cdef class Consumer:
 
     cdef rip_consumer *c
     cdef int copy
-    cdef dict dtypes  # by their codes; nobody else has the structured ones
-    cdef object dtype  # of the array got last, from there
+    cdef dict dtypes  # from the code of a dtype to the dtype; nobody else refers to the structured ones
+    cdef object dtype  # of the array got last, from dtypes
     cdef bytes dtype_code
-    cdef uint64_t holds  # messages in the hands of Hold objects
-    cdef Work *works  # those of them that are not done
-    cdef bint picking  # the descriptor is to say nothing of what is left
+    cdef uint64_t holds  # messages that Hold objects keep in their lanes
+    cdef Work *works  # the list of messages in work
+    cdef bint picking  # the pollfd is not to be readable for messages that are there already
     cdef readonly bint _silenced
     cdef object __weakref__
-    cdef readonly object channel  # as it was given, or the URL
+    cdef readonly object channel  # as it was given, or the URL with the port
     cdef readonly object group
-    cdef public object _link  # to other processes, or None
+    cdef public object _link  # to a producer in another process, or None
     cdef public bint _pickle
     cdef object readiness
-    cdef IoLoop io_loop  # where the messages come by connections, else None
+    cdef IoLoop io_loop  # None: the messages come through shared memory
     cdef unsigned char head[RIP_LINE]  # the header of the array got last
-    cdef uint64_t array_length  # of that message; 0: its header was longer
-    cdef rip_array array  # what the header says, beside dtype
+    cdef uint64_t array_length  # the length of that message; 0: its header was longer than head
+    cdef rip_array array  # what that header says, except dtype
 
     def __cinit__(self, *args, **kwargs):
         self.dtypes = {}
@@ -124,7 +131,7 @@ cdef class Consumer:
         self.channel, self.group = channel, group
 
     def _open(self, bytes channel, bytes group, uint32_t flags, int wait, copy, timeout):
-        """0 and 0, or an error code and the pid of the group's live member. timeout: to wait for the table lock."""
+        """Join the group. Return 0 or a negative errno, and the pid of the live member if there is one."""
         if self.c is not NULL:
             raise RuntimeError("this Consumer is open already")
         cdef const char *name = channel
@@ -137,13 +144,14 @@ cdef class Consumer:
         with nogil:
             rc = rip_consumer_open(name, group_name, flags, <rip_wait>wait, deadline, &c, &holder)
         if rc == 0:
-            c.ch.handle.give_up = RIP_TRY_ONLY  # what follows waits without the GIL
+            c.ch.handle.give_up = RIP_TRY_ONLY  # from here on waits for the table lock release the GIL
         self.c = c
         self.copy = COPY_DEFAULT if copy is None else COPY_ALWAYS if copy else COPY_NEVER
         return rc, holder
 
     @cython.critical_section
     def _set_io_loop(self, IoLoop io_loop not None):
+        """Let waits read from the connections of an I/O loop."""
         if self.c is not NULL:
             self.io_loop = io_loop
             self.c.io_loop = io_loop.loop
@@ -151,11 +159,10 @@ cdef class Consumer:
 
     @cython.critical_section
     def _close(self, bint exiting, bint clean):
-        """Leaves the group; not before the last view is gone, unless the interpreter is exiting.
+        """Leave the group when the last view is gone; at once if the interpreter exits.
 
-        Clean: what its threads and tasks were given is done.
-
-        What a signal's handler raises while it waits leaves it to be closed again: it refuses all other calls.
+        clean: acknowledge the views of all threads and tasks. If a signal handler raises during the wait for the table
+        lock, the consumer refuses all calls except another `_close`.
         """
         if self.c is NULL:
             return 0
@@ -168,10 +175,10 @@ cdef class Consumer:
 
     @cython.critical_section
     def _begin_close(self):
-        """From here on every call but `_close` finds it closed: 0, or an error code in a forked child."""
+        """Let all later calls but `_close` find the consumer closed. Return 0, or -ECHILD in a forked child."""
         if self.c is NULL:
             return 0
-        self.c.leaving = True  # the handle stays open for what is held
+        self.c.leaving = True  # the handle stays open for views
         return 0 if rip_handle_check(&self.c.ch.handle) != -ECHILD else -ECHILD
 
     @property
@@ -186,22 +193,24 @@ cdef class Consumer:
 
     @cython.critical_section
     def fileno(self):
-        """A descriptor that is readable while there is something to get: a message, the end of the stream, a death.
+        """Return a file descriptor that is readable while there is a message, an end of the stream or a death to get.
 
-        For select, poll, epoll, and event loops. It is the consumer's, and closed with it. In a shared group it may be
-        readable for a message that another member was quicker to get. What `get` leaves out because of type or where
-        keeps it readable. Spurious readiness is possible, at the latest 0.6 s after the last call: try, and wait again.
+        Use it with select, poll, epoll, and event loops. It belongs to the consumer and is closed with it. Spurious
+        readiness is possible (after 0.6 s without a call, for example, or because another member of a shared group was
+        quicker): try `get_nowait`, and wait again after `Empty`. Messages that type or where leaves keep it readable.
 
         Raises
         ------
-        Closed, SystemRefused
-            As when opening.
+        Closed
+            The consumer is closed, or belongs to the parent process.
+        SystemRefused
+            There is no file descriptor left.
         """
         cdef int fd = -ESHUTDOWN
         if self.c is not NULL and not self.c.leaving:
             fd = rip_consumer_fd(self.c)
         if fd < 0:
-            self.fail(fd, "descriptor")
+            self.fail(fd, "file descriptor")
         return fd
 
     @cython.critical_section
@@ -212,9 +221,9 @@ cdef class Consumer:
 
     @cython.critical_section
     def _pick(self, get, type, where):
-        """get without waiting, then the descriptor says only what comes from now on, whatever else is there.
+        """Call get without waiting. Afterwards the pollfd is readable only for messages that are put from now on.
 
-        What it said before is in _silenced: other tasks may wait for that.
+        _silenced says whether it was readable before: other tasks may wait for that.
         """
         self._silenced = self.c is not NULL and not self.c.leaving and rip_consumer_rearm_fd(self.c) == 1
         self.picking = True
@@ -225,22 +234,23 @@ cdef class Consumer:
 
     @cython.final
     cdef inline void settle(self) noexcept:
-        """Makes the descriptor, if there is one, say what is so."""
+        """Update the pollfd, if there is one."""
         if self.c is not NULL and self.c.ch.pollfd is not NULL and not self.picking:
             rip_consumer_update_fd(self.c)
 
     @cython.final
     cdef void let_go(self, rip_rx *lane, uint64_t seq) noexcept:
+        """Release a message whose Hold is gone. The last one completes `_close`."""
         self.holds -= 1
         if rip_handle_check(&self.c.ch.handle) == 0:
             rip_rx_release(lane, seq)
-            self.settle()  # the end of a stream waits for what is held
+            self.settle()  # the end of the stream may have waited for it
             if self.c.leaving and self.holds == 0:
                 self.close_at_last()
 
     @cython.final
     cdef void let_back(self, rip_rx *lane, uint64_t seq, uint64_t length, bint redelivered) noexcept:
-        """`let_go` of a message that is not acknowledged: it is requeued."""
+        """Requeue a message whose Hold is gone, and do otherwise as `let_go`."""
         cdef rip_message message
         self.holds -= 1
         if rip_handle_check(&self.c.ch.handle) == 0:
@@ -256,7 +266,7 @@ cdef class Consumer:
 
     @cython.final
     cdef void close_at_last(self) noexcept:
-        """With the last view, where nothing can be raised: after a second without the lock others find us gone."""
+        """Close when the last view is gone. Nothing can be raised here: after a second without the lock, abandon."""
         cdef uint64_t deadline
         cdef int rc = rip_consumer_close(self.c)
         if rc != -EAGAIN:
@@ -289,7 +299,7 @@ cdef class Consumer:
 
     @cython.final
     cdef inline PyObject *get_near(self) except? NULL:
-        """The next message, a new reference, if it is there and nothing is to be done first; NULL: `peek` finds out."""
+        """Return the next message (a new reference) if nothing else is to be done first; NULL: call `peek`."""
         cdef rip_message message, other
         cdef PyObject *data
         cdef rip_consumer *c = self.c
@@ -297,11 +307,11 @@ cdef class Consumer:
                            or not rip_rx_peek_near(c, &message)):
             return NULL
         if message.kind != RIP_BYTES or self.copy == COPY_NEVER or message.length >= LARGE:
-            other = message  # so that the compiler keeps message itself in registers
+            other = message  # a copy, so that the compiler keeps message in registers
             return given(receive(self, &other, False))
         data = new_bytes(<const char *>message.data, <Py_ssize_t>message.length)
         if cython.unlikely(data is NULL):
-            PyErr_Clear()  # the long way tries again, and raises
+            PyErr_Clear()  # `peek` and `receive` try again, and raise
             return NULL
         rip_rx_take(c, &message)
         rip_rx_release(message.lane, message.seq)
@@ -309,7 +319,7 @@ cdef class Consumer:
 
     @cython.final
     cdef inline int peek(self, rip_message *message, double seconds) except -1:
-        """0 and the next message, not yet taken, or -ETIMEDOUT, or -ENODATA; what else there is is raised."""
+        """Find the next message and do not take it. Return 0, -ETIMEDOUT or -ENODATA, or raise."""
         cdef int rc = 0
         if cython.likely(self.is_open()):
             if cython.unlikely(self.works is not NULL):
@@ -323,7 +333,7 @@ cdef class Consumer:
     cdef int wait(
         self, int rc, rip_rx_getter *getter, rip_filter *filter, rip_message *message, double seconds
     ) except -1:
-        """0 and a message, or as `peek`; rc is what has been found already, as a death is reported only once, or 0."""
+        """Wait for a message. Return as `peek`. rc: what was found already (a death is reported only once), or 0."""
         if rc == 0:
             if self.works is not NULL and self.is_open():
                 end_works(self, current_worker(self))
@@ -338,40 +348,40 @@ cdef class Consumer:
 
     @cython.critical_section
     def get(self, timeout=None, *, type=None, where=None):
-        """The next message, as `Producer.put` says.
+        """Return the next message; see `Producer.put` for its type.
 
         Parameters
         ----------
         timeout
-            Seconds to wait for one; None waits for ever, 0 not at all.
+            Seconds to wait for a message; None waits for ever, 0 not at all.
         type
-            Only a message of this type, of one of these (a set, or another iterable of ints), or, with "lowest", one of
-            the lowest type that is there. The others stay, in their order.
+            Take only a message of this type; of one of several types (a set, or another iterable of ints); or, with
+            "lowest", of the lowest type that is there. The other messages stay, in their order.
         where
-            Only a message for which this function, called with the `Message`, is true. It must not keep the payload.
-            What it raises comes out of here, and the message stays, unless its payload could not be read: then it is
-            skipped.
+            Take only a message for which this function returns true. It is called with the `Message` and must not keep
+            the payload. What it raises is raised here, and the message stays, unless its payload could not be read:
+            then it is skipped.
 
         Raises
         ------
         Empty
-            There was none within timeout seconds.
+            There was no message within the timeout.
         EndOfStream
-            Every producer has closed, and all is read, or nothing is left of what was asked for.
+            Every producer has closed, and all messages are read, or none is left that type and where select.
         ProducerDied
-            A producer's process ended without closing; told once, when all that it had put is read.
+            A producer's process ended without closing. Raised once, when all messages of that producer are read.
         Corrupt
-            The message cannot be what a producer wrote; it is skipped.
+            The message is malformed; it is skipped.
         UnsafeMessage
-            It goes by pickle, and this consumer did not say pickle=True; it is skipped.
+            The message is pickled, and this consumer was opened without pickle=True; it is skipped.
         MemoryError
             There is too little memory for the message; it stays, and can be got later.
         RecursionError
-            Too little is left of the caller's stack to read a nested message; it stays, and can be got later.
+            There is too little stack left to read a nested message; it stays, and can be got later.
         SystemRefused
-            A new producer's lane cannot be mapped, for want of descriptors, memory or space. Raised once for each lane.
-            The consumer retries, and meanwhile reads the others; that producer must wait. A damaged or missing file
-            raises `Corrupt`.
+            The lane of a new producer cannot be mapped: there are too few file descriptors, or too little memory or
+            space. Raised once for each lane. The consumer tries again, and reads the other lanes in the meantime. A
+            damaged or missing file raises `Corrupt`.
         Closed
             The consumer is closed, or belongs to the parent process.
         """
@@ -396,7 +406,7 @@ cdef class Consumer:
         try:
             payload = found.payload
             if self.c.claims:
-                unlist(self, &found.hold.work)  # its end is not the message's
+                unlist(self, &found.hold.work)  # the end of the Message does not acknowledge it
                 give_out(self, found.hold)
         except (MemoryError, RecursionError):
             unhold(self, found.hold)
@@ -405,7 +415,7 @@ cdef class Consumer:
 
     @cython.critical_section
     def get_nowait(self):
-        """`get` with timeout=0."""
+        """Return the next message without waiting: `get` with timeout=0."""
         cdef rip_message message
         cdef int rc = self.peek(&message, 0)
         if rc:
@@ -414,7 +424,7 @@ cdef class Consumer:
 
     @cython.critical_section
     def latest(self, timeout=None):
-        """The newest message; the older ones that were not got are let go. Otherwise as `get`."""
+        """Return the newest message and release the older ones. Otherwise as `get`."""
         cdef rip_message message
         cdef int rc = self.wait(0, rip_rx_newest, NULL, &message, seconds_of(timeout))
         if rc:
@@ -423,7 +433,7 @@ cdef class Consumer:
 
     @cython.critical_section
     def get_many(self, max, timeout=None, *, bint stack=False):
-        """Several messages: waits for the first as `get` does, and takes those that are there with it.
+        """Return several messages: wait for the first as `get` does, and take the others that are there.
 
         Parameters
         ----------
@@ -432,9 +442,8 @@ cdef class Consumer:
         timeout
             Seconds to wait for the first; None waits for ever, 0 not at all.
         stack
-            True: the messages must be arrays, and come out copied, in one array. It ends before a message of another
-            dtype, shape or memory order, which stays. The messages are released at once. Large copies are made without
-            the GIL.
+            True: the messages must be arrays. They are copied into one array and released at once. The batch ends
+            before a message of another dtype, shape or memory order, which stays. Large copies release the GIL.
 
         Returns
         -------
@@ -444,7 +453,7 @@ cdef class Consumer:
         Raises
         ------
         TypeError
-            With stack=True: the next message is no array. It stays, and can be got otherwise.
+            With stack=True: the next message is not an array. It stays, and can be got without stack=True.
         Empty, EndOfStream, ProducerDied, Corrupt, UnsafeMessage, MemoryError, RecursionError, SystemRefused, Closed
             As in `get`, of the first message.
 
@@ -487,7 +496,7 @@ cdef class Consumer:
                     rip_rx_release_only(lane, message.seq)
                 elif not receive_more(self, &message, got):
                     break
-        except MemoryError:  # it waits for the next call, where nothing is got before it
+        except MemoryError:  # the next call gets this message
             give_back(self, &message, False)
         if lane is not NULL and rip_handle_check(&self.c.ch.handle) == 0:
             rip_rx_publish_cursor(lane)
@@ -496,10 +505,10 @@ cdef class Consumer:
 
     @cython.critical_section
     def message(self, timeout=None, *, type=None, where=None):
-        """The next message with what is known about it, a `Message`. Otherwise as `get`.
+        """Return the next message as a `Message`, which has its attributes too. Otherwise as `get`.
 
-        It is in work until its block ends, or `Message.release`, or until nobody refers to it. It may be handed to
-        another thread or task, and be released there.
+        It is acknowledged by `Message.release`, at the end of its with block, or when it is deleted. Another thread or
+        task may release it.
         """
         cdef rip_message raw
         cdef double seconds
@@ -522,13 +531,12 @@ cdef class Consumer:
         return message
 
     def messages(self, *, type=None, where=None):
-        """Iterates over `Message`s to the end of the stream, with `for` or `async for`.
+        """Iterate over `Message` objects until the end of the stream, with `for` or `async for`.
 
-        A message is in work until the loop asks for the next one. Then it is acknowledged. So a message whose work was
-        not completed is never lost: if the loop is left in any other way, by an exception, ``break`` or ``return``, the
-        message is given back, and is got again by whoever gets next; in a shared or durable group it is then marked as
-        redelivered. To leave the loop when a message is done, call its `release` before ``break``. Views on the
-        payload that outlive the loop delay this until they are gone.
+        A message is acknowledged when the loop asks for the next one. If the loop is left in any other way (an
+        exception, ``break`` or ``return``), the message is requeued, so work that was not completed is never lost. In a
+        shared or durable group it is then marked as redelivered. To leave the loop when the work is done, call
+        `Message.release` before ``break``. Views that outlive the loop delay the requeueing until they are gone.
 
         The iterator keeps the message in work. So write ``for message in consumer.messages()``, and keep no other
         reference to the iterator. Each thread or task has an iterator of its own.
@@ -559,7 +567,7 @@ cdef class Consumer:
         return new_messages(self, type, where)
 
     def get_into(self, array, timeout=None, *, type=None, where=None):
-        """Copies the next message into memory of the caller, and releases the message. Otherwise as `get`.
+        """Copy the next message into memory of the caller, and release the message. Otherwise as `get`.
 
         Large copies are made without the GIL.
 
@@ -571,14 +579,15 @@ cdef class Consumer:
 
         Returns
         -------
-        The array; or, for a buffer, the number of bytes copied, an int.
+        The array; for a buffer, the number of bytes copied.
 
         Raises
         ------
         ValueError
             The array has another shape or dtype, or is read-only, or the buffer is too short.
         TypeError
-            The message is no array where an array is given, or not bytes where a buffer is given; or array is neither.
+            An array is given and the message is not an array; or a buffer is given and the message is not bytes; or
+            array is neither.
         Empty, EndOfStream, ProducerDied, Corrupt, MemoryError, SystemRefused, Closed
             As in `get`.
 
@@ -608,15 +617,15 @@ cdef class Consumer:
         cdef PyObject *got = self.get_near()
         if cython.likely(got is not NULL):
             return owned(got)
-        if self.peek(&message, INFINITY):  # without a time limit, what it may return is -ENODATA
+        if self.peek(&message, INFINITY):  # without a timeout it is -ENODATA
             raise StopIteration
         return receive(self, &message, False)
 
-    # ---- looking ----
+    # ---- statistics and signals ----
 
     @cython.critical_section
     def _blocks(self):
-        """Messages in work, messages held, and the pid of a producer who has no room because of them, or 0."""
+        """Return the messages in work, those that views hold, and the pid of a producer whose lane they fill, or 0."""
         cdef uint64_t works = 0
         cdef Work *work = self.works
         while work is not NULL:
@@ -627,29 +636,27 @@ cdef class Consumer:
 
     @cython.critical_section
     def _counts(self):
-        """Messages got, bytes got, missed, backlog, messages held, lanes, waits, seconds waited."""
+        """Return the numbers of `ConsumerStats`, in its order."""
         if self.c is NULL:
             self.fail(-ESHUTDOWN, None)
         return (self.c.taken, self.c.bytes, rip_rx_missed(self.c), rip_rx_backlog(self.c), self.holds, self.c.count,
                 self.c.waits, self.c.waited * 1e-9)
 
     def notify(self, signum, *, value=None):
-        """Asks for a signal to this process when the next message comes: once, until asked again, as mq_notify(3) does.
+        """Send this process a signal at the next message, once, like mq_notify(3).
 
-        What is there already sends none; nor, in a shared group, does what goes to a member that waits in `get`. So ask
-        first, then get until `Empty`, then wait. The end of the stream, and a producer that comes, send it too. A
-        descriptor (`fileno`) is usually better: it cannot arrive in the middle of something else, it says what is so
-        and not what was, and it tells of deaths; and of a sender that is killed just before it sends, or runs as
-        another user or in another pid namespace, no signal comes.
+        Messages that are there already send none, so call this first, then get until `Empty`, then wait. The end of the
+        stream and a new producer send the signal too. In a shared group, a message that wakes another member sends
+        none. Prefer `fileno`: it is level-triggered and reports deaths. A signal is lost if its sender is killed just
+        before it sends it, belongs to another user, or runs in another pid namespace.
 
         Parameters
         ----------
         signum
-            For example ``signal.SIGUSR1``, or a real-time signal, ``signal.SIGRTMIN``, which queues. None takes the
-            request back.
+            For example ``signal.SIGUSR1``, or ``signal.SIGRTMIN`` (real-time signals are queued). None cancels the
+            request.
         value
-            Comes with the signal (``si_value``) to handlers that see it; a C int. None: the sending producer's lane, as
-            in `Message.lane_id`.
+            A C int that the signal carries (``si_value``). None: the `Message.lane_id` of the lane.
 
         Raises
         ------
@@ -668,9 +675,9 @@ cdef class Consumer:
 
     @classmethod
     async def aopen(cls, channel, **options):
-        """`Consumer(channel, **options)` for a task of an event loop: other tasks go on while it waits for the channel.
+        """Open a consumer, like `Consumer(channel, **options)`, in a task of an event loop. Other tasks run meanwhile.
 
-        A task that is cancelled leaves no consumer. Close the consumer with ``async with`` or `close`.
+        A cancelled task leaves no consumer open. Close the consumer with ``async with`` or `close`.
 
         Parameters
         ----------
@@ -699,9 +706,9 @@ cdef class Consumer:
         return await _readiness.open_in_thread(cls, channel, options)
 
     async def aget(self, *, type=None, where=None):
-        """`get` for a task of an event loop: asyncio, uvloop, trio, anyio. Other tasks go on while it waits.
+        """Return the next message, like `get`, in a task of asyncio, uvloop, trio or anyio. Other tasks run meanwhile.
 
-        A task that is cancelled has taken nothing. Use the event loop's own timeouts.
+        A cancelled task has taken no message. Use the event loop's own timeouts.
 
         Parameters
         ----------
@@ -716,14 +723,11 @@ cdef class Consumer:
         return await self._wait_for(self.get, type, where)
 
     async def amessage(self, *, type=None, where=None):
-        """`message` for a task of an event loop: what it returns may be handed to another task, and released there.
-
-        Otherwise as `aget`.
-        """
+        """Return the next message as a `Message`, like `message`. Another task may release it. Otherwise as `aget`."""
         return await self._wait_for(self.message, type, where)
 
     async def aget_many(self, max, *, stack=False):
-        """`get_many` for a task of an event loop. A task that is cancelled has taken nothing.
+        """Return several messages, like `get_many`, in a task. A cancelled task has taken no message.
 
         Parameters
         ----------
@@ -741,6 +745,7 @@ cdef class Consumer:
         return await self._wait_for(get_now, None, None)
 
     async def _wait_for(self, get, type, where):
+        """Call get when the pollfd is readable, until it returns."""
         if type is None and where is None:
             while True:
                 try:
@@ -753,7 +758,7 @@ cdef class Consumer:
                 return self._pick(get, type, where)
             except errors.Empty:
                 if self._silenced:
-                    self.readiness.wake_others()  # they may have been about to see what the descriptor said
+                    self.readiness.wake_others()  # the pollfd was readable for them
                 await self.readiness.wait(fd, picky=True)
 
     def __aiter__(self):
@@ -770,21 +775,22 @@ cdef class Consumer:
 
     @property
     def stats(self):
-        """Counters, as of now."""
+        """The counters of this consumer now, a `ConsumerStats`."""
         return ConsumerStats(*self._counts(), transport=self._link.transport if self._link is not None else "ring")
 
     def close(self):
-        """Leaves the group, once the last view on its messages is gone. Closing again does nothing.
+        """Leave the group when the last view is gone. Closing again does nothing.
 
-        What its threads and tasks got as views is done then, unless an exception leaves the consumer's with block.
+        Views are acknowledged now, unless an exception leaves the consumer's with block.
 
-        If a signal's handler raises meanwhile (Ctrl-C), every other call finds the consumer closed, but it is still a
-        member of its group: close it again, or let it be closed at exit.
+        If a signal handler raises an exception during this call (Ctrl-C), all other calls raise `Closed`, but the
+        consumer is still a member of its group. Close it again; otherwise it is closed when the process exits.
         """
         self._end(exiting=False, clean=True)
 
     def _end(self, *, bint exiting, bint clean=False):
-        rc = self._begin_close()  # first: whoever is woken finds it closed
+        """Close the producer, and its link."""
+        rc = self._begin_close()  # first, so that threads and tasks that are woken find it closed
         if rc == 0:
             self.readiness.closing()
             rc = self._close(exiting, clean)

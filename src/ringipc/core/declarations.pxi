@@ -1,4 +1,4 @@
-# What the extension uses of the C core, and of Python's C API where Cython's own declarations count references.
+# What the extension uses of the C core, and of Python's C API without Cython's counting of references.
 
 cdef extern from *:
     """
@@ -15,7 +15,7 @@ cdef extern from "Python.h":
 
 
 cdef extern from "<errno.h>" nogil:
-    enum: EDEADLK  # libc.errno has it not
+    enum: EDEADLK  # missing in libc.errno
 
 
 cdef extern from "ringipc.h" nogil:
@@ -50,7 +50,7 @@ cdef extern from "base/wait.h" nogil:
         rip_wait mode
     int rip_sleep(rip_word *, uint32_t, uint64_t)
     void rip_wake(rip_word *)
-    int rip_watch_wait(const rip_watch *, uint64_t) except? -EINTR  # its hooks let the GIL go
+    int rip_watch_wait(const rip_watch *, uint64_t) except? -EINTR  # its hooks release the GIL
 
 
 cdef extern from "store/table_lock.h" nogil:
@@ -62,7 +62,7 @@ cdef extern from "store/table_lock.h" nogil:
     int rip_handle_begin_close(rip_handle *)
     void rip_handle_set_unattended(rip_handle *)
     int rip_await_lock(rip_handle *, uint64_t) except? -EINTR
-    int quietly_await_lock "rip_await_lock"(rip_handle *, uint64_t)  # for a place that asks nobody in between
+    int quietly_await_lock "rip_await_lock"(rip_handle *, uint64_t)  # for a caller that cannot raise
     void rip_reap_if_due(rip_handle *)
 
 

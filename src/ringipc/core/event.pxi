@@ -1,4 +1,4 @@
-# Events.
+# An event.
 
 cdef class Event(_SyncHandle):
     """A flag that processes and threads can wait for. It is clear at first.
@@ -42,7 +42,7 @@ cdef class Event(_SyncHandle):
 
     @cython.critical_section
     def is_set(self):
-        """Whether the flag is set."""
+        """Return whether the flag is set."""
         self.enter()
         return self.checked(rip_event_is_set(self.s)) == 1
 
@@ -50,7 +50,7 @@ cdef class Event(_SyncHandle):
     def wait(self, timeout=None):
         """Wait until the flag is set.
 
-        `set` ends every wait that has begun, even if `clear` follows at once.
+        `set` ends every wait that is in progress, even if `clear` follows at once.
 
         Parameters
         ----------
@@ -65,7 +65,7 @@ cdef class Event(_SyncHandle):
         Raises
         ------
         Closed
-            This handle is closed, or another thread closes it meanwhile.
+            This handle is closed, or another thread closes it during the wait.
         """
         cdef uint64_t deadline = deadline_of(seconds_of(timeout))
         cdef int rc

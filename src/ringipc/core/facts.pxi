@@ -1,4 +1,4 @@
-# Facts about the C core for the pure Python modules below this one.
+# Limits and functions of the C core for the Python modules below the extension.
 
 _facts.ABI = RIP_ABI
 _facts.MAX_CHANNEL_NAME = RIP_MAX_CHANNEL_NAME
@@ -16,12 +16,12 @@ _facts.STARTS = {"oldest": RIP_OLDEST, "newest": RIP_NEWEST}
 
 
 def base():
-    """The directory under which each user has a directory of named channels."""
+    """Return the directory in which each user has a directory of named channels."""
     return <bytes>rip_base()
 
 
 def lock_holder(int control):
-    """The pid of the process that has locked the tables of a control file, or 0. control: a descriptor of the file."""
+    """Return the pid of the process that has the table lock of a control file (an open fd); 0 if none is visible."""
     cdef int32_t pid
     with nogil:
         pid = rip_lock_holder(control)

@@ -1,10 +1,10 @@
-# What keeps a message in the ring while views on it exist.
+# What keeps a message in its lane while views on it exist.
 
 @cython.final
 @cython.no_gc
 @cython.freelist(64)
 cdef class Hold:
-    """Keeps a message in the ring for as long as somebody refers to it; the base of every view on it."""
+    """Keeps a message in its lane while it is referred to. It is the base of every view on the message."""
 
     cdef Consumer consumer
     cdef rip_rx *lane
@@ -29,7 +29,7 @@ cdef class Hold:
 
 
 cdef Hold take_hold(Consumer consumer, rip_message *message, bint taken):
-    """Takes a message, if it is not taken yet, and charge of it."""
+    """Return a Hold that keeps a message in its lane. Take the message unless it is taken already."""
     cdef Hold hold = point_at(consumer, message)
     if not taken:
         rip_rx_take(consumer.c, message)
@@ -40,7 +40,7 @@ cdef Hold take_hold(Consumer consumer, rip_message *message, bint taken):
 
 
 cdef Hold point_at(Consumer consumer, const rip_message *message):
-    """Points at a message without keeping it there."""
+    """Return a Hold that points at a message and does not keep it in its lane."""
     cdef Hold hold = Hold.__new__(Hold)
     hold.consumer = consumer
     hold.seq = message.seq

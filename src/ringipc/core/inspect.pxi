@@ -1,4 +1,4 @@
-# What the core calls things, and looking at a channel without taking part in it.
+# Inspecting, removing and cleaning up channels, without joining them.
 
 NEWEST = RIP_NEWEST
 SHARED = RIP_SHARED
@@ -6,9 +6,10 @@ DURABLE = RIP_DURABLE
 
 
 def inspect_channel(bytes channel):
-    """0 or an error code; lanes: id, pid, state, messages, backlog; groups: name, flags, backlog; members: pid, group.
+    """Inspect a channel without joining it.
 
-    A producer's group is -1. Last, whether the end of the stream still has to be delivered.
+    Return 0 or a negative errno; the lanes (id, pid, state, messages, backlog); the groups (name, flags, backlog); the
+    members (pid, group; the group of a producer is -1); and whether the end of the stream waits for a consumer.
     """
     cdef rip_inspection there
     cdef const char *name = channel
@@ -22,7 +23,7 @@ def inspect_channel(bytes channel):
 
 
 def remove(bytes channel):
-    """0, or an error code and the pid of a member."""
+    """Remove a channel without members. Return 0 or a negative errno, and the pid of a member if there is one."""
     cdef const char *name = channel
     cdef int32_t holder = 0
     cdef int rc
@@ -32,7 +33,7 @@ def remove(bytes channel):
 
 
 def clean_channel(bytes channel):
-    """1 if the channel had no members and has been removed, 0 if there is a reason to keep it, or an error code."""
+    """Remove a channel that nobody needs. Return 1 if it is removed, 0 if it is kept, or a negative errno."""
     cdef const char *name = channel
     cdef int rc
     with nogil:
@@ -41,17 +42,17 @@ def clean_channel(bytes channel):
 
 
 def directory():
-    """A file descriptor of the directory of names, for the caller to close, or an error code."""
+    """Return a new file descriptor of this user's directory of named channels, or a negative errno."""
     return rip_directory()
 
 
 def channel_fd():
-    """The file descriptor of a new anonymous channel, for the caller to close, or an error code."""
+    """Create an anonymous channel. Return a new file descriptor of it, or a negative errno."""
     return rip_channel_fd()
 
 
 def remove_group(bytes channel, bytes group):
-    """0, or an error code and the pid of a member."""
+    """End a group without members. Return 0 or a negative errno, and the pid of a member if there is one."""
     cdef const char *name = channel
     cdef const char *group_name = group
     cdef int32_t holder = 0

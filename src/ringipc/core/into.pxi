@@ -1,6 +1,7 @@
-# Getting into the caller's memory.
+# Getting messages into memory of the caller.
 
 cdef object get_into(Consumer consumer, object target, object timeout, object type, object where):
+    """`Consumer.get_into`."""
     cdef Py_buffer buffer
     if isinstance(target, cnp.ndarray):
         if not target.flags.writeable:
@@ -21,7 +22,7 @@ cdef object get_into(Consumer consumer, object target, object timeout, object ty
 
 
 cdef object fill(Consumer consumer, Message message, cnp.ndarray array, Py_buffer *buffer):
-    """Copies a payload and releases the message, or requeues it if it does not fit. Returns its length in bytes."""
+    """Copy a payload and release the message, or requeue it if it does not fit. Return its length in bytes."""
     cdef Hold hold = message.hold
     try:
         if message.kind == RIP_ARRAY and array is not None:
@@ -32,7 +33,7 @@ cdef object fill(Consumer consumer, Message message, cnp.ndarray array, Py_buffe
             fits = message.kind == RIP_BYTES and array is None
             raise (ValueError if fits else TypeError)(misfit(consumer, text_of(consumer, message), array, buffer))
     except errors.Corrupt:
-        message.release()  # it is skipped, as by `get`
+        message.release()  # skip it, as `get` does
         raise
     except BaseException:
         message.finish(REQUEUE)
@@ -42,6 +43,7 @@ cdef object fill(Consumer consumer, Message message, cnp.ndarray array, Py_buffe
 
 
 cdef int copy_array(Consumer consumer, Hold hold, cnp.ndarray array) except -1:
+    """Copy an array message into an array of the same shape and dtype."""
     with cython.critical_section(consumer):
         view = view_array(consumer, hold)
     if (<object>view).dtype != (<object>array).dtype or (<object>view).shape != (<object>array).shape:
@@ -51,6 +53,7 @@ cdef int copy_array(Consumer consumer, Hold hold, cnp.ndarray array) except -1:
 
 
 cdef str misfit(Consumer consumer, str content, cnp.ndarray array, Py_buffer *buffer):
+    """Return the text of the error for a message that does not fit into an array, or into a buffer."""
     target = array_text(array) if array is not None else f"a buffer of {buffer.len} bytes"
     return (
         f"channel {consumer.channel!r}: the message is {content}, which does not fit into {target}; "
@@ -63,6 +66,7 @@ cdef str array_text(object array):
 
 
 cdef str text_of(Consumer consumer, Message message):
+    """Return what a message is, for errors."""
     if message.kind == RIP_ARRAY:
         with cython.critical_section(consumer):
             return array_text(view_array(consumer, message.hold))
@@ -70,7 +74,7 @@ cdef str text_of(Consumer consumer, Message message):
 
 
 cdef str content_of(uint8_t kind, uint64_t length):
-    """What a message is, for errors."""
+    """Return what a message other than an array is, for errors."""
     if kind == RIP_BYTES:
         return f"{length} bytes"
     return "a record" if kind == RIP_RECORD else "a pickled object"

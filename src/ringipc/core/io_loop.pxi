@@ -1,12 +1,12 @@
-# The I/O loop of a handle: its connections, and the loop of its thread.
+# The I/O loop of a handle.
 
 STEP_END = RIP_STEP_END
 
 
 cdef class IoLoop:
-    """Moves messages between a channel of this process and connections; `run` is the loop of its thread.
+    """Moves messages between a channel of this process and connections. The thread of the handle calls `run`.
 
-    Each call but the first returns a negative errno where it fails. Descriptors stay the caller's.
+    Methods return a negative errno if they fail. The caller keeps the file descriptors open, and closes them.
     """
 
     cdef rip_io_loop *loop
@@ -22,7 +22,7 @@ cdef class IoLoop:
                 rip_io_loop_free(self.loop)
 
     def join(self, bytes channel, bytes group, uint32_t flags, uint32_t window, bint two_way, bint others=False):
-        """Joins a group for a connection's other side: its id, or an error and the pid of the group's member."""
+        """Join a group for a peer. Return the id of the link or a negative errno, and the pid of the group's member."""
         cdef const char *name = channel
         cdef const char *group_name = group
         cdef rip_consumer *source = NULL
@@ -46,7 +46,7 @@ cdef class IoLoop:
     def lane(
         self, bytes channel, uint64_t capacity, uint64_t slots, int32_t pid, bint stamped, bint two_way, bint prompt
     ):
-        """A lane for what comes over a connection: its id, or an error."""
+        """Add a lane for the messages of the peer. Return the id of the link, or a negative errno."""
         cdef const char *name = channel
         cdef rip_receiver *receiver = NULL
         cdef uint64_t id = 0
@@ -60,47 +60,52 @@ cdef class IoLoop:
         return rc if rc < 0 else id
 
     def connect(self, uint64_t id, int fd, uint64_t next):
-        """Its connection, or one in the place of one that has broken: its turn. next: what the other side has."""
+        """Connect a link, for the first time or again; the peer has the messages before next. Return the ordinal."""
         cdef int rc
         with nogil:
             rc = rip_io_loop_connect(self.loop, id, fd, next)
         return rc
 
     def disconnect(self, uint64_t id):
-        """Its descriptor may be closed from here on."""
+        """Stop using the connection of a link. The caller may close its file descriptor afterwards."""
         with nogil:
             rip_io_loop_disconnect(self.loop, id)
 
     def can(self, uint64_t id, uint64_t next):
-        """Go on from there?"""
+        """Return whether a link can continue at message next."""
         cdef bint can
         with nogil:
             can = rip_io_loop_can(self.loop, id, next)
         return can
 
     def finish(self):
-        """What is sent ends with what has been taken."""
+        """Take no more messages, and end each stream after those that have been taken."""
         with nogil:
             rip_io_loop_finish(self.loop)
 
     def progress(self, uint64_t id):
-        """Messages that a connection has brought, or whose other side has let them go."""
+        """Return how many messages a link has received, or how many its peer has released."""
         cdef uint64_t count
         with nogil:
             count = rip_io_loop_progress(self.loop, id)
         return count
 
     def remove(self, uint64_t id):
+        """Remove a link."""
         with nogil:
             rip_io_loop_remove(self.loop, id)
 
     def push(self):
-        """Something has been put, or the stream has ended."""
+        """Send what has been put, or the end of the stream."""
         with nogil:
             self.loop.push(self.loop)
 
     def run(self):
-        """Runs until a connection ends, or `stop`: its id, turn, and why (STEP_END, or an errno below 0); or None."""
+        """Move messages until a connection ends or `stop` is called.
+
+        Return the id of the link, the ordinal of the connection and the reason (STEP_END or a negative errno); None
+        after `stop`.
+        """
         cdef rip_end end
         cdef int rc
         with nogil:
@@ -108,5 +113,6 @@ cdef class IoLoop:
         return (end.id, end.ordinal, end.why) if rc == 1 else None
 
     def stop(self):
+        """End `run`. Any thread may call this."""
         with nogil:
             rip_io_loop_stop(self.loop)

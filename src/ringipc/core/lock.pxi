@@ -1,6 +1,6 @@
-# Locks: semaphores of one unit, with an owner.
+# A lock: a semaphore of one unit, with an owner.
 
-cdef object MINUS_ONE = -1  # a default argument: CPython has one object of it, so comparing pointers does
+cdef object MINUS_ONE = -1  # a default argument: CPython has one object of it, so `is` finds it
 
 
 cdef class Lock(_UnitsHandle):
@@ -56,7 +56,7 @@ cdef class Lock(_UnitsHandle):
         TableFull
             256 threads wait for the lock already.
         Closed
-            This handle is closed, or another thread closes it meanwhile.
+            This handle is closed, or another thread closes it during the wait.
         """
         cdef double seconds = INFINITY
         if timeout is not MINUS_ONE and timeout != -1:
@@ -80,7 +80,7 @@ cdef class Lock(_UnitsHandle):
 
     @cython.critical_section
     def locked(self):
-        """Whether some handle, this one or another, holds the lock."""
+        """Return whether some handle, this one or another, holds the lock."""
         self.enter()
         return rip_semaphore_value(self.s) == 0
 

@@ -1,8 +1,8 @@
-# A message together with what is known about it.
+# A message with its attributes.
 
-@cython.no_gc_clear  # its end needs what it refers to
+@cython.no_gc_clear  # __dealloc__ uses consumer and hold
 cdef class Message:
-    """A message and what is known about it.
+    """A message with its attributes, from `Consumer.message`.
 
     The end of its with block acknowledges and releases it. If an exception leaves the block in a shared or durable
     group, the message is requeued instead. `release`, `requeue` and deletion (which releases) do the same without a
@@ -10,24 +10,24 @@ cdef class Message:
 
     Attributes
     ----------
-    payload : bytes, numpy.ndarray, memoryview, or what a record or an object is
-        As `Consumer.get` gives it.
+    payload : object
+        What `Consumer.get` would return.
     type : int
-        What its producer put with it.
+        The type that the producer gave to `Producer.put`.
     seq : int
-        Counts the messages of its producer from 0.
+        The number of the message in its lane, from 0.
     timestamp : int
-        When it was put, in nanoseconds of time.monotonic_ns() in this process, also where its producer's process is in
+        When it was put, in nanoseconds of ``time.monotonic_ns()`` of this process, even if the producer's process is in
         another time namespace.
     producer_pid : int
-        The pid of its producer.
+        The pid of the producer's process.
     lane_id : int
-        Identifies the producer within the channel; never used again there.
+        Identifies the producer's lane; never used twice in a channel.
     redelivered : bool
         A member of a shared or durable group had taken it, and requeued it, died, or left before acknowledging it.
     missed : int
-        Messages of this producer that the group has lost since the one before, because the lane was full. What is lost
-        before a message that is taken out of its turn may be told with the next one that is not.
+        How many messages of this producer the group lost just before this one. If messages are selected, losses can be
+        counted at a later message instead.
     """
 
     cdef Consumer consumer
@@ -44,13 +44,14 @@ cdef class Message:
     cdef readonly uint64_t missed
 
     def __init__(self):
-        raise TypeError("a Message comes from Consumer.message(): it cannot be made in any other way")
+        raise TypeError("only Consumer.message() makes a Message")
 
     def __reduce__(self):
         raise TypeError("a Message cannot be pickled: put its payload")
 
     @property
     def payload(self):
+        """What `Consumer.get` would return. Raises `Closed` after `release`, and what `Consumer.get` raises for it."""
         with cython.critical_section(self.consumer):
             if self.content is None:
                 if self.hold is None:
@@ -118,6 +119,7 @@ set_signature(Message, lambda message: None)
 
 
 cdef Message wrap_message(Consumer consumer, const rip_message *raw):
+    """Return a `Message` for a message that has not been taken yet."""
     cdef Message message = Message.__new__(Message)
     message.consumer = consumer
     message.hold = point_at(consumer, raw)
@@ -133,7 +135,7 @@ cdef Message wrap_message(Consumer consumer, const rip_message *raw):
 
 
 cdef void take_charge(Consumer consumer, Message message, rip_rx *lane) noexcept:
-    """Of a message that is taken: it is in work until its block ends."""
+    """Make a `Message` responsible for its message, which has been taken: it is in work until its release."""
     message.hold.lane = lane
     consumer.holds += 1
     if consumer.c.claims:

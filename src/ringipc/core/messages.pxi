@@ -1,7 +1,7 @@
-# Iteration over messages, each in work until the next one is asked for.
+# Iteration over messages, each of which is in work until the next one.
 
 cdef class Messages:
-    """An iterator over `Message`s, from `Consumer.messages`."""
+    """An iterator over `Message` objects, from `Consumer.messages`."""
 
     cdef Consumer consumer
     cdef object type
@@ -9,13 +9,14 @@ cdef class Messages:
     cdef Message current
 
     def __init__(self):
-        raise TypeError("Messages come from Consumer.messages(): they cannot be made in any other way")
+        raise TypeError("only Consumer.messages() makes Messages")
 
     def __del__(self):
         if self.current is not None:
             self.current.finish(RELEASE if self.current.unreadable else REDELIVER)
 
     cdef void acknowledge(self) noexcept:
+        """Acknowledge the message of the previous step."""
         current, self.current = self.current, None
         if current is not None:
             current.release()

@@ -1,12 +1,12 @@
-# A producer: the GIL is off while waiting and while copying much.
+# A producer. The GIL is released during waits and large copies.
 
 cdef extern from "Python.h":
-    int PyBuffer_ToContiguous(void *, const Py_buffer *, Py_ssize_t, char) except -1  # cpython.buffer checks nothing
+    int PyBuffer_ToContiguous(void *, const Py_buffer *, Py_ssize_t, char) except -1  # cpython.buffer has no except
 
 cdef enum:  # how a put ends
     WRITTEN
     TIMED_OUT
-    REFUSED  # by a full lane that drops what finds no room; that has been counted
+    REFUSED  # by a full lane that does not wait; counted already
 
 
 cdef int refuse_type(Py_ssize_t type) except -1:
@@ -15,11 +15,12 @@ cdef int refuse_type(Py_ssize_t type) except -1:
 
 cdef inline int64_t type_of(Py_ssize_t type) except -1:
     if cython.unlikely(not 0 <= type < 1 << 32):
-        refuse_type(type)  # apart, so that the rest of this is inlined
+        refuse_type(type)  # out of line, so that this function is inlined
     return type
 
 
 cdef int check_batch(messages, str call) except -1:
+    """Refuse one message in the place of a list of messages."""
     if isinstance(messages, (dict, cnp.ndarray)):
         raise TypeError(f"{call} takes a list of messages; {call.removesuffix('_many')}() sends one dict or array")
     if isinstance(messages, (bytes, bytearray, memoryview, str)):
@@ -28,54 +29,51 @@ cdef int check_batch(messages, str call) except -1:
 
 
 cdef class Producer:
-    """One lane of a channel, and its only writer; makes the channel if it is not there.
+    """Puts messages into a lane of its own. Creates the channel if it does not exist.
 
-    Threads may share it. A process that is killed leaves nothing half-written: a message is there whole, or not at all.
+    Threads may share a producer. If its process is killed, every message is there whole or not at all.
 
     Parameters
     ----------
     channel
-        Its name: no slash, no leading dot or tilde, at most 200 bytes; or "~user/name", a channel that another user has
-        made and shares. Or a `Channel`, without a name for example. Or an endpoint, where memory cannot be shared: an
-        end of a `pair`; the URL "fifo:///path", "unix:///path", "unix://@name" or "tcp://host:port"; or, for options,
-        what `tcp`, `unix` and `fifo` return. The attribute `channel` has the URL, with the port that was found.
+        The name of a channel, a `Channel`, or an endpoint: the end of a `pair`, a URL ("fifo:///path", "unix:///path",
+        "unix://@name" or "tcp://host:port"), or what `tcp`, `unix` or `fifo` return. A name has at most 200 bytes and
+        no "/", and does not begin with "." or "~"; "~user/name" is a channel that another user shares.
     capacity
-        The most bytes for messages in flight, as a number or as text ("64 MiB"); the longest message is this long.
-        Memory is allocated as it is needed: a lane whose consumers keep up takes a few messages' worth.
+        How many bytes of messages the lane holds, as a number or as text ("64 MiB"). The longest message is as long.
+        Memory is allocated as it is needed: a few messages' worth while consumers keep up.
     slots
-        Messages in flight; rounded up to a power of two unless old ones are dropped. Each takes 32 bytes at once.
+        How many messages the lane holds, rounded up to a power of two except with drop-old. Each slot takes 32 bytes
+        when the producer opens.
     overflow
-        What a full lane does. "block" makes `put` wait. "drop-new" refuses what is put. "drop-old" drops the oldest
-        messages that nobody looks at; only where the consumers' views leave no room is a new one refused. With these
-        two `put` never waits. It returns False if it refused the message. `stats` counts what was lost, on both sides.
-        Where there is no memory for more, the lane is full.
+        What a full lane does. "block" makes `put` wait. "drop-new" refuses the new message. "drop-old" drops the oldest
+        messages that no consumer has taken; a new message is refused only if messages in use leave no room. With the
+        last two `put` never waits: it returns False if the message is refused, and `stats` counts what is lost. If
+        there is no memory for a message, such a lane counts as full.
     groups
-        Names of groups that are to miss nothing, though none of their members is there yet: what is put waits for them.
+        Names of declared groups: messages are kept for them from now on, before their first consumer joins.
     preallocate
-        True: all of capacity is allocated now, so that no `put` allocates any, or fails because there is none.
+        True: allocate the whole capacity now, so that no later `put` can fail for lack of memory.
     pickle
-        True: `put` takes any object that pickle takes, and all but bytes, memoryviews and arrays goes by pickle, and
-        comes out as what it was. A consumer gets it only if it says pickle=True too: a pickle can make its reader run
-        any code.
+        Pickle every message except bytes, memoryviews and plain arrays, so that it keeps its type. Consumers need
+        pickle=True to read it. Unpickling can run any code.
     wait
-        How `put` waits for room: "spin" burns a core for the lowest latency, "block" sleeps at once, "adaptive" spins
-        for as long as has paid lately, at most 200 microseconds, then sleeps.
+        How `put` waits for room. "spin" uses a whole core, for the lowest latency. "block" sleeps at once. "adaptive"
+        spins for up to 200 microseconds while spinning has been succeeding, then sleeps.
     mode
-        The permissions of the files, if this producer makes the channel: 0o600 keeps it to this user, 0o660 shares it
-        with a group of users, 0o666 with everybody. They call it "~user/name", after the user who made it.
+        The permissions of the files if this producer creates the channel: 0o600 for this user only, 0o660 for a group
+        of users too, 0o666 for all users. Other users name the channel "~user/name", after the user who created it.
     share_with
-        The group of users, by name or number, that mode 0o660 is for (and stands for).
+        The group of users, by name or gid, that mode 0o660 is for. It implies that mode.
     fallback
-        A socket, as a URL or an endpoint, where consumers that cannot map the ring get its messages. They give the
-        same fallback.
+        A socket, as a URL or an endpoint, for consumers that cannot map the shared memory. They give the same fallback.
     timeout
-        Seconds to wait for the listener, where this producer connects (``bind=False``); None waits for ever.
+        Seconds to wait for a listener if this producer connects (``bind=False``); None waits for ever.
     linger
-        Seconds that `close`, and the end of the program, wait after the last progress for messages that only this
-        process has, because they go over connections and nobody has taken them yet. None waits for ever, 0 not at all.
-        A producer that is let go without `close` lingers too, in a thread of its own. What is in the buffer of a pipe
-        counts as taken, though nobody may ever read it.
-        After a second a warning (logger "ringipc") says what it waits for. What is then left is lost: `MessagesLost`.
+        How long `close` and the end of the program wait, in seconds since the last progress, for messages that exist
+        only in this process because no connected consumer has taken them. None waits for ever, 0 not at all. A producer
+        that is deleted without `close` lingers in a thread of its own. What is in the buffer of a pipe counts as taken.
+        After one second a warning is logged (logger "ringipc"). What is left then is lost: `MessagesLost`.
 
     Attributes
     ----------
@@ -85,16 +83,23 @@ cdef class Producer:
     Raises
     ------
     ChannelNotFound
-        It is another user's, who has not made it; or nobody listened within timeout seconds.
+        The channel belongs to another user, who has not created it; or nobody listened within the timeout.
     AuthenticationError
         The peer has another key, is another user, or has a certificate that is not trusted.
     TableFull
-        The channel has 64 lanes, or 256 members, already; or it has 32 groups, and more are declared.
+        The channel already has 64 lanes, 256 members, or, if groups are declared, 32 groups.
     SystemRefused
-        There is no memory for its slots, or with preallocate for capacity, or the directory cannot be written: an
-        `OSError`, whose `errno` says what.
-    Incompatible, Corrupt
-        The channel is there, but another version's, or no channel.
+        There is no memory for the slots, or for the capacity with preallocate; or the directory cannot be written. It
+        is an `OSError`: see its `errno`.
+    Incompatible
+        The name is used by a channel of another version, or by something else.
+    Corrupt
+        The files of the channel are damaged.
+
+    Attributes
+    ----------
+    channel
+        The channel as it was given; for a connection, the URL with the port.
 
     Examples
     --------
@@ -107,19 +112,19 @@ cdef class Producer:
     """
 
     cdef rip_producer *p
-    cdef object dtype  # of the array put last, or a copy that nobody else has if it is structured
+    cdef object dtype  # of the array put last; a copy of it if it is structured
     cdef bytes dtype_code
     cdef object __weakref__
-    cdef readonly object channel  # as it was given, or the URL
-    cdef public object _link  # to other processes, or None
+    cdef readonly object channel  # as it was given, or the URL with the port
+    cdef public object _link  # to consumers in other processes, or None
     cdef public object _transport
     cdef public object _linger
     cdef object readiness
-    cdef public bint _pickle  # all but bytes, memoryviews and arrays goes by pickle
-    cdef IoLoop io_loop  # where the messages go on to other processes by connections, else None
-    cdef object failure  # why no consumer can come there any more
-    cdef unsigned char head[RIP_LINE]  # the header of the array put last, if array.header is RIP_LINE
-    cdef rip_array array  # what the header says, beside dtype
+    cdef public bint _pickle  # pickle everything except bytes, memoryviews and arrays
+    cdef IoLoop io_loop  # None: the messages go through shared memory only
+    cdef object failure  # the exception that says why no consumer can connect any more
+    cdef unsigned char head[RIP_LINE]  # the header of the array put last, if it is RIP_LINE long
+    cdef rip_array array  # what that header says, except dtype
 
     def __dealloc__(self):
         if self.p is not NULL:
@@ -147,6 +152,7 @@ cdef class Producer:
         self, bytes channel, uint64_t capacity, uint64_t slots, uint32_t overflow, bint preallocate, int wait, int mode,
         int64_t group
     ):
+        """Join the channel, and create it if it does not exist. Return 0 or a negative errno."""
         if self.p is not NULL:
             raise RuntimeError("this Producer is open already")
         cdef const char *name = channel
@@ -157,23 +163,25 @@ cdef class Producer:
         with nogil:
             rc = rip_producer_open(name, capacity, slots, flags, <rip_wait>wait, &access, &p)
         if rc == 0:
-            p.ch.handle.give_up = RIP_TRY_ONLY  # what follows waits without the GIL
+            p.ch.handle.give_up = RIP_TRY_ONLY  # from here on waits for the table lock release the GIL
         self.p = p
         return rc
 
     @cython.critical_section
     def _set_io_loop(self, IoLoop io_loop not None):
+        """Let puts hand messages to an I/O loop."""
         self.io_loop = io_loop
 
     @cython.critical_section
     def _cut_off(self, failure):
-        """No consumer can come any more: whoever waits for room gets this exception."""
+        """Raise this exception from waits for room: no consumer can connect any more."""
         self.failure = failure
         if self.p is not NULL:
             self.p.cut_off = True
 
     @cython.critical_section
     def _declare(self, bytes group):
+        """Keep messages for a group from now on. Return 0 or a negative errno."""
         if self.p is NULL:
             return -ESHUTDOWN
         cdef int rc = rip_declare(self.p, group)
@@ -184,20 +192,20 @@ cdef class Producer:
 
     @cython.critical_section
     def _begin_close(self):
-        """From here on every call but `_close` finds it closed: 0, or an error code in a forked child."""
+        """Let all later calls but `_close` find the producer closed. Return 0, or an errno in a forked child."""
         return 0 if self.p is NULL else rip_handle_begin_close(&self.p.ch.handle)
 
     @cython.critical_section
     def _cancel_open(self):
-        """Before `_close`: this has failed to begin, and its end is nobody's to be told of."""
+        """Undo the opening, before `_close`: consumers get no end of this stream."""
         if self.p is not NULL:
             rip_producer_undo(self.p)
 
     @cython.critical_section
     def _close(self, bint exiting):
-        """Ends the stream; waits for another thread's copy, ends a reservation.
+        """End the stream and leave. Wait until another thread has copied its message; discard a reservation.
 
-        What a signal's handler raises while it waits leaves it to be closed again: it refuses all other calls.
+        If a signal handler raises during a wait, the producer refuses all calls except another `_close`.
         """
         if self.p is NULL:
             return 0
@@ -211,19 +219,21 @@ cdef class Producer:
         with cython.critical_section(self):
             return self.p is NULL or rip_handle_check(&self.p.ch.handle) != 0
 
-    # ---- a descriptor to wait on ----
+    # ---- the pollfd ----
 
     @cython.critical_section
     def fileno(self):
-        """A descriptor that is readable while there is room for a message, or for the one that was refused last.
+        """Return a file descriptor that is readable while there is room for a message, or for the one refused last.
 
-        For select, poll, epoll, and event loops. It is the producer's, and closed with it. Spurious readiness is
-        possible, at the latest 0.6 s after the last call: try, and wait again.
+        Use it with select, poll, epoll, and event loops. It belongs to the producer and is closed with it. Spurious
+        readiness is possible (after 0.6 s without a call, for example): try `put_nowait`, and wait again after `Full`.
 
         Raises
         ------
-        Closed, SystemRefused
-            As when opening.
+        Closed
+            The producer is closed, or belongs to the parent process.
+        SystemRefused
+            There is no file descriptor left.
         """
         cdef int fd = -ESHUTDOWN
         if self.p is not NULL:
@@ -235,6 +245,7 @@ cdef class Producer:
 
     @cython.final
     cdef inline void publish(self) noexcept:
+        """Publish what has been written, and wake members that wait for it."""
         rip_tx_publish(self.p)
         if cython.unlikely(self.io_loop is not None and rip_io_loop_needs_push(self.io_loop.loop)):
             with nogil:
@@ -242,7 +253,7 @@ cdef class Producer:
 
     @cython.final
     cdef inline void settle(self) noexcept:
-        """Makes the descriptor, if there is one, say what is so."""
+        """Update the pollfd, if there is one."""
         if self.p is not NULL and self.p.ch.pollfd is not NULL and self.p.fill == RIP_FILL_NONE:
             rip_producer_update_fd(self.p)
 
@@ -250,7 +261,7 @@ cdef class Producer:
 
     @cython.final
     cdef inline bint put_near(self, object message) noexcept:
-        """Puts bytes, if that is a mere copy: there is room, and nothing to wait for or to notify but the groups."""
+        """Put bytes if there is room and nothing else is to be done first. Return whether they were put."""
         cdef unsigned char *payload
         cdef uint64_t length
         cdef rip_producer *p = self.p
@@ -269,12 +280,12 @@ cdef class Producer:
 
     @cython.final
     cdef int reserve_slow(self, uint64_t length, double seconds, unsigned char **payload) except -1:
-        """Waits for room: WRITTEN, TIMED_OUT or REFUSED."""
+        """Wait for room. Return WRITTEN, TIMED_OUT or REFUSED."""
         cdef int rc
         if self.p is NULL:
             self.fail(-ESHUTDOWN, length)
         if self.p.published != self.p.tail and rip_handle_check(&self.p.ch.handle) == 0:
-            self.publish()  # what put_many has written: nobody could make room otherwise
+            self.publish()  # what put_many has written, so that consumers can make room
         rc = rip_tx_wait_reserve(self.p, length, deadline_of(seconds), payload)
         if rc == -ETIMEDOUT:
             return TIMED_OUT
@@ -285,6 +296,7 @@ cdef class Producer:
 
     @cython.final
     cdef int await_filled(self, length) except -1:
+        """Wait until no other thread fills a message."""
         self.checked(rip_tx_wait_filled(self.p, RIP_FOREVER), length)
         return 0
 
@@ -298,7 +310,7 @@ cdef class Producer:
 
     @cython.final
     cdef str why_full(self):
-        """What keeps the lane full, as a part of a sentence."""
+        """Return what keeps the lane full, as a part of a sentence."""
         slowest = self._slowest()
         if self._link is not None and self._link.failure is not None:
             return str(self._link.failure)
@@ -320,6 +332,7 @@ cdef class Producer:
 
     @cython.final
     cdef int checked(self, int rc, length) except -1:
+        """Raise the exception for an error of a call that puts."""
         if rc == 0:
             return 0
         if rc == -EDEADLK:
@@ -334,6 +347,7 @@ cdef class Producer:
 
     @cython.final
     cdef inline int reserve_room(self, uint64_t length, double seconds, unsigned char **payload) except -1:
+        """Reserve room for a message. Return WRITTEN, TIMED_OUT or REFUSED."""
         if cython.likely(self.p is not NULL and self.p.fill == RIP_FILL_NONE
                          and rip_handle_check(&self.p.ch.handle) == 0):
             if cython.likely(rip_tx_reserve(self.p, length, payload) == 0):
@@ -342,46 +356,47 @@ cdef class Producer:
 
     @cython.critical_section
     def put(self, message, timeout=None, *, Py_ssize_t type=0):
-        """Puts a message: whole, or not at all.
+        """Copy a message into the lane and publish it.
 
         Parameters
         ----------
         message
-            What it is decides how it crosses and what comes out. It is copied into the ring.
+            Its type decides what the consumer gets:
 
-            * an array of any shape, strides and dtype without objects and metadata: comes out as an array;
-            * bytes or a memoryview: as bytes;
-            * a record, that is None, a bool, an int, a float, a str, a NumPy scalar, or a dict, list or tuple of those
-              and of all else that is named here, up to 100 in each other: as the same;
-            * a tensor in CPU memory, that is what DLPack makes an array of: as an array;
-            * anything else with a buffer (bytearray, array.array, mmap, a ctypes structure without pointers): as bytes.
+            * an array of any shape, strides and dtype without objects and metadata: an array;
+            * bytes or a memoryview: bytes;
+            * a record: the same. A record is None, a bool, int, float, str or NumPy scalar, or a dict, list or tuple of
+              these and of the other types in this list, nested up to 100 deep;
+            * a tensor in CPU memory (anything with DLPack): an array;
+            * any other object with a buffer (bytearray, array.array, mmap, a ctypes structure without pointers): bytes.
 
             Subclasses of these (a masked array, a named tuple) and other objects are refused. With pickle=True on both
-            sides all but bytes, memoryviews and arrays goes by pickle instead, and comes out as what it was: anything
-            that pickle takes, with what is shared in it. (What NumPy's own pickling loses is lost: that a mask is hard,
-            the subclass of a scalar, and, in a record too, NULs at the end of a numpy.str_ or numpy.bytes_.)
+            sides, everything except bytes, memoryviews and arrays is pickled and keeps its type. What NumPy's own
+            pickling loses is lost: a hard mask, the subclass of a scalar, and, in records too, NULs at the end of a
+            numpy.str_ or numpy.bytes_.
         timeout
             Seconds to wait for room; None waits for ever, 0 not at all.
         type
-            0 to 2**32 - 1, for the reader to tell messages apart.
+            A number for the consumer to select messages by, 0 to 2**32 - 1.
 
         Returns
         -------
         bool
-            True: the message went in. False: the lane was full and refused it (overflow="drop-new" or "drop-old");
+            True: the message was put. False: the lane was full and refused it (overflow="drop-new" or "drop-old");
             `stats.refused` counts it.
 
         Raises
         ------
         Full
-            There was no room within timeout seconds.
+            There was no room within the timeout.
         SystemRefused
-            There is no memory for it (see preallocate). That is said at once, whatever the timeout; it may go in later.
+            There is no memory for the message (see preallocate). Raised at once, whatever the timeout. The same message
+            may fit later.
         MessageTooLarge
             The message is longer than the lane's capacity.
         UnsafeMessage
-            It, or something in it, is none of the above; or pickle refuses it. The text says where it lies, and what
-            to do.
+            The message, or something in it, has none of these types, or cannot be pickled. The text says where in the
+            message it is, and what to do.
         Closed
             The producer is closed, or belongs to the parent process.
         """
@@ -402,7 +417,7 @@ cdef class Producer:
 
     @cython.critical_section
     def put_nowait(self, message, *, Py_ssize_t type=0):
-        """`put` with timeout=0."""
+        """Put a message without waiting: `put` with timeout=0."""
         if self.p is not NULL:
             rip_tx_stamp(self.p)
         cdef int outcome = write_message(self, message, 0, <uint32_t>type_of(type))
@@ -417,32 +432,30 @@ cdef class Producer:
 
     @cython.critical_section
     def put_many(self, messages, timeout=None, *, Py_ssize_t type=0):
-        """Puts several messages, in order.
+        """Put several messages, in order.
 
-        On a lane that waits for room they become visible together, with one wake-up for all, as far as there is room.
-        On a lane that drops messages each becomes visible at once, so that a reader can make room meanwhile.
+        In a lane that waits for room, the messages are published together, with one wake-up, as far as there is room.
+        In a lane that drops messages, each is published at once, so that consumers can make room.
 
         Parameters
         ----------
         messages
-            Any iterable of what `put` takes. A list is best: of an iterator, what is left after a timeout is lost.
+            An iterable of what `put` takes. Use a list: what an iterator has left after a timeout is lost.
         timeout
             Seconds to wait for room, in all.
         type
-            Of each of them.
+            The type of each message.
 
         Returns
         -------
         int
-            How many were dealt with, always the first ones: each was put, or refused by a full lane that does not wait
-            (`stats.refused` counts those). Fewer than all only when timeout seconds have passed: then ``messages[n:]``
-            are those to put again.
+            How many of the messages, from the first, were put, or refused by a lane that does not wait (`stats.refused`
+            counts these). This is fewer than all only after the timeout; put ``messages[n:]`` again then.
 
         Raises
         ------
         SystemRefused, MessageTooLarge, UnsafeMessage, Closed
-            As in `put`. A note on the exception says how many messages were put, and how many refused, before the one
-            that could not be put.
+            As in `put`. A note on the exception says how many messages had been put, and how many refused.
         """
         cdef uint64_t deadline = deadline_of(seconds_of(timeout))
         check_batch(messages, "put_many")
@@ -452,14 +465,14 @@ cdef class Producer:
 
     @cython.critical_section
     def _put_from(self, list messages, Py_ssize_t first, Py_ssize_t type):
-        """`aput_many` until the lane is full: how many are dealt with, the ones before first included."""
+        """Put messages[first:] until the lane is full. Return as `put_from`."""
         return self.put_from(messages, first, 0, <uint32_t>type_of(type), "aput_many")
 
     @cython.final
     cdef Py_ssize_t put_from(
         self, object messages, Py_ssize_t first, uint64_t deadline, uint32_t type, str call
     ) except -1:
-        """Puts messages[first:], those before which have been put: how many of all are dealt with at the deadline."""
+        """Put messages[first:] until the deadline. Return how many messages, counted from 0, were put or refused."""
         cdef Py_ssize_t done = first, put = first
         cdef int outcome
         if self.p is not NULL:
@@ -487,9 +500,9 @@ cdef class Producer:
 
     @cython.critical_section
     def _begin(self, dtype, tuple shape, uint64_t size, timeout):
-        """Room for an array of size bytes, for the caller to fill: it is this thread's turn until _commit or _abort.
+        """Reserve room for an array of size bytes. Other threads that put wait until `_commit` or `_abort`.
 
-        The array and the message's length; where the message is refused, a private array and None.
+        Return the array and the length of the message; if the lane refuses it, a private array and None.
         """
         cdef cnp.npy_intp dims[RIP_MAX_NDIM]
         cdef unsigned char *elements
@@ -509,7 +522,7 @@ cdef class Producer:
 
     @cython.critical_section
     def _begin_memory(self, uint64_t length, timeout):
-        """`_begin` for a message of any kind: its memory as an array of length bytes; None where it is refused."""
+        """Reserve memory for a message of any kind. Return an array of length bytes; None if the lane refuses it."""
         cdef unsigned char *payload
         cdef cnp.npy_intp size = <cnp.npy_intp>length
         if not self.is_reserved(self.reserve_room(length, seconds_of(timeout), &payload), timeout):
@@ -518,7 +531,7 @@ cdef class Producer:
 
     @cython.final
     cdef bint is_reserved(self, int outcome, timeout) except -1:
-        """Whether there is room to fill; it raises Full if the time is up."""
+        """Return whether there is room to fill; raise Full at the timeout."""
         if outcome != WRITTEN:
             self.settle()
         if outcome == TIMED_OUT:
@@ -527,7 +540,7 @@ cdef class Producer:
 
     @cython.final
     cdef cnp.ndarray lend(self, unsigned char *elements, cnp.dtype dtype, int ndim, const cnp.npy_intp *dims):
-        """A writable array over memory of the lane; until `_commit` or `_abort` no other thread reserves any."""
+        """Return a writable array over memory of the lane. Other threads that put wait until `_commit` or `_abort`."""
         array = array_at(elements, dtype, ndim, dims, cnp.NPY_ARRAY_WRITEABLE)
         Py_INCREF(self)
         PyArray_SetBaseObject(array, self)
@@ -536,7 +549,7 @@ cdef class Producer:
 
     @cython.critical_section
     def _commit(self, uint64_t length, uint32_t type, uint8_t kind):
-        """Publishes the first length bytes of what `_begin` or `_begin_memory` has reserved."""
+        """Publish the first length bytes of what `_begin` or `_begin_memory` has reserved."""
         if self.p is NULL:
             self.fail(-ESHUTDOWN, length)
         rip_tx_end_fill(self.p)
@@ -548,11 +561,12 @@ cdef class Producer:
 
     @cython.critical_section
     def _abort(self):
+        """Discard what `_begin` or `_begin_memory` has reserved."""
         if self.p is not NULL:
             rip_tx_end_fill(self.p)
         self.settle()
 
-    # ---- looking ----
+    # ---- statistics ----
 
     @cython.critical_section
     def flush(self, timeout=None):
@@ -573,7 +587,7 @@ cdef class Producer:
 
     @cython.critical_section
     def _slowest(self):
-        """Who keeps the lane from moving on: group, shared, has members, pid, messages, bytes."""
+        """Return the slowest group: its name, whether it is shared, whether it has members, a pid, messages, bytes."""
         cdef rip_slowest slowest
         if self.p is NULL:
             self.fail(-ESHUTDOWN, None)
@@ -583,7 +597,7 @@ cdef class Producer:
 
     @cython.critical_section
     def _counts(self):
-        """Messages and bytes put, dropped, refused, backlog, bytes of it, slots, capacity, allocated, waits, waited."""
+        """Return the numbers of `ProducerStats`, in its order."""
         if self.p is NULL:
             self.fail(-ESHUTDOWN, None)
         return (self.p.tail, self.p.bytes, self.p.dropped, self.p.refused, rip_producer_backlog(self.p),
@@ -592,10 +606,10 @@ cdef class Producer:
 
     @classmethod
     async def aopen(cls, channel, **options):
-        """`Producer(channel, **options)` for a task of an event loop: other tasks go on while it waits for a listener.
+        """Open a producer, like `Producer(channel, **options)`, in a task of an event loop. Other tasks run meanwhile.
 
-        A task that is cancelled leaves no producer. Close the producer with ``async with``: that does not block the
-        event loop either, where messages go over connections.
+        A cancelled task leaves no producer open. Close the producer with ``async with``: over connections, this does
+        not block the event loop either.
 
         Parameters
         ----------
@@ -610,14 +624,14 @@ cdef class Producer:
         return await _readiness.open_in_thread(cls, channel, options)
 
     async def aput(self, message, *, type=0):
-        """`put` for a task of an event loop: asyncio, uvloop, trio, anyio. Other tasks go on while it waits for room.
+        """Put a message, like `put`, in a task of asyncio, uvloop, trio or anyio. Other tasks run meanwhile.
 
-        A task that is cancelled has put nothing. Use the event loop's own timeouts.
+        A cancelled task has put no message. Use the event loop's own timeouts.
 
         Returns
         -------
         bool
-            Whether the message went in, as in `put`.
+            True: the message was put. False: it was refused, as in `put`.
 
         Raises
         ------
@@ -631,31 +645,30 @@ cdef class Producer:
                 await self.readiness.wait(self.fileno())
 
     async def aput_many(self, messages, *, type=0):
-        """`put_many` for a task of an event loop. Other tasks go on while it waits for room.
+        """Put several messages, like `put_many`, in a task of an event loop. Other tasks run meanwhile.
 
-        The messages are put in order, as many at once as there is room for. Those of other tasks may come between.
+        The messages are put in order, as many at once as there is room for. Messages of other tasks can come between.
 
-        A task that is cancelled has put the first messages, and none of the others: a note on its exception says how
-        many. Use the event loop's own timeouts; the exception with the note is then the cause of the TimeoutError.
+        A cancelled task has put the first messages and none of the others. A note on its exception says how many. Use
+        the event loop's own timeouts; the exception with the note is then the cause of the TimeoutError.
 
         Parameters
         ----------
         messages
-            Any iterable of what `put` takes; it is read to its end first.
+            An iterable of what `put` takes. It is read to its end first.
         type
-            Of each of them.
+            The type of each message.
 
         Returns
         -------
         int
-            How many were dealt with: all of them. Each was put, or refused by a full lane that does not wait
-            (`stats.refused` counts those).
+            The number of messages. Each was put, or refused by a full lane that does not wait (`stats.refused` counts
+            these).
 
         Raises
         ------
         SystemRefused, MessageTooLarge, UnsafeMessage, Closed
-            As in `put`. A note on the exception says how many messages were put, and how many refused, before the one
-            that could not be put.
+            As in `put`. A note on the exception says how many messages had been put, and how many refused.
 
         Examples
         --------
@@ -770,28 +783,29 @@ cdef class Producer:
 
     @property
     def stats(self):
-        """Counters, as of now."""
+        """The counters of this producer now, a `ProducerStats`."""
         return ProducerStats(*self._counts(), transport=self._transport)
 
     def close(self):
-        """Ends the stream. What was put stays for the groups to read. Closing again does nothing.
+        """End the stream. The groups can still read what was put. Closing again does nothing.
 
-        If a signal's handler raises meanwhile (Ctrl-C), every other call finds the producer closed, but its stream has
-        not ended yet: close it again, or let it be closed at exit, which then does not linger.
+        If messages go over connections, wait until the peers have them, at most as long as `linger` says. A program
+        that ends without `close` waits too; it then reports lost messages on stderr, and its exit status is 120.
 
-        Where messages go over connections it waits until the other sides have them, as `linger` says. A program that
-        ends without closing does so too; then what is lost is told on stderr, and the exit status is 120.
+        If a signal handler raises an exception during this call (Ctrl-C), all other calls raise `Closed`, but the
+        stream has not ended yet. Close it again; otherwise it is closed, without lingering, when the process exits.
 
         Raises
         ------
         MessagesLost
-            Messages are left that nobody has taken, and that only this process has. Where an exception leaves the with
-            block, this is a note on it.
+            Messages are left that no consumer has taken and that only this process has. If an exception leaves the with
+            block, this error is a note on it.
         """
         self._end(exiting=False)
 
     def _end(self, *, bint exiting):
-        rc = self._begin_close()  # first: whoever is woken finds it closed
+        """Close the producer, and its link."""
+        rc = self._begin_close()  # first, so that threads and tasks that are woken find it closed
         if rc == 0:
             self.readiness.closing()
             rc = self._close(exiting)
@@ -809,7 +823,7 @@ cdef class Producer:
             return self.close()
         try:
             self.close()
-        except errors.RingError as lost:  # what went wrong first is what leaves the block
+        except errors.RingError as lost:  # the first error leaves the block
             error.add_note(str(lost))
 
     async def __aenter__(self):

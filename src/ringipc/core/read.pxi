@@ -1,11 +1,11 @@
-# What a consumer makes of a message.
+# How a consumer makes a Python object of a message.
 
 cdef extern from "Python.h":
-    PyObject *PyErr_GetHandledException()  # a call of sys.exception needs some of the stack
+    PyObject *PyErr_GetHandledException()  # sys.exception() would need more stack
 
 
 cdef object handled():
-    """The exception that is being handled, or None."""
+    """Return the exception that is being handled, or None."""
     cdef PyObject *error = PyErr_GetHandledException()
     if error is NULL:
         return None
@@ -15,7 +15,7 @@ cdef object handled():
 
 
 cdef int clear_frames(object error, object before) except -1:
-    """Of an exception and of those that led to it, up to one that was being handled before."""
+    """Clear the frames of an exception and of those that led to it, up to before, which was being handled already."""
     seen = set()
     while error is not None and error is not before and id(error) not in seen:
         seen.add(id(error))
@@ -23,7 +23,7 @@ cdef int clear_frames(object error, object before) except -1:
         while trace is not None:
             try:
                 trace.tb_frame.clear()
-            except RuntimeError:  # it is still running
+            except RuntimeError:  # the frame is still running
                 pass
             trace = trace.tb_next
         error = error.__context__
@@ -31,7 +31,7 @@ cdef int clear_frames(object error, object before) except -1:
 
 
 cdef int find_dtype(Consumer consumer, const rip_array *array) except -1:
-    """Sets consumer.dtype to the dtype that a header describes."""
+    """Set consumer.dtype to the dtype that a header describes."""
     cdef bytes code
     if (consumer.dtype_code is None or array.dtype_length != <uint32_t>PyBytes_GET_SIZE(consumer.dtype_code)
             or memcmp(array.dtype, PyBytes_AS_STRING(consumer.dtype_code), array.dtype_length) != 0):
@@ -42,14 +42,14 @@ cdef int find_dtype(Consumer consumer, const rip_array *array) except -1:
             if len(consumer.dtypes) >= 1000:
                 consumer.dtypes.clear()
             consumer.dtypes[code] = dtype
-        consumer.array_length = 0  # once more: another thread may have got an array while this one decoded
+        consumer.array_length = 0  # again: another thread may have got an array during the decoding
         consumer.dtype = consumer.dtypes[code]
         consumer.dtype_code = code
     return 0
 
 
 cdef int read_header(Consumer consumer, Hold hold) except -1:
-    """Reads the header of an array into consumer.array, and checks it."""
+    """Read the header of an array into consumer.array, and check it."""
     cdef rip_array array
     if rip_array_read(&array, hold.data, hold.length) != 0:
         consumer.fail(-EBADMSG, "the header of an array")
@@ -79,17 +79,18 @@ cdef cnp.ndarray view_array(Consumer consumer, Hold hold):
     for i in range(ndim):
         dims[i] = <cnp.npy_intp>consumer.array.shape[i]
     if PyDataType_HASFIELDS(<cnp.dtype>dtype):
-        dtype = own_copy(<cnp.dtype>dtype)  # its fields can be renamed in place
+        dtype = own_copy(<cnp.dtype>dtype)  # users can rename its fields in place
     try:
         view = array_at(elements, dtype, ndim, dims, flags)
-    except ValueError:  # more dimensions, or longer ones, than NumPy takes
+    except ValueError:  # NumPy refuses the number or the sizes of its dimensions
         consumer.fail(-EBADMSG, "the shape of an array")
-    Py_INCREF(hold)  # the call below steals one
+    Py_INCREF(hold)  # the call below steals a reference
     PyArray_SetBaseObject(view, hold)
     return view
 
 
 cdef object copy_bytes(Consumer consumer, rip_message *message, bint taken):
+    """Return a copy of a message of bytes, and release the message."""
     cdef bint copied = False
     if message.length >= LARGE:
         return copy_large(consumer, message, taken)
@@ -107,10 +108,11 @@ cdef object copy_bytes(Consumer consumer, rip_message *message, bint taken):
 
 
 cdef object copy_large(Consumer consumer, rip_message *message, bint taken):
+    """Return a copy of a large message of bytes, made without the GIL, and release the message."""
     cdef Hold hold = None
     try:
         data = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>message.length)
-        hold = take_hold(consumer, message, taken)  # so that close() in another thread waits for us
+        hold = take_hold(consumer, message, taken)  # a close() in another thread leaves the lane mapped
     finally:
         if hold is None:
             give_back(consumer, message, taken)
@@ -121,16 +123,16 @@ cdef object copy_large(Consumer consumer, rip_message *message, bint taken):
 
 
 cdef void give_back(Consumer consumer, rip_message *message, bint taken) noexcept:
-    """It can be got later: without memory nothing is lost."""
+    """Requeue a message for which there is too little memory, so that it can be got later."""
     if rip_handle_check(&consumer.c.ch.handle) == 0:
-        if not taken:  # where claims are kept it is ours already
+        if not taken:  # in a group that keeps claims, this consumer has it already
             rip_rx_take(consumer.c, message)
         rip_rx_requeue(consumer.c, message)
         consumer.settle()
 
 
 cdef bint unhold(Consumer consumer, Hold hold) noexcept:
-    """Gives a message back that is in charge of a Hold, unless it is all that keeps a closed consumer open."""
+    """Requeue the message of a Hold. Return False if the consumer is being closed: the message is then released."""
     cdef rip_message message
     if consumer.c.leaving:
         return False
@@ -144,15 +146,15 @@ cdef bint unhold(Consumer consumer, Hold hold) noexcept:
 
 
 cdef void end_unread(Consumer consumer, Hold hold) noexcept:
-    """What could not be read, as the exception in flight says, is skipped, or can be got later."""
+    """End a message that could not be read: requeue it for lack of memory or stack, else skip it."""
     if isinstance(handled(), (MemoryError, RecursionError)):
         unhold(consumer, hold)
     elif consumer.c.claims and rip_handle_check(&consumer.c.ch.handle) == 0:
-        rip_rx_ack(hold.lane, hold.seq)  # and no more, as what the exception keeps may be a view
+        rip_rx_ack(hold.lane, hold.seq)  # not released: the exception may keep a view on it
 
 
 cdef object decode_payload(Consumer consumer, Hold hold, uint8_t kind):
-    """A record or an object. An exception keeps no view on the message in its frames, or it would stay in work."""
+    """Decode a record or an object. The frames of an exception keep no view, which would keep the message in work."""
     try:
         return codecs.decode(kind, PyMemoryView_FromObject(hold), consumer.copy == COPY_ALWAYS, consumer._pickle)
     except (errors.Corrupt, errors.UnsafeMessage) as failure:
@@ -164,6 +166,7 @@ cdef object decode_payload(Consumer consumer, Hold hold, uint8_t kind):
 
 
 cdef object payload_of(Consumer consumer, Hold hold, uint8_t kind):
+    """Return the object that a message carries."""
     cdef cnp.ndarray view
     cdef PyObject *record
     if kind == RIP_ARRAY:
@@ -178,7 +181,7 @@ cdef object payload_of(Consumer consumer, Hold hold, uint8_t kind):
 
 
 cdef inline object receive(Consumer consumer, rip_message *message, bint taken):
-    """Takes a message, and makes of it what the user gets."""
+    """Take a message, unless it is taken already, and return the object that it carries."""
     if message.kind == RIP_BYTES and consumer.copy != COPY_NEVER:
         return copy_bytes(consumer, message, taken)
     if message.kind == RIP_RECORD:
@@ -187,11 +190,11 @@ cdef inline object receive(Consumer consumer, rip_message *message, bint taken):
 
 
 cdef object receive_record(Consumer consumer, rip_message *message, bint taken):
-    """`receive_view`, without a Hold where no part of the record is a view."""
+    """Receive a record: without a Hold if no part of it is a view, else as `receive_view`."""
     cdef PyObject *record
     if not taken:
         rip_rx_take(consumer.c, message)
-    consumer.holds += 1  # so that close() in another thread waits for us
+    consumer.holds += 1  # a close() in another thread leaves the lane mapped
     record = unpacked_record(message.data, message.length)
     if record is not NULL:
         consumer.let_go(message.lane, message.seq)
@@ -201,6 +204,7 @@ cdef object receive_record(Consumer consumer, rip_message *message, bint taken):
 
 
 cdef object receive_view(Consumer consumer, rip_message *message, bint taken):
+    """`receive` for a message whose object can be a view."""
     cdef Hold hold
     cdef bint held = False, read = False
     try:
@@ -218,7 +222,7 @@ cdef object receive_view(Consumer consumer, rip_message *message, bint taken):
 
 
 cdef bint receive_more(Consumer consumer, rip_message *message, list got) except -1:
-    """Receives one that follows. What cannot be read waits for the next call, where nothing is got before it."""
+    """Append a further message to got. Return False if it cannot be read: the next call then finds and reports it."""
     cdef Hold hold = None
     try:
         hold = take_hold(consumer, message, False)

@@ -1,9 +1,9 @@
-# Records of plain values. msgspec is called from here without `codecs`, which handles all other records and the errors.
+# Records of plain values: msgspec is called directly. `codecs` handles all other records, and the errors.
 
 cdef enum:
-    RECORD_HEAD = 16  # two numbers before the msgpack, as `multipart.join` writes them: its length, and 0 for no blocks
-    RECORD_TABLE = 0xC1  # the first byte of what has tuples
-    RECORD_DEPTH = 20  # of lists and dicts; the codec of records takes more
+    RECORD_HEAD = 16  # the numbers that `multipart.join` writes before the msgpack: its length, and 0 blocks
+    RECORD_TABLE = 0xC1  # the first byte of a record with tuples
+    RECORD_DEPTH = 20  # nesting of lists and dicts; `codecs` takes more
 
 cdef extern from "Python.h":
     PyObject *PyObject_CallOneArg(object, object)
@@ -27,7 +27,7 @@ cdef inline bint is_scalar(PyObject *value) noexcept:
 
 
 cdef bint is_plain(PyObject *value, int room) noexcept:
-    """Whether msgspec encodes a value of a record as the codec of records does; False may be too strict."""
+    """Return whether msgspec encodes a value as the codec of records does. False may be wrong."""
     cdef PyObject *key
     cdef PyObject *item
     cdef Py_ssize_t at = 0
@@ -52,7 +52,7 @@ cdef bint is_plain(PyObject *value, int room) noexcept:
 
 
 cdef inline PyObject *called(object function, object argument) noexcept:
-    """A new reference to what a function returns; NULL where it raises, as `codecs` says better what is wrong."""
+    """Return a new reference to what a function returns; NULL if it raises: `codecs` raises a better error."""
     cdef PyObject *result = PyObject_CallOneArg(function, argument)
     if result is NULL:
         PyErr_Clear()
@@ -60,12 +60,12 @@ cdef inline PyObject *called(object function, object argument) noexcept:
 
 
 cdef inline PyObject *packed_record(object message) noexcept:
-    """The msgpack of a record of plain values, a new reference; NULL where `codecs` is to encode the message."""
+    """Return the msgpack of a record of plain values (a new reference); NULL if `codecs` must encode the message."""
     return called(pack_record, message) if is_plain(<PyObject *>message, RECORD_DEPTH) else NULL
 
 
 cdef PyObject *unpacked_record(const unsigned char *data, uint64_t length) noexcept:
-    """The record of plain values in a message, a new reference; NULL where `codecs` is to decode it."""
+    """Return the record of plain values in a message (a new reference); NULL if `codecs` must decode it."""
     cdef PyObject *packed
     cdef uint64_t head[2]
     if not RECORD_HEAD < length < LARGE or data[RECORD_HEAD] == RECORD_TABLE:

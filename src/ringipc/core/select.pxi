@@ -1,7 +1,7 @@
-# Messages out of order: by type, or by a condition.
+# Selecting messages by type or by a condition.
 
 cdef bytes types_of(object type, rip_filter *filter):
-    """Fills filter in from what a user may give as type; it points into the result."""
+    """Fill in filter from a type argument. It points into the result, which the caller keeps alive."""
     filter.lowest = isinstance(type, str)
     filter.count = 0
     if filter.lowest and type != "lowest":
@@ -24,7 +24,7 @@ cdef bytes types_of(object type, rip_filter *filter):
 
 
 cdef int select_type(Consumer consumer, rip_message *message, double seconds, object type) except -1:
-    """0 and a message of this type, taken, or as `peek`."""
+    """Take a message of a type. Return as `Consumer.peek`."""
     cdef rip_filter filter
     cdef bytes _types = types_of(type, &filter)  # filter points into it
     if consumer.c is not NULL:
@@ -33,7 +33,7 @@ cdef int select_type(Consumer consumer, rip_message *message, double seconds, ob
 
 
 cdef Message select_where(Consumer consumer, object timeout, object type, object where):
-    """A message of this type that where likes."""
+    """Take a message of a type for which where returns true."""
     cdef rip_message message
     cdef rip_filter filter
     cdef uint64_t deadline = deadline_of(seconds_of(timeout))
@@ -50,9 +50,9 @@ cdef Message select_where(Consumer consumer, object timeout, object type, object
         rc = consumer.wait(0, rip_rx_find, &filter, &message, seconds_until(deadline))
         if rc:
             consumer.fail(rc, timeout)
-        # It is looked at where it lies, and taken afterwards: if that succeeds, nobody has changed it meanwhile.
+        # where reads the message in the lane before it is taken. If taking succeeds, the message was unchanged.
         candidate = wrap_message(consumer, &message)
-        consumer.c.watches += 1  # its lane stays mapped, whoever else uses this consumer meanwhile
+        consumer.c.watches += 1  # its lane stays mapped while other threads use this consumer
         try:
             liked = where(candidate)
             if liked and rip_handle_check(&consumer.c.ch.handle) == 0 and rip_rx_try(consumer.c, &message):
@@ -63,12 +63,12 @@ cdef Message select_where(Consumer consumer, object timeout, object type, object
         except Exception as error:
             if rip_handle_check(&consumer.c.ch.handle) == 0:
                 if (candidate.unreadable and not isinstance(error, (MemoryError, RecursionError))
-                        and rip_rx_try(consumer.c, &message)):  # it is skipped, as without where
+                        and rip_rx_try(consumer.c, &message)):  # skip it, as `get` does without where
                     rip_rx_release(message.lane, message.seq)
                     consumer.settle()
                 elif not rip_rx_is_there(&message):
-                    continue  # what where was shown had gone to another member, and may have been anything
-            candidate.release()  # nothing keeps in the ring what an exception keeps
+                    continue  # another member had taken it, so where may have read anything
+            candidate.release()  # else the exception would keep the message in the lane
             raise
         finally:
             consumer.c.watches -= 1

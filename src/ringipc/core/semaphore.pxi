@@ -1,10 +1,10 @@
-# Semaphores.
+# A semaphore, and what it has in common with a lock.
 
-cdef object ONE = 1  # a default argument: CPython has one object of it, so comparing pointers does
+cdef object ONE = 1  # a default argument: CPython has one object of it, so `is` finds it
 
 
 cdef double seconds_if(object blocking, double seconds) except -1:
-    """The time to wait, for an argument blocking and a timeout. A timeout in the place of blocking is refused."""
+    """Return the seconds to wait for a blocking argument that is not True. Refuse a timeout in its position."""
     if not isinstance(blocking, int) or blocking not in (0, 1):
         raise TypeError(
             f"blocking must be True or False, not {blocking!r}; write acquire(timeout=5) to wait for up to 5 s"
@@ -17,7 +17,7 @@ cdef double seconds_if(object blocking, double seconds) except -1:
 
 
 cdef inline uint32_t units_of(object n) except 0:
-    """An argument n, a number of units."""
+    """Return an argument n as a number of units."""
     return 1 if n is ONE else checked_units(n)
 
 
@@ -31,11 +31,11 @@ cdef uint32_t checked_units(object n) except 0:
 cdef class _UnitsHandle(_SyncHandle):
     """A handle of something that has units: a semaphore, or a lock, which has one."""
 
-    cdef int died  # whether the previous owner of a lock that this handle holds died
+    cdef int died  # whether the previous owner of the lock that this handle holds died
 
     @cython.final
     cdef int take(self, uint32_t units, double seconds) except -1:
-        """1, or 0 after the timeout."""
+        """Take units. Return 1, or 0 after the timeout."""
         cdef int rc
         self.enter()
         rc = rip_semaphore_acquire(self.s, units, deadline_of(seconds))
@@ -46,6 +46,7 @@ cdef class _UnitsHandle(_SyncHandle):
 
     @cython.final
     cdef int give(self, uint32_t units) except -1:
+        """Give units back."""
         self.enter()
         return self.checked(rip_semaphore_release(self.s, units))
 
@@ -135,7 +136,7 @@ cdef class Semaphore(_UnitsHandle):
         TableFull
             256 threads wait for units already.
         Closed
-            This handle is closed, or another thread closes it meanwhile.
+            This handle is closed, or another thread closes it during the wait.
         """
         cdef double seconds = seconds_of(timeout)
         if blocking is not True:

@@ -1,7 +1,7 @@
 # Several array messages copied into one array.
 
 cdef object get_stack(Consumer consumer, rip_message *message, Py_ssize_t most):
-    """message, which is not yet taken, and those behind it of the same dtype, shape and order, as one array."""
+    """Return a message, which is not taken yet, and the next ones of the same dtype, shape and order, as one array."""
     cdef list holds = []
     cdef Hold hold
     if message.kind != RIP_ARRAY:
@@ -19,28 +19,28 @@ cdef object get_stack(Consumer consumer, rip_message *message, Py_ssize_t most):
         view = view_array(consumer, <Hold>holds[0])
         take_alike(consumer, holds, most)
         rows = copy_rows(view, holds)
-    except errors.Corrupt:  # it is skipped, as by `get`
+    except errors.Corrupt:  # skip it, as `get` does
         raise
     except BaseException:
         for hold in holds:
             hold.end = REQUEUE
         raise
-    holds.reverse()  # a list drops its last item first, and messages are released in their order
+    holds.reverse()  # a list deletes its last item first: the messages are released in order
     return rows
 
 
 cdef void leave(Consumer consumer, rip_message *message) noexcept:
-    """Leaves a message that has been found and not taken in its position: it is the next one."""
-    if message.lane.claims is not NULL:  # to find it was to claim it
+    """Leave a message that has been found and not taken: it stays the next one."""
+    if message.lane.claims is not NULL:  # finding it has claimed it
         give_back(consumer, message, False)
 
 
 cdef int take_alike(Consumer consumer, list holds, Py_ssize_t most) except -1:
-    """Takes those that follow the first message and are like it, until there are most of them."""
+    """Take the messages that follow and are like the first, at most most in all."""
     cdef Hold first = holds[0]
     cdef rip_array array
     cdef rip_message message
-    if rip_array_read(&array, first.data, first.length) != 0:  # it has just been read: its producer changes it
+    if rip_array_read(&array, first.data, first.length) != 0:  # it was valid just now, so its producer changes it
         consumer.fail(-EBADMSG, "the header of an array")
     while len(holds) < most and consumer.is_open() and rip_rx_ready(consumer.c, &message) == 1:
         if (message.kind != RIP_ARRAY or message.length != first.length
@@ -49,14 +49,14 @@ cdef int take_alike(Consumer consumer, list holds, Py_ssize_t most) except -1:
             break
         try:
             holds.append(take_hold(consumer, &message, False))
-        except MemoryError:  # the next call raises it, if there is still too little
+        except MemoryError:  # the next call raises, if there is still too little
             give_back(consumer, &message, False)
             break
     return 0
 
 
 cdef object copy_rows(cnp.ndarray view, list holds):
-    """The elements of all holds in an array of its own; view shows those of the first."""
+    """Return a new array with the elements of all holds. view shows those of the first."""
     cdef Py_ssize_t count = len(holds), i, ndim = cnp.PyArray_NDIM(view)
     cdef size_t size = <size_t>cnp.PyArray_NBYTES(view)
     cdef bint fortran = cnp.PyArray_IS_F_CONTIGUOUS(view) and not cnp.PyArray_IS_C_CONTIGUOUS(view)

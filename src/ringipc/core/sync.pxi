@@ -5,7 +5,7 @@ KINDS = {"semaphore": RIP_SEMAPHORE, "lock": RIP_LOCK, "event": RIP_EVENT, "barr
 
 
 def inspect_sync(bytes name):
-    """0 or an error code, the kind, and the pid of each handle."""
+    """Inspect an object by name. Return 0 or a negative errno, its kind, and the pid of each handle."""
     cdef rip_sync_info_at info
     cdef const char *text = name
     cdef int rc
@@ -16,7 +16,7 @@ def inspect_sync(bytes name):
 
 
 def clean_sync(bytes name):
-    """1 if it had no handles and has been removed, 0 if it has handles, or an error code."""
+    """Remove an object without handles. Return 1 if it is removed, 0 if it has handles, or a negative errno."""
     cdef const char *text = name
     cdef int rc
     with nogil:
@@ -50,7 +50,7 @@ cdef class _SyncHandle:
     cdef int open(
         self, str what, object name, object value, bint undo, object wait, int fd=-1, bint passed=False
     ) except -1:
-        """Opens or makes what is meant. fd: of an anonymous one from another process. passed: it has to exist."""
+        """Open or create an object. fd: of an anonymous object from another process. passed: the object must exist."""
         cdef rip_sync_kind kind = KINDS[what]
         if isinstance(name, int):
             argument = {"semaphore": "value", "barrier": "parties"}.get(what)
@@ -95,7 +95,7 @@ cdef class _SyncHandle:
 
     @cython.final
     cdef inline int enter(self) except -1:
-        """Begins a call: checks that the handle is open. In a forked child it becomes a member of its own."""
+        """Check that the handle is open. In a forked child, make the handle a member of its own."""
         cdef int rc = -ESHUTDOWN if self.s is NULL else rip_sync_check(self.s)
         if cython.unlikely(rc != 0):
             while rc == -EAGAIN:
@@ -108,8 +108,8 @@ cdef class _SyncHandle:
     def close(self):
         """Close this handle. A named object ends with its last handle. Closing again does nothing.
 
-        If a signal handler raises an exception meanwhile (Ctrl-C), the handle is closed for all other calls, but what
-        it holds has not been given back yet. Close it again; otherwise it is closed when the process exits.
+        If a signal handler raises an exception during this call (Ctrl-C), all other calls raise `Closed`, but the units
+        of the handle are not given back yet. Close it again; otherwise it is closed when the process exits.
         """
         self._end()
 
@@ -126,7 +126,7 @@ cdef class _SyncHandle:
             return self.s is NULL or rip_handle_check(&self.s.handle) == -ESHUTDOWN
 
     def __reduce__(self):
-        """To another process: by name, or as a file descriptor that `multiprocessing` passes."""
+        """Pass the object to another process: by name, or as a file descriptor through `multiprocessing`."""
         if self.name is not None:
             return _open_named, (type(self), self.name, *self.options)
         from multiprocessing.reduction import DupFd
@@ -135,7 +135,7 @@ cdef class _SyncHandle:
 
     @cython.critical_section
     def _descriptor(self):
-        """A file descriptor for another process. It is closed with the handle."""
+        """Return a file descriptor to pass to another process. It is closed with the handle."""
         self.enter()
         return self.checked(rip_sync_fd(self.s))
 
@@ -157,7 +157,7 @@ def _open_passed(type cls, passed, *options):
 
 
 cdef _SyncHandle opened(type cls, name, tuple options, int fd):
-    """A handle of an object that another process has passed."""
+    """Return a handle of an object that another process has passed."""
     cdef _SyncHandle handle = cls.__new__(cls)
     what, value, undo, wait = options
     handle.open(what, name, value, undo, wait, fd, True)

@@ -1,4 +1,4 @@
-# Waiting: timeouts and deadlines, table locks, and how a thread stops when the interpreter ends.
+# Waiting: timeouts and deadlines, the hooks of the C core, table locks, and threads when the interpreter exits.
 
 cdef extern from "Python.h":
     bint PyIndex_Check(object)
@@ -7,22 +7,22 @@ cdef extern from "Python.h":
     PyThreadState *PyEval_SaveThread() nogil
     void PyEval_RestoreThread(PyThreadState *) nogil
     unsigned long this_thread "PyThread_get_thread_ident"() nogil
-    int raised_by_signals "PyErr_CheckSignals"() nogil  # for a caller that knows what to do with what is raised
+    int raised_by_signals "PyErr_CheckSignals"() nogil  # for callers that return its error
 
 
 cdef enum:
     WARN_AFTER_NS = 3000000000
     AT_EXIT_NS = 1000000000
-    AT_LEAST_NS = 1000000000  # a holder that is not stopped may be waiting for a processor
+    AT_LEAST_NS = 1000000000  # even a holder that is not stopped may wait this long for a processor
 
 
 cdef inline double seconds_of(object timeout) except -1:
-    """What a user gives as a timeout, in seconds; None waits for ever (INFINITY), 0 not at all."""
+    """Return a timeout argument in seconds, INFINITY for None."""
     return seconds_or(timeout, "")
 
 
 cdef inline double seconds_or(object timeout, str call) except -1:
-    """`seconds_of` for a call that has a twin, call, which does not wait."""
+    """Return what `seconds_of` does. call, for errors: the call that does not wait."""
     return INFINITY if timeout is None else seconds_from(timeout, "timeout", call)
 
 
@@ -52,21 +52,21 @@ cdef inline double number_of_seconds(object timeout, str what, str call) except?
 
 
 cdef inline Py_ssize_t count_of(object n, str what, str things, str instead) except? -1:
-    """How many things a user asks for; the most that there can be where that is more."""
+    """Return a count that a user asks for, or the largest Py_ssize_t if it is larger."""
     if isinstance(n, bool) or not PyIndex_Check(n):
         raise TypeError(f"{what} must be a number of {things}, not {n!r}; write {instead} to wait for up to 5 s")
     return PyNumber_AsSsize_t(n, NULL)
 
 
 cdef inline uint64_t deadline_of(double seconds) noexcept:
-    """The moment until which to wait: 0 not at all, RIP_FOREVER without an end."""
+    """Return the deadline of a wait that starts now: 0 for no wait, RIP_FOREVER for no deadline."""
     if seconds == 0:
         return 0
     return rip_now() + <uint64_t>(seconds * 1e9) if seconds < 9e9 else RIP_FOREVER
 
 
 cdef inline double seconds_until(uint64_t deadline) noexcept:
-    """What is left until a moment that `deadline_of` gave."""
+    """Return the seconds that are left until a deadline of `deadline_of`."""
     cdef uint64_t now
     if deadline == RIP_FOREVER:
         return INFINITY
@@ -74,17 +74,17 @@ cdef inline double seconds_until(uint64_t deadline) noexcept:
     return (deadline - now) * 1e-9 if deadline > now else 0
 
 
-cdef unsigned long exiting = 0  # the thread that ends the interpreter, from when it closes the handles
+cdef unsigned long exiting = 0  # the thread that ends the interpreter, once it closes handles
 
 
 def _begin_exit():
-    """From here on other threads neither raise nor return from a call of a handle that waits or is closed."""
+    """Stop other threads from now on in calls that wait, or whose handle is closed: they neither raise nor return."""
     global exiting
     exiting = this_thread()
 
 
 cdef void park_at_exit() noexcept nogil:
-    """With the GIL: a daemon thread that runs on while another one ends the interpreter neither raises nor returns."""
+    """Block for ever if another thread ends the interpreter. Only a daemon thread can be here then. Needs the GIL."""
     cdef rip_word never = 0
     if exiting and exiting != this_thread():
         PyEval_SaveThread()
@@ -97,10 +97,10 @@ cdef void before_wait(rip_waiting *waiting) noexcept nogil:
 
 
 cdef int after_wait(rip_waiting *waiting) except -EINTR nogil:
-    """Runs the handlers of signals. What one raises ends the wait and stays set.
+    """Take the GIL back and run signal handlers. An exception of a handler ends the wait and stays set.
 
-    A table lock is waited for without the GIL, all else with it: the C core, which knows no threads, looks at a handle
-    while the GIL is held and sleeps while it is not.
+    Only waits for the table lock run without the GIL. In all other waits the C core, which has no locks for threads,
+    uses the handle with the GIL and sleeps without it.
     """
     if waiting.control >= 0:
         return after_lock_wait(waiting)
@@ -110,7 +110,7 @@ cdef int after_wait(rip_waiting *waiting) except -EINTR nogil:
 
 
 cdef int after_lock_wait(rip_waiting *waiting) except -EINTR nogil:
-    """Also reports once, after a while, whom this thread waits for."""
+    """Run signal handlers, and log once, after 3 s, which process has the table lock."""
     cdef bint due = waiting.kept is NULL and rip_now() - waiting.since >= <uint64_t>WARN_AFTER_NS
     cdef int32_t holder = rip_lock_holder(waiting.control) if due else 0
     with gil:
@@ -127,18 +127,18 @@ cdef inline int warn(int fd, int32_t holder) except -1:
 
     try:
         path = os.readlink(f"/proc/self/fd/{fd}")
-    except OSError:  # another thread has closed the handle meanwhile
+    except OSError:  # another thread has closed the handle
         return 0
     who = f"pid {holder}" if holder else "a process that cannot be seen from here"
     logging.getLogger("ringipc").warning(
-        "waiting for %s, which has locked %s and does not go on: it is stopped (SIGSTOP, a debugger, a paused "
-        "container); let it go on, or end it", who, path
+        "waiting for %s, which has locked %s and does not run: it is stopped (SIGSTOP, a debugger, a paused "
+        "container); continue or kill it", who, path
     )
     return 0
 
 
 cdef inline int await_lock(rip_handle *place, uint64_t deadline) except -1:
-    """Without the GIL, until no other process has the table lock: 0, or 1 when the time is up."""
+    """Wait without the GIL until no other process has the table lock. Return 1 at the deadline, else 0."""
     cdef int rc
     with nogil:
         rc = rip_await_lock(place, deadline)
@@ -149,9 +149,9 @@ ctypedef int (*locking)(void *) noexcept nogil
 
 
 cdef inline int patiently(locking call, void *handle, rip_handle *place, uint64_t deadline) except -1000:
-    """Makes a call that takes the table lock, with the GIL, as threads share the handle; waits for the lock without.
+    """Make a call that takes the table lock. Return its result, -EAGAIN at the deadline.
 
-    What the call says, which is -EAGAIN when the time is up.
+    The call runs with the GIL, because threads share the handle. It only tries the lock: the wait is without the GIL.
     """
     cdef int rc = call(handle)
     while rc == -EAGAIN and not await_lock(place, deadline):
@@ -160,18 +160,18 @@ cdef inline int patiently(locking call, void *handle, rip_handle *place, uint64_
 
 
 cdef inline int close_patiently(locking close, void *handle, rip_handle *place, bint exiting) except -1000:
-    """A process that ends waits a second at most; whoever has the lock, or comes next, finds that it has gone."""
+    """Close a handle. At exit, give up after a second: other members then reap the handle."""
     cdef int rc = patiently(close, handle, place, rip_now() + AT_EXIT_NS if exiting else RIP_FOREVER)
     return 0 if exiting and rc == -EAGAIN else rc
 
 
 def check_timeout(timeout, str what="timeout"):
-    """Refuses what is not a number of seconds from 0 up, or None."""
+    """Raise TypeError or ValueError unless timeout is None or a number of seconds from 0 up."""
     if timeout is not None:
         seconds_from(timeout, what, "")
 
 
 def last_shortage():
-    """Where this thread's last call had no room: bytes needed (0: a file), bytes free, were they for tables?"""
+    """Return what this thread's last failed call needed: bytes (0: a file), bytes free, whether for the tables."""
     cdef rip_shortage want = rip_last_shortage()
     return want.bytes, want.free, want.for_tables

@@ -1,6 +1,7 @@
-# How a producer writes each kind of message into the ring.
+# How a producer writes each kind of message into its lane.
 
 cdef inline void copy_memory(unsigned char *to, const unsigned char *source, uint64_t length) noexcept:
+    """Copy memory, without the GIL if it is large."""
     if length < LARGE:
         memcpy(to, source, length)
     else:
@@ -9,17 +10,17 @@ cdef inline void copy_memory(unsigned char *to, const unsigned char *source, uin
 
 
 cdef int copy_strided(unsigned char *to, cnp.ndarray array) except -1:
-    """Copies the elements of an array in C order."""
+    """Copy the elements of an array in C order."""
     PyArray_CopyInto(array_at(to, <cnp.dtype>cnp.PyArray_DESCR(array), cnp.PyArray_NDIM(array),
                               cnp.PyArray_DIMS(array), cnp.NPY_ARRAY_WRITEABLE), array)
     return 0
 
 
 cdef uint64_t copy_block(unsigned char *to, object block) except? 0:
-    """Copies an array or a buffer to where it is contiguous, as `multipart.Parts` says: how many bytes."""
+    """Copy an array or a buffer contiguously, as `multipart.Parts` describes it. Return the number of bytes."""
     cdef Py_buffer view
     cdef uint64_t length
-    if PyArray_CheckExact(block):  # not all of them have a buffer: dates have none
+    if PyArray_CheckExact(block):  # arrays of dates do not support the buffer protocol
         length = <uint64_t>cnp.PyArray_NBYTES(block)
         if cnp.PyArray_IS_C_CONTIGUOUS(block) or cnp.PyArray_IS_F_CONTIGUOUS(block):
             copy_memory(to, <const unsigned char *>cnp.PyArray_DATA(block), length)
@@ -39,6 +40,7 @@ cdef uint64_t copy_block(unsigned char *to, object block) except? 0:
 
 
 cdef inline void copy_in(Producer producer, unsigned char *to, const unsigned char *source, uint64_t length) noexcept:
+    """Copy a payload into the lane. Other threads that put wait while it is copied without the GIL."""
     if length < LARGE:
         memcpy(to, source, length)
         return
@@ -51,6 +53,7 @@ cdef inline void copy_in(Producer producer, unsigned char *to, const unsigned ch
 cdef inline int write_bytes(
     Producer producer, const unsigned char *data, uint64_t length, double seconds, uint32_t type
 ) except -1:
+    """Write a message of bytes. Return as `write_message`."""
     cdef unsigned char *payload
     cdef int outcome = producer.reserve_room(length, seconds, &payload)
     if outcome == WRITTEN:
@@ -60,13 +63,14 @@ cdef inline int write_bytes(
 
 
 cdef inline bint knows_dtype(Producer producer, dtype) except -1:
-    """Whether dtype_code describes this dtype, as the names of its fields are now."""
+    """Return whether producer.dtype_code describes this dtype with the present names of its fields."""
     if cython.likely(<void *>dtype == <void *>producer.dtype):
         return True
     return producer.dtype is not None and PyDataType_HASFIELDS(dtype) and is_same(dtype, producer.dtype)
 
 
 cdef int learn_dtype(Producer producer, dtype, bint reserving) except -1:
+    """Set producer.dtype_code for a dtype."""
     producer.dtype, producer.dtype_code = producer.encode_dtype(dtype, reserving)
     producer.array.header = 0
     return 0
@@ -76,7 +80,10 @@ cdef int begin_array(
     Producer producer, object dtype, int ndim, const cnp.npy_intp *shape, bint fortran, uint64_t size, double seconds,
     unsigned char **elements, uint64_t *length
 ) except -1:
-    """Room for an array of size bytes, its header written: *elements is where they go, *length is all of it."""
+    """Reserve room for an array of size bytes and write its header. Return as `write_message`.
+
+    *elements is set to the memory for the elements, *length to the length of the message.
+    """
     cdef rip_array array
     cdef unsigned char head[RIP_LINE]
     cdef bytes code
@@ -85,14 +92,14 @@ cdef int begin_array(
         learn_dtype(producer, dtype, False)
     if (producer.array.header == RIP_LINE and producer.array.ndim == ndim and producer.array.fortran == fortran
             and memcmp(producer.array.shape, shape, sizeof(uint64_t) * <size_t>ndim) == 0):
-        memcpy(head, producer.head, RIP_LINE)  # ours: a thread that comes while we wait may change the other
+        memcpy(head, producer.head, RIP_LINE)  # another thread may change producer.dtype_code during the wait
         length[0] = RIP_LINE + size
         outcome = producer.reserve_room(length[0], seconds, elements)
         if outcome == WRITTEN:
             memcpy(elements[0], head, RIP_LINE)
             elements[0] += RIP_LINE
         return outcome
-    code = producer.dtype_code  # ours, as above
+    code = producer.dtype_code  # another thread may change producer.dtype_code during the wait
     array.dtype = PyBytes_AS_STRING(code)
     array.dtype_length = <uint32_t>PyBytes_GET_SIZE(code)
     array.ndim = <uint8_t>ndim
@@ -113,6 +120,7 @@ cdef int begin_array(
 
 
 cdef int write_array(Producer producer, cnp.ndarray array, double seconds, uint32_t type) except -1:
+    """Write an array. Return as `write_message`."""
     cdef unsigned char *elements
     cdef uint64_t length
     cdef uint64_t size = <uint64_t>cnp.PyArray_NBYTES(array)
@@ -136,6 +144,7 @@ cdef int write_array(Producer producer, cnp.ndarray array, double seconds, uint3
 
 
 cdef int write_buffer(Producer producer, object message, double seconds, uint32_t type) except -1:
+    """Write an object with a buffer as bytes. Return as `write_message`."""
     cdef Py_buffer view
     cdef unsigned char *payload
     cdef int outcome
@@ -153,7 +162,7 @@ cdef int write_buffer(Producer producer, object message, double seconds, uint32_
 
 
 cdef inline int write_message(Producer producer, object message, double seconds, uint32_t type) except -1:
-    """Writes a message, not yet published: WRITTEN, TIMED_OUT or REFUSED."""
+    """Write a message and do not publish it. Return WRITTEN, TIMED_OUT or REFUSED."""
     if PyBytes_CheckExact(message):
         return write_bytes(producer, <const unsigned char *>PyBytes_AS_STRING(message),
                            <uint64_t>PyBytes_GET_SIZE(message), seconds, type)
@@ -164,7 +173,7 @@ cdef inline int write_message(Producer producer, object message, double seconds,
 
 
 cdef int write_record(Producer producer, bytes packed, double seconds, uint32_t type) except -1:
-    """Writes what `packed_record` has made of a message."""
+    """Write a record that `packed_record` has encoded. Return as `write_message`."""
     cdef unsigned char *payload
     cdef uint64_t size = <uint64_t>PyBytes_GET_SIZE(packed)
     cdef uint64_t head[2]
@@ -178,6 +187,7 @@ cdef int write_record(Producer producer, bytes packed, double seconds, uint32_t 
 
 
 cdef int write_other(Producer producer, object message, double seconds, uint32_t type) except -1:
+    """Write what is neither bytes nor a plain array: encode it first. Return as `write_message`."""
     cdef PyObject *packed = NULL if producer._pickle else packed_record(message)
     if packed is not NULL:
         return write_record(producer, owned(packed), seconds, type)
@@ -192,13 +202,13 @@ cdef int write_other(Producer producer, object message, double seconds, uint32_t
 
 
 cdef int write_parts(Producer producer, uint8_t kind, bytes head, list blocks, double seconds, uint32_t type) except -1:
-    """A head, then blocks of memory, each at a multiple of 64 bytes."""
+    """Write a head and then blocks of memory, each aligned to 64 bytes. Return as `write_message`."""
     cdef unsigned char *payload
     cdef uint64_t length = <uint64_t>PyBytes_GET_SIZE(head), at
     cdef int outcome
-    for block in blocks:  # a strided one may be longer than all memory: it must not wrap
+    for block in blocks:  # a block with strides of 0 may exceed all memory, and the sum must not overflow
         length = ((length + 63) & ~<uint64_t>63) + <uint64_t>block.nbytes
-        length = min(length, <uint64_t>1 << 62)  # that much is refused as too large
+        length = min(length, <uint64_t>1 << 62)  # refused as too large
     outcome = producer.reserve_room(length, seconds, &payload)
     if outcome != WRITTEN:
         return outcome

@@ -1,4 +1,4 @@
-"""How messages travel where memory cannot be shared, and which way the messages of a handle go.
+"""Transports: from the channel argument of a handle to what carries its messages.
 
 A transport is an `Endpoint`, in a module of its own, with a line in the table below. What moves messages over
 connections is imported only when a link is made.
@@ -37,11 +37,11 @@ _L = TypeVar("_L", bound="Link")
 _log = logging.getLogger("ringipc")
 _POLL_EVERY = 0.01  # seconds, for a channel that is not there yet
 _LOG_AFTER = 3.0  # seconds of waiting for a channel
-_NO_RING = (-errno.ENOENT, -errno.EACCES, -errno.EPERM)  # the ring does not exist, or is another user's
+_NO_RING = (-errno.ENOENT, -errno.EACCES, -errno.EPERM)  # the channel does not exist, or belongs to another user
 
 
 def resolve(where: str | Channel | Endpoint) -> str | Channel | Endpoint:
-    """A handle's channel as the user gives it: a ring (its name, or a `Channel`), or an endpoint.
+    """Return the channel argument of a handle as a name or a `Channel`, or as an endpoint.
 
     >>> resolve("camera"), resolve("tcp://[::1]:5000").host
     ('camera', '::1')
@@ -73,24 +73,24 @@ def resolve(where: str | Channel | Endpoint) -> str | Channel | Endpoint:
 def resolve_fallback(
     where: object, target: str | Channel | Endpoint, fallback: str | Endpoint | None, *, binds: bool
 ) -> SocketEndpoint | None:
-    """The endpoint beside a ring that other processes find by its name.
+    """Return the fallback endpoint of a handle whose channel has a name.
 
     Parameters
     ----------
     where
-        The channel, for errors; target is what `resolve` made of it.
+        The channel argument, for errors; target is what `resolve` has returned for it.
     binds
         Whether this handle listens there: a producer does, a consumer does not.
 
     Raises
     ------
     ValueError
-        There is no such ring; or fallback is not a socket, or binds the wrong side.
+        The channel has no name; or fallback is not a socket, or binds the wrong side.
     """
     if fallback is None:
         return None
     if not isinstance(target, str) or target.startswith("fd:"):
-        raise ValueError(f"fallback= is for a ring that has a name, not for {where!r}")
+        raise ValueError(f"fallback= is for a channel that has a name, not for {where!r}")
     endpoint = resolve(fallback)
     if not isinstance(endpoint, SocketEndpoint):
         raise ValueError(f"fallback= must be a socket, unix:// or tcp://, not {fallback!r}")
@@ -102,7 +102,7 @@ def resolve_fallback(
 def open_producer_link(
     endpoint: Endpoint, channel: Channel, capacity: int, slots: int, *, timeout: float | None, spin: bool
 ) -> ProducerLink:
-    """A link that listens, or is connected, in the channel of the producer."""
+    """Return a link in the channel of a producer that listens or is connected."""
     return _opened(endpoint.producer_link(channel, capacity, slots, timeout=timeout, spin=spin))
 
 
@@ -116,11 +116,11 @@ def attach_consumer(
     spin: bool,
     attach: Attach,
 ) -> tuple[int, int, ConsumerLink | None]:
-    """Attaches a consumer to a ring or by an endpoint, and waits for a producer.
+    """Join a channel for a consumer, through shared memory or by an endpoint, and wait for a producer.
 
     Returns
     -------
-    What attach returned at last; and the link, if it was not the ring.
+    What attach has returned, and the link if the messages come through one.
     """
     if isinstance(target, Endpoint):
         return _attach_by(target, group, flags, timeout=timeout, spin=spin, attach=attach)
@@ -152,7 +152,7 @@ def attach_consumer(
 def _attach_by(
     endpoint: Endpoint, group: str, flags: int, *, timeout: float | None, spin: bool, attach: Attach
 ) -> tuple[int, int, ConsumerLink]:
-    """The consumer joins the link's channel: its group there if the ring was passed, else it is alone in it."""
+    """Join the channel of a link: with the group if it was passed, else as the only member."""
     link = _opened(endpoint.consumer_link(Channel.anonymous(), group, flags, timeout=timeout, spin=spin))
     rc, holder = attach(core_name_of(link.channel), link.flags, None)
     if rc < 0:

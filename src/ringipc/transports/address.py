@@ -48,7 +48,7 @@ class SocketAddress(ABC):
 
     @abstractmethod
     def listen(self, backlog: int) -> Listening:
-        """Binds the address.
+        """Bind the address.
 
         Raises
         ------
@@ -58,7 +58,7 @@ class SocketAddress(ABC):
 
     @abstractmethod
     def connect(self, seconds: float) -> socket.socket | None:
-        """A connection, or None while nobody listens.
+        """Return a connection, or None while nobody listens.
 
         Raises
         ------
@@ -70,14 +70,14 @@ class SocketAddress(ABC):
 
     @abstractmethod
     def prepare(self, connection: socket.socket) -> None:
-        """Sets the options of a new connection."""
+        """Set the options of a new connection."""
 
     def peer_refusal(self, connection: socket.socket) -> str:
-        """Why the user at the other end is not admitted, or nothing."""
+        """Return why the user at the other end is not admitted; empty if the user is."""
         return ""
 
     def peer_is_silent(self, connection: socket.socket) -> bool:
-        """Whether the peer's machine has stopped answering."""
+        """Return whether the peer's machine has stopped answering."""
         return False
 
     def tls_context(self) -> SSLContext | None:
@@ -85,22 +85,22 @@ class SocketAddress(ABC):
         return None
 
     def server_name(self) -> str:
-        """The host that the listener's certificate must name."""
+        """Return the host that the listener's certificate must name."""
         return ""
 
     def shares_memory(self) -> bool:
-        """Whether the ring itself may be passed to a peer on this machine.
+        """Return whether the channel itself may be passed to a peer on this machine.
 
         RINGIPC_RING=0 in the environment forbids it, to test and to measure the stream.
         """
         return os.environ.get("RINGIPC_RING") != "0"
 
     def local_address(self) -> SocketAddress | None:
-        """A new address where peers of this machine get the ring, if this one passes no descriptors."""
+        """Return a new address where peers on this machine get the channel, if this one passes no file descriptors."""
         return None
 
     def local_address_from(self, url: str) -> SocketAddress | None:
-        """The listener's `local_address`, from the URL that it sent; None if the URL cannot be one."""
+        """Return the listener's `local_address` from the URL that it sent; None if the URL cannot be one."""
         return None
 
 
@@ -120,4 +120,4 @@ class Listening:
         self.url = url
 
     def remove(self) -> None:
-        """Removes what the address has left in the file system; to be called before the socket is closed."""
+        """Remove what the address has left in the file system. Call this before the socket is closed."""

@@ -20,7 +20,7 @@ _LISTENER, _CONNECTOR = b"ringipc 1 listener", b"ringipc 1 connector"
 
 
 def authenticate(wire: SocketWire, key: bytes, *, binds: bool) -> None:
-    """Proves to the peer that this side knows the key, and makes the peer prove it.
+    """Prove to the peer that this side knows the key, and make the peer prove it.
 
     Raises
     ------

@@ -26,16 +26,16 @@ _MOMENT = 0.05  # seconds until descriptors, memory or threads may be available 
 
 
 def connect(address: SocketAddress, hello: Hello, *, timeout: float | None) -> tuple[socket.socket, Welcome]:
-    """Connects to the listener, and waits for one.
+    """Connect to the listener, or wait for one.
 
     Parameters
     ----------
     timeout
-        Seconds to wait for a listener; None waits for ever. A greeting that has begun has 5 s of its own.
+        Seconds to wait for a listener; None waits for ever. A greeting that has started has 5 s of its own.
 
     Returns
     -------
-    The socket, blocking and without a timeout, and the listener's answer. If that is a refusal the socket is closed.
+    The socket, blocking and without a timeout, and the listener's answer. If it refuses, the socket is closed.
 
     Raises
     ------
@@ -120,7 +120,7 @@ class Listener:
         self._thread.start()
 
     def close(self) -> None:
-        """Stops listening and breaks greetings off. Connections that were handed over stay open."""
+        """Stop listening, and break off greetings. Connections that were handed over stay open."""
         if self._pid != os.getpid():
             return  # the fork closed what was inherited; the rest is the parent's
         with self._changed:
@@ -162,7 +162,7 @@ class Listener:
                 self._pause()
 
     def _wait_for_room(self) -> bool:
-        """Waits until another greeting may begin, and breaks the oldest off if that takes long. False once closed."""
+        """Wait until another greeting may start; if that takes long, break off the oldest. Return False once closed."""
         with self._changed:
             while not self._closed and len(self._greetings) >= _MOST_GREETINGS:
                 oldest, since = next(iter(self._greetings.items()))
@@ -187,7 +187,7 @@ class Listener:
             raise
 
     def _end_greeting(self, connection: socket.socket) -> bool:
-        """Whether the listener still listens."""
+        """Remove a greeting. Return whether the listener still listens."""
         with self._changed:
             self._greetings.pop(connection, None)
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""Where a handle connects to if its messages do not go through shared memory: the base of all transports."""
+"""The base of all endpoints: pipes and addresses of sockets, for messages that do not go through shared memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def check_path(path: str) -> None:
-    """Refuses what cannot be the path of a socket or a named pipe."""
+    """Raise ValueError for what cannot be the path of a socket or a named pipe."""
     if not isinstance(path, str):
         raise TypeError(f"the path must be a str, not {path!r}")
     if not path.startswith("/"):
@@ -42,7 +42,7 @@ class Endpoint(ABC):
     @classmethod
     @abstractmethod
     def from_url(cls, url: str) -> Self:
-        """The endpoint that a URL of this scheme names.
+        """Return the endpoint that a URL of this scheme names.
 
         Raises
         ------
@@ -57,7 +57,7 @@ class Endpoint(ABC):
     def producer_link(
         self, channel: Channel, capacity: int, slots: int, *, timeout: float | None, spin: bool
     ) -> ProducerLink:
-        """A link for a producer in this channel; to be opened.
+        """Return a link, not yet open, for a producer in this channel.
 
         Raises
         ------
@@ -69,7 +69,7 @@ class Endpoint(ABC):
     def consumer_link(
         self, channel: Channel, group: str, flags: int, *, timeout: float | None, spin: bool
     ) -> ConsumerLink:
-        """A link for a consumer in this channel; to be opened.
+        """Return a link, not yet open, for a consumer in this channel.
 
         Raises
         ------

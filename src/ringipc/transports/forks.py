@@ -22,7 +22,7 @@ _forking = threading.RLock()  # no fork falls between the opening of a socket an
 
 
 def closed_in_children(make: Callable[[], _C]) -> _C:
-    """Opens a socket or the like, without waiting, that forked children close."""
+    """Open a socket or the like, without waiting, that forked children close."""
     with _forking:
         made = make()
         _open.add(made)
@@ -30,7 +30,7 @@ def closed_in_children(make: Callable[[], _C]) -> _C:
 
 
 def pair_closed_in_children() -> tuple[socket.socket, socket.socket]:
-    """A pair of connected sockets that forked children close."""
+    """Return a pair of connected sockets that forked children close."""
     with _forking:
         pair = socket.socketpair()
         _open.update(pair)

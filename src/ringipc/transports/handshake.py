@@ -42,7 +42,7 @@ _LARGEST_ERRNO = 4095  # the kernel's own bound
 
 
 def boot_id() -> bytes:
-    """Identifies this machine since its last boot: 16 bytes, zeros if the kernel does not reveal it."""
+    """Return 16 bytes that identify this machine since its last boot; zeros if the kernel does not reveal them."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             found = bytes.fromhex(file.read().strip().replace("-", ""))
@@ -77,7 +77,7 @@ class Hello:
     group, shared, durable, newest
         The options of a consumer; the group's name has at most 47 bytes of UTF-8.
     maps
-        Whether it accepts the ring itself (a file descriptor) instead of a stream.
+        Whether it accepts the channel itself (a file descriptor) instead of a stream.
     capacity, slots
         Size of a producer's lane in bytes and in messages; 0 from a consumer.
     boot
@@ -113,7 +113,7 @@ class Hello:
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """Raises `Corrupt` if `encode` cannot have made data."""
+        """Return what data encodes; raise `Corrupt` if `encode` cannot have made it."""
         if len(data) < _HELLO.size:
             raise Corrupt(f"a hello of {len(data)} bytes is too short")
         session, boot, following, capacity, slots, pid, flags, length = _HELLO.unpack_from(data)
@@ -149,10 +149,10 @@ class Welcome:
     error
         0, or the errno of a refusal.
     text
-        The reason for a refusal, cut off after 500 bytes. Without a refusal: the URL of the Unix socket where the ring
-        is passed to peers of this machine, or nothing.
+        The reason for a refusal, cut off after 500 bytes. Without a refusal: the URL of the Unix socket where the
+        channel is passed to peers on this machine, or nothing.
     passes
-        Whether the ring's file descriptor follows, instead of a stream.
+        Whether the file descriptor of the channel follows, instead of a stream.
     pid, session, next, capacity, slots, boot
         As in `Hello`.
     """
@@ -181,7 +181,7 @@ class Welcome:
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """Raises `Corrupt` if `encode` cannot have made data."""
+        """Return what data encodes; raise `Corrupt` if `encode` cannot have made it."""
         if len(data) < _WELCOME.size:
             raise Corrupt(f"a welcome of {len(data)} bytes is too short")
         session, boot, following, capacity, slots, pid, passes, error, length = _WELCOME.unpack_from(data)
@@ -200,7 +200,7 @@ Admit = Callable[[Hello], tuple[Welcome, Callable[[socket.socket], None]]]
 
 
 def introduce(address: SocketAddress, connection: socket.socket, hello: Hello) -> tuple[socket.socket, Welcome]:
-    """The greeting of the side that connects.
+    """Make the greeting of the side that connects.
 
     Returns
     -------
@@ -220,7 +220,7 @@ def introduce(address: SocketAddress, connection: socket.socket, hello: Hello) -
 
 
 def receive(address: SocketAddress, connection: socket.socket, admit: Admit) -> None:
-    """The greeting of the listener, up to the call of what `admit` has returned; see `connections.Listener`.
+    """Make the greeting of the listener, up to the call of what `admit` has returned; see `connections.Listener`.
 
     Raises
     ------
@@ -240,12 +240,12 @@ def receive(address: SocketAddress, connection: socket.socket, admit: Admit) -> 
 
 
 def one_way(hello: Hello) -> bytes:
-    """The whole greeting of a producer that writes into a pipe."""
+    """Return the whole greeting of a producer that writes into a pipe."""
     return _opening(keyed=False) + YES + _frame(hello)
 
 
 def receive_one_way(wire: Wire) -> Hello:
-    """The greeting that `one_way` has made.
+    """Read the greeting that `one_way` has made.
 
     Raises
     ------
@@ -259,7 +259,7 @@ def receive_one_way(wire: Wire) -> Hello:
 def _authenticated(
     address: SocketAddress, connection: socket.socket, *, binds: bool
 ) -> Iterator[tuple[socket.socket, SocketWire]]:
-    """The greeting up to where each side trusts the other. If it or the body fails, the socket is closed."""
+    """Make the greeting until each side trusts the other. If it or the body fails, close the socket."""
     ready, tunnel = connection, None
     wire = SocketWire(connection, time.monotonic() + GREETING_SECONDS)
     try:
@@ -281,7 +281,7 @@ def _authenticated(
 
 
 def open_protocol(wire: SocketWire, *, binds: bool, key: bytes | None, refusal: str = "") -> None:
-    """Checks version, user and key before anything else that the peer says is used.
+    """Check version, user and key, before anything else that the peer says is used.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ class Linger:
         self._over = False
 
     def lasts(self, left: object, count: int, why: Callable[[], str]) -> bool:
-        """Whether to wait on.
+        """Return whether to wait on.
 
         Parameters
         ----------
@@ -57,7 +57,7 @@ class Linger:
         return not self._over
 
     def lost(self, count: int, why: Callable[[], str]) -> str:
-        """The error for so many messages that were not taken; nothing if there are none."""
+        """Return the error for so many messages that were not taken; nothing if there are none."""
         if count <= 0:
             return ""
         after = f" after {self._seconds:g} s without progress (linger=)" if self._over else ""

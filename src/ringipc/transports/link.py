@@ -47,14 +47,14 @@ class Link(ABC):
 
     @abstractmethod
     def open(self) -> None:
-        """Listens, connects, or opens the pipe. If that fails nothing is left open."""
+        """Listen, connect, or open the pipe. If that fails, nothing is left open."""
 
     @abstractmethod
     def abandon(self) -> None:
-        """Closes at once: connections that are still open break."""
+        """Close at once. Connections that are still open break."""
 
     def forget(self) -> None:
-        """`abandon` for a finalizer of the handle, which may run in any thread and under any lock."""
+        """Call `abandon` for a finalizer of the handle, which may run in any thread and under any lock."""
         self._in_thread(self.abandon, daemon=True)
 
     def _in_thread(self, end: Callable[[], object], *, daemon: bool) -> None:
@@ -62,7 +62,7 @@ class Link(ABC):
             threading.Thread(target=end, name=f"ringipc {self.url}", daemon=daemon).start()
 
     def _make_lane(self, said: Hello | Welcome, *, two_way: bool, prompt: bool) -> int:
-        """A lane for a remote producer: its id in the I/O loop, or a negative errno.
+        """Make a lane for a remote producer. Return its id in the I/O loop, or a negative errno.
 
         The size that the producer claims is checked before memory is allocated.
         """
@@ -74,7 +74,7 @@ class Link(ABC):
         )
 
     def _fail(self, error: errors.RingError) -> None:
-        """No peer can connect any more."""
+        """Note that no peer can connect any more."""
         self.failure = error.with_traceback(None)  # its frames would keep alive what they refer to
         self.failed(error)
 
@@ -91,7 +91,7 @@ class ConsumerLink(Link):
     flags: int
 
     def close(self) -> None:
-        """To be called after the consumer has left: the producers are notified."""
+        """Notify the producers. Call this after the consumer has left."""
         self.abandon()
 
 
@@ -101,7 +101,7 @@ class ProducerLink(Link):
     _interrupted = False  # `close`, while it waited
 
     def close(self, linger: float | None, *, at_end: bool) -> str:
-        """To be called after the channel's producer has closed: waits until all is taken.
+        """Wait until all messages are taken. Call this after the producer of the channel has closed.
 
         Parameters
         ----------
@@ -126,7 +126,7 @@ class ProducerLink(Link):
     def _close(self, linger: Linger) -> str: ...
 
     def linger(self, seconds: float | None) -> None:
-        """As `forget`, but messages are not lost with their producer: the end of the program waits for them."""
+        """Do as `forget`, but do not lose messages with their producer: the end of the program waits for them."""
 
         def end() -> None:
             lost = self.close(seconds, at_end=True)

@@ -26,7 +26,7 @@ _LARGEST_FD = (1 << 31) - 1
 
 
 def fifo(path: str) -> Fifo:
-    """A named pipe, to be given to `Producer` and `Consumer` as the channel.
+    """Return a named pipe to give to `Producer` and `Consumer` as the channel.
 
     It is made if it is not there, and stays. One producer at a time writes to it, one consumer reads from it.
 
@@ -50,7 +50,7 @@ def fifo(path: str) -> Fifo:
 
 
 def pair() -> tuple[PipeEnd, PipeEnd]:
-    """An anonymous pipe: the end for a `Producer`, and the end for a `Consumer`.
+    """Create an anonymous pipe. Return the end for a `Producer` and the end for a `Consumer`.
 
     Raises
     ------
@@ -83,7 +83,7 @@ class PipeEndpoint(Endpoint):
 
     @abstractmethod
     def _open(self, writes: bool) -> int:
-        """A file descriptor that is the caller's; -1 if it is to write and no consumer has opened the named pipe.
+        """Return a file descriptor that the caller owns; -1 if it is to write and no consumer has the named pipe open.
 
         Raises
         ------
@@ -151,7 +151,7 @@ class Fifo(PipeEndpoint):
 
 @dataclass(frozen=True, slots=True)
 class Pipe(PipeEndpoint):
-    """An end of an anonymous pipe that this process has inherited, by its file descriptor."""
+    """An end of an anonymous pipe that this process has inherited as a file descriptor."""
 
     fd: int
 
@@ -196,13 +196,13 @@ class PipeEnd(PipeEndpoint):
         return cls(Pipe.from_url(url).fd)
 
     def fileno(self) -> int:
-        """The file descriptor, which stays this object's."""
+        """Return the file descriptor, which this object still owns."""
         if self._fd < 0:
             raise errors.Closed("this end of a pipe is closed, or in use by a producer or consumer")
         return self._fd
 
     def detach(self) -> int:
-        """The file descriptor, which is the caller's from then on."""
+        """Return the file descriptor, which the caller owns from then on."""
         fd = self.fileno()
         self._fd = -1
         return fd
@@ -212,7 +212,7 @@ class PipeEnd(PipeEndpoint):
         return self.detach()
 
     def close(self) -> None:
-        """Closes it. Closing again does nothing."""
+        """Close this end. Closing again does nothing."""
         if self._fd >= 0:
             os.close(self.detach())
 

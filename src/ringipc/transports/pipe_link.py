@@ -42,7 +42,7 @@ class _Descriptor:
 
 
 class _PipeWire(Wire):
-    """A producer's greeting, once it has begun."""
+    """The wire of a producer's greeting that is in progress."""
 
     def __init__(self, fd: int, is_closed: Callable[[], bool]) -> None:
         super().__init__(time.monotonic() + GREETING_SECONDS)
@@ -87,7 +87,7 @@ class PipeLink(Link):
 
     @abstractmethod
     def _run(self) -> None:
-        """The thread of the I/O loop."""
+        """Run the I/O loop in its thread."""
 
     def _system_refused(self, error: OSError) -> errors.SystemRefused:
         return errors.SystemRefused(error.errno, f"{self.url}: {os.strerror(error.errno or 0)}", self.url)
@@ -115,7 +115,7 @@ class PipeProducerLink(PipeLink, ProducerLink):
         self._size = capacity, slots
 
     def open(self) -> None:
-        """Does not wait for the consumer: the thread does."""
+        """Open the pipe. The thread waits for the consumer."""
         self._open_end(writes=True)
         self._id, _ = self.io_loop.join(core_name_of(self.channel), b"default", 0, 0, False)
         if self._id < 0:
@@ -124,7 +124,7 @@ class PipeProducerLink(PipeLink, ProducerLink):
         self._thread.start()
 
     def _has_consumer(self) -> bool:
-        """Whether this producer may write. A named pipe takes one producer at a time, while it holds the lock."""
+        """Return whether this producer may write. A named pipe takes one producer at a time: the holder of the lock."""
         if not self._named:
             return True
         if self._end.fd < 0:
@@ -183,7 +183,7 @@ class PipeProducerLink(PipeLink, ProducerLink):
 
 
 def _unread(fd: int) -> int:
-    """Bytes in the pipe; 0 if the descriptor is closed."""
+    """Return the number of bytes in the pipe; 0 if the file descriptor is closed."""
     count = array("i", [0])
     with contextlib.suppress(OSError):
         fcntl.ioctl(fd, termios.FIONREAD, count)
@@ -202,7 +202,7 @@ class PipeConsumerLink(PipeLink, ConsumerLink):
         self._timeout = timeout
 
     def open(self) -> None:
-        """Waits for a producer."""
+        """Wait for a producer."""
         try:
             self._open_end(writes=False)
             deadline = None if self._timeout is None else time.monotonic() + self._timeout
@@ -217,7 +217,7 @@ class PipeConsumerLink(PipeLink, ConsumerLink):
         self._thread.start()
 
     def _receive_greeting(self, deadline: float | None) -> bool:
-        """Waits for a producer, and makes it a lane. False: none has come in time."""
+        """Wait for a producer, and make it a lane. Return False if none has come in time."""
         if not self._wait_for_bytes(deadline):
             return False
         try:

@@ -11,7 +11,7 @@ from .remote_lane import LARGEST_REMOTE_LANE, MOST_REMOTE_SLOTS
 
 
 def lane_refused(said: Hello | Welcome, rc: int) -> str:
-    """What an error of `Link._make_lane` means."""
+    """Return what an error of `Link._make_lane` means."""
     what = f"a lane of {said.capacity} bytes and {said.slots} messages"
     if rc == -errno.EMSGSIZE:
         most = f"{LARGEST_REMOTE_LANE} bytes and {MOST_REMOTE_SLOTS} messages"
@@ -20,12 +20,12 @@ def lane_refused(said: Hello | Welcome, rc: int) -> str:
 
 
 def refused(rc: int) -> str:
-    """What an error of the channel means, where a connection was to get its lane or its member."""
+    """Return what an error of the channel means, where a connection was to get its lane or its member."""
     return full_table(-rc) or os.strerror(-rc)
 
 
 def raise_refusal(url: str, welcome: Welcome) -> NoReturn:
-    """Raises what a listener's refusal means."""
+    """Raise what a listener's refusal means."""
     text = f"{url}: {welcome.text}"
     match welcome.error:
         case errno.EBUSY:

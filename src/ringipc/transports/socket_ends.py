@@ -114,7 +114,7 @@ class SocketProducerLink(SocketLink, ProducerLink):
         return f"group {', '.join(map(repr, sorted(behind)))} did not take all"
 
     def _left(self) -> list[tuple[int, int]]:
-        """The messages that are still to be taken, and the progress of each peer."""
+        """Return the messages that are still to be taken, and the progress of each peer."""
         peers = [peer for peer in self._peers.values() if peer.connection is not None]
         progress = [(0, self.io_loop.progress(peer.id)) for peer in peers]
         if self.channel.name is not None:
@@ -124,11 +124,11 @@ class SocketProducerLink(SocketLink, ProducerLink):
             return []
         waiting = [group.backlog for group in self.channel.groups] or [lane.backlog for lane in lanes]
         mine = len(self._peers) + any(lane.state == "live" for lane in lanes)  # live: a producer that is being deleted
-        only_here = len(self.channel.pids) <= mine  # else another process has the ring
+        only_here = len(self.channel.pids) <= mine  # else another process is in the channel
         return [(max(waiting, default=0), 0), *progress] if progress or only_here else []
 
     def _left_of_ring(self, peers: list[Peer]) -> bool:
-        """For a ring that other producers may go on with: once the peers have had all, their streams end."""
+        """End the streams of the peers once they have all messages. Other producers may continue in the channel."""
         try:
             backlogs = {group.name: group.backlog for group in self.channel.groups}
         except errors.ChannelNotFound:  # removed with its last member
@@ -139,7 +139,7 @@ class SocketProducerLink(SocketLink, ProducerLink):
 
 
 def _count(left: list[tuple[int, int]]) -> int:
-    """The messages in what `_left` returns."""
+    """Return the number of messages in what `_left` returns."""
     return sum(count for count, _ in left)
 
 

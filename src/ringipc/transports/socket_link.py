@@ -2,7 +2,7 @@
 
 A producer's link has a member in the channel for each consumer at the other end of a connection; a consumer's link has
 a lane for each producer. So groups, back-pressure, selection and everything else are the channel's. The channel is an
-anonymous one of this process; or, where a producer has a ring and a fallback, that ring.
+anonymous one of this process; or, if a producer has a fallback, the channel of the producer.
 """
 
 import contextlib
@@ -70,7 +70,7 @@ class SocketLink(Link):
         self._reconnecting = False
         self._ending = False  # a producer's: nothing more will be put
         self._listener: Listener | None = None
-        self._local: Listener | None = None  # for peers of this machine, which can have the ring
+        self._local: Listener | None = None  # for peers on this machine, to which the channel can be passed
         loops = (self._run_io, self._watch_peers) if address.can_reconnect else (self._run_io,)
         self._threads = [threading.Thread(target=loop, name=f"ringipc {self.url}", daemon=True) for loop in loops]
 
@@ -95,21 +95,21 @@ class SocketLink(Link):
 
     @abstractmethod
     def _join(self, hello: Hello) -> Peer | Welcome:
-        """A new peer, or the refusal."""
+        """Return a new peer, or the refusal."""
 
     @abstractmethod
     def _resume(self, peer: Peer, hello: Hello) -> tuple[int, int]:
-        """The number of messages that this side has, and the one that it sends next, over a peer's new connection."""
+        """Return the number of messages that this side has, and of the one that it sends next, on a new connection."""
 
     def _can_resume(self, peer: Peer, hello: Hello) -> bool:
-        """Whether a peer that reconnects can go on where it was."""
+        """Return whether a peer that reconnects can continue where it was."""
         return True
 
     @abstractmethod
     def _connect(self, timeout: float | None) -> None: ...
 
     def _lane_size(self) -> tuple[int, int]:
-        """Bytes and messages of the lane for what this side sends."""
+        """Return the bytes and messages of the lane for what this side sends."""
         return 0, 0
 
     # ---- greetings ----
@@ -176,7 +176,7 @@ class SocketLink(Link):
         while True:
             left = None if end is None else max(end - time.monotonic(), 0)
             connection, welcome = connect(self._address, hello, timeout=left)
-            if welcome.text and not welcome.error and hello.maps:  # it says where on this machine it passes the ring
+            if welcome.text and not welcome.error and hello.maps:  # it says where on this machine it passes the channel
                 connection.close()
                 passed = self._greet_local_listener(welcome.text, hello)
                 if passed is not None:
@@ -192,7 +192,7 @@ class SocketLink(Link):
             _readiness.pause(_PAUSE / 4)
 
     def _greet_local_listener(self, url: str, hello: Hello) -> tuple[socket.socket, Welcome] | None:
-        """None if it is another user's, or not visible in this network namespace: then messages go by the stream."""
+        """Connect to a local socket of the listener, for its channel. Return None if it refuses this process."""
         address = self._address.local_address_from(url)
         if address is None:
             return None
@@ -205,7 +205,7 @@ class SocketLink(Link):
         connection.close()
         return None
 
-    # ---- the ring itself, in place of a connection ----
+    # ---- passing the channel instead of a connection ----
 
     def _pass_ring(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
@@ -214,7 +214,7 @@ class SocketLink(Link):
             self._changed.notify_all()
 
     def _receive_ring(self, connection: socket.socket) -> None:
-        """Nothing is left to do for the I/O loop, nor for this link."""
+        """Open the channel that the peer passes. The I/O loop and this link then have nothing left to do."""
         with connection:
             fd = receive_descriptor(connection)
         try:
@@ -227,7 +227,7 @@ class SocketLink(Link):
     # ---- connections ----
 
     def _set_connection(self, peer: Peer, sends: int, connection: socket.socket) -> None:
-        """Gives a peer its connection, the first or another one."""
+        """Give a peer its connection, the first or another one."""
         with self._changed:
             if self._closed or self._peers.get(peer.session) is not peer:
                 return connection.close()
@@ -242,7 +242,7 @@ class SocketLink(Link):
             self._changed.notify_all()
 
     def _run_io(self) -> None:
-        """The thread of the I/O loop."""
+        """Run the I/O loop in its thread."""
         for id, ordinal, why in iter(self.io_loop.run, None):
             with self._changed:
                 peer = next((each for each in self._peers.values() if each.id == id), None)
@@ -263,11 +263,11 @@ class SocketLink(Link):
         self._start_reconnecting(0 if why != STEP_END else _AFTER_END)
 
     def _may_resume(self, why: int) -> bool:
-        """Networks fail; on one machine a connection ends with its peer. A peer that sent garbage is removed."""
+        """Return whether a peer may reconnect: networks fail, but on one machine a connection ends with its peer."""
         return self._address.can_reconnect and why != -errno.EBADMSG
 
     def _watch_peers(self) -> None:
-        """Removes peers that have not reconnected in time, and breaks connections to machines that do not answer.
+        """Remove peers that have not reconnected in time, and break connections to machines that do not answer.
 
         The kernel alone would take 15 minutes to break them.
         """

@@ -11,7 +11,7 @@ _BUFFER = 4 << 20
 def connected(
     connection: socket.socket, where: str | tuple[object, ...], url: str, seconds: float
 ) -> socket.socket | None:
-    """Connects a socket, as `SocketAddress.connect`; it is closed if that fails."""
+    """Connect a socket, as `SocketAddress.connect`. Close it if that fails."""
     try:
         connection.settimeout(seconds)
         connection.connect(where)
@@ -28,13 +28,13 @@ def connected(
 
 
 def enlarge_buffers(connection: socket.socket) -> None:
-    """Asks for large buffers; the kernel may give less."""
+    """Ask for large buffers; the kernel may give less."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
 
 
 def is_unanswered(connection: socket.socket, seconds: float = 10.0) -> bool:
-    """Whether the kernel of a TCP peer has left sent data unacknowledged for so many seconds.
+    """Return whether the kernel of a TCP peer has left sent data unacknowledged for so many seconds.
 
     Keep-alive does not run while data is unacknowledged, and the kernel itself gives up after 15 minutes. False while
     the peer is slow to read: then its kernel still acknowledges.

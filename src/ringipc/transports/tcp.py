@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 _IDLE, _INTERVAL, _COUNT = 4, 2, 3  # seconds, seconds, probes: an idle connection is given up after 10 s
-_LOCAL = "@ringipc-"  # the Unix socket where a listener passes its ring to peers of this machine
+_LOCAL = "@ringipc-"  # the Unix socket where a listener passes its channel to peers on this machine
 
 
 def tcp(address: str, *, bind: bool | None = None, key: bytes | None = None, tls: SSLContext | None = None) -> Tcp:
-    """A TCP endpoint, to be given to `Producer` and `Consumer` as the channel.
+    """Return a TCP endpoint to give to `Producer` and `Consumer` as the channel.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ class Tcp(SocketEndpoint):
         return None
 
     def _resolve(self, flags: int) -> list[tuple[int, tuple[Any, ...]]]:
-        """The families and addresses of the host.
+        """Return the families and addresses of the host.
 
         Raises
         ------
@@ -140,7 +140,7 @@ class Tcp(SocketEndpoint):
         return [(family, where) for family, _, _, _, where in found]
 
     def prepare(self, connection: socket.socket) -> None:
-        """No delay, and keep-alive.
+        """Send without delay, and keep the connection alive.
 
         TCP_USER_TIMEOUT is not used: it also ends a connection whose peer is alive and only slow to read.
         """
@@ -180,7 +180,7 @@ def _make(family: int) -> socket.socket:
 
 
 def _has_peer(connection: socket.socket) -> bool:
-    """False, and closed: it has gone, or nobody listens and the kernel gave the attempt the port that it was for."""
+    """Return whether the socket has a peer; close it if not. The kernel can connect a socket to its own port."""
     try:
         if connection.getsockname() != connection.getpeername():
             return True
@@ -191,7 +191,7 @@ def _has_peer(connection: socket.socket) -> bool:
 
 
 def _host_and_port(text: str) -> tuple[str, int]:
-    """The parts of "host:port" or "tcp://host:port"."""
+    """Return the parts of "host:port" or "tcp://host:port"."""
     if not isinstance(text, str):
         raise TypeError(f'the address must be a str such as "127.0.0.1:5000", not {text!r}')
     rest = text.removeprefix("tcp://")

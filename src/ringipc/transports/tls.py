@@ -32,7 +32,7 @@ class Tunnel:
     """
 
     def __init__(self, raw: socket.socket, wire: SocketWire, context: ssl.SSLContext, *, host: str | None) -> None:
-        """Takes the connection over. host is the listener's name on the side that connects, None on the listener's."""
+        """Take the connection over. host is the listener's name on the side that connects, None on the listener's."""
         self.failure = ""
         self._raw = raw
         self._coming, self._going = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -93,7 +93,7 @@ class Tunnel:
             self._serve_raw(ready.get(self._raw.fileno(), 0))
 
     def _watch(self, poller: select.poll) -> None:
-        """Polls for what can be done now. Nothing is read before what was read is passed on, so buffers stay small.
+        """Poll for what can be done now. Nothing is read before what was read is passed on, so buffers stay small.
 
         poll reports the end of a socket always; where that is to be handled later, the socket is not polled.
         """
@@ -166,7 +166,7 @@ class Tunnel:
                 self._inward += data
 
     def _linger(self) -> None:
-        """Waits until the peer has read everything: a close with unread data would discard what was sent."""
+        """Wait until the peer has read everything: a close with unread data would discard what was sent."""
         self._raw.shutdown(socket.SHUT_WR)
         end = time.monotonic() + _LINGER
         while (left := end - time.monotonic()) > 0:
@@ -176,7 +176,7 @@ class Tunnel:
 
 
 def refusal(error: ssl.SSLError) -> RingError:
-    """The exception for an error of TLS."""
+    """Return the exception for an error of TLS."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return AuthenticationError(f"TLS: the peer's certificate is not trusted: {error.verify_message}")
     if "ALERT" in (error.reason or ""):

@@ -26,7 +26,7 @@ _LOCK_SECONDS = 5.0  # that another listener may hold the lock on the directory
 
 
 def unix(path: str, *, bind: bool | None = None, key: bytes | None = None, users: Iterable[int] = ()) -> Unix:
-    """A Unix socket, to be given to `Producer` and `Consumer` as the channel.
+    """Return a Unix socket to give to `Producer` and `Consumer` as the channel.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class Unix(SocketEndpoint):
         enlarge_buffers(connection)
 
     def peer_refusal(self, connection: socket.socket) -> str:
-        """By the peer's uid (SO_PEERCRED). Root is a user like others."""
+        """Check the uid of the peer (SO_PEERCRED). Root is a user like others."""
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         pid, uid, _ = _CREDENTIALS.unpack(credentials)
         if uid == os.geteuid() or uid in self.users:
@@ -196,7 +196,7 @@ class SocketPath(Listening):
             )
 
     def remove(self) -> None:
-        """Removes the file if it is still this listener's."""
+        """Remove the file if it is still this listener's."""
         if self._made is None:
             return
         with contextlib.suppress(OSError):

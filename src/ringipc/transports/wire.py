@@ -21,7 +21,7 @@ class Wire(ABC):
 
     @abstractmethod
     def some(self, most: int) -> bytes:
-        """At least one byte."""
+        """Return at least one byte."""
 
     def receive(self, size: int) -> bytes:
         data = self.some(size)
@@ -30,7 +30,7 @@ class Wire(ABC):
         return data
 
     def left(self) -> float:
-        """Seconds until the deadline.
+        """Return the seconds until the deadline.
 
         Raises
         ------
@@ -55,7 +55,7 @@ class SocketWire(Wire):
         self._received = False
 
     def send(self, data: bytes) -> None:
-        """A broken connection is reported by the next `receive`, which first returns what came before it broke."""
+        """Send data. The next `receive` reports a broken connection, after it has returned what came before."""
         try:
             self._connection.settimeout(self.left())
             self._connection.sendall(data)

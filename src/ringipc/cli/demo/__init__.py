@@ -54,7 +54,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def seconds(text: str) -> float:
-    """The value of --seconds; argparse uses the name of this function in its error messages."""
+    """Return the value of --seconds. argparse uses the name of this function in its error messages."""
     number = float(text)
     if not 0 < number <= 3600:
         raise argparse.ArgumentTypeError(f"it must be more than 0 and at most 3600, not {text}")
@@ -62,7 +62,7 @@ def seconds(text: str) -> float:
 
 
 def size(text: str) -> tuple[int, int]:
-    """The value of --size, width and height.
+    """Return the value of --size, width and height.
 
     >>> size("1280x720")
     (1280, 720)

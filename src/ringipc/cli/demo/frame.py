@@ -15,7 +15,7 @@ class DamagedFrame(Exception):
 
 
 def record_dtype(width: int, height: int) -> np.dtype[Any]:
-    """The dtype of what is sent: the pixels and information about them.
+    """Return the dtype of what is sent: the pixels and information about them.
 
     Fields
     ------
@@ -35,7 +35,7 @@ def record_dtype(width: int, height: int) -> np.dtype[Any]:
 
 
 def checksum(pixels: Pixels) -> int:
-    """A checksum of all bytes, fast enough for every frame: 0.1 ms for 6 MB.
+    """Return a checksum of all bytes, fast enough for every frame: 0.1 ms for 6 MB.
 
     The sum of the 64-bit words of each row; then the sum of these with odd weights, modulo 2**64. It detects any change
     of one word, and rows that are swapped.

@@ -1,4 +1,4 @@
-"""Links between two processes of the demo, with one interface: a ring, or a multiprocessing.Queue."""
+"""Links between two processes of the demo, with one interface: a channel, or a multiprocessing.Queue."""
 
 import multiprocessing.queues
 import queue
@@ -22,7 +22,7 @@ _T = TypeVar("_T")
 
 
 def patiently(attempt: Callable[[], _T]) -> _T:
-    """In a child process: repeat an attempt that times out, as long as the parent lives."""
+    """Repeat an attempt that times out while the parent lives. For a child process."""
     while True:
         try:
             return attempt()
@@ -53,18 +53,21 @@ class Link(Protocol):
     """Made by the parent, which passes it to the processes at its two ends."""
 
     def held(self) -> AbstractContextManager[None]:
-        """For the parent: the end of the with block removes the link, however the two ends have ended."""
+        """Remove the link at the end of the with block, however the two ends have ended. For the parent."""
 
     def writer(self) -> AbstractContextManager[Room]:
-        """The sending end: with writer() as room, then for each frame with room() as record. A record is sent when its
-        block ends, and the stream ends with the outer block. room waits while DEPTH frames are in the link."""
+        """Return the sending end.
+
+        Write with writer() as room, then for each frame with room() as record. A record is sent when its block ends,
+        and the stream ends with the outer block. room waits while DEPTH frames are in the link.
+        """
 
     def reader(self) -> AbstractContextManager[Reader]: ...
 
 
 @dataclass(frozen=True)
 class RingLink:
-    """A ring: records are written and read in shared memory."""
+    """A channel: records are written and read in shared memory."""
 
     channel: str
     dtype: np.dtype[Any]

@@ -43,7 +43,7 @@ def draw(path: Path, rings: Run, queue: Run, footer: str) -> None:
 
 
 def _smaller(pixels: Pixels) -> npt.NDArray[np.float64]:
-    """The image at most 480 pixels wide, each pixel the mean of a square; values from 0 to 1."""
+    """Return the image at most 480 pixels wide, each pixel the mean of a square; values from 0 to 1."""
     step = max(1, pixels.shape[1] // 480)
     height, width = pixels.shape[0] // step, pixels.shape[1] // step
     squares = pixels[: height * step, : width * step].reshape(height, step, width, step, 3)

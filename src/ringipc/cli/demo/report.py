@@ -64,7 +64,7 @@ class Live:
 
 
 def table(rings: Run, queue: Run) -> "Table":
-    """Both runs, side by side."""
+    """Return both runs, side by side."""
     from rich.table import Table
 
     table = Table("")
@@ -85,7 +85,7 @@ def table(rings: Run, queue: Run) -> "Table":
 
 
 def _ratio(a: float, b: float) -> str:
-    """The ratio of two positive numbers.
+    """Return the ratio of two positive numbers.
 
     >>> _ratio(300, 25), _ratio(2, 5)
     ('12 : 1', '1 : 2.5')
@@ -94,7 +94,7 @@ def _ratio(a: float, b: float) -> str:
 
 
 def what_was_measured(clip: Path, run: Run) -> "Table":
-    """What the figures include."""
+    """Return what the figures include."""
     from rich.table import Table
 
     notes = Table.grid(padding=(0, 2))
@@ -119,7 +119,7 @@ def what_was_measured(clip: Path, run: Run) -> "Table":
 
 
 def machine() -> str:
-    """The machine and the versions, in one line."""
+    """Return the machine and the versions, in one line."""
     from ... import __version__
 
     cores = len(os.sched_getaffinity(0))

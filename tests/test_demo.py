@@ -249,7 +249,7 @@ def test_without_its_extra_the_demo_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     assert main(["demo"]) == 2
-    assert 'pip install "ringipc[demo]"' in capsys.readouterr().err
+    assert 'pip install ".[demo]"' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

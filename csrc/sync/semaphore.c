@@ -299,7 +299,8 @@ int rip_semaphore_acquire(struct rip_sync *s, uint32_t units, uint64_t deadline)
         }
         waited = rip_sync_wait(s, &watch, deadline);
         if (waited < 0 && waited != -ETIMEDOUT) {
-            if (rip_handle_check(&s->handle) == 0) { /* else rip_sync_close has cancelled the ticket */
+            /* rip_sync_close has cancelled the ticket, unless it still waits for the table lock */
+            if (s->handle.state != RIP_CLOSED && s->handle.state != RIP_FORKED) {
                 rip_ticket_cancel(s, &ticket);
             }
             return waited;

@@ -4,6 +4,7 @@
 #include "store/table_lock.h"
 #include "sync/semaphore.h"
 
+#include <pthread.h>
 #include <sys/time.h>
 
 static struct rip_sync *open_sync(const char *name, enum rip_sync_kind kind, int64_t value, int undo) {
@@ -242,6 +243,33 @@ static void a_killed_waiter_does_not_block_the_queue(void) {
     CHECK(rip_now() - start < 1000 * MS);
     CHECK_IS(waiters(s), 0);
     close_sync(s);
+}
+
+static void *queues_for_two(void *argument) {
+    CHECK_IS(rip_semaphore_acquire(argument, 2, RIP_FOREVER), -ESHUTDOWN);
+    return NULL;
+}
+
+/* The lock that closing needs is not free. So the handle is neither open nor closed when its other thread stops
+ * waiting. */
+static void a_closing_handle_leaves_the_queue(void) {
+    struct rip_sync *closes = open_sync("s", RIP_SEMAPHORE, 0, 0), *other = open_sync("s", RIP_SEMAPHORE, 0, 0);
+    const uint64_t strict = UINT64_C(1) << 32;
+    pthread_t thread;
+    CHECK_IS(rip_lock(&other->handle), 0);
+    CHECK_IS(pthread_create(&thread, NULL, queues_for_two, closes), 0);
+    for (uint64_t end = in(10000); !(atomic_load(&closes->file->word) & strict);) { /* it is first in the queue */
+        CHECK(rip_now() < end);
+        sched_yield();
+    }
+    closes->handle.give_up = RIP_TRY_ONLY;
+    CHECK_IS(rip_sync_close(closes), -EAGAIN);
+    CHECK_IS(pthread_join(thread, NULL), 0);
+    rip_unlock(&other->handle);
+    CHECK_IS(rip_semaphore_release(other, 1), 0);
+    CHECK_IS(rip_semaphore_acquire(other, 1, 0), 0);
+    close_sync(closes);
+    close_sync(other);
 }
 
 static int takes_and_waits(void *kind) {
@@ -858,6 +886,7 @@ int main(void) {
     run("a waiter for many units is not starved by waiters for few", waiters_for_many_are_not_starved);
     run("waiters are served in order", waiters_are_served_in_order);
     run("a killed waiter does not block the queue", a_killed_waiter_does_not_block_the_queue);
+    run("a waiter whose handle is being closed does not block the queue", a_closing_handle_leaves_the_queue);
     run("the units of a killed process come back, and a lock reports the death once", units_of_the_killed_come_back);
     run("a lock has one owner", a_lock_has_one_owner);
     run("a forked child has no units of its parent", a_forked_child_has_no_units_of_its_parent);

@@ -102,12 +102,12 @@ static int open_claims(struct rip_producer *p, uint32_t g, uint64_t id, struct r
     struct rip_control *control = p->ch.control;
     int rc = rip_lock(&p->ch.handle);
     if (rc != 0) {
-        return rip_is_locked_out(rc) ? -ENOLCK : rc; /* -EAGAIN means that no pin is left */
+        return rc == -EAGAIN ? -ENOLCK : rc; /* -EAGAIN means that no pin is left */
     }
     int there = atomic_load_explicit(&control->groups_active, memory_order_relaxed) >> g & 1;
     rc = there && rip_group_id(control, g) == id ? rip_claims_open(&p->ch, g, p->index, p->slots, out) : -ENOENT;
     rip_unlock(&p->ch.handle);
-    return rip_is_locked_out(rc) ? -ENOLCK : rc;
+    return rc == -EAGAIN ? -ENOLCK : rc;
 }
 
 /* A group whose claims were not open may have got its cursor before messages were given up. Gives them up for this

@@ -69,8 +69,8 @@ static int await_lock(struct rip_producer *p, uint64_t deadline) {
     return end ? end : rc;
 }
 
-/* rip_tx_reserve; a lane that drops waits for the table lock, but not for long. */
-static int reserve(struct rip_producer *p, uint64_t length, unsigned char **payload) {
+/* rip_tx_reserve; a lane that drops waits for the table lock, but not for long, whatever the deadline is. */
+static int reserve(struct rip_producer *p, uint64_t length, uint64_t deadline, unsigned char **payload) {
     int rc = rip_tx_reserve(p, length, payload);
     for (uint64_t lock_deadline = 0; rc == -ENOLCK;) {
         uint64_t now = rip_now();
@@ -80,7 +80,7 @@ static int reserve(struct rip_producer *p, uint64_t length, unsigned char **payl
             return -ENOBUFS;
         }
         rc = rc ? rc : rip_handle_check(&p->ch.handle);
-        rc = rc ? rc : rip_tx_wait_filled(p, lock_deadline); /* another thread may have started to fill */
+        rc = rc ? rc : rip_tx_wait_filled(p, deadline); /* another thread may have started to fill */
         rc = rc ? rc : rip_tx_reserve(p, length, payload);
     }
     return rc;
@@ -96,13 +96,14 @@ static int wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline,
         rc = rc ? rc : rip_handle_check(&p->ch.handle);
         if (rc == 0) {
             rip_room_watch(p, &watch);
-            rc = reserve(p, length, payload);
+            rc = reserve(p, length, deadline, payload);
         }
         if ((rc != -EAGAIN && (rc != -ENOBUFS || !also_if_dropping)) || waited < 0) {
             break;
         }
         if (p->cut_off) {
-            return -EPIPE;
+            rc = -EPIPE;
+            break;
         }
         p->wanted = length;
         if (deadline && !start) {
@@ -118,13 +119,16 @@ static int wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline,
     }
     if (start) {
         p->waited += rip_now() - start;
-        rip_tx_stamp(p);
     }
     return waited == -ETIMEDOUT && (rc == -EAGAIN || rc == -ENOBUFS) ? -ETIMEDOUT : rc;
 }
 
 int rip_tx_wait_reserve(struct rip_producer *p, uint64_t length, uint64_t deadline, unsigned char **payload) {
-    return wait_room(p, length, deadline, 0, payload);
+    int rc = wait_room(p, length, deadline, 0, payload);
+    if (rc == 0) { /* the wait may have been long */
+        rip_tx_stamp(p);
+    }
+    return rc;
 }
 
 int rip_wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline) {
@@ -144,6 +148,9 @@ int rip_flush(struct rip_producer *p, uint64_t deadline) {
         if (rip_producer_backlog(p) == 0) {
             return 0;
         }
+        if (p->cut_off) {
+            return -EPIPE;
+        }
         if (waited < 0) {
             return waited;
         }
@@ -160,8 +167,9 @@ int rip_flush(struct rip_producer *p, uint64_t deadline) {
 int rip_reserve(struct rip_producer *p, uint64_t length, unsigned char **payload) {
     int rc = rip_handle_check(&p->ch.handle);
     rc = rc ? rc : rip_tx_reserve(p, length, payload);
-    if (rc == -ENOBUFS) {
+    if (rc == -ENOBUFS || rc == -ENOLCK) { /* a call that does not wait does not wait for the table lock either */
         rip_tx_refuse(p);
+        return -ENOBUFS;
     }
     return rc;
 }
@@ -178,9 +186,13 @@ int rip_publish(struct rip_producer *p, uint64_t length, uint32_t type, uint8_t 
 
 int rip_put(struct rip_producer *p, const void *data, uint64_t length, uint32_t type, uint8_t kind, uint64_t deadline) {
     unsigned char *payload;
-    int rc = rip_reserve(p, length, &payload);
-    if (rc == -EAGAIN) {
-        rc = wait_room(p, length, deadline, 1, &payload);
+    int rc = rip_handle_check(&p->ch.handle);
+    rc = rc ? rc : rip_tx_reserve(p, length, &payload);
+    if (rc == -EAGAIN || rc == -ENOLCK) {
+        rc = wait_room(p, length, deadline, 0, &payload);
+    }
+    if (rc == -ENOBUFS) {
+        rip_tx_refuse(p);
     }
     if (rc == 0) {
         memcpy(payload, data, length);

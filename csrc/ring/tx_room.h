@@ -5,8 +5,8 @@
 #include "ring/tx.h"
 
 /* Reads the cursors and finds allocated room in the arena for length bytes. Returns 0, -EAGAIN, -EMSGSIZE, -EBADMSG,
- * -ENOSPC and so on; -ENOBUFS if there is no room in a lane that drops; -ENOLCK if the table lock is needed and
- * rip_lock has given up. */
+ * -ENOSPC and so on; -ENOBUFS if there is no room in a lane that drops; -ENOLCK if the table lock is needed and was not
+ * free before handle->give_up; -EINTR if a signal or the hook has ended the wait for it. */
 int rip_make_room(struct rip_producer *p, uint64_t length);
 /* Advances p->free_below to the smallest cursor. Returns 0 or -EBADMSG. */
 int rip_reclaim(struct rip_producer *p);

@@ -5,9 +5,13 @@
 #include "store/table_lock.h"
 #include "sync/sync.h"
 
+#include "ring/put.h"
+
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 
 /* ---- the lock ---- */
 
@@ -122,6 +126,118 @@ static void closing_producer_is_not_dead(void) {
     close_consumer(c);
 }
 
+static int ends_with_another_error(struct rip_waiting *waiting) {
+    (void)waiting;
+    return -ECANCELED;
+}
+
+/* A hook that ends the wait for the lock is not an error of the lock, whatever it returns. */
+static void a_hook_that_ends_a_close_destroys_nothing(void) {
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    struct rip_sync *s = NULL;
+    CHECK_IS(rip_sync_open("s", -1, RIP_SEMAPHORE, 1, 0, RIP_WAIT_BLOCK, &s), 0);
+    int channel = locked("c"), object = locked("s");
+    rip_on_wait(NULL, ends_with_another_error);
+    CHECK_IS(rip_producer_close(p), -EINTR);
+    CHECK_IS(rip_consumer_close(c), -EINTR);
+    CHECK_IS(rip_sync_close(s), -EINTR);
+    rip_on_wait(NULL, NULL);
+    CHECK_IS(p->ch.handle.state, RIP_LEAVING);
+    CHECK_IS(c->ch.handle.state, RIP_LEAVING);
+    CHECK_IS(s->handle.state, RIP_LEAVING);
+    close(channel);
+    close(object);
+    close_producer(p);
+    close_consumer(c);
+    CHECK_IS(rip_sync_close(s), 0);
+    rip_sync_free(s);
+}
+
+/* ---- the lock, for the claims of a new group ---- */
+
+static struct rip_producer *open_dropping(uint64_t keep) {
+    struct rip_producer *p = NULL;
+    CHECK_IS(rip_producer_open("c", RIP_PAGE, keep, RIP_DROP_OLD, RIP_WAIT_BLOCK, NULL, &p), 0);
+    return p;
+}
+
+static void on_alarm(int number) { (void)number; }
+
+static void a_signal_ends_a_put(void) {
+    struct itimerval often = {.it_interval.tv_usec = 5000, .it_value.tv_usec = 5000}, never = {.it_value = {0}};
+    struct sigaction was, handler = {.sa_handler = on_alarm};
+    unsigned char *payload;
+    struct rip_producer *p = open_dropping(1);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    CHECK_IS(put_number(p, 1, 0), 0);
+    int fd = locked("c");
+    CHECK_IS(sigaction(SIGALRM, &handler, &was), 0);
+    CHECK_IS(setitimer(ITIMER_REAL, &often, NULL), 0);
+    CHECK_IS(put_number(p, 2, RIP_FOREVER), -EINTR);
+    CHECK_IS(setitimer(ITIMER_REAL, &never, NULL), 0);
+    CHECK_IS(sigaction(SIGALRM, &was, NULL), 0);
+    p->ch.handle.give_up = RIP_TRY_ONLY;
+    CHECK_IS(rip_reserve(p, 8, &payload), -ENOBUFS);
+    CHECK_IS(put_number(p, 3, RIP_FOREVER), -ENOBUFS);
+    CHECK_IS(p->refused, 2);
+    close(fd);
+    CHECK_IS(put_number(p, 4, 0), 0);
+    CHECK_IS(get_number(c, 0), 4);
+    close_producer(p);
+    close_consumer(c);
+}
+
+/* A thread that fills for longer than a put waits for the lock. One thread of the two runs at a time. */
+static struct {
+    pthread_mutex_t turn;
+    struct rip_producer *p;
+    int lock;
+} filling = {.turn = PTHREAD_MUTEX_INITIALIZER};
+
+static void gives_its_turn(struct rip_waiting *waiting) {
+    (void)waiting;
+    CHECK_IS(pthread_mutex_unlock(&filling.turn), 0);
+}
+
+static int takes_its_turn(struct rip_waiting *waiting) {
+    if (waiting->control < 0) {
+        CHECK_IS(pthread_mutex_lock(&filling.turn), 0);
+    }
+    return 0;
+}
+
+static void *fills_for_long(void *unused) {
+    CHECK_IS(pthread_mutex_lock(&filling.turn), 0); /* the other thread waits for the table lock */
+    rip_tx_begin_fill(filling.p, RIP_FILL_RESERVED);
+    CHECK_IS(pthread_mutex_unlock(&filling.turn), 0);
+    close(filling.lock);
+    nap(300 * MS);
+    CHECK_IS(pthread_mutex_lock(&filling.turn), 0);
+    rip_tx_end_fill(filling.p);
+    CHECK_IS(pthread_mutex_unlock(&filling.turn), 0);
+    return unused;
+}
+
+static void a_put_waits_for_as_long_as_another_thread_fills(void) {
+    pthread_t thread;
+    unsigned char *payload;
+    struct rip_producer *p = filling.p = open_dropping(1);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    CHECK_IS(put_number(p, 1, 0), 0);
+    filling.lock = locked("c");
+    p->ch.handle.give_up = RIP_TRY_ONLY;
+    rip_on_wait(gives_its_turn, takes_its_turn);
+    CHECK_IS(pthread_mutex_lock(&filling.turn), 0);
+    CHECK_IS(pthread_create(&thread, NULL, fills_for_long, NULL), 0);
+    CHECK_IS(rip_tx_wait_reserve(p, 8, RIP_FOREVER, &payload), 0);
+    CHECK_IS(pthread_mutex_unlock(&filling.turn), 0);
+    CHECK_IS(pthread_join(thread, NULL), 0);
+    rip_on_wait(NULL, NULL);
+    close_producer(p);
+    close_consumer(c);
+}
+
 /* ---- fences ---- */
 
 static struct rip_producer *producer_that(enum rip_wait waits) {
@@ -229,6 +345,11 @@ int main(void) {
     run("a wait for the lock ends at its deadline, by the hook, or at once", waits_until_the_deadline);
     run("a handle that cannot take the lock again while it opens changes no table", gives_up_while_opening);
     run("a producer whose process ends while it is closing counts as closed, not dead", closing_producer_is_not_dead);
+    run("a hook that ends the wait of a close leaves a handle that can be closed again",
+        a_hook_that_ends_a_close_destroys_nothing);
+    run("a put that waits for the lock ends with a signal, or refuses the message", a_signal_ends_a_put);
+    run("a put that drops waits for as long as another thread fills",
+        a_put_waits_for_as_long_as_another_thread_fills);
     run("peers execute fences for a member that asks for it, and no longer", fences_end_with_their_member);
     run("all execute fences for a member without membarrier, and no longer", all_fence_for_one_without_membarrier);
     return 0;

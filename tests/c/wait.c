@@ -125,9 +125,34 @@ static void calls_its_hooks(void) {
     close_consumer(c);
 }
 
+static struct rip_producer *cut_off_producer;
+
+static int cuts_off(struct rip_waiting *waiting) {
+    (void)waiting;
+    cut_off_producer->cut_off = 1;
+    return 0;
+}
+
+static void ends_when_cut_off(void) {
+    struct rip_producer *p = cut_off_producer = open_producer("c", RIP_PAGE, 1);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    CHECK_IS(put_number(p, 1, 0), 0);
+    rip_on_wait(NULL, cuts_off);
+    CHECK_IS(put_number(p, 2, rip_now() + 10000 * MS), -EPIPE);
+    CHECK(p->waits == 1 && p->waited > 0);
+    p->cut_off = 0;
+    CHECK_IS(rip_flush(p, rip_now() + 10000 * MS), -EPIPE);
+    rip_on_wait(NULL, NULL);
+    CHECK_IS(get_number(c, 0), 1);
+    CHECK_IS(rip_flush(p, 0), 0); /* everything was released */
+    close_producer(p);
+    close_consumer(c);
+}
+
 int main(void) {
     run("on one core no wait spins", one_core);
     run("a wait spins while it pays, and not again between slices", spins_while_it_pays);
     run("a wait calls the program's hooks around each slice, and ends if a hook returns an error", calls_its_hooks);
+    run("a wait for room or for releases ends when no consumer can come any more, and is counted", ends_when_cut_off);
     return 0;
 }

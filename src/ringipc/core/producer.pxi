@@ -576,6 +576,8 @@ cdef class Producer:
         ------
         TimedOut
             That did not happen within timeout seconds. The text names the group that holds messages.
+        RingError
+            The messages go over a link that has failed for good, so no consumer can get them.
         """
         cdef uint64_t deadline = deadline_of(seconds_of(timeout))
         cdef int rc = -ESHUTDOWN if self.p is NULL else rip_flush(self.p, deadline)

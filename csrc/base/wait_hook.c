@@ -22,6 +22,5 @@ int rip_wait_end(struct rip_waiting *waiting, int rc) {
     if (!after) {
         return rc;
     }
-    int end = after(waiting);
-    return end ? end : rc == -EINTR ? 0 : rc;
+    return after(waiting) ? -EINTR : rc == -EINTR ? 0 : rc;
 }

@@ -24,7 +24,9 @@ struct rip_handle {
     uint32_t member;            /* the index of this handle's member entry, or RIP_NO_MEMBER */
     uint64_t reaped_at;         /* when this handle last reaped, as rip_now */
     uint32_t locked;            /* 1: this handle has the table lock */
-    uint64_t give_up;           /* deadline of rip_lock, as rip_now; 0: none; RIP_TRY_ONLY: it does not wait */
+    /* deadline of rip_lock and rip_relock, as rip_now; 0: none; RIP_TRY_ONLY: rip_lock does not wait, and rip_relock
+     * waits for some milliseconds */
+    uint64_t give_up;
     uint32_t no_hooks;          /* 1: waits for the table lock call no hooks, and no signal ends them */
     void (*forked)(struct rip_handle *handle); /* in a forked child: closes what is the parent's */
     /* Does for dead members what they would have done at close; called with the table lock held. */

@@ -8,7 +8,7 @@
 
 /* Takes the table lock. It is held for microseconds, unless its holder is stopped (SIGSTOP, a debugger, a paused
  * container). So the wait is in slices, with the hook of rip_on_wait after each. Returns 0; -EAGAIN: the lock was not
- * free before handle->give_up; -EINTR, or the errno of the hook: a signal or the hook has ended the wait. */
+ * free before handle->give_up; -EINTR: a signal or the hook has ended the wait. */
 int rip_lock(struct rip_handle *handle);
 /* Does not wait: -EAGAIN if another handle has the lock. */
 int rip_try_lock(struct rip_handle *handle);

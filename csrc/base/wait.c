@@ -112,6 +112,9 @@ int rip_watch_wait(const struct rip_watch *watch, uint64_t deadline) {
 }
 
 void rip_watch_announce(const struct rip_watch *watch) {
+    if (watch->picky) {
+        atomic_store_explicit(watch->picky, 1, memory_order_relaxed); /* relaxed: the fetch_or comes after it */
+    }
     /* seq_cst: sets the bit before the fence below; pairs with the fetch_and of the waker, which clears the bit */
     if (watch->asleep64) {
         atomic_fetch_or_explicit(watch->asleep64, watch->bit, memory_order_seq_cst);

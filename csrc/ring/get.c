@@ -77,6 +77,13 @@ int rip_rx_wait(struct rip_consumer *c, rip_rx_getter *getter, struct rip_filter
             start = rip_now();
             c->waits++;
         }
+        if (!deadline && !c->pull) {
+            if (!rip_reap_if_due(&c->ch.handle) && !rip_rx_is_stale(c)) {
+                break;
+            }
+            waited = -ETIMEDOUT; /* one more attempt: it may find what the dead have left, a new lane, or the end */
+            continue;
+        }
         waited = wait_once(c, filter, deadline);
         if (waited < 0 && waited != -ETIMEDOUT) {
             rc = waited;
@@ -93,10 +100,14 @@ int rip_rx_wait(struct rip_consumer *c, rip_rx_getter *getter, struct rip_filter
 }
 
 int rip_wait_message(struct rip_consumer *c, uint64_t deadline) {
-    int rc = check(c);
+    int rc = check(c), waited = 0;
     while (rc >= 0 && !rip_rx_pending(c)) {
         rc = wait_once(c, NULL, deadline);
         rc = rc < 0 ? rc : check(c);
+        waited = 1;
+    }
+    if (rc < 0 && waited) { /* as in rip_rx_wait */
+        pass_wakeup(c);
     }
     return rc < 0 ? rc : 0;
 }

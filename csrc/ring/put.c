@@ -95,7 +95,9 @@ static int wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline,
         rc = rip_tx_wait_filled(p, deadline);
         rc = rc ? rc : rip_handle_check(&p->ch.handle);
         if (rc == 0) {
-            rip_room_watch(p, &watch);
+            if (deadline) {
+                rip_room_watch(p, &watch);
+            }
             rc = reserve(p, length, deadline, payload);
         }
         if ((rc != -EAGAIN && (rc != -ENOBUFS || !also_if_dropping)) || waited < 0) {
@@ -106,7 +108,14 @@ static int wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline,
             break;
         }
         p->wanted = length;
-        if (deadline && !start) {
+        if (!deadline) {
+            waited = -ETIMEDOUT;
+            if (!rip_reap_if_due(&p->ch.handle)) {
+                break;
+            }
+            continue; /* one more attempt: a dead member may have left room */
+        }
+        if (!start) {
             start = rip_now();
             p->waits++;
         }

@@ -1,6 +1,11 @@
 #include "ring/watch.h"
 #include "ring/rx_lanes.h"
 
+/* of each lane the tail and the counter of requeued messages, and the version of the lane table */
+static_assert(2 * RIP_RX_LANES + 1 <= RIP_WATCHED, "the words of a wait for a message fit");
+/* the active groups and their cursors, and where a first group starts */
+static_assert(2 + RIP_MAX_GROUPS <= RIP_WATCHED, "the words of a wait for room fit");
+
 void rip_room_watch(struct rip_producer *p, struct rip_watch *watch) {
     struct rip_control *control = p->ch.control;
     unsigned n = 0;
@@ -21,7 +26,7 @@ void rip_room_watch(struct rip_producer *p, struct rip_watch *watch) {
     watch->futex = &p->entry->futex;
     watch->asleep32 = &p->entry->asleep;
     watch->asleep64 = NULL;
-    watch->picky = 0;
+    watch->picky = NULL;
     watch->bit = RIP_ASLEEP;
     watch->slice = RIP_SLICE_NS;
     watch->fenced = p->ch.fenced;
@@ -50,10 +55,6 @@ void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, 
     watch->slice = rip_rx_slice(c);
     watch->fenced = c->ch.fenced;
     /* the message that this member is woken for may be in a lane that it has not mapped */
-    watch->picky = filter || rip_rx_is_stale(c);
-    if (watch->picky) {
-        /* relaxed: the announcement of the sleep comes after it */
-        atomic_store_explicit(&c->ch.control->groups[c->group].picky, 1, memory_order_relaxed);
-    }
+    watch->picky = filter || rip_rx_is_stale(c) ? &c->ch.control->groups[c->group].picky : NULL;
     watch->spin = &c->ch.spin;
 }

@@ -97,9 +97,11 @@ void rip_reap(struct rip_handle *handle) {
     handle->reap(handle);
 }
 
-void rip_reap_if_due(struct rip_handle *handle) {
-    if (handle->state == RIP_OPEN && rip_now() - handle->reaped_at > REAP_EVERY_NS && rip_try_lock(handle) == 0) {
-        rip_reap(handle);
-        rip_unlock(handle);
+int rip_reap_if_due(struct rip_handle *handle) {
+    if (handle->state != RIP_OPEN || rip_now() - handle->reaped_at <= REAP_EVERY_NS || rip_try_lock(handle) != 0) {
+        return 0;
     }
+    rip_reap(handle);
+    rip_unlock(handle);
+    return 1;
 }

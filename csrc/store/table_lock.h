@@ -35,8 +35,8 @@ int rip_is_dead(struct rip_handle *handle, uint32_t member);
 
 /* Does for dead members what they would have done at close (handle->reap). The table lock must be held. */
 void rip_reap(struct rip_handle *handle);
-/* The same, at most every half second, and not while another handle has the table lock. For long waits; the lock must
- * not be held. */
-void rip_reap_if_due(struct rip_handle *handle);
+/* The same, at most every half second, and not while another handle has the table lock. Returns 1 if it was done now,
+ * else 0. For long waits and calls that do not wait; the lock must not be held. */
+int rip_reap_if_due(struct rip_handle *handle);
 
 #endif

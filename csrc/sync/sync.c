@@ -49,7 +49,7 @@ void rip_sync_watch(struct rip_sync *s, uint64_t seen, struct rip_watch *watch) 
     watch->futex = &s->file->futex;
     watch->asleep32 = &s->file->asleep;
     watch->asleep64 = NULL;
-    watch->picky = 0;
+    watch->picky = NULL;
     watch->bit = RIP_ASLEEP;
     watch->slice = RIP_SLICE_NS;
     watch->fenced = 1; /* each change of the word is a full fence, and rip_sync_wake has one */

@@ -1,5 +1,6 @@
 /* How long a wait spins before it sleeps. */
 #include "check.h"
+#include "ring/get.h"
 
 #include <dlfcn.h>
 #include <sys/time.h>
@@ -149,10 +150,53 @@ static void ends_when_cut_off(void) {
     close_consumer(c);
 }
 
+static unsigned attempts;
+
+static int finds_nothing(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
+    (void)c, (void)filter, (void)message;
+    attempts++;
+    return 0;
+}
+
+static int puts_and_dies(void *argument) {
+    (void)argument;
+    CHECK_IS(put_number(open_producer("c", RIP_PAGE, 1), 1, 0), 0);
+    return 0; /* without closing */
+}
+
+static void tries_once(void) {
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 1);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_SHARED);
+    const _Atomic uint32_t *picky = &c->ch.control->groups[c->group].picky;
+    struct rip_filter filter = {.types = (const uint32_t[]){7}, .count = 1};
+    struct rip_message message;
+    c->ch.handle.reaped_at = rip_now();
+    CHECK_IS(rip_rx_wait(c, finds_nothing, NULL, &message, 0), -ETIMEDOUT);
+    CHECK_IS(attempts, 1);
+    c->ch.handle.reaped_at = 0; /* what the dead have left may be what the attempt looks for */
+    CHECK_IS(rip_rx_wait(c, finds_nothing, NULL, &message, 0), -ETIMEDOUT);
+    CHECK_IS(attempts, 3);
+    expect_success(spawn(puts_and_dies, NULL));
+    CHECK_IS(get_number(c, 0), 1);
+    c->ch.handle.reaped_at = 0;
+    CHECK_IS(get_nothing(c, 0), -EOWNERDEAD);
+    CHECK_IS(rip_get_selected(c, &filter, &message, 0), -ETIMEDOUT);
+    CHECK_IS(*picky, 0); /* nobody sleeps for some messages only, so nobody has to be woken for them */
+    CHECK_IS(rip_get_selected(c, &filter, &message, rip_now() + MS), -ETIMEDOUT);
+    CHECK_IS(*picky, 1);
+    CHECK_IS(put_number(p, 1, 0), 0);
+    CHECK_IS(put_number(p, 2, 0), -ETIMEDOUT);
+    CHECK(p->waits == 0 && p->waited == 0);
+    CHECK_IS(get_number(c, 0), 1);
+    close_producer(p);
+    close_consumer(c);
+}
+
 int main(void) {
     run("on one core no wait spins", one_core);
     run("a wait spins while it pays, and not again between slices", spins_while_it_pays);
     run("a wait calls the program's hooks around each slice, and ends if a hook says so", calls_its_hooks);
+    run("a call that does not wait makes one attempt unless something has changed, and announces no sleep", tries_once);
     run("a wait for room or for releases ends when no consumer can come any more, and is counted", ends_when_cut_off);
     return 0;
 }

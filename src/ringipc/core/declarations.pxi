@@ -63,7 +63,7 @@ cdef extern from "store/table_lock.h" nogil:
     void rip_handle_set_unattended(rip_handle *)
     int rip_await_lock(rip_handle *, uint64_t) except? -EINTR
     int quietly_await_lock "rip_await_lock"(rip_handle *, uint64_t)  # for a caller that cannot raise
-    void rip_reap_if_due(rip_handle *)
+    int rip_reap_if_due(rip_handle *)
 
 
 cdef extern from "base/byte_lock.h" nogil:

@@ -103,8 +103,7 @@ struct rip_moment rip_moment_now(uint64_t offset) {
     return best;
 }
 
-uint64_t rip_ticks_to_ns(struct rip_moment since, uint64_t ticks, uint64_t offset) {
-    struct rip_moment now = rip_moment_now(offset);
+uint64_t rip_ticks_to_ns(struct rip_moment since, struct rip_moment now, uint64_t ticks) {
     double span = (double)(now.ticks - since.ticks);
     double rate = span > 0 ? (double)(now.ns - since.ns) / span : 0;
     double age = (double)(int64_t)(now.ticks - ticks) * rate;

@@ -48,7 +48,7 @@ int rip_sleep_as(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline, e
 }
 
 static int wake(_Atomic uint32_t *word, uint32_t kind, int most) {
-    atomic_fetch_add_explicit(word, 1, memory_order_release); /* pairs with the acquire load in rip_watch_wait */
+    atomic_fetch_add_explicit(word, 1, memory_order_release); /* pairs with the acquire load in spin_and_sleep */
     return (int)syscall(SYS_futex, word, FUTEX_WAKE_BITSET, most, NULL, NULL, kind);
 }
 

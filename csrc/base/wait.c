@@ -28,7 +28,8 @@ int rip_watch_is_ready(const struct rip_watch *watch) {
     return 0;
 }
 
-int rip_watch_spin(const struct rip_watch *watch, uint64_t ns) {
+/* Spins for at most ns nanoseconds. Returns 1 if the watch became ready, else 0. */
+static int spin_for(const struct rip_watch *watch, uint64_t ns) {
     uint64_t end = 0, yield = 0;
     for (unsigned i = 0;; i++) {
         if (rip_watch_is_ready(watch)) {
@@ -60,7 +61,7 @@ static int spin_adaptive(const struct rip_watch *watch, uint64_t start, uint64_t
     uint32_t probe = atomic_load_explicit(&spin->probe, memory_order_relaxed);
     int is_probe = waits >= probe;
     uint64_t ns = is_probe ? SPIN_MAX_NS : budget;
-    int ready = rip_watch_spin(watch, ns < left ? ns : left);
+    int ready = spin_for(watch, ns < left ? ns : left);
     if (is_probe) { /* each long spin without success doubles the time to the next one */
         probe = ready ? PROBE_FIRST : probe < PROBE_LAST ? 2 * probe : PROBE_LAST;
         atomic_store_explicit(&spin->probe, probe, memory_order_relaxed);
@@ -77,7 +78,7 @@ static int spin_and_sleep(const struct rip_watch *watch, uint64_t start, uint64_
     uint64_t slice = deadline - start < watch->slice ? deadline : start + watch->slice;
     int ready = 0;
     if (watch->spin->mode == RIP_WAIT_SPIN) {
-        ready = rip_watch_spin(watch, slice - start);
+        ready = spin_for(watch, slice - start);
         return ready ? 1 : slice == deadline ? -ETIMEDOUT : 0;
     }
     /* relaxed: hints. A member that has slept for a whole slice waits for something rare: it does not spin between

@@ -46,8 +46,6 @@ int rip_watch_is_ready(const struct rip_watch *watch);
 /* Announces that this member is about to sleep. A process that makes the watch ready afterwards wakes it; if one has
  * done so before, rip_watch_is_ready returns 1. */
 void rip_watch_announce(const struct rip_watch *watch);
-/* Spins for at most ns nanoseconds. Returns 1 if the watch became ready, else 0. */
-int rip_watch_spin(const struct rip_watch *watch, uint64_t ns);
 /* Spins and sleeps for a slice at most, as the mode of the spin says, and calls the hooks of rip_on_wait before and
  * after. Returns 1 if the watch is ready; 0 if the slice has passed, or if the wake-up was meant for another sleeper:
  * the caller reaps and waits again; -ETIMEDOUT at the deadline: the caller checks once more; another negative errno

@@ -37,7 +37,7 @@ static void set_cursors(struct rip_channel *ch, uint32_t group, enum rip_group_f
                 oldest = (active >> g & 1) && released < oldest ? released : oldest;
             }
             if (start != RIP_NEWEST ||
-                rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, tail), &seq) != 0) {
+                rip_lane_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, tail), &seq) != 0) {
                 seq = oldest;
             }
         }
@@ -58,8 +58,8 @@ static int pass_reclaimed(struct rip_channel *ch, uint32_t group) {
         if (state == RIP_LANE_FREE) {
             continue;
         }
-        int rc = rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, reclaimed), &limit);
-        rc = rc ? rc : rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, dropped_below), &from);
+        int rc = rip_lane_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, reclaimed), &limit);
+        rc = rc ? rc : rip_lane_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, dropped_below), &from);
         if (rc == 0 && state == RIP_LANE_LIVE) {
             rc = rip_file_read(&ch->handle, rip_lane_file(rip_lane_id(lane)), 0, &magic) == -ENOENT ? -EBADMSG : 0;
         }

@@ -12,7 +12,7 @@ void rip_lanes_changed(struct rip_channel *ch) {
     }
 }
 
-int rip_read_word(struct rip_channel *ch, uint64_t id, size_t offset, uint64_t *word) {
+int rip_lane_read_word(struct rip_channel *ch, uint64_t id, size_t offset, uint64_t *word) {
     int rc = rip_file_read(&ch->handle, rip_lane_file(id), offset, word);
     *word = rc ? 0 : *word;
     return rip_is_resource_error(rc) ? rc : 0;
@@ -24,9 +24,9 @@ void rip_lanes_retire(struct rip_channel *ch) {
     int retired = 0, report_death = rip_kept_for(control) & RIP_AWAITED;
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         struct rip_lane_entry *lane = &control->lanes[i];
-        /* acquire: pairs with the release in rip_producer_close and rip_reap: the tail that is read below is the last
-         * one. The loads of the cursors pair with rip_rx_publish_cursor: the group has read the lane before its file is
-         * removed. */
+        /* acquire: pairs with the release in rip_producer_close and rip_channel_reap: the tail that is read below is the
+         * last one. The loads of the cursors pair with rip_rx_publish_cursor: the group has read the lane before its
+         * file is removed. */
         uint32_t state = atomic_load_explicit(&lane->state, memory_order_acquire);
         if (state != RIP_LANE_ENDED && state != RIP_LANE_DEAD) {
             continue;

@@ -6,7 +6,8 @@ void rip_arena_init(struct rip_arena *arena, uint64_t capacity) {
     *arena = (struct rip_arena){.capacity = capacity, .count = 1};
 }
 
-uint64_t rip_arena_live(const struct rip_arena *arena) {
+/* Returns the bytes of live messages. */
+static uint64_t live_bytes(const struct rip_arena *arena) {
     uint64_t live = arena->at - arena->runs[arena->count - 1].lo;
     for (unsigned i = 0; i + 1 < arena->count; i++) {
         live += arena->runs[i].hi - arena->runs[i].lo;
@@ -96,7 +97,7 @@ uint64_t rip_arena_find(struct rip_arena *arena, uint64_t need, uint64_t end) {
     if (fits && arena->at == 0) {
         return 0;
     }
-    uint64_t live = rip_arena_live(arena), offset = UINT64_MAX;
+    uint64_t live = live_bytes(arena), offset = UINT64_MAX;
     if (!fits) {
         offset = lowest_gap(arena, need, end);
     } else if (live > 0) { /* it fits at the present position: move only if that gives much more room */

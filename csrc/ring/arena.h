@@ -50,7 +50,6 @@ uint64_t rip_arena_find(struct rip_arena *arena, uint64_t need, uint64_t end);
  * lie there. */
 void rip_arena_go(struct rip_arena *arena, uint64_t offset, uint64_t next);
 
-uint64_t rip_arena_live(const struct rip_arena *arena); /* bytes of live messages */
 /* Bytes that the messages from seq on occupy. seq is a live message and lies at offset. */
 uint64_t rip_arena_from(const struct rip_arena *arena, uint64_t seq, uint64_t offset);
 

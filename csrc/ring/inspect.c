@@ -43,8 +43,8 @@ static void read_lanes(struct rip_channel *ch, struct rip_inspection *out, uint6
         uint32_t state = atomic_load_explicit(&lane->state, memory_order_relaxed); /* relaxed: under the lock */
         tails[i] = froms[i] = 0;
         if (state != RIP_LANE_FREE &&
-            rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, tail), &tails[i]) == 0 &&
-            rip_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, dropped_below), &froms[i]) == 0) {
+            rip_lane_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, tail), &tails[i]) == 0 &&
+            rip_lane_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, dropped_below), &froms[i]) == 0) {
             out->lane[out->lanes++] = (struct rip_lane_info){.id = rip_lane_id(lane),
                                                              .pid = lane->pid,
                                                              .state = state,

@@ -68,8 +68,8 @@ static uint32_t find_free(const struct rip_control *control) {
 }
 
 /* Enters the lane in the table. The lock must be held, and this handle must be a member. If the process is killed
- * between any two steps, rip_reap can end the entry: it finds the lane by the member's index, which is stored before
- * the file gets its name and after the id that identifies the file. */
+ * between any two steps, rip_channel_reap can end the entry: it finds the lane by the member's index, which is stored
+ * before the file gets its name and after the id that identifies the file. */
 static int join(struct rip_producer *p) {
     struct rip_control *control = p->ch.control;
     uint32_t i = find_free(control);

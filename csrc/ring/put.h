@@ -4,10 +4,6 @@
 
 #include "ring/tx_room.h"
 
-/* What a thread fills while it lets other threads run: the copy of a message, or memory that the program has
- * reserved. */
-enum rip_fill { RIP_FILL_NONE, RIP_FILL_COPY, RIP_FILL_RESERVED };
-
 /* Threads may share a producer if one runs at a time, except while it sleeps (the hooks of rip_on_wait) or fills
  * reserved memory. rip_tx_begin_fill and rip_tx_end_fill enclose the filling. rip_tx_wait_filled waits until no other
  * thread fills. It returns 0, -ETIMEDOUT, -EDEADLK if this thread itself fills, or the error that ended the wait. */

@@ -1,5 +1,4 @@
 #include "ring/rx.h"
-#include "base/clock.h"
 #include "base/file.h"
 
 __attribute__((cold, noinline)) int rip_rx_read_far(struct rip_rx *rx, uint64_t seq, struct rip_message *message) {
@@ -161,10 +160,16 @@ uint64_t rip_rx_missed_of(const struct rip_rx *rx) {
                       : missed;
 }
 
-uint64_t rip_rx_time(const struct rip_rx *rx, uint64_t ticks) {
+static int counts_ticks(const struct rip_rx *rx) {
     const volatile struct rip_lane *lane = rx->lane; /* volatile: read once */
-    if (lane->clock != RIP_CLOCK_COUNTER) {
-        return ticks;
-    }
-    return rip_ticks_to_ns((struct rip_moment){lane->ticks0, lane->ns0}, ticks, rx->ch->time_offset);
+    return lane->clock == RIP_CLOCK_COUNTER;
+}
+
+uint64_t rip_rx_time_at(const struct rip_rx *rx, struct rip_moment now, uint64_t ticks) {
+    const volatile struct rip_lane *lane = rx->lane; /* volatile: read once */
+    return counts_ticks(rx) ? rip_ticks_to_ns((struct rip_moment){lane->ticks0, lane->ns0}, now, ticks) : ticks;
+}
+
+uint64_t rip_rx_time(const struct rip_rx *rx, uint64_t ticks) {
+    return counts_ticks(rx) ? rip_rx_time_at(rx, rip_moment_now(rx->ch->time_offset), ticks) : ticks;
 }

@@ -9,6 +9,10 @@
 #include <errno.h>
 #include <pthread.h>
 
+/* What a thread fills while it lets other threads run: the copy of a message, or memory that the program has
+ * reserved. */
+enum rip_fill { RIP_FILL_NONE, RIP_FILL_COPY, RIP_FILL_RESERVED };
+
 struct rip_producer {
     struct rip_channel ch; /* first: the fork handler finds the state of the handle here */
     struct rip_lane *lane;

@@ -27,7 +27,7 @@ struct rip_handle {
     /* deadline of rip_lock and rip_relock, as rip_now; 0: none; RIP_TRY_ONLY: rip_lock does not wait, and rip_relock
      * waits for some milliseconds */
     uint64_t give_up;
-    uint32_t no_hooks;          /* 1: waits for the table lock call no hooks, and no signal ends them */
+    uint32_t no_hooks;                         /* 1: waits for the table lock call no hooks, and no signal ends them */
     void (*forked)(struct rip_handle *handle); /* in a forked child: closes what is the parent's */
     /* Does for dead members what they would have done at close; called with the table lock held. */
     void (*reap)(struct rip_handle *handle);

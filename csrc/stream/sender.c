@@ -152,6 +152,7 @@ uint64_t rip_sender_pause(const struct rip_sender *s) {
  * they lie. Returns the number of parts. */
 static int gather(const struct rip_sender *s, unsigned char *buffer, struct iovec parts[]) {
     unsigned char *at = buffer, *end = buffer + RIP_STREAM_BUFFER;
+    struct rip_moment now = rip_moment_now(s->from->ch.time_offset);
     int count = 0;
     uint64_t bytes = 0;
     for (uint64_t n = s->sent; n < s->taken && count + 2 <= PARTS && bytes < RIP_AT_ONCE; n++) {
@@ -168,7 +169,7 @@ static int gather(const struct rip_sender *s, unsigned char *buffer, struct iove
                                   .type = message->type,
                                   .missed = message->missed < UINT32_MAX ? (uint32_t)message->missed : UINT32_MAX,
                                   .length = message->length,
-                                  .time = rip_rx_time(message->lane, message->ticks)};
+                                  .time = rip_rx_time_at(message->lane, now, message->ticks)};
         memcpy(at, &frame, sizeof frame);
         if (small) {
             memcpy(at + sizeof frame, message->data, message->length);

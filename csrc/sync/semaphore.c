@@ -255,7 +255,9 @@ void rip_ticket_cancel(struct rip_sync *s, const struct rip_ticket *ticket) {
     wake_next(s);
 }
 
-void rip_ticket_watch(struct rip_sync *s, const struct rip_ticket *ticket, struct rip_watch *watch) {
+/* Fills in the watch for the next wait with this ticket; to be called before rip_ticket_try, so that no wake-up is
+ * lost. */
+static void watch_ticket(struct rip_sync *s, const struct rip_ticket *ticket, struct rip_watch *watch) {
     struct rip_waiter *waiter = &s->file->waiters[ticket->index];
     rip_sync_watch(s, rip_sync_load(s), watch);
     watch->futex = &waiter->futex;
@@ -288,7 +290,7 @@ int rip_semaphore_acquire(struct rip_sync *s, uint32_t units, uint64_t deadline)
         return rc;
     }
     for (int waited = 0;;) {
-        rip_ticket_watch(s, &ticket, &watch);
+        watch_ticket(s, &ticket, &watch);
         rc = rip_ticket_try(s, &ticket);
         if (rc != -EAGAIN) {
             return rc;

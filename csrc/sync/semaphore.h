@@ -21,9 +21,6 @@ int rip_ticket_take(struct rip_sync *s, uint32_t units, struct rip_ticket *ticke
 int rip_ticket_try(struct rip_sync *s, struct rip_ticket *ticket);
 /* Leaves the queue. */
 void rip_ticket_cancel(struct rip_sync *s, const struct rip_ticket *ticket);
-/* Fills in the watch for the next wait with this ticket; to be called before rip_ticket_try, so that no wake-up is
- * lost. */
-void rip_ticket_watch(struct rip_sync *s, const struct rip_ticket *ticket, struct rip_watch *watch);
 /* A member leaves: its units are released and its waiters removed. died: its process was killed. The table lock must be
  * held. */
 void rip_units_reap(struct rip_sync *s, uint32_t member, int died);

@@ -348,8 +348,7 @@ int main(void) {
     run("a hook that ends the wait of a close leaves a handle that can be closed again",
         a_hook_that_ends_a_close_destroys_nothing);
     run("a put that waits for the lock ends with a signal, or refuses the message", a_signal_ends_a_put);
-    run("a put that drops waits for as long as another thread fills",
-        a_put_waits_for_as_long_as_another_thread_fills);
+    run("a put that drops waits for as long as another thread fills", a_put_waits_for_as_long_as_another_thread_fills);
     run("peers execute fences for a member that asks for it, and no longer", fences_end_with_their_member);
     run("all execute fences for a member without membarrier, and no longer", all_fence_for_one_without_membarrier);
     return 0;

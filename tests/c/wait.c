@@ -150,6 +150,22 @@ static void ends_when_cut_off(void) {
     close_consumer(c);
 }
 
+/* The message that it was woken for may have come before it gave up. */
+static void passes_its_wake_up_on(void) {
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 1);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_SHARED);
+    const _Atomic uint64_t *asleep = &c->ch.control->groups_asleep;
+    rip_on_wait(before_wait, after_wait);
+    started = ended = 0;
+    ends_after = 1;
+    CHECK_IS(rip_wait_message(c, RIP_FOREVER), -EINTR);
+    rip_on_wait(NULL, NULL);
+    CHECK_IS(ended, 1);
+    CHECK_IS(*asleep >> c->group & 1, 0); /* all others in the group are awake */
+    close_producer(p);
+    close_consumer(c);
+}
+
 static unsigned attempts;
 
 static int finds_nothing(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
@@ -197,6 +213,7 @@ int main(void) {
     run("a wait spins while it pays, and not again between slices", spins_while_it_pays);
     run("a wait calls the program's hooks around each slice, and ends if a hook says so", calls_its_hooks);
     run("a call that does not wait makes one attempt unless something has changed, and announces no sleep", tries_once);
+    run("a member of a shared group that gives up waiting wakes the others", passes_its_wake_up_on);
     run("a wait for room or for releases ends when no consumer can come any more, and is counted", ends_when_cut_off);
     return 0;
 }

@@ -43,18 +43,15 @@ cdef extern from "base/common.h" nogil:
 
 cdef extern from "base/wait.h" nogil:
     ctypedef unsigned int rip_word "_Atomic uint32_t"
-    enum: RIP_SLICE_NS
     struct rip_watch:
         pass
     struct rip_spin:
         rip_wait mode
     int rip_sleep(rip_word *, uint32_t, uint64_t)
-    void rip_wake(rip_word *)
-    int rip_watch_wait(const rip_watch *, uint64_t) except? -EINTR  # its hooks release the GIL
 
 
 cdef extern from "store/table_lock.h" nogil:
-    enum: RIP_FORKED, RIP_TRY_ONLY
+    enum: RIP_TRY_ONLY
     struct rip_handle:
         uint32_t state
         uint64_t give_up
@@ -63,7 +60,6 @@ cdef extern from "store/table_lock.h" nogil:
     void rip_handle_set_unattended(rip_handle *)
     int rip_await_lock(rip_handle *, uint64_t) except? -EINTR
     int quietly_await_lock "rip_await_lock"(rip_handle *, uint64_t)  # for a caller that cannot raise
-    int rip_reap_if_due(rip_handle *)
 
 
 cdef extern from "base/byte_lock.h" nogil:
@@ -246,7 +242,6 @@ cdef extern from "ring/rx_next.h" nogil:
     bint rip_rx_peek_near(rip_consumer *, rip_message *)
     int rip_rx_peek(rip_consumer *, rip_message *)
     int rip_rx_ready(rip_consumer *, rip_message *)
-    int rip_rx_latest(rip_consumer *, rip_message *)
 
 
 cdef extern from "ring/select.h" nogil:

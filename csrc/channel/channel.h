@@ -2,11 +2,10 @@
 #ifndef RIP_CHANNEL_H
 #define RIP_CHANNEL_H
 
+#include "base/errors.h"
 #include "base/wait.h"
 #include "channel/layout.h"
 #include "store/handle.h"
-
-#include <errno.h>
 
 #define RIP_NO_LANE UINT32_MAX
 
@@ -27,11 +26,5 @@ struct rip_channel {
     struct rip_pollfd *pollfd; /* NULL: the handle has no pollfd */
     rip_claims_of *claims_of;  /* of a consumer, else NULL */
 };
-
-/* Returns 1 for an error that says nothing about the contents of a file: this process cannot open it now, or the files
- * of the channel have been deleted. */
-static inline int rip_is_resource_error(int rc) {
-    return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -ESTALE;
-}
 
 #endif

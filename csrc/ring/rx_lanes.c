@@ -115,9 +115,6 @@ struct rip_claims *rip_rx_claims_of(struct rip_channel *ch, uint32_t group, uint
     return rx ? rx->claims : NULL;
 }
 
-/* Is a resource missing that may be available later? Any other error means damage. */
-static int is_shortage(int rc) { return rip_is_resource_error(rc) || rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG; }
-
 /* Handles the error of mapping a lane. It is reported once, unless such errors are not reported; the other lanes are
  * used. Returns 1 if the lane is abandoned, 0 if mapping is tried again. */
 static int report_map_error(struct rip_consumer *c, uint32_t index, uint32_t state, int rc) {
@@ -128,7 +125,7 @@ static int report_map_error(struct rip_consumer *c, uint32_t index, uint32_t sta
         c->reported[index] = reported;
         is_reported = 1;
     }
-    return is_reported && state != RIP_LANE_LIVE && !is_shortage(rc);
+    return is_reported && state != RIP_LANE_LIVE && !rip_is_shortage(rc);
 }
 
 /* The state of a lane that has this state in the table. A producer that was killed while it closed has not died; only

@@ -3,10 +3,10 @@
 #define RIP_TX_H
 
 #include "base/clock.h"
+#include "base/errors.h"
 #include "channel/wake.h"
 #include "ring/arena.h"
 
-#include <errno.h>
 #include <pthread.h>
 
 /* What a thread fills while it lets other threads run: the copy of a message, or memory that the program has
@@ -43,8 +43,6 @@ struct rip_producer {
     uint32_t cut_off;        /* no consumer can come any more, so there will be no room */
     uint64_t waits, waited;  /* waits for room: their number, and their duration in nanoseconds */
 };
-
-static inline int rip_is_out_of_memory(int rc) { return rc == -ENOSPC || rc == -ENOMEM || rc == -EDQUOT; }
 
 /* Reads the clock for the messages that are committed from now on. Once for a batch: it costs as much as the rest. */
 static inline void rip_tx_stamp(struct rip_producer *p) { p->ticks = rip_ticks(p->clock, p->ch.time_offset); }

@@ -3,9 +3,9 @@
  * Return values. Unless a comment says otherwise, a call returns 0, a count, or one of these negative errno values:
  *   -EAGAIN           no message (consumer) or no room (producer): try again, or wait
  *   -ETIMEDOUT        the deadline has passed
- *   -EINTR            a signal handler ran while the call slept, or a hook (rip_on_wait) ended the wait. Nothing was put
- *                     or taken; the call can be repeated. Not rip_barrier_wait: it has arrived and cannot arrive twice.
- *                     So a signal does not end its wait, and a hook that ends it breaks the barrier for all parties
+ *   -EINTR            a signal handler ran while the call slept, or a hook (rip_on_wait) ended the wait. Nothing was
+ *                     put or taken; the call can be repeated. Not rip_barrier_wait: it has arrived and cannot arrive
+ *                     twice. So a signal does not end its wait, and a hook that ends it breaks the barrier for all
  *   -ENODATA          end of the stream: every producer has closed, and all messages are read
  *   -EOWNERDEAD       a producer was killed, and all that it had published is read. Reported once per producer
  *   -ENOBUFS          no room in a lane that drops messages: this message was refused and counted. Do not put it again
@@ -173,8 +173,8 @@ int rip_consumer_open(const char *channel, const char *group, uint32_t flags, en
 /* Finds the next message: 1 and *message, or -EAGAIN, -ENODATA, -EOWNERDEAD and so on. In a shared or durable group,
  * and on a RIP_DROP_OLD lane, no other member can take the message from now on: call rip_take, then rip_release or
  * rip_requeue. The call does not wait, but it may sleep for some milliseconds if there is a new lane while another
- * member holds the table lock. If a new lane cannot be mapped (-EMFILE, -ENOSPC and so on), the error is returned once, and mapping is
- * tried again later. */
+ * member holds the table lock. If a new lane cannot be mapped (-EMFILE, -ENOSPC and so on), the error is returned once,
+ * and mapping is tried again later. */
 int rip_peek(struct rip_consumer *c, struct rip_message *message);
 /* Takes the message that rip_peek found: its memory stays until rip_release. */
 void rip_take(struct rip_consumer *c, const struct rip_message *peeked);
@@ -376,9 +376,9 @@ struct rip_waiting {
 
 /* Called before each slice of a wait, except in a wait for the table lock (control >= 0). */
 typedef void rip_before_wait(struct rip_waiting *waiting);
-/* Called after each slice of a wait, also of a wait for the table lock, which has had no call before. A slice ends after
- * at most 50 ms or with a signal. 0 continues the wait; anything else ends it, and the call returns -EINTR. The hook may
- * set waiting->kept. Without this hook a signal ends a wait with -EINTR. */
+/* Called after each slice of a wait, also of a wait for the table lock, which has had no call before. A slice ends
+ * after at most 50 ms or with a signal. 0 continues the wait; anything else ends it, and the call returns -EINTR. The
+ * hook may set waiting->kept. Without this hook a signal ends a wait with -EINTR. */
 typedef int rip_after_wait(struct rip_waiting *waiting);
 void rip_on_wait(rip_before_wait *before, rip_after_wait *after); /* NULL: no hook */
 

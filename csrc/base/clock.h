@@ -55,8 +55,8 @@ struct rip_moment {
 /* Returns the present moment on both clocks. They are read one after the other. Of a few readings the one that took the
  * shortest time counts, so an interrupt or another thread between the two does no harm. offset: as in rip_ticks. */
 struct rip_moment rip_moment_now(uint64_t offset);
-/* Converts ticks of the counter to nanoseconds of the machine's time, at the rate of the clocks between an earlier moment
- * and the present one. */
+/* Converts ticks of the counter to nanoseconds of the machine's time, at the rate of the clocks between an earlier
+ * moment and the present one. */
 uint64_t rip_ticks_to_ns(struct rip_moment since, struct rip_moment now, uint64_t ticks);
 
 #endif

@@ -23,8 +23,8 @@ struct rip_watch {
     /* 1: a process that makes the watch ready executes a fence before it reads the announcement, so the sleeper needs
      * no heavy fence. */
     int fenced;
-    /* If the sleeper may leave the message that it is woken for: a word that the announcement sets to 1, and the sleeper
-     * sleeps as RIP_WAITS_FOR_SOME. Else NULL. */
+    /* If the sleeper may leave the message that it is woken for: a word that the announcement sets to 1, and the
+     * sleeper sleeps as RIP_WAITS_FOR_SOME. Else NULL. */
     _Atomic uint32_t *picky;
     struct rip_spin *spin;
 };

@@ -24,9 +24,9 @@ void rip_lanes_retire(struct rip_channel *ch) {
     int retired = 0, report_death = rip_kept_for(control) & RIP_AWAITED;
     for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
         struct rip_lane_entry *lane = &control->lanes[i];
-        /* acquire: pairs with the release in rip_producer_close and rip_channel_reap: the tail that is read below is the
-         * last one. The loads of the cursors pair with rip_rx_publish_cursor: the group has read the lane before its
-         * file is removed. */
+        /* acquire: pairs with the release in rip_producer_close and rip_channel_reap: the tail that is read below is
+         * the last one. The loads of the cursors pair with rip_rx_publish_cursor: the group has read the lane before
+         * its file is removed. */
         uint32_t state = atomic_load_explicit(&lane->state, memory_order_acquire);
         if (state != RIP_LANE_ENDED && state != RIP_LANE_DEAD) {
             continue;

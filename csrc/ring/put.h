@@ -10,8 +10,9 @@
 void rip_tx_begin_fill(struct rip_producer *p, enum rip_fill fill);
 void rip_tx_end_fill(struct rip_producer *p);
 int rip_tx_wait_filled(struct rip_producer *p, uint64_t deadline);
-/* rip_tx_reserve; waits for room, and for other threads that fill. Also returns -ETIMEDOUT (until the deadline there was
- * no room, or another thread filled), -EDEADLK, -EPIPE if the producer is cut off, or the error that ended the wait. */
+/* rip_tx_reserve; waits for room, and for other threads that fill. Also returns -ETIMEDOUT (until the deadline there
+ * was no room, or another thread filled), -EDEADLK, -EPIPE if the producer is cut off, or the error that ended the
+ * wait. */
 int rip_tx_wait_reserve(struct rip_producer *p, uint64_t length, uint64_t deadline, unsigned char **payload);
 
 #endif

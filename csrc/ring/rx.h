@@ -99,8 +99,8 @@ void rip_rx_ack(struct rip_rx *rx, uint64_t seq);
 void rip_rx_report_end(struct rip_rx *rx);
 /* Messages of the lane that the group has missed since this consumer joined. */
 uint64_t rip_rx_missed_of(const struct rip_rx *rx);
-/* Converts ticks of this lane to nanoseconds of the machine's time (base/clock.h). now: the present moment, for a caller
- * that converts many, because reading both clocks costs more than the rest. */
+/* Converts ticks of this lane to nanoseconds of the machine's time (base/clock.h). now: the present moment, for a
+ * caller that converts many, because reading both clocks costs more than the rest. */
 uint64_t rip_rx_time_at(const struct rip_rx *rx, struct rip_moment now, uint64_t ticks);
 uint64_t rip_rx_time(const struct rip_rx *rx, uint64_t ticks);
 

@@ -116,7 +116,7 @@ static void step(struct io_loop *io, struct link *link, uint32_t in_pull) {
     uint64_t before = link->receiver ? rip_receiver_next(link->receiver) : 0;
     link->result = link->sender ? rip_sender_step(link->sender) : rip_receiver_step(link->receiver);
     /* relaxed: a thread that arrives now checks after this one, which has the lock */
-    if (link->receiver && rip_receiver_next(link->receiver) != before &&
+    if (link->receiver && (rip_receiver_next(link->receiver) != before || is_finished(link)) &&
         atomic_load_explicit(&io->pulling, memory_order_relaxed) > in_pull) {
         rip_kick(io->getters_kick);
     }
@@ -291,7 +291,8 @@ static int pull(struct rip_io_loop *loop, const struct rip_watch *watch, uint64_
     }
     /* release: pairs with are_readers; a thread that finds no getter reads what arrives from here on */
     atomic_fetch_sub_explicit(&io->pulling, 1, memory_order_release);
-    return n > 0 ? 1 : now >= deadline ? -ETIMEDOUT : 0; /* as rip_watch_wait */
+    /* As rip_watch_wait: after the deadline the caller checks once more, however much still arrives. */
+    return n < 0 ? n : now >= deadline ? -ETIMEDOUT : n > 0;
 }
 
 /* ---- the thread ---- */

@@ -17,7 +17,7 @@ struct rip_watch;
 
 struct rip_io_loop {
     /* Called by handles, which know no more of an I/O loop than this. push: call it after a message was put if
-     * rip_io_loop_needs_push. pull: call it instead of rip_watch_wait to wait for a message. */
+     * rip_io_loop_needs_push. pull: call it instead of rip_watch_wait to wait for a message; it returns the same. */
     void (*push)(struct rip_io_loop *loop);
     int (*pull)(struct rip_io_loop *loop, const struct rip_watch *watch, uint64_t deadline);
     _Atomic uint32_t lagging; /* some link lags (io_loop.c): threads that put help to send */

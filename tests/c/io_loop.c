@@ -1,14 +1,16 @@
-/* Links: errors in their channel (a lane that cannot be mapped, a table lock whose holder is stopped), and large
- * messages. */
+/* Links: errors in their channel (a lane that cannot be mapped, a table lock whose holder is stopped), large messages,
+ * and threads that wait for messages. */
 #include "check.h"
 
 #include "channel/lane_table.h"
+#include "ring/watch.h"
 #include "stream/io_loop.h"
 
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #define LINKS 3u
 
@@ -258,6 +260,115 @@ static void put_does_not_wait_for_a_stalled_link(void) {
     free(got);
 }
 
+/* ---- waiting for messages ---- */
+
+/* A consumer whose messages arrive over one link. The test writes to far, as the other side. */
+struct arrivals {
+    struct rip_io_loop *loop;
+    struct rip_consumer *consumer;
+    int near, far;
+};
+
+static struct arrivals open_arrivals(uint64_t capacity) {
+    struct arrivals a;
+    struct rip_receiver *r = NULL;
+    int ends[2];
+    uint64_t id;
+    CHECK_IS(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    a.near = ends[0];
+    a.far = ends[1];
+    CHECK_IS(rip_receiver_open("c", capacity, 4, 1, 0, 1, &r), 0);
+    a.consumer = open_consumer("c", "g", 0);
+    CHECK_IS(rip_io_loop_open(0, &a.loop), 0);
+    CHECK_IS(rip_io_loop_add(a.loop, NULL, r, 0, &id), 0);
+    CHECK(rip_io_loop_connect(a.loop, id, a.near, 0) > 0);
+    struct rip_message message;
+    CHECK_IS(rip_peek(a.consumer, &message), -EAGAIN); /* it has mapped the lane */
+    return a;
+}
+
+static void close_arrivals(struct arrivals *a) {
+    rip_io_loop_free(a->loop);
+    close_consumer(a->consumer);
+    close(a->near);
+    close(a->far);
+}
+
+static int pull_until(struct arrivals *a, uint64_t deadline) {
+    struct rip_watch watch;
+    rip_message_watch(a->consumer, NULL, &watch);
+    watch.slice = 10000 * MS;
+    return a->loop->pull(a->loop, &watch, deadline);
+}
+
+static void arriving_bytes_do_not_prolong_a_wait(void) {
+    struct arrivals a = open_arrivals(2 * LARGE);
+    unsigned char *payload = calloc(1, LARGE);
+    struct rip_frame frame = {
+        .magic = RIP_FRAME_MAGIC, .frame_type = RIP_FRAME_MESSAGE, .kind = RIP_BYTES, .length = LARGE};
+    struct rip_message message;
+    CHECK_IS(write(a.far, &frame, sizeof frame), sizeof frame);
+    for (unsigned i = 0; i < 16; i++) { /* each part can be read at once, and the deadline has passed */
+        write_all(a.far, payload, LARGE / 16);
+        CHECK_IS(pull_until(&a, 0), -ETIMEDOUT);
+    }
+    CHECK_IS(rip_peek(a.consumer, &message), 1); /* it has read them nevertheless */
+    CHECK_IS(message.length, LARGE);
+    rip_take(a.consumer, &message);
+    rip_release(a.consumer, &message);
+    close_arrivals(&a);
+    free(payload);
+}
+
+static void on_alarm(int signal) { (void)signal; }
+
+static void signal_ends_a_wait_for_messages(void) {
+    struct arrivals a = open_arrivals(LARGE);
+    struct sigaction action = {.sa_handler = on_alarm}, was;
+    struct itimerval often = {{0, 5000}, {0, 5000}}, never = {{0, 0}, {0, 0}};
+    CHECK_IS(sigaction(SIGALRM, &action, &was), 0);
+    CHECK_IS(setitimer(ITIMER_REAL, &often, NULL), 0);
+    CHECK_IS(pull_until(&a, rip_now() + 10000 * MS), -EINTR);
+    CHECK_IS(setitimer(ITIMER_REAL, &never, NULL), 0);
+    CHECK_IS(sigaction(SIGALRM, &was, NULL), 0);
+    close_arrivals(&a);
+}
+
+struct getter {
+    struct arrivals *arrivals;
+    _Atomic int32_t tid;
+    int result;
+};
+
+static void *waits(void *argument) {
+    struct getter *getter = argument;
+    atomic_store(&getter->tid, (int32_t)syscall(SYS_gettid));
+    getter->result = pull_until(getter->arrivals, rip_now() + 2000 * MS);
+    return NULL;
+}
+
+static void end_wakes_all_who_wait(void) {
+    struct arrivals a = open_arrivals(LARGE);
+    struct rip_frame end = {.magic = RIP_FRAME_MAGIC, .frame_type = RIP_FRAME_END};
+    struct getter getters[2] = {{.arrivals = &a}, {.arrivals = &a}};
+    pthread_t ids[2];
+    for (unsigned i = 0; i < 2; i++) {
+        CHECK_IS(pthread_create(&ids[i], NULL, waits, &getters[i]), 0);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        while (!getters[i].tid) {
+            nap(MS);
+        }
+    }
+    nap(20 * MS); /* both sleep; if one does not, it finds the end by itself */
+    CHECK_IS(write(a.far, &end, sizeof end), sizeof end);
+    for (unsigned i = 0; i < 2; i++) {
+        CHECK_IS(pthread_join(ids[i], NULL), 0);
+        CHECK_IS(getters[i].result, 1);
+    }
+    close_arrivals(&a);
+}
+
 int main(void) {
     run("a lane that cannot be mapped breaks no link", lane_that_cannot_be_mapped_breaks_no_connection);
     run("a table lock that is not available keeps no thread awake, and all leave within a second",
@@ -266,5 +377,8 @@ int main(void) {
     run("a larger receive buffer means fewer wake-ups", larger_buffer_means_fewer_wakeups);
     run("the end of a link within a large message is noticed", end_within_a_large_message_is_seen);
     run("a put does not wait for a stalled link", put_does_not_wait_for_a_stalled_link);
+    run("bytes that keep arriving do not prolong a wait", arriving_bytes_do_not_prolong_a_wait);
+    run("a signal ends a wait for messages", signal_ends_a_wait_for_messages);
+    run("the end of a stream wakes all threads that wait for messages", end_wakes_all_who_wait);
     return 0;
 }

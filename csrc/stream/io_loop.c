@@ -9,18 +9,21 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 /* A message put within this time of the last push is left to the thread, which sends many at once. */
 #define STREAMING_NS UINT64_C(5000)
 /* for this long after a pull, the thread leaves reading to the threads that get */
 #define READERS_NS UINT64_C(5000000)
-/* A link lags when more than AHEAD bytes of payload are taken for it and not sent. A thread that puts then helps to
- * send, and waits for the link for up to PACE_NS. So the data in use stays within a few messages' worth of cache; a
- * long queue would be written to memory and read back. A link that is slow even then (it sends less than half of AHEAD
- * in PACE_NS) is not waited for again within UNPACED_NS. */
+/* A link lags when more than AHEAD bytes of payload are taken for it and not sent. A put then waits for it, for up to
+ * PACE_NS, and sends as it can. So the data in use stays within a few messages' worth of cache; a long queue would be
+ * written to memory and read back. At most RIP_STREAM_BATCH messages are taken, so a queue of messages of less than
+ * 2 KiB does not count. A link is slow if it sends less than AHEAD while puts wait for it for JUDGE_NS in all. No put
+ * waits for it within the next UNPACED_NS. */
 #define AHEAD (UINT64_C(1) << 20)
 #define PACE_NS UINT64_C(1000000)
+#define JUDGE_NS UINT64_C(2000000)
 #define UNPACED_NS UINT64_C(20000000)
 #define TICK_MS 5
 #define ROOM_MS 1
@@ -38,8 +41,11 @@ struct link {
     int ready_fd;    /* pollfd of the sender's consumer, if messages are put without a push; else -1 */
     int polls_ready; /* the poller polls ready_fd */
     uint32_t ordinal;
-    int result;   /* enum rip_step or a negative errno: the result of its last step */
-    int reported; /* its end has been reported */
+    int result;       /* enum rip_step or a negative errno: the result of its last step */
+    int reported;     /* its end has been reported */
+    uint64_t waited;  /* how long puts have waited for it since it was last judged, nanoseconds */
+    uint64_t written; /* rip_sender_written when the first of them began to wait */
+    uint64_t unpaced; /* no put waits for it before this time */
 };
 
 struct io_loop {
@@ -50,8 +56,7 @@ struct io_loop {
     int getters_kick;         /* wakes threads that get, when another thread has read messages */
     int spin;
     int stop;
-    uint64_t unpaced; /* no put waits for a link before this time */
-    int pause;        /* the result of pause_of when the thread checked last */
+    int pause; /* the result of pause_of when the thread checked last */
     uint64_t ids;
     uint32_t count;
     struct link links[RIP_MAX_LINKS];
@@ -137,10 +142,11 @@ static void step(struct io_loop *io, struct link *link, uint32_t in_pull) {
 
 static int may_send(const struct link *link) { return link->sender && link->fd >= 0 && !is_finished(link); }
 
+/* May a sender write now? If not, the poller wakes the thread when it may. */
+static int is_writable(const struct link *link) { return may_send(link) && link->result != RIP_STEP_OUT; }
+
 /* Has a sender messages to send without an event that would wake the thread? */
-static int has_more(const struct link *link) {
-    return may_send(link) && link->result != RIP_STEP_OUT && rip_sender_has_more(link->sender);
-}
+static int has_more(const struct link *link) { return is_writable(link) && rip_sender_has_more(link->sender); }
 
 static int to_ms(uint64_t ns) { return (int)((ns + 999999) / 1000000); }
 
@@ -155,72 +161,126 @@ static int pause_of(const struct io_loop *io) {
     return least ? to_ms(least) : -1;
 }
 
-static const struct link *find_lagging(const struct io_loop *io) {
-    for (uint32_t i = 0; i < io->count; i++) {
-        const struct link *link = &io->links[i];
-        if (may_send(link) && rip_sender_unsent(link->sender) > AHEAD) {
-            return link;
-        }
-    }
-    return NULL;
+static int is_lagging(const struct link *link, uint64_t now) {
+    return may_send(link) && now >= link->unpaced && rip_sender_unsent(link->sender) > AHEAD;
 }
 
 static void note_lagging(struct io_loop *io) {
+    uint32_t lagging = 0;
+    uint64_t now = 0;
+    for (uint32_t i = 0; i < io->count && !lagging; i++) {
+        if (may_send(&io->links[i]) && rip_sender_unsent(io->links[i].sender) > AHEAD) {
+            now = now ? now : rip_now();
+            lagging = (uint32_t)is_lagging(&io->links[i], now);
+        }
+    }
     /* relaxed: only a hint */
-    atomic_store_explicit(&io->calls.lagging, find_lagging(io) != NULL, memory_order_relaxed);
+    atomic_store_explicit(&io->calls.lagging, lagging, memory_order_relaxed);
 }
 
-/* Sends and waits until no link lags, or for PACE_NS. The lock must be held; it is released meanwhile. */
-static void pace(struct io_loop *io) {
-    uint64_t now = rip_now(), end = now + PACE_NS, id = 0, first = 0;
-    const struct link *lagging;
-    while ((lagging = now >= io->unpaced ? find_lagging(io) : NULL) != NULL) {
-        uint64_t unsent = rip_sender_unsent(lagging->sender);
-        first = lagging->id == id ? first : unsent;
-        if (now >= end) {
-            io->unpaced = first - unsent < AHEAD / 2 ? now + UNPACED_NS : 0;
-            return;
-        }
-        id = lagging->id;
-        struct pollfd fd = {.fd = lagging->fd, .events = POLLOUT};
-        pthread_mutex_unlock(&io->lock);
-        int n = poll(&fd, 1, to_ms(end - now)); /* fd may have been closed meanwhile; then the result does no harm */
-        pthread_mutex_lock(&io->lock);
-        struct link *link = find(io, id);
-        if (n < 0) { /* a signal: let its handler run */
-            return;
-        }
-        if (link) {
-            step(io, link, 0);
-        }
-        now = rip_now();
+/* Locks unless another thread holds the lock until a time. Returns 1 if it has locked. */
+static int lock_until(struct io_loop *io, uint64_t end) {
+    if (pthread_mutex_trylock(&io->lock) == 0) {
+        return 1;
     }
+    uint64_t now = rip_now(), left = now < end ? end - now : 0;
+    struct timespec at; /* a change of this clock makes the wait shorter, or as long as the lock is held */
+    clock_gettime(CLOCK_REALTIME, &at);
+    left += (uint64_t)at.tv_nsec;
+    at.tv_sec += (time_t)(left / 1000000000u);
+    at.tv_nsec = (long)(left % 1000000000u);
+    return pthread_mutex_timedlock(&io->lock, &at) == 0;
+}
+
+/* Adds to the time that puts have waited for a link, and judges it when that is enough. */
+static void judge(struct link *link, uint64_t waited, uint64_t now) {
+    link->waited += waited;
+    if (link->waited >= JUDGE_NS) {
+        uint64_t written = rip_sender_written(link->sender);
+        link->unpaced = written - link->written < AHEAD ? now + UNPACED_NS : 0;
+        link->waited = 0;
+        link->written = written;
+    }
+}
+
+/* Waits until the links that lag now do so no more, or until a time, and sends to them meanwhile. The lock must be
+ * held, and is released while this waits. Returns 1 if it is held again. */
+static int pace(struct io_loop *io, uint64_t end) {
+    uint64_t ids[RIP_MAX_LINKS], now = rip_now();
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < io->count; i++) {
+        struct link *link = &io->links[i];
+        if (is_lagging(link, now)) {
+            link->written = link->waited ? link->written : rip_sender_written(link->sender);
+            ids[count++] = link->id;
+        }
+    }
+    while (count && now < end) {
+        struct pollfd fds[RIP_MAX_LINKS];
+        for (uint32_t i = 0; i < count; i++) {
+            fds[i] = (struct pollfd){.fd = find(io, ids[i])->fd, .events = POLLOUT};
+        }
+        struct timespec most = {.tv_nsec = (long)(end - now)};
+        pthread_mutex_unlock(&io->lock);
+        /* a link may be disconnected meanwhile; then what is found out about its fd is not used */
+        int n = ppoll(fds, count, &most, NULL);
+        if (!lock_until(io, end)) {
+            return 0;
+        }
+        uint64_t start = now;
+        uint32_t kept = 0;
+        now = rip_now();
+        for (uint32_t i = 0; i < count; i++) {
+            struct link *link = find(io, ids[i]);
+            if (link && n > 0 && fds[i].revents) {
+                step(io, link, 0);
+            }
+            if (link && may_send(link)) {
+                judge(link, (now < end ? now : end) - start, now);
+            }
+            if (link && is_lagging(link, now)) {
+                ids[kept++] = ids[i];
+            }
+        }
+        count = kept;
+        if (n < 0) { /* a signal: let its handler run */
+            break;
+        }
+    }
+    return 1;
 }
 
 /* ---- called by the threads that put and get ---- */
 
 static void push(struct rip_io_loop *loop) {
     struct io_loop *io = loop_of(loop);
+    uint64_t now = rip_now(), end = now + PACE_NS;
     /* relaxed, both: only hints */
-    int lagging = (int)atomic_load_explicit(&loop->lagging, memory_order_relaxed);
-    int streaming = rip_now() - atomic_load_explicit(&io->pushed, memory_order_relaxed) <= STREAMING_NS;
-    if ((lagging || !streaming) &&
-        (pthread_mutex_trylock(&io->lock) == 0 || (lagging && pthread_mutex_lock(&io->lock) == 0))) {
-        int more = 0;
+    uint32_t lagging = atomic_load_explicit(&loop->lagging, memory_order_relaxed);
+    int streaming = now - atomic_load_explicit(&io->pushed, memory_order_relaxed) <= STREAMING_NS;
+    if (lagging ? lock_until(io, end) : !streaming && pthread_mutex_trylock(&io->lock) == 0) {
+        int more = 0, stepped = 0;
         for (uint32_t i = 0; i < io->count; i++) {
-            if (io->links[i].sender) {
+            if (is_writable(&io->links[i])) {
                 step(io, &io->links[i], 0);
+                stepped = 1;
+            } else if (may_send(&io->links[i])) {     /* now it may lag */
+                rip_sender_take(io->links[i].sender); /* an error is returned again by the next step */
             }
         }
-        pace(io);
-        note_lagging(io);
-        for (uint32_t i = 0; i < io->count; i++) {
-            more |= has_more(&io->links[i]);
+        int locked = pace(io, end);
+        if (locked) {
+            note_lagging(io);
+            for (uint32_t i = 0; i < io->count; i++) {
+                more |= has_more(&io->links[i]);
+            }
+            more |= io->pause < 0 && pause_of(io) >= 0; /* else the thread checks by itself */
+            pthread_mutex_unlock(&io->lock);
         }
-        more |= io->pause < 0 && pause_of(io) >= 0; /* else the thread checks by itself */
-        pthread_mutex_unlock(&io->lock);
-        atomic_store_explicit(&io->pushed, rip_now(), memory_order_relaxed);
-        if (more) {
+        if (stepped) {
+            atomic_store_explicit(&io->pushed, rip_now(), memory_order_relaxed);
+        }
+        if (more || !locked) {
             kick(io);
         }
     } else if (atomic_exchange_explicit(&loop->asleep, 0,

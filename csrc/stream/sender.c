@@ -24,6 +24,7 @@ struct rip_sender {
     uint32_t window;
     uint64_t released, sent, taken; /* messages in all: released <= written to the kernel <= taken from the lanes */
     uint64_t unsent;                /* payload bytes of the messages from sent to taken */
+    uint64_t written;               /* bytes written to the kernel in all, also those written again */
     size_t done;                    /* bytes of the frame of message number sent that are written */
     struct rip_message *messages;   /* message n is at n & mask, from released to taken */
     uint64_t mask;
@@ -78,6 +79,8 @@ int rip_sender_connect(struct rip_sender *s, int fd, uint64_t next) {
 
 uint64_t rip_sender_unsent(const struct rip_sender *s) { return s->unsent; }
 
+uint64_t rip_sender_written(const struct rip_sender *s) { return s->written; }
+
 uint64_t rip_sender_released(const struct rip_sender *s) { return s->released; }
 
 int rip_sender_free(struct rip_sender *s, int at_once) {
@@ -110,8 +113,7 @@ static int may_take(const struct rip_sender *s) {
     return s->taken - s->sent < RIP_STREAM_BATCH && (!s->window || s->taken - s->released < s->window) && !s->at_end;
 }
 
-/* Takes messages as far as the window allows. Returns 0 or a negative errno. */
-static int take(struct rip_sender *s) {
+int rip_sender_take(struct rip_sender *s) {
     while (may_take(s)) {
         struct rip_message message;
         if (s->taken - s->released > s->mask) {
@@ -200,6 +202,7 @@ static void skip(struct iovec parts[], int count, size_t bytes) {
 
 /* Accounts for n more bytes written. */
 static void account(struct rip_sender *s, size_t n) {
+    s->written += n;
     s->done += n;
     while (s->sent < s->taken && s->done >= sizeof(struct rip_frame) + s->messages[s->sent & s->mask].length) {
         s->done -= sizeof(struct rip_frame) + s->messages[s->sent & s->mask].length;
@@ -240,7 +243,7 @@ int rip_sender_step(struct rip_sender *s) {
     uint64_t before = s->sent, bytes = 0;
     int rc = s->two_way ? read_released(s) : 0;
     while (rc == 0) {
-        rc = take(s);
+        rc = rip_sender_take(s);
         if (rc != 0 || s->sent == s->taken || s->sent - before > BATCHES || bytes > RIP_AT_ONCE) {
             break;
         }

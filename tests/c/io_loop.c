@@ -225,38 +225,188 @@ static void end_within_a_large_message_is_seen(void) {
     close(near);
 }
 
+/* ---- pacing ---- */
+
+#define CHUNK (UINT64_C(1) << 13)
+#define CHUNKS UINT64_C(4096)
+
+/* While fd is set, what a test pretends about this socket: how many bytes the kernel takes now (room), and how many
+ * more after each wait (refill). */
+static struct {
+    int fd;
+    size_t room, refill;
+    unsigned writes, waits;
+    _Atomic int blocks; /* the next write does not return while it is 1, for two seconds */
+    _Atomic int blocked;
+} kernel = {.fd = -1};
+
+/* Replaces sendmsg of libc, for the core too. */
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
+    if (fd != kernel.fd) {
+        return syscall(SYS_sendmsg, fd, message, flags);
+    }
+    size_t size = 0;
+    kernel.writes++;
+    for (unsigned i = 0; kernel.blocks && i < 2000; i++) {
+        kernel.blocked = 1;
+        nap(MS);
+    }
+    kernel.blocks = kernel.blocked = 0;
+    for (size_t i = 0; i < message->msg_iovlen; i++) {
+        size += message->msg_iov[i].iov_len;
+    }
+    size = size < kernel.room ? size : kernel.room;
+    kernel.room -= size;
+    errno = EAGAIN;
+    return size ? (ssize_t)size : -1;
+}
+
+/* Replaces ppoll of libc, which only waits for links use. */
+int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *most, const sigset_t *mask) {
+    (void)mask;
+    int writable = 0;
+    CHECK(most->tv_sec == 0 && most->tv_nsec <= (long)MS);
+    nap(MS / 2);
+    for (nfds_t i = 0; i < count; i++) {
+        int is_pretended = fds[i].fd == kernel.fd;
+        kernel.waits += (unsigned)is_pretended;
+        kernel.room += is_pretended ? kernel.refill : 0;
+        fds[i].revents = is_pretended && kernel.room ? POLLOUT : 0;
+        writable += fds[i].revents != 0;
+    }
+    return writable;
+}
+
+/* A producer with CHUNKS messages in its lane and links to send them over. */
+struct departures {
+    struct rip_producer *producer;
+    struct rip_io_loop *loop;
+    unsigned count;
+    int near[2], far[2];
+    uint64_t ids[2];
+};
+
+static void add_departure(struct departures *d) {
+    unsigned i = d->count++;
+    CHECK_IS(rip_io_loop_add(d->loop, open_sender(&d->near[i], &d->far[i]), NULL, 0, &d->ids[i]), 0);
+    CHECK(rip_io_loop_connect(d->loop, d->ids[i], d->near[i], 0) > 0);
+}
+
+static struct departures open_departures(void) {
+    static unsigned char payload[CHUNK];
+    struct departures d = {.count = 0};
+    d.producer = open_producer("c", 2 * CHUNKS * CHUNK, 2 * CHUNKS);
+    CHECK_IS(rip_io_loop_open(0, &d.loop), 0);
+    add_departure(&d);
+    for (uint64_t i = 0; i < CHUNKS; i++) {
+        CHECK_IS(rip_put(d.producer, payload, CHUNK, 0, RIP_BYTES, 0), 0);
+    }
+    kernel.fd = d.near[0];
+    kernel.room = kernel.refill = 0;
+    kernel.writes = kernel.waits = 0;
+    return d;
+}
+
+static void close_departures(struct departures *d) {
+    kernel.fd = -1;
+    rip_io_loop_free(d->loop);
+    close_producer(d->producer);
+    for (unsigned i = 0; i < d->count; i++) {
+        close(d->near[i]);
+        close(d->far[i]);
+    }
+}
+
 /* A put waits only a little, and rarely, because the lane takes what the link cannot take. */
 static void put_does_not_wait_for_a_stalled_link(void) {
-    enum { MESSAGES = 30 };
-    unsigned char *payload = calloc(1, LARGE), *got = malloc(LARGE);
-    struct rip_producer *p = open_producer("c", (MESSAGES + 1) * LARGE, 64);
-    struct rip_io_loop *loop = NULL;
-    int near, far;
-    uint64_t id, start = 0, bytes = 0;
-    CHECK_IS(rip_io_loop_open(0, &loop), 0);
-    CHECK_IS(rip_io_loop_add(loop, open_sender(&near, &far), NULL, 0, &id), 0);
-    CHECK(rip_io_loop_connect(loop, id, near, 0) > 0);
-    for (unsigned i = 0; i < MESSAGES; i++) {
-        CHECK_IS(rip_put(p, payload, LARGE, 0, RIP_BYTES, 0), 0);
-        start = i == 2 ? rip_now() : start; /* the first two messages fill the socket */
-        loop->push(loop);
-        CHECK_IS(rip_io_loop_needs_push(loop), i >= 1);
+    struct departures d = open_departures();
+    d.loop->push(d.loop);
+    CHECK_IS(kernel.writes, 1);
+    uint64_t start = rip_now();
+    for (unsigned i = 0; i < 1000; i++) {
+        d.loop->push(d.loop);
     }
-    CHECK(rip_now() - start < 500 * UINT64_C(1000000));
-    /* once the other side reads, it gets all messages */
-    while (bytes < MESSAGES * (LARGE + sizeof(struct rip_frame))) {
-        ssize_t n = read(far, got, LARGE);
-        bytes += n > 0 ? (uint64_t)n : 0;
-        if (n < 0) {
-            loop->push(loop);
-        }
+    CHECK_IS(kernel.writes, 1); /* the poller says when another attempt makes sense */
+    CHECK(kernel.waits >= 1 && kernel.waits <= 6 + 6 * ((rip_now() - start) / (20 * MS)));
+    close_departures(&d);
+}
+
+static void put_waits_for_a_quick_link(void) {
+    struct departures d = open_departures();
+    kernel.room = kernel.refill = 4 * LARGE;
+    d.loop->push(d.loop);
+    unsigned waited = 0;
+    for (unsigned i = 0; i < 4; i++) { /* the queue remains long, because as much is taken as is sent */
+        unsigned before = kernel.waits;
+        CHECK_IS(rip_io_loop_needs_push(d.loop), 1);
+        d.loop->push(d.loop);
+        waited += kernel.waits > before;
     }
-    CHECK_IS(rip_io_loop_needs_push(loop), 0);
-    rip_io_loop_free(loop);
-    close_producer(p);
-    close(near);
-    close(far);
-    free(payload);
+    CHECK(waited >= 2); /* on a busy machine one may find no time to wait */
+    close_departures(&d);
+}
+
+static void stalled_link_does_not_hide_another(void) {
+    struct departures d = open_departures();
+    for (unsigned i = 0; i < 6; i++) {
+        d.loop->push(d.loop);
+    }
+    add_departure(&d);
+    kernel.fd = d.near[1];
+    kernel.waits = 0;
+    for (unsigned i = 0; i < 2; i++) { /* mapping the lane may take all the time of the first push */
+        d.loop->push(d.loop);
+    }
+    CHECK(kernel.waits > 0);
+    close_departures(&d);
+}
+
+static void *pushes(void *argument) {
+    struct rip_io_loop *loop = argument;
+    loop->push(loop);
+    return NULL;
+}
+
+static void put_does_not_wait_for_a_thread_that_sends(void) {
+    struct departures d = open_departures();
+    pthread_t id;
+    kernel.room = LARGE;
+    d.loop->push(d.loop);
+    CHECK_IS(rip_io_loop_needs_push(d.loop), 1);
+    kernel.refill = LARGE;
+    kernel.blocks = 1;
+    CHECK_IS(pthread_create(&id, NULL, pushes, d.loop), 0);
+    while (!kernel.blocked) {
+        nap(MS);
+    }
+    d.loop->push(d.loop);
+    CHECK(kernel.blocked);
+    kernel.blocks = 0;
+    CHECK_IS(pthread_join(id, NULL), 0);
+    close_departures(&d);
+}
+
+/* What a stalled link could not take is sent when the other side reads again. */
+static void queue_of_a_stalled_link_is_sent_later(void) {
+    struct departures d = open_departures();
+    struct thread thread = {.io_loop = d.loop};
+    unsigned char *got = malloc(LARGE);
+    pthread_t id;
+    kernel.fd = -1;
+    for (unsigned i = 0; i < 10; i++) {
+        d.loop->push(d.loop);
+    }
+    CHECK_IS(pthread_create(&id, NULL, runs, &thread), 0);
+    for (uint64_t bytes = 0; bytes < CHUNKS * (CHUNK + sizeof(struct rip_frame));) {
+        CHECK_IS(is_readable(d.far[0], 5000), 1);
+        ssize_t n = read(d.far[0], got, LARGE);
+        CHECK(n > 0);
+        bytes += (uint64_t)n;
+    }
+    rip_io_loop_stop(d.loop);
+    CHECK_IS(pthread_join(id, NULL), 0);
+    CHECK_IS(atomic_load(&d.loop->lagging), 0);
+    close_departures(&d);
     free(got);
 }
 
@@ -377,6 +527,10 @@ int main(void) {
     run("a larger receive buffer means fewer wake-ups", larger_buffer_means_fewer_wakeups);
     run("the end of a link within a large message is noticed", end_within_a_large_message_is_seen);
     run("a put does not wait for a stalled link", put_does_not_wait_for_a_stalled_link);
+    run("a put waits for a quick link with a long queue", put_waits_for_a_quick_link);
+    run("a stalled link does not keep puts from waiting for another link", stalled_link_does_not_hide_another);
+    run("a put waits a millisecond at most for a thread that sends", put_does_not_wait_for_a_thread_that_sends);
+    run("the queue of a stalled link is sent when it continues", queue_of_a_stalled_link_is_sent_later);
     run("bytes that keep arriving do not prolong a wait", arriving_bytes_do_not_prolong_a_wait);
     run("a signal ends a wait for messages", signal_ends_a_wait_for_messages);
     run("the end of a stream wakes all threads that wait for messages", end_wakes_all_who_wait);

@@ -144,7 +144,10 @@ static int unpack(struct rip_receiver *r) {
             }
             r->ended = 1;
             rip_handle_set_unattended(&r->into->ch.handle);
-            return rip_producer_close(r->into);
+            /* If the table lock was not available the lane is nevertheless marked as ended, not as dead; another member
+             * removes it when this receiver is freed. */
+            rc = rip_producer_close(r->into);
+            return rip_is_locked_out(rc) ? 0 : rc;
         }
         if (!r->payload) {
             rc = rip_tx_reserve(r->into, r->frame.length, &r->payload);

@@ -22,8 +22,17 @@ int rip_wire_connect(struct rip_wire *wire, int fd) {
         return -errno;
     }
     int is_socket = S_ISSOCK(st.st_mode);
-    *wire = (struct rip_wire){
-        .fd = fd, .is_socket = is_socket, .wakes_at = 1, .is_quiet = !is_socket && broken.sa_handler == SIG_IGN};
+    struct sockaddr_storage at = {.ss_family = AF_UNSPEC};
+    socklen_t size = sizeof at;
+    if (is_socket && getsockname(fd, (struct sockaddr *)&at, &size) != 0) {
+        return -errno;
+    }
+    int is_unix = is_socket && at.ss_family == AF_UNIX;
+    *wire = (struct rip_wire){.fd = fd,
+                              .is_socket = is_socket,
+                              .is_unix = is_unix,
+                              .wakes_at = 1,
+                              .is_quiet = !is_socket && broken.sa_handler == SIG_IGN};
     return 0;
 }
 
@@ -68,7 +77,7 @@ ssize_t rip_wire_read(const struct rip_wire *wire, struct iovec *parts, int coun
 }
 
 void rip_wire_wake_at(struct rip_wire *wire, int bytes) {
-    if (!wire->is_socket) {
+    if (!wire->is_socket || wire->is_unix) {
         return;
     }
     if (bytes > 1) { /* it must have room for more than these */

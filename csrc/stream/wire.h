@@ -12,6 +12,7 @@
 struct rip_wire {
     int fd;
     int is_socket;
+    int is_unix;  /* a Unix socket */
     int wakes_at; /* bytes that make the socket readable, as set by rip_wire_wake_at */
     int is_quiet; /* a pipe, and the process ignores SIGPIPE, as Python makes it */
     /* the bytes of a frame without a message that are still to be written */
@@ -23,8 +24,9 @@ int rip_wire_connect(struct rip_wire *wire, int fd);
 /* Return bytes or a negative errno. The file descriptor of a pipe must be O_NONBLOCK. */
 ssize_t rip_wire_write(const struct rip_wire *wire, struct iovec *parts, int count);
 ssize_t rip_wire_read(const struct rip_wire *wire, struct iovec *parts, int count);
-/* Makes the socket readable only when this many bytes have arrived (at most a quarter of its receive buffer, which the
- * kernel may enlarge), or the end. No effect on pipes, nor on the readiness of Unix sockets. */
+/* Makes the socket readable only when this many bytes have arrived, or the end. bytes: an upper limit; it is readable
+ * at a quarter of its receive buffer, which the kernel may enlarge. Does nothing on pipes and Unix sockets, whose
+ * readiness does not depend on it. */
 void rip_wire_wake_at(struct rip_wire *wire, int bytes);
 void rip_wire_queue(struct rip_wire *wire, enum rip_frame_type type, uint64_t count);
 /* Writes the rest of a queued frame: 0, RIP_STEP_OUT, or a negative errno. */

@@ -108,6 +108,29 @@ static void locked_table_keeps_no_thread_awake(void) {
     close_producer(p); /* finds that they have left */
 }
 
+static void end_of_a_stream_needs_no_table_lock(void) {
+    struct rip_receiver *r = NULL;
+    struct rip_frame frame = {.magic = RIP_FRAME_MAGIC, .frame_type = RIP_FRAME_END};
+    struct rip_message message;
+    int ends[2];
+    CHECK_IS(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    CHECK_IS(rip_receiver_open("c", RIP_PAGE, 4, 1, 0, 1, &r), 0);
+    struct rip_consumer *c = open_consumer("c", "g", 0);
+    CHECK_IS(rip_receiver_connect(r, ends[0]), 0);
+    CHECK_IS(write(ends[1], &frame, sizeof frame), sizeof frame);
+    int fd = locked("c");
+    CHECK_IS(rip_receiver_step(r), RIP_STEP_END);
+    close(fd);
+    frame = (struct rip_frame){0};
+    CHECK_IS(read(ends[1], &frame, sizeof frame), sizeof frame); /* it has answered */
+    CHECK_IS(frame.frame_type, RIP_FRAME_END);
+    rip_receiver_free(r);
+    CHECK_IS(rip_get(c, &message, rip_now() + 5000 * MS), -ENODATA); /* an end, no death */
+    close_consumer(c);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* ---- large messages ---- */
 
 #define LARGE (UINT64_C(1) << 20)
@@ -209,6 +232,19 @@ static void larger_buffer_means_fewer_wakeups(void) {
     CHECK_IS(rip_remove("c", &holder), 0);
     close(near);
     close(far);
+}
+
+static void unix_sockets_are_not_told_when_to_wake(void) {
+    unsigned char payload[100] = {0};
+    int ends[2];
+    int32_t holder;
+    CHECK_IS(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    struct rip_receiver *r = begin_large(ends[0], ends[1], payload);
+    CHECK_IS(get_option(ends[0], SO_RCVLOWAT), 1);
+    rip_receiver_free(r);
+    CHECK_IS(rip_remove("c", &holder), 0);
+    close(ends[0]);
+    close(ends[1]);
 }
 
 static void end_within_a_large_message_is_seen(void) {
@@ -523,8 +559,10 @@ int main(void) {
     run("a lane that cannot be mapped breaks no link", lane_that_cannot_be_mapped_breaks_no_connection);
     run("a table lock that is not available keeps no thread awake, and all leave within a second",
         locked_table_keeps_no_thread_awake);
+    run("the end of a stream needs no table lock", end_of_a_stream_needs_no_table_lock);
     run("a few bytes of a large message wake no thread", few_bytes_of_a_large_message_wake_no_thread);
     run("a larger receive buffer means fewer wake-ups", larger_buffer_means_fewer_wakeups);
+    run("Unix sockets are not told when to wake a thread", unix_sockets_are_not_told_when_to_wake);
     run("the end of a link within a large message is noticed", end_within_a_large_message_is_seen);
     run("a put does not wait for a stalled link", put_does_not_wait_for_a_stalled_link);
     run("a put waits for a quick link with a long queue", put_waits_for_a_quick_link);

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/poller.h"
 #include "base/wait.h"
+#include "stream/pacing.h"
 #include "stream/receiver.h"
 #include "stream/sender.h"
 
@@ -16,15 +17,6 @@
 #define STREAMING_NS UINT64_C(5000)
 /* for this long after a pull, the thread leaves reading to the threads that get */
 #define READERS_NS UINT64_C(5000000)
-/* A link lags when more than AHEAD bytes of payload are taken for it and not sent. A put then waits for it, for up to
- * PACE_NS, and sends as it can. So the data in use stays within a few messages' worth of cache; a long queue would be
- * written to memory and read back. At most RIP_STREAM_BATCH messages are taken, so a queue of messages of less than
- * 2 KiB does not count. A link is slow if it sends less than AHEAD while puts wait for it for JUDGE_NS in all. No put
- * waits for it within the next UNPACED_NS. */
-#define AHEAD (UINT64_C(1) << 20)
-#define PACE_NS UINT64_C(1000000)
-#define JUDGE_NS UINT64_C(2000000)
-#define UNPACED_NS UINT64_C(20000000)
 #define TICK_MS 5
 #define ROOM_MS 1
 #define UNFENCED_MS 50
@@ -41,11 +33,9 @@ struct link {
     int ready_fd;    /* pollfd of the sender's consumer, if messages are put without a push; else -1 */
     int polls_ready; /* the poller polls ready_fd */
     uint32_t ordinal;
-    int result;       /* enum rip_step or a negative errno: the result of its last step */
-    int reported;     /* its end has been reported */
-    uint64_t waited;  /* how long puts have waited for it since it was last judged, nanoseconds */
-    uint64_t written; /* rip_sender_written when the first of them began to wait */
-    uint64_t unpaced; /* no put waits for it before this time */
+    int result;   /* enum rip_step or a negative errno: the result of its last step */
+    int reported; /* its end has been reported */
+    struct rip_pacing pacing;
 };
 
 struct io_loop {
@@ -162,14 +152,14 @@ static int pause_of(const struct io_loop *io) {
 }
 
 static int is_lagging(const struct link *link, uint64_t now) {
-    return may_send(link) && now >= link->unpaced && rip_sender_unsent(link->sender) > AHEAD;
+    return may_send(link) && rip_pacing_lags(&link->pacing, link->sender, now);
 }
 
 static void note_lagging(struct io_loop *io) {
     uint32_t lagging = 0;
     uint64_t now = 0;
     for (uint32_t i = 0; i < io->count && !lagging; i++) {
-        if (may_send(&io->links[i]) && rip_sender_unsent(io->links[i].sender) > AHEAD) {
+        if (may_send(&io->links[i]) && rip_pacing_is_long(io->links[i].sender)) {
             now = now ? now : rip_now();
             lagging = (uint32_t)is_lagging(&io->links[i], now);
         }
@@ -192,17 +182,6 @@ static int lock_until(struct io_loop *io, uint64_t end) {
     return pthread_mutex_timedlock(&io->lock, &at) == 0;
 }
 
-/* Adds to the time that puts have waited for a link, and judges it when that is enough. */
-static void judge(struct link *link, uint64_t waited, uint64_t now) {
-    link->waited += waited;
-    if (link->waited >= JUDGE_NS) {
-        uint64_t written = rip_sender_written(link->sender);
-        link->unpaced = written - link->written < AHEAD ? now + UNPACED_NS : 0;
-        link->waited = 0;
-        link->written = written;
-    }
-}
-
 /* Waits until the links that lag now do so no more, or until a time, and sends to them meanwhile. The lock must be
  * held, and is released while this waits. Returns 1 if it is held again. */
 static int pace(struct io_loop *io, uint64_t end) {
@@ -211,7 +190,7 @@ static int pace(struct io_loop *io, uint64_t end) {
     for (uint32_t i = 0; i < io->count; i++) {
         struct link *link = &io->links[i];
         if (is_lagging(link, now)) {
-            link->written = link->waited ? link->written : rip_sender_written(link->sender);
+            rip_pacing_begin(&link->pacing, link->sender);
             ids[count++] = link->id;
         }
     }
@@ -236,7 +215,7 @@ static int pace(struct io_loop *io, uint64_t end) {
                 step(io, link, 0);
             }
             if (link && may_send(link)) {
-                judge(link, (now < end ? now : end) - start, now);
+                rip_pacing_add(&link->pacing, link->sender, (now < end ? now : end) - start, now);
             }
             if (link && is_lagging(link, now)) {
                 ids[kept++] = ids[i];
@@ -254,7 +233,7 @@ static int pace(struct io_loop *io, uint64_t end) {
 
 static void push(struct rip_io_loop *loop) {
     struct io_loop *io = loop_of(loop);
-    uint64_t now = rip_now(), end = now + PACE_NS;
+    uint64_t now = rip_now(), end = now + RIP_PACE_NS;
     /* relaxed, both: only hints */
     uint32_t lagging = atomic_load_explicit(&loop->lagging, memory_order_relaxed);
     int streaming = now - atomic_load_explicit(&io->pushed, memory_order_relaxed) <= STREAMING_NS;

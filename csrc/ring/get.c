@@ -106,7 +106,8 @@ int rip_wait_message(struct rip_consumer *c, uint64_t deadline) {
         rc = rc < 0 ? rc : check(c);
         waited = 1;
     }
-    if (rc < 0 && waited) { /* as in rip_rx_wait */
+    rc = rc == -ETIMEDOUT && rip_rx_pending(c) ? 0 : rc; /* the last wait may have brought something */
+    if (rc < 0 && waited) {                              /* as in rip_rx_wait */
         pass_wakeup(c);
     }
     return rc < 0 ? rc : 0;

@@ -15,7 +15,7 @@ void rip_tx_refuse(struct rip_producer *p);
 
 /* Is there room behind the last message, without reading the cursors? */
 static inline int rip_tx_has_room(const struct rip_producer *p, uint64_t length) {
-    return RIP_LIKELY(p->tail < p->recheck_at && length < RIP_LARGE && length <= p->arena.gap_end - p->arena.at);
+    return RIP_LIKELY(p->tail < p->recheck_at && length < RIP_LARGE && length <= p->arena.gap_end - p->arena.at) != 0;
 }
 
 static inline int rip_tx_reserve(struct rip_producer *p, uint64_t length, unsigned char **payload) {

@@ -146,7 +146,7 @@ def test_messages_of_a_killed_last_member_are_marked_redelivered(
 
 def test_successive_members_of_a_durable_group_read_the_stream_once(start: Start) -> None:
     """Members join, read and are killed: no released message is redelivered, and taken ones are marked."""
-    rounds, count = 8, 2000
+    rounds, count = 5, 1200
     keeper = Producer("c", capacity=4096, groups=["g"])
     feeder = start(feed, count)
     results = Consumer("done", group="r", timeout=30)

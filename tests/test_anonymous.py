@@ -166,6 +166,7 @@ def make_and_fork(channel: Channel) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.long
 def test_a_forked_child_does_not_keep_its_parent_alive(start: Start) -> None:
     with Channel.anonymous() as channel, Producer(channel, capacity=4096), Consumer(channel) as consumer:
         start(make_and_fork, channel).join(20)

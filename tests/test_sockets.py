@@ -323,6 +323,7 @@ def cut_off(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
 
+@pytest.mark.long
 def test_a_silent_peer_is_distinguished_from_a_slow_one() -> None:
     with listening(LOCAL) as host, met(host) as (near, far):
         near.setblocking(False)

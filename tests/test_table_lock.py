@@ -208,6 +208,7 @@ def test_the_log_names_the_holder_of_the_lock(base: str, caplog: pytest.LogCaptu
     assert os.listdir(base) == []
 
 
+@pytest.mark.long
 def test_a_signal_while_the_log_is_written_ends_the_wait(base: str) -> None:
     class Signals(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -260,6 +261,7 @@ def test_a_process_can_exit_and_does_not_count_as_dead(base: str) -> None:
             consumer.get(5)
 
 
+@pytest.mark.long
 def test_inspecting_does_not_wait_for_ever_beside_a_stopped_process(
     base: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,7 +44,7 @@ def test_a_timeout_is_accurate_to_a_few_milliseconds(producer: Producer, wait: W
     assert sorted(late)[len(late) // 2] < 0.003
 
 
-@pytest.mark.parametrize("wait", ["adaptive", "block"])
+@pytest.mark.parametrize("wait", ["adaptive", pytest.param("block", marks=pytest.mark.long)])
 def test_a_blocked_consumer_uses_hardly_any_of_a_core(producer: Producer, wait: Wait) -> None:
     with Consumer("c", wait=wait) as consumer:
         with pytest.raises(Empty):

@@ -234,7 +234,7 @@ static void larger_buffer_means_fewer_wakeups(void) {
     close(far);
 }
 
-static void unix_sockets_are_not_told_when_to_wake(void) {
+static void no_low_water_mark_on_unix_sockets(void) {
     unsigned char payload[100] = {0};
     int ends[2];
     int32_t holder;
@@ -562,7 +562,7 @@ int main(void) {
     run("the end of a stream needs no table lock", end_of_a_stream_needs_no_table_lock);
     run("a few bytes of a large message wake no thread", few_bytes_of_a_large_message_wake_no_thread);
     run("a larger receive buffer means fewer wake-ups", larger_buffer_means_fewer_wakeups);
-    run("Unix sockets are not told when to wake a thread", unix_sockets_are_not_told_when_to_wake);
+    run("no low-water mark is set on Unix sockets", no_low_water_mark_on_unix_sockets);
     run("the end of a link within a large message is noticed", end_within_a_large_message_is_seen);
     run("a put does not wait for a stalled link", put_does_not_wait_for_a_stalled_link);
     run("a put waits for a quick link with a long queue", put_waits_for_a_quick_link);

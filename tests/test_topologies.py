@@ -43,6 +43,7 @@ def read_all(channel: AnyChannel, group: str, lanes: int, count: int) -> None:
     assert dict(following) == dict.fromkeys(range(lanes), count)
 
 
+@pytest.mark.long
 def test_eight_producers_and_four_groups(any_channel: AnyChannel, start: Start) -> None:
     lanes, count = 8, 3000
     groups = ["a", "b", "c", "d"]

@@ -135,7 +135,7 @@ def test_clean_names_the_reason_why_it_keeps_a_channel(capsys: pytest.CaptureFix
     assert capsys.readouterr().out.splitlines() == [
         "kept channel 'declared': the end of its stream waits for the group 'g' (--messages removes it)",
         "kept channel 'durable': it has a durable group, 'd', for which 1 messages wait (--messages removes it)",
-        "kept channel 'first': 1 messages wait for a first consumer (--messages removes it)",
+        "kept channel 'first': 1 messages wait for a consumer (--messages removes it)",
     ]
     assert [(named.name, named.backlog, named.end_waits) for named in names()] == [
         ("declared", 0, True), ("durable", 1, False), ("first", 1, True),

@@ -6,33 +6,9 @@
 #ifndef RIP_IO_LOOP_H
 #define RIP_IO_LOOP_H
 
+#include "stream/io_calls.h"
 #include "stream/receiver.h"
 #include "stream/sender.h"
-
-#include <stdatomic.h>
-
-struct rip_watch;
-
-#define RIP_MAX_LINKS 64
-
-struct rip_io_loop {
-    /* Called by handles, which know no more of an I/O loop than this. push: call it after a message was put if
-     * rip_io_loop_needs_push; it sends, and may wait for links that lag and for the thread, for a millisecond in all.
-     * pull: call it instead of rip_watch_wait to wait for a message; it returns the same. */
-    void (*push)(struct rip_io_loop *loop);
-    int (*pull)(struct rip_io_loop *loop, const struct rip_watch *watch, uint64_t deadline);
-    _Atomic uint32_t lagging; /* some link lags (io_loop.c): threads that put help to send and wait for it */
-    /* the thread sleeps and has senders to be woken for; set by the thread, cleared by whoever wakes it */
-    _Atomic uint32_t asleep;
-};
-
-/* Must a message that was just put be pushed? Also 1 if a link lags: then push helps to send. */
-static inline int rip_io_loop_needs_push(const struct rip_io_loop *loop) {
-    /* The compiler keeps the order; rip_fence_heavy in fall_asleep makes the processor keep it. */
-    atomic_signal_fence(memory_order_seq_cst);
-    return (atomic_load_explicit(&loop->asleep, memory_order_relaxed) |
-            atomic_load_explicit(&loop->lagging, memory_order_relaxed)) != 0;
-}
 
 struct rip_end { /* the end of a connection */
     uint64_t id;

@@ -107,7 +107,7 @@ def _why_kept(name: str) -> str:
             return f"{group.backlog} messages wait for the group {group.name!r} {_REMEDY}"
     waiting = sum(lane.backlog for lane in lanes)
     if waiting:
-        return f"{waiting} messages wait for a first consumer {_REMEDY}"
+        return f"{waiting} messages wait for a consumer {_REMEDY}"
     if end_waits:
         whom = ", ".join(f"the group {group.name!r}" for group in groups) or "a first consumer"
         return f"the end of its stream waits for {whom} {_REMEDY}"

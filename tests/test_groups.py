@@ -144,6 +144,24 @@ def test_messages_of_a_killed_last_member_are_marked_redelivered(
     ringipc.Channel.open("c").remove_group("default")
 
 
+def select_and_die() -> None:
+    with Consumer("c", copy=True) as consumer:
+        assert [consumer.get(), consumer.get(type=1)] == [b"0", b"2"]
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_new_group_starts_at_the_oldest_message_that_the_last_one_had_not_released(
+    start: Start, producer: Producer
+) -> None:
+    for k, type in enumerate([0, 0, 1, 0]):
+        producer.put(b"%d" % k, type=type)
+    start(select_and_die).join(20)
+    with Consumer("c", group="next") as consumer:
+        messages = [consumer.message(timeout=5) for _ in range(3)]
+        assert [(m.payload, m.redelivered) for m in messages] == [(b"1", False), (b"2", False), (b"3", False)]
+        del messages
+
+
 def test_successive_members_of_a_durable_group_read_the_stream_once(start: Start) -> None:
     """Members join, read and are killed: no released message is redelivered, and taken ones are marked."""
     rounds, count = 5, 1200

@@ -186,14 +186,16 @@ class Check:
 
     def goes_on(self, before: Got, after: Got) -> None:
         """While there is no other group, the messages that the last group has not released wait for the next one."""
+        # The last group was the first of the channel. So it began with message 0 of each producer, also where it has
+        # selected later ones only.
+        assert before.life.number < len(self.plan.first)
         for producer, published in self.published.items():
-            numbers = before.numbers(producer)
-            if numbers:
-                rest = set(range(min(numbers), published + 1))
-                first = min(rest - {n for p, n in before.released if p == producer})
-                last = min(rest - {n for p, n in before.acknowledged if p == producer}) + before.may_lack
-                begins = min(after.numbers(producer), default=published)
-                assert first <= begins <= last, f"of producer {producer} {begins} is next, not {first} to {last}"
+            numbers = range(published + 1)
+            first = next(n for n in numbers if (producer, n) not in before.released)
+            left = [n for n in numbers if (producer, n) not in before.acknowledged]
+            last = left[min(before.may_lack, len(left) - 1)]
+            begins = min(after.numbers(producer), default=published)
+            assert first <= begins <= last, f"of producer {producer} {begins} is next, not {first} to {last}"
 
     def all_from_its_beginning(self, acknowledged: set[Key], readers: list[Got]) -> None:
         """After the first message, or after the group joined, only messages are missing that killed members had."""

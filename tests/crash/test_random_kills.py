@@ -33,4 +33,5 @@ def test_random_kills_for_a_few_seconds(base: str) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(60 * MINUTES + 60)
 def test_random_kills_for_a_minute(base: str) -> None:
-    assert run_alone(base, 60 * MINUTES, seed=time.time_ns()).rounds > 150 * MINUTES
+    # a quiet machine does 250 a minute
+    assert run_alone(base, 60 * MINUTES, seed=time.time_ns()).rounds > 50 * MINUTES

@@ -6,7 +6,8 @@
  *   -EINTR            a signal handler ran while the call slept, or a hook (rip_on_wait) ended the wait. Nothing was
  *                     put or taken; the call can be repeated. Not rip_barrier_wait: it has arrived and cannot arrive
  *                     twice. So a signal does not end its wait, and a hook that ends it breaks the barrier for all
- *   -ENODATA          end of the stream: every producer has closed, and all messages are read
+ *   -ENODATA          end of the stream: as many producers as rip_consumer_expect says have come, all have closed, and
+ *                     all messages are read
  *   -EOWNERDEAD       a producer was killed, and all that it had published is read. Reported once per producer
  *   -ENOBUFS          no room in a lane that drops messages: this message was refused and counted. Do not put it again
  *   -EMSGSIZE         the message is longer than the capacity of the lane
@@ -150,7 +151,7 @@ uint64_t rip_producer_backlog(struct rip_producer *p); /* messages that some gro
 uint64_t rip_producer_bytes(struct rip_producer *p);   /* bytes of the arena that these messages occupy */
 void rip_producer_slowest(struct rip_producer *p, struct rip_slowest *slowest);
 /* Call this before rip_producer_close if the program failed to start. If this producer has put no message, its stream
- * then has no end that consumers would see, as if the producer had never been opened. */
+ * then has no end that consumers would see, as if the producer had never come. */
 void rip_producer_undo(struct rip_producer *p);
 /* Marks the end of the stream and leaves the channel. Does nothing if the handle is closed. If the wait for the table
  * lock ends with an error (-EINTR), the handle is still a member: call this again. Memory stays mapped until
@@ -169,6 +170,13 @@ void rip_producer_free(struct rip_producer *p); /* after rip_producer_close */
  * -ENOENT: the channel does not exist. -EAGAIN: another process held the table lock until the deadline. */
 int rip_consumer_open(const char *channel, const char *group, uint32_t flags, enum rip_wait wait, uint64_t deadline,
                       struct rip_consumer **out, int32_t *holder);
+
+#define RIP_NO_END UINT32_MAX
+/* Sets how many producers must have come for this consumer before its stream can end: 1 without this call, RIP_NO_END:
+ * the stream never ends. A producer has come if it was open, or had unread messages, when the group of the consumer got
+ * its first member, or if it came later. For the first group of a channel, and for a declared group, all count that have
+ * come before, so that the end of a stream without a message waits for them too. */
+void rip_consumer_expect(struct rip_consumer *c, uint32_t producers);
 
 /* Finds the next message: 1 and *message, or -EAGAIN, -ENODATA, -EOWNERDEAD and so on. In a shared or durable group,
  * and on a RIP_DROP_OLD lane, no other member can take the message from now on: call rip_take, then rip_release or

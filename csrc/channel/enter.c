@@ -110,7 +110,7 @@ void rip_channel_clear(struct rip_channel *ch) {
         }
     }
     rip_lanes_retire(ch);
-    control->epoch_start = control->lanes_ever;
+    control->epoch_start = rip_producers_ever(control);
     control->groups_ever = 0;
 }
 

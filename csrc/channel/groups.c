@@ -74,6 +74,30 @@ static int pass_reclaimed(struct rip_channel *ch, uint32_t group) {
     return 0;
 }
 
+/* Has a producer come for this group? The group has its cursors. */
+static int counts(struct rip_channel *ch, uint32_t group, uint32_t lane) {
+    struct rip_lane_entry *entry = &ch->control->lanes[lane];
+    uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed); /* relaxed: under the lock */
+    uint64_t tail;
+    if (state != RIP_LANE_ENDED) {
+        return state != RIP_LANE_FREE;
+    }
+    int rc = rip_lane_read_word(ch, rip_lane_id(entry), offsetof(struct rip_lane, tail), &tail);
+    return rc != 0 || atomic_load_explicit(&ch->control->cursors[group][lane].released, memory_order_relaxed) < tail;
+}
+
+void rip_group_count(struct rip_channel *ch, uint32_t group) {
+    struct rip_control *control = ch->control;
+    uint64_t first = control->epoch_start;
+    if (control->groups_ever) {
+        first = rip_producers_ever(control);
+        for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+            first -= (uint64_t)counts(ch, group, i);
+        }
+    }
+    control->groups[group].first = (uint32_t)first;
+}
+
 void rip_group_undo(struct rip_control *control, uint32_t g) {
     atomic_fetch_and_explicit(&control->groups_active, ~(UINT64_C(1) << g), memory_order_acq_rel);
 }
@@ -98,6 +122,7 @@ int rip_group_begin(struct rip_channel *ch, uint32_t g, const char *name, uint32
     if (rc != 0) {
         rip_group_undo(control, g);
     }
+    rip_group_count(ch, g);
     group->flags = flags;
     return rc;
 }

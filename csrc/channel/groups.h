@@ -12,6 +12,10 @@ uint32_t rip_group_find_free(const struct rip_control *control);
  * steps, the entry is free, or the group waits for a member. Returns 0 or a negative errno; then the entry is free. */
 int rip_group_begin(struct rip_channel *ch, uint32_t group, const char *name, uint32_t flags,
                     enum rip_group_flag start);
+/* Starts the count of producers that have come for a group, which has no member. The count includes producers that are
+ * open, that have unread messages, or whose death will be reported. For the first group of a stream it includes all, so
+ * that the end of a stream without a message waits for it too. */
+void rip_group_count(struct rip_channel *ch, uint32_t group);
 /* Takes rip_group_begin back. */
 void rip_group_undo(struct rip_control *control, uint32_t group);
 /* Removes a group. Its cursors hold no producer back any more. */

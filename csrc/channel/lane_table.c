@@ -18,6 +18,13 @@ int rip_lane_read_word(struct rip_channel *ch, uint64_t id, size_t offset, uint6
     return rip_is_resource_error(rc) ? rc : 0;
 }
 
+/* Has no member of this group mapped the lane, which is not live? Then no member has reported its death. */
+static int is_unseen(const struct rip_channel *ch, uint32_t group, uint32_t lane) {
+    const struct rip_control *control = ch->control;
+    return control->cursors[group][lane].seen != rip_lane_id(&control->lanes[lane]) + 1 &&
+           rip_has_members(ch, group, RIP_NO_MEMBER);
+}
+
 void rip_lanes_retire(struct rip_channel *ch) {
     struct rip_control *control = ch->control;
     uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed); /* under the lock */
@@ -38,7 +45,8 @@ void rip_lanes_retire(struct rip_channel *ch) {
                      (!active && atomic_load_explicit(&lane->base_seq, memory_order_relaxed) < tail);
         for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
             needed |= (active >> g & 1) &&
-                      atomic_load_explicit(&control->cursors[g][i].released, memory_order_acquire) < tail;
+                      (atomic_load_explicit(&control->cursors[g][i].released, memory_order_acquire) < tail ||
+                       (state == RIP_LANE_DEAD && rc == 0 && is_unseen(ch, g, i)));
         }
         /* One dead lane stays for a group that has not come yet, even without a message, so that the death is reported
          * to it. */

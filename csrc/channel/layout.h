@@ -58,14 +58,15 @@ struct rip_group_entry {
     int32_t pid;                      /* of the member that joined last */
     _Atomic uint32_t id;              /* names the files of its claims; never used twice in a channel */
     char name[RIP_MAX_GROUP_NAME + 1];
+    uint32_t first; /* producers of the channel that do not count for this group: rip_producers_ever, cut to 32 bits */
     alignas(RIP_LINE) _Atomic uint32_t futex; /* the futex word of its members; wakers increment it */
     _Atomic uint32_t pollfds;                 /* 1: a member has or had a pollfd or a signal; members set it */
     _Atomic uint32_t picky;                   /* 1: a member may leave (or once left) a message that it is woken for */
 };
 
 struct rip_cursor { /* written by members of the group only; by compare-and-swap if they compete */
-    /* The first seq that the group has not released. The rest of the line is unused. */
-    alignas(RIP_LINE) _Atomic uint64_t released;
+    alignas(RIP_LINE) _Atomic uint64_t released; /* the first seq that the group has not released */
+    uint64_t seen; /* 1 + the id of the lane that a member has mapped last; written under the table lock */
 };
 
 /* Flags of a group, besides enum rip_group_flag. */
@@ -93,10 +94,11 @@ struct rip_control {
     struct rip_identity identity;
     alignas(128) _Atomic uint32_t removed;        /* this line is written under the table lock */
     uint32_t groups_ever;                         /* 1: there is or was a group */
-    uint64_t lanes_ever;                          /* the id of the next lane */
+    uint64_t lanes_ever;                          /* lanes that were ever live: the id of the next lane */
     uint32_t groups_named;                        /* the id of the newest group */
     uint64_t used;                                /* anonymous: the offset of the next extent; else 0 */
-    uint64_t epoch_start;                         /* lanes with a smaller id are of an earlier, ended stream */
+    uint64_t epoch_start;                         /* rip_producers_ever when the stream began */
+    uint64_t lanes_undone;                        /* lanes that do not count: their producers failed to open */
     alignas(128) _Atomic uint64_t lanes_changed;  /* counts changes of the lane table; written under the table lock */
     _Atomic uint64_t groups_active;               /* a bit for each group; written under the table lock */
     _Atomic uint64_t group_epoch;                 /* counts the groups created; written under the table lock */

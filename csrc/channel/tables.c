@@ -29,5 +29,5 @@ uint32_t rip_kept_for(const struct rip_control *control) {
 }
 
 int rip_has_awaited_messages(const struct rip_control *control) {
-    return rip_kept_for(control) & RIP_AWAITED && control->lanes_ever > control->epoch_start;
+    return rip_kept_for(control) & RIP_AWAITED && rip_producers_ever(control) > control->epoch_start;
 }

@@ -15,6 +15,11 @@ static inline uint32_t rip_group_id(const struct rip_control *control, uint32_t 
     return atomic_load_explicit(&control->groups[group].id, memory_order_relaxed);
 }
 
+/* Returns the number of producers that have come to the channel so far. */
+static inline uint64_t rip_producers_ever(const struct rip_control *control) {
+    return control->lanes_ever - control->lanes_undone;
+}
+
 /* Returns 1 if there is a group at this index. */
 static inline int rip_group_is_active(const struct rip_control *control, uint32_t group) {
     return atomic_load_explicit(&control->groups_active, memory_order_relaxed) >> group & 1;

@@ -28,6 +28,7 @@ int rip_consumer_open(const char *channel, const char *group, uint32_t flags, en
     memset(c, 0, sizeof *c);
     rip_spin_init(&c->ch.spin, wait);
     c->shared = (flags & RIP_SHARED) != 0;
+    c->expects = 1;
     c->ch.claims_of = rip_rx_claims_of;
     c->ch.handle.reap = rip_channel_reap;
     c->ch.handle.give_up = deadline > RIP_TRY_ONLY ? deadline : RIP_TRY_ONLY;
@@ -56,6 +57,8 @@ int rip_consumer_open(const char *channel, const char *group, uint32_t flags, en
     *out = c;
     return 0;
 }
+
+void rip_consumer_expect(struct rip_consumer *c, uint32_t producers) { c->expects = producers; }
 
 int rip_consumer_close(struct rip_consumer *c) {
     if (c->ch.handle.state == RIP_CLOSED) {

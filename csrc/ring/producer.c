@@ -47,9 +47,6 @@ static int make_lane(struct rip_producer *p, uint64_t first, int32_t pid) {
     return 0;
 }
 
-/* The lane with this id does not count as a stream, unless there were others before it. The lock must be held. */
-static void forget(struct rip_control *control, uint64_t id) { control->epoch_start += control->epoch_start == id; }
-
 /* Finds the free entry whose last lane is the oldest, or returns RIP_MAX_LANES. The oldest, because a member of a group
  * may still be about to move the cursor of the lane that was there (claims.c). Entries that never had a lane have id 0;
  * the search starts with them. */
@@ -69,7 +66,9 @@ static uint32_t find_free(const struct rip_control *control) {
 
 /* Enters the lane in the table. The lock must be held, and this handle must be a member. If the process is killed
  * between any two steps, rip_channel_reap can end the entry: it finds the lane by the member's index, which is stored
- * before the file gets its name and after the id that identifies the file. */
+ * before the file gets its name and after the id that identifies the file. The producer has come once its lane is live:
+ * if it is killed before, the lane is as if it had never been, and its id is used again; if it is killed before the
+ * last step, rip_channel_reap makes that step. */
 static int join(struct rip_producer *p) {
     struct rip_control *control = p->ch.control;
     uint32_t i = find_free(control);
@@ -85,7 +84,7 @@ static int join(struct rip_producer *p) {
         return rc;
     }
     struct rip_lane_entry *entry = &control->lanes[i];
-    atomic_store_explicit(&entry->id, control->lanes_ever++, memory_order_relaxed); /* the cursors below publish it */
+    atomic_store_explicit(&entry->id, control->lanes_ever, memory_order_relaxed); /* the cursors below publish it */
     entry->pid = p->lane->pid;
     atomic_store_explicit(&entry->base_seq, 0,
                           memory_order_relaxed); /* relaxed, also below: the store of state publishes it */
@@ -99,7 +98,6 @@ static int join(struct rip_producer *p) {
     control->members[p->ch.handle.member].index = i;
     rc = rip_file_name(&p->ch.handle, rip_lane_file(rip_lane_id(entry)), &p->mapping);
     if (rc != 0) {
-        forget(control, rip_lane_id(entry));
         return rc;
     }
     p->index = i;
@@ -107,6 +105,8 @@ static int join(struct rip_producer *p) {
     p->ch.lane = (uint32_t)rip_lane_id(entry);
     atomic_store_explicit(&entry->state, RIP_LANE_LIVE,
                           memory_order_release); /* release: pairs with the acquire in rip_rescan */
+    atomic_signal_fence(memory_order_seq_cst);   /* so that the last step is the last one */
+    control->lanes_ever++;
     rip_lanes_changed(&p->ch);
     return 0;
 }
@@ -237,9 +237,7 @@ int rip_producer_close(struct rip_producer *p) {
         rip_channel_abandon(&p->ch);
         return rc;
     }
-    if (p->undone) {
-        forget(p->ch.control, rip_lane_id(p->entry));
-    }
+    p->ch.control->lanes_undone += p->undone; /* before the lane ends: no process that reaps this one does it again */
     atomic_store_explicit(&p->entry->state, RIP_LANE_ENDED,
                           memory_order_release); /* release: pairs with the acquire in rip_rescan */
     rip_lanes_retire(&p->ch);

@@ -4,6 +4,7 @@
 #include "channel/members.h"
 #include "channel/tables.h"
 #include "ring/claim_files.h"
+#include "store/files.h"
 #include "store/table_lock.h"
 
 int rip_member_leave(struct rip_channel *ch, uint32_t member) {
@@ -44,6 +45,15 @@ void rip_channel_reap(struct rip_handle *handle) {
             continue;
         }
         if (role == RIP_A_PRODUCER && index < RIP_MAX_LANES) {
+            uint64_t id = rip_lane_id(&control->lanes[index]);
+            /* relaxed: under the lock */
+            if (atomic_load_explicit(&control->lanes[index].state, memory_order_relaxed) == RIP_LANE_FREE) {
+                rip_file_remove(&ch->handle, rip_lane_file(id)); /* it was killed before its lane was live */
+                rip_member_end(ch, i);
+                continue;
+            }
+            /* the last step of joining */
+            control->lanes_ever = control->lanes_ever > id ? control->lanes_ever : id + 1;
             if (state_of_lane(ch, index, &state) != 0) {
                 continue; /* stays a member; reaped later */
             }

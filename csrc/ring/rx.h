@@ -63,11 +63,13 @@ struct rip_consumer {
     uint32_t count;
     uint32_t scan; /* index of the lane that was checked last */
     uint32_t group;
-    uint32_t shared;  /* the members of the group compete */
-    uint32_t claims;  /* the group keeps claims: it is shared or durable */
-    uint32_t leaving; /* closed for the program, but still a member because of messages in use */
-    uint32_t watches; /* waits in progress: they read mapped lanes, so no lane is unmapped meanwhile */
-    uint32_t had_lanes;
+    uint32_t shared;         /* the members of the group compete */
+    uint32_t claims;         /* the group keeps claims: it is shared or durable */
+    uint32_t leaving;        /* closed for the program, but still a member because of messages in use */
+    uint32_t watches;        /* waits in progress: they read mapped lanes, so no lane is unmapped meanwhile */
+    uint32_t expects;        /* the stream ends when at least this many producers have come; RIP_NO_END: never */
+    uint32_t came;           /* the number that has come for this consumer, at the last rip_rescan */
+    uint32_t counts_all;     /* every producer of the stream counts, not only those that have come for the group */
     uint32_t joined;         /* set once the group is joined: lanes found later are new */
     int32_t died;            /* pid of the producer that the last -EOWNERDEAD reported */
     uint64_t lanes_changed;  /* version of the lane table that is mapped completely */

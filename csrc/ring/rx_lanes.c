@@ -182,6 +182,7 @@ static int map_new_lanes(struct rip_consumer *c) {
         }
         rx->state = state_in(rx, state);
         rx->present = 1;
+        rx->cursor->seen = id + 1;
     }
     return all;
 }
@@ -196,7 +197,8 @@ int rip_rescan(struct rip_consumer *c) {
     struct rip_control *control = c->ch.control;
     uint64_t changed =
         atomic_load_explicit(&control->lanes_changed, memory_order_acquire); /* acquire: pairs with rip_lanes_changed */
-    c->had_lanes |= control->lanes_ever > control->epoch_start;
+    c->came = (uint32_t)rip_producers_ever(control) -
+              (c->counts_all ? (uint32_t)control->epoch_start : control->groups[c->group].first);
     for (uint32_t k = 0; k < c->count; k++) {
         c->lanes[k]->present = 0;
     }

@@ -18,6 +18,12 @@ static int has_more(const struct rip_consumer *c, const struct rip_rx *rx) {
            (c->shared && rip_claims_first_unacked(rx->claims, rx->slots, rx->released, rx->tail) != rx->tail);
 }
 
+/* Is it the end of the stream, if no lane has more messages? While the table of lanes has changes that are not known
+ * yet, it is too early to say so. */
+static int may_end(const struct rip_consumer *c) {
+    return c->expects != RIP_NO_END && c->came >= c->expects && !rip_rx_is_stale(c);
+}
+
 int rip_at_end(struct rip_consumer *c) {
     int more = 0;
     for (uint32_t i = 0; i < c->count; i++) {
@@ -27,7 +33,7 @@ int rip_at_end(struct rip_consumer *c) {
             try_retire(c, rx);
         }
     }
-    return !more && c->had_lanes && !rip_rx_is_stale(c) ? -ENODATA : 0; /* else it may be too early to report the end */
+    return !more && may_end(c) ? -ENODATA : 0;
 }
 
 int rip_rx_pending(struct rip_consumer *c) {
@@ -45,7 +51,7 @@ int rip_rx_pending(struct rip_consumer *c) {
         }
         more |= has_more(c, rx);
     }
-    return !more && c->had_lanes && !rip_rx_is_stale(c);
+    return !more && may_end(c);
 }
 
 int rip_report_death(struct rip_consumer *c, struct rip_rx *rx) {

@@ -49,6 +49,8 @@ int rip_sender_open(struct rip_consumer *from, uint32_t window, int two_way, str
                              .messages = messages,
                              .mask = RIP_STREAM_BATCH - 1};
     from->hides_errors = 1; /* a lane that cannot be mapped is tried again; it must not break the connection */
+    from->counts_all = 1;   /* a peer that connects while the producer closes must get the end too */
+    from->lanes_changed--;  /* counts again */
     *out = s;
     return 0;
 }

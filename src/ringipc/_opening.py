@@ -122,6 +122,7 @@ def open_consumer(
     shared: bool = False,
     durable: bool = False,
     start: Literal["oldest", "newest"] = "oldest",
+    producers: int | None = 1,
     copy: bool | None = None,
     pickle: bool = False,
     wait: Wait = "adaptive",
@@ -135,6 +136,8 @@ def open_consumer(
         _arguments.checked_bool(option, value)
     if copy is not None:
         _arguments.checked_bool("copy", copy)
+    if producers is not None:
+        producers = _arguments.checked_count(producers, "producers", "producers (or None)", 1, (1 << 32) - 2)
     consumer._name(channel, group)
     consumer._pickle = pickle
     flags = start_code | (SHARED if shared else 0) | (DURABLE if durable else 0)
@@ -156,4 +159,5 @@ def open_consumer(
             consumer._set_io_loop(consumer._link.io_loop)
     if rc < 0:
         _failures.fail_consumer_open(rc, holder, consumer.channel, group, shared, last_shortage())
+    consumer._expect(producers)
     _atexit.close_at_exit(consumer)

@@ -29,7 +29,7 @@ class MessagesLost(RingError, ConnectionError):
 
 
 class EndOfStream(RingError, EOFError):
-    """Every producer has closed, and all their messages have been read."""
+    """As many producers as the consumer expects have come, all have closed, and all their messages have been read."""
 
 
 class Closed(RingError, ValueError):

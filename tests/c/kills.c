@@ -611,8 +611,7 @@ static void reads_what_is_left(struct rip_consumer *c, uint64_t count) {
     CHECK_IS(rc, -ETIMEDOUT);
     CHECK_IS(next[0], count);
     CHECK(next[1] <= 7);
-    /* the death of a producer without a message need not be reported */
-    CHECK(deaths == 1 || (deaths == 0 && next[1] == 0));
+    CHECK_IS(deaths, 1);
 }
 
 static void all_read_what_is_left(void) {
@@ -743,6 +742,63 @@ static void killed_alone(void) {
     kill_at_every_moment(&(struct play){CHANNEL, messages_wait, reads_and_removes_channel, newcomers_meet, NULL});
 }
 
+/* A consumer that waits for the next producer, in a channel that only its group keeps. */
+static void waits_for_a_producer(void) {
+    prepare_channel();
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 8);
+    reads = open_consumer(CHANNEL, "reads", RIP_DURABLE);
+    close_producer(p);
+    CHECK_IS(get_nothing(reads, 0), -ENODATA);
+    close_consumer(reads);
+    reads = open_consumer(CHANNEL, "reads", RIP_DURABLE);
+    CHECK_IS(get_nothing(reads, 0), -ETIMEDOUT);
+}
+
+/* The killed producer has come, and its death is reported; or it has not, and the consumer still waits. */
+static void no_end_without_a_death(void) {
+    struct rip_message message;
+    int32_t holder;
+    close_consumer(open_consumer(CHANNEL, "victim", RIP_OLDEST)); /* reaps */
+    int rc = rip_get(reads, &message, 0);
+    CHECK_IS(rc, rc == -ETIMEDOUT ? -ETIMEDOUT : -EOWNERDEAD);
+    CHECK_IS(get_nothing(reads, 0), rc == -ETIMEDOUT ? -ETIMEDOUT : -ENODATA);
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 8);
+    CHECK_IS(put_number(p, 7, 0), 0);
+    close_producer(p);
+    CHECK_IS(get_number(reads, 0), 7);
+    CHECK_IS(get_nothing(reads, 0), -ENODATA);
+    close_consumer(reads);
+    CHECK_IS(rip_remove_group(CHANNEL, "reads", &holder), 0);
+    CHECK(is_over());
+}
+
+static int opens_producer_and_undoes_it(void) {
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 8);
+    stop_here();
+    rip_producer_undo(p);
+    close_producer(p);
+    stop_here();
+    return 0;
+}
+
+/* The consumer waits, or it gets an end: of a process that was killed while it closed. */
+static void nothing_was_put(void) {
+    struct rip_message message;
+    int32_t holder;
+    close_consumer(open_consumer(CHANNEL, "victim", RIP_OLDEST)); /* reaps */
+    int rc = rip_get(reads, &message, 0);
+    CHECK(rc == -ETIMEDOUT || rc == -ENODATA || rc == -EOWNERDEAD);
+    close_consumer(reads);
+    CHECK_IS(rip_remove_group(CHANNEL, "reads", &holder), 0);
+    CHECK(is_over());
+}
+
+static void killed_while_it_comes(void) {
+    kill_at_every_moment(&(struct play){CHANNEL, waits_for_a_producer, opens_producer, no_end_without_a_death, NULL});
+    kill_at_every_moment(
+        &(struct play){CHANNEL, waits_for_a_producer, opens_producer_and_undoes_it, nothing_was_put, NULL});
+}
+
 /* A message that was published before is still there, whenever the consumer that attaches is killed. */
 static void message_is_there(void) {
     unsigned deaths = 0;
@@ -858,6 +914,7 @@ int main(void) {
     run("a process is killed while it makes large claims, and the others make them",
         killed_while_large_claims_are_made);
     run("the only member of a channel is killed, and the next ones use it and leave nothing behind", killed_alone);
+    run("a stream does not end because its only producer is killed while it opens", killed_while_it_comes);
     run("no message is lost with a first consumer that is killed while it attaches", killed_while_attaching);
     run("a newcomer with the entry of a killed member is not taken for dead", member_entry_is_reused);
     if (strcmp(CHANNEL, MEMORY) != 0) {

@@ -639,6 +639,85 @@ static void ends(void) {
     close_consumer(c);
 }
 
+/* A producer comes, puts this number, and closes. */
+static void comes_and_goes(uint64_t number) {
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4);
+    CHECK_IS(put_number(p, number, 0), 0);
+    close_producer(p);
+}
+
+static void waits_for_so_many_producers(void) {
+    comes_and_goes(1);
+    struct rip_consumer *three = open_consumer(CHANNEL, "three", RIP_OLDEST),
+                        *endless = open_consumer(CHANNEL, "endless", RIP_OLDEST);
+    rip_consumer_expect(three, 3);
+    rip_consumer_expect(endless, RIP_NO_END);
+    for (uint64_t number = 1; number <= 3; number++) {
+        CHECK_IS(get_number(three, 0), number);
+        CHECK_IS(get_number(endless, 0), number);
+        CHECK_IS(get_nothing(endless, 0), -ETIMEDOUT);
+        CHECK_IS(get_nothing(three, 0), number < 3 ? -ETIMEDOUT : -ENODATA);
+        comes_and_goes(number + 1);
+    }
+    CHECK_IS(get_number(three, 0), 4); /* more may come */
+    CHECK_IS(get_nothing(three, 0), -ENODATA);
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4);
+    CHECK_IS(get_nothing(three, 0), -ETIMEDOUT);
+    rip_producer_undo(p); /* this one does not count */
+    close_producer(p);
+    rip_consumer_expect(three, 5);
+    CHECK_IS(get_nothing(three, 0), -ETIMEDOUT);
+    close_consumer(three);
+    close_consumer(endless);
+}
+
+/* A group without a member begins to count anew, whether it is new or durable. */
+static void waits_as_if_the_channel_were_new(void) {
+    int32_t holder;
+    comes_and_goes(0);
+    struct rip_consumer *c = open_consumer(CHANNEL, "durable", RIP_DURABLE);
+    CHECK_IS(get_number(c, 0), 0);
+    CHECK_IS(get_nothing(c, 0), -ENODATA);
+    close_consumer(c);
+    c = open_consumer(CHANNEL, "durable", RIP_DURABLE);
+    CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
+    struct rip_consumer *keeper = open_consumer(CHANNEL, "keeper", RIP_OLDEST);
+    comes_and_goes(1);
+    CHECK_IS(get_number(c, 0), 1);
+    CHECK_IS(get_nothing(c, 0), -ENODATA);
+    close_consumer(c);
+    c = open_consumer(CHANNEL, "durable", RIP_DURABLE); /* the lane is in the table, because keeper has not read it */
+    CHECK(has_lane(1));
+    CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
+    close_consumer(c);
+    c = open_consumer(CHANNEL, "newest", RIP_NEWEST);
+    CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
+    close_consumer(c);
+    CHECK_IS(get_number(keeper, 0), 1);
+    CHECK_IS(get_nothing(keeper, 0), -ENODATA);
+    close_consumer(keeper);
+    CHECK_IS(rip_remove_group(CHANNEL, "durable", &holder), 0);
+}
+
+/* The count belongs to the group: a member that joins late gets the end. */
+static void late_member_gets_the_end(void) {
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4);
+    struct rip_consumer *first = open_consumer(CHANNEL, "work", RIP_SHARED);
+    CHECK_IS(put_number(p, 1, 0), 0);
+    close_producer(p);
+    CHECK_IS(get_number(first, 0), 1);
+    CHECK_IS(get_nothing(first, 0), -ENODATA);
+    CHECK(!has_lane(0));
+    struct rip_consumer *late = open_consumer(CHANNEL, "work", RIP_SHARED);
+    CHECK_IS(get_nothing(late, 0), -ENODATA);
+    close_consumer(first);
+    first = open_consumer(CHANNEL, "work", RIP_SHARED);
+    CHECK_IS(get_nothing(first, 0), -ENODATA);
+    close_consumer(first);
+    close_consumer(late);
+    CHECK(is_over());
+}
+
 static void removes_what_is_read(void) {
     struct rip_message released;
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4), *stays = open_producer(CHANNEL, RIP_PAGE, 4);
@@ -1009,6 +1088,9 @@ int main(void) {
     run("a group has one member", group_has_one_member);
     run("a producer without room can name the group that holds it back", names_the_slowest_group);
     run("the stream ends when every producer has closed and all is read, and goes on with the next producer", ends);
+    run("the stream ends when as many producers have come as a consumer expects", waits_for_so_many_producers);
+    run("a group without unread messages waits for the next producer", waits_as_if_the_channel_were_new);
+    run("a member of a shared group that joins late gets the end", late_member_gets_the_end);
     run("a lane is removed when every group has released all of it", removes_what_is_read);
     run("producers that come and go leave nothing behind", many_producers_in_turn);
     run("a closed handle refuses calls, and its messages stay readable until it is freed", closed_handles);

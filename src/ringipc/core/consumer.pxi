@@ -31,6 +31,10 @@ cdef class Consumer:
         ``ringipc.Channel.open(channel).remove_group(group)``. Taking a message costs one compare-and-swap more.
     start
         Where a new group starts: at the "oldest" message that is still there, or after the "newest".
+    producers
+        The stream ends for this consumer when this many producers have come, all that have come have closed, and all
+        messages are read. A producer has come if it is open, or has unread messages, when the group gets its first
+        member, or if it comes later. None: the stream never ends, and `get` waits for the next producer.
     copy
         None: bytes are copied, arrays are views. True: everything is copied. False: bytes are memoryviews. A view keeps
         its message in the lane until the last reference to it, slices included, is gone. Do not write to a view: code
@@ -148,6 +152,10 @@ cdef class Consumer:
         self.c = c
         self.copy = COPY_DEFAULT if copy is None else COPY_ALWAYS if copy else COPY_NEVER
         return rc, holder
+
+    def _expect(self, producers):
+        """Set how many producers must have come before the stream can end; None: it never ends."""
+        rip_consumer_expect(self.c, RIP_NO_END if producers is None else <uint32_t>producers)
 
     @cython.critical_section
     def _set_io_loop(self, IoLoop io_loop not None):
@@ -367,7 +375,8 @@ cdef class Consumer:
         Empty
             There was no message within the timeout.
         EndOfStream
-            Every producer has closed, and all messages are read, or none is left that type and where select.
+            As many producers as the consumer's `producers` have come, all of them have closed, and all messages are
+            read, or none is left that type and where select.
         ProducerDied
             A producer's process ended without closing. Raised once, when all messages of that producer are read.
         Corrupt

@@ -116,6 +116,8 @@ cdef extern from "ringipc.h" nogil:
     void rip_producer_slowest(rip_producer *, rip_slowest *)
     int rip_consumer_open(const char *, const char *, uint32_t, rip_wait, uint64_t, rip_consumer **,
                           int32_t *) except? -EINTR
+    const uint32_t RIP_NO_END
+    void rip_consumer_expect(rip_consumer *, uint32_t)
     void rip_select_begin(rip_consumer *, rip_filter *)
     int rip_consumer_close(rip_consumer *)
     void rip_consumer_free(rip_consumer *)

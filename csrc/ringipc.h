@@ -9,6 +9,7 @@
  *   -ENODATA          end of the stream: as many producers as rip_consumer_expect says have come, all have closed, and
  *                     all messages are read
  *   -EOWNERDEAD       a producer was killed, and all that it had published is read. Reported once per producer
+ *   -ECONNABORTED     a producer has failed (rip_producer_fail), and all that it had published is read. Reported once
  *   -ENOBUFS          no room in a lane that drops messages: this message was refused and counted. Do not put it again
  *   -EMSGSIZE         the message is longer than the capacity of the lane
  *   -ENOSPC, -ENOMEM, -EDQUOT   no memory to make the lane larger. Nothing has changed; a later call may succeed
@@ -153,6 +154,9 @@ void rip_producer_slowest(struct rip_producer *p, struct rip_slowest *slowest);
 /* Call this before rip_producer_close if the program failed to start. If this producer has put no message, its stream
  * then has no end that consumers would see, as if the producer had never come. */
 void rip_producer_undo(struct rip_producer *p);
+/* Call this before rip_producer_close if the stream is not complete. Consumers then get -ECONNABORTED after the last
+ * message, so that they do not take the end for an end in order. */
+void rip_producer_fail(struct rip_producer *p);
 /* Marks the end of the stream and leaves the channel. Does nothing if the handle is closed. If the wait for the table
  * lock ends with an error (-EINTR), the handle is still a member: call this again. Memory stays mapped until
  * rip_producer_free. */
@@ -177,6 +181,8 @@ int rip_consumer_open(const char *channel, const char *group, uint32_t flags, en
  * its first member, or if it came later. For the first group of a channel, and for a declared group, all count that have
  * come before, so that the end of a stream without a message waits for them too. */
 void rip_consumer_expect(struct rip_consumer *c, uint32_t producers);
+/* Makes this consumer go on without -EOWNERDEAD and -ECONNABORTED when a producer has died or failed. */
+void rip_consumer_skip_deaths(struct rip_consumer *c);
 
 /* Finds the next message: 1 and *message, or -EAGAIN, -ENODATA, -EOWNERDEAD and so on. In a shared or durable group,
  * and on a RIP_DROP_OLD lane, no other member can take the message from now on: call rip_take, then rip_release or
@@ -244,8 +250,8 @@ void rip_producer_update_fd(struct rip_producer *p); /* like rip_reserve, it dis
 
 /* ---- inspecting a channel without joining it ---- */
 
-/* Of lanes that are in the table: ended and dead lanes have messages that some group has not read. */
-enum rip_lane_condition { RIP_LIVE = 1, RIP_ENDED = 2, RIP_DEAD = 3 };
+/* Of lanes that are in the table: lanes that are not live have something that some group has not read. */
+enum rip_lane_condition { RIP_LIVE = 1, RIP_ENDED = 2, RIP_DEAD = 3, RIP_FAILED = 4 };
 
 struct rip_lane_info {
     uint64_t id; /* never used twice in a channel */

@@ -35,7 +35,7 @@ void rip_lanes_retire(struct rip_channel *ch) {
          * the last one. The loads of the cursors pair with rip_rx_publish_cursor: the group has read the lane before
          * its file is removed. */
         uint32_t state = atomic_load_explicit(&lane->state, memory_order_acquire);
-        if (state != RIP_LANE_ENDED && state != RIP_LANE_DEAD) {
+        if (state != RIP_LANE_ENDED && !rip_lane_is_reported(state)) {
             continue;
         }
         uint64_t tail;
@@ -46,11 +46,11 @@ void rip_lanes_retire(struct rip_channel *ch) {
         for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
             needed |= (active >> g & 1) &&
                       (atomic_load_explicit(&control->cursors[g][i].released, memory_order_acquire) < tail ||
-                       (state == RIP_LANE_DEAD && rc == 0 && is_unseen(ch, g, i)));
+                       (rip_lane_is_reported(state) && rc == 0 && is_unseen(ch, g, i)));
         }
-        /* One dead lane stays for a group that has not come yet, even without a message, so that the death is reported
-         * to it. */
-        if (state == RIP_LANE_DEAD && rc == 0 && report_death) {
+        /* One lane whose producer died or failed stays for a group that has not come yet, even without a message, so
+         * that this is reported to it. */
+        if (rip_lane_is_reported(state) && rc == 0 && report_death) {
             report_death = 0;
             needed = 1;
         }

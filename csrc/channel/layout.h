@@ -40,7 +40,8 @@ struct rip_member { /* written under the table lock, except the atomic fields */
     _Atomic uint32_t pipe;   /* inode of the pipe of the pollfd if the pipe has no name, else 0; the member sets it */
 };
 
-enum rip_lane_state { RIP_LANE_FREE, RIP_LANE_LIVE, RIP_LANE_ENDED, RIP_LANE_DEAD };
+enum rip_lane_state { RIP_LANE_FREE, RIP_LANE_LIVE, RIP_LANE_ENDED, RIP_LANE_DEAD, RIP_LANE_FAILED };
+enum rip_lane_closed { RIP_NOT_CLOSED, RIP_CLOSED_IN_ORDER, RIP_CLOSED_AS_FAILED };
 
 struct rip_lane_entry {
     alignas(RIP_LINE) _Atomic uint32_t state; /* this line is written under the table lock */
@@ -134,7 +135,7 @@ struct rip_lane {
     uint32_t overflow; /* enum rip_overflow */
     uint32_t reserved;
     alignas(128) _Atomic uint64_t tail;      /* the first seq that is not published */
-    _Atomic uint32_t closed;                 /* 1: the producer has closed the lane; so it is not dead */
+    _Atomic uint32_t closed;                 /* enum rip_lane_closed: a producer that has closed is not dead */
     alignas(128) _Atomic uint64_t reclaimed; /* the first seq that the producer has not reclaimed */
     _Atomic uint64_t dropped_below;          /* in a lane that drops: the first seq that is not given up */
     _Atomic uint64_t refused;                /* number of messages that found no room */

@@ -15,6 +15,14 @@ static inline uint32_t rip_group_id(const struct rip_control *control, uint32_t 
     return atomic_load_explicit(&control->groups[group].id, memory_order_relaxed);
 }
 
+/* Returns the state of a lane whose producer has left the channel. closed: the word in its header. */
+static inline uint32_t rip_lane_end_state(uint32_t closed) {
+    return closed == RIP_NOT_CLOSED ? RIP_LANE_DEAD : closed == RIP_CLOSED_AS_FAILED ? RIP_LANE_FAILED : RIP_LANE_ENDED;
+}
+
+/* Returns 1 if a lane in this state must be reported to each group: its producer died or failed. */
+static inline int rip_lane_is_reported(uint32_t state) { return state == RIP_LANE_DEAD || state == RIP_LANE_FAILED; }
+
 /* Returns the number of producers that have come to the channel so far. */
 static inline uint64_t rip_producers_ever(const struct rip_control *control) {
     return control->lanes_ever - control->lanes_undone;

@@ -60,6 +60,8 @@ int rip_consumer_open(const char *channel, const char *group, uint32_t flags, en
 
 void rip_consumer_expect(struct rip_consumer *c, uint32_t producers) { c->expects = producers; }
 
+void rip_consumer_skip_deaths(struct rip_consumer *c) { c->skips_deaths = 1; }
+
 int rip_consumer_close(struct rip_consumer *c) {
     if (c->ch.handle.state == RIP_CLOSED) {
         return 0;

@@ -217,6 +217,8 @@ int rip_declare(struct rip_producer *p, const char *group) {
 
 void rip_producer_undo(struct rip_producer *p) { p->undone = p->published == 0; }
 
+void rip_producer_fail(struct rip_producer *p) { p->failed = 1; }
+
 int rip_producer_close(struct rip_producer *p) {
     if (p->ch.handle.state == RIP_CLOSED) {
         return 0;
@@ -227,7 +229,8 @@ int rip_producer_close(struct rip_producer *p) {
     }
     /* release: pairs with the acquire in rip_rescan. Stored before taking the lock: if the lock is never obtained,
      * others still see that this producer ended and did not die. */
-    atomic_store_explicit(&p->lane->closed, 1, memory_order_release);
+    uint32_t closed = p->failed ? RIP_CLOSED_AS_FAILED : RIP_CLOSED_IN_ORDER;
+    atomic_store_explicit(&p->lane->closed, closed, memory_order_release);
     rc = rip_lock(&p->ch.handle);
     if (rip_is_locked_out(rc)) {
         return rc;
@@ -238,7 +241,7 @@ int rip_producer_close(struct rip_producer *p) {
         return rc;
     }
     p->ch.control->lanes_undone += p->undone; /* before the lane ends: no process that reaps this one does it again */
-    atomic_store_explicit(&p->entry->state, RIP_LANE_ENDED,
+    atomic_store_explicit(&p->entry->state, rip_lane_end_state(closed),
                           memory_order_release); /* release: pairs with the acquire in rip_rescan */
     rip_lanes_retire(&p->ch);
     rip_lanes_changed(&p->ch);

@@ -30,7 +30,7 @@ int rip_member_leave(struct rip_channel *ch, uint32_t member) {
 static int state_of_lane(struct rip_channel *ch, uint32_t lane, uint32_t *state) {
     uint64_t closed;
     int rc = rip_lane_read_word(ch, rip_lane_id(&ch->control->lanes[lane]), offsetof(struct rip_lane, closed), &closed);
-    *state = (uint32_t)closed ? RIP_LANE_ENDED : RIP_LANE_DEAD;
+    *state = rip_lane_end_state((uint32_t)closed);
     return rc == -ESTALE ? 0 : rc;
 }
 

@@ -50,7 +50,7 @@ struct rip_rx {
     uint32_t index;
     uint32_t group;
     uint32_t state;    /* enum rip_lane_state at the last check */
-    uint32_t reported; /* the death of its producer has been reported */
+    uint32_t reported; /* the death or failure of its producer has been reported */
     uint32_t tried;    /* to retire it */
     uint32_t present;  /* in the lane table at the last check */
 };
@@ -71,7 +71,9 @@ struct rip_consumer {
     uint32_t came;           /* the number that has come for this consumer, at the last rip_rescan */
     uint32_t counts_all;     /* every producer of the stream counts, not only those that have come for the group */
     uint32_t joined;         /* set once the group is joined: lanes found later are new */
-    int32_t died;            /* pid of the producer that the last -EOWNERDEAD reported */
+    int32_t died;            /* pid of the producer that the last -EOWNERDEAD or -ECONNABORTED reported */
+    uint32_t skips_deaths;   /* producers that died or failed are counted and not reported */
+    uint64_t deaths;         /* producers that died or failed: reported or skipped */
     uint64_t lanes_changed;  /* version of the lane table that is mapped completely */
     uint64_t lanes_seen;     /* version of the lane table that was read last, perhaps incompletely */
     uint32_t failed_updates; /* updates in a row that failed because another member held the table lock */

@@ -132,8 +132,8 @@ static int report_map_error(struct rip_consumer *c, uint32_t index, uint32_t sta
  * the mark in its lane shows that. */
 static uint32_t state_in(const struct rip_rx *rx, uint32_t state) {
     /* acquire: pairs with the release in rip_producer_close */
-    int closed = state == RIP_LANE_DEAD && atomic_load_explicit(&rx->lane->closed, memory_order_acquire);
-    return closed ? RIP_LANE_ENDED : state;
+    return state == RIP_LANE_DEAD ? rip_lane_end_state(atomic_load_explicit(&rx->lane->closed, memory_order_acquire))
+                                  : state;
 }
 
 /* Maps the new lanes of the table. Returns 1, 0 if it must be called again, or a negative errno: an error while
@@ -213,7 +213,7 @@ int rip_rescan(struct rip_consumer *c) {
         if (!rx->present && rx->state == RIP_LANE_LIVE) { /* it left the table since the last check */
             rx->state = state_in(rx, RIP_LANE_DEAD);
         }
-        if (rx->present || c->watches || has_our_messages(rx) || (rx->state == RIP_LANE_DEAD && !rx->reported)) {
+        if (rx->present || c->watches || has_our_messages(rx) || (rip_lane_is_reported(rx->state) && !rx->reported)) {
             c->lanes[kept++] = rx;
         } else { /* a lane leaves the table when every group has released all of it */
             c->current = c->current == rx ? NULL : c->current;

@@ -5,8 +5,8 @@
 #include "base/clock.h"
 #include "ring/rx.h"
 
-/* Finds the next message of the next lane that has one: 1, else 0, -ENODATA, -EOWNERDEAD, -EBADMSG. In a lane with
- * claims, the message is taken. */
+/* Finds the next message of the next lane that has one: 1, else 0, -ENODATA, -EOWNERDEAD, -ECONNABORTED, -EBADMSG. In a
+ * lane with claims, the message is taken. */
 int rip_advance(struct rip_consumer *c, struct rip_message *message);
 /* Takes the newest message of all lanes and releases the older ones: 1, else as rip_advance. */
 int rip_rx_latest(struct rip_consumer *c, struct rip_message *message);

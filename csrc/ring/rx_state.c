@@ -46,7 +46,7 @@ int rip_rx_pending(struct rip_consumer *c) {
         struct rip_rx *rx = c->lanes[i];
         int rc = rip_rx_poll(rx);
         if (rc < 0 || (rc == 1 && (!rx->claims || rip_rx_has_free(rx))) ||
-            (rx->state == RIP_LANE_DEAD && !rx->reported)) {
+            (rip_lane_is_reported(rx->state) && !rx->reported && !c->skips_deaths)) {
             return 1;
         }
         more |= has_more(c, rx);
@@ -55,12 +55,13 @@ int rip_rx_pending(struct rip_consumer *c) {
 }
 
 int rip_report_death(struct rip_consumer *c, struct rip_rx *rx) {
-    if (RIP_LIKELY(rx->state != RIP_LANE_DEAD || rx->reported)) {
+    if (RIP_LIKELY(!rip_lane_is_reported(rx->state) || rx->reported)) {
         return 0;
     }
     rx->reported = 1;
     c->died = rx->pid;
-    return -EOWNERDEAD;
+    c->deaths++;
+    return c->skips_deaths ? 0 : rx->state == RIP_LANE_FAILED ? -ECONNABORTED : -EOWNERDEAD;
 }
 
 uint64_t rip_rx_backlog(struct rip_consumer *c) {

@@ -6,7 +6,8 @@
 
 /* Would the next attempt to get return something: a message, an end, a death or an error? */
 int rip_rx_pending(struct rip_consumer *c);
-/* For a lane without unread messages: -EOWNERDEAD if its producer has died and this was not reported yet, else 0. */
+/* For a lane without unread messages: -EOWNERDEAD or -ECONNABORTED if its producer has died or failed, and this was not
+ * reported yet and is not skipped; else 0. */
 int rip_report_death(struct rip_consumer *c, struct rip_rx *rx);
 /* For a consumer without unread messages: -ENODATA if this is the end of the stream, else 0. */
 int rip_at_end(struct rip_consumer *c);

@@ -33,6 +33,7 @@ struct rip_producer {
     uint16_t lost;   /* messages refused since the last one that was put */
     uint32_t index;  /* of the lane in the table */
     uint32_t undone; /* rip_producer_undo was called: the stream does not count */
+    uint32_t failed; /* rip_producer_fail was called: the stream is not complete */
     enum rip_overflow overflow;
     enum rip_clock clock;
     struct rip_mapping mapping;

@@ -107,7 +107,7 @@ static int next_frame(struct rip_receiver *r) {
     memcpy(&r->frame, r->buffer + r->from, sizeof r->frame);
     if (!rip_is_frame(&r->frame) || r->frame.frame_type == RIP_FRAME_RELEASED || r->ended ||
         (r->frame.frame_type == RIP_FRAME_MESSAGE && r->frame.length > r->into->arena.capacity) ||
-        (r->frame.frame_type == RIP_FRAME_END && r->frame.length != r->into->tail)) {
+        (r->frame.frame_type != RIP_FRAME_MESSAGE && r->frame.length != r->into->tail)) {
         return -EBADMSG;
     }
     r->from += sizeof r->frame;
@@ -138,7 +138,10 @@ static int unpack(struct rip_receiver *r) {
         if (rc != 1) {
             return rc;
         }
-        if (r->frame.frame_type == RIP_FRAME_END) {
+        if (r->frame.frame_type != RIP_FRAME_MESSAGE) { /* END or FAILED */
+            if (r->frame.frame_type == RIP_FRAME_FAILED) {
+                rip_producer_fail(r->into);
+            }
             if (r->into->published != r->into->tail) {
                 rip_tx_publish(r->into);
             }

@@ -29,6 +29,7 @@ struct rip_sender {
     struct rip_message *messages;   /* message n is at n & mask, from released to taken */
     uint64_t mask;
     int at_end; /* the stream has ended: no more messages */
+    int failed; /* a producer of the stream has died or failed */
     int end_sent;
     unsigned char in[sizeof(struct rip_frame)];
     size_t in_has;
@@ -65,7 +66,13 @@ int rip_sender_can(const struct rip_sender *s, uint64_t next) { return next >= s
 
 void rip_sender_disconnect(struct rip_sender *s) { s->wire.fd = -1; }
 
-void rip_sender_end(struct rip_sender *s) { s->at_end = 1; }
+void rip_sender_end(struct rip_sender *s) {
+    rip_update_lanes(s->from);
+    for (uint32_t i = 0; i < s->from->count; i++) {
+        s->failed |= rip_report_death(s->from, s->from->lanes[i]) != 0;
+    }
+    s->at_end = 1;
+}
 
 int rip_sender_connect(struct rip_sender *s, int fd, uint64_t next) {
     if (!rip_sender_can(s, next)) {
@@ -131,7 +138,9 @@ int rip_sender_take(struct rip_sender *s) {
         }
         if (rc == -ENODATA) {
             s->at_end = 1;
-        } else if (rc < 0 && rc != -EOWNERDEAD) { /* a death is not an end: the end follows */
+        } else if (rc == -EOWNERDEAD || rc == -ECONNABORTED) { /* the end follows */
+            s->failed = 1;
+        } else if (rc < 0) {
             return rc;
         } else if (rc == 1) {
             rip_take(s->from, &message);
@@ -230,8 +239,8 @@ static int read_released(struct rip_sender *s) {
         struct rip_frame frame;
         memcpy(&frame, s->in, sizeof frame);
         s->in_has = 0;
-        if (!rip_is_frame(&frame) || frame.frame_type == RIP_FRAME_MESSAGE || frame.length < s->released ||
-            frame.length > s->sent) {
+        if (!rip_is_frame(&frame) || (frame.frame_type != RIP_FRAME_RELEASED && frame.frame_type != RIP_FRAME_END) ||
+            frame.length < s->released || frame.length > s->sent) {
             return -EBADMSG;
         }
         mark_released(s, frame.length);
@@ -265,7 +274,7 @@ int rip_sender_step(struct rip_sender *s) {
     }
     if (s->at_end && s->sent == s->taken) {
         if (!s->end_sent) {
-            rip_wire_queue(&s->wire, RIP_FRAME_END, s->sent);
+            rip_wire_queue(&s->wire, s->failed ? RIP_FRAME_FAILED : RIP_FRAME_END, s->sent);
             s->end_sent = 1;
         }
         rc = rip_wire_flush(&s->wire);

@@ -113,6 +113,6 @@ int rip_is_frame(const struct rip_frame *frame) {
     return frame->magic == RIP_FRAME_MAGIC && frame->reserved == 0 &&
            (frame->frame_type == RIP_FRAME_MESSAGE
                 ? frame->kind >= RIP_BYTES && frame->kind <= RIP_MAX_KIND && frame->flags <= RIP_REDELIVERED
-                : (frame->frame_type == RIP_FRAME_RELEASED || frame->frame_type == RIP_FRAME_END) && !frame->kind &&
+                : frame->frame_type >= RIP_FRAME_RELEASED && frame->frame_type <= RIP_FRAME_FAILED && !frame->kind &&
                       !frame->flags);
 }

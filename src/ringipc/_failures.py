@@ -313,6 +313,11 @@ def fail_consumer(
             raise errors.Empty(f"channel {channel!r}: no message for group {group!r}{within}{why}")
         case errno.ENODATA:
             raise errors.EndOfStream(f"channel {channel!r}: every producer has closed, and all messages are read")
+        case errno.ECONNABORTED:
+            raise errors.ProducerFailed(
+                f"channel {channel!r}: the producer with pid {detail} failed: an exception left its with block, or it "
+                "was closed with failed=True; all of its messages are read"
+            )
         case errno.EOWNERDEAD:
             raise errors.ProducerDied(
                 f"channel {channel!r}: the producer with pid {detail} died without closing; all of its messages are "

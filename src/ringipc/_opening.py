@@ -123,6 +123,7 @@ def open_consumer(
     durable: bool = False,
     start: Literal["oldest", "newest"] = "oldest",
     producers: int | None = 1,
+    deaths: Literal["raise", "skip"] = "raise",
     copy: bool | None = None,
     pickle: bool = False,
     wait: Wait = "adaptive",
@@ -136,6 +137,7 @@ def open_consumer(
         _arguments.checked_bool(option, value)
     if copy is not None:
         _arguments.checked_bool("copy", copy)
+    deaths_code = _arguments.checked_choice("deaths", deaths, {"raise": 0, "skip": 1})
     if producers is not None:
         producers = _arguments.checked_count(producers, "producers", "producers (or None)", 1, (1 << 32) - 2)
     consumer._name(channel, group)
@@ -159,5 +161,5 @@ def open_consumer(
             consumer._set_io_loop(consumer._link.io_loop)
     if rc < 0:
         _failures.fail_consumer_open(rc, holder, consumer.channel, group, shared, last_shortage())
-    consumer._expect(producers)
+    consumer._expect(producers, deaths_code == 1)
     _atexit.close_at_exit(consumer)

@@ -51,6 +51,8 @@ class ConsumerStats:
         Messages got so far, and their bytes with the headers of arrays.
     missed
         Messages that the group has lost since this consumer joined, because a full lane dropped or refused them.
+    deaths
+        Producers that died or failed, as far as this consumer has come: each was raised, or skipped (deaths="skip").
     backlog
         Messages put and not yet got.
     held
@@ -66,6 +68,7 @@ class ConsumerStats:
     messages: int
     bytes: int
     missed: int
+    deaths: int
     backlog: int
     held: int
     lanes: int

@@ -11,7 +11,8 @@ from . import _failures, _names, _shortage, errors
 from ._core import DURABLE, SHARED, channel_fd, inspect_channel, last_shortage, remove, remove_group
 
 _REMOVABLE = (-errno.EBADMSG, -errno.EPROTONOSUPPORT)  # damaged, or of another version: `remove` still works
-_STATES: dict[int, Literal["live", "ended", "dead"]] = {1: "live", 2: "ended", 3: "dead"}
+State = Literal["live", "ended", "dead", "failed"]
+_STATES: dict[int, State] = {1: "live", 2: "ended", 3: "dead", 4: "failed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class Lane:
     pid
         Of the producer.
     state
-        "live"; or "ended" or "dead" if the producer has closed or died and some group has not read the lane to its end.
+        "live"; or "ended", "dead" or "failed" if the producer has closed, died or failed, and some group has not read
+        the lane to its end.
     messages
         Number of messages put so far.
     backlog
@@ -34,7 +36,7 @@ class Lane:
 
     id: int
     pid: int
-    state: Literal["live", "ended", "dead"]
+    state: State
     messages: int
     backlog: int
 

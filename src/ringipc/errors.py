@@ -36,11 +36,19 @@ class Closed(RingError, ValueError):
     """The handle or message is closed, or belongs to the process that this one was forked from."""
 
 
-class ProducerDied(RingError, RuntimeError):
-    """A producer's process ended without closing, and all its messages have been read. Raised once per producer.
+class ProducerFailed(RingError, RuntimeError):
+    """A producer has closed because of an error, and all its messages have been read. Raised once per producer.
 
-    The stream has not ended: call `get`, or iterate, again to receive the messages of the other producers. (This is a
-    RuntimeError, like `concurrent.futures.BrokenExecutor`. EOFError stands for an orderly end.)
+    An exception has left its with block, or it was closed with ``close(failed=True)``. The stream has not ended: call
+    `get`, or iterate, again to receive the messages of the other producers. (This is a RuntimeError, like
+    `concurrent.futures.BrokenExecutor`. EOFError stands for an orderly end.)
+    """
+
+
+class ProducerDied(ProducerFailed):
+    """A producer's process ended without closing, and all its messages have been read. Otherwise as `ProducerFailed`.
+
+    ``except ProducerFailed`` catches both.
     """
 
 

@@ -32,8 +32,8 @@ static void read_all(unsigned *deaths) {
     uint64_t next[8] = {0};
     struct rip_message message;
     int rc;
-    while ((rc = rip_get(reads, &message, 0)) == 1 || rc == -EOWNERDEAD) {
-        if (rc == -EOWNERDEAD) {
+    while ((rc = rip_get(reads, &message, 0)) == 1 || rc == -EOWNERDEAD || rc == -ECONNABORTED) {
+        if (rc != 1) {
             ++*deaths;
             continue;
         }
@@ -772,6 +772,30 @@ static void no_end_without_a_death(void) {
     CHECK(is_over());
 }
 
+static int fails(void) {
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 8);
+    CHECK_IS(put_number(p, 100, 0), 0);
+    stop_here();
+    rip_producer_fail(p);
+    close_producer(p);
+    stop_here();
+    return 0;
+}
+
+/* It has failed or died, and this is reported once. */
+static void no_end_without_a_report(void) {
+    struct rip_message message;
+    int32_t holder;
+    close_consumer(open_consumer(CHANNEL, "victim", RIP_OLDEST)); /* reaps */
+    CHECK_IS(get_number(reads, 0), 100);
+    int rc = rip_get(reads, &message, 0);
+    CHECK(rc == -ECONNABORTED || rc == -EOWNERDEAD);
+    CHECK_IS(get_nothing(reads, 0), -ENODATA);
+    close_consumer(reads);
+    CHECK_IS(rip_remove_group(CHANNEL, "reads", &holder), 0);
+    CHECK(is_over());
+}
+
 static int opens_producer_and_undoes_it(void) {
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 8);
     stop_here();
@@ -795,6 +819,7 @@ static void nothing_was_put(void) {
 
 static void killed_while_it_comes(void) {
     kill_at_every_moment(&(struct play){CHANNEL, waits_for_a_producer, opens_producer, no_end_without_a_death, NULL});
+    kill_at_every_moment(&(struct play){CHANNEL, waits_for_a_producer, fails, no_end_without_a_report, NULL});
     kill_at_every_moment(
         &(struct play){CHANNEL, waits_for_a_producer, opens_producer_and_undoes_it, nothing_was_put, NULL});
 }
@@ -914,7 +939,7 @@ int main(void) {
     run("a process is killed while it makes large claims, and the others make them",
         killed_while_large_claims_are_made);
     run("the only member of a channel is killed, and the next ones use it and leave nothing behind", killed_alone);
-    run("a stream does not end because its only producer is killed while it opens", killed_while_it_comes);
+    run("a stream does not end because its only producer is killed or fails", killed_while_it_comes);
     run("no message is lost with a first consumer that is killed while it attaches", killed_while_attaching);
     run("a newcomer with the entry of a killed member is not taken for dead", member_entry_is_reused);
     if (strcmp(CHANNEL, MEMORY) != 0) {

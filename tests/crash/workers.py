@@ -93,8 +93,8 @@ def _put_some(
     return n
 
 
-def _when_ready(fd: int, call: Callable[[], Any], not_yet: type[Exception]) -> Any:
-    end = time.monotonic() + LIMIT
+def _when_ready(fd: int, call: Callable[[], Any], not_yet: type[Exception], limit: float = LIMIT) -> Any:
+    end = time.monotonic() + limit
     while True:
         try:
             return call()
@@ -128,6 +128,10 @@ class Reader:
             wait=role.wait,
             timeout=LIMIT,
         )
+        # No producer will come any more. If its group has no other member, and all was read and all have closed before,
+        # it waits as in a new channel.
+        self.is_late = memory.finish
+        self.limit = 0.3 if self.is_late else LIMIT
         self.fd = self.consumer.fileno() if role.fileno else None
         for i, other in enumerate(memory.slots):
             self.slot[slots.SEEN + i] = other[slots.INTENT]
@@ -152,6 +156,10 @@ class Reader:
                 self.release_all()
                 self.expect_no_producer(start)
                 time.sleep(0.0005)
+            except Empty:
+                assert self.is_late, "no message and no end of the stream"
+                if not self.is_producer_open(start):
+                    break
             self.slot[slots.PENDING] = 0
         self.release_all()
         self.slot[slots.MISSED] = self.consumer.stats.missed
@@ -161,10 +169,16 @@ class Reader:
 
     def expect_no_producer(self, start: int) -> None:
         """The end of the stream came too early if a producer was open all the time."""
-        for producer in self.memory.slots:
-            attached = producer[slots.ATTACHED]
-            alive = producer[slots.PHASE] in (slots.WORKING, slots.PUT_ALL) and not producer[slots.KILLED]
-            assert not (alive and 0 < attached < start), "the stream ended while a producer was open"
+        assert not self.is_producer_open(start), "the stream ended while a producer was open"
+
+    def is_producer_open(self, start: int) -> bool:
+        """Return whether a producer has been open from this moment on."""
+        return any(
+            0 < producer[slots.ATTACHED] < start
+            and producer[slots.PHASE] in (slots.WORKING, slots.PUT_ALL)
+            and not producer[slots.KILLED]
+            for producer in self.memory.slots
+        )
 
     def get_some(self) -> None:
         call = self.rng.choice(self.role.calls)
@@ -187,9 +201,9 @@ class Reader:
         start = time.monotonic_ns()
         try:
             if self.fd is None:
-                payloads = self.call(call, most, LIMIT, None)
+                payloads = self.call(call, most, self.limit, None)
             else:
-                payloads = _when_ready(self.fd, lambda: self.call(call, most, 0, None), Empty)
+                payloads = _when_ready(self.fd, lambda: self.call(call, most, 0, None), Empty, self.limit)
         finally:
             self.slot.measure(start)
         self.note(payloads)

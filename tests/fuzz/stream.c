@@ -28,11 +28,11 @@ static void write_far(const void *data, size_t size) {
 }
 
 static void write_frame(void) {
-    uint8_t bits = next();
+    uint8_t bits = next(), type = (uint8_t)(RIP_FRAME_MESSAGE + (bits & 3)), is_message = type == RIP_FRAME_MESSAGE;
     struct rip_frame frame = {.magic = RIP_FRAME_MAGIC,
-                              .frame_type = bits & 3,
-                              .kind = (uint8_t)((bits & 3) == RIP_FRAME_MESSAGE ? RIP_BYTES + (bits >> 2 & 1) : 0),
-                              .flags = (bits & 3) == RIP_FRAME_MESSAGE ? bits >> 3 & 1 : 0,
+                              .frame_type = type,
+                              .kind = (uint8_t)(is_message ? RIP_BYTES + (bits >> 2 & 1) : 0),
+                              .flags = is_message ? bits >> 3 & 1 : 0,
                               .type = next(),
                               .missed = (uint32_t)next_bytes(bits >> 4 & 3),
                               .length = next_bytes(bits & 0x40 ? 2 : 1)};

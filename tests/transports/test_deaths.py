@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import Start
 
-from ringipc import Full, MessagesLost, ProducerDied, _atexit
+from ringipc import EndOfStream, Full, MessagesLost, ProducerDied, ProducerFailed, RingError, _atexit
 from ringipc.transports import socket_ends
 
 from .ways import LISTENING, STREAMS, Way, certificate, eventually, over, way
@@ -46,6 +46,26 @@ def test_the_death_of_a_producer_is_reported_after_its_last_message(way: Way, st
         with pytest.raises(ProducerDied, match=f"pid {child.pid} died"):
             consumer.get(timeout=5)
         assert time.monotonic() - at < 2
+
+
+def test_the_failure_of_a_producer_is_reported_after_its_last_message(way: Way) -> None:
+    outcomes: list[object] = []
+
+    def read() -> None:
+        with way.consumer() as consumer:
+            for _ in range(3):
+                try:
+                    outcomes.append(consumer.get(timeout=20))
+                except RingError as error:
+                    outcomes.append(type(error))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with pytest.raises(ZeroDivisionError), way.producer() as producer:
+        producer.put(b"half")
+        1 / 0  # noqa: B018
+    reader.join(20)
+    assert outcomes == [b"half", ProducerFailed, EndOfStream]
 
 
 @over("ring", "unix-stream", "tcp-stream", also=["anonymous", "unix", "tcp", *STREAMS[2:]])

@@ -9,9 +9,10 @@ cdef enum:  # a consumer's copy option
 cdef class Consumer:
     """Gets messages as a member of a group. Every group receives every message, each producer's messages in order.
 
-    Iteration gets message after message, as `get` does, until the end of the stream. If a producer's process dies, the
-    loop raises `ProducerDied`, once, after the last message of that producer. A new loop continues with the others.
-    Threads may share a consumer: each message goes to one of them.
+    Iteration gets message after message, as `get` does, until the end of the stream. If a producer fails, the loop
+    raises `ProducerFailed`, once, after the last message of that producer; if its process dies, `ProducerDied`, which
+    is a `ProducerFailed`. A new loop continues with the others. Threads may share a consumer: each message goes to one
+    of them.
 
     Parameters
     ----------
@@ -35,6 +36,9 @@ cdef class Consumer:
         The stream ends for this consumer when this many producers have come, all that have come have closed, and all
         messages are read. A producer has come if it is open, or has unread messages, when the group gets its first
         member, or if it comes later. None: the stream never ends, and `get` waits for the next producer.
+    deaths
+        "raise": `ProducerFailed` or `ProducerDied` is raised when a producer has failed or died. "skip": the consumer
+        goes on as if it had closed; `stats.deaths` counts it.
     copy
         None: bytes are copied, arrays are views. True: everything is copied. False: bytes are memoryviews. A view keeps
         its message in the lane until the last reference to it, slices included, is gone. Do not write to a view: code
@@ -153,9 +157,12 @@ cdef class Consumer:
         self.copy = COPY_DEFAULT if copy is None else COPY_ALWAYS if copy else COPY_NEVER
         return rc, holder
 
-    def _expect(self, producers):
-        """Set how many producers must have come before the stream can end; None: it never ends."""
-        rip_consumer_expect(self.c, RIP_NO_END if producers is None else <uint32_t>producers)
+    def _expect(self, producers, bint skips_deaths):
+        """Set how many producers must have come before the stream can end (None: it never ends)."""
+        if self.c is not NULL:
+            rip_consumer_expect(self.c, RIP_NO_END if producers is None else <uint32_t>producers)
+            if skips_deaths:
+                rip_consumer_skip_deaths(self.c)
 
     @cython.critical_section
     def _set_io_loop(self, IoLoop io_loop not None):
@@ -377,8 +384,11 @@ cdef class Consumer:
         EndOfStream
             As many producers as the consumer's `producers` have come, all of them have closed, and all messages are
             read, or none is left that type and where select.
+        ProducerFailed
+            A producer has closed because of an error, so its stream may not be complete. Raised once, when all messages
+            of that producer are read; not with deaths="skip".
         ProducerDied
-            A producer's process ended without closing. Raised once, when all messages of that producer are read.
+            A producer's process ended without closing. Otherwise as ProducerFailed, of which it is a subclass.
         Corrupt
             The message is malformed; it is skipped.
         UnsafeMessage
@@ -463,7 +473,7 @@ cdef class Consumer:
         ------
         TypeError
             With stack=True: the next message is not an array. It stays, and can be got without stack=True.
-        Empty, EndOfStream, ProducerDied, Corrupt, UnsafeMessage, MemoryError, RecursionError, SystemRefused, Closed
+        Empty, EndOfStream, ProducerFailed, Corrupt, UnsafeMessage, MemoryError, RecursionError, SystemRefused, Closed
             As in `get`, of the first message.
 
         Examples
@@ -557,7 +567,7 @@ cdef class Consumer:
 
         Raises
         ------
-        ProducerDied, Corrupt, MemoryError, SystemRefused, Closed
+        ProducerFailed, Corrupt, MemoryError, SystemRefused, Closed
             As in `get`, out of the loop. Another loop goes on with the messages that are left.
 
         Examples
@@ -597,7 +607,7 @@ cdef class Consumer:
         TypeError
             An array is given and the message is not an array; or a buffer is given and the message is not bytes; or
             array is neither.
-        Empty, EndOfStream, ProducerDied, Corrupt, MemoryError, SystemRefused, Closed
+        Empty, EndOfStream, ProducerFailed, Corrupt, MemoryError, SystemRefused, Closed
             As in `get`.
 
         A message that does not fit is not lost: it is the next one to get.
@@ -648,8 +658,8 @@ cdef class Consumer:
         """Return the numbers of `ConsumerStats`, in its order."""
         if self.c is NULL:
             self.fail(-ESHUTDOWN, None)
-        return (self.c.taken, self.c.bytes, rip_rx_missed(self.c), rip_rx_backlog(self.c), self.holds, self.c.count,
-                self.c.waits, self.c.waited * 1e-9)
+        return (self.c.taken, self.c.bytes, rip_rx_missed(self.c), self.c.deaths, rip_rx_backlog(self.c), self.holds,
+                self.c.count, self.c.waits, self.c.waited * 1e-9)
 
     def notify(self, signum, *, value=None):
         """Send this process a signal at the next message, once, like mq_notify(3).
@@ -726,7 +736,7 @@ cdef class Consumer:
 
         Raises
         ------
-        EndOfStream, ProducerDied, Corrupt, UnsafeMessage, MemoryError, RecursionError, SystemRefused, Closed
+        EndOfStream, ProducerFailed, Corrupt, UnsafeMessage, MemoryError, RecursionError, SystemRefused, Closed
             As in `get`.
         """
         return await self._wait_for(self.get, type, where)
@@ -745,7 +755,7 @@ cdef class Consumer:
 
         Raises
         ------
-        TypeError, EndOfStream, ProducerDied, Corrupt, UnsafeMessage, MemoryError, RecursionError, SystemRefused, Closed
+        TypeError, EndOfStream, ProducerFailed, Corrupt, UnsafeMessage, MemoryError, RecursionError, SystemRefused, Closed
             As in `get_many`.
         """
         def get_now(timeout):

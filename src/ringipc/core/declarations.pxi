@@ -109,6 +109,7 @@ cdef extern from "ringipc.h" nogil:
     int rip_producer_open(const char *, uint64_t, uint64_t, uint32_t, rip_wait, const rip_access *,
                           rip_producer **) except? -EINTR
     void rip_producer_undo(rip_producer *)
+    void rip_producer_fail(rip_producer *)
     int rip_producer_close(rip_producer *)
     void rip_producer_free(rip_producer *)
     uint64_t rip_producer_backlog(rip_producer *)
@@ -118,6 +119,7 @@ cdef extern from "ringipc.h" nogil:
                           int32_t *) except? -EINTR
     const uint32_t RIP_NO_END
     void rip_consumer_expect(rip_consumer *, uint32_t)
+    void rip_consumer_skip_deaths(rip_consumer *)
     void rip_select_begin(rip_consumer *, rip_filter *)
     int rip_consumer_close(rip_consumer *)
     void rip_consumer_free(rip_consumer *)
@@ -221,6 +223,7 @@ cdef extern from "ring/rx.h" nogil:
         uint32_t watches
         uint32_t claims
         int32_t died
+        uint64_t deaths
         uint64_t taken
         uint64_t bytes
         uint64_t waits

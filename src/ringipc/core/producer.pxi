@@ -202,13 +202,17 @@ cdef class Producer:
             rip_producer_undo(self.p)
 
     @cython.critical_section
-    def _close(self, bint exiting):
+    def _close(self, bint exiting, bint failed=False):
         """End the stream and leave. Wait until another thread has copied its message; discard a reservation.
+
+        failed: the stream is not complete, and consumers get an error.
 
         If a signal handler raises during a wait, the producer refuses all calls except another `_close`.
         """
         if self.p is NULL:
             return 0
+        if failed:
+            rip_producer_fail(self.p)
         if self.p.fill == RIP_FILL_COPY:
             rip_tx_wait_filled(self.p, RIP_FOREVER)
         return close_patiently(<locking>rip_producer_close, self.p, &self.p.ch.handle, exiting)
@@ -788,8 +792,12 @@ cdef class Producer:
         """The counters of this producer now, a `ProducerStats`."""
         return ProducerStats(*self._counts(), transport=self._transport)
 
-    def close(self):
+    def close(self, *, bint failed=False):
         """End the stream. The groups can still read what was put. Closing again does nothing.
+
+        An exception that leaves the producer's with block closes it as failed: Ctrl-C, a cancelled task and an exit
+        with an error too, but not ``sys.exit()``. If that is the regular end of the stream, catch the exception inside
+        the block.
 
         If messages go over connections, wait until the peers have them, at most as long as `linger` says. A program
         that ends without `close` waits too; it then reports lost messages on stderr, and its exit status is 120.
@@ -797,20 +805,25 @@ cdef class Producer:
         If a signal handler raises an exception during this call (Ctrl-C), all other calls raise `Closed`, but the
         stream has not ended yet. Close it again; otherwise it is closed, without lingering, when the process exits.
 
+        Parameters
+        ----------
+        failed
+            True: the stream is not complete. Consumers get `ProducerFailed` after its last message.
+
         Raises
         ------
         MessagesLost
             Messages are left that no consumer has taken and that only this process has. If an exception leaves the with
             block, this error is a note on it.
         """
-        self._end(exiting=False)
+        self._end(exiting=False, failed=failed)
 
-    def _end(self, *, bint exiting):
+    def _end(self, *, bint exiting, bint failed=False):
         """Close the producer, and its link."""
         rc = self._begin_close()  # first, so that threads and tasks that are woken find it closed
         if rc == 0:
             self.readiness.closing()
-            rc = self._close(exiting)
+            rc = self._close(exiting, failed)
         lost = self._link.close(self._linger, at_end=exiting) if self._link is not None else ""
         if rc < 0 and rc != -ECHILD:
             _failures.fail(rc, self.channel)
@@ -824,7 +837,7 @@ cdef class Producer:
         if error is None:
             return self.close()
         try:
-            self.close()
+            self.close(failed=not isinstance(error, SystemExit) or error.code not in (None, 0))
         except errors.RingError as lost:  # the first error leaves the block
             error.add_note(str(lost))
 

@@ -1,11 +1,13 @@
 """Invalid arguments and files raise a clear error at once, and leave no files."""
 
+import asyncio
 import dataclasses
 import datetime
 import errno
 import os
 import pickle
 import queue
+import socket
 import struct
 import subprocess
 import sys
@@ -446,16 +448,44 @@ def test_a_name_that_looks_like_a_url_is_refused(name: str, url: str) -> None:
             make(name)
 
 
-def test_waiting_for_a_missing_channel_is_logged_once(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, base: str
+async def open_in_task(channel: str) -> Consumer:
+    return await Consumer.aopen(channel, timeout=0.3)
+
+
+@pytest.mark.parametrize(
+    "open_consumer",
+    [lambda name: Consumer(name, timeout=0.3), lambda name: asyncio.run(open_in_task(name))],
+    ids=["Consumer", "aopen"],
+)
+def test_waiting_for_a_missing_channel_is_logged_once_with_similar_names(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, base: str, open_consumer: Callable[[str], object]
 ) -> None:
-    monkeypatch.setattr("ringipc.transports._LOG_AFTER", 0.05)
+    monkeypatch.setattr("ringipc.transports.long_wait.LOG_AFTER", 0.05)
+    with Producer("camera", capacity=4096), Producer("other", capacity=4096), pytest.raises(ChannelNotFound):
+        open_consumer("camra")
     with pytest.raises(ChannelNotFound):
-        Consumer("typo", timeout=0.3)
+        open_consumer("typo")
+    where = f"{base}/ringipc-{os.geteuid()}"
     assert [record.getMessage() for record in caplog.records] == [
-        f"waiting for a producer to create channel 'typo' in {base}/ringipc-{os.geteuid()} (is the name right, and "
-        "RINGIPC_DIR the same?)"
+        f"waiting for a producer to create channel 'camra' in {where}, where similar names are 'camera' (is the name "
+        "right, and RINGIPC_DIR the same?)",
+        f"waiting for a producer to create channel 'typo' in {where} (is the name right, and RINGIPC_DIR the same?)",
     ]
+
+
+@pytest.mark.parametrize("kind", ["tcp", "fifo"])
+def test_waiting_for_a_peer_that_does_not_come_is_logged_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, base: str, kind: str
+) -> None:
+    monkeypatch.setattr("ringipc.transports.long_wait.LOG_AFTER", 0.05)
+    with socket.socket() as bound:  # and does not listen
+        bound.bind(("127.0.0.1", 0))
+        url = f"tcp://127.0.0.1:{bound.getsockname()[1]}" if kind == "tcp" else f"fifo://{base}/fifo"
+        with pytest.raises(ChannelNotFound):
+            Consumer(url, timeout=0.3)
+    Path(f"{base}/fifo").unlink(missing_ok=True)
+    what = "somebody to listen at" if kind == "tcp" else "a producer to open"
+    assert [record.getMessage() for record in caplog.records] == [f"waiting for {what} {url}"]
 
 
 def test_a_number_in_place_of_a_name_is_refused_with_advice() -> None:

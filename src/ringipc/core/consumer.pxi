@@ -49,8 +49,9 @@ cdef class Consumer:
     wait
         How `get` waits; see `Producer`.
     timeout
-        Seconds to wait until the channel is created, or until somebody listens; None waits for ever. It also limits the
-        wait for a process that is stopped while it has the table lock, but this wait takes at least one second.
+        Seconds to wait until the channel is created, or until somebody listens; None waits for ever. After 5 s this is
+        logged (logger "ringipc"), with similar names. The timeout also limits the wait for a process that is stopped
+        while it has the table lock, but this wait takes at least one second.
     fallback
         A socket, as a URL or an endpoint, the same as the producer's. It is used if this process cannot map the shared
         memory, because the channel belongs to another user or is not visible.
@@ -755,7 +756,8 @@ cdef class Consumer:
 
         Raises
         ------
-        TypeError, EndOfStream, ProducerFailed, Corrupt, UnsafeMessage, MemoryError, RecursionError, SystemRefused, Closed
+        TypeError, EndOfStream, ProducerFailed, Corrupt, UnsafeMessage, MemoryError, RecursionError, SystemRefused,
+        Closed
             As in `get_many`.
         """
         def get_now(timeout):

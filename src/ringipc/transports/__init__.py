@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import errno
 import logging
-import math
 import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from .. import _names, _readiness, errors
+from .. import _names, errors
 from ..channel import Channel, core_name_of
 from .endpoint import Endpoint, SocketEndpoint
+from .long_wait import LongWait
 from .pipe import Fifo, Pipe
 from .tcp import Tcp
 from .unix import Unix
@@ -36,7 +36,6 @@ _L = TypeVar("_L", bound="Link")
 
 _log = logging.getLogger("ringipc")
 _POLL_EVERY = 0.01  # seconds, for a channel that is not there yet
-_LOG_AFTER = 3.0  # seconds of waiting for a channel
 _NO_RING = (-errno.ENOENT, -errno.EACCES, -errno.EPERM)  # the channel does not exist, or belongs to another user
 
 
@@ -125,7 +124,7 @@ def attach_consumer(
     if isinstance(target, Endpoint):
         return _attach_by(target, group, flags, timeout=timeout, spin=spin, attach=attach)
     deadline = None if timeout is None else time.monotonic() + timeout
-    log_at = time.monotonic() + _LOG_AFTER
+    wait = LongWait(lambda: _why_it_waits(target))
     while True:
         left = None if deadline is None else max(deadline - time.monotonic(), 0)
         rc, holder = attach(core_name_of(target), flags, left)
@@ -139,14 +138,23 @@ def attach_consumer(
         left = _POLL_EVERY if deadline is None else deadline - time.monotonic()
         if left <= 0:
             return rc, holder, None
-        if time.monotonic() >= log_at:
-            log_at = math.inf
-            _log.warning(
-                "waiting for a producer to create channel %r in %s (is the name right, and RINGIPC_DIR the same?)",
-                str(target),
-                os.path.dirname(_names.path_of(core_name_of(target))),
-            )
-        _readiness.pause(min(_POLL_EVERY, left))
+        wait.pause(min(_POLL_EVERY, left))
+
+
+def _why_it_waits(target: str | Channel) -> str:
+    """Return what a consumer waits for, with the names that its user may have meant."""
+    import difflib  # here, because few programs need it
+
+    directory, name = os.path.split(_names.path_of(core_name_of(target)))
+    try:
+        similar = difflib.get_close_matches(name, os.listdir(directory))
+    except OSError:  # there is no channel at all, or another user owns them
+        similar = []
+    others = f", where similar names are {', '.join(map(repr, similar))}" if similar else ""
+    return (
+        f"waiting for a producer to create channel {str(target)!r} in {directory}{others} (is the name right, and "
+        "RINGIPC_DIR the same?)"
+    )
 
 
 def _attach_by(

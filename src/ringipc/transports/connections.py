@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable
 from typing import Self
 
-from .. import _readiness
 from ..errors import AuthenticationError, ChannelNotFound, RingError, SystemRefused
 from . import handshake
 from .address import SocketAddress
 from .forks import closed_in_children
 from .handshake import Admit, Hello, Welcome
+from .long_wait import LongWait
 from .wire import GREETING_SECONDS, Gone
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.1  # seconds between attempts to connect
@@ -50,6 +50,7 @@ def connect(address: SocketAddress, hello: Hello, *, timeout: float | None) -> t
     """
     end = None if timeout is None else time.monotonic() + timeout
     pause = _SHORTEST_PAUSE
+    wait = LongWait(lambda: f"waiting for somebody to listen at {address}")
     while True:
         left = GREETING_SECONDS if end is None else min(GREETING_SECONDS, end - time.monotonic())
         with contextlib.suppress(Gone):  # it has closed, or died, since the connection was made
@@ -63,7 +64,7 @@ def connect(address: SocketAddress, hello: Hello, *, timeout: float | None) -> t
             pause = min(pause, end - time.monotonic())
             if pause <= 0:
                 raise ChannelNotFound(errno.ENOENT, "nobody listens there", str(address))
-        _readiness.pause(pause)
+        wait.pause(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 

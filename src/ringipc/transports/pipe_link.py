@@ -19,6 +19,7 @@ from .forks import closed_in_children
 from .handshake import Hello, boot_id, one_way, receive_one_way
 from .linger import Linger
 from .link import ConsumerLink, Link, ProducerLink
+from .long_wait import LongWait
 from .refusals import lane_refused
 from .wire import GREETING_SECONDS, Gone, Wire
 
@@ -206,7 +207,8 @@ class PipeConsumerLink(PipeLink, ConsumerLink):
         try:
             self._open_end(writes=False)
             deadline = None if self._timeout is None else time.monotonic() + self._timeout
-            if not self._receive_greeting(deadline):
+            wait = LongWait(lambda: f"waiting for a producer to open {self.url}")
+            if not self._receive_greeting(deadline, wait.pause):
                 raise errors.ChannelNotFound(errno.ENOENT, "no producer has opened it", self.url)
         except errors.RingError:
             self._end.close()
@@ -216,9 +218,9 @@ class PipeConsumerLink(PipeLink, ConsumerLink):
             raise self._system_refused(error) from None
         self._thread.start()
 
-    def _receive_greeting(self, deadline: float | None) -> bool:
+    def _receive_greeting(self, deadline: float | None, pause: Callable[[float], None]) -> bool:
         """Wait for a producer, and make it a lane. Return False if none has come in time."""
-        if not self._wait_for_bytes(deadline):
+        if not self._wait_for_bytes(deadline, pause):
             return False
         try:
             hello = receive_one_way(_PipeWire(self._end.fd, lambda: self._closed))
@@ -232,19 +234,19 @@ class PipeConsumerLink(PipeLink, ConsumerLink):
             raise errors.SystemRefused(-rc, f"{self.url}: {lane_refused(hello, rc)}", self.url)
         return True
 
-    def _wait_for_bytes(self, deadline: float | None) -> bool:
+    def _wait_for_bytes(self, deadline: float | None, pause: Callable[[float], None]) -> bool:
         poller = select.poll()
         poller.register(self._end.fd, select.POLLIN)
         while not self._closed:
-            wait = _SLICE if deadline is None else min(_SLICE, max(deadline - time.monotonic(), 0))
-            events = dict(poller.poll(wait * 1000)).get(self._end.fd, 0)
+            left = _SLICE if deadline is None else min(_SLICE, max(deadline - time.monotonic(), 0))
+            events = dict(poller.poll(left * 1000)).get(self._end.fd, 0)
             if events & select.POLLIN:
                 return True
             if events and not self._named:  # no writer
                 raise errors.ProducerDied(f"{self.url}: the producer died before its greeting")
             if deadline is not None and time.monotonic() >= deadline:
                 return False
-            _readiness.pause(_POLL_EVERY if events else 0)
+            pause(_POLL_EVERY if events else 0)
         return False
 
     def _run(self) -> None:
@@ -254,7 +256,7 @@ class PipeConsumerLink(PipeLink, ConsumerLink):
             if not self._named:
                 return self._end.close()
             try:
-                if not self._receive_greeting(None):
+                if not self._receive_greeting(None, _readiness.pause):
                     return
             except errors.RingError as error:
                 return self._fail(error)

@@ -59,7 +59,7 @@ enum rip_overflow { RIP_BLOCK, RIP_DROP_NEW, RIP_DROP_OLD };
 enum rip_kind { RIP_BYTES = 1, RIP_ARRAY = 2, RIP_RECORD = 3, RIP_OBJECT = 4, RIP_MAX_KIND = RIP_OBJECT };
 /* Where a new group starts, whether its members compete, and whether it stays when its last member leaves. */
 enum rip_group_flag { RIP_OLDEST = 0, RIP_NEWEST = 1, RIP_SHARED = 2, RIP_DURABLE = 4 };
-enum rip_message_flag { RIP_REDELIVERED = 1 }; /* it had been taken, and was requeued */
+#define RIP_MAX_REDELIVERED 63u /* rip_message.redelivered counts so far */
 
 struct rip_producer;
 struct rip_consumer;
@@ -72,10 +72,10 @@ struct rip_message {
     uint64_t seq;              /* number of the message in its lane, from 0 */
     uint64_t ticks;            /* when it was put; rip_message_time converts this to nanoseconds */
     struct rip_rx *lane;
-    uint64_t missed; /* messages of its lane that this group has lost since the message before */
-    uint32_t type;   /* chosen by the sender */
-    uint8_t kind;    /* enum rip_kind */
-    uint8_t flags;   /* enum rip_message_flag */
+    uint64_t missed;     /* messages of its lane that this group has lost since the message before */
+    uint32_t type;       /* chosen by the sender */
+    uint8_t kind;        /* enum rip_kind */
+    uint8_t redelivered; /* how often it was delivered before; RIP_MAX_REDELIVERED: that many times or more */
 };
 
 /* Which messages a consumer selects. */
@@ -202,9 +202,10 @@ void rip_release(struct rip_consumer *c, const struct rip_message *message);
 void rip_select_begin(struct rip_consumer *c, struct rip_filter *filter);
 /* Takes a message that the filter accepts, out of order. The others keep their order. Returns as rip_peek. */
 int rip_select(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message);
-/* Gives back a message that is taken and neither acknowledged nor released. It keeps its position in the lane. With
- * RIP_REDELIVERED in message->flags it is delivered again with that flag, if the group keeps claims. */
-void rip_requeue(struct rip_consumer *c, const struct rip_message *message);
+/* Gives back a message that is taken and neither acknowledged nor released. It keeps its position in the lane. started:
+ * nonzero: the work on it had started, so this delivery is counted in `redelivered` the next time, if the group keeps
+ * claims. */
+void rip_requeue(struct rip_consumer *c, const struct rip_message *message, int started);
 
 /* rip_peek and rip_take; waits for a message until deadline. Returns as rip_peek, but -ETIMEDOUT instead of -EAGAIN. */
 int rip_get(struct rip_consumer *c, struct rip_message *message, uint64_t deadline);

@@ -45,6 +45,8 @@ WITH_A_FAULT = [
     ("claims", "FAULT=7 ACKS=1 DEATHS=1", HANGS),
     ("claims", "FAULT=8 ACKS=1", HANGS),
     ("claims", "FAULT=9", WRONG),
+    ("claims", "FAULT=10 DEATHS=1", WRONG),
+    ("claims", "FAULT=11 REQUEUES=1", WRONG),
     ("drop_old", "FAULT=1 ALONE=1", WRONG),
     ("drop_old", "FAULT=2 ALONE=1", WRONG),
     ("drop_old", "FAULT=3 ALONE=1", WRONG),

@@ -114,13 +114,13 @@ struct rip_control {
 /* ---- lane ---- */
 
 struct rip_desc {
-    uint64_t offset; /* in the arena, a multiple of 64 */
-    uint64_t length; /* bytes */
-    uint64_t ticks;  /* time stamp, in the clock of the lane */
-    uint32_t type;   /* chosen by the sender */
-    uint8_t kind;    /* enum rip_kind */
-    uint8_t flags;   /* enum rip_message_flag */
-    uint16_t lost;   /* messages that were refused just before this one; 65535: that many or more */
+    uint64_t offset;     /* in the arena, a multiple of 64 */
+    uint64_t length;     /* bytes */
+    uint64_t ticks;      /* time stamp, in the clock of the lane */
+    uint32_t type;       /* chosen by the sender */
+    uint8_t kind;        /* enum rip_kind */
+    uint8_t redelivered; /* how often it was delivered before it came over a connection */
+    uint16_t lost;       /* messages that were refused just before this one; 65535: that many or more */
 };
 
 struct rip_lane {

@@ -91,7 +91,7 @@ enum rip_claim rip_claim_read(struct rip_channel *ch, uint64_t group, uint64_t l
         rc = rip_file_read(&ch->handle, rip_claims_file(group, lane), at, &word);
         rip_unlock(&ch->handle);
     }
-    enum rip_claim state = rip_claim_state(word, seq, member);
+    enum rip_claim state = rip_claim_state(word, slots, seq, member);
     return rc == 0 ? state : RIP_CLAIM_FREE;
 }
 

@@ -1,28 +1,44 @@
 #include "ring/claims.h"
 
-static uint64_t seq_of(uint64_t word) { return word >> RIP_CLAIM_SEQ_SHIFT; }
+/* The number of the lap around the slots in which message seq comes. */
+static uint64_t lap_of(uint64_t seq, uint64_t slots) { return seq >> __builtin_ctzll(slots); }
 
-/* The state of message seq. A later seq in its slot means that message seq is released. */
-static enum rip_claim state_of(uint64_t word, uint64_t seq) {
-    if (seq_of(word) != seq) {
-        return seq_of(word) < seq ? RIP_CLAIM_FREE : RIP_CLAIM_RELEASED;
+static uint64_t lap_in(uint64_t word) { return word >> RIP_CLAIM_LAP_SHIFT; }
+
+/* The state of message seq. A later lap in its slot means that message seq is released. */
+static enum rip_claim state_of(uint64_t word, uint64_t slots, uint64_t seq) {
+    uint64_t lap = lap_of(seq, slots);
+    if (lap_in(word) != lap) {
+        return lap_in(word) < lap ? RIP_CLAIM_FREE : RIP_CLAIM_RELEASED;
     }
     return (enum rip_claim)(word & RIP_CLAIM_STATE);
 }
 
 static uint32_t member_of(uint64_t word) { return (uint32_t)(word >> RIP_CLAIM_MEMBER_SHIFT) & (RIP_MAX_MEMBERS - 1); }
 
-enum rip_claim rip_claim_state(uint64_t word, uint64_t seq, uint32_t *member) {
-    *member = member_of(word);
-    return state_of(word, seq);
+/* How often a message has been delivered, according to its word. */
+static uint64_t deliveries_of(uint64_t word) { return (word & RIP_CLAIM_DELIVERIES) >> RIP_CLAIM_DELIVERIES_SHIFT; }
+
+static uint64_t word_of(uint64_t seq, uint64_t slots, enum rip_claim state) {
+    return lap_of(seq, slots) << RIP_CLAIM_LAP_SHIFT | state;
 }
 
-static int is_acked(uint64_t word, uint64_t seq) { return state_of(word, seq) >= RIP_CLAIM_ACKED; }
-static int is_passable(uint64_t word, uint64_t seq) { return state_of(word, seq) >= RIP_CLAIM_RELEASED; }
+enum rip_claim rip_claim_state(uint64_t word, uint64_t slots, uint64_t seq, uint32_t *member) {
+    *member = member_of(word);
+    return state_of(word, slots, seq);
+}
+
+static int is_acked(uint64_t word, uint64_t slots, uint64_t seq) {
+    return state_of(word, slots, seq) >= RIP_CLAIM_ACKED;
+}
+
+static int is_passable(uint64_t word, uint64_t slots, uint64_t seq) {
+    return state_of(word, slots, seq) >= RIP_CLAIM_RELEASED;
+}
 
 int rip_claim_is_free(const struct rip_claims *claims, uint64_t slots, uint64_t seq) {
     /* acquire: pairs with the compare-and-swap that ended the message one lap before */
-    return state_of(atomic_load_explicit(&claims->words[seq & (slots - 1)], memory_order_acquire), seq) ==
+    return state_of(atomic_load_explicit(&claims->words[seq & (slots - 1)], memory_order_acquire), slots, seq) ==
            RIP_CLAIM_FREE;
 }
 
@@ -30,21 +46,22 @@ int rip_claim_is_taken_by(const struct rip_claims *claims, uint64_t slots, uint6
     uint64_t word =
         /* relaxed: only this member changes it if it is its claim */
         atomic_load_explicit(&claims->words[seq & (slots - 1)], memory_order_relaxed);
-    enum rip_claim state = state_of(word, seq);
+    enum rip_claim state = state_of(word, slots, seq);
     return (state == RIP_CLAIM_TAKEN || state == RIP_CLAIM_ACKED) && member_of(word) == member;
 }
 
-int rip_claim(struct rip_claims *claims, uint64_t slots, uint64_t seq, uint32_t member, int *redelivered) {
+int rip_claim(struct rip_claims *claims, uint64_t slots, uint64_t seq, uint32_t member, uint8_t *before) {
     _Atomic uint64_t *claim = &claims->words[seq & (slots - 1)];
     uint64_t word = atomic_load_explicit(claim, memory_order_relaxed); /* relaxed: the compare-and-swap decides */
-    while (state_of(word, seq) == RIP_CLAIM_FREE) {
-        uint64_t redelivered_bit = seq_of(word) == seq ? word & RIP_CLAIM_REDELIVERED : 0;
-        uint64_t ours =
-            seq << RIP_CLAIM_SEQ_SHIFT | (uint64_t)member << RIP_CLAIM_MEMBER_SHIFT | redelivered_bit | RIP_CLAIM_TAKEN;
+    while (state_of(word, slots, seq) == RIP_CLAIM_FREE) {
+        uint64_t earlier = lap_in(word) == lap_of(seq, slots) ? deliveries_of(word) : 0;
+        uint64_t deliveries = earlier + (earlier < RIP_MAX_REDELIVERED);
+        uint64_t ours = word_of(seq, slots, RIP_CLAIM_TAKEN) | (uint64_t)member << RIP_CLAIM_MEMBER_SHIFT |
+                        deliveries << RIP_CLAIM_DELIVERIES_SHIFT;
         /* acq_rel: pairs with itself in other members. The message is not released, so the producer cannot have reused
          * its memory. */
         if (atomic_compare_exchange_weak_explicit(claim, &word, ours, memory_order_acq_rel, memory_order_relaxed)) {
-            *redelivered = redelivered_bit != 0;
+            *before = (uint8_t)earlier;
             return 1;
         }
     }
@@ -67,7 +84,7 @@ static void move_cursor(struct rip_claims *claims, uint64_t slots, struct rip_cu
     uint64_t released = atomic_load_explicit(&cursor->released, memory_order_seq_cst);
     for (uint64_t steps = 0; steps < slots; steps++) { /* an intact file has no more words */
         uint64_t word = atomic_load_explicit(&claims->words[released & (slots - 1)], memory_order_seq_cst);
-        if (!is_passable(word, released) || !is_same_lane(claims, lane)) {
+        if (!is_passable(word, slots, released) || !is_same_lane(claims, lane)) {
             return;
         }
         /* release: pairs with the acquire in rip_reclaim. On failure another member has moved the cursor; continue from
@@ -94,9 +111,9 @@ enum rip_claim rip_claim_drop(struct rip_claims *claims, uint64_t slots, uint64_
     /* acquire: pairs with rip_claim_release; the member has read before this producer overwrites */
     uint64_t word = atomic_load_explicit(claim, memory_order_acquire);
     enum rip_claim state;
-    while ((state = state_of(word, seq)) == RIP_CLAIM_FREE) {
+    while ((state = state_of(word, slots, seq)) == RIP_CLAIM_FREE) {
         /* acq_rel: pairs with rip_claim; either the member gets the message or the producer */
-        if (atomic_compare_exchange_weak_explicit(claim, &word, seq << RIP_CLAIM_SEQ_SHIFT | RIP_CLAIM_DROPPED,
+        if (atomic_compare_exchange_weak_explicit(claim, &word, word_of(seq, slots, RIP_CLAIM_DROPPED),
                                                   memory_order_acq_rel, memory_order_acquire)) {
             /* relaxed: for display only, and this producer is the only writer */
             uint64_t dropped = atomic_load_explicit(&claims->dropped, memory_order_relaxed);
@@ -109,7 +126,7 @@ enum rip_claim rip_claim_drop(struct rip_claims *claims, uint64_t slots, uint64_
 
 int rip_claim_is_released(const struct rip_claims *claims, uint64_t slots, uint64_t seq) {
     uint64_t word = atomic_load_explicit(&claims->words[seq & (slots - 1)], memory_order_relaxed);
-    return state_of(word, seq) == RIP_CLAIM_RELEASED;
+    return state_of(word, slots, seq) == RIP_CLAIM_RELEASED;
 }
 
 uint64_t rip_claims_take_dropped(struct rip_claims *claims) {
@@ -126,7 +143,8 @@ uint64_t rip_claims_first_unacked(const struct rip_claims *claims, uint64_t slot
     for (uint64_t steps = 0; steps < slots && released < tail;
          steps++, released++) { /* an intact file has no more words */
         /* seq_cst: pairs with rip_claim_ack and rip_claim_release */
-        if (!is_acked(atomic_load_explicit(&claims->words[released & (slots - 1)], memory_order_seq_cst), released)) {
+        if (!is_acked(atomic_load_explicit(&claims->words[released & (slots - 1)], memory_order_seq_cst), slots,
+                      released)) {
             return released;
         }
     }
@@ -135,14 +153,15 @@ uint64_t rip_claims_first_unacked(const struct rip_claims *claims, uint64_t slot
 
 int rip_claim_is_passable(const struct rip_claims *claims, uint64_t slots, uint64_t seq) {
     /* acquire: as in rip_claim_drop */
-    return is_passable(atomic_load_explicit(&claims->words[seq & (slots - 1)], memory_order_acquire), seq);
+    return is_passable(atomic_load_explicit(&claims->words[seq & (slots - 1)], memory_order_acquire), slots, seq);
 }
 
 void rip_claim_ack(struct rip_claims *claims, uint64_t slots, uint64_t seq) {
     _Atomic uint64_t *claim = &claims->words[seq & (slots - 1)];
     /* relaxed: it is a claim of this member */
     uint64_t word = atomic_load_explicit(claim, memory_order_relaxed);
-    if (seq_of(word) == seq && (word & RIP_CLAIM_STATE) == RIP_CLAIM_TAKEN) { /* else the file is damaged */
+    if (lap_in(word) == lap_of(seq, slots) &&
+        (word & RIP_CLAIM_STATE) == RIP_CLAIM_TAKEN) { /* else the file is damaged */
         /* seq_cst: pairs with rip_claims_first_unacked. If two members acknowledge the last messages at the same time,
          * one of them sees both words. */
         atomic_store_explicit(claim, (word & ~RIP_CLAIM_STATE) | RIP_CLAIM_ACKED, memory_order_seq_cst);
@@ -160,17 +179,19 @@ void rip_claim_release(struct rip_claims *claims, uint64_t slots, struct rip_cur
         move_cursor(claims, slots, cursor, lane);
         return;
     }
-    atomic_store_explicit(&claims->words[seq & (slots - 1)], seq << RIP_CLAIM_SEQ_SHIFT | RIP_CLAIM_RELEASED,
+    atomic_store_explicit(&claims->words[seq & (slots - 1)], word_of(seq, slots, RIP_CLAIM_RELEASED),
                           memory_order_seq_cst);
     move_cursor(claims, slots, cursor, lane);
 }
 
-void rip_claim_requeue(struct rip_claims *claims, uint64_t slots, uint64_t seq, int redelivered) {
+void rip_claim_requeue(struct rip_claims *claims, uint64_t slots, uint64_t seq, int started) {
     _Atomic uint64_t *claim = &claims->words[seq & (slots - 1)];
     /* relaxed: it is a claim of this member */
     uint64_t word = atomic_load_explicit(claim, memory_order_relaxed);
-    uint64_t redelivered_bit = redelivered ? RIP_CLAIM_REDELIVERED : word & RIP_CLAIM_REDELIVERED;
-    atomic_store_explicit(claim, seq << RIP_CLAIM_SEQ_SHIFT | redelivered_bit | RIP_CLAIM_FREE, memory_order_release);
+    uint64_t deliveries = deliveries_of(word);
+    deliveries -= !started && deliveries > 0 && deliveries < RIP_MAX_REDELIVERED; /* at the most, some are uncounted */
+    atomic_store_explicit(claim, word_of(seq, slots, RIP_CLAIM_FREE) | deliveries << RIP_CLAIM_DELIVERIES_SHIFT,
+                          memory_order_release);
     /* release: pairs with the acquire in rip_rx_poll */
     atomic_fetch_add_explicit(&claims->requeued, 1, memory_order_release);
 }
@@ -182,15 +203,15 @@ static uint64_t requeue_lane(struct rip_claims *claims, uint64_t slots, uint32_t
     for (uint64_t i = 0; i < slots; i++) {
         /* acquire: pairs with the compare-and-swap in rip_claim of the dead member */
         uint64_t word = atomic_load_explicit(&claims->words[i], memory_order_acquire);
-        uint64_t state = word & RIP_CLAIM_STATE, seq = seq_of(word);
+        uint64_t state = word & RIP_CLAIM_STATE, seq = lap_in(word) << __builtin_ctzll(slots) | i;
         if ((state == RIP_CLAIM_TAKEN || state == RIP_CLAIM_ACKED) && member_of(word) == member && seq >= released) {
-            uint64_t next_state =
-                state == RIP_CLAIM_TAKEN ? RIP_CLAIM_REDELIVERED | RIP_CLAIM_FREE : RIP_CLAIM_RELEASED;
+            uint64_t next = state == RIP_CLAIM_TAKEN
+                                ? word_of(seq, slots, RIP_CLAIM_FREE) | (word & RIP_CLAIM_DELIVERIES)
+                                : word_of(seq, slots, RIP_CLAIM_RELEASED);
             /* seq_cst: pairs with the acquire in rip_claim, and with move_cursor, which follows. This fails only if
              * another process has changed the claim of a dead member, which means damage. */
-            int changed = atomic_compare_exchange_strong_explicit(&claims->words[i], &word,
-                                                                  seq << RIP_CLAIM_SEQ_SHIFT | next_state,
-                                                                  memory_order_seq_cst, memory_order_relaxed);
+            int changed = atomic_compare_exchange_strong_explicit(&claims->words[i], &word, next, memory_order_seq_cst,
+                                                                  memory_order_relaxed);
             requeued += changed && state == RIP_CLAIM_TAKEN;
         }
     }

@@ -2,11 +2,16 @@
  * shared group, the successor of a dead member, a producer that drops its oldest messages. There is one word for each
  * slot, changed by compare-and-swap.
  *
- *   63                      12 11         4   3            2   0
- *   | seq                     | member     | redelivered | state |
+ *   63                17 16         9 8          3 2   0
+ *   | lap               | member     | deliveries | state |
  *
- * A word with an older seq counts as FREE: no member has taken this message. Taking in order and selecting use the same
- * operation. The claims of a dead member are found by its number.
+ * lap: seq / slots; slot and lap together are the seq. A word with an older lap counts as FREE: no member has taken
+ * this message. Taking in order and selecting use the same operation. The claims of a dead member are found by its
+ * number.
+ *
+ * deliveries: how often members have taken the message, this time included. The compare-and-swap that takes a message
+ * counts it, so wherever a member is killed, what it may have given to its program is counted. A message that is
+ * requeued before work on it has started is not counted.
  *
  * ACKED: the member has acknowledged the message and still uses its memory. The message is not redelivered, and the end
  * of the stream does not wait for it, but its memory is not free: the cursor passes RELEASED and DROPPED words only.
@@ -20,14 +25,17 @@
 enum rip_claim { RIP_CLAIM_FREE, RIP_CLAIM_TAKEN, RIP_CLAIM_ACKED, RIP_CLAIM_RELEASED, RIP_CLAIM_DROPPED };
 
 #define RIP_CLAIM_STATE UINT64_C(7)
-#define RIP_CLAIM_REDELIVERED UINT64_C(8)
-#define RIP_CLAIM_MEMBER_SHIFT 4
-#define RIP_CLAIM_SEQ_SHIFT 12
+#define RIP_CLAIM_DELIVERIES_SHIFT 3
+#define RIP_CLAIM_DELIVERIES ((uint64_t)RIP_MAX_REDELIVERED << RIP_CLAIM_DELIVERIES_SHIFT)
+#define RIP_CLAIM_MEMBER_SHIFT 9
+#define RIP_CLAIM_LAP_SHIFT 17
 
-static_assert(RIP_MAX_MEMBERS <= 1u << (RIP_CLAIM_SEQ_SHIFT - RIP_CLAIM_MEMBER_SHIFT), "a member's number fits");
+static_assert(RIP_MAX_MEMBERS <= 1u << (RIP_CLAIM_LAP_SHIFT - RIP_CLAIM_MEMBER_SHIFT), "a member's number fits");
+static_assert(RIP_MAX_REDELIVERED < 1u << (RIP_CLAIM_MEMBER_SHIFT - RIP_CLAIM_DELIVERIES_SHIFT), "the count fits");
 
-/* Takes message seq: 1, or 0 if another has it or it is gone. *redelivered: it had been taken and was requeued. */
-int rip_claim(struct rip_claims *claims, uint64_t slots, uint64_t seq, uint32_t member, int *redelivered);
+/* Takes message seq: 1, or 0 if another has it or it is gone. *before: how often it was delivered before; at most
+ * RIP_MAX_REDELIVERED are counted. */
+int rip_claim(struct rip_claims *claims, uint64_t slots, uint64_t seq, uint32_t member, uint8_t *before);
 /* Can message seq still be taken? */
 int rip_claim_is_free(const struct rip_claims *claims, uint64_t slots, uint64_t seq);
 /* Acknowledges a message that this member has taken: ACKED until rip_claim_release. */
@@ -38,9 +46,9 @@ int rip_claim_is_taken_by(const struct rip_claims *claims, uint64_t slots, uint6
  * drops: the lane is drop-old, so its producer reads the words and not only the cursor. */
 void rip_claim_release(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor,
                        const struct rip_lane_entry *lane, uint64_t seq, uint32_t drops);
-/* Requeues a claim of this member: any member can take the message. redelivered: it is marked as redelivered, because
- * work on it had started; else the mark stays as it is. */
-void rip_claim_requeue(struct rip_claims *claims, uint64_t slots, uint64_t seq, int redelivered);
+/* Requeues a claim of this member: any member can take the message. started: work on it had started; else this delivery
+ * does not count. */
+void rip_claim_requeue(struct rip_claims *claims, uint64_t slots, uint64_t seq, int started);
 
 /* For the producer of a drop-old lane: drops and counts message seq if it is FREE. Returns the state before. */
 enum rip_claim rip_claim_drop(struct rip_claims *claims, uint64_t slots, uint64_t seq);
@@ -57,7 +65,7 @@ void rip_claims_pass(struct rip_claims *claims, uint64_t slots, struct rip_curso
                      const struct rip_lane_entry *lane, uint64_t released, uint64_t seq);
 
 /* The state of message seq according to this word; *member: which member the word names. */
-enum rip_claim rip_claim_state(uint64_t word, uint64_t seq, uint32_t *member);
+enum rip_claim rip_claim_state(uint64_t word, uint64_t slots, uint64_t seq, uint32_t *member);
 /* For a member that is dead or closes: requeues what it has taken, and releases what it has acknowledged. */
 void rip_claims_requeue_member(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor,
                                const struct rip_lane_entry *lane, uint32_t member);

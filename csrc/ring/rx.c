@@ -95,7 +95,7 @@ int rip_rx_poll(struct rip_rx *rx) {
 int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message) {
     int rc = 1;
     while (rc == 1) {
-        int redelivered = 0;
+        uint8_t before = 0;
         /* Each load of the tail moves its cache line here. So load it only when all messages up to the last known tail
          * are read. Relaxed: rip_rx_poll loads with acquire. */
         if (rx->next == rx->tail || atomic_load_explicit(&rx->claims->requeued, memory_order_relaxed) != rx->requeued) {
@@ -105,14 +105,14 @@ int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *
             }
         }
         uint64_t seq = rx->next++;
-        if (!rip_claim(rx->claims, rx->slots, seq, c->ch.handle.member, &redelivered)) {
+        if (!rip_claim(rx->claims, rx->slots, seq, c->ch.handle.member, &before)) {
             continue;
         }
         rx->ours++;
         rx->gap += gap_before(c, rx, seq);
         rc = rip_rx_read(rx, seq, message);
         if (rc == 1) {
-            message->flags |= redelivered ? RIP_REDELIVERED : 0; /* or the flag was set by the sender, over a link */
+            rip_rx_count_deliveries(message, before);
             message->missed += rx->gap;
             rx->last_gap = rx->gap;
             rx->last_seq = seq;

@@ -120,7 +120,7 @@ static inline int rip_rx_describe(struct rip_rx *rx, uint64_t seq, uint64_t offs
                                     .missed = desc->lost,
                                     .type = desc->type,
                                     .kind = desc->kind,
-                                    .flags = desc->flags};
+                                    .redelivered = desc->redelivered};
     return 1;
 }
 
@@ -196,6 +196,12 @@ static inline void rip_rx_release_marked(struct rip_rx *rx) {
         rx->marks[rx->released & (rx->slots - 1)] &= (uint8_t)~RIP_MARK_RELEASED;
         rx->released++;
     }
+}
+
+/* before: deliveries in this group. A message that came over a connection may have been delivered elsewhere too. */
+static inline void rip_rx_count_deliveries(struct rip_message *message, uint8_t before) {
+    unsigned all = message->redelivered + before;
+    message->redelivered = (uint8_t)(all < RIP_MAX_REDELIVERED ? all : RIP_MAX_REDELIVERED);
 }
 
 /* Called after a claim was released or acknowledged. While the lane is live no member waits for its end. seq_cst: the

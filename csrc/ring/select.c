@@ -23,13 +23,13 @@ int rip_rx_is_there(const struct rip_message *message) { return is_free(message-
 
 int rip_rx_try(struct rip_consumer *c, struct rip_message *message) {
     struct rip_rx *rx = message->lane;
-    int redelivered = 0;
+    uint8_t before = 0;
     if (rx->claims) {
-        if (!rip_claim(rx->claims, rx->slots, message->seq, c->ch.handle.member, &redelivered)) {
+        if (!rip_claim(rx->claims, rx->slots, message->seq, c->ch.handle.member, &before)) {
             return 0;
         }
         rx->ours++;
-        message->flags |= redelivered ? RIP_REDELIVERED : 0; /* as in rip_rx_claim */
+        rip_rx_count_deliveries(message, before);
         rx->last_gap = c->shared ? rip_claims_take_dropped(rx->claims) : 0;
         message->missed += rx->last_gap;
         rx->last_seq = message->seq;
@@ -163,7 +163,7 @@ static void uncount(struct rip_rx *rx, uint64_t seq) {
     }
 }
 
-void rip_rx_requeue(struct rip_consumer *c, const struct rip_message *message) {
+void rip_rx_requeue(struct rip_consumer *c, const struct rip_message *message, int started) {
     struct rip_rx *rx = message->lane;
     uint64_t mask = rx->slots - 1;
     if (rx->claims) {
@@ -179,7 +179,7 @@ void rip_rx_requeue(struct rip_consumer *c, const struct rip_message *message) {
             uncount(rx, message->seq);
         }
         rx->ours--;
-        rip_claim_requeue(rx->claims, rx->slots, message->seq, message->flags & RIP_REDELIVERED);
+        rip_claim_requeue(rx->claims, rx->slots, message->seq, started);
         rip_wake_group(&c->ch, c->group);
     } else if (message->seq >= rx->next) {
         rx->marks[message->seq & mask] &= (uint8_t)~RIP_MARK_TAKEN;
@@ -197,9 +197,7 @@ void rip_rx_requeue(struct rip_consumer *c, const struct rip_message *message) {
 }
 
 void rip_rx_redeliver(struct rip_consumer *c, const struct rip_message *message) {
-    struct rip_message again = *message;
-    again.flags |= RIP_REDELIVERED;
-    rip_rx_requeue(c, &again);
+    rip_rx_requeue(c, message, 1);
     message->lane->scan_pos = 0;
     if (!message->lane->claims) {
         rip_wake_group(&c->ch, c->group); /* other threads of this member; with claims all members are woken already */
@@ -210,8 +208,8 @@ void rip_rx_redeliver(struct rip_consumer *c, const struct rip_message *message)
 
 void rip_select_begin(struct rip_consumer *c, struct rip_filter *filter) { filter->search = ++c->searches; }
 
-void rip_requeue(struct rip_consumer *c, const struct rip_message *message) {
+void rip_requeue(struct rip_consumer *c, const struct rip_message *message, int started) {
     if (rip_handle_check(&c->ch.handle) == 0) {
-        rip_rx_requeue(c, message);
+        rip_rx_requeue(c, message, started);
     }
 }

@@ -13,9 +13,10 @@ int rip_rx_try(struct rip_consumer *c, struct rip_message *message);
 int rip_rx_is_there(const struct rip_message *found);
 /* Takes a message that the filter accepts: 1, else as rip_advance. */
 int rip_rx_select(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message);
-void rip_rx_requeue(struct rip_consumer *c, const struct rip_message *message);
-/* Requeues a message that the program has worked on: it is marked as redelivered where its lane has claims, and
- * searches in progress and waits of other threads find it. */
+/* Requeues a taken message. started: work on it had started, so where its lane has claims this delivery counts. */
+void rip_rx_requeue(struct rip_consumer *c, const struct rip_message *message, int started);
+/* Requeues a message that the program has worked on, so that searches in progress and waits of other threads find
+ * it. */
 void rip_rx_redeliver(struct rip_consumer *c, const struct rip_message *message);
 
 #endif

@@ -56,7 +56,7 @@ static inline void rip_tx_commit(struct rip_producer *p, uint64_t length, uint32
     desc->ticks = p->ticks;
     desc->type = type;
     desc->kind = kind;
-    desc->flags = 0;
+    desc->redelivered = 0;
     desc->lost = p->lost;
     p->lost = 0;
     p->arena.at += rip_round_up(length, RIP_LINE);

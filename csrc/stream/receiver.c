@@ -124,7 +124,7 @@ static void commit(struct rip_receiver *r) {
     p->lost = r->frame.missed < UINT16_MAX ? (uint16_t)r->frame.missed : UINT16_MAX;
     struct rip_desc *desc = &p->lane->desc[p->tail & (p->slots - 1)];
     rip_tx_commit(p, r->frame.length, r->frame.type, r->frame.kind);
-    desc->flags = r->frame.flags;
+    desc->redelivered = r->frame.redelivered;
     p->refused += r->frame.missed;
     /* relaxed: for display only, and this receiver is the only writer */
     atomic_store_explicit(&p->lane->refused, p->refused, memory_order_relaxed);

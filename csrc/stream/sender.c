@@ -178,7 +178,7 @@ static int gather(const struct rip_sender *s, unsigned char *buffer, struct iove
         struct rip_frame frame = {.magic = RIP_FRAME_MAGIC,
                                   .frame_type = RIP_FRAME_MESSAGE,
                                   .kind = message->kind,
-                                  .flags = message->flags & RIP_REDELIVERED,
+                                  .redelivered = message->redelivered,
                                   .type = message->type,
                                   .missed = message->missed < UINT32_MAX ? (uint32_t)message->missed : UINT32_MAX,
                                   .length = message->length,

@@ -16,14 +16,14 @@
 /* FAILED: as END, and the producer has failed. */
 enum rip_frame_type { RIP_FRAME_MESSAGE = 1, RIP_FRAME_RELEASED = 2, RIP_FRAME_END = 3, RIP_FRAME_FAILED = 4 };
 
-struct rip_frame {      /* little-endian */
-    uint32_t magic;     /* RIP_FRAME_MAGIC */
-    uint8_t frame_type; /* enum rip_frame_type */
-    uint8_t kind;       /* enum rip_kind; this and the fields below are 0 in frames without a message, except length */
-    uint8_t flags;      /* enum rip_message_flag */
-    uint8_t reserved;   /* 0 */
-    uint32_t type;      /* chosen by the sender of the message */
-    uint32_t missed;    /* messages lost just before this one */
+struct rip_frame {       /* little-endian */
+    uint32_t magic;      /* RIP_FRAME_MAGIC */
+    uint8_t frame_type;  /* enum rip_frame_type */
+    uint8_t kind;        /* enum rip_kind; this and the fields below are 0 in frames without a message, except length */
+    uint8_t redelivered; /* rip_message.redelivered */
+    uint8_t reserved;    /* 0 */
+    uint32_t type;       /* chosen by the sender of the message */
+    uint32_t missed;     /* messages lost just before this one */
     /* of a message: bytes of payload; RELEASED: messages of this stream released in all; END, FAILED: messages in all */
     uint64_t length;
     uint64_t time; /* when the message was put, nanoseconds of the machine's time (base/clock.h) */

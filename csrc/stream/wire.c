@@ -112,7 +112,7 @@ int rip_wire_flush(struct rip_wire *wire) {
 int rip_is_frame(const struct rip_frame *frame) {
     return frame->magic == RIP_FRAME_MAGIC && frame->reserved == 0 &&
            (frame->frame_type == RIP_FRAME_MESSAGE
-                ? frame->kind >= RIP_BYTES && frame->kind <= RIP_MAX_KIND && frame->flags <= RIP_REDELIVERED
+                ? frame->kind >= RIP_BYTES && frame->kind <= RIP_MAX_KIND && frame->redelivered <= RIP_MAX_REDELIVERED
                 : frame->frame_type >= RIP_FRAME_RELEASED && frame->frame_type <= RIP_FRAME_FAILED && !frame->kind &&
-                      !frame->flags);
+                      !frame->redelivered);
 }

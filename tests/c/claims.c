@@ -393,7 +393,7 @@ static void a_dead_members_message_comes_back_without_files(void) {
     rip_reap_if_due(&c->ch.handle);
     CHECK_IS(rip_get(c, &message, 0), 1);
     CHECK_IS(message.seq, 0);
-    CHECK(message.flags & RIP_REDELIVERED);
+    CHECK_IS(message.redelivered, 1);
     rip_release(c, &message);
     CHECK(!rip_has_members(&c->ch, c->group, c->ch.handle.member));
     close_producer(p);

@@ -371,7 +371,7 @@ static void survivor_without_file_descriptors(void) {
     CHECK_IS(rip_get(c, &message, rip_now() + 100 * MS), -ETIMEDOUT);
     reap_soon(&c->ch); /* a member of the group has that mapped */
     CHECK_IS(rip_get(c, &message, rip_now() + 1000 * MS), 1);
-    CHECK(message.flags & RIP_REDELIVERED);
+    CHECK_IS(message.redelivered, 1);
     allow_files(-1);
     rip_release(c, &message);
     CHECK_IS(rip_producer_backlog(p), 0);

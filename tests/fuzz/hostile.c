@@ -282,7 +282,7 @@ static void keep(unsigned consumer, const struct rip_message *message) {
 }
 
 /* A message in use must stay readable, whatever has happened since. */
-static void release_one(int requeue) {
+static void release_one(int requeue) { /* 1: work on it has not started; 2: it has */
     if (kept_count == 0) {
         return;
     }
@@ -291,7 +291,7 @@ static void release_one(int requeue) {
     kept[i] = kept[--kept_count];
     check_message(&message);
     if (requeue) {
-        rip_requeue(consumers[consumer], &message);
+        rip_requeue(consumers[consumer], &message, requeue - 1);
     } else {
         rip_release(consumers[consumer], &message);
     }
@@ -428,7 +428,7 @@ static void consume(unsigned i) {
         for (unsigned k = 0; k < 4 && rip_select(c, search, &message) == 1; k++) {
             check_message(&message);
             if (next() % 2) {
-                rip_requeue(c, &message);
+                rip_requeue(c, &message, next() % 2);
             } else {
                 keep(i, &message);
             }
@@ -531,7 +531,7 @@ static void with_a_channel(void) {
             break;
         case 5:
         case 6:
-            release_one(who % 4 == 0);
+            release_one(who % 4 == 0 ? 1 + who / 4 % 2 : 0);
             break;
         case 7:
             pending = next_damage();

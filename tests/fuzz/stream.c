@@ -32,7 +32,7 @@ static void write_frame(void) {
     struct rip_frame frame = {.magic = RIP_FRAME_MAGIC,
                               .frame_type = type,
                               .kind = (uint8_t)(is_message ? RIP_BYTES + (bits >> 2 & 1) : 0),
-                              .flags = is_message ? bits >> 3 & 1 : 0,
+                              .redelivered = is_message && bits >> 3 & 1 ? next() : 0,
                               .type = next(),
                               .missed = (uint32_t)next_bytes(bits >> 4 & 3),
                               .length = next_bytes(bits & 0x40 ? 2 : 1)};

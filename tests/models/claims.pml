@@ -13,6 +13,8 @@
  *   7  requeue_lane leaves ACKED as it is
  *   8  the end of the stream waits for ACKED
  *   9  move_cursor does not check whether the table entry still belongs to its lane
+ *  10  requeue_lane forgets how often the message was delivered
+ *  11  rip_claim_requeue counts a delivery although no work on it had started
  *
  * member stands for rip_rx_poll, rip_rx_claim and rip_rx_try with rip_claim, rip_claim_ack, rip_claim_release with
  * move_cursor, and rip_claim_requeue; reaper for rip_claims_requeue with requeue_lane, which any member or producer
@@ -50,10 +52,10 @@
 #define TAKEN 1
 #define ACKED 2
 #define RELEASED 3
-#define WORD(seq, member, redelivered, state) ((seq) << 4 | (member) << 3 | (redelivered) << 2 | (state))
-#define SEQ(word) ((word) >> 4)
-#define MEMBER(word) ((word) >> 3 & 1)
-#define REDELIVERED(word) ((word) >> 2 & 1)
+#define WORD(seq, member, deliveries, state) ((seq) << 5 | (member) << 4 | (deliveries) << 2 | (state))
+#define SEQ(word) ((word) >> 5)
+#define MEMBER(word) ((word) >> 4 & 1)
+#define DELIVERIES(word) ((word) >> 2 & 3)
 #define STATE(word, seq) (SEQ(word) == (seq) -> (word) & 3 : (SEQ(word) < (seq) -> FREE : RELEASED))
 #if FAULT == 5
 #define IS_PASSABLE(word, seq) (STATE(word, seq) >= ACKED)
@@ -78,8 +80,9 @@ byte waiting[MEMBERS];
 /* What must be true, seen from outside. */
 byte payload[SLOTS];
 byte taken_by[SLOTS]; /* 1 + the member that has taken it, or 0 */
-/* acked: must not be taken again; freed: its memory is not used any more either; was_requeued: by a reaper */
-bit acked[MESSAGES], freed[MESSAGES], was_requeued[MESSAGES];
+/* acked: must not be taken again; freed: its memory is not used any more either */
+bit acked[MESSAGES], freed[MESSAGES];
+byte delivered[MESSAGES]; /* how often: taken, except for those that were requeued before work on them had started */
 byte never_released_by; /* 1 + the member that never releases the last message, or 0 */
 byte requeues, acks;
 
@@ -143,7 +146,7 @@ inline move_cursor(me) {
 }
 
 inline forget() {
-    seq = 0; word = 0; released = 0; steps = 0; got = 0; redelivered = 0; now = 0; last = 0
+    seq = 0; word = 0; released = 0; steps = 0; got = 0; deliveries = 0; now = 0; last = 0
 }
 
 inline claim() { /* takes message seq; a store of this member to the same word is seen by itself first */
@@ -154,10 +157,11 @@ inline claim() { /* takes message seq; a store of this member to the same word i
         atomic { /* compare-and-swap */
             if
             :: words[seq % SLOTS] == word ->
-                redelivered = (SEQ(word) == seq -> REDELIVERED(word) : 0);
-                words[seq % SLOTS] = WORD(seq, me, redelivered, TAKEN);
+                deliveries = (SEQ(word) == seq -> DELIVERIES(word) : 0);
                 assert(!acked[seq] && taken_by[seq % SLOTS] == 0);
-                assert(redelivered == was_requeued[seq] && payload[seq % SLOTS] == seq);
+                assert(deliveries == delivered[seq] && payload[seq % SLOTS] == seq);
+                delivered[seq]++;
+                words[seq % SLOTS] = WORD(seq, me, deliveries + 1, TAKEN);
                 taken_by[seq % SLOTS] = 1 + me;
                 forget();
                 break
@@ -211,7 +215,7 @@ inline ack_claim() {
         :: MAY_ACK(1) -> seq = payload[1]
         fi;
         acks++;
-        words[seq % SLOTS] = WORD(seq, me, REDELIVERED(words[seq % SLOTS]), ACKED);
+        words[seq % SLOTS] = WORD(seq, me, DELIVERIES(words[seq % SLOTS]), ACKED);
         acked[seq] = 1;
         if
         :: seq == MESSAGES - 1 -> never_released_by = 1 + me
@@ -226,8 +230,15 @@ inline requeue_claim(slot) {
         taken_by[slot] == 1 + me && (words[slot] & 3) == TAKEN && requeues < REQUEUES && !waits[me] ->
         requeues++;
         seq = payload[slot];
-        redelivered = REDELIVERED(words[slot]);
-        waiting[me] = WORD(seq, 0, redelivered, FREE);
+        deliveries = DELIVERIES(words[slot]);
+        if
+        :: true /* work on it has started */
+        :: delivered[seq]--;
+#if FAULT != 11
+            deliveries--
+#endif
+        fi;
+        waiting[me] = WORD(seq, 0, deliveries, FREE);
         waits[me] = 1;
         taken_by[slot] = 0
     }
@@ -278,7 +289,7 @@ inline get_found() { /* a search has found it; another member may be quicker */
 
 active [MEMBERS] proctype member() {
     byte next, its_tail, its_requeued;                /* struct rip_rx */
-    byte seq, word, released, steps, got, redelivered, now, last, me; /* local to one call */
+    byte seq, word, released, steps, got, deliveries, now, last, me; /* local to one call */
     me = _pid % MEMBERS;
 end_life:
     do
@@ -331,8 +342,7 @@ inline reap() {
            (FAULT == 3 || SEQ(word) >= from) ->
             atomic { /* compare-and-swap */
                 assert(words[i] == word && taken_by[i] == 1 + its && !acked[SEQ(word)]);
-                words[i] = WORD(SEQ(word), 0, 1, FREE);
-                was_requeued[SEQ(word)] = 1;
+                words[i] = WORD(SEQ(word), 0, (FAULT == 10 -> 0 : DELIVERIES(word)), FREE);
                 taken_by[i] = 0;
                 some = 1
             }

@@ -271,11 +271,10 @@ cdef class Consumer:
         self.holds -= 1
         if rip_handle_check(&self.c.ch.handle) == 0:
             message.lane, message.seq, message.length = lane, seq, length
-            message.flags = 0
             if redelivered:
                 rip_rx_redeliver(self.c, &message)
             else:
-                rip_rx_requeue(self.c, &message)
+                rip_rx_requeue(self.c, &message, False)
             self.settle()
             if self.c.leaving and self.holds == 0:
                 self.close_at_last()

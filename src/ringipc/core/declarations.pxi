@@ -69,7 +69,7 @@ cdef extern from "base/byte_lock.h" nogil:
 cdef extern from "ringipc.h" nogil:
     enum: RIP_ABI, RIP_MAX_LANES, RIP_MAX_GROUPS, RIP_MAX_MEMBERS
     enum: RIP_BYTES, RIP_ARRAY, RIP_RECORD, RIP_OBJECT, RIP_MAX_NDIM, RIP_MAX_CHANNEL_NAME, RIP_MAX_GROUP_NAME
-    enum: RIP_OLDEST, RIP_NEWEST, RIP_SHARED, RIP_DURABLE, RIP_REDELIVERED
+    enum: RIP_OLDEST, RIP_NEWEST, RIP_SHARED, RIP_DURABLE, RIP_MAX_REDELIVERED
     struct rip_slowest:
         char group[48]
         uint32_t shared
@@ -86,7 +86,7 @@ cdef extern from "ringipc.h" nogil:
         uint64_t missed
         uint32_t type
         uint8_t kind
-        uint8_t flags
+        uint8_t redelivered
     struct rip_filter:
         const uint32_t *types
         uint32_t count
@@ -254,7 +254,7 @@ cdef extern from "ring/select.h" nogil:
     int rip_rx_find(rip_consumer *, rip_filter *, rip_message *)
     int rip_rx_try(rip_consumer *, rip_message *)
     bint rip_rx_is_there(const rip_message *)
-    void rip_rx_requeue(rip_consumer *, const rip_message *)
+    void rip_rx_requeue(rip_consumer *, const rip_message *, int)
     void rip_rx_redeliver(rip_consumer *, const rip_message *)
 
 

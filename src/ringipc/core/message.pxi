@@ -23,8 +23,11 @@ cdef class Message:
         The pid of the producer's process.
     lane_id : int
         Identifies the producer's lane; never used twice in a channel.
+    deliveries : int
+        How often a shared or durable group has delivered it, this time included: 1 the first time. It counts a member
+        that requeued it, died, or left before acknowledging it. 64: that many times or more.
     redelivered : bool
-        A member of a shared or durable group had taken it, and requeued it, died, or left before acknowledging it.
+        It was delivered before: ``deliveries > 1``.
     missed : int
         How many messages of this producer the group lost just before this one. If messages are selected, losses can be
         counted at a later message instead.
@@ -40,7 +43,7 @@ cdef class Message:
     cdef readonly uint64_t timestamp
     cdef readonly int32_t producer_pid
     cdef readonly uint64_t lane_id
-    cdef readonly bint redelivered
+    cdef readonly uint32_t deliveries
     cdef readonly uint64_t missed
 
     def __init__(self):
@@ -48,6 +51,10 @@ cdef class Message:
 
     def __reduce__(self):
         raise TypeError("a Message cannot be pickled: put its payload")
+
+    @property
+    def redelivered(self):
+        return self.deliveries > 1
 
     @property
     def payload(self):
@@ -124,7 +131,7 @@ cdef Message wrap_message(Consumer consumer, const rip_message *raw):
     message.consumer = consumer
     message.hold = point_at(consumer, raw)
     message.type = raw.type
-    message.redelivered = raw.flags & RIP_REDELIVERED
+    message.deliveries = raw.redelivered + 1
     message.missed = raw.missed
     message.kind = raw.kind
     message.seq = raw.seq

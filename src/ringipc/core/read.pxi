@@ -127,7 +127,7 @@ cdef void give_back(Consumer consumer, rip_message *message, bint taken) noexcep
     if rip_handle_check(&consumer.c.ch.handle) == 0:
         if not taken:  # in a group that keeps claims, this consumer has it already
             rip_rx_take(consumer.c, message)
-        rip_rx_requeue(consumer.c, message)
+        rip_rx_requeue(consumer.c, message, False)
         consumer.settle()
 
 
@@ -136,7 +136,7 @@ cdef bint unhold(Consumer consumer, Hold hold) noexcept:
     cdef rip_message message
     if consumer.c.leaving:
         return False
-    message.lane, message.seq, message.length, message.flags = hold.lane, hold.seq, hold.length, 0
+    message.lane, message.seq, message.length = hold.lane, hold.seq, hold.length
     if hold.work.worker != NO_WORKER:
         unlist(consumer, &hold.work)
     hold.lane = NULL

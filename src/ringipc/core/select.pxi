@@ -56,7 +56,7 @@ cdef Message select_where(Consumer consumer, object timeout, object type, object
         try:
             liked = where(candidate)
             if liked and rip_handle_check(&consumer.c.ch.handle) == 0 and rip_rx_try(consumer.c, &message):
-                candidate.redelivered = message.flags & RIP_REDELIVERED
+                candidate.deliveries = message.redelivered + 1
                 candidate.missed = message.missed
                 take_charge(consumer, candidate, message.lane)
                 return candidate

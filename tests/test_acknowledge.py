@@ -131,7 +131,7 @@ def test_a_get_in_another_thread_acknowledges_nothing_of_this_one(producer: Prod
         leaves._end(exiting=True)
         with stays.message(timeout=0) as again:
             assert (again.seq, again.redelivered) == (1, True)
-        assert rest_of(stays) == []
+        assert rest_of(stays) == [(3, True)]
         assert (first[0], second[0]) == (0, 1)
 
 
@@ -379,12 +379,11 @@ def test_empty_reports_the_messages_that_this_consumer_has_in_work(producer: Pro
         thread.start()
         thread.join()
         kept.append(consumer.get(timeout=5))
-        with pytest.raises(Empty, match="this consumer has 1 message in work: get again in the thread"):
-            consumer.get(timeout=0.01)
         producer.close()
-        kept.clear()
-        with pytest.raises(EndOfStream):
-            consumer.get(timeout=0)
+        for _ in range(2):
+            with pytest.raises(Empty, match="this consumer has 1 message in work: get again in the thread"):
+                consumer.get(timeout=0.01)
+            kept.clear()  # the thread has not got again, whatever becomes of its view
 
 
 @pytest.mark.parametrize("options", [{"shared": True}, {"durable": True}], ids=str)
@@ -478,6 +477,8 @@ def test_an_unreadable_message_is_not_requeued() -> None:
         with pytest.raises(ringipc.UnsafeMessage), consumer.message() as task:
             _ = task.payload
         assert consumer.get(timeout=0) == b"next"
+        with pytest.raises(Empty):
+            consumer.get(timeout=0)
         producer.flush(timeout=0)
 
 

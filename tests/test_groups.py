@@ -89,7 +89,7 @@ def test_a_durable_group_continues_where_it_stopped(shared: bool) -> None:
             assert second.get_many(4) == [b"3", b"4", b"5", b"6"]
         with Consumer("c", shared=shared) as third:
             assert third.get_many(9) == [b"8", b"9", b"10"]
-            assert producer.stats.backlog == 0
+        assert producer.stats.backlog == 0
     ringipc.Channel.open("c").remove()
 
 

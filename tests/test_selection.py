@@ -97,7 +97,7 @@ def test_a_message_that_a_condition_cannot_read_is_skipped(shared: bool, overflo
         with pytest.raises(Empty):
             consumer.get_nowait()
         assert consumer.stats.held == 0
-        producer.flush(timeout=5)
+        assert producer.stats.backlog == 0 or (shared and how == "aget")  # the task that got the last one has ended
 
 
 def test_a_condition_is_called_once_for_each_message(producer: Producer, consumer: Consumer) -> None:

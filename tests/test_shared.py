@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,7 +76,10 @@ def test_messages_of_a_member_that_leaves_are_redelivered(producer: Producer) ->
         again = stays.message()
         assert (again.payload, again.redelivered) == (b"0", True)
         assert stays.get_many(9) == [b"2", b"3"]
-        del again
+        again.release()
+        assert producer.stats.backlog == 2
+        with pytest.raises(Empty):
+            stays.get_nowait()
         assert producer.stats.backlog == 0
         first.release()
 
@@ -84,22 +88,26 @@ def test_views_and_messages_are_released_in_any_order() -> None:
     rng = random.Random(5)
     with Producer("c", capacity=1 << 16, slots=16) as producer:
         members = [Consumer("c", shared=True, copy=False) for _ in range(3)]
-        held = {}
+        held: dict[int, Any] = {}
+        in_work: dict[int, int] = {}  # what each member got last, until it gets again
         put = taken = 0
         for _ in range(20_000):
             choice = rng.random()
             if choice < 0.4:
                 put += producer.put_many([np.full(rng.randrange(50), put)], timeout=0)
             elif choice < 0.7:
+                k = rng.randrange(3)
+                in_work.pop(k, None)
                 try:
-                    held[taken] = members[rng.randrange(3)].get_nowait()
+                    held[taken] = members[k].get_nowait()
+                    in_work[k] = taken
                     taken += 1
                 except Empty:
                     assert taken == put
             elif held:
                 seq = rng.choice(list(held))
                 assert (held.pop(seq) == seq).all()
-            assert producer.stats.backlog == put - min(held, default=taken)
+            assert producer.stats.backlog == put - min([*held, *in_work.values()], default=taken)
         held.clear()
         for member in members:
             member.close()
@@ -191,6 +199,9 @@ def test_types_and_conditions_work_in_a_shared_group(producer: Producer) -> None
             one.get(where=lambda m: 1 // 0)
         assert [two.get(timeout=0), one.get(timeout=0)] == [b"1", b"4"]
         assert one.get_many(9) == [b"6", b"7"]
+        for each in (one, two):
+            with pytest.raises(Empty):
+                each.get_nowait()
         assert producer.stats.backlog == 0
 
 
@@ -203,6 +214,8 @@ def test_latest_works_in_a_shared_group(producer: Producer) -> None:
         with pytest.raises(Empty):
             one.get_nowait()
         held.release()
+        assert producer.stats.backlog == 1
+        two.close()
         assert producer.stats.backlog == 0
 
 
@@ -308,9 +321,9 @@ def test_sixty_four_members_share_the_work() -> None:
         got = [int(members[k % 64].get(timeout=0)) for k in range(136)]
         assert sorted(got) == list(range(64, 200))
         held.clear()
-        assert producer.stats.backlog == 0
         for member in members:
             member.close()
+        assert producer.stats.backlog == 0
 
 
 def test_acknowledged_messages_are_not_redelivered_when_their_member_leaves(producer: Producer) -> None:

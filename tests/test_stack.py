@@ -37,6 +37,8 @@ def test_messages_of_one_shape_and_dtype_become_one_array(producer: Producer, co
             assert rows.flags.writeable
             assert rows.flags.owndata
             assert consumer.stats.held == 0
+        with pytest.raises(Empty):
+            consumer.get(0)
         producer.flush(0)
 
 

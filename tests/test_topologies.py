@@ -159,6 +159,7 @@ class TypedQueue(RuleBasedStateMachine):
         self.consumer = Consumer("model", shared=self.shared, copy=False)
         self.lanes: list[list[tuple[int, bytes]]] = [[], []]  # the messages that are not taken: type and content
         self.held: list[tuple[int, Any]] = []
+        self.in_work: list[int] = []  # in a shared group: the last one that was taken, until the next get
         self.window: list[set[int]] = [set(), set()]  # seqs that are not released
         self.seqs = [0, 0]
         self.ids = {producer: lane for lane, producer in enumerate(self.producers)}
@@ -187,8 +188,17 @@ class TypedQueue(RuleBasedStateMachine):
         assert fits[0][1] == data
         self.lanes[lane].remove(fits[0])
         self.held.append((lane * 1000 + seq, content))
+        if self.shared:
+            self.in_work.append(lane * 1000 + seq)
+
+    def done(self) -> None:
+        for number in self.in_work:
+            if number not in dict(self.held):
+                self.window[number // 1000].remove(number % 1000)
+        self.in_work.clear()
 
     def take(self, type: Any, wanted: set[int]) -> None:
+        self.done()
         candidates = [item for lane in self.lanes for item in lane if item[0] in wanted]
         try:
             content = self.consumer.get(timeout=0, type=type)
@@ -217,6 +227,7 @@ class TypedQueue(RuleBasedStateMachine):
 
     @rule(digit=st.integers(0, 9))
     def get_where(self, digit: int) -> None:
+        self.done()
         candidates = [item for lane in self.lanes for item in lane if item[1].endswith(b"%d" % digit)]
         try:
             content = self.consumer.get(timeout=0, where=lambda m: bytes(m.payload).endswith(b"%d" % digit))
@@ -231,7 +242,8 @@ class TypedQueue(RuleBasedStateMachine):
         number, content = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
         assert bytes(content) == b"%d %d" % divmod(number, 1000)
         del content
-        self.window[number // 1000].remove(number % 1000)
+        if number not in self.in_work:
+            self.window[number // 1000].remove(number % 1000)
 
     @invariant()
     def counts(self) -> None:

@@ -17,7 +17,8 @@ def wait(handles: Iterable[_H], timeout: float | None = None) -> list[_H]:
 
     A consumer is ready if it has something to get: a message, the end of the stream, or a death. A producer is ready if
     it has room for a message. So `get_nowait` or `put_nowait` does not raise `Empty` or `Full` then, unless somebody
-    else is quicker: another thread, or another member of a shared group.
+    else is quicker: another thread, or another member of a shared group. If no handle is ready, what this thread or
+    task got from the consumers is done, as at the next get.
 
     Parameters
     ----------
@@ -56,6 +57,7 @@ def wait(handles: Iterable[_H], timeout: float | None = None) -> list[_H]:
         raise ValueError("wait() needs at least one handle")
     end = math.inf if timeout is None else time.monotonic() + timeout
     own = any(isinstance(handle, Consumer | Producer) for handle in listed)
+    in_work = [handle for handle in listed if isinstance(handle, Consumer)]
     while True:
         numbers = [handle if isinstance(handle, int) else handle.fileno() for handle in listed]  # raises Closed
         poller = select.poll()
@@ -68,5 +70,10 @@ def wait(handles: Iterable[_H], timeout: float | None = None) -> list[_H]:
         left = end - time.monotonic()
         if left <= 0:
             return []
+        if in_work:  # before it sleeps
+            for consumer in in_work:
+                consumer._end_work()
+            in_work = []
+            continue
         left = min(left, _SLICE if own else left)
         poller.poll(None if left == math.inf else math.ceil(left * 1000))

@@ -60,7 +60,7 @@ class Got:
     # (kind of event or request, message, whether redelivered)
     order: list[tuple[int, Key, int]] = field(default_factory=list)
     released: set[Key] = field(default_factory=set)
-    views: set[Key] = field(default_factory=set)  # of the received messages: acknowledged at the next get
+    in_work: set[Key] = field(default_factory=set)  # of the received messages: done at the next get, or at close
     deaths: list[int] = field(default_factory=list)
 
     @property
@@ -75,7 +75,8 @@ class Got:
             return set(self.got)
         event = self.life.slot[slots.RELEASING]  # they may have been released
         may_be = {(event >> 32 & 0xFFFF, event & 0xFFFFFFFF)} if event else set()
-        return self.released | may_be | (self.views if self.under_way else set())  # or a get was in progress
+        ending = self.under_way or self.life.phase >= slots.CLOSING  # a get or the close has started
+        return self.released | may_be | (self.in_work if ending else set())
 
     @property
     def under_way(self) -> int:
@@ -84,8 +85,9 @@ class Got:
 
     @property
     def may_lack(self) -> int:
-        """The number of those that it may have released too: a call that copies releases."""
-        return self.under_way if self.role.copy is not False and set(self.role.calls) != {"message"} else 0
+        """The number of those that it may have released too: a call that copies releases, in a group without claims."""
+        copies = self.role.copy is not False and set(self.role.calls) != {"message"}
+        return self.under_way if copies and not (self.role.group.shared or self.role.group.durable) else 0
 
     @property
     def joined(self) -> bool:
@@ -112,8 +114,8 @@ def _read(life: Life) -> Got:
                 record.order.append((how, key, redelivered))
             case slots.RELEASED:
                 record.released.add(key)
-            case slots.VIEWED:
-                record.views.add(key)
+            case slots.IN_WORK:
+                record.in_work.add(key)
             case slots.DEATH:
                 record.deaths.append(event & 0xFFFFFFFF)
                 record.order.append((DEATH, (event & 0xFFFFFFFF, event >> 52 & 0xF), 0))

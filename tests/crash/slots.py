@@ -21,7 +21,7 @@ PHASE, KILLED, INTENT, DONE, PENDING, RELEASING, LONGEST, ATTACHED, MISSED, COUN
 SEEN = 16  # from here on: the last message that each producer had started to put when this consumer joined
 
 # the kinds of an event; for a producer they are the types of its messages
-GOT, RELEASED, DEATH, VIEWED = 1, 2, 3, 4  # viewed: acknowledged when its consumer gets again
+GOT, RELEASED, DEATH, IN_WORK = 1, 2, 3, 4  # in work: done when its consumer gets again
 # in GOT, redelivered is 0 or 1, or UNKNOWN if the call does not return it
 UNKNOWN = 2
 ANY_TYPE, NO_ORDER = 0, 7  # how a message was requested; 1 + type: by that type
@@ -99,8 +99,8 @@ def released(producer: int, number: int) -> int:
     return RELEASED << 56 | producer << 32 | number
 
 
-def viewed(producer: int, number: int) -> int:
-    return VIEWED << 56 | producer << 32 | number
+def in_work(producer: int, number: int) -> int:
+    return IN_WORK << 56 | producer << 32 | number
 
 
 def death(pid: int, how: int) -> int:

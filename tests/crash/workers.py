@@ -115,7 +115,8 @@ class Reader:
         self.slot = memory.slots[number]
         self.rng = random.Random(role.seed)
         self.held: list[tuple[int, int, Any]] = []
-        self.views: set[tuple[int, int]] = set()  # those of them that the next get acknowledges
+        self.claims = role.group.shared or role.group.durable
+        self.in_work: set[tuple[int, int]] = set()  # messages, copied or viewed, that are done at the next get
         self.count = 0
         self.how = slots.ANY_TYPE  # how the present call requests messages
         self.slot.enter(slots.ATTACHING, role.alarm)
@@ -218,8 +219,8 @@ class Reader:
                 return [self.consumer.message(timeout, type=type)]
             return self.consumer.get_many(most, timeout) if call == "many" else [self.consumer.get(timeout, type=type)]
         finally:
-            while self.views:
-                self.slot.note(slots.released(*self.views.pop()))
+            while self.in_work:
+                self.slot.note(slots.released(*self.in_work.pop()))
 
     def note(self, messages: list[Any]) -> None:
         while messages:
@@ -230,18 +231,18 @@ class Reader:
             assert payload == content(producer, number, type, self.plan.longest), "a damaged message"
             event = slots.released(producer, number)
             copied = not isinstance(message, Message) and (isinstance(message, bytes) or self.role.copy is True)
-            if copied:  # the call released it before it returned
+            if copied and not self.claims:  # the call released it before it returned
                 self.slot[slots.RELEASING] = event
             self.slot.note(slots.got(producer, number, redelivered, self.how))
             self.slot[slots.PENDING] -= 1
             self.count += 1
-            if copied:
+            if self.claims and not isinstance(message, Message):
+                self.in_work.add((producer, number))
+                self.slot.note(slots.in_work(producer, number))
+            elif copied:
                 self.slot.note(event)
-            else:
+            if not copied:
                 self.held.append((producer, number, message))
-                if not isinstance(message, Message) and (self.role.group.shared or self.role.group.durable):
-                    self.views.add((producer, number))
-                    self.slot.note(slots.viewed(producer, number))
             del message
         self.slot[slots.PENDING] = 0
 
@@ -251,12 +252,13 @@ class Reader:
 
     def release(self, index: int) -> None:
         producer, number, message = self.held.pop(index)
+        if self.claims and not isinstance(message, Message):
+            return  # the view is gone; the message is done at the next get, or was at an earlier one
         event = slots.released(producer, number)
         self.slot[slots.RELEASING] = event
         if isinstance(message, Message):
             message.release()
         del message
-        self.views.discard((producer, number))
         self.slot.note(event)
 
     def release_all(self) -> None:

@@ -23,9 +23,9 @@ cdef class Consumer:
     shared
         False: the group is exclusive, and this consumer is its only member. True: the members of the group compete, and
         each message goes to one of them (a work queue). What a member has taken and not acknowledged when it dies goes
-        to the others. A view is acknowledged at the next get of the same thread or task, or at `close`; a `Message`
-        when its block ends. So take a message with `message` (or `amessage`) to hand it to another thread or task, and
-        release it there.
+        to the others. What a thread or task got is acknowledged when it gets again, or at `close`; a `Message` when its
+        block ends. So take a message with `message` (or `amessage`) to hand it to another thread or task, and release
+        it there. If an exception leaves the consumer's with block, what was in work goes to the others.
     durable
         True: the group stays when its last member has left. Messages are kept for the next member, which continues
         where the group stood; what was taken and not acknowledged is redelivered. End the group with
@@ -100,7 +100,12 @@ cdef class Consumer:
     cdef object dtype  # of the array got last, from dtypes
     cdef bytes dtype_code
     cdef uint64_t holds  # messages that Hold objects keep in their lanes
-    cdef Work *works  # the list of messages in work
+    cdef Work *works  # the list of messages in work, the oldest first
+    cdef Work *last_work  # the last one in that list
+    cdef Work *spare_works  # a list of entries to be used again
+    cdef uint64_t worker  # the one that called `begin_get` last, and its thread
+    cdef PyThreadState *thread
+    cdef bint gives_back  # closed by an exception: what is in work is not done
     cdef bint picking  # the pollfd is not to be readable for messages that are there already
     cdef readonly bint _silenced
     cdef object __weakref__
@@ -123,6 +128,8 @@ cdef class Consumer:
                 rip_handle_set_unattended(&self.c.ch.handle)
                 rip_consumer_close(self.c)
                 rip_consumer_free(self.c)
+        free_works(self.works)
+        free_works(self.spare_works)
 
     def __init__(self, *args, **options):
         self.readiness = _readiness.Readiness()
@@ -174,26 +181,29 @@ cdef class Consumer:
             self.c.pull = io_loop.loop.pull
 
     @cython.critical_section
-    def _close(self, bint exiting, bint clean):
+    def _close(self, bint exiting):
         """Leave the group when the last view is gone; at once if the interpreter exits.
 
-        clean: acknowledge the views of all threads and tasks. If a signal handler raises during the wait for the table
-        lock, the consumer refuses all calls except another `_close`.
+        If a signal handler raises during the wait for the table lock, the consumer refuses all calls except another
+        `_close`.
         """
         if self.c is NULL:
             return 0
-        self.c.leaving = True
-        if clean:
-            end_works(self, NO_WORKER)
+        end_works(self, NO_WORKER)
         if self.holds and not exiting:
             return 0
         return close_patiently(<locking>rip_consumer_close, self.c, &self.c.ch.handle, exiting)
 
     @cython.critical_section
-    def _begin_close(self):
-        """Let all later calls but `_close` find the consumer closed. Return 0, or -ECHILD in a forked child."""
+    def _begin_close(self, bint clean):
+        """Let all later calls but `_close` find the consumer closed. Return 0, or -ECHILD in a forked child.
+
+        clean: what all threads and tasks have got is done; else `_close` gives it back.
+        """
         if self.c is NULL:
             return 0
+        if not self.c.leaving:
+            self.gives_back = not clean
         self.c.leaving = True  # the handle stays open for views
         return 0 if rip_handle_check(&self.c.ch.handle) != -ECHILD else -ECHILD
 
@@ -214,6 +224,8 @@ cdef class Consumer:
         Use it with select, poll, epoll, and event loops. It belongs to the consumer and is closed with it. Spurious
         readiness is possible (after 0.6 s without a call, for example, or because another member of a shared group was
         quicker): try `get_nowait`, and wait again after `Empty`. Messages that type or where leaves keep it readable.
+        In a shared or durable group get until `Empty` before you wait: that also says that the last message is done.
+        `ringipc.wait` does so by itself.
 
         Raises
         ------
@@ -228,6 +240,13 @@ cdef class Consumer:
         if fd < 0:
             self.fail(fd, "file descriptor")
         return fd
+
+    @cython.critical_section
+    def _end_work(self):
+        """What this thread or task has got is done."""
+        if self.is_open() and self.c.claims:
+            begin_get(self)
+            self.settle()
 
     @cython.critical_section
     def _notify(self, int number, value):
@@ -256,19 +275,25 @@ cdef class Consumer:
 
     @cython.final
     cdef void let_go(self, rip_rx *lane, uint64_t seq) noexcept:
-        """Release a message whose Hold is gone. The last one completes `_close`."""
-        self.holds -= 1
+        """Release a message whose Hold is gone."""
         if rip_handle_check(&self.c.ch.handle) == 0:
             rip_rx_release(lane, seq)
             self.settle()  # the end of the stream may have waited for it
-            if self.c.leaving and self.holds == 0:
-                self.close_at_last()
+        self.let_loose()
+
+    @cython.final
+    cdef inline void let_loose(self) noexcept:
+        """Count a Hold that is gone. The last one completes `_close`."""
+        self.holds -= 1
+        if cython.unlikely(
+            self.c.leaving and self.holds == 0 and rip_handle_check(&self.c.ch.handle) == 0
+        ):
+            self.close_at_last()
 
     @cython.final
     cdef void let_back(self, rip_rx *lane, uint64_t seq, uint64_t length, bint redelivered) noexcept:
         """Requeue a message whose Hold is gone, and do otherwise as `let_go`."""
         cdef rip_message message
-        self.holds -= 1
         if rip_handle_check(&self.c.ch.handle) == 0:
             message.lane, message.seq, message.length = lane, seq, length
             if redelivered:
@@ -276,8 +301,7 @@ cdef class Consumer:
             else:
                 rip_rx_requeue(self.c, &message, False)
             self.settle()
-            if self.c.leaving and self.holds == 0:
-                self.close_at_last()
+        self.let_loose()
 
     @cython.final
     cdef void close_at_last(self) noexcept:
@@ -318,8 +342,7 @@ cdef class Consumer:
         cdef rip_message message, other
         cdef PyObject *data
         cdef rip_consumer *c = self.c
-        if cython.unlikely(not self.is_open() or self.works is not NULL or c.ch.pollfd is not NULL
-                           or not rip_rx_peek_near(c, &message)):
+        if cython.unlikely(not self.is_open() or c.ch.pollfd is not NULL or not rip_rx_peek_near(c, &message)):
             return NULL
         if message.kind != RIP_BYTES or self.copy == COPY_NEVER or message.length >= LARGE:
             other = message  # a copy, so that the compiler keeps message in registers
@@ -337,8 +360,8 @@ cdef class Consumer:
         """Find the next message and do not take it. Return 0, -ETIMEDOUT or -ENODATA, or raise."""
         cdef int rc = 0
         if cython.likely(self.is_open()):
-            if cython.unlikely(self.works is not NULL):
-                end_works(self, current_worker(self))
+            if self.c.claims:
+                begin_get(self)
             rc = rip_rx_peek(self.c, message)
             if cython.likely(rc == 1):
                 return 0
@@ -350,8 +373,8 @@ cdef class Consumer:
     ) except -1:
         """Wait for a message. Return as `peek`. rc: what was found already (a death is reported only once), or 0."""
         if rc == 0:
-            if self.works is not NULL and self.is_open():
-                end_works(self, current_worker(self))
+            if self.c is not NULL and self.c.claims and self.is_open():
+                begin_get(self)
             rc = -ESHUTDOWN if self.c is NULL else rip_rx_wait(self.c, getter, filter, message, deadline_of(seconds))
         if rc == 1:
             return 0
@@ -424,9 +447,7 @@ cdef class Consumer:
         cdef Message found = select_where(self, timeout, type, where)
         try:
             payload = found.payload
-            if self.c.claims:
-                unlist(self, &found.hold.work)  # the end of the Message does not acknowledge it
-                give_out(self, found.hold)
+            pass_on(self, found.hold)
         except (MemoryError, RecursionError):
             unhold(self, found.hold)
             raise
@@ -461,7 +482,7 @@ cdef class Consumer:
         timeout
             Seconds to wait for the first; None waits for ever, 0 not at all.
         stack
-            True: the messages must be arrays. They are copied into one array and released at once. The batch ends
+            True: the messages must be arrays. They are copied into one array, and no view keeps them. The batch ends
             before a message of another dtype, shape or memory order, which stays. Large copies release the GIL.
 
         Returns
@@ -512,7 +533,7 @@ cdef class Consumer:
                         rip_rx_publish_cursor(lane)
                     lane = message.lane
                     rip_rx_take(self.c, &message)
-                    rip_rx_release_only(lane, message.seq)
+                    give_out_copy(self, &message, False)
                 elif not receive_more(self, &message, got):
                     break
         except MemoryError:  # the next call gets this message
@@ -586,7 +607,7 @@ cdef class Consumer:
         return new_messages(self, type, where)
 
     def get_into(self, array, timeout=None, *, type=None, where=None):
-        """Copy the next message into memory of the caller, and release the message. Otherwise as `get`.
+        """Copy the next message into memory of the caller. Otherwise as `get`.
 
         Large copies are made without the GIL.
 
@@ -801,7 +822,9 @@ cdef class Consumer:
     def close(self):
         """Leave the group when the last view is gone. Closing again does nothing.
 
-        Views are acknowledged now, unless an exception leaves the consumer's with block.
+        In a shared or durable group, what all threads and tasks have got is done now. If an exception leaves the
+        consumer's with block, it is given back instead, marked as redelivered; so it is if the process exits without
+        closing the consumer.
 
         If a signal handler raises an exception during this call (Ctrl-C), all other calls raise `Closed`, but the
         consumer is still a member of its group. Close it again; otherwise it is closed when the process exits.
@@ -810,10 +833,10 @@ cdef class Consumer:
 
     def _end(self, *, bint exiting, bint clean=False):
         """Close the producer, and its link."""
-        rc = self._begin_close()  # first, so that threads and tasks that are woken find it closed
+        rc = self._begin_close(clean)  # first, so that threads and tasks that are woken find it closed
         if rc == 0:
             self.readiness.closing()
-            rc = self._close(exiting, clean)
+            rc = self._close(exiting)
         if self._link is not None:
             self._link.close()
         if rc < 0 and rc != -ECHILD:

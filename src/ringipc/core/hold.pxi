@@ -11,14 +11,18 @@ cdef class Hold:
     cdef uint64_t seq
     cdef const unsigned char *data
     cdef uint64_t length
-    cdef Work work
+    cdef Work *work  # NULL: it is not in work
     cdef at_end end
 
     def __dealloc__(self):
         if self.lane is not NULL:
             with cython.critical_section(self.consumer):
-                if self.work.worker != NO_WORKER:
-                    unlist(self.consumer, &self.work)
+                if self.work is not NULL:
+                    if self.end == RELEASE and self.work.worker != <uint64_t>A_MESSAGE:
+                        self.work.hold = NULL  # the view is gone; the message is done when its worker gets again
+                        self.consumer.let_loose()
+                        return
+                    unlist(self.consumer, self.work)
                 if cython.likely(self.end == RELEASE):
                     self.consumer.let_go(self.lane, self.seq)
                 else:

@@ -38,7 +38,9 @@ cdef object fill(Consumer consumer, Message message, cnp.ndarray array, Py_buffe
     except BaseException:
         message.finish(REQUEUE)
         raise
-    message.release()
+    with cython.critical_section(consumer):
+        pass_on(consumer, hold)
+    message.release()  # its memory, in a group without claims
     return hold.length
 
 

@@ -146,5 +146,5 @@ cdef void take_charge(Consumer consumer, Message message, rip_rx *lane) noexcept
     message.hold.lane = lane
     consumer.holds += 1
     if consumer.c.claims:
-        enlist(consumer, message.hold, <uint64_t>A_MESSAGE)
+        enlist(consumer, lane, message.seq, message.hold.length, <PyObject *>message.hold, <uint64_t>A_MESSAGE)
     consumer.settle()

@@ -90,7 +90,7 @@ cdef cnp.ndarray view_array(Consumer consumer, Hold hold):
 
 
 cdef object copy_bytes(Consumer consumer, rip_message *message, bint taken):
-    """Return a copy of a message of bytes, and release the message."""
+    """Return a copy of a message of bytes."""
     cdef bint copied = False
     if message.length >= LARGE:
         return copy_large(consumer, message, taken)
@@ -102,13 +102,13 @@ cdef object copy_bytes(Consumer consumer, rip_message *message, bint taken):
             give_back(consumer, message, taken)
     if not taken:
         rip_rx_take(consumer.c, message)
-    rip_rx_release(message.lane, message.seq)
+    give_out_copy(consumer, message, True)
     consumer.settle()
     return data
 
 
 cdef object copy_large(Consumer consumer, rip_message *message, bint taken):
-    """Return a copy of a large message of bytes, made without the GIL, and release the message."""
+    """Return a copy of a large message of bytes, made without the GIL."""
     cdef Hold hold = None
     try:
         data = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>message.length)
@@ -119,6 +119,7 @@ cdef object copy_large(Consumer consumer, rip_message *message, bint taken):
     cdef char *to = PyBytes_AS_STRING(data)
     with nogil:
         memcpy(to, hold.data, hold.length)
+    give_out(consumer, hold)
     return data
 
 
@@ -137,8 +138,8 @@ cdef bint unhold(Consumer consumer, Hold hold) noexcept:
     if consumer.c.leaving:
         return False
     message.lane, message.seq, message.length = hold.lane, hold.seq, hold.length
-    if hold.work.worker != NO_WORKER:
-        unlist(consumer, &hold.work)
+    if hold.work is not NULL:
+        unlist(consumer, hold.work)
     hold.lane = NULL
     consumer.holds -= 1
     give_back(consumer, &message, True)
@@ -196,11 +197,16 @@ cdef object receive_record(Consumer consumer, rip_message *message, bint taken):
         rip_rx_take(consumer.c, message)
     consumer.holds += 1  # a close() in another thread leaves the lane mapped
     record = unpacked_record(message.data, message.length)
-    if record is not NULL:
+    if record is NULL:
+        consumer.holds -= 1
+        return receive_view(consumer, message, True)
+    value = owned(record)
+    if consumer.c.claims:
+        enlist(consumer, message.lane, message.seq, message.length, NULL, getter(consumer))
+        consumer.let_loose()
+    else:
         consumer.let_go(message.lane, message.seq)
-        return owned(record)
-    consumer.holds -= 1
-    return receive_view(consumer, message, True)
+    return value
 
 
 cdef object receive_view(Consumer consumer, rip_message *message, bint taken):

@@ -19,6 +19,8 @@ cdef object get_stack(Consumer consumer, rip_message *message, Py_ssize_t most):
         view = view_array(consumer, <Hold>holds[0])
         take_alike(consumer, holds, most)
         rows = copy_rows(view, holds)
+        for hold in holds:
+            give_out(consumer, hold)
     except errors.Corrupt:  # skip it, as `get` does
         raise
     except BaseException:

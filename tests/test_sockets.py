@@ -211,6 +211,21 @@ def test_the_kernel_sizes_the_buffers_of_tcp_connections() -> None:
                     assert accepted.getsockopt(socket.SOL_SOCKET, option) == other.getsockopt(socket.SOL_SOCKET, option)
 
 
+def congestion_control(connection: socket.socket) -> bytes:
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0")
+
+
+def test_only_connections_over_the_loopback_have_a_congestion_control_of_their_own() -> None:
+    listening = Tcp("127.0.0.1", 0).listen(1)
+    with listening.socket:
+        connected = Tcp(*listening.socket.getsockname()).connect(1)
+        assert connected is not None
+        with connected, listening.socket.accept()[0] as accepted:
+            assert congestion_control(connected) == congestion_control(accepted) == b"reno"
+    with Tcp("0.0.0.0", 0, key=KEY).listen(1).socket as anywhere, socket.socket() as plain:
+        assert congestion_control(anywhere) == congestion_control(plain)
+
+
 def become_and(what: Callable[..., None], *args: Any) -> None:
     os.setgroups([])
     os.setgid(OTHER)

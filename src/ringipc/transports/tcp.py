@@ -99,7 +99,7 @@ class Tcp(SocketEndpoint):
 
     def listen(self, backlog: int) -> Listening:
         family, where = self._resolve(socket.AI_PASSIVE)[0]
-        listening = _make(family)
+        listening = _make(family, where)
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
@@ -113,7 +113,7 @@ class Tcp(SocketEndpoint):
 
     def connect(self, seconds: float) -> socket.socket | None:
         for family, where in self._resolve(0):
-            connection = connected(_make(family), where, str(self), seconds)
+            connection = connected(_make(family, where), where, str(self), seconds)
             if connection is not None and _has_peer(connection):
                 return connection
         return None
@@ -132,7 +132,7 @@ class Tcp(SocketEndpoint):
             raise SystemRefused(errno.EADDRNOTAVAIL, f"the host is not found: {error}", str(self)) from None
         if self.key is None:
             for *_, where in found:
-                if not ipaddress.ip_address(str(where[0])).is_loopback:
+                if not _is_loopback(where):
                     raise ValueError(
                         f"{self}: {where[0]} can be reached from other machines, which needs a key: "
                         f"ringipc.tcp({str(self)!r}, key=...)"
@@ -173,10 +173,20 @@ class Tcp(SocketEndpoint):
             return None
 
 
-def _make(family: int) -> socket.socket:
+def _make(family: int, where: tuple[Any, ...]) -> socket.socket:
     # The kernel adapts the buffers of a TCP connection. Setting their size would end that, and at the size that it
     # allows by default (net.core.rmem_max and wmem_max: 208 KiB) large messages take nearly twice the CPU time.
-    return closed_in_children(lambda: socket.socket(family, socket.SOCK_STREAM))
+    made = closed_in_children(lambda: socket.socket(family, socket.SOCK_STREAM))
+    if _is_loopback(where):
+        # There is no congestion on the loopback, and Reno, which every kernel has, costs least. BBR, the default of
+        # some systems, sets a timer for each segment: a fifth of the sender's CPU time with large messages. The timers
+        # stay when it is replaced later, so this is set before there is a connection. Accepted sockets inherit it.
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
+    return made
+
+
+def _is_loopback(where: tuple[Any, ...]) -> bool:
+    return ipaddress.ip_address(str(where[0])).is_loopback
 
 
 def _has_peer(connection: socket.socket) -> bool:

@@ -9,6 +9,8 @@
 
 /* A message put within this time of the last push is left to the thread, which sends many at once. */
 #define STREAMING_NS UINT64_C(5000)
+/* A getter that has waited so long reports what has been released, however little: the sender may wait for it. */
+#define REPORT_MS 1
 
 /* Locks unless another thread holds the lock until a time. Returns 1 if it has locked. */
 static int lock_until(struct rip_links *io, uint64_t end) {
@@ -145,6 +147,37 @@ static void catch_up(struct rip_links *io) {
     }
 }
 
+/* Reports all that has been released and is not reported. */
+static void report(struct rip_links *io) {
+    for (uint32_t i = 0; i < io->count; i++) {
+        struct rip_link *link = &io->links[i];
+        if (link->receiver && link->fd >= 0 && !rip_link_is_finished(link)) {
+            rip_receiver_ack(link->receiver, 1); /* an error is returned again by the next step */
+        }
+    }
+}
+
+static int has_unacked(const struct rip_links *io) {
+    for (uint32_t i = 0; i < io->count; i++) {
+        if (io->links[i].receiver && rip_receiver_has_unacked(io->links[i].receiver)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Waits for messages, for ms at most. unacked: there may be something to report. */
+static int wait_and_report(struct rip_links *io, int ms, int unacked) {
+    int first = unacked && REPORT_MS < ms ? REPORT_MS : ms, n = wait_and_step(io, first);
+    if (n == 0 && first < ms) {
+        pthread_mutex_lock(&io->lock);
+        report(io);
+        pthread_mutex_unlock(&io->lock);
+        n = wait_and_step(io, ms - first);
+    }
+    return n;
+}
+
 int rip_links_pull(struct rip_io_loop *loop, const struct rip_watch *watch, uint64_t deadline) {
     struct rip_links *io = rip_links_of(loop);
     /* seq_cst: pairs with rip_io_loop_run. Either the thread sees this getter, or this getter sees that the thread
@@ -156,10 +189,11 @@ int rip_links_pull(struct rip_io_loop *loop, const struct rip_watch *watch, uint
     pthread_mutex_lock(&io->lock);
     catch_up(io);
     /* every reader has the lock, so what arrives from now on is seen by the wait below */
-    int ready = rip_watch_is_ready(watch);
+    int ready = rip_watch_is_ready(watch), unacked = has_unacked(io);
     pthread_mutex_unlock(&io->lock);
     uint64_t now = rip_now(), slice = now + watch->slice;
-    int n = ready ? 1 : wait_and_step(io, io->spin ? 0 : rip_to_ms(left(now, deadline, watch->slice)));
+    int ms = io->spin ? 0 : rip_to_ms(left(now, deadline, watch->slice));
+    int n = ready ? 1 : wait_and_report(io, ms, unacked);
     while (n == 0 && io->spin && (now = rip_now()) < deadline && now < slice) {
         rip_pause();
         n = wait_and_step(io, 0);

@@ -12,8 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* bytes: memory that is reported as released soon is reused while it is in the cache */
+/* Released messages are reported when they are so many bytes and so many messages. Bytes: memory that is reported soon
+ * is reused while it is in the cache. Messages: each report wakes the sender's I/O loop, which takes the core from the
+ * thread that puts. */
 #define REPORT_BYTES (UINT64_C(1) << 18)
+#define REPORT_MESSAGES 4
 #define WAKE_AT (1 << 19) /* bytes of a large payload that justify a wake-up */
 
 struct rip_receiver {
@@ -81,16 +84,19 @@ void rip_receiver_free(struct rip_receiver *r) {
     free(r);
 }
 
+/* Are so many messages and bytes worth a report? The sender must not run out of room meanwhile. */
+static int are_many(const struct rip_receiver *r, uint64_t messages, uint64_t bytes) {
+    return messages >= r->into->slots / 8 || bytes >= r->into->arena.capacity / 8 ||
+           (messages >= REPORT_MESSAGES && bytes >= REPORT_BYTES);
+}
+
 int rip_receiver_ack(struct rip_receiver *r, int eager) {
     int rc = rip_wire_flush(&r->wire);
     if (rc != 0 || !r->two_way || r->ended || r->acked == r->into->tail) {
         return rc < 0 ? rc : 0; /* RIP_STEP_OUT: sent later */
     }
     uint64_t count = rip_lane_acked(r->into, r->acked), bytes = r->into->bytes;
-    if (count > r->acked &&
-        (eager || count - r->acked >= r->into->slots / 8 ||
-         bytes - r->bytes_acked >=
-             (REPORT_BYTES < r->into->arena.capacity / 8 ? REPORT_BYTES : r->into->arena.capacity / 8))) {
+    if (count > r->acked && (eager || are_many(r, count - r->acked, bytes - r->bytes_acked))) {
         r->acked = count;
         r->bytes_acked = bytes;
         rip_wire_queue(&r->wire, RIP_FRAME_RELEASED, count);

@@ -1,5 +1,5 @@
 /* Links: errors in their channel (a lane that cannot be mapped, a table lock whose holder is stopped), large messages,
- * and threads that wait for messages. */
+ * reports of released messages, and threads that wait for messages. */
 #include "check.h"
 
 #include "channel/lane_table.h"
@@ -261,6 +261,54 @@ static void end_within_a_large_message_is_seen(void) {
     close(near);
 }
 
+/* ---- reports of released messages ---- */
+
+static void take_and_release(struct rip_consumer *c, uint64_t length) {
+    struct rip_message message;
+    CHECK_IS(rip_peek(c, &message), 1);
+    CHECK_IS(message.length, length);
+    rip_take(c, &message);
+    rip_release(c, &message);
+}
+
+/* The other side has been informed that so many messages are released in all, and of nothing else. */
+static void check_reported(int far, uint64_t count) {
+    struct rip_frame frame;
+    CHECK_IS(is_readable(far, 1000), 1);
+    CHECK_IS(read(far, &frame, sizeof frame), sizeof frame);
+    CHECK_IS(frame.frame_type, RIP_FRAME_RELEASED);
+    CHECK_IS(frame.length, count);
+    CHECK_IS(is_readable(far, 0), 0);
+}
+
+static void large_messages_are_reported_four_at_a_time(void) {
+    unsigned char *payload = calloc(1, LARGE / 8);
+    struct rip_receiver *r = NULL;
+    struct rip_frame frame = {
+        .magic = RIP_FRAME_MAGIC, .frame_type = RIP_FRAME_MESSAGE, .kind = RIP_BYTES, .length = LARGE / 8};
+    int ends[2];
+    CHECK_IS(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    CHECK_IS(rip_receiver_open("c", 16 * LARGE, 64, 1, 0, 1, &r), 0);
+    struct rip_consumer *c = open_consumer("c", "g", 0);
+    CHECK_IS(rip_receiver_connect(r, ends[0]), 0);
+    for (uint64_t n = 1; n <= 8; n++) {
+        write_all(ends[1], &frame, sizeof frame);
+        write_all(ends[1], payload, LARGE / 8);
+        CHECK_IS(rip_receiver_step(r), RIP_STEP_IDLE);
+        take_and_release(c, LARGE / 8);
+        CHECK_IS(rip_receiver_ack(r, 0), 0);
+        if (n % 4 == 0) {
+            check_reported(ends[1], n);
+        }
+        CHECK_IS(is_readable(ends[1], 0), 0);
+    }
+    rip_receiver_free(r);
+    close_consumer(c);
+    close(ends[0]);
+    close(ends[1]);
+    free(payload);
+}
+
 /* ---- pacing ---- */
 
 #define CHUNK (UINT64_C(1) << 13)
@@ -463,7 +511,7 @@ static struct arrivals open_arrivals(uint64_t capacity) {
     CHECK_IS(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     a.near = ends[0];
     a.far = ends[1];
-    CHECK_IS(rip_receiver_open("c", capacity, 4, 1, 0, 1, &r), 0);
+    CHECK_IS(rip_receiver_open("c", capacity, 64, 1, 0, 1, &r), 0);
     a.consumer = open_consumer("c", "g", 0);
     CHECK_IS(rip_io_loop_open(0, &a.loop), 0);
     CHECK_IS(rip_io_loop_add(a.loop, NULL, r, 0, &id), 0);
@@ -492,18 +540,27 @@ static void arriving_bytes_do_not_prolong_a_wait(void) {
     unsigned char *payload = calloc(1, LARGE);
     struct rip_frame frame = {
         .magic = RIP_FRAME_MAGIC, .frame_type = RIP_FRAME_MESSAGE, .kind = RIP_BYTES, .length = LARGE};
-    struct rip_message message;
     CHECK_IS(write(a.far, &frame, sizeof frame), sizeof frame);
     for (unsigned i = 0; i < 16; i++) { /* each part can be read at once, and the deadline has passed */
         write_all(a.far, payload, LARGE / 16);
         CHECK_IS(pull_until(&a, 0), -ETIMEDOUT);
     }
-    CHECK_IS(rip_peek(a.consumer, &message), 1); /* it has read them nevertheless */
-    CHECK_IS(message.length, LARGE);
-    rip_take(a.consumer, &message);
-    rip_release(a.consumer, &message);
+    take_and_release(a.consumer, LARGE); /* it has read them nevertheless */
     close_arrivals(&a);
     free(payload);
+}
+
+/* The sender may wait for the report: for room in its lane, or in flush. */
+static void waiting_getter_reports_what_is_released(void) {
+    struct arrivals a = open_arrivals(LARGE);
+    struct rip_frame frame = {.magic = RIP_FRAME_MAGIC, .frame_type = RIP_FRAME_MESSAGE, .kind = RIP_BYTES};
+    CHECK_IS(write(a.far, &frame, sizeof frame), sizeof frame);
+    CHECK_IS(pull_until(&a, rip_now() + 1000 * MS), 1);
+    take_and_release(a.consumer, 0);
+    CHECK_IS(is_readable(a.far, 0), 0);
+    CHECK_IS(pull_until(&a, rip_now() + 20 * MS), -ETIMEDOUT);
+    check_reported(a.far, 1);
+    close_arrivals(&a);
 }
 
 static void on_alarm(int signal) { (void)signal; }
@@ -564,12 +621,14 @@ int main(void) {
     run("a larger receive buffer means fewer wake-ups", larger_buffer_means_fewer_wakeups);
     run("no low-water mark is set on Unix sockets", no_low_water_mark_on_unix_sockets);
     run("the end of a link within a large message is noticed", end_within_a_large_message_is_seen);
+    run("large messages are reported as released four at a time", large_messages_are_reported_four_at_a_time);
     run("a put does not wait for a stalled link", put_does_not_wait_for_a_stalled_link);
     run("a put waits for a quick link with a long queue", put_waits_for_a_quick_link);
     run("a stalled link does not keep puts from waiting for another link", stalled_link_does_not_hide_another);
     run("a put waits a millisecond at most for a thread that sends", put_does_not_wait_for_a_thread_that_sends);
     run("the queue of a stalled link is sent when it continues", queue_of_a_stalled_link_is_sent_later);
     run("bytes that keep arriving do not prolong a wait", arriving_bytes_do_not_prolong_a_wait);
+    run("a getter that waits reports what is released", waiting_getter_reports_what_is_released);
     run("a signal ends a wait for messages", signal_ends_a_wait_for_messages);
     run("the end of a stream wakes all threads that wait for messages", end_wakes_all_who_wait);
     return 0;

@@ -23,7 +23,7 @@ AS_IT_IS = {
     "drop_old": ["", "TOGETHER=1", "ALONE=1 REQUEUES=1 ACKS=1", "ALONE=1 REQUEUES=1 OFFSETS=1"],
 }
 MANY_STATES = ("claims", "drop_old", "wake_one")
-HANGS, WRONG = "invalid end state", "assertion violated"
+HANGS, WRONG = "pan:1: invalid end state", "pan:1: assertion violated"
 WITH_A_FAULT = [
     ("event_count", "FENCE=0", HANGS),
     ("event_count", "FENCE=4", HANGS),

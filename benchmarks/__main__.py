@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import call, gaps, large, many, roundtrip, small, streams, units, waiting
+from . import call, gaps, large, latest, many, roundtrip, small, streams, units, waiting
 from ._harness import ROUNDS, Answer, Cores, choose_cores, print_answer, sweep
 
 QUESTIONS: dict[str, Callable[[Cores], Answer]] = {
@@ -22,6 +22,7 @@ QUESTIONS: dict[str, Callable[[Cores], Answer]] = {
     "waiting": waiting.ask,
     "gaps": gaps.ask,
     "units": units.ask,
+    "latest": latest.ask,
     "streams": streams.ask,
 }
 COMPARED = ("ringipc", "numpy", "pyzmq", "faster-fifo", "iceoryx2", "cloudtoid-interprocess", "msgspec", "posix_ipc")

@@ -296,7 +296,7 @@ int rip_clean_up(const char *channel);
 /* Removes a group. -EBUSY: it has a live member, *holder is its pid. */
 int rip_remove_group(const char *channel, const char *group, int32_t *holder);
 
-/* ---- semaphores, locks, events, barriers ----
+/* ---- semaphores, locks, events, barriers, latest values ----
  *
  * Each object is in shared memory. A named one has a name as channels have, and exists while any process has it
  * open. An anonymous one exists while any process has a file descriptor of it. After a process is killed, the state
@@ -305,22 +305,26 @@ int rip_remove_group(const char *channel, const char *group, int32_t *holder);
 
 #define RIP_MAX_UNITS INT32_MAX
 #define RIP_MAX_PARTIES 255
-#define RIP_MAX_HANDLES 255 /* open on one object at a time */
+#define RIP_MAX_HANDLES 255           /* open on one object at a time; of a latest value those that have set it */
+#define RIP_LATEST_CAPACITY 0x4000000 /* bytes, of a latest value for which none is given */
+#define RIP_MAX_LATEST_CAPACITY (INT64_C(1) << 46)
 
 #define RIP_MUST_BE (-2) /* as the value of rip_sync_open: do not create the object */
 
-enum rip_sync_kind { RIP_SEMAPHORE = 1, RIP_LOCK = 2, RIP_EVENT = 3, RIP_BARRIER = 4 };
+enum rip_sync_kind { RIP_SEMAPHORE = 1, RIP_LOCK = 2, RIP_EVENT = 3, RIP_BARRIER = 4, RIP_LATEST = 5 };
 
 struct rip_sync;
 
 /* Opens an object and creates it if it does not exist.
  *   name   the name; NULL: a new anonymous object, or the one of fd
  *   fd     -1, or a file descriptor that another process got from rip_sync_fd; it stays the caller's
- *   value  initial units of a semaphore or lock, 1 for an event that is set, or parties of a barrier.
- *          -1: that of the existing object, else 1. RIP_MUST_BE: that of the existing object, else -ENOENT
+ *   value  initial units of a semaphore or lock, 1 for an event that is set, parties of a barrier, or the capacity of a
+ *          latest value: the most bytes that a value can have. -1: that of the existing object, else 1 (a latest value:
+ *          RIP_LATEST_CAPACITY). RIP_MUST_BE: that of the existing object, else -ENOENT
  *   undo   nonzero: units of this semaphore handle are given back when it is closed or its process is killed. This is
  *          always so for a lock
- * -EPROTOTYPE: the name belongs to something of another kind. -EEXIST: the object exists with another value. */
+ * -EPROTOTYPE: the name belongs to something of another kind. -EEXIST: the object exists with another value; a latest
+ * value: with a smaller capacity. */
 int rip_sync_open(const char *name, int fd, enum rip_sync_kind kind, int64_t value, int undo, enum rip_wait wait,
                   struct rip_sync **out);
 int rip_sync_fd(struct rip_sync *s);               /* a file descriptor to pass on; it is closed with the handle */
@@ -375,6 +379,51 @@ int rip_barrier_abort(struct rip_sync *s);
 int rip_barrier_reset(struct rip_sync *s); /* makes it usable again; parties that wait get -EPIPE */
 int rip_barrier_waiting(struct rip_sync *s);
 int rip_barrier_is_broken(struct rip_sync *s);
+
+/* ---- latest values ----
+ *
+ * Objects as above. Any handle can set the value, and any number of handles can read the newest one. It is never torn,
+ * and nothing is consumed. Readers and writers do not wait for each other. Memory for a value is allocated before it is
+ * first written: -ENOSPC and so on, as in rip_put. */
+
+struct rip_value {
+    const unsigned char *data; /* 64-byte aligned */
+    uint64_t length;           /* bytes */
+    uint64_t seq;              /* counts the values from 1 */
+    uint64_t ticks;            /* when it was set; rip_latest_time converts this to nanoseconds */
+    uint64_t word;             /* for rip_latest_is_whole and the calls for file descriptors */
+    uint8_t kind;              /* enum rip_kind */
+};
+
+uint64_t rip_latest_capacity(const struct rip_sync *s);
+int rip_latest_set(struct rip_sync *s, const void *data, uint64_t length, uint8_t kind);
+/* Copies the newest value into buffer, once there is one with a greater seq than newer_than. Returns 1; -ETIMEDOUT;
+ * -EMSGSIZE: it has more than size bytes, which value->length says; or another error. */
+int rip_latest_get(struct rip_sync *s, uint64_t newer_than, uint64_t deadline, void *buffer, uint64_t size,
+                   struct rip_value *value);
+
+/* Setting a value in place: begin returns the number of a slot and length bytes in it; then the caller writes the value
+ * there, and publishes or cancels it. Publishing returns its seq. If other writers are using all slots, begin waits for
+ * one until the deadline. */
+int rip_latest_begin(struct rip_sync *s, uint64_t length, uint64_t deadline, unsigned char **payload);
+uint64_t rip_latest_publish(struct rip_sync *s, int slot, uint64_t length, uint8_t kind);
+void rip_latest_cancel(struct rip_sync *s, int slot);
+
+/* Reading a value in place. peek finds the newest value: 1; 0: none has been set, and value->seq is 0. wait waits as
+ * rip_latest_get does. The value can be overwritten while the caller reads it: what has been read counts only if
+ * rip_latest_is_whole returns 1 after that. Otherwise find the newest value again. */
+int rip_latest_peek(struct rip_sync *s, struct rip_value *value);
+int rip_latest_wait(struct rip_sync *s, uint64_t newer_than, uint64_t deadline, struct rip_value *value);
+int rip_latest_is_whole(const struct rip_sync *s, const struct rip_value *value);
+/* Converts the ticks of a value to nanoseconds of CLOCK_MONOTONIC in this process. */
+uint64_t rip_latest_time(const struct rip_sync *s, uint64_t ticks);
+
+/* Returns a file descriptor that is readable while the newest value is another one than `seen`: the word of the value
+ * that was found last, or 0. It is closed with the handle. A thread watches for new values. */
+int rip_latest_fd(struct rip_sync *s, uint64_t seen);
+/* Brings the readiness up to date, after a value was found. Returns 1 if the file descriptor was readable or about to be;
+ * other threads that wait for it may not have seen that. */
+int rip_latest_update_fd(struct rip_sync *s, uint64_t seen);
 
 uint64_t rip_now(void); /* nanoseconds, CLOCK_MONOTONIC */
 

@@ -24,7 +24,7 @@ FOLDERS = {
 
 MODULES = """
 errors
-_facts _names _shortage _failures _arguments _atexit _stats _reservation _include _readiness codecs
+_facts _names _shortage _failures _arguments _atexit _stats _latest_message _reservation _include _readiness codecs
 _core
 channel _wait
 transports

@@ -20,6 +20,7 @@ AS_IT_IS = {
     "lane": [""],
     "wake_one": ["LEAVES=1", "PICKY=1"],
     "claims": ["DEATHS=1", "ACKS=1", "ACKS=1 DEATHS=1 SEARCH=1", "REQUEUES=1", "REQUEUES=1 SEARCH=1"],
+    "latest": ["SLOTS=2", "DEATHS=1 SETS=1"],
     "drop_old": ["", "TOGETHER=1", "ALONE=1 REQUEUES=1 ACKS=1", "ALONE=1 REQUEUES=1 OFFSETS=1"],
 }
 MANY_STATES = ("claims", "drop_old", "wake_one")
@@ -47,6 +48,14 @@ WITH_A_FAULT = [
     ("claims", "FAULT=9", WRONG),
     ("claims", "FAULT=10 DEATHS=1", WRONG),
     ("claims", "FAULT=11 REQUEUES=1", WRONG),
+    ("latest", "FAULT=1", WRONG),
+    ("latest", "FAULT=2", WRONG),
+    ("latest", "FAULT=3", WRONG),
+    ("latest", "FAULT=4", WRONG),
+    ("latest", "FAULT=5 DEATHS=1 SLOTS=2", HANGS),
+    ("latest", "FAULT=6", WRONG),
+    ("latest", "FAULT=7", WRONG),
+    ("latest", "FAULT=8 SETS=1", WRONG),
     ("drop_old", "FAULT=1 ALONE=1", WRONG),
     ("drop_old", "FAULT=2 ALONE=1", WRONG),
     ("drop_old", "FAULT=3 ALONE=1", WRONG),

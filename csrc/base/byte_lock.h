@@ -8,6 +8,9 @@
 /* Locks one byte. Does not wait. Returns 0, -EAGAIN if another open file description has it locked, or another negative
  * errno. */
 int rip_byte_lock(int fd, uint64_t byte);
+/* The same, but any number of open file descriptions can lock the byte in this way. A lock that fd has on it already is
+ * changed. */
+int rip_byte_lock_shared(int fd, uint64_t byte);
 void rip_byte_unlock(int fd, uint64_t byte);
 /* Returns 1 if no other open file description has the byte locked, 0 if one has, or a negative errno. */
 int rip_byte_is_free(int fd, uint64_t byte);

@@ -11,6 +11,8 @@ static int set(int fd, short type, uint64_t byte, off_t length) {
 
 int rip_byte_lock(int fd, uint64_t byte) { return set(fd, F_WRLCK, byte, 1); }
 
+int rip_byte_lock_shared(int fd, uint64_t byte) { return set(fd, F_RDLCK, byte, 1); }
+
 void rip_byte_unlock(int fd, uint64_t byte) { set(fd, F_UNLCK, byte, 1); }
 
 int rip_byte_lock_all(int fd) { return set(fd, F_WRLCK, 0, 0); }

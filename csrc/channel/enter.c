@@ -16,8 +16,11 @@ static void in_child(struct rip_handle *handle) {
     rip_handle_close_in_child(handle);
 }
 
+static const struct rip_control_size control_size = {
+    .file = RIP_FILE_CONTROL, .tables = sizeof(struct rip_control), .size = sizeof(struct rip_control)};
+
 int rip_channel_fd(void) {
-    int fd = rip_handle_make_anonymous(RIP_FILE_CONTROL, sizeof(struct rip_control), 0);
+    int fd = rip_handle_make_anonymous(control_size, 0);
     int rc = fd < 0 ? fd : rip_extents_create(fd, sizeof(struct rip_control));
     if (rc != 0 && fd >= 0) {
         close(fd);
@@ -26,7 +29,7 @@ int rip_channel_fd(void) {
 }
 
 static int enter_anonymous(struct rip_handle *handle, int fd) {
-    int rc = rip_handle_adopt(handle, fd, RIP_FILE_CONTROL, sizeof(struct rip_control));
+    int rc = rip_handle_adopt(handle, fd, control_size);
     if (rc == 0) {
         rc = rip_extents_check(handle);
         if (rc != 0) {
@@ -42,10 +45,13 @@ int rip_channel_open(struct rip_channel *ch, const char *name, int make, struct 
     rip_fence_setup(); /* before the table lock is taken: the first call takes milliseconds */
     int rc = rip_clock_offset(&ch->time_offset);
     if (rc == 0) {
-        rc = fd >= 0 ? enter_anonymous(&ch->handle, fd)
-             : fd != -ENOENT
-                 ? fd
-                 : rip_handle_open(&ch->handle, name, RIP_FILE_CONTROL, sizeof(struct rip_control), make, access);
+        rc = fd >= 0         ? enter_anonymous(&ch->handle, fd)
+             : fd != -ENOENT ? fd
+                             : rip_handle_open(&ch->handle, name, control_size, make, access);
+    }
+    if (rc == 0 && ch->handle.mapping.size != sizeof(struct rip_control)) {
+        rip_handle_unmap(&ch->handle);
+        rc = -EBADMSG;
     }
     if (rc != 0) {
         return rc;

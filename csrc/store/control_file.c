@@ -11,18 +11,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int make_control(int dir, enum rip_file file, uint64_t size, struct rip_access access) {
+static struct rip_identity identity_of(struct rip_control_size size) {
+    return (struct rip_identity){.magic = RIP_MAGIC, .abi = RIP_ABI, .file = (uint32_t)size.file, .size = size.size};
+}
+
+static int make_control(int dir, struct rip_control_size size, struct rip_access access) {
     struct rip_mapping made;
     int rc = rip_dir_share(dir, access);
-    rc = rc ? rc : rip_mapping_create(dir, size, access.mode, &made);
+    rc = rc ? rc : rip_mapping_create(dir, size.size, access.mode, &made);
     if (rc != 0) {
         rip_note_shortage_of_tables();
         return rc;
     }
-    rc = rip_mapping_allocate(&made, size);
+    rc = rip_mapping_allocate(&made, size.tables);
     if (rc == 0) {
-        *(struct rip_identity *)made.at =
-            (struct rip_identity){.magic = RIP_MAGIC, .abi = RIP_ABI, .file = (uint32_t)file, .size = size};
+        *(struct rip_identity *)made.at = identity_of(size);
         rc = rip_file_link(made.fd, dir, "control");
     }
     rip_mapping_close(&made);
@@ -30,8 +33,8 @@ static int make_control(int dir, enum rip_file file, uint64_t size, struct rip_a
     return rc == -EEXIST ? 0 : rc; /* -EEXIST: another process was first. Its control file is as good. */
 }
 
-static int check_size(const struct rip_handle *handle, uint64_t size) {
-    return handle->mapping.size == size ? rip_populate(handle->mapping.at, size, 1) : -EBADMSG;
+static int check_tables(const struct rip_handle *handle, struct rip_control_size size) {
+    return handle->mapping.size >= size.tables ? rip_populate(handle->mapping.at, size.tables, 1) : -EBADMSG;
 }
 
 static int is_same(const struct stat *one, const struct stat *other) {
@@ -66,20 +69,20 @@ static int open_for_locks(struct rip_handle *handle) {
     return 0;
 }
 
-static int open_fds(struct rip_handle *handle, enum rip_file file, uint64_t size, int make, struct rip_access access) {
+static int open_fds(struct rip_handle *handle, struct rip_control_size size, int make, struct rip_access access) {
     handle->mapping = (struct rip_mapping){.fd = -1};
     handle->dir = rip_dir_open(handle->name, make);
     if (handle->dir < 0) {
         return handle->dir;
     }
-    int rc = rip_mapping_open(handle->dir, "control", file, 1, &handle->mapping);
+    int rc = rip_mapping_open(handle->dir, "control", size.file, 1, &handle->mapping);
     if (rc == -ENOENT && make) {
-        rc = make_control(handle->dir, file, size, access);
+        rc = make_control(handle->dir, size, access);
         if (rc == 0) {
-            rc = rip_mapping_open(handle->dir, "control", file, 1, &handle->mapping);
+            rc = rip_mapping_open(handle->dir, "control", size.file, 1, &handle->mapping);
         }
     }
-    rc = rc ? rc : check_size(handle, size);
+    rc = rc ? rc : check_tables(handle, size);
     return rc ? rc : open_for_locks(handle);
 }
 
@@ -88,9 +91,9 @@ static _Atomic uint32_t *removed(struct rip_handle *handle) {
     return (_Atomic uint32_t *)(void *)((char *)handle->mapping.at + RIP_REMOVED_AT);
 }
 
-static int try_open(struct rip_handle *handle, enum rip_file file, uint64_t size, int make, struct rip_access access) {
+static int try_open(struct rip_handle *handle, struct rip_control_size size, int make, struct rip_access access) {
     rip_fork_hold();
-    int rc = open_fds(handle, file, size, make, access);
+    int rc = open_fds(handle, size, make, access);
     rip_handle_list(handle);
     rip_fork_allow();
     if (rc == 0) {
@@ -108,7 +111,7 @@ static int try_open(struct rip_handle *handle, enum rip_file file, uint64_t size
     return rc;
 }
 
-int rip_handle_open(struct rip_handle *handle, const char *name, enum rip_file file, uint64_t size, int make,
+int rip_handle_open(struct rip_handle *handle, const char *name, struct rip_control_size size, int make,
                     struct rip_access access) {
     int ours = rip_name_check(name);
     if (ours < 0) {
@@ -119,7 +122,7 @@ int rip_handle_open(struct rip_handle *handle, const char *name, enum rip_file f
     handle->member = RIP_NO_MEMBER;
     int rc = -ENOENT;
     for (int tries = 0; tries < 100; tries++) {
-        rc = try_open(handle, file, size, make, access);
+        rc = try_open(handle, size, make, access);
         /* If make: the last member may have removed the file during the call. Then it is created again. */
         if (rc != -ENOENT || !make) {
             break;
@@ -132,14 +135,14 @@ int rip_handle_open(struct rip_handle *handle, const char *name, enum rip_file f
 }
 
 /* Opens what fd refers to. The caller excludes a fork (rip_fork_hold) until the handle is listed. */
-static int open_sealed(struct rip_handle *handle, int fd, enum rip_file file, uint64_t size) {
+static int open_sealed(struct rip_handle *handle, int fd, struct rip_control_size size) {
     int sealed = rip_memory_file_is_sealed(fd);
     if (sealed != 1) { /* if another process could truncate the file, an access could end in SIGBUS */
         return sealed < 0 ? sealed : -EBADMSG;
     }
-    int rc = rip_mapping_adopt(fd, file, file != RIP_FILE_CONTROL, 1, &handle->mapping);
+    int rc = rip_mapping_adopt(fd, size.file, size.file != RIP_FILE_CONTROL, 1, &handle->mapping);
     handle->mapping.fd = -1;
-    rc = rc ? rc : check_size(handle, size);
+    rc = rc ? rc : check_tables(handle, size);
     if (rc == 0) {
         rc = handle->mapping.fd = rip_file_open_again(fd, O_RDWR);
         rc = rc < 0 ? rc : 0;
@@ -147,13 +150,13 @@ static int open_sealed(struct rip_handle *handle, int fd, enum rip_file file, ui
     return rc;
 }
 
-int rip_handle_make_anonymous(enum rip_file file, uint64_t size, int fixed) {
+int rip_handle_make_anonymous(struct rip_control_size size, int fixed) {
     int fd = rip_memory_file();
     if (fd < 0) {
         return fd;
     }
-    struct rip_identity identity = {.magic = RIP_MAGIC, .abi = RIP_ABI, .file = (uint32_t)file, .size = size};
-    int rc = rip_allocate(fd, 0, size);
+    struct rip_identity identity = identity_of(size);
+    int rc = ftruncate(fd, (off_t)size.size) == 0 ? rip_allocate(fd, 0, size.tables) : -errno;
     if (rc == 0) {
         rc = pwrite(fd, &identity, sizeof identity, 0) == sizeof identity ? rip_memory_file_seal(fd, fixed) : -errno;
     }
@@ -165,14 +168,14 @@ int rip_handle_make_anonymous(enum rip_file file, uint64_t size, int fixed) {
     return fd;
 }
 
-int rip_handle_adopt(struct rip_handle *handle, int fd, enum rip_file file, uint64_t size) {
+int rip_handle_adopt(struct rip_handle *handle, int fd, struct rip_control_size size) {
     handle->name[0] = '\0';
     handle->member = RIP_NO_MEMBER;
     handle->dir = -1;
     handle->mapping = (struct rip_mapping){.fd = -1};
     rip_fork_hold();
-    int made = fd < 0 ? rip_handle_make_anonymous(file, size, 1) : -1;
-    int rc = fd < 0 && made < 0 ? made : open_sealed(handle, fd < 0 ? made : fd, file, size);
+    int made = fd < 0 ? rip_handle_make_anonymous(size, 1) : -1;
+    int rc = fd < 0 && made < 0 ? made : open_sealed(handle, fd < 0 ? made : fd, size);
     if (made >= 0) {
         close(made);
     }

@@ -7,17 +7,25 @@
 
 static const struct rip_access rip_private = {.mode = 0600, .group = UINT32_MAX};
 
-/* Opens a named control file. file, size: its kind and size. make: if it does not exist and the name is this user's,
- * creates it, all zero, with this access. The caller has set handle->forked and handle->reap. Returns 0, and then the
- * table lock is held; or a negative errno (-ENOENT: it does not exist). */
-int rip_handle_open(struct rip_handle *handle, const char *name, enum rip_file file, uint64_t size, int make,
+/* The kind and the size of a control file. */
+struct rip_control_size {
+    enum rip_file file;
+    uint64_t
+        tables;    /* bytes at its beginning that are allocated when it is created: every file of this kind has them */
+    uint64_t size; /* of the whole file, if it is created; an existing one may have another size */
+};
+
+/* Opens a named control file. make: if it does not exist and the name is this user's, creates it, all zero, with this
+ * access. The caller has set handle->forked and handle->reap. Returns 0, and then the table lock is held; or a negative
+ * errno (-ENOENT: it does not exist). */
+int rip_handle_open(struct rip_handle *handle, const char *name, struct rip_control_size size, int make,
                     struct rip_access access);
 /* Creates an anonymous control file. No process can make it shorter, nor, if fixed, longer. Returns its file descriptor
  * or a negative errno. */
-int rip_handle_make_anonymous(enum rip_file file, uint64_t size, int fixed);
+int rip_handle_make_anonymous(struct rip_control_size size, int fixed);
 /* Opens the anonymous control file that fd refers to; fd remains the caller's. fd < 0: creates one. Else as
  * rip_handle_open. */
-int rip_handle_adopt(struct rip_handle *handle, int fd, enum rip_file file, uint64_t size);
+int rip_handle_adopt(struct rip_handle *handle, int fd, struct rip_control_size size);
 /* Removes all files and the directory. The table lock must be held. */
 void rip_handle_remove_files(struct rip_handle *handle);
 /* Removes a channel (or semaphore ...) that cannot be opened because its control file is damaged or of another version.

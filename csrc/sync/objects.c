@@ -1,8 +1,10 @@
-/* Opening and closing semaphores, locks, events and barriers; reaping their dead members; inspecting and removing
- * them. */
+/* Opening and closing semaphores, locks, events, barriers and latest values; reaping their dead members; inspecting and
+ * removing them. */
 #include "store/control_file.h"
 #include "store/table_lock.h"
 #include "sync/barrier.h"
+#include "sync/latest.h"
+#include "sync/latest_fd.h"
 #include "sync/semaphore.h"
 
 #include <stdlib.h>
@@ -10,7 +12,7 @@
 
 /* The kinds of objects. A new kind needs a file that says what its word means, and a line in this table. */
 struct kind {
-    int64_t least, most; /* limits of its value */
+    int64_t least, most, usual; /* limits of its value, and that of a new object if none is given */
     /* Returns the first word of a new object, or of one that starts again and had the word `before`. NULL: the word is
      * 0. */
     uint64_t (*first_word)(uint32_t value, uint64_t before);
@@ -19,10 +21,11 @@ struct kind {
 };
 
 static const struct kind kinds[] = {
-    [RIP_SEMAPHORE] = {0, RIP_MAX_UNITS, rip_units_word, rip_units_reap},
-    [RIP_LOCK] = {0, 1, rip_units_word, rip_units_reap},
-    [RIP_EVENT] = {0, 1, NULL, NULL},
-    [RIP_BARRIER] = {1, RIP_MAX_PARTIES, NULL, rip_barrier_left},
+    [RIP_SEMAPHORE] = {0, RIP_MAX_UNITS, 1, rip_units_word, rip_units_reap},
+    [RIP_LOCK] = {0, 1, 1, rip_units_word, rip_units_reap},
+    [RIP_EVENT] = {0, 1, 1, NULL, NULL},
+    [RIP_BARRIER] = {1, RIP_MAX_PARTIES, 1, NULL, rip_barrier_left},
+    [RIP_LATEST] = {1, RIP_MAX_LATEST_CAPACITY, RIP_LATEST_CAPACITY, NULL, rip_latest_left},
 };
 
 /* kind: read from the file, which may be damaged: an unknown kind gives the first entry. */
@@ -36,6 +39,8 @@ static void in_child(struct rip_handle *handle) {
     struct rip_sync *s = of(handle);
     s->me = 0;
     s->held = 0;
+    s->latest.setting = 0;
+    rip_latest_fd_forget(s);
     rip_handle_reopen_in_child(handle);
 }
 
@@ -63,14 +68,24 @@ static void reap(struct rip_handle *handle) {
     }
 }
 
-/* Reaps, and returns 1 if there is another live member. The table lock is held. */
+/* Reaps, and returns 1 if another handle has the object open. The table lock is held. */
 static int has_others(struct rip_sync *s) {
-    int others = 0;
     rip_reap(&s->handle);
-    for (uint32_t i = 0; i < RIP_MAX_SYNC_MEMBERS; i++) {
-        others |= is_taken(s, i) && i + 1 != s->me;
-    }
-    return others;
+    return !rip_sync_is_alone(s);
+}
+
+/* Returns the kind and the size of the control file of a new object. */
+static struct rip_control_size file_size(enum rip_sync_kind kind, int64_t value) {
+    uint64_t capacity = (uint64_t)(value < 0 ? kind_of((uint32_t)kind)->usual : value);
+    uint64_t tables = sizeof(struct rip_sync_file);
+    return (struct rip_control_size){
+        .file = RIP_FILE_SYNC, .tables = tables, .size = tables + (kind == RIP_LATEST ? rip_latest_size(capacity) : 0)};
+}
+
+/* Can the object start in this file? The slots of a latest value that was left behind are not made empty again: it gets
+ * a new file. */
+static int can_start(const struct rip_sync *s, enum rip_sync_kind kind, int64_t value) {
+    return s->handle.mapping.size == file_size(kind, value).size && (kind != RIP_LATEST || s->file->epoch == 0);
 }
 
 /* Gives the object its first state. The table lock is held. If this process is killed here, the next one finds no
@@ -86,31 +101,56 @@ static void start(struct rip_sync_file *file, enum rip_sync_kind kind, uint32_t 
     file->epoch++;
 }
 
-/* Joins, and initializes the object if this handle is its first. The table lock is held, and is released here. */
+/* Checks that an object that others have open is as it should be. Returns as rip_sync_open. */
+static int check(const struct rip_sync *s, enum rip_sync_kind kind, int64_t value) {
+    if (s->file->kind != (uint32_t)kind) {
+        return -EPROTOTYPE;
+    }
+    if (kind == RIP_LATEST) {
+        uint64_t capacity = rip_latest_capacity_of(s->handle.mapping.size);
+        return capacity == 0 ? -EBADMSG : value >= 0 && capacity < (uint64_t)value ? -EEXIST : 0;
+    }
+    if (s->handle.mapping.size != sizeof(struct rip_sync_file)) {
+        return -EBADMSG;
+    }
+    return value >= 0 && s->file->value != (uint32_t)value ? -EEXIST : 0;
+}
+
+#define LEFT_BEHIND 1
+
+/* Joins, and initializes the object if this handle is its first. The table lock is held, and is released here. Returns
+ * LEFT_BEHIND if there was no handle, and the file was of no use: it is removed. */
 static int join(struct rip_sync *s, enum rip_sync_kind kind, int64_t value) {
-    int rc = 0, others = has_others(s);
+    int rc = 0, others = has_others(s), has_name = s->handle.dir >= 0;
     /* A named object ends with its last handle, however that ended. An anonymous one ends with its last file
      * descriptor, which may be on its way to another process: that process must find the state as it was left. */
-    int is_first = s->handle.dir >= 0 ? !others : s->file->epoch == 0;
+    int is_first = has_name ? !others : s->file->epoch == 0;
     if (is_first && value == RIP_MUST_BE) {
         rc = -ENOENT;
+    } else if (is_first && !can_start(s, kind, value)) {
+        if (has_name) {
+            rip_handle_remove_files(&s->handle);
+        }
+        rc = has_name ? LEFT_BEHIND : -EBADMSG;
     } else if (is_first) {
-        start(s->file, kind, value < 0 ? 1 : (uint32_t)value);
-    } else if (s->file->kind != (uint32_t)kind) {
-        rc = -EPROTOTYPE;
-    } else if (value >= 0 && s->file->value != (uint32_t)value) {
-        rc = -EEXIST;
+        start(s->file, kind, kind == RIP_LATEST ? 0 : value < 0 ? 1 : (uint32_t)value);
+    } else {
+        rc = check(s, kind, value);
+    }
+    if (rc == 0 && kind == RIP_LATEST) {
+        rip_latest_attach(s, is_first);
     }
     rc = rc ? rc : rip_sync_join(s);
     rip_unlock(&s->handle);
     return rc;
 }
 
-static int open_it(struct rip_sync *s, const char *name, int fd, int make) {
+static int open_it(struct rip_sync *s, const char *name, int fd, enum rip_sync_kind kind, int64_t value) {
+    struct rip_control_size size = file_size(kind, value);
     if (!name || fd >= 0) {
-        return rip_handle_adopt(&s->handle, fd, RIP_FILE_SYNC, sizeof(struct rip_sync_file));
+        return rip_handle_adopt(&s->handle, fd, size);
     }
-    return rip_handle_open(&s->handle, name, RIP_FILE_SYNC, sizeof(struct rip_sync_file), make, rip_private);
+    return rip_handle_open(&s->handle, name, size, value != RIP_MUST_BE, rip_private);
 }
 
 int rip_sync_open(const char *name, int fd, enum rip_sync_kind kind, int64_t value, int undo, enum rip_wait wait,
@@ -128,10 +168,14 @@ int rip_sync_open(const char *name, int fd, enum rip_sync_kind kind, int64_t val
     s->undo = kind == RIP_LOCK || (kind == RIP_SEMAPHORE && undo);
     rip_spin_init(&s->spin, wait);
     rip_spin_init(&s->no_spin, RIP_WAIT_BLOCK);
-    int rc = open_it(s, name, fd, value != RIP_MUST_BE);
+    int rc = kind == RIP_LATEST ? rip_clock_offset(&s->latest.time_offset) : 0;
     if (rc == 0) {
-        s->file = s->handle.mapping.at;
-        rc = join(s, kind, value);
+        do {
+            rip_handle_unmap(&s->handle); /* if there is one that was left behind */
+            rc = open_it(s, name, fd, kind, value);
+            s->file = s->handle.mapping.at;
+            rc = rc ? rc : join(s, kind, value);
+        } while (rc == LEFT_BEHIND);
     }
     if (rc != 0) {
         rip_sync_free(s);
@@ -173,9 +217,12 @@ int rip_sync_close(struct rip_sync *s) {
     s->handle.state = RIP_CLOSED;
     s->held = 0;
     close_shared_fd(s);
+    rip_latest_fd_close(s);
     if (joined) {
         int others = has_others(s);
-        leave(s, s->me - 1, 0);
+        if (s->me) {
+            leave(s, s->me - 1, 0);
+        }
         rip_sync_wake(s); /* another thread of this process may wait with this handle */
         if (!others && s->handle.dir >= 0) {
             rip_handle_remove_files(&s->handle);
@@ -188,6 +235,7 @@ int rip_sync_close(struct rip_sync *s) {
 
 void rip_sync_free(struct rip_sync *s) {
     close_shared_fd(s); /* still open if rip_sync_close did not get the lock */
+    rip_latest_fd_close(s);
     rip_handle_unmap(&s->handle);
     free(s);
 }
@@ -197,7 +245,7 @@ static int open_to_inspect(struct rip_sync *s, const char *name) {
     *s = (struct rip_sync){.handle = {.state = RIP_OPEN, .dir = -1, .mapping.fd = -1, .forked = in_child, .reap = reap},
                            .shared_fd = -1};
     rip_handle_limit_waits(&s->handle);
-    int rc = rip_handle_open(&s->handle, name, RIP_FILE_SYNC, sizeof(struct rip_sync_file), 0, rip_private);
+    int rc = rip_handle_open(&s->handle, name, file_size(RIP_SEMAPHORE, 0), 0, rip_private);
     s->file = rc ? NULL : s->handle.mapping.at;
     return rc;
 }

@@ -1,9 +1,12 @@
 #include "sync/sync.h"
+#include "base/byte_lock.h"
 #include "store/table_lock.h"
 
 #include <unistd.h>
 
-int rip_sync_join(struct rip_sync *s) {
+#define OPEN_BYTE (1 + (uint64_t)RIP_MAX_SYNC_MEMBERS) /* every handle has a shared lock on it */
+
+static int take_entry(struct rip_sync *s) {
     for (uint32_t i = 0; i < RIP_MAX_SYNC_MEMBERS; i++) {
         struct rip_sync_member *member = &s->file->members[i];
         if (!atomic_load_explicit(&member->taken, memory_order_relaxed) && rip_member_lock(&s->handle, i) == 0) {
@@ -11,12 +14,35 @@ int rip_sync_join(struct rip_sync *s) {
             s->handle.member = i;
             s->me = i + 1;
             s->held = 0;
-            s->epoch = s->file->epoch;
             atomic_store_explicit(&member->taken, 1, memory_order_relaxed); /* relaxed: under the table lock */
             return 0;
         }
     }
     return -EUSERS;
+}
+
+int rip_sync_join(struct rip_sync *s) {
+    int rc = rip_byte_lock_shared(s->handle.mapping.fd, OPEN_BYTE);
+    if (rc == 0 && s->kind != RIP_LATEST) {
+        rc = take_entry(s);
+        if (rc != 0) {
+            rip_byte_unlock(s->handle.mapping.fd, OPEN_BYTE);
+        }
+    }
+    s->epoch = s->file->epoch;
+    return rc;
+}
+
+int rip_sync_is_alone(struct rip_sync *s) { return rip_byte_lock(s->handle.mapping.fd, OPEN_BYTE) == 0; }
+
+int rip_sync_become_member(struct rip_sync *s) {
+    int rc = rip_lock(&s->handle);
+    if (rc == 0) {
+        rip_reap(&s->handle);
+        rc = take_entry(s);
+        rip_unlock(&s->handle);
+    }
+    return rc;
 }
 
 int rip_sync_enter(struct rip_sync *s) {

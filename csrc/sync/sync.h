@@ -1,5 +1,6 @@
-/* What semaphores, locks, events and barriers have in common: a control file, a member entry for each handle, and one
- * word that holds the state. */
+/* What semaphores, locks, events, barriers and latest values have in common: a control file, and one word that holds
+ * the state. Each handle has a shared lock on one byte of the file, and a member entry; but a handle of a latest value
+ * has an entry only once it has set a value, so any number of handles can read it. */
 #ifndef RIP_SYNC_H
 #define RIP_SYNC_H
 
@@ -7,6 +8,18 @@
 #include "sync/sync_file.h"
 
 #include <errno.h>
+
+struct rip_latest_fd;
+
+struct rip_latest {                       /* what a handle of a latest value knows */
+    uint64_t capacity;                    /* bytes of the payload area of a slot */
+    uint64_t allocated[RIP_LATEST_SLOTS]; /* bytes of it that this handle has made sure of: it writes no others */
+    uint64_t
+        readable[RIP_LATEST_SLOTS]; /* bytes of it that this handle has found to be allocated: it reads no others */
+    uint64_t time_offset;           /* rip_clock_offset */
+    uint32_t setting;               /* slots that this handle has claimed now */
+    struct rip_latest_fd *fd;       /* NULL: the handle has no pollfd */
+};
 
 struct rip_sync {
     struct rip_handle handle;
@@ -18,6 +31,7 @@ struct rip_sync {
     uint32_t epoch; /* that of the file when this handle joined */
     int shared_fd;  /* a file descriptor for other processes, once rip_sync_fd has been called, or -1 */
     struct rip_spin spin, no_spin;
+    struct rip_latest latest;
 };
 
 /* Makes a forked child join as a member of its own. It has no units of its parent. Returns 0, -ESHUTDOWN for a closed
@@ -28,9 +42,14 @@ static inline int rip_sync_check(struct rip_sync *s) {
     return __builtin_expect(s->handle.state == RIP_OPEN, 1) ? 0 : rip_sync_enter(s);
 }
 
-/* Takes a member entry and locks its byte, by which others see that this handle is alive. The table lock must be held.
- * Returns 0 or -EUSERS: there are too many handles. */
+/* Locks the byte by which others see that the object is open, and takes a member entry unless this is a latest value.
+ * The table lock must be held. Returns 0, or -EUSERS: there are too many handles. */
 int rip_sync_join(struct rip_sync *s);
+/* Returns 1 if no other handle has the object open; then this one has the byte of rip_sync_join for itself. The table
+ * lock must be held. */
+int rip_sync_is_alone(struct rip_sync *s);
+/* Takes a member entry for this handle of a latest value. Returns 0, -EUSERS, or as rip_lock. */
+int rip_sync_become_member(struct rip_sync *s);
 
 /* Loads the word. What other processes did before they stored it is visible afterwards. */
 static inline uint64_t rip_sync_load(const struct rip_sync *s) {

@@ -1,8 +1,9 @@
 """Move NumPy arrays, bytes and records between processes, through ring buffers in shared memory."""
 
 from . import _opening  # noqa: F401  it registers what Producer() and Consumer() do
-from ._core import Barrier, Consumer, Event, Lock, Message, Messages, Producer, Semaphore
+from ._core import Barrier, Consumer, Event, Latest, Lock, Message, Messages, Producer, Semaphore
 from ._include import get_include, get_sources
+from ._latest_message import LatestMessage
 from ._reservation import BytesReservation, EmptyArray, Reservation, empty
 from ._stats import ConsumerStats, ProducerStats
 from ._wait import wait
@@ -61,6 +62,8 @@ __all__ = [
     "GroupNotFound",
     "Incompatible",
     "Lane",
+    "Latest",
+    "LatestMessage",
     "Lock",
     "Message",
     "MessageTooLarge",

@@ -14,6 +14,7 @@ from sys import modules as imported
 import numpy as np
 
 from ringipc import _arguments, _atexit, _facts, _failures, _names, _readiness, codecs, errors
+from ringipc._latest_message import LatestMessage
 from ringipc._reservation import BytesReservation, reservation
 from ringipc._stats import ConsumerStats, ProducerStats
 from ringipc.codecs import dtypes, record
@@ -34,7 +35,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.errno cimport (
-    EAGAIN, EBADMSG, ECHILD, EINTR, EINVAL, ENOBUFS, ENODATA, EPIPE, ESHUTDOWN, ETIMEDOUT,
+    EAGAIN, EBADMSG, ECHILD, EINTR, EINVAL, EMSGSIZE, ENOBUFS, ENODATA, EPIPE, ESHUTDOWN, ETIMEDOUT,
 )
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -64,6 +65,7 @@ include "core/semaphore.pxi"
 include "core/lock.pxi"
 include "core/event.pxi"
 include "core/barrier.pxi"
+include "core/latest.pxi"
 
 cnp.import_array()
 rip_on_wait(before_wait, after_wait)
@@ -77,3 +79,4 @@ _atexit.call_first(_begin_exit)
 (<TypeFields *>Lock).tp_name = "ringipc.Lock"
 (<TypeFields *>Event).tp_name = "ringipc.Event"
 (<TypeFields *>Barrier).tp_name = "ringipc.Barrier"
+(<TypeFields *>Latest).tp_name = "ringipc.Latest"

@@ -81,7 +81,7 @@ def fail(
             )
         case errno.EPROTOTYPE:
             raise errors.Incompatible(
-                f"{what}: this is the name of a semaphore, lock, event or barrier; choose another name"
+                f"{what}: this is the name of a semaphore, lock, event, barrier or latest value; choose another name"
             )
         case errno.EPROTONOSUPPORT:
             remove = f"; to discard its messages: Channel.open({name!r}).remove()"
@@ -101,12 +101,12 @@ def fail(
 def fail_sync_open(
     rc: int, what: str, name: str | None, value: object, passed: bool, shortage: _shortage.Shortage
 ) -> NoReturn:
-    """Raise the exception for a negative errno of opening a semaphore, lock, event or barrier.
+    """Raise the exception for a negative errno of opening a semaphore, lock, event, barrier or latest value.
 
     Parameters
     ----------
     what
-        "semaphore", "lock", "event" or "barrier".
+        "semaphore", "lock", "event", "barrier" or "latest value".
     name
         None: it is anonymous.
     value
@@ -127,6 +127,11 @@ def fail_sync_open(
             raise errors.SystemRefused(-rc, f"{subject} does not exist, and only its owner can create it", name)
         case errno.EPROTOTYPE:
             raise errors.Incompatible(f"{subject}: the name is already used for something else; choose another name")
+        case errno.EEXIST if what == "latest value":
+            raise errors.Incompatible(
+                f"{subject} exists with a capacity of less than {value} bytes; give the capacity to whoever opens it "
+                "first"
+            )
         case errno.EEXIST:
             raise errors.Incompatible(
                 f"{subject} exists with an initial value other than {value}; omit the value to open it as it is"
@@ -140,7 +145,7 @@ def fail_sync_open(
 
 
 def fail_sync(rc: int, what: str, name: str | None, timeout: object, shortage: _shortage.Shortage) -> NoReturn:
-    """Raise the exception for a negative errno of a semaphore, lock, event or barrier that has been opened.
+    """Raise the exception for a negative errno of a semaphore, lock, event, barrier or latest value that is open.
 
     Parameters
     ----------
@@ -167,6 +172,31 @@ def fail_sync(rc: int, what: str, name: str | None, timeout: object, shortage: _
         case errno.ETIMEDOUT:
             raise errors.BrokenBarrier(f"{subject}: not all parties arrived within {timeout} s; reset it to go on")
     _raise_for_sync(-rc, what, name, shortage)
+
+
+def named_value(error: errors.RingError, name: str | None) -> errors.RingError:
+    """Put the name of a latest value at the beginning of the text of an error, and return the error."""
+    error.args = (f"{_sync_subject('latest value', name)}: {error}",)
+    return error
+
+
+def value_too_large(name: str | None, length: int, capacity: int) -> errors.MessageTooLarge:
+    """Return the exception for a value of length bytes that cannot be set."""
+    return errors.MessageTooLarge(
+        f"{_sync_subject('latest value', name)}: a value of {length} bytes is longer than its capacity of {capacity}; "
+        "open it with a larger one"
+    )
+
+
+def no_value(name: str | None, timeout: object, newer_than: int) -> errors.Empty:
+    """Return the exception for a latest value that has no newer value than this seq."""
+    newer = f"a value newer than seq {newer_than}" if newer_than else "a value"
+    return errors.Empty(f"{_sync_subject('latest value', name)}: nobody has set {newer} {within(timeout)}")
+
+
+def misfit_value(name: str | None, content: str, target: str) -> str:
+    """Return the text of the error for a value that does not fit into an array."""
+    return f"{_sync_subject('latest value', name)}: the value is {content}, which does not fit into {target}"
 
 
 def _sync_subject(what: str, name: str | None) -> str:

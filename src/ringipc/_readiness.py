@@ -97,23 +97,36 @@ class Readiness:
     def __init__(self) -> None:
         self._loops: dict[asyncio.AbstractEventLoop, _Loop] = {}
         self._closing = False
-        self._start_lock = threading.Lock()  # so that `closing` wakes a task, or the task finds `_closing` set
+        self.wakes = 0  # calls of `wake_others`
+        # so that `closing` and `wake_others` wake a task, or the task finds that they have been called
+        self._start_lock = threading.Lock()
         self._trio_event: Any = None  # one trio task waits for the pollfd, the others for this event
         self._notify: Any = None  # wakes the task that waits for the pollfd
         self._trio_token: Any = None
         self._trio_thread = 0
 
-    async def wait(self, fd: int, picky: bool = False) -> None:
-        """Wait until fd is readable, or the handle is closed. picky: wake the task at each message, with the others."""
+    async def wait(self, fd: int, picky: bool = False, since: int | None = None) -> None:
+        """Wait until fd is readable, or the handle is closed.
+
+        Parameters
+        ----------
+        picky
+            Wake the task at each message, with the others.
+        since
+            What `wakes` was before the task polled: return at once if `wake_others` has been called since.
+        """
         loop = _running_loop()
         if loop is None:
-            await self._wait_in_trio(fd)
+            await self._wait_in_trio(fd, since)
         else:
-            await self._wait_in_asyncio(loop, fd, picky)
+            await self._wait_in_asyncio(loop, fd, picky, since)
 
-    async def _wait_in_asyncio(self, loop: asyncio.AbstractEventLoop, fd: int, picky: bool) -> None:
+    def _is_over(self, since: int | None) -> bool:
+        return self._closing or (since is not None and since != self.wakes)
+
+    async def _wait_in_asyncio(self, loop: asyncio.AbstractEventLoop, fd: int, picky: bool, since: int | None) -> None:
         with self._start_lock:
-            if self._closing:
+            if self._is_over(since):
                 return
             tasks = self._loops.get(loop)
             if tasks is None:
@@ -133,14 +146,14 @@ class Readiness:
                 del self._loops[loop]
                 loop.remove_reader(tasks.fd)
 
-    async def _wait_in_trio(self, fd: int) -> None:
+    async def _wait_in_trio(self, fd: int, since: int | None) -> None:
         import trio
 
         if self._trio_event is not None:
             await self._trio_event.wait()
             return
         with self._start_lock:
-            if self._closing:
+            if self._is_over(since):
                 return
             self._trio_event = trio.Event()
             self._notify = partial(trio.lowlevel.notify_closing, fd)
@@ -168,6 +181,8 @@ class Readiness:
 
     def wake_others(self) -> None:
         """Wake other tasks if a call has reset the pollfd and leaves a message for them. Callable from any thread."""
+        with self._start_lock:
+            self.wakes += 1
         for tasks in list(self._loops.values()):
             tasks.call(tasks.wake)
         self._wake_trio()

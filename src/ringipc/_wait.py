@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from ._core import Consumer, Producer, check_timeout
+from ._core import Consumer, Latest, Producer, check_timeout
 
 _H = TypeVar("_H")  # an int, or what has fileno()
 _SLICE = 0.5  # seconds until a handle is inspected again, as its peers may have died, or another thread has closed it
@@ -17,13 +17,14 @@ def wait(handles: Iterable[_H], timeout: float | None = None) -> list[_H]:
 
     A consumer is ready if it has something to get: a message, the end of the stream, or a death. A producer is ready if
     it has room for a message. So `get_nowait` or `put_nowait` does not raise `Empty` or `Full` then, unless somebody
-    else is quicker: another thread, or another member of a shared group. If no handle is ready, what this thread or
-    task got from the consumers is done, as at the next get.
+    else is quicker: another thread, or another member of a shared group. A `Latest` is ready if there is a newer value
+    than it has found last. If no handle is ready, what this thread or task got from the consumers is done, as at the
+    next get.
 
     Parameters
     ----------
     handles
-        Consumers, producers, and anything else with a ``fileno()`` that can be read from: a socket, a
+        Consumers, producers, latest values, and anything else with a ``fileno()`` that can be read from: a socket, a
         `multiprocessing.connection.Connection`; or a file descriptor, such as ``Process.sentinel``.
     timeout
         Seconds to wait; None waits for ever, 0 not at all.
@@ -35,7 +36,7 @@ def wait(handles: Iterable[_H], timeout: float | None = None) -> list[_H]:
     Raises
     ------
     Closed
-        A consumer or a producer is closed, also if another thread closes it while this one waits.
+        A consumer, a producer or a `Latest` is closed, also if another thread closes it while this one waits.
     ValueError
         There are no handles, or another object is closed.
 
@@ -56,7 +57,7 @@ def wait(handles: Iterable[_H], timeout: float | None = None) -> list[_H]:
     if not listed:
         raise ValueError("wait() needs at least one handle")
     end = math.inf if timeout is None else time.monotonic() + timeout
-    own = any(isinstance(handle, Consumer | Producer) for handle in listed)
+    own = any(isinstance(handle, Consumer | Producer | Latest) for handle in listed)
     in_work = [handle for handle in listed if isinstance(handle, Consumer)]
     while True:
         numbers = [handle if isinstance(handle, int) else handle.fileno() for handle in listed]  # raises Closed

@@ -21,7 +21,7 @@ class Full(TimedOut, queue.Full):
 
 
 class Empty(TimedOut, queue.Empty):
-    """No message arrived within the timeout."""
+    """No message arrived, or no value was set, within the timeout."""
 
 
 class MessagesLost(RingError, ConnectionError):
@@ -75,11 +75,14 @@ class ReservationOpen(RingError, RuntimeError):
 
 
 class TableFull(RingError):
-    """A table is full: lanes, groups or members of a channel; handles of a semaphore, lock, event or barrier."""
+    """A table is full: lanes, groups or members of a channel; handles of a semaphore, lock, event or barrier.
+
+    Of a latest value only those handles count that have set it.
+    """
 
 
 class MessageTooLarge(RingError, ValueError):
-    """The message is longer than the capacity of the lane."""
+    """The message is longer than the capacity of the lane, or the value than that of its `Latest`."""
 
 
 class ChannelNotFound(RingError, FileNotFoundError):

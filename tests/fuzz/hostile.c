@@ -1,5 +1,5 @@
 /* Fuzzes the core with hostile memory (libFuzzer). An input is a program. Its first bytes select a kind of channel, or
- * of semaphore, lock, event or barrier. The rest is a sequence of calls by producers and consumers, mixed with writes
+ * of semaphore, lock, event, barrier or latest value. The rest is a sequence of calls by producers and consumers, mixed with writes
  * by a hostile process of the same user into the files that they have mapped, between two calls or in the middle of
  * one. Errors and wrong data are allowed. A crash, a hang or an access outside of a mapping is not, and at the end no
  * memory, mapping or file descriptor may be left. */
@@ -8,7 +8,7 @@
 #include "ring/rx_state.h"
 #include "ring/tx.h"
 #include "store/table_lock.h"
-#include "sync/sync.h"
+#include "sync/latest_fd.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -83,6 +83,7 @@ static const struct region sync_regions[] = {
     {"control", 256, 64},
     {"control", 4096, 4 * 64},
     {"control", offsetof(struct rip_sync_file, waiters), 4 * 32},
+    {"control", offsetof(struct rip_sync_file, slots), RIP_LATEST_SLOTS * sizeof(struct rip_latest_slot)},
     {"control", 0, sizeof(struct rip_sync_file)},
 };
 
@@ -566,9 +567,57 @@ static void with_a_channel(void) {
     }
 }
 
-/* ---- semaphores, locks, events, barriers ---- */
+/* ---- semaphores, locks, events, barriers, latest values ---- */
 
 static struct rip_sync *syncs[SYNCS];
+
+static void use_latest(struct rip_sync *s) {
+    static unsigned char copy[LONGEST + 64];
+    struct rip_value value;
+    unsigned char *payload;
+    uint8_t what = next();
+    uint64_t length = what & 128 ? next() : next_bytes(2) % (LONGEST + 64);
+    int slot;
+    switch (what % 8) {
+    case 0:
+    case 1:
+        rip_latest_set(s, data, length, RIP_BYTES);
+        break;
+    case 2:
+        slot = rip_latest_begin(s, length, deadline(), &payload);
+        if (slot >= 0) {
+            memset(payload, 7, length);
+            if (next() % 4) {
+                rip_latest_publish(s, slot, length, RIP_ARRAY);
+            } else if (next() % 2) {
+                rip_latest_cancel(s, slot);
+            } /* else the slot stays claimed */
+        }
+        break;
+    case 3:
+    case 4:
+        if (rip_latest_get(s, next() % 4, deadline(), copy, sizeof copy, &value) == 1) {
+            CHECK(value.data == copy && value.length <= sizeof copy);
+            rip_latest_time(s, value.ticks);
+        }
+        break;
+    case 5:
+        if (rip_latest_peek(s, &value) == 1) {
+            CHECK(value.length <= rip_latest_capacity(s));
+            memcpy(copy, value.data, value.length < sizeof copy ? value.length : sizeof copy);
+            rip_latest_is_whole(s, &value);
+        }
+        break;
+    case 6:
+        if (rip_latest_fd(s, next()) >= 0) {
+            rip_latest_update_fd(s, next());
+        }
+        break;
+    default:
+        s->handle.reaped_at = 0;
+        rip_reap_if_due(&s->handle);
+    }
+}
 
 static void use_sync(struct rip_sync *s) {
     struct rip_sync_info info;
@@ -619,8 +668,12 @@ static void use_sync(struct rip_sync *s) {
 
 static void open_sync(unsigned i, enum rip_sync_kind kind, int named) {
     uint8_t what = next();
+    int64_t value = what & 4 ? (what >> 4) : -1;
     if (!syncs[i]) {
-        rip_sync_open(named ? "s" : NULL, named ? -1 : anonymous, kind, what & 4 ? (what >> 4) : -1, what & 1,
+        if (kind == RIP_LATEST) {
+            value = (1 + what % 3) * RIP_PAGE;
+        }
+        rip_sync_open(named ? "s" : NULL, named ? -1 : anonymous, kind, value, what & 1,
                       what & 2 ? RIP_WAIT_BLOCK : RIP_WAIT_ADAPTIVE, &syncs[i]);
         if (syncs[i] && !named && anonymous < 0) {
             anonymous = dup(rip_sync_fd(syncs[i]));
@@ -632,6 +685,7 @@ static void open_sync(unsigned i, enum rip_sync_kind kind, int named) {
 static void close_sync(unsigned i, int dies) {
     if (syncs[i]) {
         if (dies) {
+            rip_latest_fd_close(syncs[i]);
             rip_handle_close_files(&syncs[i]->handle);
         } else {
             rip_sync_close(syncs[i]);
@@ -643,7 +697,7 @@ static void close_sync(unsigned i, int dies) {
 
 static void with_a_sync(void) {
     uint8_t what = next();
-    enum rip_sync_kind kind = (enum rip_sync_kind)(1 + what % 4);
+    enum rip_sync_kind kind = (enum rip_sync_kind)(1 + (what & 8 ? RIP_LATEST - 1 : what % 4));
     int named = what >> 2 & 1;
     open_sync(0, kind, named);
     while (input < input_end) {
@@ -665,7 +719,7 @@ static void with_a_sync(void) {
             break;
         default:
             if (syncs[who % SYNCS]) {
-                use_sync(syncs[who % SYNCS]);
+                (kind == RIP_LATEST ? use_latest : use_sync)(syncs[who % SYNCS]);
             }
         }
     }

@@ -320,6 +320,7 @@ cdef extern from "ringipc.h" nogil:
         RIP_LOCK
         RIP_EVENT
         RIP_BARRIER
+        RIP_LATEST
     enum: RIP_MUST_BE, RIP_MAX_UNITS, RIP_MAX_PARTIES, RIP_MAX_HANDLES
     int rip_sync_open(const char *, int, rip_sync_kind, int64_t, int, rip_wait, rip_sync **) except? -EINTR
     int rip_sync_fd(rip_sync *)
@@ -344,11 +345,32 @@ cdef extern from "ringipc.h" nogil:
     int rip_barrier_reset(rip_sync *)
     int rip_barrier_waiting(rip_sync *)
     int rip_barrier_is_broken(rip_sync *)
+    struct rip_value:
+        const unsigned char *data
+        uint64_t length
+        uint64_t seq
+        uint64_t ticks
+        uint64_t word
+        uint8_t kind
+    uint64_t rip_latest_capacity(const rip_sync *)
+    int rip_latest_begin(rip_sync *, uint64_t, uint64_t, unsigned char **) except? -EINTR
+    uint64_t rip_latest_publish(rip_sync *, int, uint64_t, uint8_t)
+    void rip_latest_cancel(rip_sync *, int)
+    int rip_latest_peek(rip_sync *, rip_value *)
+    int rip_latest_wait(rip_sync *, uint64_t, uint64_t, rip_value *) except? -EINTR
+    bint rip_latest_is_whole(const rip_sync *, const rip_value *)
+    uint64_t rip_latest_time(const rip_sync *, uint64_t)
+    int rip_latest_fd(rip_sync *, uint64_t)
+    bint rip_latest_update_fd(rip_sync *, uint64_t)
 
 
 cdef extern from "sync/sync.h" nogil:
     enum: RIP_MAX_WAITERS
+    struct rip_latest:
+        uint32_t setting
+        void *fd
     struct rip_sync:
         rip_handle handle
         uint32_t held
+        rip_latest latest
     int rip_sync_check(rip_sync *)

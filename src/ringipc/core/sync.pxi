@@ -1,11 +1,14 @@
-# What semaphores, locks, events and barriers have in common: opening, closing, passing to other processes.
+# What semaphores, locks, events, barriers and latest values have in common: opening, closing, passing on.
 
 # A new kind is a file with a class, an entry here and in csrc/sync/objects.c, and a line in ringipc/__init__.py.
-KINDS = {"semaphore": RIP_SEMAPHORE, "lock": RIP_LOCK, "event": RIP_EVENT, "barrier": RIP_BARRIER}
+KINDS = {
+    "semaphore": RIP_SEMAPHORE, "lock": RIP_LOCK, "event": RIP_EVENT, "barrier": RIP_BARRIER,
+    "latest value": RIP_LATEST,
+}
 
 
 def inspect_sync(bytes name):
-    """Inspect an object by name. Return 0 or a negative errno, its kind, and the pid of each handle."""
+    """Inspect an object by name. Return 0 or a negative errno, its kind, and the pid of each member."""
     cdef rip_sync_info_at info
     cdef const char *text = name
     cdef int rc
@@ -25,7 +28,7 @@ def clean_sync(bytes name):
 
 
 cdef class _SyncHandle:
-    """A handle of a semaphore, lock, event or barrier.
+    """A handle of a semaphore, lock, event, barrier or latest value.
 
     Attributes
     ----------

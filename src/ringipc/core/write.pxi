@@ -39,6 +39,25 @@ cdef uint64_t copy_block(unsigned char *to, object block) except? 0:
         PyBuffer_Release(&view)
 
 
+cdef uint64_t parts_length(bytes head, list blocks) except? 0:
+    """Return the length of a message of a head and blocks of memory, each aligned to 64 bytes."""
+    cdef uint64_t length = <uint64_t>PyBytes_GET_SIZE(head)
+    for block in blocks:  # a block with strides of 0 may exceed all memory, and the sum must not overflow
+        length = ((length + 63) & ~<uint64_t>63) + <uint64_t>block.nbytes
+        length = min(length, <uint64_t>1 << 62)  # refused as too large
+    return length
+
+
+cdef int copy_parts(unsigned char *to, bytes head, list blocks) except -1:
+    """Copy a head and blocks of memory to where `parts_length` expects them."""
+    cdef uint64_t at = <uint64_t>PyBytes_GET_SIZE(head)
+    memcpy(to, PyBytes_AS_STRING(head), at)
+    for block in blocks:
+        at = (at + 63) & ~<uint64_t>63
+        at += copy_block(to + at, block)
+    return 0
+
+
 cdef inline void copy_in(Producer producer, unsigned char *to, const unsigned char *source, uint64_t length) noexcept:
     """Copy a payload into the lane. Other threads that put wait while it is copied without the GIL."""
     if length < LARGE:
@@ -202,23 +221,15 @@ cdef int write_other(Producer producer, object message, double seconds, uint32_t
 
 
 cdef int write_parts(Producer producer, uint8_t kind, bytes head, list blocks, double seconds, uint32_t type) except -1:
-    """Write a head and then blocks of memory, each aligned to 64 bytes. Return as `write_message`."""
+    """Write a head and then blocks of memory. Return as `write_message`."""
     cdef unsigned char *payload
-    cdef uint64_t length = <uint64_t>PyBytes_GET_SIZE(head), at
-    cdef int outcome
-    for block in blocks:  # a block with strides of 0 may exceed all memory, and the sum must not overflow
-        length = ((length + 63) & ~<uint64_t>63) + <uint64_t>block.nbytes
-        length = min(length, <uint64_t>1 << 62)  # refused as too large
-    outcome = producer.reserve_room(length, seconds, &payload)
+    cdef uint64_t length = parts_length(head, blocks)
+    cdef int outcome = producer.reserve_room(length, seconds, &payload)
     if outcome != WRITTEN:
         return outcome
     rip_tx_begin_fill(producer.p, RIP_FILL_COPY)
     try:
-        at = <uint64_t>PyBytes_GET_SIZE(head)
-        memcpy(payload, PyBytes_AS_STRING(head), at)
-        for block in blocks:
-            at = (at + 63) & ~<uint64_t>63
-            at += copy_block(payload + at, block)
+        copy_parts(payload, head, blocks)
     finally:
         rip_tx_end_fill(producer.p)
     rip_tx_commit(producer.p, length, type, kind)

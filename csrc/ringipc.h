@@ -20,7 +20,7 @@
  *   -EEXIST           the group exists with another sharing mode (shared or exclusive)
  *   -EINVAL, -ENAMETOOLONG   not a valid name, or another invalid argument
  *   -ESTALE           the files of the channel have been deleted
- *   -EXFULL, -ENOSR, -EUSERS   a table is full: RIP_MAX_LANES lanes, RIP_MAX_GROUPS groups, RIP_MAX_MEMBERS members
+ *   -EXFULL, -ENOSR, -EUSERS   a table is full: RIP_MAX_LANES lanes, RIP_MAX_GROUPS groups, RIP_MAX_CONSUMERS consumers
  *   -ENOSPC, -EFBIG   no space for a file: rip_last_shortage returns how much was needed
  *   -EBADMSG          the channel is damaged, or the file is not a channel
  *   -EPROTONOSUPPORT  the channel has another ABI version
@@ -44,9 +44,10 @@ extern "C" {
 #define RIP_FOREVER UINT64_MAX /* a deadline that never passes */
 #define RIP_MAX_CHANNEL_NAME 200
 #define RIP_MAX_GROUP_NAME 47
-#define RIP_MAX_LANES 64u /* in one channel; a lane that has ended counts until every group has read it */
+#define RIP_MAX_LANES 1024u /* in one channel; a lane that has ended counts until every group has read it */
 #define RIP_MAX_GROUPS 32u
-#define RIP_MAX_MEMBERS 256u /* producers and consumers together */
+#define RIP_MAX_CONSUMERS 256u                              /* in one channel */
+#define RIP_MAX_MEMBERS (RIP_MAX_CONSUMERS + RIP_MAX_LANES) /* consumers and producers */
 
 /* How a handle waits: it spins all the time, spins for as long as has paid lately and then sleeps, or sleeps at
  * once. */

@@ -258,9 +258,9 @@ def in_a_process(code: str) -> str:
 def test_a_limit_on_the_size_of_files_is_reported_at_once(base: str) -> None:
     said = in_a_process("""
 import errno, resource, ringipc
-resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))
+resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, 4 << 20))
 try:
-    ringipc.Producer("c", capacity="1 MiB")
+    ringipc.Producer("c", capacity="8 MiB")
 except ringipc.SystemRefused as error:
     print(errno.errorcode[error.errno])
 with ringipc.Producer("c", capacity=4096) as producer, ringipc.Consumer("c") as consumer:

@@ -12,9 +12,6 @@
 /* What a wait checks and sleeps on. A handle fills it in. A wait then reads only this struct, so other threads can use
  * the handle meanwhile. */
 struct rip_watch {
-    const _Atomic uint64_t *words[RIP_WATCHED]; /* the watch is ready if one of these words */
-    uint64_t seen[RIP_WATCHED];                 /* differs from the value that the handle has seen */
-    unsigned count;
     _Atomic uint32_t *futex;    /* the futex word */
     _Atomic uint32_t *asleep32; /* the word of the announcement is one of these two; */
     _Atomic uint64_t *asleep64; /* the other is NULL */
@@ -27,6 +24,9 @@ struct rip_watch {
      * sleeper sleeps as RIP_WAITS_FOR_SOME. Else NULL. */
     _Atomic uint32_t *picky;
     struct rip_spin *spin;
+    unsigned count;                             /* of the following; they come last, so that few pages are touched */
+    const _Atomic uint64_t *words[RIP_WATCHED]; /* the watch is ready if one of these words */
+    uint64_t seen[RIP_WATCHED];                 /* differs from the value that the handle has seen */
 };
 
 /* Learns from recent waits how long spinning pays. Threads share it; a lost update does no harm, because it is only a

@@ -17,7 +17,7 @@ static void in_child(struct rip_handle *handle) {
 }
 
 static const struct rip_control_size control_size = {
-    .file = RIP_FILE_CONTROL, .tables = sizeof(struct rip_control), .size = sizeof(struct rip_control)};
+    .file = RIP_FILE_CONTROL, .tables = RIP_CONTROL_FIXED, .size = sizeof(struct rip_control)};
 
 int rip_channel_fd(void) {
     int fd = rip_handle_make_anonymous(control_size, 0);
@@ -57,6 +57,12 @@ int rip_channel_open(struct rip_channel *ch, const char *name, int make, struct 
         return rc;
     }
     ch->control = ch->handle.mapping.at;
+    rc = rip_lanes_load(ch);
+    if (rc != 0) {
+        rip_handle_unmap(&ch->handle);
+        return rc;
+    }
+    ch->handle.others = &ch->control->reaped_at;
     rip_reap(&ch->handle);
     return 0;
 }
@@ -86,7 +92,7 @@ void rip_channel_close(struct rip_channel *ch) {
     }
     rip_reap(&ch->handle);
     int is_empty = 1;
-    for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
+    for (uint32_t i = 0; i < rip_members_used(ch->control); i++) {
         is_empty = is_empty && ch->control->members[i].role == RIP_NOBODY;
     }
     if (is_empty && !must_stay(ch)) {
@@ -108,7 +114,7 @@ void rip_channel_clear(struct rip_channel *ch) {
             rip_group_leave(ch, g);
         }
     }
-    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+    for (uint32_t i = 0; i < rip_lanes_used(control); i++) {
         struct rip_lane_entry *lane = &control->lanes[i];
         if (atomic_load_explicit(&lane->state, memory_order_relaxed) != RIP_LANE_FREE) {
             atomic_store_explicit(&lane->base_seq, UINT64_MAX, memory_order_relaxed);

@@ -27,13 +27,13 @@ uint32_t rip_group_find_free(const struct rip_control *control) {
 static void set_cursors(struct rip_channel *ch, uint32_t group, enum rip_group_flag start) {
     struct rip_control *control = ch->control;
     uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed);
-    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+    for (uint32_t i = 0; i < rip_lanes_used(control); i++) {
         struct rip_lane_entry *lane = &control->lanes[i];
         uint64_t seq = 0;
         if (atomic_load_explicit(&lane->state, memory_order_relaxed) != RIP_LANE_FREE) {
             uint64_t oldest = active ? UINT64_MAX : atomic_load_explicit(&lane->base_seq, memory_order_relaxed);
             for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-                uint64_t released = atomic_load_explicit(&control->cursors[g][i].released, memory_order_relaxed);
+                uint64_t released = atomic_load_explicit(&lane->cursors[g].released, memory_order_relaxed);
                 oldest = (active >> g & 1) && released < oldest ? released : oldest;
             }
             if (start != RIP_NEWEST ||
@@ -41,7 +41,7 @@ static void set_cursors(struct rip_channel *ch, uint32_t group, enum rip_group_f
                 seq = oldest;
             }
         }
-        atomic_store_explicit(&control->cursors[group][i].released, seq, memory_order_relaxed);
+        atomic_store_explicit(&lane->cursors[group].released, seq, memory_order_relaxed);
     }
 }
 
@@ -50,9 +50,9 @@ static void set_cursors(struct rip_channel *ch, uint32_t group, enum rip_group_f
  * producer back for ever; or another negative errno. */
 static int pass_reclaimed(struct rip_channel *ch, uint32_t group) {
     struct rip_control *control = ch->control;
-    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+    for (uint32_t i = 0; i < rip_lanes_used(control); i++) {
         struct rip_lane_entry *lane = &control->lanes[i];
-        _Atomic uint64_t *released = &control->cursors[group][i].released;
+        _Atomic uint64_t *released = &lane->cursors[group].released;
         uint64_t limit, from, magic;
         uint32_t state = atomic_load_explicit(&lane->state, memory_order_relaxed); /* under the lock */
         if (state == RIP_LANE_FREE) {
@@ -75,24 +75,20 @@ static int pass_reclaimed(struct rip_channel *ch, uint32_t group) {
 }
 
 /* Has a producer come for this group? The group has its cursors. */
-static int counts(struct rip_channel *ch, uint32_t group, uint32_t lane) {
-    struct rip_lane_entry *entry = &ch->control->lanes[lane];
+static int counts(const struct rip_control *control, uint32_t group, uint32_t lane) {
+    const struct rip_lane_entry *entry = &control->lanes[lane];
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed); /* relaxed: under the lock */
-    uint64_t tail;
-    if (state != RIP_LANE_ENDED) {
-        return state != RIP_LANE_FREE;
-    }
-    int rc = rip_lane_read_word(ch, rip_lane_id(entry), offsetof(struct rip_lane, tail), &tail);
-    return rc != 0 || atomic_load_explicit(&ch->control->cursors[group][lane].released, memory_order_relaxed) < tail;
+    return state == RIP_LANE_ENDED
+               ? atomic_load_explicit(&entry->cursors[group].released, memory_order_relaxed) < entry->tail
+               : state != RIP_LANE_FREE;
 }
 
-void rip_group_count(struct rip_channel *ch, uint32_t group) {
-    struct rip_control *control = ch->control;
+void rip_group_count(struct rip_control *control, uint32_t group) {
     uint64_t first = control->epoch_start;
     if (control->groups_ever) {
         first = rip_producers_ever(control);
-        for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
-            first -= (uint64_t)counts(ch, group, i);
+        for (uint32_t i = 0; i < rip_lanes_used(control); i++) {
+            first -= (uint64_t)counts(control, group, i);
         }
     }
     control->groups[group].first = (uint32_t)first;
@@ -122,7 +118,7 @@ int rip_group_begin(struct rip_channel *ch, uint32_t g, const char *name, uint32
     if (rc != 0) {
         rip_group_undo(control, g);
     }
-    rip_group_count(ch, g);
+    rip_group_count(control, g);
     group->flags = flags;
     return rc;
 }
@@ -131,9 +127,9 @@ void rip_group_leave(struct rip_channel *ch, uint32_t group) {
     struct rip_control *control = ch->control;
     uint64_t bit = UINT64_C(1) << group;
     int last = atomic_load_explicit(&control->groups_active, memory_order_relaxed) == bit;
-    for (uint32_t i = 0; last && i < RIP_MAX_LANES; i++) {
+    for (uint32_t i = 0; last && i < rip_lanes_used(control); i++) {
         /* acquire: pairs with the release in rip_rx_publish_cursor, or the compare-and-swap in move_cursor */
-        uint64_t released = atomic_load_explicit(&control->cursors[group][i].released, memory_order_acquire);
+        uint64_t released = atomic_load_explicit(&control->lanes[i].cursors[group].released, memory_order_acquire);
         if (released > atomic_load_explicit(&control->lanes[i].base_seq, memory_order_relaxed)) {
             atomic_store_explicit(&control->lanes[i].base_seq, released, memory_order_relaxed);
         }
@@ -141,7 +137,7 @@ void rip_group_leave(struct rip_channel *ch, uint32_t group) {
     /* release: pairs with the acquire in rip_reclaim. A producer that finds no group sees base_seq, and the reads of
      * this group come before its writes. */
     atomic_fetch_and_explicit(&control->groups_active, ~bit, memory_order_acq_rel);
-    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+    for (uint32_t i = 0; i < rip_lanes_used(control); i++) {
         if (atomic_load_explicit(&control->lanes[i].state, memory_order_relaxed) != RIP_LANE_FREE) {
             rip_file_remove(&ch->handle,
                             rip_claims_file(rip_group_id(control, group), rip_lane_id(&control->lanes[i])));
@@ -151,7 +147,7 @@ void rip_group_leave(struct rip_channel *ch, uint32_t group) {
     control->groups[group].name[0] = '\0';
     control->groups[group].pid = 0;
     rip_lanes_retire(ch);
-    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+    for (uint32_t i = 0; i < rip_lanes_used(control); i++) {
         rip_wake_lane(ch, &control->lanes[i]);
     }
 }

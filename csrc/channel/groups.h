@@ -15,7 +15,7 @@ int rip_group_begin(struct rip_channel *ch, uint32_t group, const char *name, ui
 /* Starts the count of producers that have come for a group, which has no member. The count includes producers that are
  * open, that have unread messages, or whose death will be reported. For the first group of a stream it includes all, so
  * that the end of a stream without a message waits for it too. */
-void rip_group_count(struct rip_channel *ch, uint32_t group);
+void rip_group_count(struct rip_control *control, uint32_t group);
 /* Takes rip_group_begin back. */
 void rip_group_undo(struct rip_control *control, uint32_t group);
 /* Removes a group. Its cursors hold no producer back any more. */

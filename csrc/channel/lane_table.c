@@ -1,4 +1,6 @@
 #include "channel/lane_table.h"
+#include "base/file.h"
+#include "base/shortage.h"
 #include "channel/tables.h"
 #include "channel/wake.h"
 #include "store/files.h"
@@ -12,6 +14,28 @@ void rip_lanes_changed(struct rip_channel *ch) {
     }
 }
 
+static uint64_t size_of(uint32_t lanes) { return (uint64_t)lanes * sizeof(struct rip_lane_entry); }
+
+int rip_lanes_add(struct rip_channel *ch) {
+    struct rip_control *control = ch->control;
+    uint32_t i = rip_lanes_used(control);
+    if (i == RIP_MAX_LANES) {
+        return -EXFULL;
+    }
+    int rc = rip_allocate(ch->handle.mapping.fd, RIP_CONTROL_FIXED + size_of(i), size_of(1));
+    rc = rc ? rc : rip_populate(&control->lanes[i], size_of(1), 1);
+    if (rc != 0) {
+        rip_note_shortage_of_tables();
+        return rc;
+    }
+    atomic_store_explicit(&control->lanes_used, i + 1, memory_order_relaxed); /* relaxed: under the lock */
+    return (int)i;
+}
+
+int rip_lanes_load(struct rip_channel *ch) {
+    return rip_populate(ch->control->lanes, size_of(rip_lanes_used(ch->control)), 1);
+}
+
 int rip_lane_read_word(struct rip_channel *ch, uint64_t id, size_t offset, uint64_t *word) {
     int rc = rip_file_read(&ch->handle, rip_lane_file(id), offset, word);
     *word = rc ? 0 : *word;
@@ -21,7 +45,7 @@ int rip_lane_read_word(struct rip_channel *ch, uint64_t id, size_t offset, uint6
 /* Has no member of this group mapped the lane, which is not live? Then no member has reported its death. */
 static int is_unseen(const struct rip_channel *ch, uint32_t group, uint32_t lane) {
     const struct rip_control *control = ch->control;
-    return control->cursors[group][lane].seen != rip_lane_id(&control->lanes[lane]) + 1 &&
+    return control->lanes[lane].cursors[group].seen != rip_lane_id(&control->lanes[lane]) + 1 &&
            rip_has_members(ch, group, RIP_NO_MEMBER);
 }
 
@@ -29,28 +53,22 @@ void rip_lanes_retire(struct rip_channel *ch) {
     struct rip_control *control = ch->control;
     uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed); /* under the lock */
     int retired = 0, report_death = rip_kept_for(control) & RIP_AWAITED;
-    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+    for (uint32_t i = 0; i < rip_lanes_used(control); i++) {
         struct rip_lane_entry *lane = &control->lanes[i];
-        /* acquire: pairs with the release in rip_producer_close and rip_channel_reap: the tail that is read below is
-         * the last one. The loads of the cursors pair with rip_rx_publish_cursor: the group has read the lane before
-         * its file is removed. */
-        uint32_t state = atomic_load_explicit(&lane->state, memory_order_acquire);
+        uint32_t state = atomic_load_explicit(&lane->state, memory_order_relaxed); /* relaxed: under the lock */
         if (state != RIP_LANE_ENDED && !rip_lane_is_reported(state)) {
             continue;
         }
-        uint64_t tail;
-        int rc = rip_file_read(&ch->handle, rip_lane_file(rip_lane_id(lane)), offsetof(struct rip_lane, tail), &tail);
-        tail = rc ? 0 : tail; /* a lane that cannot be read counts as empty */
-        int needed = rip_is_resource_error(rc) ||
-                     (!active && atomic_load_explicit(&lane->base_seq, memory_order_relaxed) < tail);
+        int needed = !active && atomic_load_explicit(&lane->base_seq, memory_order_relaxed) < lane->tail;
         for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+            /* acquire: pairs with rip_rx_publish_cursor; the group has read the lane before its file is removed */
             needed |= (active >> g & 1) &&
-                      (atomic_load_explicit(&control->cursors[g][i].released, memory_order_acquire) < tail ||
-                       (rip_lane_is_reported(state) && rc == 0 && is_unseen(ch, g, i)));
+                      (atomic_load_explicit(&lane->cursors[g].released, memory_order_acquire) < lane->tail ||
+                       (rip_lane_is_reported(state) && is_unseen(ch, g, i)));
         }
         /* One lane whose producer died or failed stays for a group that has not come yet, even without a message, so
          * that this is reported to it. */
-        if (rip_lane_is_reported(state) && rc == 0 && report_death) {
+        if (rip_lane_is_reported(state) && report_death) {
             report_death = 0;
             needed = 1;
         }

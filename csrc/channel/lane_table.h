@@ -1,4 +1,5 @@
-/* The table of lanes: announcing changes, and removing ended lanes. The table lock must be held in all functions. */
+/* The table of lanes: adding entries, announcing changes, and removing ended lanes. The table lock must be held in all
+ * functions. */
 #ifndef RIP_LANE_TABLE_H
 #define RIP_LANE_TABLE_H
 
@@ -9,6 +10,10 @@ void rip_lanes_changed(struct rip_channel *ch);
 /* Reads a word of the header of a lane, which need not be mapped by this handle. Stores 0 if the file does not exist or
  * cannot be read, and returns 0. Returns a negative errno if that is unknown (rip_is_resource_error). */
 int rip_lane_read_word(struct rip_channel *ch, uint64_t id, size_t offset, uint64_t *word);
+/* Adds an entry to the table. Returns its index; -EXFULL; or another negative errno: there is no memory for it. */
+int rip_lanes_add(struct rip_channel *ch);
+/* Loads the pages of the table. Returns 0 or a negative errno: they are not allocated, so the file is damaged. */
+int rip_lanes_load(struct rip_channel *ch);
 /* Removes the ended lanes that every group has read to the end. */
 void rip_lanes_retire(struct rip_channel *ch);
 

@@ -7,9 +7,9 @@
  *   | state of tables, sleepers     |              | tail                 128       |  written by the producer
  *   +-------------------------------+ 4096         | reclaimed            256       |  written by the producer
  *   | members[RIP_MAX_MEMBERS]      |              +--------------------------------+ 4096
- *   | lanes[RIP_MAX_LANES]          |              | descriptors, 32 bytes a slot   |  written by the producer
- *   | groups[RIP_MAX_GROUPS]        |              +--------------------------------+ next page
- *   | cursors[group][lane]          |              | arena, capacity bytes          |  written by the producer
+ *   | groups[RIP_MAX_GROUPS]        |              | descriptors, 32 bytes a slot   |  written by the producer
+ *   | lanes[RIP_MAX_LANES]          |              +--------------------------------+ next page
+ *   |   cursors[RIP_MAX_GROUPS]     |              | arena, capacity bytes          |  written by the producer
  *   +-------------------------------+              +--------------------------------+
  *
  * Tables change only under the table lock (byte 0 of control). Byte 1 + i of control is locked by member i while it
@@ -40,6 +40,11 @@ struct rip_member { /* written under the table lock, except the atomic fields */
     _Atomic uint32_t pipe;   /* inode of the pipe of the pollfd if the pipe has no name, else 0; the member sets it */
 };
 
+struct rip_cursor { /* written by members of the group only; by compare-and-swap if they compete */
+    alignas(RIP_LINE) _Atomic uint64_t released; /* the first seq that the group has not released */
+    uint64_t seen; /* 1 + the id of the lane that a member has mapped last; written under the table lock */
+};
+
 enum rip_lane_state { RIP_LANE_FREE, RIP_LANE_LIVE, RIP_LANE_ENDED, RIP_LANE_DEAD, RIP_LANE_FAILED };
 enum rip_lane_closed { RIP_NOT_CLOSED, RIP_CLOSED_IN_ORDER, RIP_CLOSED_AS_FAILED };
 
@@ -48,10 +53,12 @@ struct rip_lane_entry {
     int32_t pid;
     _Atomic uint64_t id;       /* names the file; never used twice in a channel */
     _Atomic uint64_t base_seq; /* the cursor of the last group that left: the limit while there is no group */
+    uint64_t tail;             /* of a lane that is not live: the tail at its end; UINT64_MAX: not known */
     /* RIP_ASLEEP: the producer waits for room; the producer sets it, the waker clears it. */
     alignas(RIP_LINE) _Atomic uint32_t asleep;
     _Atomic uint32_t futex;         /* the futex word of the producer; wakers increment it */
     _Atomic uint32_t pollfd_member; /* 1 + the producer's member if that has a pollfd, else 0; the producer sets it */
+    struct rip_cursor cursors[RIP_MAX_GROUPS]; /* of each group */
 };
 
 struct rip_group_entry {
@@ -63,11 +70,6 @@ struct rip_group_entry {
     alignas(RIP_LINE) _Atomic uint32_t futex; /* the futex word of its members; wakers increment it */
     _Atomic uint32_t pollfds;                 /* 1: a member has or had a pollfd or a signal; members set it */
     _Atomic uint32_t picky;                   /* 1: a member may leave (or once left) a message that it is woken for */
-};
-
-struct rip_cursor { /* written by members of the group only; by compare-and-swap if they compete */
-    alignas(RIP_LINE) _Atomic uint64_t released; /* the first seq that the group has not released */
-    uint64_t seen; /* 1 + the id of the lane that a member has mapped last; written under the table lock */
 };
 
 /* Flags of a group, besides enum rip_group_flag. */
@@ -100,16 +102,22 @@ struct rip_control {
     uint64_t used;                                /* anonymous: the offset of the next extent; else 0 */
     uint64_t epoch_start;                         /* rip_producers_ever when the stream began */
     uint64_t lanes_undone;                        /* lanes that do not count: their producers failed to open */
+    _Atomic uint32_t lanes_used;                  /* entries of the lane table that are or were in use */
+    _Atomic uint64_t reaped_at;                   /* when a member reaped last, as rip_now; only a hint */
+    _Atomic uint32_t members_used;                /* 1 + the largest index of a member ever */
     alignas(128) _Atomic uint64_t lanes_changed;  /* counts changes of the lane table; written under the table lock */
     _Atomic uint64_t groups_active;               /* a bit for each group; written under the table lock */
     _Atomic uint64_t group_epoch;                 /* counts the groups created; written under the table lock */
     alignas(128) _Atomic uint64_t groups_asleep;  /* a bit for each group; sleepers set it, wakers clear it */
     alignas(128) uint8_t fences[RIP_MAX_MEMBERS]; /* enum rip_fences; written under the table lock */
-    alignas(RIP_PAGE) struct rip_member members[RIP_MAX_MEMBERS];
-    struct rip_lane_entry lanes[RIP_MAX_LANES];
+    alignas(RIP_PAGE) struct rip_member members[RIP_MAX_MEMBERS]; /* those of consumers first */
     struct rip_group_entry groups[RIP_MAX_GROUPS];
-    struct rip_cursor cursors[RIP_MAX_GROUPS][RIP_MAX_LANES]; /* the cursors of a group lie side by side */
+    /* The memory of this table is allocated as it is needed: lanes_used entries. No process may touch more. */
+    alignas(RIP_PAGE) struct rip_lane_entry lanes[RIP_MAX_LANES];
 };
+
+#define RIP_CONTROL_FIXED offsetof(struct rip_control, lanes) /* bytes that are always allocated */
+#define RIP_SPARE_LANES 16u /* free entries in use, if possible, so that it takes long until one is used again */
 
 /* ---- lane ---- */
 
@@ -158,7 +166,8 @@ static_assert(offsetof(struct rip_claims, requeued) == 128 && offsetof(struct ri
                   offsetof(struct rip_claims, words) == 256,
               "ABI");
 static_assert(sizeof(struct rip_member) == 32, "ABI");
-static_assert(sizeof(struct rip_lane_entry) == 128 && offsetof(struct rip_lane_entry, asleep) == 64, "ABI");
+static_assert(sizeof(struct rip_lane_entry) == 2176 && offsetof(struct rip_lane_entry, asleep) == 64, "ABI");
+static_assert(offsetof(struct rip_lane_entry, cursors) == 128, "ABI");
 static_assert(offsetof(struct rip_lane_entry, base_seq) == 16 && offsetof(struct rip_lane_entry, futex) == 68, "ABI");
 static_assert(sizeof(struct rip_group_entry) == 128 && offsetof(struct rip_group_entry, futex) == 64, "ABI");
 static_assert(sizeof(struct rip_cursor) == 64, "ABI");
@@ -171,10 +180,9 @@ static_assert(offsetof(struct rip_control, group_epoch) == 272, "ABI");
 static_assert(offsetof(struct rip_control, groups_asleep) == 384, "ABI");
 static_assert(offsetof(struct rip_control, fences) == 512, "ABI");
 static_assert(offsetof(struct rip_control, members) == 4096, "ABI");
-static_assert(offsetof(struct rip_control, lanes) == 12288, "ABI");
-static_assert(offsetof(struct rip_control, groups) == 20480, "ABI");
-static_assert(offsetof(struct rip_control, cursors) == 24576, "ABI");
-static_assert(sizeof(struct rip_control) == 155648 && sizeof(struct rip_control) % RIP_PAGE == 0, "ABI");
+static_assert(offsetof(struct rip_control, groups) == 45056, "ABI");
+static_assert(offsetof(struct rip_control, lanes) == 49152, "ABI");
+static_assert(sizeof(struct rip_control) == 2277376 && sizeof(struct rip_control) % RIP_PAGE == 0, "ABI");
 static_assert(sizeof(struct rip_desc) == 32, "ABI");
 static_assert(offsetof(struct rip_lane, slots) == 40 && offsetof(struct rip_lane, ticks0) == 72, "ABI");
 static_assert(offsetof(struct rip_lane, tail) == 128 && offsetof(struct rip_lane, closed) == 136 &&

@@ -1,6 +1,7 @@
 #include "channel/members.h"
 #include "base/process.h"
 #include "channel/pollfd.h"
+#include "channel/tables.h"
 #include "store/files.h"
 #include "store/table_lock.h"
 
@@ -14,7 +15,7 @@ static void ask_for_fences(struct rip_channel *ch, enum rip_role role, uint8_t f
     if (fences & RIP_FENCES_ALL || (fences & RIP_FENCES_OWN && role == RIP_A_CONSUMER)) {
         atomic_fetch_or_explicit(&control->groups_asleep, RIP_FENCE_GROUPS, memory_order_seq_cst);
     }
-    for (uint32_t i = 0; fences & RIP_FENCES_ALL && i < RIP_MAX_LANES; i++) {
+    for (uint32_t i = 0; fences & RIP_FENCES_ALL && i < rip_lanes_used(control); i++) {
         atomic_fetch_or_explicit(&control->lanes[i].asleep, RIP_FENCE_LANE, memory_order_seq_cst);
     }
     /* Every later publish sees the bits. Without membarrier a publish that is under way may miss them: then the sleeper
@@ -29,7 +30,7 @@ static void ask_for_fences(struct rip_channel *ch, enum rip_role role, uint8_t f
 static void take_back_fences(struct rip_channel *ch, uint32_t leaving) {
     struct rip_control *control = ch->control;
     uint8_t groups = 0, lanes[RIP_MAX_LANES] = {0}, all = 0;
-    for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
+    for (uint32_t i = 0; i < rip_members_used(control); i++) {
         const struct rip_member *member = &control->members[i];
         uint32_t role = i == leaving ? RIP_NOBODY : member->role, index = member->index;
         if (role == RIP_A_PRODUCER && index < RIP_MAX_LANES) {
@@ -41,7 +42,7 @@ static void take_back_fences(struct rip_channel *ch, uint32_t leaving) {
     if (!groups && !all) { /* relaxed: it does no harm if publishers see it late */
         atomic_fetch_and_explicit(&control->groups_asleep, ~RIP_FENCE_GROUPS, memory_order_relaxed);
     }
-    for (uint32_t i = 0; i < RIP_MAX_LANES && !all; i++) {
+    for (uint32_t i = 0; i < rip_lanes_used(control) && !all; i++) {
         if (!lanes[i]) {
             atomic_fetch_and_explicit(&control->lanes[i].asleep, ~RIP_FENCE_LANE, memory_order_relaxed);
         }
@@ -49,7 +50,10 @@ static void take_back_fences(struct rip_channel *ch, uint32_t leaving) {
 }
 
 int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index) {
-    for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
+    /* the number of a consumer must fit into a claim */
+    uint32_t first = role == RIP_A_CONSUMER ? 0 : RIP_MAX_CONSUMERS;
+    uint32_t end = role == RIP_A_CONSUMER ? RIP_MAX_CONSUMERS : RIP_MAX_MEMBERS;
+    for (uint32_t i = first; i < end; i++) {
         struct rip_member *member = &ch->control->members[i];
         if (member->role == RIP_NOBODY && rip_member_lock(&ch->handle, i) == 0) {
             member->index = index;
@@ -60,6 +64,9 @@ int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index) 
             ch->fenced = ch->spin.mode == RIP_WAIT_BLOCK;
             uint8_t fences = (uint8_t)((ch->fenced ? RIP_FENCES_OWN : 0) | (rip_fence_setup() ? 0 : RIP_FENCES_ALL));
             ch->control->fences[i] = fences;
+            if (i >= rip_members_used(ch->control)) {
+                atomic_store_explicit(&ch->control->members_used, i + 1, memory_order_relaxed);
+            }
             /* The role comes last: if the process is killed before, no role has the index of an earlier member. */
             atomic_signal_fence(memory_order_seq_cst);
             member->role = (uint32_t)role;
@@ -68,7 +75,7 @@ int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index) 
             return 0;
         }
     }
-    return -EUSERS;
+    return role == RIP_A_CONSUMER ? -EUSERS : -EXFULL;
 }
 
 void rip_member_end(struct rip_channel *ch, uint32_t i) {

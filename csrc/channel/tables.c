@@ -1,7 +1,7 @@
 #include "channel/tables.h"
 
 int rip_fences_all(const struct rip_control *control) {
-    for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
+    for (uint32_t i = 0; i < rip_members_used(control); i++) {
         if (control->members[i].role != RIP_NOBODY && control->fences[i] & RIP_FENCES_ALL) {
             return 1;
         }
@@ -10,7 +10,7 @@ int rip_fences_all(const struct rip_control *control) {
 }
 
 int rip_has_members(const struct rip_channel *ch, uint32_t group, uint32_t other_than) {
-    for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
+    for (uint32_t i = 0; i < RIP_MAX_CONSUMERS; i++) {
         const struct rip_member *member = &ch->control->members[i];
         if (i != other_than && member->role == RIP_A_CONSUMER && member->index == group) {
             return 1;

@@ -15,6 +15,18 @@ static inline uint32_t rip_group_id(const struct rip_control *control, uint32_t 
     return atomic_load_explicit(&control->groups[group].id, memory_order_relaxed);
 }
 
+/* Returns how many entries of the lane table exist. */
+static inline uint32_t rip_lanes_used(const struct rip_control *control) {
+    uint32_t used = atomic_load_explicit(&control->lanes_used, memory_order_relaxed); /* relaxed: under the lock */
+    return used < RIP_MAX_LANES ? used : RIP_MAX_LANES;
+}
+
+/* Returns how many entries of the table of members may have a role. */
+static inline uint32_t rip_members_used(const struct rip_control *control) {
+    uint32_t used = atomic_load_explicit(&control->members_used, memory_order_relaxed); /* relaxed: under the lock */
+    return used < RIP_MAX_MEMBERS ? used : RIP_MAX_MEMBERS;
+}
+
 /* Returns the state of a lane whose producer has left the channel. closed: the word in its header. */
 static inline uint32_t rip_lane_end_state(uint32_t closed) {
     return closed == RIP_NOT_CLOSED ? RIP_LANE_DEAD : closed == RIP_CLOSED_AS_FAILED ? RIP_LANE_FAILED : RIP_LANE_ENDED;

@@ -6,7 +6,7 @@ __attribute__((cold, noinline)) void rip_wake_group(struct rip_channel *ch, uint
     rip_wake(&entry->futex);
     /* relaxed: a member with a pollfd has stored this before it announced itself */
     if (atomic_load_explicit(&entry->pollfds, memory_order_relaxed)) {
-        for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
+        for (uint32_t i = 0; i < RIP_MAX_CONSUMERS; i++) {
             const struct rip_member *member = &ch->control->members[i];
             if (member->role == RIP_A_CONSUMER && member->index == group) {
                 rip_pollfd_wake(ch, i);

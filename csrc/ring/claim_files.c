@@ -126,7 +126,7 @@ static int find_whole(struct rip_channel *ch, struct rip_file_key file, uint64_t
 int rip_claims_requeue(struct rip_channel *ch, uint32_t group, uint32_t member) {
     struct rip_control *control = ch->control;
     int result = 0;
-    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+    for (uint32_t i = 0; i < rip_lanes_used(control); i++) {
         struct rip_lane_entry *lane = &control->lanes[i];
         struct rip_mapping mapping = {.fd = -1};
         uint64_t slots;
@@ -143,7 +143,7 @@ int rip_claims_requeue(struct rip_channel *ch, uint32_t group, uint32_t member) 
             continue;
         }
         claims = claims ? claims : mapping.at;
-        rip_claims_requeue_member(claims, slots, &control->cursors[group][i], lane, member);
+        rip_claims_requeue_member(claims, slots, &lane->cursors[group], lane, member);
         rip_mapping_close(&mapping);
         rip_wake_lane(ch, lane);
     }

@@ -14,7 +14,9 @@ static enum rip_claim state_of(uint64_t word, uint64_t slots, uint64_t seq) {
     return (enum rip_claim)(word & RIP_CLAIM_STATE);
 }
 
-static uint32_t member_of(uint64_t word) { return (uint32_t)(word >> RIP_CLAIM_MEMBER_SHIFT) & (RIP_MAX_MEMBERS - 1); }
+static uint32_t member_of(uint64_t word) {
+    return (uint32_t)(word >> RIP_CLAIM_MEMBER_SHIFT) & (RIP_MAX_CONSUMERS - 1);
+}
 
 /* How often a message has been delivered, according to its word. */
 static uint64_t deliveries_of(uint64_t word) { return (word & RIP_CLAIM_DELIVERIES) >> RIP_CLAIM_DELIVERIES_SHIFT; }

@@ -30,7 +30,7 @@ enum rip_claim { RIP_CLAIM_FREE, RIP_CLAIM_TAKEN, RIP_CLAIM_ACKED, RIP_CLAIM_REL
 #define RIP_CLAIM_MEMBER_SHIFT 9
 #define RIP_CLAIM_LAP_SHIFT 17
 
-static_assert(RIP_MAX_MEMBERS <= 1u << (RIP_CLAIM_LAP_SHIFT - RIP_CLAIM_MEMBER_SHIFT), "a member's number fits");
+static_assert(RIP_MAX_CONSUMERS <= 1u << (RIP_CLAIM_LAP_SHIFT - RIP_CLAIM_MEMBER_SHIFT), "a member's number fits");
 static_assert(RIP_MAX_REDELIVERED < 1u << (RIP_CLAIM_MEMBER_SHIFT - RIP_CLAIM_DELIVERIES_SHIFT), "the count fits");
 
 /* Takes message seq: 1, or 0 if another has it or it is gone. *before: how often it was delivered before; at most

@@ -47,7 +47,7 @@ static int is_pinned(const struct rip_arena *arena, uint64_t seq) {
 /* Is the cursor of group g beyond message seq? */
 static int is_passed(const struct rip_producer *p, uint32_t g, uint64_t seq) {
     /* acquire: pairs with move_cursor; the group has read before this producer overwrites */
-    return seq < atomic_load_explicit(&p->ch.control->cursors[g][p->index].released, memory_order_acquire);
+    return seq < atomic_load_explicit(&p->entry->cursors[g].released, memory_order_acquire);
 }
 
 /* Where message seq lies. This is read back from shared memory: used only if it is plausible, else an empty range. */

@@ -22,7 +22,7 @@ static uint64_t backlog_of(struct rip_control *control, uint32_t i, uint64_t fro
     uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed); /* relaxed: under the lock */
     uint64_t most = active ? 0 : count_from(&control->lanes[i].base_seq, from, tail);
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        uint64_t count = active >> g & 1 ? count_from(&control->cursors[g][i].released, from, tail) : 0;
+        uint64_t count = active >> g & 1 ? count_from(&control->lanes[i].cursors[g].released, from, tail) : 0;
         most = count > most ? count : most;
     }
     return most;
@@ -38,7 +38,7 @@ static int enter(struct rip_channel *ch, const char *channel, int make) {
 
 static void read_lanes(struct rip_channel *ch, struct rip_inspection *out, uint64_t tails[RIP_MAX_LANES],
                        uint64_t froms[RIP_MAX_LANES]) {
-    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+    for (uint32_t i = 0; i < rip_lanes_used(ch->control); i++) {
         struct rip_lane_entry *lane = &ch->control->lanes[i];
         uint32_t state = atomic_load_explicit(&lane->state, memory_order_relaxed); /* relaxed: under the lock */
         tails[i] = froms[i] = 0;
@@ -67,14 +67,14 @@ static void read_groups(struct rip_channel *ch, struct rip_inspection *out, cons
         struct rip_group_info *info = &out->group[out->groups++];
         *info = (struct rip_group_info){.flags = control->groups[g].flags & (RIP_SHARED | RIP_DURABLE)};
         memcpy(info->name, control->groups[g].name, sizeof info->name - 1);
-        for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
-            info->backlog += count_from(&control->cursors[g][i].released, froms[i], tails[i]);
+        for (uint32_t i = 0; i < rip_lanes_used(control); i++) {
+            info->backlog += count_from(&control->lanes[i].cursors[g].released, froms[i], tails[i]);
         }
     }
 }
 
 static void read_members(struct rip_channel *ch, struct rip_inspection *out, const int32_t indices[RIP_MAX_GROUPS]) {
-    for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
+    for (uint32_t i = 0; i < rip_members_used(ch->control); i++) {
         const struct rip_member *member = &ch->control->members[i];
         int32_t group = -1;
         if (member->role == RIP_NOBODY) {
@@ -92,7 +92,7 @@ static void read_members(struct rip_channel *ch, struct rip_inspection *out, con
 }
 
 static int has_producers(const struct rip_channel *ch) {
-    for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
+    for (uint32_t i = 0; i < rip_members_used(ch->control); i++) {
         if (ch->control->members[i].role == RIP_A_PRODUCER) {
             return 1;
         }
@@ -102,7 +102,7 @@ static int has_producers(const struct rip_channel *ch) {
 
 int rip_inspect(const char *channel, struct rip_inspection *out) {
     struct rip_channel ch;
-    uint64_t tails[RIP_MAX_LANES], froms[RIP_MAX_LANES];
+    uint64_t tails[RIP_MAX_LANES] = {0}, froms[RIP_MAX_LANES] = {0};
     int32_t indices[RIP_MAX_GROUPS];
     memset(out, 0, sizeof *out);
     int rc = enter(&ch, channel, 0);
@@ -141,7 +141,7 @@ int rip_remove(const char *channel, int32_t *holder) {
     if (rc != 0) {
         return rc;
     }
-    for (uint32_t i = 0; i < RIP_MAX_MEMBERS && rc == 0; i++) {
+    for (uint32_t i = 0; i < rip_members_used(ch.control) && rc == 0; i++) {
         if (ch.control->members[i].role != RIP_NOBODY) {
             *holder = ch.control->members[i].pid;
             rc = -EBUSY;

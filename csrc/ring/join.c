@@ -23,7 +23,7 @@ static int join_group(struct rip_consumer *c, uint32_t g, uint32_t flags, int32_
     /* before rip_rescan, which may release the lock: the first member decides whether a declared group is shared */
     if (rc == 0) {
         if (!has_members && !(group->flags & RIP_AWAITED)) {
-            rip_group_count(&c->ch, g);
+            rip_group_count(c->ch.control, g);
         }
         group->pid = (int32_t)getpid();
         group->flags = kind | (group->flags & (RIP_AWAITED | RIP_DURABLE));

@@ -47,21 +47,21 @@ static int make_lane(struct rip_producer *p, uint64_t first, int32_t pid) {
     return 0;
 }
 
-/* Finds the free entry whose last lane is the oldest, or returns RIP_MAX_LANES. The oldest, because a member of a group
- * may still be about to move the cursor of the lane that was there (claims.c). Entries that never had a lane have id 0;
- * the search starts with them. */
-static uint32_t find_free(const struct rip_control *control) {
-    uint32_t found = RIP_MAX_LANES;
-    uint64_t oldest = UINT64_MAX;
-    for (uint32_t k = 0; k < RIP_MAX_LANES; k++) {
-        uint32_t i = (uint32_t)((control->lanes_ever + k) % RIP_MAX_LANES);
+/* Finds a free entry: the one whose last lane is the oldest, because a member of a group may still be about to move the
+ * cursor of the lane that was there (claims.c). If fewer than RIP_SPARE_LANES are free, it takes a new one. Returns its
+ * index, or a negative errno: -EXFULL, or there is no memory for a new entry and no other is free. */
+static int find_free(struct rip_channel *ch) {
+    const struct rip_control *control = ch->control;
+    uint32_t found = RIP_MAX_LANES, free = 0, used = rip_lanes_used(control);
+    for (uint32_t i = 0; i < used; i++) {
         const struct rip_lane_entry *lane = &control->lanes[i];
-        if (atomic_load_explicit(&lane->state, memory_order_relaxed) == RIP_LANE_FREE && rip_lane_id(lane) < oldest) {
-            oldest = rip_lane_id(lane);
-            found = i;
+        if (atomic_load_explicit(&lane->state, memory_order_relaxed) == RIP_LANE_FREE) {
+            free++;
+            found = found == RIP_MAX_LANES || rip_lane_id(lane) < rip_lane_id(&control->lanes[found]) ? i : found;
         }
     }
-    return found;
+    int rc = free < RIP_SPARE_LANES ? rip_lanes_add(ch) : 0;
+    return free < RIP_SPARE_LANES && rc >= 0 ? rc : free ? (int)found : rc;
 }
 
 /* Enters the lane in the table. The lock must be held, and this handle must be a member. If the process is killed
@@ -71,18 +71,19 @@ static uint32_t find_free(const struct rip_control *control) {
  * last step, rip_channel_reap makes that step. */
 static int join(struct rip_producer *p) {
     struct rip_control *control = p->ch.control;
-    uint32_t i = find_free(control);
-    if (i == RIP_MAX_LANES) { /* lanes that have ended and are read may still be in the table */
+    int found = find_free(&p->ch);
+    if (found == -EXFULL) { /* lanes that have ended and are read may still be in the table */
         rip_lanes_retire(&p->ch);
-        i = find_free(control);
+        found = find_free(&p->ch);
     }
-    if (i == RIP_MAX_LANES) {
-        return -EXFULL;
+    if (found < 0) {
+        return found;
     }
     int rc = control->lanes_ever ? 0 : rip_files_sweep(&p->ch.handle);
     if (rc != 0) {
         return rc;
     }
+    uint32_t i = (uint32_t)found;
     struct rip_lane_entry *entry = &control->lanes[i];
     atomic_store_explicit(&entry->id, control->lanes_ever, memory_order_relaxed); /* the cursors below publish it */
     entry->pid = p->lane->pid;
@@ -92,7 +93,7 @@ static int join(struct rip_producer *p) {
     atomic_store_explicit(&entry->asleep, fence, memory_order_relaxed);
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         /* release: pairs with rip_rx_poll */
-        atomic_store_explicit(&control->cursors[g][i].released, 0, memory_order_release);
+        atomic_store_explicit(&entry->cursors[g].released, 0, memory_order_release);
     }
     atomic_store_explicit(&entry->pollfd_member, 0, memory_order_relaxed);
     control->members[p->ch.handle.member].index = i;
@@ -241,6 +242,7 @@ int rip_producer_close(struct rip_producer *p) {
         return rc;
     }
     p->ch.control->lanes_undone += p->undone; /* before the lane ends: no process that reaps this one does it again */
+    p->entry->tail = p->published;
     atomic_store_explicit(&p->entry->state, rip_lane_end_state(closed),
                           memory_order_release); /* release: pairs with the acquire in rip_rescan */
     rip_lanes_retire(&p->ch);

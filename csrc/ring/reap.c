@@ -1,4 +1,5 @@
 #include "ring/reap.h"
+#include "base/errors.h"
 #include "channel/groups.h"
 #include "channel/lane_table.h"
 #include "channel/members.h"
@@ -24,27 +25,37 @@ int rip_member_leave(struct rip_channel *ch, uint32_t member) {
     return rip_claims_requeue(ch, group, member);
 }
 
-/* A producer that was closing and waited for the lock until its process ended has not died: its lane is marked as
- * closed. Returns 0, or -EMFILE and so on: then check again later. If the files are deleted, only handles that have the
- * lane mapped can still check (rip_rescan). */
-static int state_of_lane(struct rip_channel *ch, uint32_t lane, uint32_t *state) {
-    uint64_t closed;
-    int rc = rip_lane_read_word(ch, rip_lane_id(&ch->control->lanes[lane]), offsetof(struct rip_lane, closed), &closed);
-    *state = rip_lane_end_state((uint32_t)closed);
-    return rc == -ESTALE ? 0 : rc;
+/* Ends the lane of a dead producer. One that was closing and waited for the lock until its process ended has not died:
+ * its lane is marked as closed. A lane that cannot be read counts as empty. Returns 0, or -EMFILE and so on: then call
+ * it again later. If the files are deleted, only handles that have the lane mapped can still check (rip_rescan). */
+static int end_lane(struct rip_channel *ch, uint32_t index) {
+    struct rip_lane_entry *lane = &ch->control->lanes[index];
+    struct rip_file_key file = rip_lane_file(rip_lane_id(lane));
+    uint64_t closed = RIP_NOT_CLOSED, tail = UINT64_MAX;
+    int rc = rip_file_read(&ch->handle, file, offsetof(struct rip_lane, closed), &closed);
+    rc = rc ? rc : rip_file_read(&ch->handle, file, offsetof(struct rip_lane, tail), &tail);
+    if (rip_is_resource_error(rc) && rc != -ESTALE) {
+        return rc;
+    }
+    int is_readable = rc == 0 || rc == -ESTALE;
+    lane->tail = is_readable ? tail : 0;
+    /* release: pairs with the acquire in rip_rescan, which loads the tail of the lane afterwards */
+    atomic_store_explicit(&lane->state, is_readable ? rip_lane_end_state((uint32_t)closed) : RIP_LANE_ENDED,
+                          memory_order_release);
+    return 0;
 }
 
 void rip_channel_reap(struct rip_handle *handle) {
     struct rip_channel *ch = (struct rip_channel *)(void *)handle; /* the handle is its first member */
     struct rip_control *control = ch->control;
     int lanes_died = 0;
-    for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
+    for (uint32_t i = 0; i < rip_members_used(control); i++) {
         struct rip_member *member = &control->members[i];
-        uint32_t role = member->role, index = member->index, state;
+        uint32_t role = member->role, index = member->index;
         if (role == RIP_NOBODY || i == ch->handle.member || !rip_is_dead(&ch->handle, i)) {
             continue;
         }
-        if (role == RIP_A_PRODUCER && index < RIP_MAX_LANES) {
+        if (role == RIP_A_PRODUCER && index < rip_lanes_used(control)) {
             uint64_t id = rip_lane_id(&control->lanes[index]);
             /* relaxed: under the lock */
             if (atomic_load_explicit(&control->lanes[index].state, memory_order_relaxed) == RIP_LANE_FREE) {
@@ -54,11 +65,9 @@ void rip_channel_reap(struct rip_handle *handle) {
             }
             /* the last step of joining */
             control->lanes_ever = control->lanes_ever > id ? control->lanes_ever : id + 1;
-            if (state_of_lane(ch, index, &state) != 0) {
+            if (end_lane(ch, index) != 0) {
                 continue; /* stays a member; reaped later */
             }
-            /* release: pairs with the acquire in rip_rescan, which loads the tail afterwards */
-            atomic_store_explicit(&control->lanes[index].state, state, memory_order_release);
             lanes_died = 1;
         } else if (role == RIP_A_CONSUMER && index < RIP_MAX_GROUPS) {
             if (rip_member_leave(ch, i) != 0) {

@@ -88,7 +88,10 @@ struct rip_consumer {
     /* If messages arrive over links: replaces rip_watch_wait. Else NULL. */
     int (*pull)(struct rip_io_loop *loop, const struct rip_watch *watch, uint64_t deadline);
     struct rip_io_loop *io_loop;
-    uint64_t reported[RIP_MAX_LANES]; /* by lane index: 1 + the id of a lane whose mapping error was reported */
+    /* By index in the lane table: the lane that was mapped last; 1 + the id of a lane whose mapping error was
+     * reported. */
+    struct rip_rx *mapped[RIP_MAX_LANES];
+    uint64_t reported[RIP_MAX_LANES];
 };
 
 /* Takes the next message of a lane with claims: 1, 0, or -EBADMSG. */

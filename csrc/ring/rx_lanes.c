@@ -71,7 +71,7 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
     rx->capacity = capacity;
     rx->desc = rx->lane->desc;
     rx->payloads = (const unsigned char *)rx->mapping.at + rip_arena_offset(slots);
-    rx->cursor = &c->ch.control->cursors[c->group][index];
+    rx->cursor = &entry->cursors[c->group];
     rx->entry = entry;
     rx->ch = &c->ch;
     rx->id = rip_lane_id(entry); /* relaxed: under the lock */
@@ -99,18 +99,15 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
     return 0;
 }
 
-static struct rip_rx *find(struct rip_consumer *c, uint64_t id) {
-    for (uint32_t i = 0; i < c->count; i++) {
-        if (c->lanes[i]->id == id) {
-            return c->lanes[i];
-        }
-    }
-    return NULL;
+/* Returns the lane at this index of the table if it is mapped. */
+static struct rip_rx *find(const struct rip_consumer *c, uint32_t index) {
+    struct rip_rx *rx = c->mapped[index];
+    return rx && rx->id == rip_lane_id(&c->ch.control->lanes[index]) ? rx : NULL;
 }
 
 struct rip_claims *rip_rx_claims_of(struct rip_channel *ch, uint32_t group, uint32_t lane, uint64_t *slots) {
     struct rip_consumer *c = (struct rip_consumer *)(void *)ch; /* the channel is its first member */
-    struct rip_rx *rx = group == c->group ? find(c, rip_lane_id(&ch->control->lanes[lane])) : NULL;
+    struct rip_rx *rx = group == c->group ? find(c, lane) : NULL;
     *slots = rx ? rx->slots : 0;
     return rx ? rx->claims : NULL;
 }
@@ -142,14 +139,14 @@ static int map_new_lanes(struct rip_consumer *c) {
     struct rip_control *control = c->ch.control;
     int all = 1;
     c->retry_at = 0;
-    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+    for (uint32_t i = 0; i < rip_lanes_used(control); i++) {
         /* acquire: pairs with the release store that ends a lane; the tail loaded afterwards is the last one */
         uint32_t state = atomic_load_explicit(&control->lanes[i].state, memory_order_acquire);
         if (state == RIP_LANE_FREE) {
             continue;
         }
         uint64_t id = rip_lane_id(&control->lanes[i]);
-        struct rip_rx *rx = find(c, id);
+        struct rip_rx *rx = find(c, i);
         if (!rx) {
             if (c->count == RIP_RX_LANES) {
                 all = 0;
@@ -178,7 +175,7 @@ static int map_new_lanes(struct rip_consumer *c) {
                 }
                 continue;
             }
-            c->lanes[c->count++] = rx;
+            c->lanes[c->count++] = c->mapped[i] = rx;
         }
         rx->state = state_in(rx, state);
         rx->present = 1;
@@ -218,6 +215,7 @@ int rip_rescan(struct rip_consumer *c) {
         } else { /* a lane leaves the table when every group has released all of it */
             c->current = c->current == rx ? NULL : c->current;
             c->claimed = c->claimed == rx ? NULL : c->claimed;
+            c->mapped[rx->index] = c->mapped[rx->index] == rx ? NULL : c->mapped[rx->index];
             c->missed += rip_rx_missed_of(rx);
             rip_rx_unmap(rx);
         }

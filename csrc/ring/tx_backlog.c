@@ -15,7 +15,7 @@ static uint64_t oldest_unreleased(const struct rip_producer *p, uint32_t *group)
     *group = RIP_MAX_GROUPS;
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         /* relaxed: for display only */
-        uint64_t released = atomic_load_explicit(&control->cursors[g][p->index].released, memory_order_relaxed);
+        uint64_t released = atomic_load_explicit(&p->entry->cursors[g].released, memory_order_relaxed);
         if ((active >> g & 1) && released < oldest) {
             oldest = released;
             *group = g;
@@ -76,7 +76,7 @@ uint64_t rip_lane_acked(struct rip_producer *p, uint64_t known) {
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         if (active >> g & 1) {
             /* acquire: orders it before the load of the id, which changes before the cursors do */
-            uint64_t released = atomic_load_explicit(&control->cursors[g][p->index].released, memory_order_acquire);
+            uint64_t released = atomic_load_explicit(&p->entry->cursors[g].released, memory_order_acquire);
             released = released < known ? known : released;
             if (control->groups[g].flags & (RIP_SHARED | RIP_DURABLE)) {
                 released = rip_claims_read_unacked(&p->ch, rip_group_id(control, g), rip_lane_id(p->entry), p->slots,

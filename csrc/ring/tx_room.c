@@ -16,7 +16,7 @@ int rip_reclaim(struct rip_producer *p) {
             if (active >> g & 1) {
                 /* acquire: pairs with the release in rip_rx_publish_cursor; the group has read before this producer
                  * overwrites */
-                uint64_t released = atomic_load_explicit(&control->cursors[g][p->index].released, memory_order_acquire);
+                uint64_t released = atomic_load_explicit(&p->entry->cursors[g].released, memory_order_acquire);
                 if (released > p->published) {
                     return -EBADMSG;
                 }

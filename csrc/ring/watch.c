@@ -14,7 +14,7 @@ void rip_room_watch(struct rip_producer *p, struct rip_watch *watch) {
     uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed);
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         if (active >> g & 1) {
-            watch->words[n++] = &control->cursors[g][p->index].released;
+            watch->words[n++] = &p->entry->cursors[g].released;
         }
     }
     for (unsigned i = 0; i < n; i++) {

@@ -23,6 +23,7 @@ struct rip_handle {
     uint32_t mode;              /* access mode of its files */
     uint32_t member;            /* the index of this handle's member entry, or RIP_NO_MEMBER */
     uint64_t reaped_at;         /* when this handle last reaped, as rip_now */
+    _Atomic uint64_t *others;   /* where all handles of a channel note when one has reaped; else NULL */
     uint32_t locked;            /* 1: this handle has the table lock */
     /* deadline of rip_lock and rip_relock, as rip_now; 0: none; RIP_TRY_ONLY: rip_lock does not wait, and rip_relock
      * waits for some milliseconds */

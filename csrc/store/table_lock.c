@@ -95,10 +95,21 @@ int rip_is_dead(struct rip_handle *handle, uint32_t member) {
 void rip_reap(struct rip_handle *handle) {
     handle->reaped_at = rip_now();
     handle->reap(handle);
+    if (handle->others) {
+        atomic_store_explicit(handle->others, handle->reaped_at, memory_order_relaxed); /* relaxed: a hint */
+    }
+}
+
+/* Has another member reaped lately? With many members each reaping takes long, so one of them does it for all. */
+static int has_another_reaped(const struct rip_handle *handle, uint64_t now) {
+    /* relaxed: a hint. A time in the future, of another time namespace or of damage, counts as long ago. */
+    return handle->others && now - atomic_load_explicit(handle->others, memory_order_relaxed) <= REAP_EVERY_NS;
 }
 
 int rip_reap_if_due(struct rip_handle *handle) {
-    if (handle->state != RIP_OPEN || rip_now() - handle->reaped_at <= REAP_EVERY_NS || rip_try_lock(handle) != 0) {
+    uint64_t now = rip_now();
+    if (handle->state != RIP_OPEN || now - handle->reaped_at <= REAP_EVERY_NS || has_another_reaped(handle, now) ||
+        rip_try_lock(handle) != 0) {
         return 0;
     }
     rip_reap(handle);

@@ -24,7 +24,7 @@ struct rip_frame {       /* little-endian */
     uint8_t reserved;    /* 0 */
     uint32_t type;       /* chosen by the sender of the message */
     uint32_t missed;     /* messages lost just before this one */
-    /* of a message: bytes of payload; RELEASED: messages of this stream released in all; END, FAILED: messages in all */
+    /* of a message: bytes of payload; RELEASED: messages of this stream released in all; else messages in all */
     uint64_t length;
     uint64_t time; /* when the message was put, nanoseconds of the machine's time (base/clock.h) */
 };

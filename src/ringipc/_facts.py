@@ -9,7 +9,7 @@ MAX_CHANNEL_NAME: int  # bytes
 MAX_GROUP_NAME: int  # bytes
 MAX_LANES: int  # of a channel
 MAX_GROUPS: int  # of a channel
-MAX_MEMBERS: int  # of a channel
+MAX_CONSUMERS: int  # of a channel
 MAX_HANDLES: int  # of a semaphore, lock, event or barrier
 MAX_WAITERS: int  # threads that wait for units of a semaphore or lock
 MAX_UNITS: int  # of a semaphore

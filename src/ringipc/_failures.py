@@ -41,7 +41,7 @@ def full_table(number: int) -> str:
                 "group (remove_group)"
             )
         case errno.EUSERS:
-            return f"it has {_facts.MAX_MEMBERS} members (producers and consumers), the maximum; close some"
+            return f"it has {_facts.MAX_CONSUMERS} consumers, the maximum; close some"
     return ""
 
 

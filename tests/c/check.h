@@ -320,6 +320,14 @@ static inline struct rip_consumer *open_consumer(const char *channel, const char
     return c;
 }
 
+/* The next wait finds dead members, whoever has done so lately. */
+static inline void make_reaping_due(struct rip_handle *handle) {
+    handle->reaped_at = 0;
+    if (handle->others) {
+        atomic_store(handle->others, 0);
+    }
+}
+
 static inline void close_producer(struct rip_producer *p) {
     CHECK_IS(rip_producer_close(p), 0);
     rip_producer_free(p);

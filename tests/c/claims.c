@@ -386,10 +386,10 @@ static void a_dead_members_message_comes_back_without_files(void) {
     CHECK_IS(get_number(c, 0), 1);
     CHECK_IS(nftw(path_of(CHANNEL, NULL), remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
     kill_and_wait(child);
-    p->ch.handle.reaped_at = 0;
+    make_reaping_due(&p->ch.handle);
     rip_reap_if_due(&p->ch.handle); /* cannot reap it, and leaves it */
     CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
-    c->ch.handle.reaped_at = 0;
+    make_reaping_due(&c->ch.handle);
     rip_reap_if_due(&c->ch.handle);
     CHECK_IS(rip_get(c, &message, 0), 1);
     CHECK_IS(message.seq, 0);
@@ -437,7 +437,7 @@ static void killed_while_it_closes(void (*what)(void)) {
     int rc = get_nothing(c, 0);
     CHECK(rc == -ENODATA || rc == -ETIMEDOUT);
     allow_files(-1);
-    c->ch.handle.reaped_at = 0;
+    make_reaping_due(&c->ch.handle);
     rip_reap_if_due(&c->ch.handle);
     CHECK_IS(get_nothing(c, 0), -ENODATA);
     close_consumer(c);
@@ -453,7 +453,7 @@ static void a_closing_producer_is_not_dead(void) {
 /* ---- an entry of the table of lanes that is used for another lane ---- */
 
 static _Atomic uint64_t *cursor_of(const struct rip_producer *p, const struct rip_consumer *c) {
-    return &p->ch.control->cursors[c->group][p->index].released;
+    return &p->entry->cursors[c->group].released;
 }
 
 static struct rip_producer *open_short(enum rip_overflow overflow, unsigned messages) {
@@ -467,7 +467,7 @@ static struct rip_producer *open_short(enum rip_overflow overflow, unsigned mess
 
 /* A member has not read the table since its lane left it. It goes on while another lane has the entry. */
 static void late_for_its_lane(enum rip_overflow overflow) {
-    struct rip_producer *others[RIP_MAX_LANES - 1];
+    struct rip_producer *others[RIP_SPARE_LANES];
     struct rip_message message;
     if (strcmp(CHANNEL, MEMORY) == 0) {
         make_anonymous_channel();
@@ -480,11 +480,14 @@ static void late_for_its_lane(enum rip_overflow overflow) {
     rip_release(late, &message);
     struct rip_rx *rx = message.lane;
     uint32_t handle = p->index;
-    for (unsigned i = 0; i < RIP_MAX_LANES - 1; i++) {
+    for (unsigned i = 0; i < RIP_SPARE_LANES; i++) {
         others[i] = open_producer(CHANNEL, RIP_PAGE, 1);
         CHECK(others[i]->index != handle);
     }
-    close_producer(p);
+    for (unsigned i = 0; i < RIP_SPARE_LANES; i++) {
+        close_producer(others[i]);
+    }
+    close_producer(p); /* of the free entries, it has the one whose last lane is the oldest */
     p = open_short(overflow, 5);
     CHECK_IS(p->index, handle);
     rip_claims_pass(rx->claims, rx->slots, rx->cursor, rx->entry, 0, 0);
@@ -495,9 +498,6 @@ static void late_for_its_lane(enum rip_overflow overflow) {
         CHECK_IS(get_number(late, 0), i);
     }
     close_producer(p);
-    for (unsigned i = 0; i < RIP_MAX_LANES - 1; i++) {
-        close_producer(others[i]);
-    }
     close_consumer(late);
     CHECK(is_over());
 }

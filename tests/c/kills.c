@@ -241,7 +241,7 @@ static void no_fences_for_the_dead(void) {
     CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, 8, RIP_BLOCK, RIP_WAIT_ADAPTIVE, NULL, &newcomer), 0);
     /* on one processor every member sleeps at once */
     CHECK(stays->ch.fenced || !(control->groups_asleep & RIP_FENCE_GROUPS));
-    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+    for (uint32_t i = 0; i < rip_lanes_used(control); i++) {
         CHECK(stays->ch.fenced || !(control->lanes[i].asleep & RIP_FENCE_LANE));
     }
     close_producer(newcomer);
@@ -867,9 +867,9 @@ static void member_entry_is_reused(void) {
         pid_t closing = start_victim();
         play = &second;
         pid_t opening = start_victim();
-        /* it is the third member, and makes its lane without the lock */
+        /* it is the third producer, and makes its lane without the lock */
         struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
-        while (stays->ch.control->members[3].role == RIP_NOBODY || lock.l_type != F_UNLCK) {
+        while (stays->ch.control->members[RIP_MAX_CONSUMERS + 2].role == RIP_NOBODY || lock.l_type != F_UNLCK) {
             CHECK(resume(opening, PTRACE_SYSCALL));
             lock = (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
             CHECK_IS(fcntl(stays->ch.handle.mapping.fd, F_OFD_GETLK, &lock), 0);

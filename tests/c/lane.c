@@ -965,7 +965,7 @@ static void bad_sizes(void) {
 
 /* Ended lanes stay in the table until a member retires them. */
 static void lanes_that_are_read_make_room(void) {
-    struct rip_message messages[RIP_MAX_LANES - 1];
+    static struct rip_message messages[RIP_MAX_LANES - 1];
     struct rip_producer *stays = open_producer(CHANNEL, RIP_PAGE, 4);
     struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
     for (unsigned i = 0; i < RIP_MAX_LANES - 1; i++) {
@@ -984,36 +984,60 @@ static void lanes_that_are_read_make_room(void) {
     CHECK(is_over());
 }
 
+/* Some producers are there; the other lanes have ended and are not read. */
+static void full_lane_table(void) {
+    struct rip_producer *p[8];
+    struct rip_producer *more = NULL;
+    uint64_t sum = 0;
+    for (uint64_t i = 0; i < RIP_MAX_LANES; i++) {
+        struct rip_producer *made = open_producer(CHANNEL, RIP_PAGE, 4);
+        CHECK_IS(put_number(made, i, 0), 0);
+        if (i < 8) {
+            p[i] = made;
+        } else {
+            close_producer(made);
+        }
+    }
+    CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, 4, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &more), -EXFULL);
+    struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    for (unsigned i = 0; i < RIP_MAX_LANES; i++) {
+        sum += get_number(c, 0);
+    }
+    CHECK_IS(sum, RIP_MAX_LANES * (RIP_MAX_LANES - 1) / 2);
+    CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
+    close_producer(open_producer(CHANNEL, RIP_PAGE, 4));
+    for (unsigned i = 0; i < 8; i++) {
+        close_producer(p[i]);
+    }
+    CHECK_IS(get_nothing(c, 0), -ENODATA);
+    close_consumer(c);
+}
+
 static void full_tables(void) {
-    struct rip_producer *p[RIP_MAX_LANES + 1] = {NULL};
     struct rip_consumer *c[RIP_MAX_GROUPS + 1] = {NULL};
+    static struct rip_consumer *members[RIP_MAX_CONSUMERS];
     int32_t holder;
     char name[8];
-    for (unsigned i = 0; i < RIP_MAX_LANES; i++) {
-        p[i] = open_producer(CHANNEL, RIP_PAGE, 4);
-    }
-    CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, 4, RIP_BLOCK, RIP_WAIT_BLOCK, NULL, &p[RIP_MAX_LANES]), -EXFULL);
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4);
     for (unsigned g = 0; g < RIP_MAX_GROUPS; g++) {
         snprintf(name, sizeof name, "%u", g);
-        c[g] = open_consumer(CHANNEL, name, RIP_OLDEST);
+        c[g] = open_consumer(CHANNEL, name, g ? RIP_OLDEST : RIP_SHARED);
     }
     CHECK_IS(rip_consumer_open(CHANNEL, "more", RIP_OLDEST, RIP_WAIT_BLOCK, RIP_FOREVER, &c[RIP_MAX_GROUPS], &holder),
              -ENOSR);
-    for (uint64_t i = 0; i < RIP_MAX_LANES; i++) {
-        CHECK_IS(put_number(p[i], i, 0), 0);
+    for (unsigned i = RIP_MAX_GROUPS; i < RIP_MAX_CONSUMERS; i++) {
+        members[i] = open_consumer(CHANNEL, "0", RIP_SHARED);
     }
+    CHECK_IS(rip_consumer_open(CHANNEL, "0", RIP_SHARED, RIP_WAIT_BLOCK, RIP_FOREVER, &c[RIP_MAX_GROUPS], &holder),
+             -EUSERS);
+    close_producer(open_producer(CHANNEL, RIP_PAGE, 4)); /* there is still room for producers */
+    for (unsigned i = RIP_MAX_GROUPS; i < RIP_MAX_CONSUMERS; i++) {
+        close_consumer(members[i]);
+    }
+    CHECK_IS(put_number(p, 7, 0), 0);
+    close_producer(p);
     for (unsigned g = 0; g < RIP_MAX_GROUPS; g++) {
-        uint64_t sum = 0;
-        for (unsigned i = 0; i < RIP_MAX_LANES; i++) {
-            sum += get_number(c[g], 0);
-        }
-        CHECK_IS(sum, RIP_MAX_LANES * (RIP_MAX_LANES - 1) / 2);
-        CHECK_IS(get_nothing(c[g], 0), -ETIMEDOUT);
-    }
-    for (unsigned i = 0; i < RIP_MAX_LANES; i++) {
-        close_producer(p[i]);
-    }
-    for (unsigned g = 0; g < RIP_MAX_GROUPS; g++) {
+        CHECK_IS(get_number(c[g], 0), 7);
         CHECK_IS(get_nothing(c[g], 0), -ENODATA);
         close_consumer(c[g]);
     }
@@ -1102,7 +1126,8 @@ int main(void) {
     run("a name is one component of a path", bad_names);
     run("invalid sizes are refused, and leave nothing behind", bad_sizes);
     run("lanes that have ended and are read make room for others", lanes_that_are_read_make_room);
-    run("full tables refuse more entries, and keep those that they have", full_tables);
+    run("a full table of lanes refuses more, and keeps those that it has", full_lane_table);
+    run("full tables of groups and of consumers refuse more entries, and keep those that they have", full_tables);
     run("a producer without free file descriptors closes and loses no message", closes_without_descriptors);
     run("a consumer that cannot attach without file descriptors loses no message", fails_to_attach_without_descriptors);
     return 0;

@@ -81,7 +81,7 @@ static void gives_up_while_opening(void) {
     char byte = 0;
     struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
     struct rip_control *control = p->ch.control;
-    const volatile struct rip_member *member = &control->members[1];
+    const volatile struct rip_member *member = &control->members[RIP_MAX_CONSUMERS + 1];
     CHECK_IS(pipe(stalled_pipe), 0);
     CHECK_IS(pipe(go_on_pipe), 0);
     pid_t child = spawn(opens_a_lane, NULL);
@@ -93,7 +93,7 @@ static void gives_up_while_opening(void) {
     CHECK_IS(member->index, RIP_NO_LANE);
     CHECK_IS(member->role, RIP_A_PRODUCER); /* the next process with the lock reaps it */
     close(fd);
-    p->ch.handle.reaped_at = 0;
+    make_reaping_due(&p->ch.handle);
     rip_reap_if_due(&p->ch.handle);
     CHECK_IS(member->role, RIP_NOBODY);
     close_producer(p);
@@ -118,7 +118,7 @@ static void closing_producer_is_not_dead(void) {
     struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
     struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
     expect_success(spawn(closes_in_vain, NULL));
-    c->ch.handle.reaped_at = 0;
+    make_reaping_due(&c->ch.handle);
     rip_reap_if_due(&c->ch.handle);
     CHECK_IS(get_number(c, 1000 * MS), 7);
     close_producer(p);
@@ -288,7 +288,7 @@ static void fences_end_with_their_member(void) {
     close_producer(blocks);
     expect_success(spawn(joins_and_is_killed, NULL));
     blocks = producer_that(RIP_WAIT_ADAPTIVE); /* has the entry of the dead member, or of the one before */
-    for (uint32_t i = 0; i < RIP_MAX_LANES; i++) {
+    for (uint32_t i = 0; i < rip_lanes_used(p->ch.control); i++) {
         CHECK_IS(p->ch.control->lanes[i].asleep & RIP_FENCE_LANE, 0);
     }
     close_producer(blocks);

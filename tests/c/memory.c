@@ -37,7 +37,8 @@ static uint64_t memory_of(const char *file) {
 /* Returns the bytes that are allocated for the first lane. In an anonymous channel the size of all other parts of the
  * file is known. */
 static uint64_t lane_memory(void) {
-    return strcmp(CHANNEL, MEMORY) == 0 ? memory_of(NULL) - sizeof(struct rip_control) : memory_of("lane-0");
+    uint64_t tables = rip_round_up(RIP_CONTROL_FIXED + sizeof(struct rip_lane_entry), RIP_PAGE); /* with one lane */
+    return strcmp(CHANNEL, MEMORY) == 0 ? memory_of(NULL) - tables : memory_of("lane-0");
 }
 
 /* Checks that neither producer nor consumer has accessed memory beyond what is allocated: an access would have

@@ -16,7 +16,7 @@ struct view {
     const void *mapped[FILES]; /* control, lane-0, ...; NULL: does not exist */
     uint64_t at[FILES];
     size_t size[FILES];
-    unsigned char seen[FILES][offsetof(struct rip_control, cursors) + 4 * RIP_MAX_LANES * sizeof(struct rip_cursor)];
+    unsigned char seen[FILES][offsetof(struct rip_control, lanes) + 5 * sizeof(struct rip_lane_entry)];
     int directory;
 };
 

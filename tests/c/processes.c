@@ -190,7 +190,7 @@ static void waits_across_processes(void) {
 /* ---- killed ---- */
 
 /* A member reaps every half second. This makes it reap at once, so that the tests need not wait. */
-static void reap_soon(struct rip_channel *ch) { ch->handle.reaped_at = 0; }
+static void reap_soon(struct rip_channel *ch) { make_reaping_due(&ch->handle); }
 
 static _Noreturn void hang(void) {
     for (;;) {
@@ -319,7 +319,7 @@ static void killed_last(void) {
     CHECK(is_over());
 
     /* they put nothing: one lane stays, so that a death is reported */
-    for (unsigned i = 0; i < RIP_MAX_LANES + 1; i++) {
+    for (unsigned i = 0; i < 3 * RIP_SPARE_LANES; i++) {
         count = 0;
         reached(0);
         child = spawn(puts_and_hangs, &count);

@@ -189,12 +189,12 @@ static void tries_once(void) {
     c->ch.handle.reaped_at = rip_now();
     CHECK_IS(rip_rx_wait(c, finds_nothing, NULL, &message, 0), -ETIMEDOUT);
     CHECK_IS(attempts, 1);
-    c->ch.handle.reaped_at = 0; /* what the dead have left may be what the attempt looks for */
+    make_reaping_due(&c->ch.handle); /* what the dead have left may be what the attempt looks for */
     CHECK_IS(rip_rx_wait(c, finds_nothing, NULL, &message, 0), -ETIMEDOUT);
     CHECK_IS(attempts, 3);
     expect_success(spawn(puts_and_dies, NULL));
     CHECK_IS(get_number(c, 0), 1);
-    c->ch.handle.reaped_at = 0;
+    make_reaping_due(&c->ch.handle);
     CHECK_IS(get_nothing(c, 0), -EOWNERDEAD);
     CHECK_IS(rip_get_selected(c, &filter, &message, 0), -ETIMEDOUT);
     CHECK_IS(*picky, 0); /* nobody sleeps for some messages only, so nobody has to be woken for them */

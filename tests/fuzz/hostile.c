@@ -45,11 +45,12 @@ struct region {
 
 static const struct region regions[] = {
     {"control", 128, 320},                      /* all except the identity */
-    {"control", 4096, 8 * 32},                  /* the first members */
-    {"control", 12288, 4 * 128},                /* the first lanes */
-    {"control", 20480, 4 * 128},                /* the first groups */
-    {"control", 24576, 4 * 64},                 /* the first group's cursors */
-    {"control", 24576 + 64 * 64, 4 * 64},       /* those of the second group */
+    {"control", 4096, 8 * 32},                  /* the first consumers */
+    {"control", 12288, 8 * 32},                 /* the first producers */
+    {"control", 45056, 4 * 128},                /* the first groups */
+    {"control", 49152, 128 + 4 * 64},           /* the first lane, and the cursors of some groups in it */
+    {"control", 49152 + 2176, 128 + 4 * 64},    /* the second lane */
+    {"control", 0, 49152 + 16 * 2176},          /* anywhere in the tables that are in use */
     {"control", 0, sizeof(struct rip_control)}, /* anywhere */
     {"lane-0", 24, 264},
     {"lane-1", 24, 264},
@@ -66,9 +67,9 @@ static const struct region regions[] = {
 static const struct region memory_regions[] = {
     {"control", 128, 320},
     {"control", 4096, 8 * 32},
-    {"control", 12288, 4 * 128},
-    {"control", 20480, 4 * 128},
-    {"control", 24576, 4 * 64},
+    {"control", 12288, 8 * 32},
+    {"control", 45056, 4 * 128},
+    {"control", 49152, 128 + 4 * 64},
     {"extents", sizeof(struct rip_control), 288}, /* the header of the first lane, and the start of other pages */
     {"extents", sizeof(struct rip_control) + RIP_PAGE, 288},
     {"extents", sizeof(struct rip_control) + 3 * RIP_PAGE, 288},
@@ -460,6 +461,7 @@ static void consume(unsigned i) {
 static void reap_now(struct rip_channel *ch) {
     if (ch->handle.state == RIP_OPEN) {
         ch->handle.reaped_at = 0; /* so that reaping is due */
+        atomic_store(ch->handle.others, 0);
         rip_reap_if_due(&ch->handle);
     }
 }

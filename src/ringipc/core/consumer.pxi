@@ -70,7 +70,7 @@ cdef class Consumer:
     GroupBusy
         The group is exclusive and has a live member.
     TableFull
-        The channel already has 32 groups or 256 members.
+        The channel already has 32 groups or 256 consumers.
     AuthenticationError, Incompatible, Corrupt, SystemRefused
         As for `Producer`. Incompatible also if the group is shared and shared=False is given, or the reverse.
 

@@ -87,7 +87,7 @@ cdef class Producer:
     AuthenticationError
         The peer has another key, is another user, or has a certificate that is not trusted.
     TableFull
-        The channel already has 64 lanes, 256 members, or, if groups are declared, 32 groups.
+        The channel already has 1024 lanes or, if groups are declared, 32 groups.
     SystemRefused
         There is no memory for the slots, or for the capacity with preallocate; or the directory cannot be written. It
         is an `OSError`: see its `errno`.

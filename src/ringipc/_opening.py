@@ -121,6 +121,8 @@ def open_consumer(
     group: str = "default",
     shared: bool = False,
     durable: bool = False,
+    max_deliveries: int | None = None,
+    dead_letters: str | Channel | Endpoint | None = None,
     start: Literal["oldest", "newest"] = "oldest",
     producers: int | None = 1,
     deaths: Literal["raise", "skip"] = "raise",
@@ -140,6 +142,12 @@ def open_consumer(
     deaths_code = _arguments.checked_choice("deaths", deaths, {"raise": 0, "skip": 1})
     if producers is not None:
         producers = _arguments.checked_count(producers, "producers", "producers (or None)", 1, (1 << 32) - 2)
+    if max_deliveries is not None:
+        max_deliveries = _arguments.checked_count(max_deliveries, "max_deliveries", "deliveries (or None)", 1, 63)
+    if dead_letters is not None:
+        if max_deliveries is None:
+            raise ValueError("dead_letters= needs max_deliveries=, the deliveries after which a message goes there")
+        transports.resolve(dead_letters)
     consumer._name(channel, group)
     consumer._pickle = pickle
     flags = start_code | (SHARED if shared else 0) | (DURABLE if durable else 0)
@@ -161,5 +169,8 @@ def open_consumer(
             consumer._set_io_loop(consumer._link.io_loop)
     if rc < 0:
         _failures.fail_consumer_open(rc, holder, consumer.channel, group, shared, last_shortage())
+    if max_deliveries is not None and not consumer._limit_deliveries(max_deliveries, dead_letters):
+        consumer.close()
+        raise ValueError("max_deliveries= is for shared and durable groups: no other group delivers a message again")
     consumer._expect(producers, deaths_code == 1)
     _atexit.close_at_exit(consumer)

@@ -53,6 +53,8 @@ class ConsumerStats:
         Messages that the group has lost since this consumer joined, because a full lane dropped or refused them.
     deaths
         Producers that died or failed, as far as this consumer has come: each was raised, or skipped (deaths="skip").
+    dead
+        Messages moved to the dead letters, or dropped, after `max_deliveries`.
     backlog
         Messages put and not yet got.
     held
@@ -69,6 +71,7 @@ class ConsumerStats:
     bytes: int
     missed: int
     deaths: int
+    dead: int
     backlog: int
     held: int
     lanes: int

@@ -30,6 +30,13 @@ cdef class Consumer:
         True: the group stays when its last member has left. Messages are kept for the next member, which continues
         where the group stood; what was taken and not acknowledged is redelivered. End the group with
         ``ringipc.Channel.open(channel).remove_group(group)``. Taking a message costs one compare-and-swap more.
+    max_deliveries
+        In a shared or durable group: a message that was delivered so often (1 to 63 times) and is not done is not
+        delivered again. It is moved to dead_letters, counted (`ConsumerStats.dead`), and the first one is logged. None:
+        there is no limit. Give all members the same.
+    dead_letters
+        A channel, as its name or a URL, to which such messages are moved as they are. This consumer opens a producer
+        there for the first one, with overflow="drop-new". None: they are dropped.
     start
         Where a new group starts: at the "oldest" message that is still there, or after the "newest".
     producers
@@ -105,6 +112,10 @@ cdef class Consumer:
     cdef Work *spare_works  # a list of entries to be used again
     cdef uint64_t worker  # the one that called `begin_get` last, and its thread
     cdef PyThreadState *thread
+    cdef uint32_t limit  # a message that was delivered so often before is dead
+    cdef object dead_letters  # the channel of the dead letters, or None
+    cdef Producer letters  # None: no message was moved yet
+    cdef uint64_t dead  # messages that were moved or dropped
     cdef bint gives_back  # closed by an exception: what is in work is not done
     cdef bint picking  # the pollfd is not to be readable for messages that are there already
     cdef readonly bint _silenced
@@ -121,6 +132,7 @@ cdef class Consumer:
 
     def __cinit__(self, *args, **kwargs):
         self.dtypes = {}
+        self.limit = NO_LIMIT
 
     def __dealloc__(self):
         if self.c is not NULL:
@@ -171,6 +183,12 @@ cdef class Consumer:
             rip_consumer_expect(self.c, RIP_NO_END if producers is None else <uint32_t>producers)
             if skips_deaths:
                 rip_consumer_skip_deaths(self.c)
+
+    @cython.critical_section
+    def _limit_deliveries(self, uint32_t limit, dead_letters):
+        """Set max_deliveries and dead_letters. Return False if the group does not count deliveries."""
+        self.limit, self.dead_letters = limit, dead_letters
+        return self.c.claims != 0
 
     @cython.critical_section
     def _set_io_loop(self, IoLoop io_loop not None):
@@ -364,7 +382,10 @@ cdef class Consumer:
                 begin_get(self)
             rc = rip_rx_peek(self.c, message)
             if cython.likely(rc == 1):
-                return 0
+                if cython.likely(message.redelivered < self.limit):
+                    return 0
+                bury(self, message, False)
+                rc = 0
         return self.wait(rc, rip_rx_next, NULL, message, seconds)
 
     @cython.final
@@ -372,10 +393,15 @@ cdef class Consumer:
         self, int rc, rip_rx_getter *getter, rip_filter *filter, rip_message *message, double seconds
     ) except -1:
         """Wait for a message. Return as `peek`. rc: what was found already (a death is reported only once), or 0."""
+        cdef uint64_t deadline
         if rc == 0:
             if self.c is not NULL and self.c.claims and self.is_open():
                 begin_get(self)
-            rc = -ESHUTDOWN if self.c is NULL else rip_rx_wait(self.c, getter, filter, message, deadline_of(seconds))
+            deadline = deadline_of(seconds)
+            rc = -ESHUTDOWN if self.c is NULL else rip_rx_wait(self.c, getter, filter, message, deadline)
+            while rc == 1 and message.redelivered >= self.limit and getter != rip_rx_find:  # that one is not claimed
+                bury(self, message, getter != rip_rx_next)
+                rc = rip_rx_wait(self.c, getter, filter, message, deadline)
         if rc == 1:
             return 0
         self.settle()
@@ -527,6 +553,12 @@ cdef class Consumer:
             while len(got) < most and not self.c.leaving and rip_handle_check(&self.c.ch.handle) == 0:
                 if rip_rx_ready(self.c, &message) != 1:
                     break
+                if message.redelivered >= self.limit:
+                    try:
+                        bury(self, &message, False)
+                    except Exception:  # the next call finds this message again, and raises
+                        break
+                    continue
                 if message.kind == RIP_BYTES and self.copy != COPY_NEVER and message.length < LARGE:
                     got.append(PyBytes_FromStringAndSize(<const char *>message.data, <Py_ssize_t>message.length))
                     if lane is not NULL and lane is not message.lane:
@@ -679,8 +711,8 @@ cdef class Consumer:
         """Return the numbers of `ConsumerStats`, in its order."""
         if self.c is NULL:
             self.fail(-ESHUTDOWN, None)
-        return (self.c.taken, self.c.bytes, rip_rx_missed(self.c), self.c.deaths, rip_rx_backlog(self.c), self.holds,
-                self.c.count, self.c.waits, self.c.waited * 1e-9)
+        return (self.c.taken, self.c.bytes, rip_rx_missed(self.c), self.c.deaths, self.dead, rip_rx_backlog(self.c),
+                self.holds, self.c.count, self.c.waits, self.c.waited * 1e-9)
 
     def notify(self, signum, *, value=None):
         """Send this process a signal at the next message, once, like mq_notify(3).
@@ -839,6 +871,9 @@ cdef class Consumer:
             rc = self._close(exiting)
         if self._link is not None:
             self._link.close()
+        letters, self.letters = self.letters, None
+        if letters is not None:
+            letters.close()
         if rc < 0 and rc != -ECHILD:
             _failures.fail(rc, self.channel)
 

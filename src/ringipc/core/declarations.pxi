@@ -212,6 +212,7 @@ cdef extern from "ring/rx.h" nogil:
     struct rip_rx:
         uint64_t next
         uint64_t released
+        uint64_t capacity
         void *claims
         uint64_t id
         int32_t pid

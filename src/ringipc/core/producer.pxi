@@ -419,6 +419,21 @@ cdef class Producer:
         self.settle()
         return True
 
+    @cython.final
+    cdef bint forward(self, const unsigned char *data, uint64_t length, uint32_t type, uint8_t kind) except -1:
+        """Put the payload of another message as it is, without waiting. Return whether it went in."""
+        cdef unsigned char *payload
+        with cython.critical_section(self):
+            if self.p is not NULL:
+                rip_tx_stamp(self.p)
+            if self.reserve_room(length, 0, &payload) != WRITTEN:
+                return False
+            copy_in(self, payload, data, length)
+            rip_tx_commit(self.p, length, type, kind)
+            self.publish()
+            self.settle()
+        return True
+
     @cython.critical_section
     def put_nowait(self, message, *, Py_ssize_t type=0):
         """Put a message without waiting: `put` with timeout=0."""

@@ -56,6 +56,9 @@ cdef Message select_where(Consumer consumer, object timeout, object type, object
         try:
             liked = where(candidate)
             if liked and rip_handle_check(&consumer.c.ch.handle) == 0 and rip_rx_try(consumer.c, &message):
+                if message.redelivered >= consumer.limit:
+                    bury(consumer, &message, True)
+                    continue
                 candidate.deliveries = message.redelivered + 1
                 candidate.missed = message.missed
                 take_charge(consumer, candidate, message.lane)

@@ -45,6 +45,9 @@ cdef int take_alike(Consumer consumer, list holds, Py_ssize_t most) except -1:
     if rip_array_read(&array, first.data, first.length) != 0:  # it was valid just now, so its producer changes it
         consumer.fail(-EBADMSG, "the header of an array")
     while len(holds) < most and consumer.is_open() and rip_rx_ready(consumer.c, &message) == 1:
+        if message.redelivered >= consumer.limit:
+            bury(consumer, &message, False)
+            continue
         if (message.kind != RIP_ARRAY or message.length != first.length
                 or not rip_array_matches(&array, message.data, message.length)):
             leave(consumer, &message)

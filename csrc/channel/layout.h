@@ -122,14 +122,58 @@ struct rip_control {
 /* ---- lane ---- */
 
 struct rip_desc {
-    uint64_t offset;     /* in the arena, a multiple of 64 */
-    uint64_t length;     /* bytes */
-    uint64_t ticks;      /* time stamp, in the clock of the lane */
-    uint32_t type;       /* chosen by the sender */
-    uint8_t kind;        /* enum rip_kind */
-    uint8_t redelivered; /* how often it was delivered before it came over a connection */
-    uint16_t lost;       /* messages that were refused just before this one; 65535: that many or more */
+    union {
+        struct {
+            /* Which message is published in this slot: 1 + its seq, modulo 2^32. Stored last. It is unambiguous: a slot
+             * that a consumer waits for holds the message of this lap or of the last one, RIP_MAX_SLOTS back at most.
+             * Only for lanes in which nobody laps a consumer: where the producer drops, the tail and the claims say
+             * what can be read. */
+            _Atomic uint32_t published;
+            uint32_t type; /* chosen by the sender */
+        };
+        _Atomic uint64_t head; /* both, as a word to watch */
+    };
+    uint64_t ticks; /* time stamp, in the clock of the lane */
+    uint64_t place; /* the offset in the arena, a multiple of 64; above RIP_PLACE_BITS the kind; then how often it was
+                     * delivered before it came over a connection */
+    uint64_t size;  /* the length in bytes; above RIP_PLACE_BITS the number of messages refused just before this one,
+                     * 65535: that many or more */
 };
+
+#define RIP_PLACE_BITS 48
+#define RIP_PLACE_MASK ((UINT64_C(1) << RIP_PLACE_BITS) - 1)
+
+/* kind: enum rip_kind */
+static inline uint64_t rip_desc_place(uint64_t offset, uint8_t kind, uint8_t redelivered) {
+    return offset | (uint64_t)kind << RIP_PLACE_BITS | (uint64_t)redelivered << (RIP_PLACE_BITS + 8);
+}
+
+static inline uint64_t rip_desc_size(uint64_t length, uint16_t lost) {
+    return length | (uint64_t)lost << RIP_PLACE_BITS;
+}
+
+/* Is message seq published in this slot? acquire: pairs with the release in rip_tx_publish; payload, descriptor and
+ * tail are visible afterwards. */
+static inline int rip_desc_is_of(const struct rip_desc *desc, uint64_t seq) {
+    return atomic_load_explicit(&desc->published, memory_order_acquire) == (uint32_t)(seq + 1);
+}
+
+/* These read from shared memory: volatile, so that each word is read once. */
+static inline uint64_t rip_desc_offset(const struct rip_desc *desc) {
+    return ((const volatile struct rip_desc *)desc)->place & RIP_PLACE_MASK;
+}
+
+static inline uint64_t rip_desc_length(const struct rip_desc *desc) {
+    return ((const volatile struct rip_desc *)desc)->size & RIP_PLACE_MASK;
+}
+
+static inline uint16_t rip_desc_lost(const struct rip_desc *desc) {
+    return (uint16_t)(((const volatile struct rip_desc *)desc)->size >> RIP_PLACE_BITS);
+}
+
+static inline uint32_t rip_desc_type(const struct rip_desc *desc) {
+    return ((const volatile struct rip_desc *)desc)->type;
+}
 
 struct rip_lane {
     struct rip_identity identity;
@@ -183,7 +227,8 @@ static_assert(offsetof(struct rip_control, members) == 4096, "ABI");
 static_assert(offsetof(struct rip_control, groups) == 45056, "ABI");
 static_assert(offsetof(struct rip_control, lanes) == 49152, "ABI");
 static_assert(sizeof(struct rip_control) == 2277376 && sizeof(struct rip_control) % RIP_PAGE == 0, "ABI");
-static_assert(sizeof(struct rip_desc) == 32, "ABI");
+static_assert(sizeof(struct rip_desc) == 32 && offsetof(struct rip_desc, place) == 16, "ABI");
+static_assert(RIP_MAX_CAPACITY <= RIP_PLACE_MASK, "an offset and a length fit");
 static_assert(offsetof(struct rip_lane, slots) == 40 && offsetof(struct rip_lane, ticks0) == 72, "ABI");
 static_assert(offsetof(struct rip_lane, tail) == 128 && offsetof(struct rip_lane, closed) == 136 &&
                   offsetof(struct rip_lane, overflow) == 88 && offsetof(struct rip_lane, reclaimed) == 256 &&

@@ -52,8 +52,8 @@ static int is_passed(const struct rip_producer *p, uint32_t g, uint64_t seq) {
 
 /* Where message seq lies. This is read back from shared memory: used only if it is plausible, else an empty range. */
 static struct rip_run range_of(const struct rip_producer *p, uint64_t seq) {
-    const volatile struct rip_desc *desc = &p->lane->desc[seq & (p->slots - 1)]; /* volatile: read once */
-    uint64_t offset = desc->offset, length = desc->length, end = p->arena.allocated;
+    const struct rip_desc *desc = &p->lane->desc[seq & (p->slots - 1)];
+    uint64_t offset = rip_desc_offset(desc), length = rip_desc_length(desc), end = p->arena.allocated;
     struct rip_run run = {.seq = seq};
     if (offset % RIP_LINE == 0 && offset <= end && length <= end - offset) {
         run.lo = offset;
@@ -205,7 +205,7 @@ static int find_room(struct rip_producer *p, uint64_t length, uint64_t active) {
     struct rip_drop_old *drops = p->drops;
     uint64_t end = p->arena.capacity;
     for (;;) {
-        uint64_t offset = p->lane->desc[drops->dropped_below & (p->slots - 1)].offset, limit = limit_of(p);
+        uint64_t offset = rip_desc_offset(&p->lane->desc[drops->dropped_below & (p->slots - 1)]), limit = limit_of(p);
         rip_arena_reclaim(&p->arena, drops->dropped_below, offset, p->tail);
         if (limit < drops->dropped_below && p->tail - limit >= p->slots) { /* a pin is the oldest message */
             if (drop_pins(p, active)) {

@@ -3,7 +3,8 @@
 
 __attribute__((cold, noinline)) int rip_rx_read_far(struct rip_rx *rx, uint64_t seq, struct rip_message *message) {
     const volatile struct rip_desc *desc = &rx->desc[seq & (rx->slots - 1)]; /* volatile: read once */
-    uint64_t offset = desc->offset, length = desc->length;
+    uint64_t place = desc->place, size = desc->size;
+    uint64_t offset = place & RIP_PLACE_MASK, length = size & RIP_PLACE_MASK;
     /* relaxed: it was stored before the tail, and the tail was loaded with acquire */
     uint64_t allocated = atomic_load_explicit(&rx->lane->allocated, memory_order_relaxed);
     if (allocated > rx->capacity || offset > allocated || length > allocated - offset || offset % RIP_LINE) {
@@ -19,7 +20,18 @@ __attribute__((cold, noinline)) int rip_rx_read_far(struct rip_rx *rx, uint64_t 
         }
         rx->readable = rc ? rx->readable : end; /* a temporary lack of memory; the message is intact all the same */
     }
-    return rip_rx_describe(rx, seq, offset, length, message);
+    return rip_rx_describe(rx, seq, place, size, message);
+}
+
+int rip_rx_refresh_all(struct rip_rx *rx) {
+    rip_rx_skip(rx);
+    /* acquire: pairs with the release in rip_tx_publish; descriptor and payload are visible after the tail */
+    uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire);
+    if (tail < rx->tail || tail - rx->released > rx->slots) {
+        return -EBADMSG;
+    }
+    rx->tail = tail;
+    return rx->next != tail;
 }
 
 /* In an exclusive group of a lane that drops: the number of messages before seq that were neither taken nor counted. */
@@ -51,7 +63,7 @@ static uint64_t gap_before(const struct rip_consumer *c, struct rip_rx *rx, uint
 
 int rip_rx_poll(struct rip_rx *rx) {
     if (!rx->claims) {
-        return rip_rx_refresh(rx);
+        return rip_rx_refresh_all(rx);
     }
     /* acquire: pairs with the release of the process that requeues a message */
     uint64_t requeued = atomic_load_explicit(&rx->claims->requeued, memory_order_acquire);

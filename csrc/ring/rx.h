@@ -18,9 +18,9 @@ enum rip_mark { RIP_MARK_TAKEN = 1, RIP_MARK_RELEASED = 2 };
 /* One lane as one consumer sees it. */
 struct rip_rx {
     uint64_t next;     /* the first seq not taken */
-    uint64_t tail;     /* lane->tail at the last check */
+    uint64_t tail;     /* every message before it is known to be published */
     uint64_t released; /* the oldest seq not released; published in cursor->released */
-    uint64_t guess;    /* probable offset of the next message in the arena: behind the last one read */
+    uint64_t stop;     /* up to here it is read before the other lanes are checked */
     uint64_t slots;
     uint64_t readable; /* bytes of the arena that are known to be allocated */
     const struct rip_desc *desc;
@@ -111,19 +111,18 @@ uint64_t rip_rx_missed_of(const struct rip_rx *rx);
 uint64_t rip_rx_time_at(const struct rip_rx *rx, struct rip_moment now, uint64_t ticks);
 uint64_t rip_rx_time(const struct rip_rx *rx, uint64_t ticks);
 
-static inline int rip_rx_describe(struct rip_rx *rx, uint64_t seq, uint64_t offset, uint64_t length,
+static inline int rip_rx_describe(struct rip_rx *rx, uint64_t seq, uint64_t place, uint64_t size,
                                   struct rip_message *message) {
-    const volatile struct rip_desc *desc = &rx->desc[seq & (rx->slots - 1)];
-    rx->guess = offset + rip_round_up(length, RIP_LINE);
-    *message = (struct rip_message){.data = rx->payloads + offset,
-                                    .length = length,
+    const struct rip_desc *desc = &rx->desc[seq & (rx->slots - 1)];
+    *message = (struct rip_message){.data = rx->payloads + (place & RIP_PLACE_MASK),
+                                    .length = size & RIP_PLACE_MASK,
                                     .seq = seq,
-                                    .ticks = desc->ticks,
+                                    .ticks = ((const volatile struct rip_desc *)desc)->ticks,
                                     .lane = rx,
-                                    .missed = desc->lost,
-                                    .type = desc->type,
-                                    .kind = desc->kind,
-                                    .redelivered = desc->redelivered};
+                                    .missed = size >> RIP_PLACE_BITS,
+                                    .type = rip_desc_type(desc),
+                                    .kind = (uint8_t)(place >> RIP_PLACE_BITS),
+                                    .redelivered = (uint8_t)(place >> (RIP_PLACE_BITS + 8))};
     return 1;
 }
 
@@ -135,11 +134,12 @@ int rip_rx_read_far(struct rip_rx *rx, uint64_t seq, struct rip_message *message
 static inline int rip_rx_read_near(struct rip_rx *rx, uint64_t seq, struct rip_message *message) {
     /* volatile: read once, so that the checked value is the one used */
     const volatile struct rip_desc *desc = &rx->desc[seq & (rx->slots - 1)];
-    uint64_t offset = desc->offset, length = desc->length;
+    uint64_t place = desc->place, size = desc->size;
+    uint64_t offset = place & RIP_PLACE_MASK, length = size & RIP_PLACE_MASK;
     if (RIP_UNLIKELY(offset > rx->readable || length > rx->readable - offset || offset % RIP_LINE)) {
         return 0;
     }
-    return rip_rx_describe(rx, seq, offset, length, message);
+    return rip_rx_describe(rx, seq, place, size, message);
 }
 
 /* Reads the descriptor of message seq: 1 or -EBADMSG. */
@@ -156,22 +156,32 @@ static inline void rip_rx_skip(struct rip_rx *rx) {
     }
 }
 
-/* Reads the tail of a lane: 1 if there is a message, 0, or -EBADMSG. */
+/* Finds all messages of a lane, by its tail: 1 if there is one at next, 0, or -EBADMSG. The producer's next publish
+ * then waits for the cache line of the tail. So this is only for those who need more than the next message. */
+int rip_rx_refresh_all(struct rip_rx *rx);
+
+/* The slot of message seq. */
+static inline const struct rip_desc *rip_rx_desc(const struct rip_rx *rx, uint64_t seq) {
+    return &rx->desc[seq & (rx->slots - 1)];
+}
+
+/* Finds the next message of a lane without claims: 1, 0, or -EBADMSG. While the lane is live, its slot tells. */
 static inline int rip_rx_refresh(struct rip_rx *rx) {
     rip_rx_skip(rx);
-    /* acquire: pairs with the release in rip_tx_publish; descriptor and payload are visible after the tail */
-    uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire);
-    if (tail == rx->next) {
-        return RIP_UNLIKELY(tail < rx->tail) ? -EBADMSG : 0;
+    if (RIP_UNLIKELY(rx->next != rx->tail)) { /* known from rip_rx_refresh_all */
+        return 1;
     }
-    if (RIP_UNLIKELY(tail < rx->tail || tail - rx->released > rx->slots)) {
+    /* A producer that was killed while it published may have stored the tail and not what is in the slots. */
+    if (RIP_UNLIKELY(rx->state != RIP_LANE_LIVE)) {
+        return rip_rx_refresh_all(rx);
+    }
+    if (!rip_desc_is_of(rip_rx_desc(rx, rx->next), rx->next)) {
+        return 0;
+    }
+    if (RIP_UNLIKELY(rx->next - rx->released >= rx->slots)) { /* a message that is not released is in this slot */
         return -EBADMSG;
     }
-    rx->tail = tail;
-    /* Loads the payload's cache line together with that of the descriptor, which holds its address, and not after
-     * it. */
-    __builtin_prefetch(&rx->desc[rx->next & (rx->slots - 1)]);
-    __builtin_prefetch(rx->payloads + rx->guess);
+    rx->tail = rx->next + 1;
     return 1;
 }
 

@@ -4,15 +4,12 @@
 
 #define BURST 16u /* messages read from one lane before the next lane is checked */
 
-/* Reads the next message of a lane. If there are other lanes, limits the messages read in a row: to a few, or to one if
- * it is large. */
-static int read_burst(const struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message) {
+/* Reads the next message of a lane, the first of a burst. A burst has a few messages, or one if it is large, and at
+ * most as many as the lane holds: a producer may fill its lane again meanwhile. */
+static int read_burst(struct rip_rx *rx, struct rip_message *message) {
     int rc = rip_rx_read(rx, rx->next, message);
-    uint64_t most = rc == 1 && message->length >= RIP_LARGE ? 1 : BURST;
-    /* messages taken out of order must stay below the tail */
-    if (c->count > 1 && !rx->ahead && rx->tail - rx->next > most) {
-        rx->tail = rx->next + most;
-    }
+    uint64_t most = rx->slots < BURST ? rx->slots : BURST;
+    rx->stop = rx->next + (rc == 1 && message->length >= RIP_LARGE ? 1 : most);
     return rc;
 }
 
@@ -28,7 +25,7 @@ __attribute__((noinline)) int rip_advance(struct rip_consumer *c, struct rip_mes
         c->claimed = rx->claims ? rx : NULL;
         rc = rx->claims ? rip_rx_claim(c, rx, message) : rip_rx_refresh(rx);
         if (rc != 0) {
-            return rc == 1 && !rx->claims ? read_burst(c, rx, message) : rc;
+            return rc == 1 && !rx->claims ? read_burst(rx, message) : rc;
         }
         rc = rip_report_death(c, rx);
         if (rc != 0) {
@@ -59,12 +56,12 @@ static int take_newest(struct rip_consumer *c, struct rip_rx *rx, struct rip_mes
     if (rx->claims) {
         return claim_newest(c, rx, message);
     }
-    int rc = rip_rx_refresh(rx);
+    int rc = rip_rx_refresh_all(rx);
     if (rc != 1) {
         return rc;
     }
     uint64_t mask = rx->slots - 1, newest = rx->tail - 1, missed = 0;
-    /* ends above next: rip_rx_refresh has advanced next over taken messages */
+    /* ends above next: rip_rx_refresh_all has advanced next over taken messages */
     while (rx->marks[newest & mask] & RIP_MARK_TAKEN) {
         newest--;
     }
@@ -75,7 +72,7 @@ static int take_newest(struct rip_consumer *c, struct rip_rx *rx, struct rip_mes
             rx->ahead--;
         } else {
             *mark |= RIP_MARK_RELEASED;
-            missed += rx->desc[rx->next & mask].lost;
+            missed += rip_desc_lost(&rx->desc[rx->next & mask]);
         }
     }
     rip_rx_release_marked(rx);

@@ -18,15 +18,19 @@ static inline int rip_rx_only(const struct rip_consumer *c) {
            atomic_load_explicit(&c->ch.control->lanes_changed, memory_order_relaxed) == c->lanes_changed;
 }
 
-/* Polls the tail up to tries times without pause between: 1 if rip_rx_peek is worth a call. */
+/* May the next message be taken from c->current without a check of the other lanes? */
+static inline int rip_rx_stays(const struct rip_consumer *c) {
+    return c->current && (c->current->next < c->current->stop || rip_rx_only(c));
+}
+
+/* Polls the next slot up to tries times without pause between: 1 if rip_rx_peek is worth a call. */
 static inline int rip_rx_spin(const struct rip_consumer *c, unsigned tries) {
     if (!rip_rx_only(c)) {
         return 0;
     }
     const struct rip_rx *rx = c->current;
     for (unsigned i = 0; i < tries; i++) {
-        /* relaxed: rip_rx_refresh loads it again */
-        if (atomic_load_explicit(&rx->lane->tail, memory_order_relaxed) != rx->next) {
+        if (rip_desc_is_of(rip_rx_desc(rx, rx->next), rx->next)) {
             return 1;
         }
         rip_pause();
@@ -38,7 +42,7 @@ static inline int rip_rx_spin(const struct rip_consumer *c, unsigned tries) {
  * 0, and rip_rx_peek finds out. It passes the message to no call, so the compiler can keep it in registers. */
 static inline int rip_rx_peek_near(struct rip_consumer *c, struct rip_message *message) {
     struct rip_rx *rx = c->current;
-    if (RIP_UNLIKELY(!rx || rx->ahead || (rx->next == rx->tail && (!rip_rx_only(c) || rip_rx_refresh(rx) != 1)))) {
+    if (RIP_UNLIKELY(!rip_rx_stays(c) || rx->ahead || rip_rx_refresh(rx) != 1)) {
         return 0;
     }
     return rip_rx_read_near(rx, rx->next, message);
@@ -47,10 +51,8 @@ static inline int rip_rx_peek_near(struct rip_consumer *c, struct rip_message *m
 /* 1 and the next message, else as rip_advance. */
 static inline int rip_rx_peek(struct rip_consumer *c, struct rip_message *message) {
     struct rip_rx *rx = c->current;
-    if (RIP_UNLIKELY(!rx || rx->next == rx->tail || rx->ahead)) {
-        if (!rip_rx_only(c) || rip_rx_refresh(rx) != 1) {
-            return rip_advance(c, message);
-        }
+    if (RIP_UNLIKELY(!rip_rx_stays(c) || rip_rx_refresh(rx) != 1)) {
+        return rip_advance(c, message);
     }
     return rip_rx_read(rx, rx->next, message);
 }
@@ -62,10 +64,7 @@ static inline int rip_rx_ready(struct rip_consumer *c, struct rip_message *messa
     if (!rx) {
         return c->claimed ? rip_rx_claim(c, c->claimed, message) == 1 : 0;
     }
-    if ((rx->next == rx->tail || rx->ahead) && rip_rx_refresh(rx) != 1) {
-        return 0;
-    }
-    return rip_rx_read(rx, rx->next, message) == 1;
+    return rip_rx_refresh(rx) == 1 && rip_rx_read(rx, rx->next, message) == 1;
 }
 
 #endif

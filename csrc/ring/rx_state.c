@@ -44,7 +44,7 @@ int rip_rx_pending(struct rip_consumer *c) {
     }
     for (uint32_t i = 0; i < c->count; i++) {
         struct rip_rx *rx = c->lanes[i];
-        int rc = rip_rx_poll(rx);
+        int rc = rx->claims ? rip_rx_poll(rx) : rip_rx_refresh(rx);
         if (rc < 0 || (rc == 1 && (!rx->claims || rip_rx_has_free(rx))) ||
             (rip_lane_is_reported(rx->state) && !rx->reported && !c->skips_deaths)) {
             return 1;
@@ -85,15 +85,17 @@ uint64_t rip_rx_backlog(struct rip_consumer *c) {
 /* An estimate: its producer sleeps, or another message like the last one would not fit. */
 static int is_full(const struct rip_rx *rx) {
     uint64_t mask = rx->slots - 1, bytes = 0;
+    /* acquire: pairs with rip_tx_publish; the descriptors are visible after the tail */
+    uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire);
     /* relaxed: for display only */
-    if (rx->tail - rx->released == rx->slots ||
+    if (tail - rx->released >= rx->slots ||
         atomic_load_explicit(&rx->entry->asleep, memory_order_relaxed) & RIP_ASLEEP) {
         return 1;
     }
-    for (uint64_t seq = rx->released; seq != rx->tail; seq++) {
-        bytes += rip_round_up(rx->desc[seq & mask].length, RIP_LINE);
+    for (uint64_t seq = rx->released; seq != tail; seq++) {
+        bytes += rip_round_up(rip_desc_length(&rx->desc[seq & mask]), RIP_LINE);
     }
-    return bytes + rip_round_up(rx->desc[(rx->tail - 1) & mask].length, RIP_LINE) > rx->capacity;
+    return bytes + rip_round_up(rip_desc_length(&rx->desc[(tail - 1) & mask]), RIP_LINE) > rx->capacity;
 }
 
 int32_t rip_rx_blocks(const struct rip_consumer *c) {

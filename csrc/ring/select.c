@@ -54,7 +54,7 @@ int rip_rx_try(struct rip_consumer *c, struct rip_message *message) {
 static uint64_t find(const struct rip_rx *rx, const struct rip_filter *filter, uint64_t seq, uint32_t *type) {
     uint64_t mask = rx->slots - 1, found = rx->tail;
     for (; seq != rx->tail; seq++) {
-        uint32_t its = ((const volatile struct rip_desc *)rx->desc)[seq & mask].type; /* volatile: read once */
+        uint32_t its = rip_desc_type(&rx->desc[seq & mask]);
         if (!wants(filter, its) || !is_free(rx, seq)) {
             continue;
         }

@@ -48,27 +48,36 @@ struct rip_producer {
 /* Reads the clock for the messages that are committed from now on. Once for a batch: it costs as much as the rest. */
 static inline void rip_tx_stamp(struct rip_producer *p) { p->ticks = rip_ticks(p->clock, p->ch.time_offset); }
 
-/* Fills in the descriptor of the reserved message. Consumers see the message after rip_tx_publish. */
-static inline void rip_tx_commit(struct rip_producer *p, uint64_t length, uint32_t type, uint8_t kind) {
+/* Fills in the descriptor of the reserved message. Consumers see the message after rip_tx_publish. redelivered: how
+ * often it was delivered before it came over a connection. */
+static inline void rip_tx_commit_redelivered(struct rip_producer *p, uint64_t length, uint32_t type, uint8_t kind,
+                                             uint8_t redelivered) {
     struct rip_desc *desc = &p->lane->desc[p->tail & (p->slots - 1)];
-    desc->offset = p->arena.at;
-    desc->length = length;
-    desc->ticks = p->ticks;
     desc->type = type;
-    desc->kind = kind;
-    desc->redelivered = 0;
-    desc->lost = p->lost;
+    desc->ticks = p->ticks;
+    desc->place = rip_desc_place(p->arena.at, kind, redelivered);
+    desc->size = rip_desc_size(length, p->lost);
     p->lost = 0;
     p->arena.at += rip_round_up(length, RIP_LINE);
     p->bytes += length;
     p->tail++;
 }
 
+static inline void rip_tx_commit(struct rip_producer *p, uint64_t length, uint32_t type, uint8_t kind) {
+    rip_tx_commit_redelivered(p, length, type, kind, 0);
+}
+
+/* Publishes what has been committed: first all of it by the tail, in one store, so that a batch is published as a whole
+ * wherever the producer is killed; then each message in its slot, where consumers that get in order find it. */
 static inline void rip_tx_publish(struct rip_producer *p) {
     uint64_t messages = p->tail - p->published;
-    p->published = p->tail;
-    /* release: pairs with the acquire in rip_rx_refresh; payload and descriptor become visible before the tail */
+    /* release: pairs with the acquire in rip_rx_refresh_all; payload and descriptor become visible before the tail */
     atomic_store_explicit(&p->lane->tail, p->tail, memory_order_release);
+    while (p->published != p->tail) {
+        struct rip_desc *desc = &p->lane->desc[p->published++ & (p->slots - 1)];
+        /* release: pairs with the acquire in rip_desc_is_of; payload, descriptor and tail become visible before it */
+        atomic_store_explicit(&desc->published, (uint32_t)p->published, memory_order_release);
+    }
     /* The compiler keeps the order of store and load; a sleeper's rip_fence_heavy makes the processor keep it. */
     atomic_signal_fence(memory_order_seq_cst);
     if (RIP_UNLIKELY(atomic_load_explicit(&p->ch.control->groups_asleep, memory_order_relaxed))) {

@@ -38,8 +38,8 @@ uint64_t rip_producer_backlog(struct rip_producer *p) {
 uint64_t rip_producer_bytes(struct rip_producer *p) {
     uint32_t group;
     uint64_t oldest = oldest_unreleased(p, &group);
-    return oldest == p->published ? 0
-                                  : rip_arena_from(&p->arena, oldest, p->lane->desc[oldest & (p->slots - 1)].offset);
+    uint64_t offset = rip_desc_offset(&p->lane->desc[oldest & (p->slots - 1)]);
+    return oldest == p->published ? 0 : rip_arena_from(&p->arena, oldest, offset);
 }
 
 /* In a shared group: the pid of the member that has message seq, or 0. */

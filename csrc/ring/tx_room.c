@@ -37,7 +37,7 @@ int rip_reclaim(struct rip_producer *p) {
         if (atomic_load_explicit(&control->group_epoch, memory_order_relaxed) == epoch) {
             p->free_below = limit;
             p->recheck_at = limit + p->slots;
-            uint64_t offset = p->lane->desc[limit & (p->slots - 1)].offset;
+            uint64_t offset = rip_desc_offset(&p->lane->desc[limit & (p->slots - 1)]);
             rip_arena_reclaim(&p->arena, limit, offset, p->tail);
             return 0;
         }

@@ -1,7 +1,7 @@
 #include "ring/watch.h"
 #include "ring/rx_lanes.h"
 
-/* of each lane the tail and the counter of requeued messages, and the version of the lane table */
+/* of each lane the next slot, or the tail and the counter of requeued messages; and the version of the lane table */
 static_assert(2 * RIP_RX_LANES + 1 <= RIP_WATCHED, "the words of a wait for a message fit");
 /* the active groups and their cursors, and where a first group starts */
 static_assert(2 + RIP_MAX_GROUPS <= RIP_WATCHED, "the words of a wait for room fit");
@@ -37,9 +37,16 @@ void rip_message_watch(struct rip_consumer *c, const struct rip_filter *filter, 
     unsigned n = 0;
     for (uint32_t i = 0; i < c->count; i++) {
         struct rip_rx *rx = c->lanes[i];
-        watch->words[n] = &rx->lane->tail;
-        /* messages that this member does not want may stay unread */
-        watch->seen[n++] = filter || rx->claims ? rx->tail : rx->next;
+        if (filter || rx->claims) { /* messages that this member does not want may stay unread */
+            watch->words[n] = &rx->lane->tail;
+            watch->seen[n++] = rx->tail;
+        } else {
+            const struct rip_desc *desc = rip_rx_desc(rx, rx->next);
+            watch->words[n] = &desc->head;
+            /* acquire: loaded before the check, so a message that the check misses changes the word */
+            uint64_t head = atomic_load_explicit(&desc->head, memory_order_acquire);
+            watch->seen[n++] = rip_desc_is_of(desc, rx->next) ? ~head : head; /* ~: it is ready already */
+        }
         if (rx->claims) {
             watch->words[n] = &rx->claims->requeued;
             watch->seen[n++] = rx->requeued;

@@ -128,9 +128,7 @@ static void commit(struct rip_receiver *r) {
     rip_tx_stamp(p);
     p->ticks = r->stamped ? r->frame.time : p->ticks;
     p->lost = r->frame.missed < UINT16_MAX ? (uint16_t)r->frame.missed : UINT16_MAX;
-    struct rip_desc *desc = &p->lane->desc[p->tail & (p->slots - 1)];
-    rip_tx_commit(p, r->frame.length, r->frame.type, r->frame.kind);
-    desc->redelivered = r->frame.redelivered;
+    rip_tx_commit_redelivered(p, r->frame.length, r->frame.type, r->frame.kind, r->frame.redelivered);
     p->refused += r->frame.missed;
     /* relaxed: for display only, and this receiver is the only writer */
     atomic_store_explicit(&p->lane->refused, p->refused, memory_order_relaxed);

@@ -3,6 +3,7 @@
 #include "moments.h"
 
 #include "ring/claim_files.h"
+#include "ring/tx_room.h"
 
 static void prepare_channel(void) {
     if (strcmp(CHANNEL, MEMORY) == 0) {
@@ -219,6 +220,80 @@ static void killed_among_others(void) {
     for (unsigned i = 0; i < sizeof victims / sizeof *victims; i++) {
         kill_at_every_moment(&(struct play){CHANNEL, others, victims[i], others_go_on, NULL});
     }
+}
+
+/* ---- a batch of messages ---- */
+
+#define BATCH 3u
+
+static struct rip_consumer *shares;
+
+static void others_in_two_groups(void) {
+    others();
+    shares = open_consumer(CHANNEL, "shares", RIP_OLDEST | RIP_SHARED);
+}
+
+static int puts_batch(void) {
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 8);
+    unsigned char *payload;
+    stop_here();
+    for (uint64_t number = 100; number < 100 + BATCH; number++) {
+        CHECK_IS(rip_tx_reserve(p, sizeof number, &payload), 0);
+        memcpy(payload, &number, sizeof number);
+        rip_tx_commit(p, sizeof number, 0, RIP_BYTES);
+    }
+    rip_tx_publish(p);
+    stop_here();
+    return 0;
+}
+
+/* Reads what there is. Adds the victim's messages to *count. Returns how many deaths were reported. */
+static unsigned read_batch(struct rip_consumer *c, uint64_t *count) {
+    struct rip_message message;
+    unsigned deaths = 0;
+    int rc;
+    while ((rc = rip_get(c, &message, 0)) == 1 || rc == -EOWNERDEAD) {
+        if (rc == -EOWNERDEAD) {
+            deaths++;
+            continue;
+        }
+        uint64_t number;
+        memcpy(&number, message.data, sizeof number);
+        if (message.lane->id != 0) {
+            CHECK_IS(number, 100 + (*count)++);
+        }
+        rip_release(c, &message);
+    }
+    CHECK_IS(rc, -ETIMEDOUT);
+    return deaths;
+}
+
+/* One reader of each kind gets the whole batch, or none of it. The first one may find a part of it before the death is
+ * noticed. */
+static void get_batch(void) {
+    uint64_t counts[3] = {0};
+    unsigned deaths = read_batch(reads, &counts[0]);
+    struct rip_consumer *newcomer = open_consumer(CHANNEL, "newcomer", RIP_OLDEST); /* reaps */
+    deaths += read_batch(reads, &counts[0]);
+    CHECK_IS(deaths, 1);
+    /* if nothing was put, the lane may have been removed before this group saw it */
+    deaths = read_batch(shares, &counts[1]);
+    CHECK(deaths == 1 || (deaths == 0 && counts[0] == 0));
+    read_batch(newcomer, &counts[2]);
+    CHECK(counts[0] == 0 || counts[0] == BATCH);
+    CHECK_IS(counts[1], counts[0]);
+    CHECK(counts[2] <= counts[0]); /* what all other groups had released before it joined is not there any more */
+    close_consumer(newcomer);
+    close_producer(stays);
+    CHECK_IS(get_nothing(reads, 0), -ENODATA);
+    CHECK_IS(get_nothing(shares, 0), -ENODATA);
+    close_consumer(reads);
+    close_consumer(shares);
+    CHECK(is_over());
+}
+
+static void killed_while_publishing(void) {
+    kill_at_every_moment(&(struct play){CHANNEL, others_in_two_groups, puts_batch, get_batch, NULL});
 }
 
 /* ---- a member for which the others execute fences ---- */
@@ -929,6 +1004,7 @@ int main(void) {
     }
     fill_payloads();
     run("a member is killed at any instruction, and the others of its channel go on", killed_among_others);
+    run("a batch is whole for every group, wherever its producer is killed", killed_while_publishing);
     run("a member is killed while it reaps, and the others go on", killed_while_reaping);
     run("no process executes fences for a member that was killed", killed_with_others_that_fence);
     run("what a killed member of a group has not released is redelivered once", killed_while_competing);

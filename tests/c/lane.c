@@ -399,13 +399,37 @@ static void latest(void) {
     close_consumer(c);
 }
 
+/* ---- seqs beyond 2^32 ---- */
+
+/* A slot holds the lower half of a seq. The lane is moved to the laps before 2^32, as if so much had been put. */
+static void seqs_beyond_32_bits(void) {
+    enum { IN_LAP = 8 };
+    uint64_t first = (UINT64_C(1) << 32) - 3 * IN_LAP;
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, IN_LAP);
+    p->tail = p->published = p->free_below = first;
+    p->recheck_at = first + IN_LAP;
+    p->arena.runs[0].seq = first;
+    atomic_store(&p->lane->tail, first);
+    atomic_store(&p->lane->reclaimed, first);
+    atomic_store(&p->entry->base_seq, first);
+    struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    for (uint64_t n = 0; n < 6 * IN_LAP; n++) {
+        CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
+        CHECK_IS(put_number(p, n, 0), 0);
+        CHECK_IS(get_number(c, 0), n);
+    }
+    close_producer(p);
+    CHECK_IS(get_nothing(c, 0), -ENODATA);
+    close_consumer(c);
+}
+
 /* ---- the backlog ---- */
 
 /* Returns the bytes of the arena that the messages from seq on take. */
 static uint64_t bytes_from(const struct rip_producer *p, uint64_t seq) {
     uint64_t bytes = 0;
     for (; seq != p->published; seq++) {
-        bytes += rip_round_up(p->lane->desc[seq & (p->slots - 1)].length, RIP_LINE);
+        bytes += rip_round_up(rip_desc_length(&p->lane->desc[seq & (p->slots - 1)]), RIP_LINE);
     }
     return bytes;
 }
@@ -1093,6 +1117,7 @@ static void fails_to_attach_without_descriptors(void) {
 }
 
 int main(void) {
+    run("seqs go on beyond 2^32", seqs_beyond_32_bits);
     run("messages of every length up to the capacity arrive as they were put", every_length);
     run("a message longer than the capacity is refused at once", too_long);
     run("a lane holds as many messages as it has slots", slots_limit);

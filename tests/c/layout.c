@@ -145,8 +145,9 @@ static void layout(void) {
     CHECK_IS(at64("lane-0", 128), 3); /* tail */
     CHECK_IS(at64("lane-0", 256), 0); /* reclaimed */
     for (uint64_t n = 0; n < 3; n++) {
-        CHECK_IS(at64("lane-0", 4096 + 32 * n), 64 * n);
-        CHECK_IS(at64("lane-0", 4096 + 32 * n + 8), 8);
+        CHECK_IS(at64("lane-0", 4096 + 32 * n) & UINT32_MAX, n + 1);
+        CHECK_IS(at64("lane-0", 4096 + 32 * n + 16), 64 * n | (uint64_t)RIP_BYTES << 48);
+        CHECK_IS(at64("lane-0", 4096 + 32 * n + 24), 8);
         CHECK_IS(at64("lane-0", 8192 + 64 * n), n);
     }
     CHECK_IS(at64("control", 49152) & UINT32_MAX, RIP_LANE_LIVE);
@@ -297,19 +298,22 @@ static void damaged_numbers(void) {
         {128, SLOTS, -EOWNERDEAD, SLOTS}, /* the other messages are empty: the file was zero */
         {256, UINT64_MAX, -EBADMSG, 0},   /* reclaimed: a new group starts there */
         {256, 2, -EOWNERDEAD, 1},
-        {4096, 1, -EBADMSG, 0}, /* offset of the first message */
-        {4096, 63, -EBADMSG, 0},
-        {4096, CAPACITY, -EBADMSG, 0},
-        {4096, CAPACITY + 64, -EBADMSG, 0},
-        {4096, UINT64_MAX - 63, -EBADMSG, 0},
-        {4096, CAPACITY - 64, -EOWNERDEAD, 3},
-        {4104, CAPACITY, -EOWNERDEAD, 3}, /* length of the first message */
-        {4104, CAPACITY + 1, -EBADMSG, 0},
-        {4104, UINT64_MAX, -EBADMSG, 0},
-        {4096 + 32 + 8, CAPACITY - 64, -EOWNERDEAD, 3}, /* length of the second message */
-        {4096 + 32 + 8, CAPACITY - 63, -EBADMSG, 1},
-        {4112, UINT64_MAX, -EOWNERDEAD, 3}, /* ticks */
-        {4112, 0, -EOWNERDEAD, 3},
+        {4096, 0, -EOWNERDEAD,
+         3}, /* number of the first message in its slot: the producer is dead, so the tail counts */
+        {4096, UINT64_MAX, -EOWNERDEAD, 3},
+        {4112, 1, -EBADMSG, 0}, /* offset of the first message */
+        {4112, 63, -EBADMSG, 0},
+        {4112, CAPACITY, -EBADMSG, 0},
+        {4112, CAPACITY + 64, -EBADMSG, 0},
+        {4112, UINT64_MAX - 63, -EBADMSG, 0},
+        {4112, CAPACITY - 64, -EOWNERDEAD, 3},
+        {4120, CAPACITY, -EOWNERDEAD, 3}, /* length of the first message */
+        {4120, CAPACITY + 1, -EBADMSG, 0},
+        {4120, UINT64_MAX, -EBADMSG, 0},
+        {4096 + 32 + 24, CAPACITY - 64, -EOWNERDEAD, 3}, /* length of the second message */
+        {4096 + 32 + 24, CAPACITY - 63, -EBADMSG, 1},
+        {4104, UINT64_MAX, -EOWNERDEAD, 3}, /* ticks */
+        {4104, 0, -EOWNERDEAD, 3},
         {64, UINT64_MAX, -EOWNERDEAD, 3}, /* clock and pid */
         {64, 0, -EOWNERDEAD, 3},
         {72, UINT64_MAX, -EOWNERDEAD, 3}, /* the moment that was read on both clocks */
@@ -417,10 +421,10 @@ static void damaged_offsets(void) {
         }
         struct rip_desc *desc = &good->lane->desc[random_below(&r, SLOTS)];
         uint64_t how = random_below(&r, 4);
-        desc->offset = how == 0   ? random_next(&r)
-                       : how == 1 ? random_below(&r, 2 * CAPACITY)
-                       : how == 2 ? desc->offset
-                                  : desc->offset + random_below(&r, 64);
+        desc->place = how == 0   ? random_next(&r)
+                      : how == 1 ? random_below(&r, 2 * CAPACITY)
+                      : how == 2 ? desc->place
+                                 : desc->place + random_below(&r, 64);
         if (rc != 0 || random_below(&r, 3) == 0) { /* moves the cursor as a consumer would */
             _Atomic uint64_t *released = &good->entry->cursors[c->group].released;
             uint64_t now = atomic_load_explicit(released, memory_order_relaxed);
@@ -430,6 +434,37 @@ static void damaged_offsets(void) {
     }
     close_consumer(c);
     close_producer(good);
+}
+
+/* A wrong number in the next slot of a live lane means that there is no message yet. */
+static void damaged_publications(void) {
+    static const uint32_t wrong[] = {0, 3, 5, 4 + SLOTS, 4 + UINT32_C(0x80000000), UINT32_MAX};
+    struct rip_message messages[SLOTS];
+    begin();
+    struct rip_consumer *c = open_consumer("good", "g", RIP_OLDEST);
+    for (uint64_t n = 0; n < 3; n++) {
+        CHECK_IS(get_number(c, 0), n);
+    }
+    CHECK_IS(put_number(good, 3, 0), 0);
+    _Atomic uint32_t *published = &good->lane->desc[3 % SLOTS].published;
+    for (unsigned i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        atomic_store_explicit(published, wrong[i], memory_order_relaxed);
+        CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
+    }
+    atomic_store_explicit(published, 4, memory_order_relaxed);
+    CHECK_IS(get_number(c, 0), 3);
+    for (uint64_t n = 4; n < 4 + SLOTS; n++) {
+        CHECK_IS(put_number(good, n, 0), 0);
+        CHECK_IS(rip_get(c, &messages[n % SLOTS], 0), 1);
+    }
+    /* all slots hold messages that are not released, so there cannot be another one */
+    atomic_store_explicit(&good->lane->desc[4 % SLOTS].published, 5 + SLOTS, memory_order_relaxed);
+    CHECK_IS(get_nothing(c, 0), -EBADMSG);
+    for (uint64_t n = 4; n < 4 + SLOTS; n++) {
+        rip_release(c, &messages[n % SLOTS]);
+    }
+    close_producer(good);
+    close_consumer(c);
 }
 
 enum impostor { A_DIRECTORY, A_LINK, A_PIPE };
@@ -565,6 +600,7 @@ int main(void) {
     run("a first consumer that fails to attach loses no message", fails_to_attach);
     run("damaged numbers in a lane lead to no byte outside of it", damaged_numbers);
     run("a tail that moves back is damage", tail_goes_back);
+    run("a wrong number in a slot is no message", damaged_publications);
     run("messages that are taken stay readable when their lane vanishes", lane_vanishes);
     run("a cursor ahead of the tail is damage", damaged_cursor);
     run("a producer checks each offset that it reads back", damaged_offsets);

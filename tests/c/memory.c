@@ -286,8 +286,8 @@ static void damaged_descriptor(void) {
     for (uint64_t i = 0; i < sizeof said / sizeof *said; i++) {
         CHECK_IS(put_number(p, i, 0), 0);
         struct rip_desc *desc = &p->lane->desc[i], was = *desc;
-        desc->offset = said[i].offset;
-        desc->length = said[i].length;
+        desc->place = said[i].offset;
+        desc->size = said[i].length;
         CHECK_IS(get_nothing(c, 0), -EBADMSG);
         *desc = was;
         CHECK_IS(get_number(c, 0), i);
@@ -295,7 +295,7 @@ static void damaged_descriptor(void) {
     check_memory(p);
     atomic_store(&p->lane->allocated, CAPACITY + 64);
     CHECK_IS(put_number(p, 9, 0), 0);
-    p->lane->desc[sizeof said / sizeof *said].offset = CAPACITY;
+    p->lane->desc[sizeof said / sizeof *said].place = CAPACITY;
     CHECK_IS(get_nothing(c, 0), -EBADMSG);
     close_producer(p);
     close_consumer(c);
@@ -314,8 +314,8 @@ static void damaged_pin(void) {
             struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
             CHECK_IS(put_number(p, 0, 0), 0);
             CHECK_IS(rip_get(c, &released, 0), 1);
-            p->lane->desc[0].offset = offsets[i];
-            p->lane->desc[0].length = lengths[k];
+            p->lane->desc[0].place = offsets[i];
+            p->lane->desc[0].size = lengths[k];
             for (uint64_t n = 1; n < 600; n++) {
                 uint64_t length = 1 + n % 150;
                 int rc = rip_reserve(p, length, &payload);
@@ -405,8 +405,8 @@ static int in_a_small_tmpfs(void *unused) {
     struct rip_desc *desc = &p->lane->desc[(p->tail - 1) % SLOTS];
     get_filled(c, got++);
     atomic_store(&p->lane->allocated, CAPACITY);
-    desc->offset = rip_round_up(allocated, RIP_STEP) + RIP_STEP;
-    if (madvise(p->payloads + desc->offset, RIP_PAGE, 22) != 0) { /* MADV_POPULATE_READ; an emulator ignores it */
+    desc->place = rip_round_up(allocated, RIP_STEP) + RIP_STEP;
+    if (madvise(p->payloads + desc->place, RIP_PAGE, 22) != 0) { /* MADV_POPULATE_READ; an emulator ignores it */
         CHECK_IS(get_nothing(c, 0), -EBADMSG);
     }
     CHECK_IS(remove(path), 0); /* there is space again */

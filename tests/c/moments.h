@@ -56,9 +56,10 @@ static int map_files(struct view *view, const char *channel) {
         if (fd >= 0) {
             struct stat st;
             CHECK_IS(fstat(fd, &st), 0);
-            /* the header of a lane or of claims; of control the tables and the first cursors */
-            size_t most = i ? 512 : sizeof view->seen[0];
-            view->size[i] = (size_t)st.st_size < most ? (size_t)st.st_size : most;
+            /* the header and the first descriptors of a lane; claims; of control the tables and the first cursors */
+            size_t most = i ? sizeof(struct rip_lane) + 8 * sizeof(struct rip_desc) : sizeof view->seen[0];
+            size_t there = (size_t)st.st_size - at;
+            view->size[i] = there < most ? there : most;
             view->mapped[i] = mmap(NULL, view->size[i], PROT_READ, MAP_SHARED, fd, (off_t)at);
             view->at[i] = at;
             CHECK(view->mapped[i] != MAP_FAILED);

@@ -15,7 +15,7 @@ struct rip_io_loop;
 /* Taken before an older message was; released before an older message was. */
 enum rip_mark { RIP_MARK_TAKEN = 1, RIP_MARK_RELEASED = 2 };
 
-/* One lane as one consumer sees it. */
+/* One lane as one consumer sees it. The first two cache lines are all that a get of the next message needs. */
 struct rip_rx {
     uint64_t next;     /* the first seq not taken */
     uint64_t tail;     /* every message before it is known to be published */
@@ -30,11 +30,13 @@ struct rip_rx {
     struct rip_channel *ch;
     uint8_t *marks;            /* [slots], enum rip_mark: what has happened out of order */
     uint64_t ahead;            /* taken messages whose seq is at or after next */
+    struct rip_claims *claims; /* if several processes compete for a message; else NULL */
+    uint32_t state;            /* enum rip_lane_state at the last check */
+    uint32_t index;            /* in the lane table */
     uint64_t search, scan_pos; /* the last search that scanned this lane, and how far it came */
     uint64_t capacity;
     const struct rip_lane *lane;
     struct rip_mapping mapping;
-    struct rip_claims *claims; /* if several processes compete for a message; else NULL */
     struct rip_mapping claims_mapping;
     uint64_t requeued;         /* claims->requeued at the last check */
     uint64_t ours;             /* with claims: messages that this member has taken and neither released nor requeued */
@@ -47,9 +49,7 @@ struct rip_rx {
     uint32_t counts;
     uint64_t id;
     int32_t pid;
-    uint32_t index;
     uint32_t group;
-    uint32_t state;    /* enum rip_lane_state at the last check */
     uint32_t reported; /* the death or failure of its producer has been reported */
     uint32_t tried;    /* to retire it */
     uint32_t present;  /* in the lane table at the last check */

@@ -374,6 +374,15 @@ cdef class Consumer:
         return data
 
     @cython.final
+    cdef object get_far(self, double seconds, object timeout):
+        """Return the next message, and wait for it. timeout, for errors: seconds as the caller gave them."""
+        cdef rip_message message
+        cdef int rc = self.peek(&message, seconds)
+        if rc:
+            self.fail(rc, timeout)
+        return receive(self, &message, False)
+
+    @cython.final
     cdef inline int peek(self, rip_message *message, double seconds) except -1:
         """Find the next message and do not take it. Return 0, -ETIMEDOUT or -ENODATA, or raise."""
         cdef int rc = 0
@@ -457,14 +466,9 @@ cdef class Consumer:
         cdef PyObject *got
         cdef double seconds = seconds_or(timeout, "get_nowait()")
         cdef int rc
-        if cython.likely(type is None and where is None):
+        if type is None and where is None:
             got = self.get_near()
-            if cython.likely(got is not NULL):
-                return owned(got)
-            rc = self.peek(&message, seconds)
-            if rc:
-                self.fail(rc, timeout)
-            return receive(self, &message, False)
+            return owned(got) if got is not NULL else self.get_far(seconds, timeout)
         if where is None:
             rc = select_type(self, &message, seconds, type)
             if rc:
@@ -482,11 +486,8 @@ cdef class Consumer:
     @cython.critical_section
     def get_nowait(self):
         """Return the next message without waiting: `get` with timeout=0."""
-        cdef rip_message message
-        cdef int rc = self.peek(&message, 0)
-        if rc:
-            self.fail(rc, 0)
-        return receive(self, &message, False)
+        cdef PyObject *got = self.get_near()
+        return owned(got) if got is not NULL else self.get_far(0, 0)
 
     @cython.critical_section
     def latest(self, timeout=None):

@@ -9,14 +9,10 @@ cdef enum:  # how a put ends
     REFUSED  # by a full lane that does not wait; counted already
 
 
-cdef int refuse_type(Py_ssize_t type) except -1:
-    raise OverflowError(f"type must be from 0 to 2**32 - 1, not {type}")
-
-
-cdef inline int64_t type_of(Py_ssize_t type) except -1:
-    if cython.unlikely(not 0 <= type < 1 << 32):
-        refuse_type(type)  # out of line, so that this function is inlined
-    return type
+cdef inline uint32_t type_of(Py_ssize_t type) except? 0xFFFFFFFF:
+    if not 0 <= type < 1 << 32:
+        raise OverflowError(f"type must be from 0 to 2**32 - 1, not {type}")
+    return <uint32_t>type
 
 
 cdef int check_batch(messages, str call) except -1:
@@ -404,20 +400,10 @@ cdef class Producer:
         Closed
             The producer is closed, or belongs to the parent process.
         """
-        if timeout is None and type == 0 and self.put_near(message):
-            return True
         cdef double seconds = seconds_or(timeout, "put_nowait()")
-        if self.p is not NULL:
-            rip_tx_stamp(self.p)
-        cdef int outcome = write_message(self, message, seconds, <uint32_t>type_of(type))
-        if outcome != WRITTEN:
-            self.settle()
-            if outcome == TIMED_OUT:
-                self.fail(-ETIMEDOUT, timeout)
-            return False
-        self.publish()
-        self.settle()
-        return True
+        if type == 0 and self.put_near(message):
+            return True
+        return self.put_far(message, seconds, timeout, type_of(type), -ETIMEDOUT)
 
     @cython.final
     cdef bint forward(self, const unsigned char *data, uint64_t length, uint32_t type, uint8_t kind) except -1:
@@ -437,17 +423,25 @@ cdef class Producer:
     @cython.critical_section
     def put_nowait(self, message, *, Py_ssize_t type=0):
         """Put a message without waiting: `put` with timeout=0."""
+        if type == 0 and self.put_near(message):
+            return True
+        return self.put_far(message, 0, 0, type_of(type), -EAGAIN)
+
+    @cython.final
+    cdef bint put_far(self, object message, double seconds, object timeout, uint32_t type, int full) except -1:
+        """Put a message, and wait for room. Return whether it was put.
+
+        timeout, full: for errors, seconds as the caller gave them, and what there was no room in time means.
+        """
         if self.p is not NULL:
             rip_tx_stamp(self.p)
-        cdef int outcome = write_message(self, message, 0, <uint32_t>type_of(type))
-        if outcome != WRITTEN:
-            self.settle()
-            if outcome == TIMED_OUT:
-                self.fail(-EAGAIN, 0)
-            return False
-        self.publish()
+        cdef int outcome = write_message(self, message, seconds, type)
+        if outcome == WRITTEN:
+            self.publish()
         self.settle()
-        return True
+        if outcome == TIMED_OUT:
+            self.fail(full, timeout)
+        return outcome == WRITTEN
 
     @cython.critical_section
     def put_many(self, messages, timeout=None, *, Py_ssize_t type=0):
@@ -480,12 +474,12 @@ cdef class Producer:
         check_batch(messages, "put_many")
         if not isinstance(messages, (list, tuple)):
             messages = list(messages)
-        return self.put_from(messages, 0, deadline, <uint32_t>type_of(type), "put_many")
+        return self.put_from(messages, 0, deadline, type_of(type), "put_many")
 
     @cython.critical_section
     def _put_from(self, list messages, Py_ssize_t first, Py_ssize_t type):
         """Put messages[first:] until the lane is full. Return as `put_from`."""
-        return self.put_from(messages, first, 0, <uint32_t>type_of(type), "aput_many")
+        return self.put_from(messages, first, 0, type_of(type), "aput_many")
 
     @cython.final
     cdef Py_ssize_t put_from(

@@ -169,19 +169,19 @@ def test_a_process_that_exits_without_closing_gives_its_task_back(
 
 def test_an_exception_gives_back_what_nobody_looks_at_at_once(producer: Producer) -> None:
     with Consumer("c", shared=True) as stays:
-        producer.put_many([np.zeros(3), b"1"])
+        producer.put_many([np.zeros(100), b"1"])
         with pytest.raises(OSError), Consumer("c", shared=True) as leaves:
             background = leaves.get()
             leaves.get()
             raise OSError
-        assert background.tolist() == [0, 0, 0]  # its message is done, and only its memory stays
+        assert background.tolist() == [0] * 100  # its message is done, and only its memory stays
         with stays.message(timeout=0) as message:
             assert (message.seq, message.payload, message.deliveries) == (1, b"1", 2)
 
 
 def test_a_view_in_work_is_given_back_when_it_is_gone(producer: Producer) -> None:
     with Consumer("c", shared=True) as stays:
-        producer.put(np.zeros(3))
+        producer.put(np.zeros(100))
         with pytest.raises(OSError), Consumer("c", shared=True) as leaves:
             frame = leaves.get()
             raise OSError

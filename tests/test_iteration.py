@@ -107,7 +107,7 @@ def test_views_that_are_alive_keep_a_message_that_is_given_back(producer: Produc
 
 def test_a_consumer_that_closes_after_a_failed_loop_leaves_the_message_to_the_others(producer: Producer) -> None:
     with Consumer("c", group="work", shared=True) as other:
-        producer.put_many([np.zeros(3)])
+        producer.put_many([np.zeros(100)])
         with pytest.raises(Failed) as caught, Consumer("c", group="work", shared=True) as consumer:
             for message in consumer.messages():
                 _view = message.payload

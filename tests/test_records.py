@@ -605,7 +605,7 @@ def test_a_tensor_is_put_as_an_array(producer: Producer, consumer: Consumer) -> 
 
 
 def test_a_view_is_passed_to_other_libraries_without_a_copy(producer: Producer, consumer: Consumer) -> None:
-    producer.put(np.arange(6.0))
+    producer.put(np.arange(100.0))
     view = consumer.get()
     assert memoryview(view).readonly
     if np.lib.NumpyVersion(np.__version__) >= "2.1.0":  # older versions of NumPy do not export read-only arrays

@@ -53,11 +53,11 @@ def test_a_memoryview_of_a_view_keeps_the_message(producer: Producer) -> None:
 
 def test_views_are_released_in_any_order() -> None:
     rng = random.Random(3)
-    with Producer("c", capacity=1 << 16, slots=64) as producer, Consumer("c") as consumer:
+    with Producer("c", capacity=1 << 17, slots=64) as producer, Consumer("c") as consumer:
         for round_ in range(50):
             views = []
             for k in range(64):
-                producer.put_nowait(np.full(4, round_ * 64 + k))
+                producer.put_nowait(np.full(100, round_ * 64 + k))
                 views.append(consumer.get())
             order = list(range(64))
             rng.shuffle(order)
@@ -70,7 +70,7 @@ def test_views_are_released_in_any_order() -> None:
 
 def test_views_cannot_be_written(producer: Producer) -> None:
     with Consumer("c", copy=False) as consumer:
-        producer.put(np.zeros(3))
+        producer.put(np.zeros(100))
         producer.put(b"abc")
         array, data = consumer.get_many(2)
         with pytest.raises(ValueError, match="read-only"):
@@ -84,7 +84,7 @@ def test_views_cannot_be_written(producer: Producer) -> None:
 
 def test_a_view_can_be_released_in_another_thread(producer: Producer, consumer: Consumer) -> None:
     for k in range(100):
-        producer.put(np.full(3, k))
+        producer.put(np.full(100, k))
     views = [consumer.get() for _ in range(100)]
 
     def drop() -> None:
@@ -104,22 +104,22 @@ def test_a_view_can_be_released_in_another_thread(producer: Producer, consumer: 
 
 def test_a_closed_consumer_stays_a_member_until_its_last_view_is_gone(producer: Producer, base: str) -> None:
     with Consumer("c", group="g") as consumer:
-        producer.put(np.arange(3))
-        producer.put(np.arange(3))
+        producer.put(np.arange(100))
+        producer.put(np.arange(100))
         view = consumer.get()
     assert consumer.closed
-    assert view.tolist() == [0, 1, 2]
+    assert view.tolist() == list(range(100))
     assert producer._slowest()[0] == "g"
     del view
     with Consumer("c", group="g") as again:
-        assert again.get().tolist() == [0, 1, 2]
+        assert again.get().tolist() == list(range(100))
 
 
 def test_a_consumer_without_references_lives_as_long_as_its_views(producer: Producer) -> None:
-    producer.put(np.arange(3))
+    producer.put(np.arange(100))
     view = Consumer("c").get()
     gc.collect()
-    assert view.tolist() == [0, 1, 2]
+    assert view.tolist() == list(range(100))
     with pytest.raises(TimedOut):
         producer.flush(timeout=0)
     del view
@@ -131,7 +131,7 @@ EXIT = """
 import ringipc, numpy as np
 producer = ringipc.Producer("exit", capacity="1 MiB")
 consumer = ringipc.Consumer("exit", copy=False)
-producer.put(np.arange(3)); producer.put(b"abc"); producer.put(np.arange(4))
+producer.put(np.arange(100)); producer.put(b"abc"); producer.put(np.arange(100))
 view, data, message = consumer.get(), consumer.get(), consumer.message()
 class Keeper: pass
 keeper = Keeper(); keeper.me = keeper; keeper.view = view

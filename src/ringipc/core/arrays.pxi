@@ -7,7 +7,6 @@ cdef extern from "numpy/arrayobject.h":
     cnp.ndarray PyArray_NewFromDescr(
         PyTypeObject *, cnp.dtype, int, cnp.npy_intp *, cnp.npy_intp *, void *, int, object
     )
-    object PyArray_NewCopy(cnp.ndarray, cnp.NPY_ORDER)
     int PyArray_CopyInto(cnp.ndarray, cnp.ndarray) except -1
     int PyArray_SetBaseObject(cnp.ndarray, object) except -1
     bint PyArray_CheckExact(object)

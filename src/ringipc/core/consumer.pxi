@@ -47,10 +47,11 @@ cdef class Consumer:
         "raise": `ProducerFailed` or `ProducerDied` is raised when a producer has failed or died. "skip": the consumer
         goes on as if it had closed; `stats.deaths` counts it.
     copy
-        None: bytes are copied, arrays are views. True: everything is copied. False: bytes are memoryviews. A view keeps
-        its message in the lane until the last reference to it, slices included, is gone. Do not write to a view: code
-        that ignores the read-only flag crashes (in-place operations on a torch tensor made of a view, ``np.add.at``).
-        A forked child must not use its parent's views.
+        None: bytes are copied, and arrays of at most 512 bytes, which are read-only too. Larger arrays are views, and
+        so are all arrays in records. True: everything is copied. False: bytes are memoryviews, and arrays are views. A
+        view keeps its message in the lane until the last reference to it, slices included, is gone. Do not write to a
+        view: code that ignores the read-only flag crashes (in-place operations on a torch tensor made of a view,
+        ``np.add.at``). A forked child must not use its parent's views.
     pickle
         True: unpickle objects. Use it only if you trust every producer of the channel: unpickling can run any code.
     wait
@@ -129,6 +130,9 @@ cdef class Consumer:
     cdef unsigned char head[RIP_LINE]  # the header of the array got last
     cdef uint64_t array_length  # the length of that message; 0: its header was longer than head
     cdef rip_array array  # what that header says, except dtype
+    cdef cnp.ndarray last_copy, older_copy  # the small arrays returned last
+    cdef int copy_flags  # of the array made last; 0: no array was made since the header was read
+    cdef cnp.npy_intp copy_strides[RIP_MAX_NDIM]
 
     def __cinit__(self, *args, **kwargs):
         self.dtypes = {}
@@ -359,19 +363,26 @@ cdef class Consumer:
         """Return the next message (a new reference) if nothing else is to be done first; NULL: call `peek`."""
         cdef rip_message message, other
         cdef PyObject *data
+        cdef cnp.ndarray array
         cdef rip_consumer *c = self.c
         if cython.unlikely(not self.is_open() or c.ch.pollfd is not NULL or not rip_rx_peek_near(c, &message)):
             return NULL
-        if message.kind != RIP_BYTES or self.copy == COPY_NEVER or message.length >= LARGE:
-            other = message  # a copy, so that the compiler keeps message in registers
-            return given(receive(self, &other, False))
-        data = new_bytes(<const char *>message.data, <Py_ssize_t>message.length)
-        if cython.unlikely(data is NULL):
-            PyErr_Clear()  # `peek` and `receive` try again, and raise
-            return NULL
-        rip_rx_take(c, &message)
-        rip_rx_release(message.lane, message.seq)
-        return data
+        if message.kind == RIP_BYTES and self.copy != COPY_NEVER and message.length < LARGE:
+            data = new_bytes(<const char *>message.data, <Py_ssize_t>message.length)
+            if cython.unlikely(data is NULL):
+                PyErr_Clear()  # `peek` and `receive` try again, and raise
+                return NULL
+            rip_rx_take(c, &message)
+            rip_rx_release(message.lane, message.seq)
+            return data
+        if message.kind == RIP_ARRAY and self.copy_flags and has_last_header(self, message.data, message.length):
+            array = copy_small(self, message.data + RIP_LINE, message.length - RIP_LINE)
+            rip_rx_take(c, &message)
+            rip_rx_release(message.lane, message.seq)
+            keep_copy(self, array)
+            return given(array)
+        other = message  # a copy, so that the compiler keeps message in registers
+        return given(receive(self, &other, False))
 
     @cython.final
     cdef object get_far(self, double seconds, object timeout):
@@ -562,13 +573,18 @@ cdef class Consumer:
                     continue
                 if message.kind == RIP_BYTES and self.copy != COPY_NEVER and message.length < LARGE:
                     got.append(PyBytes_FromStringAndSize(<const char *>message.data, <Py_ssize_t>message.length))
-                    if lane is not NULL and lane is not message.lane:
-                        rip_rx_publish_cursor(lane)
-                    lane = message.lane
-                    rip_rx_take(self.c, &message)
-                    give_out_copy(self, &message, False)
-                elif not receive_more(self, &message, got):
+                elif (message.kind == RIP_ARRAY and self.copy_flags
+                        and has_last_header(self, message.data, message.length)):
+                    got.append(copy_small(self, message.data + RIP_LINE, message.length - RIP_LINE))
+                elif receive_more(self, &message, got):
+                    continue
+                else:
                     break
+                if lane is not NULL and lane is not message.lane:
+                    rip_rx_publish_cursor(lane)
+                lane = message.lane
+                rip_rx_take(self.c, &message)
+                give_out_copy(self, &message, False)
         except MemoryError:  # the next call gets this message
             give_back(self, &message, False)
         if lane is not NULL and rip_handle_check(&self.c.ch.handle) == 0:

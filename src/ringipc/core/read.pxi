@@ -51,6 +51,8 @@ cdef int find_dtype(Consumer consumer, const rip_array *array) except -1:
 cdef int read_header(Consumer consumer, Hold hold) except -1:
     """Read the header of an array into consumer.array, and check it."""
     cdef rip_array array
+    if has_last_header(consumer, hold.data, hold.length):
+        return 0
     if rip_array_read(&array, hold.data, hold.length) != 0:
         consumer.fail(-EBADMSG, "the header of an array")
     find_dtype(consumer, &array)
@@ -58,35 +60,63 @@ cdef int read_header(Consumer consumer, Hold hold) except -1:
         consumer.fail(-EBADMSG, "the shape of an array")
     consumer.array = array
     consumer.array_length = 0
+    consumer.copy_flags = 0
     if array.header == RIP_LINE:
         consumer.array_length = hold.length
         memcpy(consumer.head, hold.data, RIP_LINE)
     return 0
 
 
-cdef cnp.ndarray view_array(Consumer consumer, Hold hold):
-    cdef cnp.ndarray view
+cdef inline bint has_last_header(Consumer consumer, const unsigned char *data, uint64_t length) noexcept:
+    """Return whether the header of an array message is the one read last, for a message of the same length."""
+    return (consumer.array_length and length == consumer.array_length
+            and memcmp(data, consumer.head, RIP_LINE) == 0)
+
+
+cdef cnp.ndarray new_array(Consumer consumer, void *elements, object owner):
+    """Return an array with the header read last, over memory of owner; if elements is NULL, with memory of its own."""
+    cdef cnp.ndarray array
     cdef cnp.npy_intp dims[RIP_MAX_NDIM]
-    cdef int i, ndim, flags
-    cdef void *elements
-    if (not consumer.array_length or hold.length != consumer.array_length
-            or memcmp(hold.data, consumer.head, RIP_LINE) != 0):
-        read_header(consumer, hold)
+    cdef int i, ndim = consumer.array.ndim
+    cdef int flags = cnp.NPY_ARRAY_F_CONTIGUOUS if consumer.array.fortran else 0
     cdef object dtype = consumer.dtype
-    ndim = consumer.array.ndim
-    flags = cnp.NPY_ARRAY_F_CONTIGUOUS if consumer.array.fortran else 0
-    elements = <void *>(hold.data + consumer.array.header)
     for i in range(ndim):
         dims[i] = <cnp.npy_intp>consumer.array.shape[i]
     if PyDataType_HASFIELDS(<cnp.dtype>dtype):
         dtype = own_copy(<cnp.dtype>dtype)  # users can rename its fields in place
     try:
-        view = array_at(elements, dtype, ndim, dims, flags)
+        array = array_at(elements, dtype, ndim, dims, flags)
     except ValueError:  # NumPy refuses the number or the sizes of its dimensions
         consumer.fail(-EBADMSG, "the shape of an array")
-    Py_INCREF(hold)  # the call below steals a reference
-    PyArray_SetBaseObject(view, hold)
-    return view
+    if elements is not NULL:
+        Py_INCREF(owner)  # the call below steals a reference
+        PyArray_SetBaseObject(array, owner)
+    return array
+
+
+cdef cnp.ndarray view_array(Consumer consumer, Hold hold):
+    """Return a view of an array in its lane."""
+    read_header(consumer, hold)
+    return new_array(consumer, <void *>(hold.data + consumer.array.header), hold)
+
+
+cdef cnp.ndarray array_of(Consumer consumer, Hold hold):
+    """Return an array as the consumer's copy option asks for: a view or a copy."""
+    cdef cnp.ndarray array
+    cdef const unsigned char *elements
+    cdef uint64_t size
+    read_header(consumer, hold)
+    elements = hold.data + consumer.array.header
+    size = hold.length - consumer.array.header
+    if consumer.copy == COPY_ALWAYS:
+        array = new_array(consumer, NULL, None)
+        copy_memory(<unsigned char *>cnp.PyArray_DATA(array), elements, size)
+    elif consumer.copy == COPY_DEFAULT and size <= SMALL:
+        array = copy_small(consumer, elements, size)
+        keep_copy(consumer, array)
+    else:
+        array = new_array(consumer, <void *>elements, hold)
+    return array
 
 
 cdef object copy_bytes(Consumer consumer, rip_message *message, bint taken):
@@ -168,11 +198,9 @@ cdef object decode_payload(Consumer consumer, Hold hold, uint8_t kind):
 
 cdef object payload_of(Consumer consumer, Hold hold, uint8_t kind):
     """Return the object that a message carries."""
-    cdef cnp.ndarray view
     cdef PyObject *record
     if kind == RIP_ARRAY:
-        view = view_array(consumer, hold)
-        return PyArray_NewCopy(view, cnp.NPY_KEEPORDER) if consumer.copy == COPY_ALWAYS else view
+        return array_of(consumer, hold)
     if kind != RIP_BYTES:
         record = unpacked_record(hold.data, hold.length) if kind == RIP_RECORD else NULL
         return owned(record) if record is not NULL else decode_payload(consumer, hold, kind)

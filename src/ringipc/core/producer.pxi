@@ -121,6 +121,7 @@ cdef class Producer:
     cdef object failure  # the exception that says why no consumer can connect any more
     cdef unsigned char head[RIP_LINE]  # the header of the array put last, if it is RIP_LINE long
     cdef rip_array array  # what that header says, except dtype
+    cdef uint64_t array_size  # of the elements, in bytes
 
     def __dealloc__(self):
         if self.p is not NULL:
@@ -261,20 +262,29 @@ cdef class Producer:
 
     @cython.final
     cdef inline bint put_near(self, object message) noexcept:
-        """Put bytes if there is room and nothing else is to be done first. Return whether they were put."""
+        """Put bytes or an array like the last one, if there is room and nothing is to be done first. Return whether."""
+        cdef const unsigned char *source
         cdef unsigned char *payload
-        cdef uint64_t length
+        cdef uint64_t size, header = 0
         cdef rip_producer *p = self.p
-        if not PyBytes_CheckExact(message):
+        if PyBytes_CheckExact(message):
+            source = <const unsigned char *>PyBytes_AS_STRING(message)
+            size = <uint64_t>PyBytes_GET_SIZE(message)
+        elif PyArray_CheckExact(message) and has_header_of_last(self, message):
+            source = <const unsigned char *>cnp.PyArray_DATA(message)
+            size = self.array_size
+            header = RIP_LINE
+        else:
             return False
-        length = <uint64_t>PyBytes_GET_SIZE(message)
         if cython.unlikely(p is NULL or rip_handle_check(&p.ch.handle) != 0 or p.fill != RIP_FILL_NONE
-                           or p.ch.pollfd is not NULL or self.io_loop is not None or not rip_tx_has_room(p, length)):
+                           or p.ch.pollfd is not NULL or self.io_loop is not None
+                           or not rip_tx_has_room(p, header + size) or rip_tx_reserve(p, header + size, &payload)):
             return False
         rip_tx_stamp(p)
-        rip_tx_reserve(p, length, &payload)
-        memcpy(payload, PyBytes_AS_STRING(message), length)
-        rip_tx_commit(p, length, 0, RIP_BYTES)
+        if header:
+            memcpy(payload, self.head, RIP_LINE)
+        memcpy(payload + header, source, size)
+        rip_tx_commit(p, header + size, 0, RIP_ARRAY if header else RIP_BYTES)
         rip_tx_publish(p)
         return True
 

@@ -95,6 +95,19 @@ cdef int learn_dtype(Producer producer, dtype, bint reserving) except -1:
     return 0
 
 
+cdef inline bint has_header_of_last(Producer producer, cnp.ndarray array) noexcept:
+    """Return whether an array in C order is sent with the header in producer.head. False may be wrong."""
+    cdef int i
+    if (<void *>cnp.PyArray_DESCR(array) != <void *>producer.dtype or producer.array.header != RIP_LINE
+            or producer.array.fortran or not cnp.PyArray_IS_C_CONTIGUOUS(array)
+            or cnp.PyArray_NDIM(array) != producer.array.ndim):
+        return False
+    for i in range(producer.array.ndim):
+        if cnp.PyArray_DIMS(array)[i] != <cnp.npy_intp>producer.array.shape[i]:
+            return False
+    return True
+
+
 cdef int begin_array(
     Producer producer, object dtype, int ndim, const cnp.npy_intp *shape, bint fortran, uint64_t size, double seconds,
     unsigned char **elements, uint64_t *length
@@ -133,6 +146,7 @@ cdef int begin_array(
         rip_array_write(&array, elements[0])
         if code is producer.dtype_code:
             producer.array = array
+            producer.array_size = size
             memcpy(producer.head, elements[0], RIP_LINE)
         elements[0] += array.header
     return outcome

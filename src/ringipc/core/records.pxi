@@ -21,9 +21,8 @@ cdef object unpack_record = record.unpack
 
 
 cdef inline bint is_scalar(PyObject *value) noexcept:
-    cdef object one = <object>value
-    return (PyUnicode_CheckExact(one) or PyLong_CheckExact(one) or PyFloat_CheckExact(one) or one is None
-            or PyBool_Check(one) or PyBytes_CheckExact(one))
+    return (PyUnicode_CheckExact(<object>value) or PyLong_CheckExact(<object>value) or PyFloat_CheckExact(<object>value)
+            or <object>value is None or PyBool_Check(<object>value) or PyBytes_CheckExact(<object>value))
 
 
 cdef bint is_plain(PyObject *value, int room) noexcept:
@@ -40,12 +39,13 @@ cdef bint is_plain(PyObject *value, int room) noexcept:
     with cython.critical_section(container):  # the references below are borrowed
         if PyDict_CheckExact(container):
             while PyDict_Next(container, &at, &key, &item):
-                if not is_scalar(key) or not is_plain(item, room - 1):
+                if not is_scalar(key) or not (is_scalar(item) or is_plain(item, room - 1)):
                     return False
             return True
         if PyList_CheckExact(container):
             for at in range(PyList_GET_SIZE(container)):
-                if not is_plain(PyList_GET_ITEM(container, at), room - 1):
+                item = PyList_GET_ITEM(container, at)
+                if not (is_scalar(item) or is_plain(item, room - 1)):
                     return False
             return True
     return False

@@ -35,7 +35,8 @@ def _time(call: Callable[..., object], *arguments: object) -> float:
 def _measure_alone() -> Times:
     pose = np.arange(6.0)
     shared = multiprocessing.Array("d", 6)
-    memory = np.frombuffer(shared.get_obj())
+    numbers: Any = shared.get_obj()
+    memory = np.frombuffer(numbers)
 
     def copy_under_lock() -> Any:
         with shared:

@@ -376,6 +376,25 @@ static void writers_wait_for_a_slot(void) {
     close_latest(other);
 }
 
+static void a_slot_that_is_being_written_is_not_whole(void) {
+    struct rip_sync *s = open_latest("v", LONGEST);
+    struct rip_value value;
+    unsigned char *payload;
+    int slot;
+    set(s, 1);
+    CHECK_IS(rip_latest_peek(s, &value), 1);
+    for (uint64_t n = 2; n <= SLOTS; n++) {
+        CHECK_IS(rip_latest_is_whole(s, &value), 1);
+        set(s, n);
+    }
+    CHECK_IS(rip_latest_is_whole(s, &value), 1); /* seven values later */
+    slot = rip_latest_begin(s, 16, 0, &payload);
+    CHECK(slot >= 0 && payload == value.data);
+    CHECK_IS(rip_latest_is_whole(s, &value), 0);
+    rip_latest_cancel(s, slot);
+    close_latest(s);
+}
+
 static int uses_what_it_inherits(void *argument) {
     struct rip_sync *s = argument;
     uint64_t seq;
@@ -549,21 +568,28 @@ static int gets_once(void) {
     return 0;
 }
 
-/* Stops a process after each instruction of its call in turn, and sets `often` values there; then it goes on. */
+/* Stops a process after each instruction of its call in turn, and sets `often` values there; then it goes on. If that is
+ * one value, the newest is read after each of its further instructions too. */
 static void act_at_every_instruction(int (*call)(void), unsigned often) {
     static struct play one;
     one = (struct play){"c", others, call, NULL, NULL};
     play = &one;
-    for (unsigned steps = 0, more = 1; more; steps++) {
+    for (unsigned steps = 0, ended = 0; !ended; steps++) {
         uint64_t before, seq;
+        int more = 1;
         pid_t child = start_victim();
         for (unsigned i = 0; i < steps && more; i++) {
-            more = (unsigned)step(child);
+            more = step(child);
         }
+        ended = !more;
         get(stays, &before);
         for (uint64_t n = 1; n <= often; n++) {
             set(stays, 100 + n);
             CHECK_IS(get(stays, &seq), 100 + n);
+        }
+        while (more && often == 1) {
+            more = step(child);
+            CHECK(get(stays, &seq) > 0);
         }
         CHECK(!more || run_on(child)); /* to the end of its call */
         uint64_t newest = get(stays, &seq);
@@ -576,7 +602,7 @@ static void act_at_every_instruction(int (*call)(void), unsigned often) {
 }
 
 static void others_set_at_every_instruction(void) {
-    act_at_every_instruction(sets_once, SLOTS + 1);
+    act_at_every_instruction(sets_once, 1);
     act_at_every_instruction(gets_once, SLOTS + 1);
 }
 
@@ -629,6 +655,7 @@ int main(void) {
     run("a new value wakes those who wait, and they do not wait for a timeout", setting_wakes_those_who_wait);
     run("dead writers leave their slots", dead_writers_leave_their_slots);
     run("a writer waits if others use all slots", writers_wait_for_a_slot);
+    run("a slot that is being written is not whole", a_slot_that_is_being_written_is_not_whole);
     run("a forked child is a handle of its own", a_forked_child_is_a_handle_of_its_own);
     run("a file descriptor is enough to open an anonymous latest value", a_descriptor_is_enough);
     run("no damage crashes or hangs a process", no_damage_hangs_or_crashes);

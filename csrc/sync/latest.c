@@ -160,7 +160,7 @@ int rip_latest_begin(struct rip_sync *s, uint64_t length, uint64_t deadline, uns
     s->latest.setting++;
     if (RIP_UNLIKELY(length > s->latest.allocated[slot])) {
         rc = allocate(s, (unsigned)slot, length);
-        if (rc != 0) {
+        if (rc < 0) {
             free_slot(s, (unsigned)slot);
             return rc;
         }

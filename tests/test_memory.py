@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ringipc import Channel, Consumer, Producer, SystemRefused
+from ringipc._cleanup import names
 
 STEP = 1 << 18
 
@@ -192,3 +193,13 @@ with Producer("c", overflow={overflow!r}) as producer, Consumer("c") as consumer
     assert [len(m) for m in consumer.get_many(5)] == [1 << 20] * 5
 """,
     )
+
+
+def test_short_lived_producers_without_a_consumer_keep_only_their_messages() -> None:
+    for k in range(100):
+        with Producer("cron", capacity="64 KiB") as producer:
+            producer.put(b"%d" % k)
+    (named,) = names()
+    assert named.bytes < 100 * 40 * 1024 + 400_000
+    with Consumer("cron", producers=100) as consumer:
+        assert sorted(map(int, consumer)) == list(range(100))

@@ -21,6 +21,9 @@ int rip_allocate(int fd, uint64_t offset, uint64_t size);
  * would end in SIGBUS, -ENOSPC (write) or -EBADMSG (read). Linux before 5.14 cannot do this: the result is 0 and
  * nothing is checked. */
 int rip_populate(void *at, uint64_t size, int write);
+/* Frees the memory of the whole pages in this part of a file that is mapped for writing. They read as zero afterwards.
+ * Does nothing on a file system that cannot do this. */
+void rip_free_pages(void *at, uint64_t size);
 /* Returns 1 if path is a directory of a tmpfs, whose files are in memory only, else 0. */
 int rip_is_memory(const char *path);
 

@@ -59,6 +59,13 @@ int rip_populate(void *at, uint64_t size, int write) {
     return rc == -EINVAL ? 0 : rc; /* -EINVAL: the kernel does not know this advice */
 }
 
+void rip_free_pages(void *at, uint64_t size) {
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), before = (page - (uintptr_t)at % page) % page;
+    if (size >= before + page) {
+        madvise((char *)at + before, (size - before) / page * page, MADV_REMOVE);
+    }
+}
+
 int rip_is_memory(const char *path) {
     struct statfs fs;
     return statfs(path, &fs) == 0 && fs.f_type == TMPFS_MAGIC;

@@ -1,4 +1,5 @@
 #include "ring/lane_memory.h"
+#include "base/file.h"
 #include "store/files.h"
 
 uint64_t rip_lane_step_end(const struct rip_producer *p, uint64_t bytes) {
@@ -22,6 +23,30 @@ int rip_lane_fill(struct rip_producer *p, uint64_t bytes) {
 void rip_lane_close_when_filled(struct rip_producer *p) {
     if (p->mapping.allocated == p->mapping.size) {
         rip_mapping_close_fd(&p->mapping);
+    }
+}
+
+/* Returns the end of the part of the arena that messages from `from` on occupy. */
+static uint64_t end_of_messages(const struct rip_producer *p, uint64_t from) {
+    uint64_t end = 0;
+    for (uint64_t seq = from; seq != p->published; seq++) {
+        const struct rip_desc *desc = &p->lane->desc[seq & (p->slots - 1)];
+        uint64_t offset = rip_desc_offset(desc), length = rip_desc_length(desc);   /* each reads once */
+        if (offset > p->arena.allocated || length > p->arena.allocated - offset) { /* damaged */
+            return p->arena.allocated;
+        }
+        end = offset + length > end ? offset + length : end;
+    }
+    return rip_round_up(end, RIP_PAGE);
+}
+
+void rip_lane_shrink(struct rip_producer *p) {
+    uint64_t allocated = p->arena.allocated, end = end_of_messages(p, p->free_below);
+    if (end < allocated) {
+        /* before the pages go: a reader populates no page beyond it (rip_rx_read_far). relaxed: one that has loaded it
+         * before finds the pages, or gets new ones, of which there are enough now. */
+        atomic_store_explicit(&p->lane->allocated, end, memory_order_relaxed);
+        rip_free_pages(p->payloads + end, allocated - end);
     }
 }
 

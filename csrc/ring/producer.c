@@ -232,6 +232,10 @@ int rip_producer_close(struct rip_producer *p) {
      * others still see that this producer ended and did not die. */
     uint32_t closed = p->failed ? RIP_CLOSED_AS_FAILED : RIP_CLOSED_IN_ORDER;
     atomic_store_explicit(&p->lane->closed, closed, memory_order_release);
+    /* if all is read the file is removed below; another thread may still write into memory that it has reserved */
+    if (p->fill == RIP_FILL_NONE && (p->drops || rip_reclaim(p) == 0) && p->free_below != p->published) {
+        rip_lane_shrink(p);
+    }
     rc = rip_lock(&p->ch.handle);
     if (rip_is_locked_out(rc)) {
         return rc;

@@ -102,6 +102,56 @@ static void allocates_what_messages_need(void) {
     close_consumer(c);
 }
 
+/* Its header and its slots stay, and the arena up to the last message. */
+static void shrinks_at_its_end(void) {
+    const uint64_t length = 2 * RIP_PAGE;
+    start_with_a_new_channel();
+    struct rip_producer *p = open_with(CAPACITY, RIP_BLOCK);
+    struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    for (uint64_t i = 0; i < 3; i++) {
+        CHECK_IS(put_filled(p, 1 << 20, i), 0);
+        get_filled(c, i);
+    }
+    while (p->tail % p->slots != p->slots - 1) { /* the slots in use are the last one and the first ones */
+        CHECK_IS(put_filled(p, length, p->tail), 0);
+        get_filled(c, p->tail - 1);
+    }
+    uint64_t first = p->tail;
+    CHECK_IS(put_filled(p, length, first), 0);
+    CHECK_IS(put_filled(p, length, first + 1), 0);
+    CHECK(lane_memory() >= 1 << 20);
+    close_producer(p);
+    CHECK(lane_memory() <= rip_arena_offset(SLOTS) + 3 * length);
+    uint64_t before = lane_memory();
+    get_filled(c, first);
+    CHECK_IS(lane_memory(), before); /* the consumer touches nothing else */
+    get_filled(c, first + 1);
+    CHECK_IS(get_nothing(c, 0), -ENODATA);
+    close_consumer(c);
+
+    start_with_a_new_channel();
+    p = open_with(4 << 20, RIP_PREALLOCATE); /* the messages wait for a first consumer */
+    CHECK_IS(put_filled(p, 100, 0), 0);
+    close_producer(p);
+    CHECK(lane_memory() <= rip_arena_offset(SLOTS) + RIP_PAGE);
+    c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    get_filled(c, 0);
+    CHECK_IS(get_nothing(c, 0), -ENODATA);
+    close_consumer(c);
+
+    start_with_a_new_channel();
+    p = open_with(RIP_STEP, RIP_DROP_OLD);
+    for (uint64_t i = 0; i < 100; i++) {
+        CHECK_IS(put_filled(p, RIP_STEP / 4, i), 0);
+    }
+    close_producer(p);
+    c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    for (uint64_t i = 96; i < 100; i++) {
+        get_filled(c, i);
+    }
+    close_consumer(c);
+}
+
 static void all_at_once(void) {
     struct rip_producer *p = NULL;
     allowed = 4 << 20;
@@ -421,6 +471,7 @@ static void small_tmpfs(void) { expect_success(spawn(in_a_small_tmpfs, NULL)); }
 
 int main(void) {
     run("a lane takes as much memory as its messages have needed", allocates_what_messages_need);
+    run("a lane that has ended keeps only the memory of what is unread", shrinks_at_its_end);
     run("a lane that is preallocated gets all of its memory when it opens, or is not made", all_at_once);
     run("a message for which there is no memory is refused at once, and later ones are not affected",
         refuses_and_goes_on);

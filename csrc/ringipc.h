@@ -58,8 +58,9 @@ enum rip_overflow { RIP_BLOCK, RIP_DROP_NEW, RIP_DROP_OLD };
 #define RIP_PREALLOCATE 0x100u /* a flag beside enum rip_overflow: allocate the whole lane when it is opened */
 /* What the payload is. The core carries all kinds as bytes; RIP_RECORD and RIP_OBJECT mean something to Python only. */
 enum rip_kind { RIP_BYTES = 1, RIP_ARRAY = 2, RIP_RECORD = 3, RIP_OBJECT = 4, RIP_MAX_KIND = RIP_OBJECT };
-/* Where a new group starts, whether its members compete, and whether it stays when its last member leaves. */
-enum rip_group_flag { RIP_OLDEST = 0, RIP_NEWEST = 1, RIP_SHARED = 2, RIP_DURABLE = 4 };
+/* Where a new group starts, whether its members compete, whether it stays when its last member leaves, and whether it
+ * loses its oldest unread messages where it would make a producer wait. */
+enum rip_group_flag { RIP_OLDEST = 0, RIP_NEWEST = 1, RIP_SHARED = 2, RIP_DURABLE = 4, RIP_LOSSY = 8 };
 #define RIP_MAX_REDELIVERED 63u /* rip_message.redelivered counts so far */
 
 struct rip_producer;
@@ -168,10 +169,12 @@ void rip_producer_free(struct rip_producer *p); /* after rip_producer_close */
 
 /* Joins a group of a channel as a consumer.
  *   flags     where a new group starts: RIP_OLDEST or RIP_NEWEST; with RIP_SHARED its members compete, and each message
- *             goes to one of them; with RIP_DURABLE the group stays when its last member leaves
+ *             goes to one of them; with RIP_DURABLE the group stays when its last member leaves; with RIP_LOSSY
+ *             it loses its oldest unread messages where it would make a producer wait
  *   deadline  for getting the table lock of the channel
  *   out       the new handle
- *   holder    with -EBUSY: the pid of the live member of this exclusive group
+ *   holder    with -EBUSY: the pid of the live member of this exclusive group; with -EEXIST: RIP_SHARED and RIP_LOSSY of
+ *             the group, which must be those of its members
  * -ENOENT: the channel does not exist. -EAGAIN: another process held the table lock until the deadline. */
 int rip_consumer_open(const char *channel, const char *group, uint32_t flags, enum rip_wait wait, uint64_t deadline,
                       struct rip_consumer **out, int32_t *holder);
@@ -265,7 +268,7 @@ struct rip_lane_info {
 
 struct rip_group_info {
     char name[RIP_MAX_GROUP_NAME + 1];
-    uint32_t flags; /* RIP_SHARED, RIP_DURABLE */
+    uint32_t flags; /* RIP_SHARED, RIP_DURABLE, RIP_LOSSY */
     uint32_t members;
     uint64_t backlog; /* messages not released */
 };

@@ -94,8 +94,19 @@ void rip_group_count(struct rip_control *control, uint32_t group) {
     control->groups[group].first = (uint32_t)first;
 }
 
+void rip_group_set_lossy(struct rip_control *control, uint32_t g, uint32_t flags) {
+    uint64_t bit = UINT64_C(1) << g;
+    /* release: pairs with the acquire in find_groups */
+    if (flags & RIP_LOSSY) {
+        atomic_fetch_or_explicit(&control->groups_lossy, bit, memory_order_release);
+    } else {
+        atomic_fetch_and_explicit(&control->groups_lossy, ~bit, memory_order_release);
+    }
+}
+
 void rip_group_undo(struct rip_control *control, uint32_t g) {
     atomic_fetch_and_explicit(&control->groups_active, ~(UINT64_C(1) << g), memory_order_acq_rel);
+    rip_group_set_lossy(control, g, 0);
 }
 
 int rip_group_begin(struct rip_channel *ch, uint32_t g, const char *name, uint32_t flags, enum rip_group_flag start) {
@@ -109,6 +120,7 @@ int rip_group_begin(struct rip_channel *ch, uint32_t g, const char *name, uint32
     strncpy(group->name, name, RIP_MAX_GROUP_NAME);
     atomic_store_explicit(&group->pollfds, 0, memory_order_relaxed);
     atomic_store_explicit(&group->picky, 0, memory_order_relaxed);
+    rip_group_set_lossy(control, g, flags);
     set_cursors(ch, g, start);
     atomic_fetch_or_explicit(&control->groups_active, UINT64_C(1) << g, memory_order_seq_cst);
     atomic_fetch_add_explicit(&control->group_epoch, 1, memory_order_seq_cst);
@@ -143,13 +155,12 @@ void rip_group_leave(struct rip_channel *ch, uint32_t group) {
                             rip_claims_file(rip_group_id(control, group), rip_lane_id(&control->lanes[i])));
         }
     }
+    rip_group_set_lossy(control, group, 0);
     control->groups[group].flags = 0;
     control->groups[group].name[0] = '\0';
     control->groups[group].pid = 0;
     rip_lanes_retire(ch);
-    for (uint32_t i = 0; i < rip_lanes_used(control); i++) {
-        rip_wake_lane(ch, &control->lanes[i]);
-    }
+    rip_wake_lanes(ch);
 }
 
 int rip_group_declare(struct rip_channel *ch, const char *name) {

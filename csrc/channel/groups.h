@@ -16,6 +16,8 @@ int rip_group_begin(struct rip_channel *ch, uint32_t group, const char *name, ui
  * open, that have unread messages, or whose death will be reported. For the first group of a stream it includes all, so
  * that the end of a stream without a message waits for it too. */
 void rip_group_count(struct rip_control *control, uint32_t group);
+/* Sets or clears the bit of a group in groups_lossy. flags: its flags. */
+void rip_group_set_lossy(struct rip_control *control, uint32_t group, uint32_t flags);
 /* Takes rip_group_begin back. */
 void rip_group_undo(struct rip_control *control, uint32_t group);
 /* Removes a group. Its cursors hold no producer back any more. */

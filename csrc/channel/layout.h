@@ -22,6 +22,7 @@
 #define RIP_RX_LANES (2 * RIP_MAX_LANES) /* the most lanes that a consumer maps: some have left the table already */
 #define RIP_MAX_SLOTS (UINT64_C(1) << 26)
 #define RIP_MAX_CAPACITY (UINT64_C(1) << 46)
+#define RIP_MAX_KEPT 64u /* messages in use that a producer can pass, for each group */
 
 /* ---- control ---- */
 
@@ -42,7 +43,8 @@ struct rip_member { /* written under the table lock, except the atomic fields */
 
 struct rip_cursor { /* written by members of the group only; by compare-and-swap if they compete */
     alignas(RIP_LINE) _Atomic uint64_t released; /* the first seq that the group has not released */
-    uint64_t seen; /* 1 + the id of the lane that a member has mapped last; written under the table lock */
+    uint64_t seen;          /* 1 + the id of the lane that a member has mapped last; written under the table lock */
+    _Atomic uint64_t freed; /* counts releases of kept messages; members increment it */
 };
 
 enum rip_lane_state { RIP_LANE_FREE, RIP_LANE_LIVE, RIP_LANE_ENDED, RIP_LANE_DEAD, RIP_LANE_FAILED };
@@ -62,7 +64,7 @@ struct rip_lane_entry {
 };
 
 struct rip_group_entry {
-    alignas(RIP_LINE) uint32_t flags; /* RIP_SHARED, RIP_DURABLE, RIP_AWAITED; this line: under the table lock */
+    alignas(RIP_LINE) uint32_t flags; /* enum rip_group_flag, RIP_AWAITED; this line: under the table lock */
     int32_t pid;                      /* of the member that joined last */
     _Atomic uint32_t id;              /* names the files of its claims; never used twice in a channel */
     char name[RIP_MAX_GROUP_NAME + 1];
@@ -108,6 +110,7 @@ struct rip_control {
     alignas(128) _Atomic uint64_t lanes_changed;  /* counts changes of the lane table; written under the table lock */
     _Atomic uint64_t groups_active;               /* a bit for each group; written under the table lock */
     _Atomic uint64_t group_epoch;                 /* counts the groups created; written under the table lock */
+    _Atomic uint64_t groups_lossy;                /* a bit for each lossy group; written under the table lock */
     alignas(128) _Atomic uint64_t groups_asleep;  /* a bit for each group; sleepers set it, wakers clear it */
     alignas(128) uint8_t fences[RIP_MAX_MEMBERS]; /* enum rip_fences; written under the table lock */
     alignas(RIP_PAGE) struct rip_member members[RIP_MAX_MEMBERS]; /* those of consumers first */
@@ -189,7 +192,7 @@ struct rip_lane {
     alignas(128) _Atomic uint64_t tail;      /* the first seq that is not published */
     _Atomic uint32_t closed;                 /* enum rip_lane_closed: a producer that has closed is not dead */
     alignas(128) _Atomic uint64_t reclaimed; /* the first seq that the producer has not reclaimed */
-    _Atomic uint64_t dropped_below;          /* in a lane that drops: the first seq that is not given up */
+    _Atomic uint64_t dropped_below;          /* the same, before it is sure that no group has joined meanwhile */
     _Atomic uint64_t refused;                /* number of messages that found no room */
     _Atomic uint64_t allocated;              /* bytes of the arena, from its start, that are allocated */
     alignas(RIP_PAGE) struct rip_desc desc[];
@@ -200,27 +203,32 @@ struct rip_lane {
 struct rip_claims {
     struct rip_identity identity;
     uint64_t slots;
-    alignas(128) _Atomic uint64_t requeued;     /* counts how often messages have been requeued; written by members */
-    _Atomic uint64_t reported;                  /* how many of `dropped` have been reported to members */
-    alignas(RIP_LINE) _Atomic uint64_t dropped; /* messages that the group has lost; written by the producer */
-    alignas(128) _Atomic uint64_t words[];      /* one for each slot; claims.h describes a word */
+    alignas(128) _Atomic uint64_t requeued; /* counts how often messages have been requeued; written by members */
+    _Atomic uint64_t reported;              /* how many of `dropped` have been reported to members */
+    /* messages that the group has lost; the producer adds those that it drops, a member those that it cannot requeue */
+    alignas(RIP_LINE) _Atomic uint64_t dropped;
+    /* Messages in use that the producer has passed: (1 + seq) << 8 | member, or 0. The producer fills an entry, the
+     * member clears it. */
+    alignas(RIP_LINE) _Atomic uint64_t kept[RIP_MAX_KEPT];
+    alignas(128) _Atomic uint64_t words[]; /* one for each slot; claims.h describes a word */
 };
 
 static_assert(offsetof(struct rip_claims, requeued) == 128 && offsetof(struct rip_claims, dropped) == 192 &&
-                  offsetof(struct rip_claims, words) == 256,
+                  offsetof(struct rip_claims, kept) == 256 && offsetof(struct rip_claims, words) == 768,
               "ABI");
 static_assert(sizeof(struct rip_member) == 32, "ABI");
 static_assert(sizeof(struct rip_lane_entry) == 2176 && offsetof(struct rip_lane_entry, asleep) == 64, "ABI");
 static_assert(offsetof(struct rip_lane_entry, cursors) == 128, "ABI");
 static_assert(offsetof(struct rip_lane_entry, base_seq) == 16 && offsetof(struct rip_lane_entry, futex) == 68, "ABI");
 static_assert(sizeof(struct rip_group_entry) == 128 && offsetof(struct rip_group_entry, futex) == 64, "ABI");
-static_assert(sizeof(struct rip_cursor) == 64, "ABI");
+static_assert(sizeof(struct rip_cursor) == 64 && offsetof(struct rip_cursor, freed) == 16, "ABI");
 static_assert(offsetof(struct rip_control, removed) == RIP_REMOVED_AT, "ABI");
 static_assert(offsetof(struct rip_control, used) == RIP_USED_AT && offsetof(struct rip_control, epoch_start) == 160,
               "ABI");
 static_assert(offsetof(struct rip_control, lanes_changed) == 256, "ABI");
 static_assert(offsetof(struct rip_control, groups_active) == 264, "ABI");
-static_assert(offsetof(struct rip_control, group_epoch) == 272, "ABI");
+static_assert(offsetof(struct rip_control, group_epoch) == 272 && offsetof(struct rip_control, groups_lossy) == 280,
+              "ABI");
 static_assert(offsetof(struct rip_control, groups_asleep) == 384, "ABI");
 static_assert(offsetof(struct rip_control, fences) == 512, "ABI");
 static_assert(offsetof(struct rip_control, members) == 4096, "ABI");

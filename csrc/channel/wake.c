@@ -1,5 +1,6 @@
 #include "channel/wake.h"
 #include "channel/pollfd.h"
+#include "channel/tables.h"
 
 __attribute__((cold, noinline)) void rip_wake_group(struct rip_channel *ch, uint32_t group) {
     struct rip_group_entry *entry = &ch->control->groups[group];
@@ -71,5 +72,11 @@ __attribute__((cold, noinline)) void rip_wake_lane(struct rip_channel *ch, struc
         if (member > 0 && member <= RIP_MAX_MEMBERS) {
             rip_pollfd_wake(ch, member - 1);
         }
+    }
+}
+
+void rip_wake_lanes(struct rip_channel *ch) {
+    for (uint32_t i = 0; i < rip_lanes_used(ch->control); i++) {
+        rip_wake_lane(ch, &ch->control->lanes[i]);
     }
 }

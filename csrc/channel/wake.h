@@ -9,7 +9,8 @@
 void rip_wake_groups(struct rip_channel *ch, uint64_t messages);
 /* Wakes all members of a group, whether or not it has announced a sleep. */
 void rip_wake_group(struct rip_channel *ch, uint32_t group);
-/* Wakes the producer of a lane, if it sleeps. */
+/* Wakes the producer of a lane, or those of all lanes, if it sleeps. */
 void rip_wake_lane(struct rip_channel *ch, struct rip_lane_entry *lane);
+void rip_wake_lanes(struct rip_channel *ch);
 
 #endif

@@ -12,7 +12,7 @@
 #include "base/common.h"
 
 #define RIP_MAX_RUNS 8u
-#define RIP_MAX_PINS 16u
+#define RIP_MAX_PINS 64u
 #ifndef RIP_STEP
 /* least number of bytes that a lane allocates at once; a multiple of every machine's page size */
 #define RIP_STEP UINT64_C(262144)

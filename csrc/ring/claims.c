@@ -1,5 +1,10 @@
 #include "ring/claims.h"
 
+#include <errno.h>
+
+#define RIP_KEPT_SEQ_SHIFT 8 /* in an entry of the table of kept messages; the lower bits are the member */
+static_assert(RIP_MAX_CONSUMERS <= 1u << RIP_KEPT_SEQ_SHIFT, "a member's number fits");
+
 /* The number of the lap around the slots in which message seq comes. */
 static uint64_t lap_of(uint64_t seq, uint64_t slots) { return seq >> __builtin_ctzll(slots); }
 
@@ -108,22 +113,86 @@ void rip_claims_pass(struct rip_claims *claims, uint64_t slots, struct rip_curso
     move_cursor(claims, slots, cursor, lane);
 }
 
-enum rip_claim rip_claim_drop(struct rip_claims *claims, uint64_t slots, uint64_t seq) {
+/* A free entry of the table of kept messages, or RIP_MAX_KEPT. */
+static uint32_t find_free(const struct rip_claims *claims) {
+    uint32_t k = 0;
+    /* acquire: pairs with the release in clear_kept, as in rip_claim_is_kept */
+    while (k < RIP_MAX_KEPT && atomic_load_explicit(&claims->kept[k], memory_order_acquire) != 0) {
+        k++;
+    }
+    return k;
+}
+
+static uint64_t kept_word(uint64_t seq, uint32_t member) { return (1 + seq) << RIP_KEPT_SEQ_SHIFT | member; }
+
+int rip_claim_give_up(struct rip_claims *claims, uint64_t slots, uint64_t seq, uint32_t *kept) {
     _Atomic uint64_t *claim = &claims->words[seq & (slots - 1)];
     /* acquire: pairs with rip_claim_release; the member has read before this producer overwrites */
     uint64_t word = atomic_load_explicit(claim, memory_order_acquire);
-    enum rip_claim state;
-    while ((state = state_of(word, slots, seq)) == RIP_CLAIM_FREE) {
-        /* acq_rel: pairs with rip_claim; either the member gets the message or the producer */
-        if (atomic_compare_exchange_weak_explicit(claim, &word, word_of(seq, slots, RIP_CLAIM_DROPPED),
-                                                  memory_order_acq_rel, memory_order_acquire)) {
-            /* relaxed: for display only, and this producer is the only writer */
-            uint64_t dropped = atomic_load_explicit(&claims->dropped, memory_order_relaxed);
-            atomic_store_explicit(&claims->dropped, dropped + 1, memory_order_relaxed);
-            break;
+    for (;;) {
+        enum rip_claim state = state_of(word, slots, seq);
+        if (state >= RIP_CLAIM_RELEASED) {
+            return (int)state;
+        }
+        uint32_t k = state != RIP_CLAIM_FREE && kept ? find_free(claims) : RIP_MAX_KEPT;
+        if (state != RIP_CLAIM_FREE && k == RIP_MAX_KEPT) {
+            return -EAGAIN;
+        }
+        if (state != RIP_CLAIM_FREE) { /* relaxed: the compare-and-swap publishes it */
+            atomic_store_explicit(&claims->kept[k], kept_word(seq, member_of(word)), memory_order_relaxed);
+        }
+        uint64_t next = word_of(seq, slots, state == RIP_CLAIM_FREE ? RIP_CLAIM_DROPPED : RIP_CLAIM_RELEASED);
+        /* acq_rel: pairs with rip_claim, change_ours and requeue_lane. Either the member changes the word or the
+         * producer. */
+        if (atomic_compare_exchange_strong_explicit(claim, &word, next, memory_order_acq_rel, memory_order_acquire)) {
+            if (state == RIP_CLAIM_FREE) {
+                atomic_fetch_add_explicit(&claims->dropped, 1, memory_order_relaxed); /* relaxed: for display only */
+            } else {
+                *kept = k;
+            }
+            return (int)state;
+        }
+        if (state != RIP_CLAIM_FREE) { /* relaxed: no member looks for it */
+            atomic_store_explicit(&claims->kept[k], 0, memory_order_relaxed);
         }
     }
-    return state;
+}
+
+int rip_claim_is_kept(const struct rip_claims *claims, uint32_t kept, uint64_t seq) {
+    /* acquire: pairs with the release in clear_kept; the member has read before this producer overwrites */
+    return atomic_load_explicit(&claims->kept[kept], memory_order_acquire) >> RIP_KEPT_SEQ_SHIFT == 1 + seq;
+}
+
+/* Clears the entry of a kept message, after which the producer may overwrite the message. */
+static void clear_kept(struct rip_claims *claims, struct rip_cursor *cursor, uint32_t k) {
+    /* release: pairs with the acquire in rip_claim_is_kept */
+    atomic_store_explicit(&claims->kept[k], 0, memory_order_release);
+    /* release: pairs with the acquire in rip_room_watch */
+    atomic_fetch_add_explicit(&cursor->freed, 1, memory_order_release);
+}
+
+/* Releases a message of this member that the producer has passed. */
+static void release_kept(struct rip_claims *claims, struct rip_cursor *cursor, uint64_t seq) {
+    for (uint32_t k = 0; k < RIP_MAX_KEPT; k++) {
+        /* relaxed: the word of the message was loaded with acquire, and nobody else clears the entry */
+        if (atomic_load_explicit(&claims->kept[k], memory_order_relaxed) >> RIP_KEPT_SEQ_SHIFT == 1 + seq) {
+            clear_kept(claims, cursor, k);
+        }
+    }
+}
+
+/* Changes the word of a message that this member has taken. Returns 0 if the producer has passed the message. */
+static int change_ours(_Atomic uint64_t *claim, uint64_t slots, uint64_t seq, uint64_t next) {
+    /* acquire, also below: pairs with rip_claim_give_up; the entry in the table is visible */
+    uint64_t word = atomic_load_explicit(claim, memory_order_acquire);
+    while (state_of(word, slots, seq) == RIP_CLAIM_TAKEN || state_of(word, slots, seq) == RIP_CLAIM_ACKED) {
+        /* seq_cst: pairs with rip_claims_first_unacked and move_cursor. If two members change the last messages at the
+         * same time, one of them sees both words. */
+        if (atomic_compare_exchange_weak_explicit(claim, &word, next, memory_order_seq_cst, memory_order_acquire)) {
+            return 1;
+        }
+    }
+    return 0;
 }
 
 int rip_claim_is_released(const struct rip_claims *claims, uint64_t slots, uint64_t seq) {
@@ -162,11 +231,8 @@ void rip_claim_ack(struct rip_claims *claims, uint64_t slots, uint64_t seq) {
     _Atomic uint64_t *claim = &claims->words[seq & (slots - 1)];
     /* relaxed: it is a claim of this member */
     uint64_t word = atomic_load_explicit(claim, memory_order_relaxed);
-    if (lap_in(word) == lap_of(seq, slots) &&
-        (word & RIP_CLAIM_STATE) == RIP_CLAIM_TAKEN) { /* else the file is damaged */
-        /* seq_cst: pairs with rip_claims_first_unacked. If two members acknowledge the last messages at the same time,
-         * one of them sees both words. */
-        atomic_store_explicit(claim, (word & ~RIP_CLAIM_STATE) | RIP_CLAIM_ACKED, memory_order_seq_cst);
+    if (state_of(word, slots, seq) == RIP_CLAIM_TAKEN) { /* else the producer has passed it, or the file is damaged */
+        change_ours(claim, slots, seq, (word & ~RIP_CLAIM_STATE) | RIP_CLAIM_ACKED);
     }
 }
 
@@ -181,21 +247,30 @@ void rip_claim_release(struct rip_claims *claims, uint64_t slots, struct rip_cur
         move_cursor(claims, slots, cursor, lane);
         return;
     }
-    atomic_store_explicit(&claims->words[seq & (slots - 1)], word_of(seq, slots, RIP_CLAIM_RELEASED),
-                          memory_order_seq_cst);
+    _Atomic uint64_t *claim = &claims->words[seq & (slots - 1)];
+    uint64_t word = word_of(seq, slots, RIP_CLAIM_RELEASED);
+    if (!drops) {
+        atomic_store_explicit(claim, word, memory_order_seq_cst);
+    } else if (!change_ours(claim, slots, seq, word)) {
+        release_kept(claims, cursor, seq);
+    }
     move_cursor(claims, slots, cursor, lane);
 }
 
-void rip_claim_requeue(struct rip_claims *claims, uint64_t slots, uint64_t seq, int started) {
+int rip_claim_requeue(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t seq, int started) {
     _Atomic uint64_t *claim = &claims->words[seq & (slots - 1)];
     /* relaxed: it is a claim of this member */
-    uint64_t word = atomic_load_explicit(claim, memory_order_relaxed);
-    uint64_t deliveries = deliveries_of(word);
+    uint64_t deliveries = deliveries_of(atomic_load_explicit(claim, memory_order_relaxed));
     deliveries -= !started && deliveries > 0 && deliveries < RIP_MAX_REDELIVERED; /* at the most, some are uncounted */
-    atomic_store_explicit(claim, word_of(seq, slots, RIP_CLAIM_FREE) | deliveries << RIP_CLAIM_DELIVERIES_SHIFT,
-                          memory_order_release);
+    int requeued =
+        change_ours(claim, slots, seq, word_of(seq, slots, RIP_CLAIM_FREE) | deliveries << RIP_CLAIM_DELIVERIES_SHIFT);
+    if (!requeued) {
+        atomic_fetch_add_explicit(&claims->dropped, 1, memory_order_relaxed); /* relaxed: for display only */
+        release_kept(claims, cursor, seq);
+    }
     /* release: pairs with the acquire in rip_rx_poll */
     atomic_fetch_add_explicit(&claims->requeued, 1, memory_order_release);
+    return requeued;
 }
 
 /* Requeues what a member has taken in one lane, and releases what it has acknowledged. Returns how many were requeued.
@@ -210,8 +285,8 @@ static uint64_t requeue_lane(struct rip_claims *claims, uint64_t slots, uint32_t
             uint64_t next = state == RIP_CLAIM_TAKEN
                                 ? word_of(seq, slots, RIP_CLAIM_FREE) | (word & RIP_CLAIM_DELIVERIES)
                                 : word_of(seq, slots, RIP_CLAIM_RELEASED);
-            /* seq_cst: pairs with the acquire in rip_claim, and with move_cursor, which follows. This fails only if
-             * another process has changed the claim of a dead member, which means damage. */
+            /* seq_cst: pairs with the acquire in rip_claim, and with move_cursor, which follows. This fails if the
+             * producer passes the message. */
             int changed = atomic_compare_exchange_strong_explicit(&claims->words[i], &word, next, memory_order_seq_cst,
                                                                   memory_order_relaxed);
             requeued += changed && state == RIP_CLAIM_TAKEN;
@@ -227,6 +302,14 @@ void rip_claims_requeue_member(struct rip_claims *claims, uint64_t slots, struct
     if (requeue_lane(claims, slots, member, released)) {
         /* release: pairs with the acquire in rip_rx_poll */
         atomic_fetch_add_explicit(&claims->requeued, 1, memory_order_release);
+    }
+    /* after the words: what the producer has passed before is in the table now, and it passes no more of this member */
+    for (uint32_t k = 0; k < RIP_MAX_KEPT; k++) {
+        /* relaxed: the words were loaded with acquire */
+        uint64_t kept = atomic_load_explicit(&claims->kept[k], memory_order_relaxed);
+        if (kept && (kept & (RIP_MAX_CONSUMERS - 1)) == member) {
+            clear_kept(claims, cursor, k);
+        }
     }
     move_cursor(claims, slots, cursor, lane);
 }

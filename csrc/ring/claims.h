@@ -16,7 +16,12 @@
  * ACKED: the member has acknowledged the message and still uses its memory. The message is not redelivered, and the end
  * of the stream does not wait for it, but its memory is not free: the cursor passes RELEASED and DROPPED words only.
  * The process that stores one of these two states then moves the cursor. So all of this is true wherever a member is
- * killed. */
+ * killed.
+ *
+ * A producer passes a group if its lane or the group is drop-old. It drops messages that are FREE. A message that a
+ * member has is moved: its number goes into the table of kept messages, then its word becomes RELEASED by
+ * compare-and-swap. So its slot is free, and its memory is not. Whoever changes the word first decides: a member that
+ * finds its word changed clears the entry in the table instead. A kept message is not redelivered. */
 #ifndef RIP_CLAIMS_H
 #define RIP_CLAIMS_H
 
@@ -43,15 +48,19 @@ void rip_claim_ack(struct rip_claims *claims, uint64_t slots, uint64_t seq);
 /* Has this member taken message seq and not released it? */
 int rip_claim_is_taken_by(const struct rip_claims *claims, uint64_t slots, uint64_t seq, uint32_t member);
 /* Releases a claim of this member and moves the cursor of the lane's table entry over all RELEASED and DROPPED words.
- * drops: the lane is drop-old, so its producer reads the words and not only the cursor. */
+ * drops: the producer passes the group, so it reads the words and not only the cursor. */
 void rip_claim_release(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor,
                        const struct rip_lane_entry *lane, uint64_t seq, uint32_t drops);
 /* Requeues a claim of this member: any member can take the message. started: work on it had started; else this delivery
- * does not count. */
-void rip_claim_requeue(struct rip_claims *claims, uint64_t slots, uint64_t seq, int started);
+ * does not count. Returns 1; 0: the producer has passed the message, so it is lost instead, and counted. */
+int rip_claim_requeue(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t seq, int started);
 
-/* For the producer of a drop-old lane: drops and counts message seq if it is FREE. Returns the state before. */
-enum rip_claim rip_claim_drop(struct rip_claims *claims, uint64_t slots, uint64_t seq);
+/* For a producer that passes the group: gives message seq up. It is dropped and counted, or moved to entry *kept of the
+ * table of kept messages. Returns the state before; -EAGAIN if a member has it and there is no free entry, or kept is
+ * NULL. */
+int rip_claim_give_up(struct rip_claims *claims, uint64_t slots, uint64_t seq, uint32_t *kept);
+/* For the producer: is message seq in this entry still in use? */
+int rip_claim_is_kept(const struct rip_claims *claims, uint32_t kept, uint64_t seq);
 /* Has a member released message seq? (DROPPED does not count.) */
 int rip_claim_is_released(const struct rip_claims *claims, uint64_t slots, uint64_t seq);
 /* Returns how many messages the group has lost that no member has reported yet, and marks them as reported. */
@@ -66,7 +75,8 @@ void rip_claims_pass(struct rip_claims *claims, uint64_t slots, struct rip_curso
 
 /* The state of message seq according to this word; *member: which member the word names. */
 enum rip_claim rip_claim_state(uint64_t word, uint64_t slots, uint64_t seq, uint32_t *member);
-/* For a member that is dead or closes: requeues what it has taken, and releases what it has acknowledged. */
+/* For a member that is dead or closes: requeues what it has taken, and releases what it has acknowledged and what the
+ * producer has passed. */
 void rip_claims_requeue_member(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor,
                                const struct rip_lane_entry *lane, uint32_t member);
 

@@ -28,6 +28,7 @@ int rip_consumer_open(const char *channel, const char *group, uint32_t flags, en
     memset(c, 0, sizeof *c);
     rip_spin_init(&c->ch.spin, wait);
     c->shared = (flags & RIP_SHARED) != 0;
+    c->lossy = (flags & RIP_LOSSY) != 0;
     c->expects = 1;
     c->ch.claims_of = rip_rx_claims_of;
     c->ch.handle.reap = rip_channel_reap;

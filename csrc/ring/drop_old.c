@@ -5,15 +5,20 @@
 
 #include <stdlib.h>
 
-struct group {
+struct group {   /* a group that this producer passes */
     uint64_t id; /* 0: no group */
     struct rip_claims *claims;
     struct rip_mapping mapping;
 };
 
 struct rip_drop_old {
-    uint64_t dropped_below;
+    uint64_t active, lossy; /* the groups, and those of them that this producer passes: a bit for each */
+    uint64_t dropped_below; /* every message before it is given up; p->free_below when rip_drop_old_make_room ends */
     struct group groups[RIP_MAX_GROUPS];
+    struct { /* of each pin of the arena: the group whose member uses it, and its entry in the table of kept messages */
+        uint64_t id;
+        uint32_t group, kept;
+    } users[RIP_MAX_PINS];
 };
 
 int rip_drop_old_init(struct rip_producer *p) {
@@ -32,21 +37,17 @@ void rip_drop_old_free(struct rip_producer *p) {
     p->drops = NULL;
 }
 
-uint64_t rip_drop_old_first_kept(const struct rip_producer *p) { return p->drops->dropped_below; }
-
-/* Is message seq pinned already? */
-static int is_pinned(const struct rip_arena *arena, uint64_t seq) {
-    for (unsigned i = 0; i < arena->pinned; i++) {
-        if (arena->pins[i].seq == seq) {
-            return 1;
-        }
-    }
-    return 0;
+int rip_drop_old_is_needed(const struct rip_producer *p) {
+    return p->overflow == RIP_DROP_OLD || p->arena.pinned ||
+           /* acquire: pairs with rip_group_set_lossy */
+           atomic_load_explicit(&p->ch.control->groups_lossy, memory_order_acquire);
 }
+
+static int has(uint64_t groups, uint32_t g) { return groups >> g & 1; }
 
 /* Is the cursor of group g beyond message seq? */
 static int is_passed(const struct rip_producer *p, uint32_t g, uint64_t seq) {
-    /* acquire: pairs with move_cursor; the group has read before this producer overwrites */
+    /* acquire: pairs with move_cursor and rip_rx_publish_cursor; the group has read before this producer overwrites */
     return seq < atomic_load_explicit(&p->entry->cursors[g].released, memory_order_acquire);
 }
 
@@ -62,39 +63,47 @@ static struct rip_run range_of(const struct rip_producer *p, uint64_t seq) {
     return run;
 }
 
-/* Gives message seq up for group g: 0, or -EAGAIN if a member uses it and no pin is left. */
+/* Gives message seq up for a group that this producer passes: 0, or -EAGAIN if a member uses it and it cannot be
+ * pinned. */
 static int give_up_for(struct rip_producer *p, const struct group *group, uint32_t g, uint64_t seq) {
+    unsigned pin = p->arena.pinned;
+    uint32_t kept;
     if (is_passed(p, g, seq)) {
         return 0;
     }
-    enum rip_claim state = rip_claim_drop(group->claims, p->slots, seq);
+    int state = rip_claim_give_up(group->claims, p->slots, seq, pin < RIP_MAX_PINS ? &kept : NULL);
     if (state == RIP_CLAIM_FREE) {
         p->dropped++;
-        return 0;
+    } else if (pin < RIP_MAX_PINS && (state == RIP_CLAIM_TAKEN || state == RIP_CLAIM_ACKED)) {
+        p->arena.pins[pin] = range_of(p, seq);
+        p->drops->users[pin].id = group->id;
+        p->drops->users[pin].group = g;
+        p->drops->users[pin].kept = kept;
+        p->arena.pinned++;
     }
-    if (state >= RIP_CLAIM_RELEASED || is_pinned(&p->arena, seq)) {
-        return 0;
-    }
-    if (p->arena.pinned == RIP_MAX_PINS) {
-        return -EAGAIN;
-    }
-    p->arena.pins[p->arena.pinned++] = range_of(p, seq);
-    return 0;
+    return state < 0 ? state : 0;
 }
 
-static int give_up(struct rip_producer *p, uint64_t seq, uint64_t active) {
-    if (!active && seq >= atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed)) {
+/* Gives message seq up for all groups: 0, or -EAGAIN if a group that this producer does not pass has not released it,
+ * or as give_up_for. */
+static int give_up(struct rip_producer *p, uint64_t seq) {
+    const struct rip_drop_old *drops = p->drops;
+    if (!drops->active && seq >= atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed)) {
+        if (p->overflow != RIP_DROP_OLD) {
+            return -EAGAIN;
+        }
         p->dropped++; /* no group will ever read it */
     }
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        if (active >> g & 1) {
-            int rc = give_up_for(p, &p->drops->groups[g], g, seq);
-            if (rc != 0) {
-                return rc;
-            }
+        if (has(drops->active & ~drops->lossy, g) && !is_passed(p, g, seq)) {
+            return -EAGAIN;
         }
     }
-    return 0;
+    int rc = 0;
+    for (uint32_t g = 0; rc == 0 && g < RIP_MAX_GROUPS; g++) {
+        rc = has(drops->lossy, g) ? give_up_for(p, &drops->groups[g], g, seq) : 0;
+    }
+    return rc;
 }
 
 /* Opens the claims of a group if the group still exists. Creates them if no member has done so. */
@@ -102,9 +111,9 @@ static int open_claims(struct rip_producer *p, uint32_t g, uint64_t id, struct r
     struct rip_control *control = p->ch.control;
     int rc = rip_lock(&p->ch.handle);
     if (rc != 0) {
-        return rc == -EAGAIN ? -ENOLCK : rc; /* -EAGAIN means that no pin is left */
+        return rc == -EAGAIN ? -ENOLCK : rc; /* -EAGAIN means that a message in use cannot be pinned */
     }
-    int there = atomic_load_explicit(&control->groups_active, memory_order_relaxed) >> g & 1;
+    int there = has(atomic_load_explicit(&control->groups_active, memory_order_relaxed), g);
     rc = there && rip_group_id(control, g) == id ? rip_claims_open(&p->ch, g, p->index, p->slots, out) : -ENOENT;
     rip_unlock(&p->ch.handle);
     return rc == -EAGAIN ? -ENOLCK : rc;
@@ -120,138 +129,125 @@ static int catch_up(struct rip_producer *p, const struct group *group, uint32_t 
     return rc;
 }
 
-/* Makes sure that the claims of all active groups are open. *active: the bits of these groups. Returns 0 or a negative
- * errno. */
-static int open_all_claims(struct rip_producer *p, uint64_t *active) {
-    struct rip_control *control = p->ch.control;
-    /* acquire: pairs with rip_group_begin, which stores the id before, and with rip_group_leave */
-    *active = atomic_load_explicit(&control->groups_active, memory_order_acquire);
-    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        struct group *group = &p->drops->groups[g];
-        uint64_t id = rip_group_id(control, g);
-        if (!(*active >> g & 1) || (group->claims && group->id == id)) {
-            continue;
-        }
-        struct group opened = {.id = id};
-        int rc = open_claims(p, g, id, &opened.mapping);
-        if (rc == -ENOENT) { /* the group has left meanwhile */
-            *active &= ~(UINT64_C(1) << g);
-            continue;
-        }
-        if (rc == 0) {
-            opened.claims = opened.mapping.at;
-            rc = catch_up(p, &opened, g);
-            if (rc != 0) {
-                rip_mapping_close(&opened.mapping);
-            }
-        }
-        if (rc != 0) {
-            return rc;
-        }
-        rip_mapping_close(&group->mapping);
-        *group = opened;
+/* Makes sure that the claims of group g are open. Returns 0; -ENOENT: the group has left; or another negative errno. */
+static int open_group(struct rip_producer *p, uint32_t g) {
+    struct group *group = &p->drops->groups[g];
+    struct group opened = {.id = rip_group_id(p->ch.control, g)};
+    if (group->claims && group->id == opened.id) {
+        return 0;
     }
+    int rc = open_claims(p, g, opened.id, &opened.mapping);
+    if (rc != 0) {
+        return rc;
+    }
+    opened.claims = opened.mapping.at;
+    rc = catch_up(p, &opened, g);
+    if (rc != 0) {
+        rip_mapping_close(&opened.mapping);
+        return rc;
+    }
+    rip_mapping_close(&group->mapping);
+    *group = opened;
     return 0;
 }
 
-/* Has every group released or lost message seq? */
-static int is_released_by_all(const struct rip_producer *p, uint64_t seq, uint64_t active) {
+/* Finds the groups, and makes sure that the claims of those that this producer passes are open. Returns 0 or a negative
+ * errno. A lane that is not drop-old waits meanwhile for a group whose claims cannot be opened. */
+static int find_groups(struct rip_producer *p) {
+    struct rip_drop_old *drops = p->drops;
+    /* acquire: pairs with rip_group_begin, which stores the id before, and with rip_group_leave */
+    drops->active = atomic_load_explicit(&p->ch.control->groups_active, memory_order_acquire);
+    /* acquire: pairs with rip_group_set_lossy */
+    uint64_t lossy = atomic_load_explicit(&p->ch.control->groups_lossy, memory_order_acquire);
+    drops->lossy = p->overflow == RIP_DROP_OLD ? drops->active : drops->active & lossy;
+    int result = 0;
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        if (active >> g & 1 && !is_passed(p, g, seq) &&
-            !rip_claim_is_passable(p->drops->groups[g].claims, p->slots, seq)) {
+        int rc = has(drops->lossy, g) ? open_group(p, g) : 0;
+        if (rc != 0) {
+            drops->lossy &= ~(UINT64_C(1) << g);
+        }
+        if (rc == -ENOENT) { /* the group has left meanwhile */
+            drops->active &= ~(UINT64_C(1) << g);
+        } else if (rc != 0) {
+            result = rc;
+        }
+    }
+    return result;
+}
+
+/* Has every group released or lost message seq? */
+static int is_released_by_all(const struct rip_producer *p, uint64_t seq) {
+    const struct rip_drop_old *drops = p->drops;
+    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+        if (has(drops->active, g) && !is_passed(p, g, seq) &&
+            !(has(drops->lossy, g) && rip_claim_is_passable(drops->groups[g].claims, p->slots, seq))) {
             return 0;
         }
     }
-    return active != 0;
+    return drops->active != 0;
 }
 
 /* Removes pins that are released, and advances dropped_below over released messages. */
-static void update_released(struct rip_producer *p, uint64_t active) {
+static void update_released(struct rip_producer *p) {
+    struct rip_drop_old *drops = p->drops;
     struct rip_arena *arena = &p->arena;
-    unsigned kept = 0;
+    unsigned still = 0;
     for (unsigned i = 0; i < arena->pinned; i++) {
+        const struct group *group = &drops->groups[drops->users[i].group];
         /* a group that has left uses no message */
-        if (active && !is_released_by_all(p, arena->pins[i].seq, active)) {
-            arena->pins[kept++] = arena->pins[i];
+        if (has(drops->active, drops->users[i].group) && group->id == drops->users[i].id &&
+            rip_claim_is_kept(group->claims, drops->users[i].kept, arena->pins[i].seq)) {
+            drops->users[still] = drops->users[i];
+            arena->pins[still++] = arena->pins[i];
         }
     }
-    arena->pinned = kept;
-    while (p->drops->dropped_below != p->published && is_released_by_all(p, p->drops->dropped_below, active)) {
-        p->drops->dropped_below++;
+    arena->pinned = still;
+    while (drops->dropped_below != p->published && is_released_by_all(p, drops->dropped_below)) {
+        drops->dropped_below++;
     }
 }
 
-/* Drops pinned messages that no member uses any more because they were requeued. Used when there is no other room. */
-static int drop_pins(struct rip_producer *p, uint64_t active) {
-    unsigned before = p->arena.pinned;
-    for (unsigned i = 0; i < before; i++) {
-        give_up(p, p->arena.pins[i].seq, active); /* adds no pin: the message is pinned already */
-    }
-    update_released(p, active);
-    return p->arena.pinned < before;
-}
-
-static uint64_t limit_of(const struct rip_producer *p) {
-    uint64_t limit = p->drops->dropped_below;
-    for (unsigned i = 0; i < p->arena.pinned; i++) {
-        limit = p->arena.pins[i].seq < limit ? p->arena.pins[i].seq : limit;
-    }
-    return limit;
-}
-
-/* Gives up as many messages as a message of length bytes needs. Returns 0, -ENOBUFS if messages in use leave no room,
- * or the error of allocating memory. A lack of memory is not an error here: then room is made in the allocated part. */
-static int find_room(struct rip_producer *p, uint64_t length, uint64_t active) {
+/* Gives up as many messages as a message of length bytes needs. Returns 0, -EAGAIN if messages that cannot be given up
+ * leave no room, or the error of allocating memory. A lack of memory is not an error here: then room is made in the
+ * allocated part. */
+static int find_room(struct rip_producer *p, uint64_t length) {
     struct rip_drop_old *drops = p->drops;
     uint64_t end = p->arena.capacity;
-    for (;;) {
-        uint64_t offset = rip_desc_offset(&p->lane->desc[drops->dropped_below & (p->slots - 1)]), limit = limit_of(p);
+    for (;; drops->dropped_below++) {
+        uint64_t offset = rip_desc_offset(&p->lane->desc[drops->dropped_below & (p->slots - 1)]);
         rip_arena_reclaim(&p->arena, drops->dropped_below, offset, p->tail);
-        if (limit < drops->dropped_below && p->tail - limit >= p->slots) { /* a pin is the oldest message */
-            if (drop_pins(p, active)) {
-                continue;
-            }
-            return -ENOBUFS;
-        }
         if (p->tail - drops->dropped_below < p->keep) {
             int rc = rip_tx_find_room(p, length, &end);
             if (rc != -EAGAIN && !rip_is_out_of_memory(rc)) {
                 return rc;
             }
         }
-        if (drops->dropped_below == p->published || give_up(p, drops->dropped_below, active) != 0) {
-            if (drop_pins(p, active)) {
-                continue;
-            }
-            return -ENOBUFS;
+        if (drops->dropped_below == p->published || give_up(p, drops->dropped_below) != 0) {
+            return -EAGAIN;
         }
-        drops->dropped_below++;
     }
 }
 
 int rip_drop_old_make_room(struct rip_producer *p, uint64_t length) {
     struct rip_control *control = p->ch.control;
+    p->drops->dropped_below = p->free_below;
     for (;;) {
-        uint64_t active;
         /* acquire: pairs with rip_group_begin; whoever sees the count of a group sees its bit */
         uint64_t epoch = atomic_load_explicit(&control->group_epoch, memory_order_acquire);
-        int rc = open_all_claims(p, &active);
-        if (rc == 0) {
-            update_released(p, active);
-            rc = find_room(p, length, active);
-        } else if (rc == -EAGAIN) {
-            rc = -ENOBUFS;
+        int opened = find_groups(p), rc = opened;
+        if (opened == 0 || p->overflow != RIP_DROP_OLD) {
+            update_released(p);
+            rc = find_room(p, length);
+            rc = rc == -EAGAIN && opened != 0 ? opened : rc;
         }
         /* As in rip_reclaim: either a new group starts behind what is given up here, or this loop sees the group and
          * runs again. Below, release pairs with the acquire in rip_rx_poll. */
         atomic_store_explicit(&p->lane->dropped_below, p->drops->dropped_below, memory_order_relaxed);
         atomic_thread_fence(memory_order_seq_cst);
         if (atomic_load_explicit(&control->group_epoch, memory_order_relaxed) == epoch) {
-            uint64_t from = p->drops->dropped_below;
-            p->free_below = limit_of(p);
-            p->recheck_at = p->free_below + p->slots < from + p->keep ? p->free_below + p->slots : from + p->keep;
-            /* so that the next reservation calls this function again */
-            p->recheck_at = rc == 0 ? p->recheck_at : p->tail;
+            p->free_below = p->drops->dropped_below;
+            /* if there is no room, the next reservation calls this function again */
+            p->recheck_at = rc == 0 ? p->free_below + p->keep : p->tail;
             atomic_store_explicit(&p->lane->reclaimed, p->free_below, memory_order_release);
             return rc;
         }

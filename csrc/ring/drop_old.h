@@ -1,10 +1,10 @@
-/* Lanes that drop their oldest messages to make room for new ones.
+/* Passing groups: how a producer makes room in a lane that is drop-old, or for groups that are.
  *
- * On such a lane every group keeps claims, and the producer competes with the members: it drops an unread message by
- * the same compare-and-swap by which a member takes it. So it never overwrites a message that a member uses. Every
- * message before dropped_below is given up: released, dropped or pinned. Pinned means that some group's member still
- * uses it. New messages use the memory of the given-up messages, around the pins. So a consumer that keeps one message
- * for long costs the room of that one message. */
+ * A group that a producer passes keeps claims, and the producer competes with its members: it drops an unread message by
+ * the same compare-and-swap by which a member takes it. A message that a member has is pinned: it stays where it is,
+ * the table of kept messages in the claims says so, and new messages go around it. So what a member uses is never
+ * overwritten, and costs the room of one message, however long it is kept. Every message before dropped_below is given
+ * up: each group has released it, or has lost it, or has it pinned. */
 #ifndef RIP_DROP_OLD_H
 #define RIP_DROP_OLD_H
 
@@ -12,9 +12,9 @@
 
 int rip_drop_old_init(struct rip_producer *p);
 void rip_drop_old_free(struct rip_producer *p);
+/* Does this producer pass a group, or is there a pin? Else rip_reclaim is enough. */
+int rip_drop_old_is_needed(const struct rip_producer *p);
 /* rip_make_room for such a lane. */
 int rip_drop_old_make_room(struct rip_producer *p, uint64_t length);
-/* dropped_below: the first message that is not given up */
-uint64_t rip_drop_old_first_kept(const struct rip_producer *p);
 
 #endif

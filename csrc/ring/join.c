@@ -8,25 +8,33 @@
 /* Joins an existing group: one without a member, or a shared one. */
 static int join_group(struct rip_consumer *c, uint32_t g, uint32_t flags, int32_t *holder) {
     struct rip_group_entry *group = &c->ch.control->groups[g];
-    uint32_t kind = flags & RIP_SHARED, durable = flags & RIP_DURABLE;
+    uint32_t kind = flags & (RIP_SHARED | RIP_LOSSY), durable = flags & RIP_DURABLE;
     int has_members = rip_has_members(&c->ch, g, RIP_NO_MEMBER);
-    if ((has_members || !(group->flags & RIP_AWAITED)) && (group->flags & RIP_SHARED) != kind) {
+    /* a producer may have passed a lossy group, so it stays lossy */
+    int is_decided = has_members || !(group->flags & RIP_AWAITED) || group->flags & RIP_LOSSY;
+    if (is_decided && (group->flags & (RIP_SHARED | RIP_LOSSY)) != kind) {
+        *holder = (int32_t)(group->flags & (RIP_SHARED | RIP_LOSSY));
         return -EEXIST;
     }
-    if (!kind && has_members) {
+    if (!(kind & RIP_SHARED) && has_members) {
         *holder = group->pid;
         return -EBUSY;
     }
     c->group = g;
-    c->claims = kind || durable || (group->flags & RIP_DURABLE);
+    c->claims = kind & RIP_SHARED || durable || group->flags & RIP_DURABLE;
     int rc = rip_member_join(&c->ch, RIP_A_CONSUMER, g);
-    /* before rip_rescan, which may release the lock: the first member decides whether a declared group is shared */
+    /* before rip_rescan, which may release the lock: the first member decides whether a declared group is shared or
+     * lossy */
     if (rc == 0) {
         if (!has_members && !(group->flags & RIP_AWAITED)) {
             rip_group_count(c->ch.control, g);
         }
         group->pid = (int32_t)getpid();
         group->flags = kind | (group->flags & (RIP_AWAITED | RIP_DURABLE));
+        if (!is_decided && kind & RIP_LOSSY) { /* producers that wait for the group need not wait any more */
+            rip_group_set_lossy(c->ch.control, g, kind);
+            rip_wake_lanes(&c->ch);
+        }
         rc = rip_rescan(c);
     }
     if (rc == 0) { /* from here on the group ends with its last member, unless it is durable */
@@ -46,8 +54,8 @@ static int join_new_group(struct rip_consumer *c, const char *name, uint32_t fla
     if (rc != 0) {
         return rc;
     }
-    uint32_t kind = flags & (RIP_SHARED | RIP_DURABLE);
-    c->claims = kind != 0;
+    uint32_t kind = flags & (RIP_SHARED | RIP_DURABLE | RIP_LOSSY);
+    c->claims = (kind & (RIP_SHARED | RIP_DURABLE)) != 0;
     rc = rip_group_begin(&c->ch, c->group, name, kind, flags & RIP_NEWEST ? RIP_NEWEST : RIP_OLDEST);
     if (rc != 0) {
         return rc;

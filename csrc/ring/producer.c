@@ -112,16 +112,6 @@ static int join(struct rip_producer *p) {
     return 0;
 }
 
-/* Drop-old: while a member keeps an old message, the slots behind it are not free. So the lane has more slots than
- * messages that may wait. */
-static uint64_t slots_for(uint64_t keep, enum rip_overflow overflow) {
-    uint64_t slots = overflow == RIP_DROP_OLD ? 4 * keep : keep;
-    if (overflow == RIP_DROP_OLD && slots < 1024) {
-        slots = 1024;
-    }
-    return power_of_two(slots < RIP_MAX_SLOTS ? slots : RIP_MAX_SLOTS);
-}
-
 /* pid: of the process that sends the messages if it is another one, else 0. */
 static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, uint32_t flags, enum rip_wait wait,
                      const struct rip_access *access, int32_t pid, struct rip_producer **out) {
@@ -140,7 +130,7 @@ static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, uin
     }
     memset(p, 0, sizeof *p);
     p->overflow = overflow;
-    p->slots = slots_for(slots, overflow);
+    p->slots = power_of_two(slots);
     p->mapping.fd = -1;
     p->keep = overflow == RIP_DROP_OLD ? slots : p->slots;
     p->recheck_at = p->keep;
@@ -149,7 +139,7 @@ static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, uin
     capacity = rip_round_up(capacity, RIP_PAGE);
     rip_arena_init(&p->arena, capacity);
     uint64_t first = flags & RIP_PREALLOCATE ? capacity : 1;
-    int rc = overflow == RIP_DROP_OLD ? rip_drop_old_init(p) : 0;
+    int rc = rip_drop_old_init(p);
     rc = rc ? rc : rip_channel_open(&p->ch, channel, 1, access ? *access : rip_private);
     if (rc != 0) {
         rip_drop_old_free(p);

@@ -76,8 +76,8 @@ static int reserve(struct rip_producer *p, uint64_t length, uint64_t deadline, u
         uint64_t now = rip_now();
         lock_deadline = lock_deadline ? lock_deadline : now + CLAIMS_WAIT_NS;
         rc = now < lock_deadline ? await_lock(p, lock_deadline) : -EAGAIN;
-        if (rc == -EAGAIN) {
-            return -ENOBUFS;
+        if (rc == -EAGAIN) { /* nobody can say which messages the group needs */
+            return p->overflow == RIP_BLOCK ? -EAGAIN : -ENOBUFS;
         }
         rc = rc ? rc : rip_handle_check(&p->ch.handle);
         rc = rc ? rc : rip_tx_wait_filled(p, deadline); /* another thread may have started to fill */
@@ -176,7 +176,11 @@ int rip_flush(struct rip_producer *p, uint64_t deadline) {
 int rip_reserve(struct rip_producer *p, uint64_t length, unsigned char **payload) {
     int rc = rip_handle_check(&p->ch.handle);
     rc = rc ? rc : rip_tx_reserve(p, length, payload);
-    if (rc == -ENOBUFS || rc == -ENOLCK) { /* a call that does not wait does not wait for the table lock either */
+    /* a call that does not wait does not wait for the table lock either */
+    if (rc == -ENOLCK && p->overflow == RIP_BLOCK) {
+        return -EAGAIN;
+    }
+    if (rc == -ENOBUFS || rc == -ENOLCK) {
         rip_tx_refuse(p);
         return -ENOBUFS;
     }

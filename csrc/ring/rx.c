@@ -117,12 +117,17 @@ int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *
             }
         }
         uint64_t seq = rx->next++;
+        if (!rip_claim_is_free(rx->claims, rx->slots, seq)) {
+            continue;
+        }
+        /* Before the message is taken: from then on the producer may pass it and reuse its slot. */
+        rc = rip_rx_read(rx, seq, message);
         if (!rip_claim(rx->claims, rx->slots, seq, c->ch.handle.member, &before)) {
+            rc = 1; /* another member has it or it is lost; so what was read does not count */
             continue;
         }
         rx->ours++;
         rx->gap += gap_before(c, rx, seq);
-        rc = rip_rx_read(rx, seq, message);
         if (rc == 1) {
             rip_rx_count_deliveries(message, before);
             message->missed += rx->gap;

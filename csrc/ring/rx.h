@@ -44,7 +44,7 @@ struct rip_rx {
     uint64_t gap, last_gap;    /* messages missed and not reported yet; those reported with the last message taken */
     uint64_t last_seq;         /* with claims: the last message taken */
     uint64_t dropped, refused; /* the values of claims->dropped and lane->refused when this consumer joined */
-    uint32_t drops;            /* its producer drops its oldest messages */
+    uint32_t drops;            /* its producer passes this group: the lane is drop-old, or the group is lossy */
     /* drops, and this consumer is the only one of its group: it counts the missed messages */
     uint32_t counts;
     uint64_t id;
@@ -64,7 +64,8 @@ struct rip_consumer {
     uint32_t scan; /* index of the lane that was checked last */
     uint32_t group;
     uint32_t shared;         /* the members of the group compete */
-    uint32_t claims;         /* the group keeps claims: it is shared or durable */
+    uint32_t claims;         /* a message that it has taken may be redelivered: the group is shared or durable */
+    uint32_t lossy;          /* the group is lossy */
     uint32_t leaving;        /* closed for the program, but still a member because of messages in use */
     uint32_t watches;        /* waits in progress: they read mapped lanes, so no lane is unmapped meanwhile */
     uint32_t expects;        /* the stream ends when at least this many producers have come; RIP_NO_END: never */

@@ -78,7 +78,7 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
     rx->pid = entry->pid;
     rx->index = index;
     rx->group = c->group;
-    rx->drops = overflow == RIP_DROP_OLD;
+    rx->drops = overflow == RIP_DROP_OLD || c->lossy;
     /* relaxed: for display only */
     rx->refused = c->joined ? 0 : atomic_load_explicit(&rx->lane->refused, memory_order_relaxed);
     if (c->claims || rx->drops) { /* this may release the lock: whatever can change meanwhile is read afterwards */

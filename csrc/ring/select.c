@@ -166,7 +166,11 @@ static void uncount(struct rip_rx *rx, uint64_t seq) {
 void rip_rx_requeue(struct rip_consumer *c, const struct rip_message *message, int started) {
     struct rip_rx *rx = message->lane;
     uint64_t mask = rx->slots - 1;
-    if (rx->claims) {
+    if (rx->claims && !rip_claim_requeue(rx->claims, rx->slots, rx->cursor, message->seq, started)) {
+        rx->ours--;
+        rx->gap += rx->counts; /* it stays counted as taken, so it is not missed a second time */
+        rip_rx_publish_cursor(rx);
+    } else if (rx->claims) {
         uint8_t *mark = &rx->marks[message->seq & mask];
         if (*mark & RIP_MARK_TAKEN) {
             *mark &= (uint8_t)~RIP_MARK_TAKEN;
@@ -179,7 +183,6 @@ void rip_rx_requeue(struct rip_consumer *c, const struct rip_message *message, i
             uncount(rx, message->seq);
         }
         rx->ours--;
-        rip_claim_requeue(rx->claims, rx->slots, message->seq, started);
         rip_wake_group(&c->ch, c->group);
     } else if (message->seq >= rx->next) {
         rx->marks[message->seq & mask] &= (uint8_t)~RIP_MARK_TAKEN;

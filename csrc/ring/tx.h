@@ -21,14 +21,14 @@ struct rip_producer {
     uint64_t slots;
     uint64_t tail;       /* the next seq to write; rip_tx_publish stores it in lane->tail */
     uint64_t published;  /* the value of lane->tail */
-    uint64_t free_below; /* the smallest cursor at the last check; with drop-old, the first seq in use */
+    uint64_t free_below; /* the first seq that was not given up at the last check: the smallest cursor, if all wait */
     uint64_t recheck_at; /* the tail at which to check the cursors again */
-    uint64_t keep;       /* messages that may wait; with drop-old, fewer than the slots */
+    uint64_t keep;       /* messages that may wait; with drop-old, perhaps fewer than the slots */
     uint64_t bytes;      /* payload bytes put so far */
     uint64_t wanted;     /* bytes for which there must be room before the pollfd is readable */
     uint64_t ticks;      /* the time stamp of the messages being committed */
     struct rip_arena arena;
-    struct rip_drop_old *drops; /* of a lane that drops its oldest messages; else NULL */
+    struct rip_drop_old *drops; /* the groups that this producer passes */
     uint64_t dropped, refused;
     uint16_t lost;   /* messages refused since the last one that was put */
     uint32_t index;  /* of the lane in the table */

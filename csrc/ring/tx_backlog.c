@@ -5,25 +5,26 @@
 
 #include <string.h>
 
-/* The oldest published message that some group has not released. *group: that group; RIP_MAX_GROUPS: no group is
- * behind. */
+/* The oldest published message that some group has not released. Lossy groups do not count. *group: that group;
+ * RIP_MAX_GROUPS: no group is behind. */
 static uint64_t oldest_unreleased(const struct rip_producer *p, uint32_t *group) {
     struct rip_control *control = p->ch.control;
     uint64_t active =
         atomic_load_explicit(&control->groups_active, memory_order_acquire); /* acquire: pairs with rip_group_leave */
     uint64_t oldest = active ? p->published : atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed);
     *group = RIP_MAX_GROUPS;
+    /* relaxed: a lossy group may be seen as one that waits */
+    uint64_t lossy = atomic_load_explicit(&control->groups_lossy, memory_order_relaxed);
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         /* relaxed: for display only */
         uint64_t released = atomic_load_explicit(&p->entry->cursors[g].released, memory_order_relaxed);
-        if ((active >> g & 1) && released < oldest) {
+        if (((active & ~lossy) >> g & 1) && released < oldest) {
             oldest = released;
             *group = g;
         }
     }
-    uint64_t given_up = p->drops ? rip_drop_old_first_kept(p) : p->free_below;
-    if (oldest < given_up) { /* a group is joining, or has not noticed yet what it lost */
-        oldest = given_up;
+    if (oldest < p->free_below) { /* a group is joining, or has not noticed yet what it lost */
+        oldest = p->free_below;
     }
     /* above: damaged, or this producer has closed and another lane has the table entry */
     return oldest < p->published ? oldest : p->published;
@@ -78,7 +79,7 @@ uint64_t rip_lane_acked(struct rip_producer *p, uint64_t known) {
             /* acquire: orders it before the load of the id, which changes before the cursors do */
             uint64_t released = atomic_load_explicit(&p->entry->cursors[g].released, memory_order_acquire);
             released = released < known ? known : released;
-            if (control->groups[g].flags & (RIP_SHARED | RIP_DURABLE)) {
+            if (control->groups[g].flags & (RIP_SHARED | RIP_DURABLE | RIP_LOSSY)) {
                 released = rip_claims_read_unacked(&p->ch, rip_group_id(control, g), rip_lane_id(p->entry), p->slots,
                                                    released, p->published);
             }

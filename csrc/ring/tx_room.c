@@ -29,12 +29,14 @@ int rip_reclaim(struct rip_producer *p) {
         if (limit <= p->free_below) { /* smaller only while a group is joining; that group moves its cursor up itself */
             return 0;
         }
-        /* A new group sets its cursors, then its bit, increments group_epoch, and then reads reclaimed. This producer
-         * stores reclaimed and then reads group_epoch. One of them sees the other's store. The fence pairs with the
+        /* A new group sets its cursors, then its bit, increments group_epoch, and then reads dropped_below. This producer
+         * stores dropped_below and then reads group_epoch. One of them sees the other's store. The fence pairs with the
          * fence in rip_group_begin. */
-        atomic_store_explicit(&p->lane->reclaimed, limit, memory_order_relaxed);
+        atomic_store_explicit(&p->lane->dropped_below, limit, memory_order_relaxed);
         atomic_thread_fence(memory_order_seq_cst);
         if (atomic_load_explicit(&control->group_epoch, memory_order_relaxed) == epoch) {
+            /* release: pairs with the acquire in rip_rx_poll, for a group that this producer begins to pass */
+            atomic_store_explicit(&p->lane->reclaimed, limit, memory_order_release);
             p->free_below = limit;
             p->recheck_at = limit + p->slots;
             uint64_t offset = rip_desc_offset(&p->lane->desc[limit & (p->slots - 1)]);
@@ -57,7 +59,7 @@ __attribute__((noinline)) int rip_make_room(struct rip_producer *p, uint64_t len
     if (length > p->arena.capacity) {
         return -EMSGSIZE;
     }
-    int rc = p->drops ? rip_drop_old_make_room(p, length) : find_room(p, length);
+    int rc = rip_drop_old_is_needed(p) ? rip_drop_old_make_room(p, length) : find_room(p, length);
     int is_full = rc == -EAGAIN || rip_is_out_of_memory(rc);
     return is_full && p->overflow != RIP_BLOCK ? -ENOBUFS : rc;
 }

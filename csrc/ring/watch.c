@@ -3,8 +3,8 @@
 
 /* of each lane the next slot, or the tail and the counter of requeued messages; and the version of the lane table */
 static_assert(2 * RIP_RX_LANES + 1 <= RIP_WATCHED, "the words of a wait for a message fit");
-/* the active groups and their cursors, and where a first group starts */
-static_assert(2 + RIP_MAX_GROUPS <= RIP_WATCHED, "the words of a wait for room fit");
+/* the active groups, their cursors and their kept messages, and where a first group starts */
+static_assert(2 + 2 * RIP_MAX_GROUPS <= RIP_WATCHED, "the words of a wait for room fit");
 
 void rip_room_watch(struct rip_producer *p, struct rip_watch *watch) {
     struct rip_control *control = p->ch.control;
@@ -15,11 +15,12 @@ void rip_room_watch(struct rip_producer *p, struct rip_watch *watch) {
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         if (active >> g & 1) {
             watch->words[n++] = &p->entry->cursors[g].released;
+            watch->words[n++] = &p->entry->cursors[g].freed;
         }
     }
     for (unsigned i = 0; i < n; i++) {
-        /* acquire: pairs with rip_rx_publish_cursor and rip_group_leave; the check that follows sees at least this
-         * value */
+        /* acquire: pairs with rip_rx_publish_cursor, clear_kept and rip_group_leave; the check that follows sees at
+         * least this value */
         watch->seen[i] = atomic_load_explicit(watch->words[i], memory_order_acquire);
     }
     watch->count = n;

@@ -27,6 +27,7 @@ Where = Callable[[Message], object] | None
 NEWEST: int
 SHARED: int
 DURABLE: int
+LOSSY: int
 KINDS: dict[Literal["semaphore", "lock", "event", "barrier", "latest value"], int]
 STEP_END: int
 
@@ -201,6 +202,7 @@ class Consumer:
         durable: bool = False,
         max_deliveries: int | None = None,
         dead_letters: str | Channel | Endpoint | None = None,
+        overflow: Literal["block", "drop-old"] = "block",
         start: Literal["oldest", "newest"] = "oldest",
         producers: int | None = 1,
         deaths: Literal["raise", "skip"] = "raise",

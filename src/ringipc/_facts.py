@@ -17,6 +17,8 @@ MAX_UNITS: int  # of a semaphore
 # The words of arguments, and their numbers in the C core.
 WAITS: dict[str, int]
 OVERFLOWS: dict[str, int]
+GROUP_OVERFLOWS: dict[str, int]
+SHARED: int  # a flag of a group
 STARTS: dict[str, int]
 
 base: Callable[[], bytes]  # the directory under which each user has a directory of named channels

@@ -305,7 +305,7 @@ def fail_consumer_open(
     Parameters
     ----------
     holder
-        The pid of the member of an exclusive group.
+        The pid of the member of an exclusive group; with -EEXIST, the flags of the group.
     shared
         The argument of the consumer that was to be opened.
     """
@@ -316,9 +316,12 @@ def fail_consumer_open(
             rest = f"close the consumer that is open, delete the views of one that is closed, or {rest}"
         raise errors.GroupBusy(f"channel {channel!r}: group {group!r} is exclusive, and {who} is its member; {rest}")
     if rc == -errno.EEXIST:
-        kind = "exclusive" if shared else "shared"
+        kind, option = ("exclusive" if shared else "shared"), f"shared={not shared}"
+        if bool(holder & _facts.SHARED) == shared:
+            overflow = "drop-old" if holder & _facts.GROUP_OVERFLOWS["drop-old"] else "block"
+            kind, option = f'made with overflow="{overflow}"', f'overflow="{overflow}"'
         raise errors.Incompatible(
-            f"channel {channel!r}: group {group!r} is {kind}; open this consumer with shared={not shared}, "
+            f"channel {channel!r}: group {group!r} is {kind}; open this consumer with {option}, "
             "or give this consumer another group"
         )
     no_room = rc in (-errno.ENOSPC, -errno.EFBIG)

@@ -123,6 +123,7 @@ def open_consumer(
     durable: bool = False,
     max_deliveries: int | None = None,
     dead_letters: str | Channel | Endpoint | None = None,
+    overflow: Literal["block", "drop-old"] = "block",
     start: Literal["oldest", "newest"] = "oldest",
     producers: int | None = 1,
     deaths: Literal["raise", "skip"] = "raise",
@@ -135,6 +136,7 @@ def open_consumer(
     group_name = _names.checked_name(group, "group")
     wait_code = _arguments.checked_choice("wait", wait, _facts.WAITS)
     start_code = _arguments.checked_choice("start", start, _facts.STARTS)
+    overflow_code = _arguments.checked_choice("overflow", overflow, _facts.GROUP_OVERFLOWS)
     for option, value in {"shared": shared, "durable": durable, "pickle": pickle}.items():
         _arguments.checked_bool(option, value)
     if copy is not None:
@@ -150,7 +152,7 @@ def open_consumer(
         transports.resolve(dead_letters)
     consumer._name(channel, group)
     consumer._pickle = pickle
-    flags = start_code | (SHARED if shared else 0) | (DURABLE if durable else 0)
+    flags = start_code | overflow_code | (SHARED if shared else 0) | (DURABLE if durable else 0)
     check_timeout(timeout)
     target = transports.resolve(channel)
     rc, holder, consumer._link = transports.attach_consumer(

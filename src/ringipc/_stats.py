@@ -12,11 +12,12 @@ class ProducerStats:
     messages, bytes
         Messages put so far, and their bytes with the headers of arrays.
     dropped
-        Messages dropped to make room, counted once for each group that had not taken them (overflow="drop-old").
+        Messages dropped to make room, counted once for each group that had not taken them (overflow="drop-old",
+        here or of the group).
     refused
         Messages not put because the lane was full (overflow="drop-new" or "drop-old").
     backlog, backlog_bytes
-        Messages, and bytes of the lane, that some group has not released.
+        Messages, and bytes of the lane, that some group has not released. Lossy groups do not count.
     slots, capacity
         How many messages, and bytes, the lane holds at most.
     allocated
@@ -50,7 +51,8 @@ class ConsumerStats:
     messages, bytes
         Messages got so far, and their bytes with the headers of arrays.
     missed
-        Messages that the group has lost since this consumer joined, because a full lane dropped or refused them.
+        Messages that the group has lost since this consumer joined, because a full lane dropped or refused them,
+        or because the group is lossy.
     deaths
         Producers that died or failed, as far as this consumer has come: each was raised, or skipped (deaths="skip").
     dead

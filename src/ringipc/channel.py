@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
 from . import _failures, _names, _shortage, errors
-from ._core import DURABLE, SHARED, channel_fd, inspect_channel, last_shortage, remove, remove_group
+from ._core import DURABLE, LOSSY, SHARED, channel_fd, inspect_channel, last_shortage, remove, remove_group
 
 _REMOVABLE = (-errno.EBADMSG, -errno.EPROTONOSUPPORT)  # damaged, or of another version: `remove` still works
 State = Literal["live", "ended", "dead", "failed"]
@@ -49,6 +49,8 @@ class Group:
     ----------
     name, shared, durable
         As given to its members. A declared group that nobody has joined yet is neither shared nor durable.
+    overflow
+        The same: "block" or "drop-old".
     pids
         Of its members.
     backlog
@@ -58,6 +60,7 @@ class Group:
     name: str
     shared: bool
     durable: bool
+    overflow: Literal["block", "drop-old"]
     pids: list[int]
     backlog: int
 
@@ -256,6 +259,7 @@ class Channel:
                 name=name.decode(errors="surrogateescape"),
                 shared=bool(flags & SHARED),
                 durable=bool(flags & DURABLE),
+                overflow="drop-old" if flags & LOSSY else "block",
                 pids=[pid for pid, group in members if group == index],
                 backlog=backlog,
             )

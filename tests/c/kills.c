@@ -550,9 +550,9 @@ static void fill_payloads(void) {
 
 static void put_large(struct rip_producer *p, uint64_t n) { CHECK_IS(put(p, payloads[n], LARGE, 0), 0); }
 
-static int drops(void) {
+static int passes_with(enum rip_overflow overflow) {
     struct rip_producer *p;
-    CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, 8, RIP_DROP_OLD, RIP_WAIT_BLOCK, NULL, &p), 0);
+    CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, 8, overflow, RIP_WAIT_BLOCK, NULL, &p), 0);
     for (uint64_t n = 0; n < 4; n++) {
         put_large(p, n);
     }
@@ -563,6 +563,17 @@ static int drops(void) {
     }
     stop_here();
     return 0;
+}
+
+static int drops(void) { return passes_with(RIP_DROP_OLD); }
+static int passes(void) { return passes_with(RIP_BLOCK); }
+
+static void others_and_lossy_groups(void) {
+    prepare_channel();
+    sent = got = dead_before = 0;
+    stays = open_producer(CHANNEL, RIP_PAGE, 8);
+    reads = open_consumer(CHANNEL, "reads", RIP_OLDEST | RIP_LOSSY);
+    survivor = open_consumer(CHANNEL, "slow", RIP_NEWEST | RIP_LOSSY);
 }
 
 static void slow_one_checks(void) {
@@ -606,6 +617,74 @@ static void slow_one_goes_on(void) {
 
 static void killed_while_dropping(void) {
     kill_at_every_moment(&(struct play){CHANNEL, others_and_slow_one, drops, slow_one_goes_on, slow_one_checks});
+}
+
+static void killed_while_passing(void) {
+    kill_at_every_moment(&(struct play){CHANNEL, others_and_lossy_groups, passes, slow_one_goes_on, slow_one_checks});
+}
+
+static void lossy_group(void) {
+    prepare_channel();
+    stays = open_producer(CHANNEL, RIP_PAGE, 8);
+    survivor = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED | RIP_LOSSY);
+    CHECK(has_claims(1, 0)); /* otherwise the changes in it would not be seen */
+    for (uint64_t n = 0; n < 4; n++) {
+        put_large(stays, n);
+    }
+}
+
+static int has_passed_messages(void) {
+    struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED | RIP_LOSSY);
+    struct rip_message messages[3];
+    for (unsigned i = 0; i < 3; i++) {
+        CHECK_IS(rip_get(c, &messages[i], 0), 1);
+        CHECK_IS(messages[i].seq, i);
+    }
+    stop_here();
+    stop_here();
+    for (unsigned i = 0; i < 3; i++) {
+        CHECK(is_filled(messages[i].data, LARGE, 1, i));
+    }
+    rip_acknowledge(c, &messages[0]);
+    rip_release(c, &messages[0]);
+    rip_requeue(c, &messages[1], 1);
+    rip_release(c, &messages[2]);
+    stop_here();
+    return 0;
+}
+
+static void the_producer_passes_them(void) {
+    for (uint64_t n = 4; n < 9; n++) {
+        put_large(stays, n);
+    }
+    CHECK_IS(stays->arena.pinned, 3);
+}
+
+/* What the victim had keeps no memory occupied. The others are whole, and missing ones are counted. */
+static void their_memory_is_free(void) {
+    static const unsigned char page[RIP_PAGE];
+    struct rip_message message;
+    struct rip_producer *newcomer = open_producer(CHANNEL, RIP_PAGE, 8); /* reaps */
+    close_producer(newcomer);
+    CHECK_IS(rip_get(survivor, &message, 0), 1);
+    CHECK_IS(message.seq, 8);
+    CHECK(message.missed == 5 || message.missed == 6); /* perhaps the one that the victim gave back */
+    CHECK(is_filled(message.data, LARGE, 1, 8));
+    rip_release(survivor, &message);
+    CHECK_IS(put(stays, page, sizeof page, 0), 0);
+    CHECK_IS(stays->arena.pinned, 0);
+    CHECK_IS(rip_get(survivor, &message, 0), 1);
+    CHECK_IS(message.missed, 0);
+    rip_release(survivor, &message);
+    close_producer(stays);
+    CHECK_IS(get_nothing(survivor, 0), -ENODATA);
+    close_consumer(survivor);
+    CHECK(is_over());
+}
+
+static void killed_with_passed_messages(void) {
+    kill_at_every_moment(
+        &(struct play){CHANNEL, lossy_group, has_passed_messages, their_memory_is_free, the_producer_passes_them});
 }
 
 /* ---- claims that are allocated without the lock ---- */
@@ -656,7 +735,7 @@ static void newcomer_meets_it_too(void) {
 
 static int drops_before_a_group_joins(void) {
     struct rip_producer *p;
-    CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, MANY / 4, RIP_DROP_OLD, RIP_WAIT_BLOCK, NULL, &p), 0);
+    CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, MANY, RIP_DROP_OLD, RIP_WAIT_BLOCK, NULL, &p), 0);
     CHECK_IS(p->slots, MANY);
     CHECK_IS(rip_declare(p, "slow"), 0);
     stop_here();
@@ -1012,6 +1091,9 @@ int main(void) {
         killed_while_it_reaps_a_worker);
     run("durable and declared groups stay whole when a process is killed", killed_around_a_group);
     run("a producer that is killed while it drops leaves whole messages and those in use", killed_while_dropping);
+    run("a producer that is killed while it passes lossy groups leaves whole messages and those in use",
+        killed_while_passing);
+    run("what a killed member had when the producer passed it keeps no memory occupied", killed_with_passed_messages);
     run("a process is killed while it makes large claims, and the others make them",
         killed_while_large_claims_are_made);
     run("the only member of a channel is killed, and the next ones use it and leave nothing behind", killed_alone);

@@ -17,6 +17,7 @@ class Group:
     name: str
     shared: bool
     durable: bool
+    lossy: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,11 @@ def _gets(rng: random.Random, group: Group) -> Gets:
 
 
 def _group(name: str, kind: str) -> Group:
-    return Group(name, shared=kind.startswith("shared"), durable=kind.endswith("durable"))
+    return Group(name, shared="shared" in kind, durable="durable" in kind, lossy="lossy" in kind)
+
+
+def _kind(rng: random.Random, *kinds: str) -> str:
+    return ("lossy " if rng.random() < 0.2 else "") + rng.choice(kinds)
 
 
 def _newcomer(rng: random.Random, groups: list[Group], overflow: Overflow) -> Role:
@@ -115,7 +120,7 @@ def _newcomer(rng: random.Random, groups: list[Group], overflow: Overflow) -> Ro
         case 1 if shared:
             return _gets(rng, rng.choice(shared))
         case _:
-            kind = rng.choice(["exclusive", "durable", "shared durable"])
+            kind = _kind(rng, "exclusive", "durable", "shared durable")
             return _gets(rng, _group(f"late {rng.getrandbits(32)}", kind))
 
 
@@ -162,7 +167,7 @@ def draw(seed: int) -> Plan:
     first: list[Role] = [_puts(rng, overflow) for _ in range(rng.choice([1, 1, 2, 3]))]
     spared: set[int] = set()  # one member of a shared group that is not durable stays
     for i in range(rng.choice([1, 1, 2, 3])):
-        group = _group(f"group {i}", rng.choice(["exclusive", "shared", "durable", "shared durable"]))
+        group = _group(f"group {i}", _kind(rng, "exclusive", "shared", "durable", "shared durable"))
         groups.append(group)
         if group.shared and not group.durable:
             spared.add(len(first))

@@ -125,6 +125,7 @@ class Reader:
             group=role.group.name,
             shared=role.group.shared,
             durable=role.group.durable,
+            overflow="drop-old" if role.group.lossy else "block",
             copy=role.copy,
             wait=role.wait,
             timeout=LIMIT,

@@ -58,10 +58,10 @@ static const struct region regions[] = {
     {"lane-1", 4096, 8 * 32},
     {"lane-0", 8192, 256},
     {"lane-2", 0, 8192},
-    {"claims-1-0", 24, 296},
-    {"claims-1-1", 24, 296},
-    {"claims-2-0", 24, 296},
-    {"claims-2-1", 0, 296},
+    {"claims-1-0", 24, 808},
+    {"claims-1-1", 24, 808},
+    {"claims-2-0", 24, 808},
+    {"claims-2-1", 0, 832},
 };
 
 static const struct region memory_regions[] = {

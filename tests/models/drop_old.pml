@@ -1,24 +1,28 @@
-/* A lane that drops its oldest messages: is a message overwritten while a member uses it, or lost without being
- * counted?
+/* A producer that passes groups: is a message overwritten while a member uses it, or lost without being counted?
  *
- * The producer drops a message by the same compare-and-swap by which a member takes it. It pins messages that a member
- * uses and writes around them. FAULT adds a fault:
+ * The producer drops a message by the same compare-and-swap by which a member takes it. A message that a member has
+ * moves into the table of kept messages, and the producer writes around it. FAULT adds a fault:
  *
- *   1  rip_claim_drop stores its word without comparing
+ *   1  rip_claim_give_up stores its word without comparing
  *   2  give_up_for does not pin a message that a member has taken
- *   3  rip_drop_old_make_room uses dropped_below as reclaimed, as if pinned messages had no descriptors
+ *   3  rip_rx_claim reads the descriptor after it has taken the message
  *   4  it has no fence: lane->dropped_below is seen late, and the load of group_epoch overtakes its store
  *   5  a new group is not brought up to date with what has been given up
- *   6  a requeued message stays counted as taken, so its loss is not reported when it is dropped
+ *   6  a message that is requeued after the producer has passed it is not counted
  *   7  give_up_for does not pin a message that is ACKED and still in use
+ *   8  rip_claim_release stores its word without comparing
+ *   9  rip_claim_give_up fills the entry in the table after it has changed the word
+ *  10  the producer takes a message as free once its word is RELEASED, whatever the table says
  *
- * producer stands for rip_tx_reserve, rip_drop_old_make_room with open_all_claims, update_released, find_room, give_up,
- * drop_pins and rip_claim_drop, and rip_tx_publish; member for rip_rx_poll with rip_claims_pass, rip_rx_claim,
- * rip_claim_ack, rip_claim_release with move_cursor, and rip_rx_requeue with rip_claim_requeue; the start of member for
- * rip_group_begin. The first member is the only one of an exclusive group, so it counts what it misses; the second one
- * is of a shared group. With ALONE there is only the first, which joins at any time; with TOGETHER both are of the
- * shared group. One message may be pinned, and all have one size; a message may lie at any offset that is neither live
- * nor pinned. Not modelled: killed members (claims.pml), the order of payload and tail (lane.pml). */
+ * producer stands for rip_tx_reserve, rip_drop_old_make_room with find_groups, update_released, find_room, give_up and
+ * rip_claim_give_up, and rip_tx_publish; member for rip_rx_poll with rip_claims_pass, rip_rx_claim, rip_claim_ack,
+ * rip_claim_release with change_ours, release_kept and move_cursor, and rip_rx_requeue with rip_claim_requeue; the start
+ * of member for rip_group_begin. The first member is the only one of an exclusive group, so it counts what it misses;
+ * the second one is of a shared group. With ALONE there is only the first, which joins at any time; with TOGETHER both
+ * are of the shared group; with BLOCK the first group is lossy, and the producer waits for the second one. Each group
+ * has one entry for a kept message, one message may be pinned, and all have one size; a message may lie at any offset
+ * that is neither live nor pinned. Not modelled: killed members (claims.pml), the order of payload and tail
+ * (lane.pml). */
 #ifndef FAULT
 #define FAULT 0
 #endif
@@ -28,9 +32,14 @@
 #ifndef ALONE
 #define ALONE 0
 #endif
+#ifndef BLOCK
+#define BLOCK 0
+#endif
 #define MESSAGES 3
-#define SLOTS 2
-#define KEEP 1
+#ifndef SLOTS
+#define SLOTS 1
+#endif
+#define KEEP SLOTS
 #ifndef OFFSETS
 #define OFFSETS 2
 #endif
@@ -51,18 +60,19 @@
 #define WORD(seq, state) ((seq) << 3 | (state))
 #define SEQ(word) ((word) >> 3)
 #define STATE(word, seq) (SEQ(word) == (seq) -> (word) & 7 : (SEQ(word) < (seq) -> FREE : RELEASED))
-#define IS_PINNED(state) ((state) == TAKEN || ((state) == ACKED && FAULT != 7))
+#define IS_IN_USE(state) ((state) == TAKEN || (state) == ACKED)
 #define AT(group, seq) ((group) * SLOTS + (seq) % SLOTS)
 
 byte tail, reclaimed, dropped_below_seen;         /* the last one is lane->dropped_below as others see it */
 byte words[GROUPS * SLOTS], cursor[GROUPS], requeued[GROUPS];
+byte kept[GROUPS];                  /* 1 + the message in the table of kept messages, or 0 */
 byte epoch;                         /* control->group_epoch */
 /* the first group's bit in control->groups_active; that of the other group does not change */
 bit is_active = !ALONE && !TOGETHER;
 bit locked;                         /* the table lock */
 
 byte desc[SLOTS], offset[SLOTS];     /* a descriptor: the message that it describes, and the offset of that message */
-byte payload[2];                    /* the message that lies there */
+byte payload[3];                    /* the message that lies there */
 
 /* What must be true, seen from outside, for each group and message. */
 bit got[GROUPS * MESSAGES], lost[GROUPS * MESSAGES];
@@ -72,44 +82,55 @@ byte requeues, acks;
 
 /* ---- the producer ---- */
 
-inline give_up_for(g, it) { /* is_passed, then rip_claim_drop; failed: no pin is left */
+inline give_up_for(g, it) { /* is_passed, then rip_claim_give_up; failed: it cannot be pinned */
     if
     :: it < cursor[g]
     :: else ->
         word = words[AT(g, it)];
         do
-        :: atomic { STATE(word, it) != FREE ->
+        :: STATE(word, it) >= RELEASED -> break
+        :: IS_IN_USE(STATE(word, it)) && (pin != NONE || kept[g]) -> failed = 1; break
+        :: IS_IN_USE(STATE(word, it)) && !(pin != NONE || kept[g]) ->
+            kept[g] = (FAULT == 9 -> 0 : 1 + it);
+            atomic { /* compare-and-swap */
+                if
+                :: words[AT(g, it)] == word ->
+                    words[AT(g, it)] = WORD(it, RELEASED);
+                    if
+                    :: FAULT == 2 || (FAULT == 7 && STATE(word, it) == ACKED)
+                    :: else -> pin = it; pin_at = lies[it % SLOTS]; pin_group = g
+                    fi;
+                    word = WORD(it, RELEASED)
+                :: else -> word = words[AT(g, it)]; kept[g] = 0
+                fi
+            }
             if
-            :: IS_PINNED(STATE(word, it)) && pin != it && FAULT != 2 ->
-                failed = (pin != NONE); pin = (failed -> pin : it)
+            :: FAULT == 9 && pin == it -> kept[g] = 1 + it
             :: else
-            fi;
-            word = 0;
-            break
-        }
+            fi
         :: atomic { STATE(word, it) == FREE -> /* compare-and-swap */
             if
             :: words[AT(g, it)] == word || FAULT == 1 ->
                 words[AT(g, it)] = WORD(it, DROPPED);
                 assert(!got[(g) * MESSAGES + it] && !lost[(g) * MESSAGES + it]);
                 lost[(g) * MESSAGES + it] = 1;
-                word = 0;
-                break
+                word = WORD(it, DROPPED)
             :: else -> word = words[AT(g, it)]
             fi
         }
-        od
+        od;
+        word = 0
     fi
 }
 
 inline give_up(it) {
-    failed = 0;
+    failed = BLOCK && it >= cursor[1];
     if
-    :: opened -> give_up_for(0, it)
+    :: !failed && opened -> give_up_for(0, it)
     :: else
     fi;
     if
-    :: !failed && !ALONE -> give_up_for(1, it)
+    :: !failed && !ALONE && !BLOCK -> give_up_for(1, it)
     :: else
     fi
 }
@@ -117,7 +138,7 @@ inline give_up(it) {
 inline is_released_by(g, it) {
     if
     :: it < cursor[g]
-    :: else -> yes = STATE(words[AT(g, it)], it) >= RELEASED
+    :: else -> yes = (!BLOCK || g == 0) && STATE(words[AT(g, it)], it) >= RELEASED
     fi
 }
 
@@ -135,9 +156,7 @@ inline is_released_by_all(it) {
 
 inline update_released() {
     if
-    :: pin != NONE ->
-        is_released_by_all(pin);
-        pin = (yes -> NONE : pin)
+    :: pin != NONE && (kept[pin_group] != 1 + pin || FAULT == 10) -> pin = NONE; pin_at = 0; pin_group = 0
     :: else
     fi;
     do
@@ -151,53 +170,31 @@ inline update_released() {
     od
 }
 
-inline drop_pins() { /* yes: a pin has been removed */
-    if
-    :: pin != NONE -> give_up(pin); update_released(); yes = pin == NONE
-    :: else -> yes = 0
-    fi
-}
-
 /* Neither live nor pinned. */
 #define LIES(seq, there) (lies[(seq) % SLOTS] == (there))
 #define IS_LIVE(there) (                                                                                               \
     (dropped_below < put && LIES(dropped_below, there)) ||                                                             \
     (dropped_below + 1 < put && LIES(dropped_below + 1, there)) ||                                                     \
-    (pin != NONE && LIES(pin, there)))
-#define IS_ROOM (!IS_LIVE(0) || (OFFSETS > 1 && !IS_LIVE(1)))
-#define LIMIT (pin < dropped_below -> pin : dropped_below)
+    (pin != NONE && pin_at == (there)))
+#define IS_ROOM (!IS_LIVE(0) || (OFFSETS > 1 && !IS_LIVE(1)) || (OFFSETS > 2 && !IS_LIVE(2)))
 
 inline find_room() { /* sets room: 1 if there is room */
     do
-    :: pin < dropped_below && put - pin >= SLOTS && FAULT != 3 ->
-        drop_pins();
-        if
-        :: yes
-        :: else -> room = 0; break
-        fi
+    :: put - dropped_below < KEEP && IS_ROOM -> room = 1; break
     :: else ->
-        if
-        :: put - dropped_below < KEEP && IS_ROOM -> room = 1; break
-        :: else
-        fi;
         failed = 1;
         if
         :: dropped_below != put -> give_up(dropped_below)
         :: else
         fi;
         if
-        :: failed ->
-            drop_pins();
-            if
-            :: yes
-            :: else -> room = 0; break
-            fi
+        :: failed -> room = 0; break
         :: else -> dropped_below++
         fi
     od
 }
 
-inline open_all_claims() {
+inline find_groups() {
     if
     :: is_active && !opened ->
         !locked; /* needed to open its claims */
@@ -220,7 +217,7 @@ inline open_all_claims() {
 inline make_room() {
     do
     :: atomic { was = epoch; failed = 0 }
-        open_all_claims();
+        find_groups();
         if
         :: failed -> room = 0
         :: else -> update_released(); find_room()
@@ -231,13 +228,14 @@ inline make_room() {
         :: else
         fi
     od;
-    limit = (FAULT == 3 -> dropped_below : LIMIT);
-    recheck_at = (!room -> put : (limit + SLOTS < dropped_below + KEEP -> limit + SLOTS : dropped_below + KEEP));
+    limit = dropped_below;
+    recheck_at = (room -> limit + KEEP : put);
     atomic { reclaimed = limit; dropped_below_seen = dropped_below; was = 0; it = 0; yes = 0; failed = 0; room = 0 }
 }
 
 active proctype producer() {
-    byte put = 0, dropped_below = 0, recheck_at = KEEP, limit = 0, pin = NONE, lies[SLOTS]; /* struct rip_producer */
+    byte put = 0, dropped_below = 0, recheck_at = KEEP, limit = 0, lies[SLOTS]; /* struct rip_producer */
+    byte pin = NONE, pin_at, pin_group;
     byte word, was, it;
     bit opened, yes, failed, room;
     do
@@ -248,6 +246,7 @@ active proctype producer() {
             if
             :: !IS_LIVE(0) -> it = 0
             :: OFFSETS > 1 && !IS_LIVE(1) -> it = 1
+            :: OFFSETS > 2 && !IS_LIVE(2) -> it = 2
             fi;
             desc[put % SLOTS] = put;
             offset[put % SLOTS] = it;
@@ -258,7 +257,7 @@ active proctype producer() {
         atomic { put++; tail = put }
     od;
     /* otherwise this is an invalid end state */
-    atomic { cursor[0] == MESSAGES && cursor[1] == MESSAGES && !locked ->
+    atomic { cursor[0] == MESSAGES && cursor[1] == MESSAGES && !kept[0] && !kept[1] && !locked ->
         for (it : 0 .. MESSAGES - 1) {
             assert(it < first[0] || (got[it] ^ lost[it]));
             assert(it < first[1] || (got[MESSAGES + it] ^ lost[MESSAGES + it]));
@@ -318,10 +317,16 @@ inline poll_lane() {
     }
 }
 
+inline read(it) { its_desc = desc[(it) % SLOTS]; its_offset = offset[(it) % SLOTS] }
+
 inline claim() {
     word = words[AT(g, seq)];
+    if
+    :: STATE(word, seq) == FREE -> atomic { read(seq) }
+    :: else
+    fi;
     do
-    :: atomic { STATE(word, seq) != FREE -> seq = 0; word = 0; break }
+    :: atomic { STATE(word, seq) != FREE -> seq = 0; word = 0; its_desc = 0; its_offset = 0; break }
     :: atomic { STATE(word, seq) == FREE -> /* compare-and-swap */
             if
             :: words[AT(g, seq)] == word ->
@@ -336,14 +341,19 @@ inline claim() {
             :: else -> word = words[AT(g, seq)]
             fi
         }
-    od
+    od;
+    if
+    :: FAULT == 3 && mine != NONE -> atomic { read(mine) }
+    :: else
+    fi
 }
 
-#define IS_WHOLE (desc[mine % SLOTS] == mine && payload[offset[mine % SLOTS]] == mine)
+#define IS_WHOLE (its_desc == mine && payload[its_offset] == mine)
+#define IS_OURS IS_IN_USE(STATE(words[AT(g, mine)], mine))
 
 active [2] proctype member() {
     byte next, its_tail, its_requeued, counted; /* struct rip_rx */
-    byte g, mine = NONE, seq, word, now, last, was, its_reclaimed, released, steps;
+    byte g, mine = NONE, its_desc, its_offset, seq, word, now, last, was, its_reclaimed, released, steps;
     g = (TOGETHER -> 1 : _pid - 1);
     if
     :: TOGETHER -> atomic { cursor[0] = MESSAGES; first[0] = MESSAGES }
@@ -375,24 +385,46 @@ end:
         :: next == its_tail
         :: atomic { next != its_tail -> seq = next; next++ } claim()
         fi
-    :: atomic { mine != NONE -> /* rip_claim_release */
-        assert(IS_WHOLE);
-        words[AT(g, mine)] = WORD(mine, RELEASED);
-        got[g * MESSAGES + mine] = 1;
-        mine = NONE
-    }
+    :: mine != NONE -> /* rip_claim_release */
+        atomic {
+            assert(IS_WHOLE);
+            got[g * MESSAGES + mine] = 1;
+            if
+            :: IS_OURS || FAULT == 8 -> words[AT(g, mine)] = WORD(mine, RELEASED); mine = NONE
+            :: else
+            fi
+        }
+        if
+        :: mine != NONE -> /* release_kept */
+            atomic {
+                if
+                :: kept[g] == 1 + mine -> kept[g] = 0
+                :: else
+                fi;
+                mine = NONE
+            }
+        :: else
+        fi;
+        atomic { its_desc = 0; its_offset = 0 }
         move_cursor()
     :: atomic { mine != NONE && acks < ACKS && STATE(words[AT(g, mine)], mine) == TAKEN -> /* rip_claim_ack */
         acks++;
         words[AT(g, mine)] = WORD(mine, ACKED)
     }
-    :: atomic { mine != NONE && requeues < REQUEUES && STATE(words[AT(g, mine)], mine) == TAKEN ->
+    :: atomic { mine != NONE && requeues < REQUEUES && STATE(words[AT(g, mine)], mine) != ACKED ->
         /* rip_claim_requeue */
         assert(IS_WHOLE);
         requeues++;
-        words[AT(g, mine)] = WORD(mine, FREE);
-        counted = (g == 0 && FAULT != 6 -> mine : counted);
-        mine = NONE
+        if
+        :: IS_OURS -> words[AT(g, mine)] = WORD(mine, FREE); counted = (g == 0 -> mine : counted)
+        :: else -> /* the producer has passed it */
+            kept[g] = (kept[g] == 1 + mine -> 0 : kept[g]);
+            lost[g * MESSAGES + mine] = 1;
+            missed = missed + (g == 0 && FAULT != 6)
+        fi;
+        mine = NONE;
+        its_desc = 0;
+        its_offset = 0
     }
         requeued[g]++
     od

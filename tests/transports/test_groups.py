@@ -251,3 +251,39 @@ def test_several_producers_connect_to_one_consumer(way: Way) -> None:
             producer.close()
         with pytest.raises(EndOfStream):
             consumer.get(timeout=5)
+
+
+@over("ring", "unix-stream", "tcp-stream", also=["tls-stream"])
+def test_a_lossy_group_stops_nobody(way: Way) -> None:
+    """Frames of 64 KiB through a lane for 16. The viewer keeps the first one, and stalls until all are put."""
+    frame = np.empty(8192 - 8, "u8")
+    take = {"group": "view", "overflow": "drop-old"}
+    with (
+        way.both({"capacity": 16 * 65536, "slots": 32}, take) as (producer, viewer),
+        way.consumer(group="all") as everything,
+    ):
+        frame[:] = 0
+        producer.put(frame, timeout=5)
+        kept = viewer.get(timeout=5)
+        assert everything.get(timeout=5)[0] == 0
+        for k in range(1, 300):
+            frame[:] = k
+            producer.put(frame, timeout=5)
+            assert everything.get(timeout=5)[0] == k
+        got = missed = 0
+        while got + missed < 299:
+            with viewer.message(timeout=5) as message:
+                got += 1
+                missed += message.missed
+                assert (message.payload == got + missed).all()
+        assert (kept == 0).all()
+        assert got >= 8
+        assert viewer.stats.missed == missed > 200
+        assert everything.stats.missed == 0
+        producer.flush(timeout=5)
+
+
+@over("pipe", "fifo")
+def test_a_pipe_has_no_lossy_group(way: Way) -> None:
+    with pytest.raises(ValueError, match="overflow= are for rings and sockets"):
+        way.consumer(overflow="drop-old")

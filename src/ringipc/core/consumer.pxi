@@ -37,6 +37,12 @@ cdef class Consumer:
     dead_letters
         A channel, as its name or a URL, to which such messages are moved as they are. This consumer opens a producer
         there for the first one, with overflow="drop-new". None: they are dropped.
+    overflow
+        What the group does where its unread messages leave a producer no room. "block": the producer waits. "drop-old":
+        the group loses its oldest unread messages, and `Message.missed` and `stats` say how many; groups beside it lose
+        nothing. What a consumer has taken and still uses is never overwritten: producers go around it, so it costs only
+        its own memory. They wait for the group only if its consumers use more than 64 messages of a lane, or all of the
+        lane's memory.
     start
         Where a new group starts: at the "oldest" message that is still there, or after the "newest".
     producers
@@ -80,7 +86,7 @@ cdef class Consumer:
     TableFull
         The channel already has 32 groups or 256 consumers.
     AuthenticationError, Incompatible, Corrupt, SystemRefused
-        As for `Producer`. Incompatible also if the group is shared and shared=False is given, or the reverse.
+        As for `Producer`. Incompatible also if the group has another shared or overflow.
 
     Attributes
     ----------

@@ -69,7 +69,7 @@ cdef extern from "base/byte_lock.h" nogil:
 cdef extern from "ringipc.h" nogil:
     enum: RIP_ABI, RIP_MAX_LANES, RIP_MAX_GROUPS, RIP_MAX_CONSUMERS, RIP_MAX_MEMBERS
     enum: RIP_BYTES, RIP_ARRAY, RIP_RECORD, RIP_OBJECT, RIP_MAX_NDIM, RIP_MAX_CHANNEL_NAME, RIP_MAX_GROUP_NAME
-    enum: RIP_OLDEST, RIP_NEWEST, RIP_SHARED, RIP_DURABLE, RIP_MAX_REDELIVERED
+    enum: RIP_OLDEST, RIP_NEWEST, RIP_SHARED, RIP_DURABLE, RIP_LOSSY, RIP_MAX_REDELIVERED
     struct rip_slowest:
         char group[48]
         uint32_t shared

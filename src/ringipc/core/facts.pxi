@@ -12,6 +12,8 @@ _facts.MAX_UNITS = RIP_MAX_UNITS
 
 _facts.WAITS = {"spin": RIP_WAIT_SPIN, "adaptive": RIP_WAIT_ADAPTIVE, "block": RIP_WAIT_BLOCK}
 _facts.OVERFLOWS = {"block": RIP_BLOCK, "drop-new": RIP_DROP_NEW, "drop-old": RIP_DROP_OLD}
+_facts.GROUP_OVERFLOWS = {"block": 0, "drop-old": RIP_LOSSY}
+_facts.SHARED = RIP_SHARED
 _facts.STARTS = {"oldest": RIP_OLDEST, "newest": RIP_NEWEST}
 
 

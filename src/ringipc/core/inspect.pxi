@@ -3,6 +3,7 @@
 NEWEST = RIP_NEWEST
 SHARED = RIP_SHARED
 DURABLE = RIP_DURABLE
+LOSSY = RIP_LOSSY
 
 
 def inspect_channel(bytes channel):

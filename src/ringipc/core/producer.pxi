@@ -593,7 +593,7 @@ cdef class Producer:
 
     @cython.critical_section
     def flush(self, timeout=None):
-        """Wait until every group has released every message that was put.
+        """Wait until every group, except lossy ones, has released every message that was put.
 
         Raises
         ------

@@ -34,7 +34,7 @@ _HEAD = struct.Struct("<HH")  # kind, bytes that follow
 _HELLO = struct.Struct("<16s16sQQIIBB")  # session, boot, next, capacity, slots, pid, flags, length of the group's name
 # session, boot, next, capacity, slots, pid, passes, error, length of the text
 _WELCOME = struct.Struct("<16s16sQQIIBHH")
-_PRODUCER, _SHARED, _DURABLE, _NEWEST, _MAPS = 1, 2, 4, 8, 16
+_PRODUCER, _SHARED, _DURABLE, _NEWEST, _MAPS, _LOSSY = 1, 2, 4, 8, 16, 32
 _LONGEST_GROUP = 47
 _LONGEST_TEXT = 500
 _LARGEST_PID = (1 << 31) - 1
@@ -74,7 +74,7 @@ class Hello:
         16 random bytes that identify the handle; the same when it reconnects.
     next
         Number of messages of the listener's session that it has received.
-    group, shared, durable, newest
+    group, shared, durable, lossy, newest
         The options of a consumer; the group's name has at most 47 bytes of UTF-8.
     maps
         Whether it accepts the channel itself (a file descriptor) instead of a stream.
@@ -92,6 +92,7 @@ class Hello:
     group: str = ""
     shared: bool = False
     durable: bool = False
+    lossy: bool = False
     newest: bool = False
     maps: bool = False
     capacity: int = 0
@@ -107,7 +108,7 @@ class Hello:
                 f"the group's name must have at most {_LONGEST_GROUP} bytes and no NUL, not {self.group!r}"
             )
         flags = _PRODUCER * self.producer | _SHARED * self.shared | _DURABLE * self.durable | _NEWEST * self.newest
-        flags |= _MAPS * self.maps
+        flags |= _MAPS * self.maps | _LOSSY * self.lossy
         fixed = _HELLO.pack(self.session, self.boot, self.next, self.capacity, self.slots, self.pid, flags, len(group))
         return fixed + group
 
@@ -118,7 +119,7 @@ class Hello:
             raise Corrupt(f"a hello of {len(data)} bytes is too short")
         session, boot, following, capacity, slots, pid, flags, length = _HELLO.unpack_from(data)
         group = data[_HELLO.size :]
-        if flags > _PRODUCER | _SHARED | _DURABLE | _NEWEST | _MAPS:
+        if flags > _PRODUCER | _SHARED | _DURABLE | _NEWEST | _MAPS | _LOSSY:
             raise Corrupt(f"a hello has unknown flags: {flags:#x}")
         if length != len(group) or length > _LONGEST_GROUP or b"\0" in group:
             raise Corrupt(f"a hello of {len(data)} bytes claims a group's name of {length}")
@@ -132,6 +133,7 @@ class Hello:
             group=group.decode("utf-8", "surrogateescape"),
             shared=bool(flags & _SHARED),
             durable=bool(flags & _DURABLE),
+            lossy=bool(flags & _LOSSY),
             newest=bool(flags & _NEWEST),
             maps=bool(flags & _MAPS),
             capacity=capacity,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from .. import errors
-from .._core import DURABLE, SHARED
+from .._core import DURABLE, LOSSY, SHARED
 from .endpoint import Endpoint, check_path
 from .remote_lane import check_remote_lane
 
@@ -108,8 +108,10 @@ class PipeEndpoint(Endpoint):
     ) -> ConsumerLink:
         from .pipe_link import PipeConsumerLink
 
-        if flags & (SHARED | DURABLE):
-            raise ValueError(f"{str(self)!r} has one consumer: shared= and durable= are for rings and sockets")
+        if flags & (SHARED | DURABLE | LOSSY):
+            raise ValueError(
+                f"{str(self)!r} has one consumer: shared=, durable= and overflow= are for rings and sockets"
+            )
         return PipeConsumerLink(str(self), self.scheme, self._open, channel, timeout=timeout, spin=spin)
 
 

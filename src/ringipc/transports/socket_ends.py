@@ -5,7 +5,7 @@ import errno
 import os
 
 from .. import errors
-from .._core import DURABLE, NEWEST, SHARED
+from .._core import DURABLE, LOSSY, NEWEST, SHARED
 from ..channel import Channel, core_name_of
 from .address import SocketAddress
 from .handshake import Hello, Welcome
@@ -14,7 +14,9 @@ from .link import ConsumerLink, ProducerLink
 from .refusals import lane_refused, raise_refusal, refused
 from .socket_link import Peer, SocketLink
 
-AT_ONCE = 4  # messages that a remote member of a shared group has at a time, so that the others get theirs
+# Messages that a remote member has at a time: in a shared group so that the others get theirs, in a lossy group so that
+# the oldest are lost and not the newest.
+AT_ONCE = 4
 
 
 class SocketProducerLink(SocketLink, ProducerLink):
@@ -43,21 +45,22 @@ class SocketProducerLink(SocketLink, ProducerLink):
         for peer in list(self._peers.values()):  # a member whose connection is broken makes way for another
             if peer.group == group and peer.connection is None and peer.ordinal and not flags & SHARED:
                 self._remove(peer)
-        window = AT_ONCE if flags & SHARED else 0
+        window = AT_ONCE if flags & (SHARED | LOSSY) else 0
         others = self.channel.name is not None  # there may be other producers in the channel
         id, holder = self.io_loop.join(core_name_of(self.channel), os.fsencode(group), flags, window, True, others)
         if id == -errno.EBUSY:
             return self._refuse(errno.EBUSY, f"group {group!r} is exclusive, and pid {holder} is its member")
         if id == -errno.EEXIST:
-            return self._refuse(
-                errno.EEXIST, f"group {group!r} exists with another shared= than this consumer's; use the same in both"
+            text = (
+                f"group {group!r} exists with another shared= or overflow= than this consumer's; use the same in both"
             )
+            return self._refuse(errno.EEXIST, text)
         if id < 0:
             return self._refuse(-id, refused(id))
         return Peer(id, session, group)
 
     def _join(self, hello: Hello) -> Peer | Welcome:
-        flags = SHARED * hello.shared | DURABLE * hello.durable | NEWEST * hello.newest
+        flags = SHARED * hello.shared | DURABLE * hello.durable | LOSSY * hello.lossy | NEWEST * hello.newest
         return self._member(hello.session, hello.group, flags)
 
     def _resume(self, peer: Peer, hello: Hello) -> tuple[int, int]:
@@ -164,10 +167,10 @@ class SocketConsumerLink(SocketLink, ConsumerLink):
         self._flags = flags
         # The consumer is alone in its channel. It keeps claims there if its group does: so the producer is informed of
         # what is acknowledged, and not only of what is released.
-        self.flags = SHARED if flags & (SHARED | DURABLE) else 0
+        self.flags = flags & LOSSY | (SHARED if flags & (SHARED | DURABLE | LOSSY) else 0)
 
     def _new_lane(self, said: Hello | Welcome) -> Peer | Welcome:
-        id = self._make_lane(said, two_way=True, prompt=bool(self._flags & SHARED))
+        id = self._make_lane(said, two_way=True, prompt=bool(self._flags & (SHARED | LOSSY)))
         if id < 0:
             return self._refuse(-id, lane_refused(said, id))
         return Peer(id, said.session, "")

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from .. import _readiness, errors
-from .._core import DURABLE, NEWEST, SHARED, STEP_END
+from .._core import DURABLE, LOSSY, NEWEST, SHARED, STEP_END
 from ..channel import Channel
 from .address import SocketAddress
 from .connections import Listener, connect
@@ -124,6 +124,7 @@ class SocketLink(Link):
             group=group,
             shared=bool(flags & SHARED),
             durable=bool(flags & DURABLE),
+            lossy=bool(flags & LOSSY),
             newest=bool(flags & NEWEST),
             maps=self._address.shares_memory() and not self._reconnecting,
             capacity=capacity,

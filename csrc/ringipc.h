@@ -131,7 +131,7 @@ int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, ui
                       const struct rip_access *access, struct rip_producer **out);
 
 /* Declares a group: creates it before it has a member, so that its first member misses no message that is put from now
- * on. Does nothing if the group exists. */
+ * on. It is durable, but ends when the channel has no member and all is read. Does nothing if the group exists. */
 int rip_declare(struct rip_producer *p, const char *group);
 
 /* Reserves length bytes at *payload (64-byte aligned) for the next message. Consumers do not see them before

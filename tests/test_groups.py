@@ -46,7 +46,7 @@ def test_a_declared_group_without_a_member_holds_the_producer_back_and_is_named(
                 producer.put(b"", timeout=0)
         with Consumer("c", group="late") as late:
             assert len(late.get_many(9)) == 2
-        assert [group.name for group in ringipc.Channel.open("c").groups] == []  # a declared group is not durable
+        assert [group.name for group in ringipc.Channel.open("c").groups] == ["late"]  # it stays while producers come
 
 
 def test_messages_for_a_declared_group_outlive_the_producer() -> None:
@@ -258,3 +258,49 @@ def test_selecting_by_type_does_not_count_as_missing(producer: Producer) -> None
                 with consumer.message() as message:
                     assert message.missed == 0
     ringipc.Channel.open("c").remove_group("default")
+
+
+def test_a_declared_group_keeps_what_its_only_worker_has_not_done(start: Start) -> None:
+    """The worker leaves, another is killed, and the producer has gone: the rest waits for the next worker."""
+    with Producer("c", capacity="1 MiB", groups=["work"]) as producer:
+        producer.put_many([{"id": k} for k in range(6)])
+        with Consumer("c", group="work", shared=True) as first:
+            assert [first.get()["id"], first.get()["id"]] == [0, 1]
+        start(get_two_and_die).join(20)
+        with pytest.raises(Incompatible):  # the first consumer has decided what it is
+            Consumer("c", group="work")
+    with Consumer("c", group="work", shared=True, timeout=0) as last:
+        messages = [last.message(timeout=5) for _ in range(3)]
+        assert [(m.payload["id"], m.deliveries) for m in messages] == [(3, 2), (4, 1), (5, 1)]
+        for message in messages:
+            message.release()
+        with pytest.raises(EndOfStream):
+            last.get(timeout=5)
+    assert names() == []  # all is done, and nobody is there
+
+
+def get_two_and_die() -> None:
+    consumer = Consumer("c", group="work", shared=True)
+    assert [consumer.get()["id"], consumer.get()["id"]] == [2, 3]
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_declared_group_that_has_read_all_gets_what_is_put_later() -> None:
+    with Producer("c", capacity=4096, groups=["g"]) as producer:
+        producer.put(b"1")
+        with Consumer("c", group="g") as first:
+            assert first.get() == b"1"
+        producer.put(b"2")
+    with Producer("c", capacity=4096) as producer:
+        producer.put(b"3")
+    with Consumer("c", group="g", timeout=0) as second:
+        assert {second.get(timeout=5), second.get(timeout=5)} == {b"2", b"3"}
+    assert names() == []
+
+
+def test_a_declared_group_with_a_durable_member_stays_until_it_is_removed() -> None:
+    with Producer("c", capacity=4096, groups=["g"]), Consumer("c", group="g", durable=True):
+        pass
+    assert [group.durable for group in ringipc.Channel.open("c").groups] == [True]
+    ringipc.Channel.open("c").remove_group("g")
+    assert names() == []

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from ringipc import (
+    Channel,
     ChannelNotFound,
     Closed,
     Consumer,
@@ -182,9 +183,10 @@ def test_full_names_the_member_that_holds_the_oldest_message(start: Start) -> No
                 with pytest.raises(Full, match=f"is pid {os.getpid()}, this process itself$"):
                     producer.put(b"4", timeout=0)
             producer.put(b"4", timeout=0)
-        with pytest.raises(Full, match=r"wait for a consumer; no group exists|'work' \(without a member now\)"):
+        with pytest.raises(Full, match=r"'work' \(without a member now\)"):
             producer.put_many([b"5"] * 4, timeout=0)
             producer.put(b"5", timeout=0)
+    Channel.open("c").remove()
 
 
 def test_types_and_conditions_work_in_a_shared_group(producer: Producer) -> None:

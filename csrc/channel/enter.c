@@ -95,6 +95,9 @@ void rip_channel_close(struct rip_channel *ch) {
     for (uint32_t i = 0; i < rip_members_used(ch->control); i++) {
         is_empty = is_empty && ch->control->members[i].role == RIP_NOBODY;
     }
+    if (is_empty) { /* a declared group that has read all keeps nothing */
+        rip_lanes_retire(ch);
+    }
     if (is_empty && !must_stay(ch)) {
         rip_channel_clear(ch);
     }

@@ -172,7 +172,7 @@ int rip_group_declare(struct rip_channel *ch, const char *name) {
     if (g == RIP_MAX_GROUPS) {
         return -ENOSR;
     }
-    int rc = rip_group_begin(ch, g, name, RIP_AWAITED, RIP_OLDEST);
+    int rc = rip_group_begin(ch, g, name, RIP_AWAITED | RIP_DURABLE | RIP_DECLARED, RIP_OLDEST);
     control->groups_ever |= rc == 0;
     return rc;
 }

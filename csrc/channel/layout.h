@@ -64,7 +64,7 @@ struct rip_lane_entry {
 };
 
 struct rip_group_entry {
-    alignas(RIP_LINE) uint32_t flags; /* enum rip_group_flag, RIP_AWAITED; this line: under the table lock */
+    alignas(RIP_LINE) uint32_t flags; /* RIP_SHARED and so on, RIP_AWAITED; this line: under the table lock */
     int32_t pid;                      /* of the member that joined last */
     _Atomic uint32_t id;              /* names the files of its claims; never used twice in a channel */
     char name[RIP_MAX_GROUP_NAME + 1];
@@ -77,6 +77,7 @@ struct rip_group_entry {
 /* Flags of a group, besides enum rip_group_flag. */
 #define RIP_INCOMPLETE 0x200u /* not completed by its creator: a process that finds it under the lock removes it */
 #define RIP_AWAITED 0x100u    /* declared by a producer; no member has joined yet */
+#define RIP_DECLARED 0x400u   /* declared by a producer: it is durable until all is read and the channel is empty */
 
 #define RIP_POLLFD_ARMED 1u
 #define RIP_POLLFD_EXISTS 2u

@@ -50,7 +50,8 @@ int rip_fences_all(const struct rip_control *control);
 /* Returns 1 if the group has a member other than other_than. Dead members must have been reaped. */
 int rip_has_members(const struct rip_channel *ch, uint32_t group, uint32_t other_than);
 /* Returns why the channel must outlive its members, as a set of flags. RIP_AWAITED: it has had no group yet, or has a
- * declared group without a member yet. RIP_DURABLE: it has a durable group. */
+ * declared group without a member yet. RIP_DURABLE: it has a durable group, or one that was declared and has lanes to
+ * read. */
 uint32_t rip_kept_for(const struct rip_control *control);
 /* Returns 1 if messages, or at least the end of a stream, wait for a first or a declared group. */
 int rip_has_awaited_messages(const struct rip_control *control);

@@ -65,7 +65,9 @@ static void read_groups(struct rip_channel *ch, struct rip_inspection *out, cons
         }
         indices[g] = (int32_t)out->groups;
         struct rip_group_info *info = &out->group[out->groups++];
-        *info = (struct rip_group_info){.flags = control->groups[g].flags & (RIP_SHARED | RIP_DURABLE | RIP_LOSSY)};
+        uint32_t flags = control->groups[g].flags; /* RIP_DURABLE: also without anything to read */
+        uint32_t hidden = flags & RIP_DECLARED ? RIP_DURABLE : 0;
+        *info = (struct rip_group_info){.flags = flags & (RIP_SHARED | RIP_DURABLE | RIP_LOSSY) & ~hidden};
         memcpy(info->name, control->groups[g].name, sizeof info->name - 1);
         for (uint32_t i = 0; i < rip_lanes_used(control); i++) {
             info->backlog += count_from(&control->lanes[i].cursors[g].released, froms[i], tails[i]);

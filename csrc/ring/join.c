@@ -30,7 +30,7 @@ static int join_group(struct rip_consumer *c, uint32_t g, uint32_t flags, int32_
             rip_group_count(c->ch.control, g);
         }
         group->pid = (int32_t)getpid();
-        group->flags = kind | (group->flags & (RIP_AWAITED | RIP_DURABLE));
+        group->flags = kind | (group->flags & (RIP_AWAITED | RIP_DURABLE | RIP_DECLARED));
         if (!is_decided && kind & RIP_LOSSY) { /* producers that wait for the group need not wait any more */
             rip_group_set_lossy(c->ch.control, g, kind);
             rip_wake_lanes(&c->ch);
@@ -38,7 +38,7 @@ static int join_group(struct rip_consumer *c, uint32_t g, uint32_t flags, int32_
         rc = rip_rescan(c);
     }
     if (rc == 0) { /* from here on the group ends with its last member, unless it is durable */
-        group->flags = kind | durable | (group->flags & RIP_DURABLE);
+        group->flags = kind | durable | (group->flags & (durable ? RIP_DURABLE : RIP_DURABLE | RIP_DECLARED));
         c->ch.control->groups_ever = 1;
     }
     return rc;

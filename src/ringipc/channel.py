@@ -48,9 +48,10 @@ class Group:
     Attributes
     ----------
     name, shared, durable
-        As given to its members. A declared group that nobody has joined yet is neither shared nor durable.
+        As given to its members. A declared group is shared once a shared member has joined, and durable if
+        a member made it so; else it ends when nobody has the channel open and its messages are done.
     overflow
-        The same: "block" or "drop-old".
+        As given to its members: "block" or "drop-old".
     pids
         Of its members.
     backlog

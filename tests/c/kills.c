@@ -504,7 +504,8 @@ static int declares(void) {
     return 0;
 }
 
-/* Whether or not the group was declared: a member can join, and once it has left, no cursor holds the producer back. */
+/* Whether or not the group was declared: a member can join. Without one, a declared group stays until it is removed; then
+ * no cursor holds the producer back. */
 static void declared_or_not(void) {
     struct rip_message message;
     uint64_t next = 0;
@@ -520,6 +521,9 @@ static void declared_or_not(void) {
     }
     CHECK_IS(next, sent);
     close_consumer(survivor);
+    int32_t holder;
+    rc = rip_remove_group(CHANNEL, "work", &holder);
+    CHECK(rc == 0 || rc == -ENOENT);
     others_go_on();
 }
 

@@ -10,6 +10,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,7 +165,9 @@ class Round:
     def remove_durable_groups(self) -> None:
         groups = {life.role.group for life in self.lives if isinstance(life.role, Gets) and life.role.group.durable}
         for group in groups:
-            ringipc.Channel.open(CHANNEL).remove_group(group.name)
+            # a declared one has ended by itself, unless a killed member has left something
+            with suppress(*((ringipc.ChannelNotFound, ringipc.GroupNotFound) if group.declared else ())):
+                ringipc.Channel.open(CHANNEL).remove_group(group.name)
 
     def files(self) -> list[Path]:
         return list(self.base.glob("ringipc-*/*"))

@@ -16,8 +16,9 @@ WAITS: tuple[Wait, ...] = ("adaptive", "adaptive", "adaptive", "block", "block",
 class Group:
     name: str
     shared: bool
-    durable: bool
+    durable: bool  # or declared
     lossy: bool = False
+    declared: bool = False
 
 
 @dataclass(frozen=True)
@@ -164,10 +165,12 @@ def draw(seed: int) -> Plan:
     overflow: Overflow = rng.choice(["block", "block", "drop-new", "drop-old"])
     longest = rng.choice([60, 60, 2000, 6000])
     groups = []
+    declared = rng.random() < 0.3
     first: list[Role] = [_puts(rng, overflow) for _ in range(rng.choice([1, 1, 2, 3]))]
     spared: set[int] = set()  # one member of a shared group that is not durable stays
     for i in range(rng.choice([1, 1, 2, 3])):
         group = _group(f"group {i}", _kind(rng, "exclusive", "shared", "durable", "shared durable"))
+        group = replace(group, durable=True, declared=True) if declared else group
         groups.append(group)
         if group.shared and not group.durable:
             spared.add(len(first))
@@ -183,7 +186,7 @@ def draw(seed: int) -> Plan:
         capacity=rng.choice([1, 2, 8]) * max(longest + 300, 4096),
         longest=longest,
         arrays=rng.choice([0, 4, 8]),
-        declared=tuple(group.name for group in groups) if rng.random() < 0.3 else (),
+        declared=tuple(group.name for group in groups if group.declared),
         first=tuple(first),
         kills=tuple(kills),
     )

@@ -124,7 +124,7 @@ class Reader:
             CHANNEL,
             group=role.group.name,
             shared=role.group.shared,
-            durable=role.group.durable,
+            durable=role.group.durable and not role.group.declared,
             overflow="drop-old" if role.group.lossy else "block",
             copy=role.copy,
             wait=role.wait,

@@ -72,7 +72,7 @@ def test_the_failure_of_a_producer_is_reported_after_its_last_message(way: Way) 
 def test_a_killed_consumer_does_not_hold_the_producer_back(way: Way, start: Start) -> None:
     took = get_context("fork").Semaphore(0)
     child = start(take_and_wait, way, 3, took, {"group": "dies"}, method="fork")
-    with way.producer(slots=8, groups=["dies"]) as producer, way.consumer(group="lives") as consumer:
+    with way.producer(slots=8) as producer, way.consumer(group="lives") as consumer:
         producer.put_many([b"0", b"1", b"2"])
         assert took.acquire(timeout=20)
         assert [int(consumer.get(timeout=5)) for _ in range(3)] == [0, 1, 2]

@@ -47,7 +47,8 @@ cdef class Producer:
         last two `put` never waits: it returns False if the message is refused, and `stats` counts what is lost. If
         there is no memory for a message, such a lane counts as full.
     groups
-        Names of declared groups: messages are kept for them from now on, before their first consumer joins.
+        Names of declared groups: messages are kept for them from now on, before their first consumer joins, and until
+        they are done, whoever comes and goes. The first consumer decides whether the group is shared or exclusive.
     preallocate
         True: allocate the whole capacity now, so that no later `put` can fail for lack of memory.
     pickle

@@ -95,7 +95,9 @@ struct rip_slowest {
     uint32_t members;                   /* nonzero: it has members */
     int32_t pid;       /* of the member that has taken the oldest message or is to take it; 0: no member has taken it */
     uint64_t messages; /* published and not released by that group */
-    uint64_t bytes;    /* of the arena in use */
+    uint32_t
+        kept; /* messages in use that the producer has passed; if messages is 0, the group is that of one of them */
+    uint64_t bytes; /* of the arena in use */
 };
 
 /* ---- channels ----

@@ -134,7 +134,7 @@ def test_producers_wait_if_views_leave_no_room() -> None:
         for k in range(4):
             producer.put_nowait(np.full(480, k))
             kept.append(viewer.get())
-        with pytest.raises(Full):
+        with pytest.raises(Full, match="still look at 4 messages, which leave no room"):
             producer.put_nowait(np.full(480, 4))
         threading.Timer(0.1, kept.pop).start()
         producer.put(np.full(480, 4), timeout=20)

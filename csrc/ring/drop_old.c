@@ -43,6 +43,10 @@ int rip_drop_old_is_needed(const struct rip_producer *p) {
            atomic_load_explicit(&p->ch.control->groups_lossy, memory_order_acquire);
 }
 
+uint32_t rip_drop_old_user(const struct rip_producer *p) {
+    return p->arena.pinned ? p->drops->users[0].group : RIP_MAX_GROUPS;
+}
+
 static int has(uint64_t groups, uint32_t g) { return groups >> g & 1; }
 
 /* Is the cursor of group g beyond message seq? */

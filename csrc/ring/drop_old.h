@@ -14,6 +14,8 @@ int rip_drop_old_init(struct rip_producer *p);
 void rip_drop_old_free(struct rip_producer *p);
 /* Does this producer pass a group, or is there a pin? Else rip_reclaim is enough. */
 int rip_drop_old_is_needed(const struct rip_producer *p);
+/* A group whose member uses a pinned message, or RIP_MAX_GROUPS. */
+uint32_t rip_drop_old_user(const struct rip_producer *p);
 /* rip_make_room for such a lane. */
 int rip_drop_old_make_room(struct rip_producer *p, uint64_t length);
 

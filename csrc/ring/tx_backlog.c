@@ -59,7 +59,9 @@ void rip_producer_slowest(struct rip_producer *p, struct rip_slowest *slowest) {
     const struct rip_group_entry *groups = p->ch.control->groups;
     uint32_t g;
     uint64_t oldest = oldest_unreleased(p, &g);
-    *slowest = (struct rip_slowest){.messages = p->published - oldest, .bytes = rip_producer_bytes(p)};
+    *slowest = (struct rip_slowest){
+        .messages = p->published - oldest, .bytes = rip_producer_bytes(p), .kept = p->arena.pinned};
+    g = g == RIP_MAX_GROUPS ? rip_drop_old_user(p) : g;
     if (g == RIP_MAX_GROUPS) {
         return;
     }

@@ -276,8 +276,10 @@ def fail_producer(
     fail(rc, channel, details.get(-rc, ""))
 
 
-def why_full(group: str, shared: bool, has_members: bool, pid: int, messages: int, size: int) -> str:
+def why_full(group: str, shared: bool, has_members: bool, pid: int, messages: int, size: int, kept: int) -> str:
     """Return which group keeps a lane full, and which process its member is."""
+    if messages == 0 and kept:
+        return f"consumers (of group {group!r}, for example) still look at {kept} messages, which leave no room"
     if messages == 0:
         return "another thread has a reservation open on this producer"
     have = f"{messages} messages ({size} bytes)"

@@ -77,6 +77,7 @@ cdef extern from "ringipc.h" nogil:
         int32_t pid
         uint64_t messages
         uint64_t bytes
+        uint32_t kept
     struct rip_message:
         const unsigned char *data
         uint64_t length

@@ -613,13 +613,13 @@ cdef class Producer:
 
     @cython.critical_section
     def _slowest(self):
-        """Return the slowest group: its name, whether it is shared, whether it has members, a pid, messages, bytes."""
+        """Return the arguments of `why_full`: what is known of the slowest group."""
         cdef rip_slowest slowest
         if self.p is NULL:
             self.fail(-ESHUTDOWN, None)
         rip_producer_slowest(self.p, &slowest)
         return ((<bytes>slowest.group).decode(errors="replace"), slowest.shared != 0, slowest.members != 0,
-                slowest.pid, slowest.messages, slowest.bytes)
+                slowest.pid, slowest.messages, slowest.bytes, slowest.kept)
 
     @cython.critical_section
     def _counts(self):

@@ -44,6 +44,7 @@ extern "C" {
 #define RIP_FOREVER UINT64_MAX /* a deadline that never passes */
 #define RIP_MAX_CHANNEL_NAME 200
 #define RIP_MAX_GROUP_NAME 47
+#define RIP_MAX_LABEL 63
 #define RIP_MAX_LANES 1024u /* in one channel; a lane that has ended counts until every group has read it */
 #define RIP_MAX_GROUPS 32u
 #define RIP_MAX_CONSUMERS 256u                              /* in one channel */
@@ -136,6 +137,14 @@ int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, ui
  * on. It is durable, but ends when the channel has no member and all is read. Does nothing if the group exists. */
 int rip_declare(struct rip_producer *p, const char *group);
 
+/* Sets a text of at most RIP_MAX_LABEL bytes that consumers can read with each message (rip_message_label). -EINVAL: it
+ * is longer, or a message has been published already. */
+int rip_set_label(struct rip_producer *p, const char *label);
+
+/* Returns 1 if the group has a live member, 0 if not, or -EAGAIN if another handle has the table lock. If it finds dead
+ * members of the group it reaps them: what they had taken is requeued at once. */
+int rip_has_consumer(struct rip_producer *p, const char *group);
+
 /* Reserves length bytes at *payload (64-byte aligned) for the next message. Consumers do not see them before
  * rip_publish. A second call replaces the reservation. -EAGAIN: no room; -ENOBUFS: the lane drops, and counted it. */
 int rip_reserve(struct rip_producer *p, uint64_t length, unsigned char **payload);
@@ -227,6 +236,8 @@ int rip_get_latest(struct rip_consumer *c, struct rip_message *message, uint64_t
  * member may still take the message first. Returns 0, -ETIMEDOUT or another error. */
 int rip_wait_message(struct rip_consumer *c, uint64_t deadline);
 int32_t rip_message_pid(const struct rip_message *message); /* the pid of its producer */
+/* Copies the label of a message's lane: what its producer has set with rip_set_label, or an empty text. */
+void rip_message_label(const struct rip_rx *lane, char label[RIP_MAX_LABEL + 1]);
 /* Converts the ticks of a message of this lane to nanoseconds of CLOCK_MONOTONIC in this process. */
 uint64_t rip_message_time(const struct rip_rx *lane, uint64_t ticks);
 /* Leaves the group; taken messages are requeued. Errors: as rip_producer_close. Messages stay readable until

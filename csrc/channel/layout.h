@@ -196,6 +196,8 @@ struct rip_lane {
     _Atomic uint64_t dropped_below;          /* the same, before it is sure that no group has joined meanwhile */
     _Atomic uint64_t refused;                /* number of messages that found no room */
     _Atomic uint64_t allocated;              /* bytes of the arena, from its start, that are allocated */
+    /* set by the producer before its first message, or all 0; publishing that message makes it visible */
+    alignas(128) char label[RIP_MAX_LABEL + 1];
     alignas(RIP_PAGE) struct rip_desc desc[];
 };
 
@@ -243,6 +245,7 @@ static_assert(offsetof(struct rip_lane, tail) == 128 && offsetof(struct rip_lane
                   offsetof(struct rip_lane, overflow) == 88 && offsetof(struct rip_lane, reclaimed) == 256 &&
                   offsetof(struct rip_lane, refused) == 272 && offsetof(struct rip_lane, allocated) == 280,
               "ABI");
+static_assert(offsetof(struct rip_lane, label) == 384 && sizeof(((struct rip_lane *)0)->label) == 64, "ABI");
 static_assert(offsetof(struct rip_lane, desc) == 4096, "ABI");
 static_assert(RIP_MAX_GROUPS < 63, "the top bit of groups_asleep is RIP_FENCE_GROUPS");
 

@@ -100,6 +100,12 @@ void rip_consumer_free(struct rip_consumer *c) {
 
 int32_t rip_message_pid(const struct rip_message *message) { return message->lane->pid; }
 
+void rip_message_label(const struct rip_rx *lane, char label[RIP_MAX_LABEL + 1]) {
+    /* a label that its producer changes meanwhile is of no use, but it is a text: the last byte is not copied */
+    memcpy(label, lane->lane->label, RIP_MAX_LABEL);
+    label[RIP_MAX_LABEL] = 0;
+}
+
 uint64_t rip_message_time(const struct rip_rx *lane, uint64_t ticks) {
     return rip_rx_time(lane, ticks) + lane->ch->time_offset;
 }

@@ -206,6 +206,39 @@ int rip_declare(struct rip_producer *p, const char *group) {
     return rc;
 }
 
+int rip_set_label(struct rip_producer *p, const char *label) {
+    size_t length = strlen(label);
+    int rc = rip_handle_check(&p->ch.handle);
+    if (rc != 0 || length > RIP_MAX_LABEL || p->published != 0) {
+        return rc ? rc : -EINVAL;
+    }
+    memcpy(p->lane->label, label, length + 1); /* rip_tx_publish makes it visible */
+    return 0;
+}
+
+int rip_has_consumer(struct rip_producer *p, const char *group) {
+    int rc = rip_handle_check(&p->ch.handle);
+    rc = rc ? rc : rip_try_lock(&p->ch.handle);
+    if (rc != 0) {
+        return rc;
+    }
+    int live = 0, dead = 0;
+    uint32_t g = rip_group_find(p->ch.control, group);
+    for (uint32_t i = 0; i < RIP_MAX_MEMBERS; i++) {
+        const struct rip_member *member = &p->ch.control->members[i];
+        if (member->role == RIP_A_CONSUMER && member->index == g) {
+            int is_dead = rip_is_dead(&p->ch.handle, i);
+            dead |= is_dead;
+            live |= !is_dead;
+        }
+    }
+    if (dead) {
+        rip_reap(&p->ch.handle);
+    }
+    rip_unlock(&p->ch.handle);
+    return live;
+}
+
 void rip_producer_undo(struct rip_producer *p) { p->undone = p->published == 0; }
 
 void rip_producer_fail(struct rip_producer *p) { p->failed = 1; }

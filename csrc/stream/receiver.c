@@ -55,6 +55,8 @@ int rip_receiver_open(const char *channel, uint64_t capacity, uint64_t slots, in
     return 0;
 }
 
+int rip_receiver_set_label(struct rip_receiver *r, const char *label) { return rip_set_label(r->into, label); }
+
 int rip_receiver_connect(struct rip_receiver *r, int fd) {
     r->has_frame = 0; /* a message that was received in part is sent again */
     r->from = r->to = 0;

@@ -11,6 +11,8 @@ struct rip_receiver;
  * connection. */
 int rip_receiver_open(const char *channel, uint64_t capacity, uint64_t slots, int32_t pid, int stamped, int two_way,
                       struct rip_receiver **out);
+/* Sets the label of its lane (rip_set_label). */
+int rip_receiver_set_label(struct rip_receiver *r, const char *label);
 int rip_receiver_connect(struct rip_receiver *r, int fd);
 void rip_receiver_disconnect(struct rip_receiver *r);
 int rip_receiver_step(struct rip_receiver *r);

@@ -60,6 +60,31 @@ static void slots_limit(void) {
     close_consumer(c);
 }
 
+static void labels(void) {
+    char label[RIP_MAX_LABEL + 1], longest[RIP_MAX_LABEL + 2];
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4), *other = open_producer(CHANNEL, RIP_PAGE, 4);
+    struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    struct rip_message message;
+    memset(longest, 'x', sizeof longest);
+    longest[RIP_MAX_LABEL + 1] = 0;
+    CHECK_IS(rip_set_label(p, longest), -EINVAL);
+    longest[RIP_MAX_LABEL] = 0;
+    CHECK_IS(rip_set_label(p, longest), 0);
+    CHECK_IS(put_number(p, 1, 0), 0);
+    CHECK_IS(rip_set_label(p, "late"), -EINVAL);
+    CHECK_IS(put_number(other, 2, 0), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        CHECK_IS(rip_get(c, &message, 0), 1);
+        rip_message_label(message.lane, label);
+        CHECK(strcmp(label, message.data[0] == 1 ? longest : "") == 0);
+        rip_release(c, &message);
+    }
+    close_producer(p);
+    close_producer(other);
+    CHECK_IS(rip_set_label(p, ""), -ESHUTDOWN);
+    close_consumer(c);
+}
+
 static void producer_order(void) {
     struct rip_producer *p[3];
     struct rip_consumer *c[2];
@@ -1121,6 +1146,7 @@ int main(void) {
     run("messages of every length up to the capacity arrive as they were put", every_length);
     run("a message longer than the capacity is refused at once", too_long);
     run("a lane holds as many messages as it has slots", slots_limit);
+    run("each message comes with the label of its lane", labels);
     run("each group gets every message of each producer in order", producer_order);
     run("a busy producer does not starve another", serves_each_producer);
     run("a reservation that is not published is not visible", reserve_again);

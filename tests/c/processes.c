@@ -304,6 +304,29 @@ static void killed_consumer(void) {
     }
 }
 
+static void knows_live_members(void) {
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4);
+    CHECK_IS(rip_has_consumer(p, "g"), 0);
+    CHECK_IS(put_number(p, 0, 0), 0);
+    reached(0);
+    pid_t child = spawn(takes_and_hangs, NULL);
+    await(1);
+    CHECK_IS(rip_has_consumer(p, "g"), 1);
+    CHECK_IS(rip_has_consumer(p, "other"), 0);
+    kill_and_wait(child);
+    CHECK_IS(rip_has_consumer(p, "g"), 0);
+
+    struct rip_consumer *c = attach(CHANNEL, "g", RIP_WAIT_BLOCK);
+    CHECK_IS(rip_has_consumer(p, "g"), 1);
+    CHECK_IS(rip_try_lock(&c->ch.handle), 0);
+    CHECK_IS(rip_has_consumer(p, "g"), -EAGAIN);
+    rip_unlock(&c->ch.handle);
+    close_consumer(c);
+    CHECK_IS(rip_has_consumer(p, "g"), 0);
+    close_producer(p);
+    CHECK_IS(rip_has_consumer(p, "g"), -ESHUTDOWN);
+}
+
 static void killed_last(void) {
     uint64_t count = 1;
     reached(0);
@@ -651,6 +674,7 @@ int main(void) {
     run("the death of a producer is reported to each group that has read all of its messages",
         killed_producer_is_reported_to_each_group);
     run("a producer that waits for a killed consumer goes on within a second", killed_consumer);
+    run("a producer can find out at once whether a group has a live member", knows_live_members);
     run("the next member cleans up after a last member that was killed", killed_last);
     run("what a killed member had taken is not lost if another one has no free file descriptors",
         survivor_without_file_descriptors);

@@ -614,16 +614,7 @@ cdef class Consumer:
         rc = self.peek(&raw, seconds) if type is None else select_type(self, &raw, seconds, type)
         if rc:
             self.fail(rc, timeout)
-        cdef Message message = None
-        try:
-            message = wrap_message(self, &raw)
-        finally:
-            if message is None:
-                give_back(self, &raw, type is not None)
-        if type is None:
-            rip_rx_take(self.c, &raw)
-        take_charge(self, message, raw.lane)
-        return message
+        return take_message(self, &raw, type is not None)
 
     def messages(self, *, type=None, where=None):
         """Iterate over `Message` objects until the end of the stream, with `for` or `async for`.

@@ -124,6 +124,8 @@ cdef extern from "ringipc.h" nogil:
     void rip_select_begin(rip_consumer *, rip_filter *)
     int rip_consumer_close(rip_consumer *)
     void rip_consumer_free(rip_consumer *)
+    enum: RIP_MAX_LABEL
+    void rip_message_label(const rip_rx *, char *)
     uint64_t rip_message_time(const rip_rx *, uint64_t)
     uint64_t rip_array_header_size(const rip_array *)
     void rip_array_write(const rip_array *, unsigned char *)
@@ -137,6 +139,8 @@ cdef extern from "ringipc.h" nogil:
     int rip_producer_fd(rip_producer *)
     void rip_producer_update_fd(rip_producer *)
     int rip_declare(rip_producer *, const char *)
+    int rip_set_label(rip_producer *, const char *)
+    int rip_has_consumer(rip_producer *, const char *)
     int rip_flush(rip_producer *, uint64_t) except? -EINTR
     struct rip_lane_info:
         uint64_t id
@@ -291,6 +295,7 @@ cdef extern from "stream/receiver.h" nogil:
     struct rip_receiver:
         pass
     int rip_receiver_open(const char *, uint64_t, uint64_t, int32_t, int, int, rip_receiver **) except? -EINTR
+    int rip_receiver_set_label(rip_receiver *, const char *)
     void rip_receiver_free(rip_receiver *)
 
 

@@ -44,17 +44,21 @@ cdef class IoLoop:
         return (rc if rc < 0 else id), holder
 
     def lane(
-        self, bytes channel, uint64_t capacity, uint64_t slots, int32_t pid, bint stamped, bint two_way, bint prompt
+        self, bytes channel, uint64_t capacity, uint64_t slots, int32_t pid, bint stamped, bint two_way, bint prompt,
+        bytes label=b""
     ):
         """Add a lane for the messages of the peer. Return the id of the link, or a negative errno."""
         cdef const char *name = channel
+        cdef const char *lane_label = label
         cdef rip_receiver *receiver = NULL
         cdef uint64_t id = 0
         cdef int rc
         with nogil:
             rc = rip_receiver_open(name, capacity, slots, pid, stamped, two_way, &receiver)
             if rc == 0:
-                rc = rip_io_loop_add(self.loop, NULL, receiver, prompt, &id)
+                rc = rip_receiver_set_label(receiver, lane_label)
+                if rc == 0:
+                    rc = rip_io_loop_add(self.loop, NULL, receiver, prompt, &id)
                 if rc < 0:
                     rip_receiver_free(receiver)
         return rc if rc < 0 else id

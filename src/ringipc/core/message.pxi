@@ -57,6 +57,16 @@ cdef class Message:
         return self.deliveries > 1
 
     @property
+    def _label(self):
+        """The label of the producer's lane, as bytes."""
+        cdef char label[RIP_MAX_LABEL + 1]
+        with cython.critical_section(self.consumer):
+            if self.hold is None:
+                self.consumer.fail(-ESHUTDOWN, "message")
+            rip_message_label((<Hold>self.hold).lane, label)
+        return <bytes>label
+
+    @property
     def payload(self):
         """What `Consumer.get` would return. Raises `Closed` after `release`, and what `Consumer.get` raises for it."""
         with cython.critical_section(self.consumer):
@@ -138,6 +148,20 @@ cdef Message wrap_message(Consumer consumer, const rip_message *raw):
     message.timestamp = rip_message_time(raw.lane, raw.ticks)
     message.producer_pid = raw.lane.pid
     message.lane_id = raw.lane.id
+    return message
+
+
+cdef Message take_message(Consumer consumer, rip_message *raw, bint taken=False):
+    """Return a `Message` that is responsible for a message. Take the message unless it is taken already."""
+    cdef Message message = None
+    try:
+        message = wrap_message(consumer, raw)
+    finally:
+        if message is None:
+            give_back(consumer, raw, taken)
+    if not taken:
+        rip_rx_take(consumer.c, raw)
+    take_charge(consumer, message, raw.lane)
     return message
 
 

@@ -189,6 +189,25 @@ cdef class Producer:
         return rc
 
     @cython.critical_section
+    def _set_label(self, bytes label):
+        """Set a text that consumers can read with each message. Return 0 or a negative errno."""
+        return -ESHUTDOWN if self.p is NULL else rip_set_label(self.p, label)
+
+    @cython.critical_section
+    def _has_consumer(self, bytes group):
+        """Return whether the group has a live member, after reaping the dead; True also if that cannot be known now.
+
+        Raises
+        ------
+        Closed
+            The producer is closed, or belongs to the parent process.
+        """
+        cdef int rc = -ESHUTDOWN if self.p is NULL else rip_has_consumer(self.p, group)
+        if rc < 0 and rc != -EAGAIN:
+            self.fail(rc, None)
+        return rc != 0
+
+    @cython.critical_section
     def _begin_close(self):
         """Let all later calls but `_close` find the producer closed. Return 0, or an errno in a forked child."""
         return 0 if self.p is NULL else rip_handle_begin_close(&self.p.ch.handle)

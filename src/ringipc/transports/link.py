@@ -61,7 +61,7 @@ class Link(ABC):
         with contextlib.suppress(RuntimeError):  # the interpreter starts no threads any more: the process ends
             threading.Thread(target=end, name=f"ringipc {self.url}", daemon=daemon).start()
 
-    def _make_lane(self, said: Hello | Welcome, *, two_way: bool, prompt: bool) -> int:
+    def _make_lane(self, said: Hello | Welcome, *, two_way: bool, prompt: bool, label: bytes = b"") -> int:
         """Make a lane for a remote producer. Return its id in the I/O loop, or a negative errno.
 
         The size that the producer claims is checked before memory is allocated.
@@ -70,7 +70,7 @@ class Link(ABC):
             return -errno.EMSGSIZE
         stamped = said.boot == boot_id()
         return self.io_loop.lane(
-            core_name_of(self.channel), said.capacity, said.slots, said.pid, stamped, two_way, prompt
+            core_name_of(self.channel), said.capacity, said.slots, said.pid, stamped, two_way, prompt, label
         )
 
     def _fail(self, error: errors.RingError) -> None:

@@ -169,8 +169,9 @@ class SocketConsumerLink(SocketLink, ConsumerLink):
         # what is acknowledged, and not only of what is released.
         self.flags = flags & LOSSY | (SHARED if flags & (SHARED | DURABLE | LOSSY) else 0)
 
-    def _new_lane(self, said: Hello | Welcome) -> Peer | Welcome:
-        id = self._make_lane(said, two_way=True, prompt=bool(self._flags & (SHARED | LOSSY)))
+    def _new_lane(self, said: Hello | Welcome, label: bytes = b"") -> Peer | Welcome:
+        prompt = bool(self._flags & (SHARED | LOSSY))
+        id = self._make_lane(said, two_way=True, prompt=prompt, label=label)
         if id < 0:
             return self._refuse(-id, lane_refused(said, id))
         return Peer(id, said.session, "")

@@ -21,7 +21,7 @@ import pytest
 from conftest import Start
 from greetings import HELLO, KEY, connect, exchange, listening, met, no_socket_left, sockets_open
 
-from ringipc import AuthenticationError, ChannelNotFound, SystemRefused
+from ringipc import AuthenticationError, ChannelNotFound, Consumer, Producer, SystemRefused, unix
 from ringipc.transports.sockets import is_unanswered
 from ringipc.transports.tcp import Tcp
 
@@ -357,3 +357,23 @@ def test_a_silent_peer_is_distinguished_from_a_slow_one() -> None:
         near.sendall(b"anybody there?")
         time.sleep(1.5)
         assert is_unanswered(near, 0.5)
+
+
+def test_a_consumer_that_listens_gets_messages_of_its_passed_ring_at_once(path: str) -> None:
+    delays = []
+
+    def put() -> None:
+        with Producer(unix(path, bind=False), capacity="1 MiB") as producer:
+            for _ in range(9):
+                time.sleep(0.03)  # the consumer waits
+                producer.put(time.monotonic())
+
+    thread = threading.Thread(target=put)
+    with Consumer(unix(path, bind=True)) as consumer:
+        thread.start()
+        for put_at in consumer:
+            delays.append(time.monotonic() - put_at)
+        assert consumer.stats.transport == "unix"
+    thread.join()
+    assert len(delays) == 9
+    assert sorted(delays)[4] < 0.015  # a wait for the sockets alone would find a message after up to 0.05 s

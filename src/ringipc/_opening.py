@@ -167,7 +167,7 @@ def open_consumer(
     if consumer._link is not None:
         consumer._name(consumer._link.url, group)  # with the port
         weakref.finalize(consumer, consumer._link.forget).atexit = False  # at exit, _atexit closes the consumer
-        if consumer._link.transport != "ring":
+        if consumer._link.brings_all():
             consumer._set_io_loop(consumer._link.io_loop)
     if rc < 0:
         _failures.fail_consumer_open(rc, holder, consumer.channel, group, shared, last_shortage())

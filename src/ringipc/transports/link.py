@@ -90,6 +90,10 @@ class ConsumerLink(Link):
 
     flags: int
 
+    def brings_all(self) -> bool:
+        """Return whether all messages come over connections, so that a wait for a message may read from those alone."""
+        return self.transport != "ring"
+
     def close(self) -> None:
         """Notify the producers. Call this after the consumer has left."""
         self.abandon()

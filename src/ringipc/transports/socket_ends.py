@@ -169,6 +169,9 @@ class SocketConsumerLink(SocketLink, ConsumerLink):
         # what is acknowledged, and not only of what is released.
         self.flags = flags & LOSSY | (SHARED if flags & (SHARED | DURABLE | LOSSY) else 0)
 
+    def brings_all(self) -> bool:
+        return super().brings_all() and not (self._binds and self._passes_ring())
+
     def _new_lane(self, said: Hello | Welcome, label: bytes = b"") -> Peer | Welcome:
         prompt = bool(self._flags & (SHARED | LOSSY))
         id = self._make_lane(said, two_way=True, prompt=prompt, label=label)

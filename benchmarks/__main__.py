@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import call, gaps, large, latest, many, roundtrip, small, streams, units, waiting
+from . import call, gaps, large, latest, many, requests, roundtrip, small, streams, units, waiting
 from ._harness import ROUNDS, Answer, Cores, choose_cores, print_answer, sweep
 
 QUESTIONS: dict[str, Callable[[Cores], Answer]] = {
@@ -19,6 +19,7 @@ QUESTIONS: dict[str, Callable[[Cores], Answer]] = {
     "large": large.ask,
     "many": many.ask,
     "roundtrip": roundtrip.ask,
+    "requests": requests.ask,
     "waiting": waiting.ask,
     "gaps": gaps.ask,
     "units": units.ask,

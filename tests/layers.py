@@ -29,6 +29,7 @@ _core
 channel _wait
 transports
 _opening
+calls
 ringipc _cleanup
 cli __main__
 """

@@ -18,6 +18,7 @@ PROGRAMS = {  # the programs of examples/, and a line that each must print
     "nameless.py": "[2. 2.]]",
     "broadcast.py": "slow: be",
     "frames.py": "frame 600: mean 87",
+    "service.py": "{'mean': 7.0, 'max': 7.0}",
 }
 
 

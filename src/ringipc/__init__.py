@@ -7,6 +7,7 @@ from ._latest_message import LatestMessage
 from ._reservation import BytesReservation, EmptyArray, Reservation, empty
 from ._stats import ConsumerStats, ProducerStats
 from ._wait import wait
+from .calls import Client, Request, Server
 from .channel import Channel, Group, Lane
 from .errors import (
     AuthenticationError,
@@ -23,10 +24,13 @@ from .errors import (
     Incompatible,
     MessagesLost,
     MessageTooLarge,
+    NoServer,
     ProducerDied,
     ProducerFailed,
+    RemoteError,
     ReservationOpen,
     RingError,
+    ServerDied,
     SystemRefused,
     TableFull,
     TimedOut,
@@ -47,6 +51,7 @@ __all__ = [
     "Channel",
     "ChannelBusy",
     "ChannelNotFound",
+    "Client",
     "Closed",
     "Consumer",
     "ConsumerStats",
@@ -69,15 +74,20 @@ __all__ = [
     "MessageTooLarge",
     "Messages",
     "MessagesLost",
+    "NoServer",
     "PipeEnd",
     "Producer",
     "ProducerDied",
     "ProducerFailed",
     "ProducerStats",
+    "RemoteError",
+    "Request",
     "Reservation",
     "ReservationOpen",
     "RingError",
     "Semaphore",
+    "Server",
+    "ServerDied",
     "SystemRefused",
     "TableFull",
     "TimedOut",

@@ -5,6 +5,7 @@ Each file of core/ has one class, or one idea that several classes share. The Py
 import it.
 """
 
+import collections
 import os
 from array import array as packed
 from collections.abc import Iterable
@@ -63,6 +64,7 @@ include "core/messages.pxi"
 include "core/consumer.pxi"
 include "core/shortcuts.pxi"
 include "core/message.pxi"
+include "core/exchange.pxi"
 include "core/sync.pxi"
 include "core/semaphore.pxi"
 include "core/lock.pxi"

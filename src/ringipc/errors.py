@@ -52,6 +52,29 @@ class ProducerDied(ProducerFailed):
     """
 
 
+class NoServer(RingError, ConnectionError):
+    """No server of the service is left, so the request is not answered. It may have been handled in part."""
+
+
+class ServerDied(RingError, RuntimeError):
+    """Every server that took the request died, or left it unanswered, and it is not given to another one."""
+
+
+class RemoteError(RingError):
+    """The handler of the request raised an exception. The cause of this one shows the traceback there.
+
+    Attributes
+    ----------
+    type : str
+        The class of that exception, with its module unless that is builtins.
+    traceback : str
+        The traceback in the server.
+    """
+
+    type: str = ""
+    traceback: str = ""
+
+
 class BrokenBarrier(RingError, threading.BrokenBarrierError):
     """A party timed out, was killed or called `abort`, so the barrier cannot be passed until it is reset."""
 

@@ -93,6 +93,11 @@ class SocketLink(Link):
 
     # ---- what producers and consumers do differently ----
 
+    def _refusal(self, hello: Hello) -> str:
+        """Return why this listener is not for the side that connects; empty if it is."""
+        kind = "producer" if self.is_producer else "consumer"
+        return f"a {kind} listens there, and {kind}s cannot connect to it" if hello.producer == self.is_producer else ""
+
     @abstractmethod
     def _join(self, hello: Hello) -> Peer | Welcome:
         """Return a new peer, or the refusal."""
@@ -146,9 +151,9 @@ class SocketLink(Link):
         with self._changed:
             if self._closed:
                 return self._refuse(errno.ESHUTDOWN, "it is being closed"), _close
-            if hello.producer == self.is_producer:
-                kind = "producer" if self.is_producer else "consumer"
-                return self._refuse(errno.EPROTO, f"a {kind} listens there, and {kind}s cannot connect to it"), _close
+            refusal = self._refusal(hello)
+            if refusal:
+                return self._refuse(errno.EPROTO, refusal), _close
             if hello.maps and hello.boot == boot_id():
                 if local or (self._address.passes_descriptors and self._passes_ring()):
                     return self._welcome(passes=True), self._pass_ring

@@ -142,6 +142,22 @@ def test_producers_wait_if_views_leave_no_room() -> None:
         assert [view[0] for view in kept] == [0, 1, 2]
 
 
+def test_what_a_viewer_keeps_stays_when_the_producer_closes() -> None:
+    """A producer that closes frees the memory behind the last unread message. What is kept lies there."""
+    with Producer("c", capacity="1 MiB", slots=8) as producer:
+        viewer = Consumer("c", overflow="drop-old")
+        producer.put(np.full(8 * 65536, 1, "u1"))
+        producer.put(np.full(65536, 2, "u1"))
+        first, kept = viewer.get(), viewer.get()
+        del first
+        put_numbers(producer, *range(20))
+    assert (kept == 2).all()
+    assert list(viewer) == [b"%d" % k for k in range(12, 20)]
+    assert (kept == 2).all()
+    del kept
+    viewer.close()
+
+
 def test_a_declared_group_that_turns_out_to_be_lossy_frees_the_producer() -> None:
     with Producer("c", capacity=4096, slots=4, groups=["view"]) as producer:
         put_numbers(producer, *range(4))

@@ -26,9 +26,12 @@ void rip_lane_close_when_filled(struct rip_producer *p) {
     }
 }
 
-/* Returns the end of the part of the arena that messages from `from` on occupy. */
+/* Returns the end of the part of the arena that pins and messages from `from` on occupy. */
 static uint64_t end_of_messages(const struct rip_producer *p, uint64_t from) {
     uint64_t end = 0;
+    for (unsigned i = 0; i < p->arena.pinned; i++) {
+        end = p->arena.pins[i].hi > end ? p->arena.pins[i].hi : end;
+    }
     for (uint64_t seq = from; seq != p->published; seq++) {
         const struct rip_desc *desc = &p->lane->desc[seq & (p->slots - 1)];
         uint64_t offset = rip_desc_offset(desc), length = rip_desc_length(desc);   /* each reads once */

@@ -256,7 +256,8 @@ int rip_producer_close(struct rip_producer *p) {
     uint32_t closed = p->failed ? RIP_CLOSED_AS_FAILED : RIP_CLOSED_IN_ORDER;
     atomic_store_explicit(&p->lane->closed, closed, memory_order_release);
     /* if all is read the file is removed below; another thread may still write into memory that it has reserved */
-    if (p->fill == RIP_FILL_NONE && (p->drops || rip_reclaim(p) == 0) && p->free_below != p->published) {
+    if (p->fill == RIP_FILL_NONE && (p->overflow == RIP_DROP_OLD || rip_reclaim(p) == 0) &&
+        p->free_below != p->published) {
         rip_lane_shrink(p);
     }
     rc = rip_lock(&p->ch.handle);

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ringipc import Consumer, Empty, EndOfStream, Full, Message, Producer, ProducerDied
+from ringipc import ChannelNotFound, Consumer, Empty, EndOfStream, Full, Message, Producer, ProducerDied
 
 from . import slots
 from .plan import Gets, Plan, Puts
@@ -268,7 +268,14 @@ class Reader:
 
 
 def get_all(plan: Plan, role: Gets, number: int, memory: Memory) -> None:
-    Reader(plan, role, number, memory).run()
+    finish = memory.finish
+    try:
+        reader = Reader(plan, role, number, memory)
+    except ChannelNotFound:
+        if finish and role.group.declared:
+            return  # the group has ended with the channel, because all its messages are done
+        raise
+    reader.run()
 
 
 def visit() -> None:

@@ -298,8 +298,8 @@ def test_a_damaged_lane_is_refused_field_by_field(base: str) -> None:
 
 
 def test_damaged_descriptors_are_refused(base: str) -> None:
-    desc = 4096
-    for at, value in ((desc, 8192), (desc, 1), (desc + 8, 1 << 40), (128, 99)):
+    place, size, bytes_kind = 4096 + 16, 4096 + 24, 1 << 48
+    for at, value in ((place, bytes_kind | 8192), (place, bytes_kind | 1), (size, 1 << 40)):
         with Producer("c", capacity=4096, slots=4) as producer, Consumer("c") as consumer:
             producer.put(b"a")
             with (directory_of(base) / "lane-0").open("r+b") as file:
@@ -333,7 +333,7 @@ def test_a_damaged_array_is_refused_and_skipped(base: str, header: bytes) -> Non
         producer.put(header.ljust(64, b"\0") + bytes(16))
         producer.put(b"next")
         with (directory_of(base) / "lane-0").open("r+b") as file:
-            file.seek(4096 + 28)
+            file.seek(4096 + 16 + 6)
             file.write(b"\x02")  # the kind of an array
         with pytest.raises(Corrupt, match=r"^channel 'c': "):
             consumer.get(timeout=1)
@@ -345,7 +345,7 @@ def test_a_message_of_unknown_kind_is_refused_and_skipped(base: str) -> None:
     with Producer("c", capacity=4096, slots=4) as producer, Consumer("c") as consumer:
         producer.put_many([b"a", b"b"])
         with (directory_of(base) / "lane-0").open("r+b") as file:
-            file.seek(4096 + 28)
+            file.seek(4096 + 16 + 6)
             file.write(b"\x63")
         with pytest.raises(Corrupt, match="unknown kind 99"):
             consumer.get(timeout=1)

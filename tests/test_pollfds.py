@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import AnyChannel, Start, is_readable
 
-from ringipc import Closed, Consumer, Empty, EndOfStream, Full, Producer, ProducerDied
+from ringipc import Channel, Closed, Consumer, Empty, EndOfStream, Full, Producer, ProducerDied
 
 
 def next_by(consumer: Consumer) -> bytes:
@@ -141,13 +141,15 @@ def read_one_and_die(channel: AnyChannel) -> None:
 
 def test_a_consumers_death_makes_room_and_the_pollfd_readable(any_channel: AnyChannel, start: Start) -> None:
     with (
-        Producer(any_channel, capacity=4096, slots=4, groups=["dies"]) as producer,
+        Producer(any_channel, capacity=4096, slots=4) as producer,
         Consumer(any_channel, group="stays") as stays,
     ):
+        start(read_one_and_die, any_channel)
+        channel = Channel.open(any_channel) if isinstance(any_channel, str) else any_channel
+        while len(channel.groups) < 2:
+            time.sleep(0.01)
         producer.put_many([b""] * 4)
         assert len(stays.get_many(4)) == 4
-        assert not is_readable(producer)
-        start(read_one_and_die, any_channel)
         put_by(producer)
         before = time.monotonic()
         put_by(producer)

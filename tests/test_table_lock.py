@@ -87,7 +87,7 @@ def interrupted(call: Callable[[], object]) -> None:
 
 
 def test_closing_can_be_interrupted_and_tried_again(base: str) -> None:
-    producer = Producer("c", capacity=4096, groups=["default"])
+    producer = Producer("c", capacity=4096)
     consumer = Consumer("c")
     producer.put(b"a")
     with stopped_holder(control(base)):

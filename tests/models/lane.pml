@@ -201,7 +201,7 @@ active proctype consumer() {
         discard(WITHOUT != 2);
         seen = tail
     }
-    :: atomic { next == seen -> discard(true) } /* the attempt finds no message */
+    :: atomic { next == seen && !dead -> discard(true) } /* the attempt finds no message; once dead, it must find one */
     :: load(0)
     :: load(1)
     :: load(2)

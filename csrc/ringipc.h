@@ -159,11 +159,13 @@ int rip_put(struct rip_producer *p, const void *data, uint64_t length, uint32_t 
 
 /* Waits until rip_reserve would find room for length bytes. Like rip_reserve, it discards a reservation. */
 int rip_wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline);
-/* Waits until every group has released all messages, or returns -ETIMEDOUT. */
+/* Waits until every group, except lossy ones, has acknowledged all messages, or returns -ETIMEDOUT. */
 int rip_flush(struct rip_producer *p, uint64_t deadline);
 uint64_t rip_producer_backlog(struct rip_producer *p); /* messages that some group has not released */
 uint64_t rip_producer_bytes(struct rip_producer *p);   /* bytes of the arena that these messages occupy */
 void rip_producer_slowest(struct rip_producer *p, struct rip_slowest *slowest);
+/* The same of what rip_flush waits for: messages that are not acknowledged. */
+void rip_producer_unacked(struct rip_producer *p, struct rip_slowest *slowest);
 /* Call this before rip_producer_close if the program failed to start. If this producer has put no message, its stream
  * then has no end that consumers would see, as if the producer had never come. */
 void rip_producer_undo(struct rip_producer *p);

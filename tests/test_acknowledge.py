@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -502,3 +503,85 @@ def test_messages_requeued_late_keep_their_order_and_report_a_loss_once(options:
         missed = [consumer.message(timeout=0).missed for _ in range(producer.stats.backlog)]
         assert sum(missed) == 0
         assert consumer.stats.missed == producer.stats.dropped + 1 == 3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"shared": True}, {"durable": True}, {"shared": True, "durable": True}, {"group": "declared"}, {}],
+    ids=str,
+)
+def test_flush_waits_until_all_is_done_and_not_for_views(options: dict[str, Any]) -> None:
+    declared = [options["group"]] if "group" in options else []
+    with Producer("c", capacity="1 MiB", groups=declared) as producer, Consumer("c", **options) as consumer:
+        put_arrays(producer, 0, 1)
+        views = [consumer.get(), consumer.get()]
+        name = options.get("group", "default")
+        with pytest.raises(ringipc.TimedOut, match=f"group '{name}'.* has not acknowledged . messages?") as error:
+            producer.flush(timeout=0)
+        assert f"pid {os.getpid()}" in str(error.value)
+        if not options:  # nothing is redelivered here, so done is released
+            assert "2 messages" in str(error.value)
+            views.clear()
+        else:
+            assert "1 messages" in str(error.value)
+            with pytest.raises(Empty):
+                consumer.get(timeout=0)  # so the second one is done
+            assert producer.stats.backlog == 2
+        producer.flush(timeout=0)
+        views.clear()
+    if options.get("durable"):
+        ringipc.Channel.open("c").remove_group("default")
+
+
+def test_an_acknowledgement_wakes_flush(producer: Producer) -> None:
+    """It does not sleep until its slice of 50 ms ends."""
+    rounds = 300
+    with Consumer("c", shared=True) as consumer:
+        views: list[Any] = []
+
+        def work() -> None:
+            for _ in range(rounds):
+                message = consumer.message(timeout=20)
+                views[:] = [message.payload]  # it outlives its acknowledgement
+                os.sched_yield()
+                message.release()
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        start = time.monotonic()
+        for k in range(rounds):
+            put_arrays(producer, k)
+            producer.flush(timeout=20)
+        assert time.monotonic() - start < rounds * 0.05 / 2
+        worker.join(20)
+        views.clear()
+
+
+@pytest.mark.parametrize("options", [{"shared": True}, {"durable": True}], ids=str)
+def test_flush_outlasts_killed_members(start: Start, options: dict[str, Any]) -> None:
+    with Producer("c", capacity="1 MiB", groups=["work"]) as producer:
+        stays = Consumer("c", group="work", **options) if "shared" in options else None
+        put_arrays(producer, *range(4))
+        start(keep_three, "c", "durable" in options).join(20)
+        with pytest.raises(ringipc.TimedOut, match="group 'work'"):
+            producer.flush(timeout=0.05)
+        got: list[int] = []
+        with stays or Consumer("c", group="work", **options) as consumer:
+            view = None
+
+            def work() -> None:
+                nonlocal view
+                for _ in range(2):
+                    view = consumer.get(timeout=20)
+                    got.append(int(view[0]))
+                with pytest.raises(Empty):
+                    consumer.get(timeout=0)
+
+            worker = threading.Thread(target=work)
+            worker.start()
+            producer.flush(timeout=20)
+            assert sorted(got) == [2, 3]
+            worker.join()
+            view = None
+    if "durable" in options:
+        ringipc.Channel.open("c").remove_group("work")

@@ -44,7 +44,7 @@ struct rip_member { /* written under the table lock, except the atomic fields */
 struct rip_cursor { /* written by members of the group only; by compare-and-swap if they compete */
     alignas(RIP_LINE) _Atomic uint64_t released; /* the first seq that the group has not released */
     uint64_t seen;          /* 1 + the id of the lane that a member has mapped last; written under the table lock */
-    _Atomic uint64_t freed; /* counts releases of kept messages; members increment it */
+    _Atomic uint64_t freed; /* counts releases of kept messages, and acknowledgements; members increment it */
 };
 
 enum rip_lane_state { RIP_LANE_FREE, RIP_LANE_LIVE, RIP_LANE_ENDED, RIP_LANE_DEAD, RIP_LANE_FAILED };

@@ -1,5 +1,5 @@
 /* The put calls and their waits: for room, for another thread that fills reserved memory, and for all groups to
- * release. */
+ * acknowledge. */
 #include "ring/put.h"
 #include "base/futex.h"
 #include "base/wait.h"
@@ -154,7 +154,7 @@ int rip_flush(struct rip_producer *p, uint64_t deadline) {
             return rc;
         }
         rip_room_watch(p, &watch);
-        if (rip_producer_backlog(p) == 0) {
+        if (!rip_has_unacked(p)) {
             return 0;
         }
         if (p->cut_off) {

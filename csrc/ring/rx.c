@@ -144,6 +144,9 @@ int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *
 void rip_rx_ack(struct rip_rx *rx, uint64_t seq) {
     if (rx->claims) {
         rip_claim_ack(rx->claims, rx->slots, seq);
+        /* release: pairs with the acquire in rip_room_watch; a producer in rip_flush then reads the claim */
+        atomic_fetch_add_explicit(&rx->cursor->freed, 1, memory_order_release);
+        rip_rx_wake_producer(rx);
         rip_rx_check_end(rx);
     }
 }

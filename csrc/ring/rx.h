@@ -244,15 +244,20 @@ static inline void rip_rx_release_only(struct rip_rx *rx, uint64_t seq) {
     rip_rx_release_marked(rx);
 }
 
+/* Wakes the producer of the lane if it sleeps: call this after a change that it may wait for. */
+static inline void rip_rx_wake_producer(struct rip_rx *rx) {
+    atomic_signal_fence(memory_order_seq_cst); /* with the sleeper's fence, as in rip_tx_publish */
+    if (RIP_UNLIKELY(atomic_load_explicit(&rx->entry->asleep, memory_order_relaxed))) {
+        rip_wake_lane(rx->ch, rx->entry);
+    }
+}
+
 static inline void rip_rx_publish_cursor(struct rip_rx *rx) {
     if (RIP_LIKELY(!rx->claims)) {
         /* release: pairs with the acquire in rip_reclaim; this process has read the payload before it is reused */
         atomic_store_explicit(&rx->cursor->released, rx->released, memory_order_release);
     }
-    atomic_signal_fence(memory_order_seq_cst); /* with the sleeper's fence, as in rip_tx_publish */
-    if (RIP_UNLIKELY(atomic_load_explicit(&rx->entry->asleep, memory_order_relaxed))) {
-        rip_wake_lane(rx->ch, rx->entry);
-    }
+    rip_rx_wake_producer(rx);
 }
 
 static inline void rip_rx_release(struct rip_rx *rx, uint64_t seq) {

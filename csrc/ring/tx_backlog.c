@@ -5,9 +5,20 @@
 
 #include <string.h>
 
-/* The oldest published message that some group has not released. Lossy groups do not count. *group: that group;
- * RIP_MAX_GROUPS: no group is behind. */
-static uint64_t oldest_unreleased(const struct rip_producer *p, uint32_t *group) {
+/* How far a group has acknowledged the lane, if it has released it up to here. */
+static uint64_t acked_by(struct rip_producer *p, uint32_t g, uint64_t released) {
+    if (p->ch.control->groups[g].flags & (RIP_SHARED | RIP_DURABLE | RIP_LOSSY)) {
+        return rip_claims_read_unacked(&p->ch, rip_group_id(p->ch.control, g), rip_lane_id(p->entry), p->slots,
+                                       released, p->published);
+    }
+    return released; /* without claims, acknowledging is releasing */
+}
+
+enum until { RELEASED, ACKED };
+
+/* The oldest published message that some group has not released, or not acknowledged. Lossy groups do not count.
+ * *group: that group; RIP_MAX_GROUPS: no group is behind. */
+static uint64_t oldest_until(struct rip_producer *p, enum until until, uint32_t *group) {
     struct rip_control *control = p->ch.control;
     uint64_t active =
         atomic_load_explicit(&control->groups_active, memory_order_acquire); /* acquire: pairs with rip_group_leave */
@@ -16,10 +27,13 @@ static uint64_t oldest_unreleased(const struct rip_producer *p, uint32_t *group)
     /* relaxed: a lossy group may be seen as one that waits */
     uint64_t lossy = atomic_load_explicit(&control->groups_lossy, memory_order_relaxed);
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        /* relaxed: for display only */
-        uint64_t released = atomic_load_explicit(&p->entry->cursors[g].released, memory_order_relaxed);
-        if (((active & ~lossy) >> g & 1) && released < oldest) {
-            oldest = released;
+        /* acquire: orders it before the load of the id, which changes before the cursors do */
+        uint64_t reached = atomic_load_explicit(&p->entry->cursors[g].released, memory_order_acquire);
+        if (((active & ~lossy) >> g & 1) && reached < oldest) {
+            reached = until == ACKED ? acked_by(p, g, reached < p->free_below ? p->free_below : reached) : reached;
+        }
+        if (((active & ~lossy) >> g & 1) && reached < oldest) {
+            oldest = reached;
             *group = g;
         }
     }
@@ -32,15 +46,23 @@ static uint64_t oldest_unreleased(const struct rip_producer *p, uint32_t *group)
 
 uint64_t rip_producer_backlog(struct rip_producer *p) {
     uint32_t group;
-    return p->published - oldest_unreleased(p, &group);
+    return p->published - oldest_until(p, RELEASED, &group);
+}
+
+int rip_has_unacked(struct rip_producer *p) {
+    uint32_t group;
+    return oldest_until(p, ACKED, &group) != p->published;
 }
 
 /* Only reads: another thread may be filling reserved memory, so the arena must not change here. */
-uint64_t rip_producer_bytes(struct rip_producer *p) {
-    uint32_t group;
-    uint64_t oldest = oldest_unreleased(p, &group);
+static uint64_t bytes_from(const struct rip_producer *p, uint64_t oldest) {
     uint64_t offset = rip_desc_offset(&p->lane->desc[oldest & (p->slots - 1)]);
     return oldest == p->published ? 0 : rip_arena_from(&p->arena, oldest, offset);
+}
+
+uint64_t rip_producer_bytes(struct rip_producer *p) {
+    uint32_t group;
+    return bytes_from(p, oldest_until(p, RELEASED, &group));
 }
 
 /* In a shared group: the pid of the member that has message seq, or 0. */
@@ -55,12 +77,12 @@ static int32_t member_with(struct rip_producer *p, uint32_t group, uint64_t seq)
     return has_it ? its->pid : 0;
 }
 
-void rip_producer_slowest(struct rip_producer *p, struct rip_slowest *slowest) {
+static void find_slowest(struct rip_producer *p, enum until until, struct rip_slowest *slowest) {
     const struct rip_group_entry *groups = p->ch.control->groups;
     uint32_t g;
-    uint64_t oldest = oldest_unreleased(p, &g);
+    uint64_t oldest = oldest_until(p, until, &g);
     *slowest = (struct rip_slowest){
-        .messages = p->published - oldest, .bytes = rip_producer_bytes(p), .kept = p->arena.pinned};
+        .messages = p->published - oldest, .bytes = bytes_from(p, oldest), .kept = p->arena.pinned};
     g = g == RIP_MAX_GROUPS ? rip_drop_old_user(p) : g;
     if (g == RIP_MAX_GROUPS) {
         return;
@@ -71,6 +93,10 @@ void rip_producer_slowest(struct rip_producer *p, struct rip_slowest *slowest) {
     slowest->pid = !slowest->members ? 0 : slowest->shared ? member_with(p, g, oldest) : groups[g].pid;
 }
 
+void rip_producer_slowest(struct rip_producer *p, struct rip_slowest *slowest) { find_slowest(p, RELEASED, slowest); }
+
+void rip_producer_unacked(struct rip_producer *p, struct rip_slowest *slowest) { find_slowest(p, ACKED, slowest); }
+
 uint64_t rip_lane_acked(struct rip_producer *p, uint64_t known) {
     struct rip_control *control = p->ch.control;
     /* acquire: as in rip_reclaim */
@@ -80,12 +106,8 @@ uint64_t rip_lane_acked(struct rip_producer *p, uint64_t known) {
         if (active >> g & 1) {
             /* acquire: orders it before the load of the id, which changes before the cursors do */
             uint64_t released = atomic_load_explicit(&p->entry->cursors[g].released, memory_order_acquire);
-            released = released < known ? known : released;
-            if (control->groups[g].flags & (RIP_SHARED | RIP_DURABLE | RIP_LOSSY)) {
-                released = rip_claims_read_unacked(&p->ch, rip_group_id(control, g), rip_lane_id(p->entry), p->slots,
-                                                   released, p->published);
-            }
-            least = released < least ? released : least;
+            uint64_t acked = acked_by(p, g, released < known ? known : released);
+            least = acked < least ? acked : least;
         }
     }
     /* this producer has closed, and all of its messages were read */

@@ -276,8 +276,16 @@ def fail_producer(
     fail(rc, channel, details.get(-rc, ""))
 
 
-def why_full(group: str, shared: bool, has_members: bool, pid: int, messages: int, size: int, kept: int) -> str:
-    """Return which group keeps a lane full, and which process its member is."""
+def why_full(
+    lacks: str, group: str, shared: bool, has_members: bool, pid: int, messages: int, size: int, kept: int
+) -> str:
+    """Return which group keeps a lane full, or has not finished it, and which process its member is.
+
+    Parameters
+    ----------
+    lacks
+        What the group has not done with the messages: ``"released"`` or ``"acknowledged"``.
+    """
     if messages == 0 and kept:
         return f"consumers (of group {group!r}, for example) still look at {kept} messages, which leave no room"
     if messages == 0:
@@ -286,13 +294,13 @@ def why_full(group: str, shared: bool, has_members: bool, pid: int, messages: in
     if not group:
         return f"{have} wait for a consumer; no group exists"
     if not has_members:
-        return f"group {group!r} (without a member now) has not released {have}"
+        return f"group {group!r} (without a member now) has not {lacks} {have}"
     if not pid:
-        return f"group {group!r} has not released {have}, and no member has taken the oldest"
+        return f"group {group!r} has not {lacks} {have}, and no member has taken the oldest"
     who = f"pid {pid}, this process itself" if pid == os.getpid() else f"pid {pid}"
     if shared:
-        return f"group {group!r} has not released {have}; its member that holds the oldest is {who}"
-    return f"group {group!r} ({who}) has not released {have}"
+        return f"group {group!r} has not {lacks} {have}; its member that holds the oldest is {who}"
+    return f"group {group!r} ({who}) has not {lacks} {have}"
 
 
 CLAIMS = "the claims of its group on a lane"

@@ -322,12 +322,20 @@ static void far_words_are_read_where_they_are(void) {
     CHECK_IS(rip_lane_acked(p, 0), FAR);
     rip_acknowledge(c, &released); /* a view on it is still alive */
     CHECK_IS(rip_lane_acked(p, FAR), FAR + 1);
+    rip_producer_slowest(p, &slowest);
+    CHECK_IS(slowest.messages, 3); /* it is not released */
+    rip_producer_unacked(p, &slowest);
+    CHECK_IS(slowest.messages, 2);
+    CHECK_IS(slowest.pid, 0); /* no member has taken the oldest of them */
+    CHECK_IS(rip_flush(p, 0), -ETIMEDOUT);
     CHECK_IS(rip_get(c, &message, 0), 1);
     CHECK_IS(rip_lane_acked(p, FAR), FAR + 1);
     rip_release(c, &message);
     CHECK_IS(rip_lane_acked(p, FAR), FAR + 2);
-    rip_release(c, &released);
     CHECK_IS(get_number(c, 0), FAR + 2);
+    CHECK_IS(rip_flush(p, 0), 0);
+    CHECK_IS(rip_producer_backlog(p), 3);
+    rip_release(c, &released);
     CHECK_IS(rip_lane_acked(p, FAR), FAR + 3);
     close_producer(p);
     CHECK_IS(get_nothing(c, RIP_FOREVER), -ENODATA);

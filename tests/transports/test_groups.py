@@ -174,6 +174,22 @@ def test_a_message_in_work_is_not_acknowledged_however_many_came_before(way: Way
 
 
 @over(*MANY)
+@pytest.mark.parametrize("options", [{"shared": True}, {"durable": True}], ids=str)
+def test_flush_does_not_wait_for_views(way: Way, options: dict[str, bool]) -> None:
+    with way.producer(groups=["work"]) as producer, way.consumer(group="work", **options) as consumer:
+        producer.put(np.zeros(100))
+        with consumer.message(timeout=5) as message:
+            view = message.payload
+            with pytest.raises(TimedOut, match=r"'work'.*has not acknowledged 1 messages"):
+                producer.flush(timeout=0.05)
+        producer.flush(timeout=5)
+        assert (view == 0).all()
+        del view
+    if "durable" in options and way.name in ("ring", "anonymous"):  # over connections it ends with the producer
+        (ringipc.Channel.open("c") if way.name == "ring" else way.of).remove_group("work")  # type: ignore[union-attr]
+
+
+@over(*MANY)
 def test_workers_that_keep_their_last_arrays_reach_the_end_of_the_stream(way: Way) -> None:
     with contextlib.ExitStack() as stack:
         producer = stack.enter_context(way.producer(groups=["work"]))

@@ -116,6 +116,7 @@ cdef extern from "ringipc.h" nogil:
     uint64_t rip_producer_backlog(rip_producer *)
     uint64_t rip_producer_bytes(rip_producer *)
     void rip_producer_slowest(rip_producer *, rip_slowest *)
+    void rip_producer_unacked(rip_producer *, rip_slowest *)
     int rip_consumer_open(const char *, const char *, uint32_t, rip_wait, uint64_t, rip_consumer **,
                           int32_t *) except? -EINTR
     const uint32_t RIP_NO_END

@@ -339,12 +339,21 @@ cdef class Producer:
         return -1
 
     @cython.final
-    cdef str why_full(self):
-        """Return what keeps the lane full, as a part of a sentence."""
-        slowest = self._slowest()
+    cdef str why_full(self, bint flushes=False):
+        """Return what keeps the lane full, or `flush` from returning, as a part of a sentence."""
+        cdef rip_slowest slowest
+        if self.p is NULL:
+            self.fail(-ESHUTDOWN, None)
         if self._link is not None and self._link.failure is not None:
             return str(self._link.failure)
-        return _failures.why_full(*slowest)
+        if flushes:
+            rip_producer_unacked(self.p, &slowest)
+        else:
+            rip_producer_slowest(self.p, &slowest)
+        return _failures.why_full(
+            "acknowledged" if flushes else "released", (<bytes>slowest.group).decode(errors="replace"),
+            slowest.shared != 0, slowest.members != 0, slowest.pid, slowest.messages, slowest.bytes, slowest.kept
+        )
 
     @cython.final
     cdef object encode(self, message):
@@ -613,12 +622,15 @@ cdef class Producer:
 
     @cython.critical_section
     def flush(self, timeout=None):
-        """Wait until every group, except lossy ones, has released every message that was put.
+        """Wait until the work on every message that was put is done, in every group except lossy ones.
+
+        In a shared or durable group, a message is done when it is acknowledged; a view that is still alive does not
+        matter. In another group, it is done when it is released: a view that is alive delays it.
 
         Raises
         ------
         TimedOut
-            That did not happen within timeout seconds. The text names the group that holds messages.
+            That did not happen within timeout seconds. The text names the group that is not done.
         RingError
             The messages go over a link that has failed for good, so no consumer can get them.
         """
@@ -626,19 +638,9 @@ cdef class Producer:
         cdef int rc = -ESHUTDOWN if self.p is NULL else rip_flush(self.p, deadline)
         if rc == -ETIMEDOUT:
             raise errors.TimedOut(
-                f"channel {self.channel!r}: not flushed {_failures.within(timeout)}: {self.why_full()}"
+                f"channel {self.channel!r}: not flushed {_failures.within(timeout)}: {self.why_full(True)}"
             )
         self.checked(rc, None)
-
-    @cython.critical_section
-    def _slowest(self):
-        """Return the arguments of `why_full`: what is known of the slowest group."""
-        cdef rip_slowest slowest
-        if self.p is NULL:
-            self.fail(-ESHUTDOWN, None)
-        rip_producer_slowest(self.p, &slowest)
-        return ((<bytes>slowest.group).decode(errors="replace"), slowest.shared != 0, slowest.members != 0,
-                slowest.pid, slowest.messages, slowest.bytes, slowest.kept)
 
     @cython.critical_section
     def _counts(self):

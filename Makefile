@@ -36,6 +36,10 @@ lint: $(VENV)/.dev $(VENV)/.built $(CORE_O)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict $(LINT_PY)
+	$(BIN)/python tests/recipes.py build/recipes  # the programs of docs/recipes.md, as files
+	$(BIN)/ruff check --no-respect-gitignore build/recipes/*.py
+	$(BIN)/ruff format --check --no-respect-gitignore build/recipes/*.py
+	$(BIN)/mypy --strict --allow-untyped-calls build/recipes/*.py  # torch has functions without types
 	$(BIN)/python -m mypy.stubtest --ignore-disjoint-bases --allowlist tests/stubtest.txt ringipc._core
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint src  # it calls pycodestyle by name
 	$(BIN)/clang-format --dry-run -Werror $(LINT_C)

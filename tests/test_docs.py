@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from recipes import PROGRAMS as RECIPES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -46,7 +47,7 @@ def test_the_sessions_of_a_page_print_what_the_page_shows(page: Path) -> None:
 
 
 def test_every_page_with_a_python_example_has_a_session_or_is_a_program() -> None:
-    programs = {(ROOT / "examples" / name).read_text() for name in PROGRAMS}
+    programs = {(ROOT / "examples" / name).read_text() for name in PROGRAMS} | set(RECIPES.values())
     for page in PAGES:
         for line, code in python_blocks(page):
             assert ">>>" in code or code in programs, f"{page.name}:{line}: no test runs this example"

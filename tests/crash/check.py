@@ -1,5 +1,6 @@
 """Checks from the records of a round's processes that every message was received as promised."""
 
+from bisect import insort
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -9,7 +10,7 @@ from .plan import Gets, Group, Plan, Puts, Role
 from .slots import Slot
 
 Key = tuple[int, int]  # producer, number
-DEATH = -1
+DEATH, REQUEUED = -1, -2
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Figures:
     dropped: int = 0  # dropped by lanes, and counted
     in_hand: int = 0  # released, or perhaps released, by a killed consumer before it recorded them
     marked: int = 0  # received again, marked as redelivered
+    requeued: int = 0  # given back by consumers
     unknown: int = 0  # received again by a call that does not return the mark
     longest: float = 0.0  # the longest call, in seconds
 
@@ -62,6 +64,8 @@ class Got:
     released: set[Key] = field(default_factory=set)
     in_work: set[Key] = field(default_factory=set)  # of the received messages: done at the next get, or at close
     deaths: list[int] = field(default_factory=list)
+    deliveries: list[tuple[Key, int]] = field(default_factory=list)  # of each time that it has received a message
+    requeued: int = 0
 
     @property
     def role(self) -> Gets:
@@ -74,7 +78,7 @@ class Got:
         if not self.life.killed:
             return set(self.got)
         event = self.life.slot[slots.RELEASING]  # they may have been released
-        may_be = {(event >> 32 & 0xFFFF, event & 0xFFFFFFFF)} if event else set()
+        may_be = {slots.key_of(event)} if event else set()
         ending = self.under_way or self.life.phase >= slots.CLOSING  # a get or the close has started
         return self.released | may_be | (self.in_work if ending else set())
 
@@ -96,7 +100,7 @@ class Got:
     @property
     def stayed(self) -> bool:
         """Whether it stayed to the end."""
-        return not self.life.killed and (self.role.leave is None or len(self.got) < self.role.leave)
+        return not self.life.killed and (self.role.leave is None or len(self.deliveries) < self.role.leave)
 
     def numbers(self, producer: int) -> set[int]:
         return {number for key, number in self.got if key == producer}
@@ -105,13 +109,18 @@ class Got:
 def _read(life: Life) -> Got:
     record = Got(life)
     for event in life.slot.events():
-        key = event >> 32 & 0xFFFF, event & 0xFFFFFFFF
+        key = slots.key_of(event)
         match event >> 56:
             case slots.GOT:
                 redelivered, how = event >> 48 & 0xF, event >> 52 & 0xF
                 assert key not in record.got, f"{key} was received twice by consumer {life.number}"
                 record.got[key] = redelivered
                 record.order.append((how, key, redelivered))
+                record.deliveries.append((key, event >> 40 & 0xFF))
+            case slots.REQUEUED:
+                del record.got[key]
+                record.order.append((REQUEUED, key, 0))
+                record.requeued += 1
             case slots.RELEASED:
                 record.released.add(key)
             case slots.IN_WORK:
@@ -159,7 +168,7 @@ class Check:
         return self.figures
 
     def once_over_all(self, group: Group, readers: list[Got]) -> None:
-        """Over all members, each message is received once; that of a killed member may be received again, marked."""
+        """Each message is received once in the group; again only after a death or a requeue, and then it is marked."""
         times: dict[Key, list[int]] = defaultdict(list)
         acknowledged: Counter[Key] = Counter()
         for reader in readers:
@@ -177,8 +186,26 @@ class Check:
         held = sum(
             len(reader.got.keys() - reader.released) + reader.under_way for reader in readers if reader.life.killed
         )
-        assert marked <= held, f"{marked} are marked as redelivered in {group}, but the dead members had {held}"
+        held += sum(reader.requeued for reader in readers)
+        assert marked <= held, (
+            f"{marked} are marked as redelivered in {group}, but dead members had and others requeued {held}"
+        )
+        self.figures.requeued += sum(reader.requeued for reader in readers)
+        self.deliveries_are_counted(group, readers)
         self.all_from_its_beginning(set(acknowledged), readers)
+
+    def deliveries_are_counted(self, group: Group, readers: list[Got]) -> None:
+        """Each delivery of a message adds one to its count, and nothing else does."""
+        counts: dict[Key, list[int]] = defaultdict(list)
+        for reader in readers:
+            for key, deliveries in reader.deliveries:
+                counts[key].append(deliveries)
+        unrecorded = sum(reader.under_way for reader in readers)
+        for key, numbers in counts.items():
+            known = [number for number in numbers if number]  # the others are of calls that do not return it
+            assert len(set(known)) == len(known), f"two deliveries of {key} in {group} have the same number: {known}"
+            times = len(numbers) + unrecorded
+            assert max(known, default=0) <= times, f"{key} has {known} deliveries in {group}, and only {times} happened"
 
     def each_begins_anew(self, readers: list[Got]) -> None:
         """An exclusive group that ends with its member: the next one has no redelivered messages."""
@@ -221,11 +248,14 @@ class Check:
 
     def in_order(self, reader: Got, strictly: bool) -> None:
         """Strictly: each message is the oldest of its producer that is left, or the oldest of the requested type."""
-        died_in = any(other.life.killed for other in self.groups[reader.role.group])
-        left = {p: sorted(reader.numbers(p)) for p in self.producers}
+        comes_again = any(other.life.killed or other.requeued for other in self.groups[reader.role.group])
+        left = {p: sorted({key[1] for key, _ in reader.deliveries if key[0] == p}) for p in self.producers}
         last: dict[tuple[int, int], int] = {}
         for how, (producer, number), redelivered in reader.order:
             if how == DEATH:
+                continue
+            if how == REQUEUED:
+                insort(left[producer], number)
                 continue
             wanted = [n for n in left[producer] if how == slots.ANY_TYPE or self.types[producer][n] == how - 1]
             left[producer].remove(number)
@@ -233,7 +263,7 @@ class Check:
                 continue
             if strictly and self.keeps_all(reader.role.group):
                 assert number == wanted[0], f"{number} of producer {producer} was received before {wanted[0]}"
-            elif redelivered == 0 or not died_in:
+            elif redelivered == 0 or not comes_again:
                 assert number > last.get((producer, how), -1), f"{number} of producer {producer} was received too late"
                 last[producer, how] = number
 

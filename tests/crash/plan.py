@@ -48,6 +48,7 @@ class Gets:
     filters: bool
     hold: int  # number of messages that it keeps between two calls; it releases them in any order
     pauses: float = 0.0  # probability of a pause after a call
+    requeues: float = 0.0  # probability that a `Message` is requeued instead of released; in a shared group
     leave: int | None = None  # closes after this number of messages
     alarm: tuple[int, float] | None = None
 
@@ -101,6 +102,7 @@ def _gets(rng: random.Random, group: Group) -> Gets:
         filters=rng.random() < 0.3,
         hold=rng.choice([0, 2, 6]),
         pauses=rng.choice([0.2, 0.6]),
+        requeues=rng.choice([0, 0, 0.1, 0.4]) if group.shared else 0,
     )
 
 

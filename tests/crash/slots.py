@@ -21,8 +21,8 @@ PHASE, KILLED, INTENT, DONE, PENDING, RELEASING, LONGEST, ATTACHED, MISSED, COUN
 SEEN = 16  # from here on: the last message that each producer had started to put when this consumer joined
 
 # the kinds of an event; for a producer they are the types of its messages
-GOT, RELEASED, DEATH, IN_WORK = 1, 2, 3, 4  # in work: done when its consumer gets again
-# in GOT, redelivered is 0 or 1, or UNKNOWN if the call does not return it
+GOT, RELEASED, DEATH, IN_WORK, REQUEUED = 1, 2, 3, 4, 5  # in work: done when its consumer gets again
+# in GOT, redelivered is 0 or 1, or UNKNOWN if the call does not return it; then deliveries is 0
 UNKNOWN = 2
 ANY_TYPE, NO_ORDER = 0, 7  # how a message was requested; 1 + type: by that type
 
@@ -91,8 +91,8 @@ class Slot:
         self.words[LONGEST] = max(self.words[LONGEST], time.monotonic_ns() - since)
 
 
-def got(producer: int, number: int, redelivered: int, how: int) -> int:
-    return GOT << 56 | how << 52 | redelivered << 48 | producer << 32 | number
+def got(producer: int, number: int, redelivered: int, deliveries: int, how: int) -> int:
+    return GOT << 56 | how << 52 | redelivered << 48 | deliveries << 40 | producer << 32 | number
 
 
 def released(producer: int, number: int) -> int:
@@ -101,6 +101,15 @@ def released(producer: int, number: int) -> int:
 
 def in_work(producer: int, number: int) -> int:
     return IN_WORK << 56 | producer << 32 | number
+
+
+def requeued(producer: int, number: int) -> int:
+    return REQUEUED << 56 | producer << 32 | number
+
+
+def key_of(event: int) -> tuple[int, int]:
+    """Return the producer and the number of the message of an event."""
+    return event >> 32 & 0xFF, event & 0xFFFFFFFF
 
 
 def death(pid: int, how: int) -> int:

@@ -226,7 +226,9 @@ class Reader:
     def note(self, messages: list[Any]) -> None:
         while messages:
             message = messages.pop(0)
-            redelivered = int(message.redelivered) if isinstance(message, Message) else slots.UNKNOWN
+            redelivered, deliveries = slots.UNKNOWN, 0
+            if isinstance(message, Message):
+                redelivered, deliveries = int(message.redelivered), message.deliveries
             payload = bytes(message.payload if isinstance(message, Message) else message)
             producer, number, type, _ = _HEAD.unpack_from(payload)
             assert payload == content(producer, number, type, self.plan.longest), "a damaged message"
@@ -234,7 +236,7 @@ class Reader:
             copied = not isinstance(message, Message) and (isinstance(message, bytes) or self.role.copy is True)
             if copied and not self.claims:  # the call released it before it returned
                 self.slot[slots.RELEASING] = event
-            self.slot.note(slots.got(producer, number, redelivered, self.how))
+            self.slot.note(slots.got(producer, number, redelivered, deliveries, self.how))
             self.slot[slots.PENDING] -= 1
             self.count += 1
             if self.claims and not isinstance(message, Message):
@@ -249,7 +251,16 @@ class Reader:
 
     def release_some(self) -> None:
         while len(self.held) > self.role.hold:
-            self.release(self.rng.randrange(len(self.held)))
+            index = self.rng.randrange(len(self.held))
+            if isinstance(self.held[index][2], Message) and self.rng.random() < self.role.requeues:
+                self.requeue(index)
+            else:
+                self.release(index)
+
+    def requeue(self, index: int) -> None:
+        producer, number, message = self.held.pop(index)
+        message.requeue()
+        self.slot.note(slots.requeued(producer, number))
 
     def release(self, index: int) -> None:
         producer, number, message = self.held.pop(index)

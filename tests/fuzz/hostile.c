@@ -390,6 +390,8 @@ static void produce(unsigned i) {
     } else if (what == 9) {
         rip_producer_slowest(p, &slowest);
         CHECK(memchr(slowest.group, 0, sizeof slowest.group));
+        rip_producer_unacked(p, &slowest);
+        CHECK(memchr(slowest.group, 0, sizeof slowest.group));
     } else if (what == 10) {
         rip_declare(p, groups[length % 2]);
     } else if (what == 11) {

@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import re
 import subprocess
 import sys
 import weakref
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import Start
 
+import ringipc
 from ringipc import Consumer, Producer, UnsafeMessage
 from ringipc.codecs import dtypes
 
@@ -231,22 +233,12 @@ def test_a_refused_reservation_says_what_can_be_reserved(
                 reserving.reserve(2, dtype).__enter__()
 
 
-def user_dtypes() -> list[Any]:
+def test_a_dtype_of_another_package_needs_pickle(
+    producer: Producer, consumer: Consumer, picklers: tuple[Producer, Consumer]
+) -> None:
     from numpy._core._rational_tests import rational  # type: ignore[import-not-found,unused-ignore]
 
-    dtypes = [np.dtype(rational)]
-    try:
-        import ml_dtypes  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        return dtypes
-    names = ("bfloat16", "float8_e5m2", "int4", "complex32", "bcomplex32")
-    return dtypes + [np.dtype(getattr(ml_dtypes, name)) for name in names if hasattr(ml_dtypes, name)]
-
-
-@pytest.mark.parametrize("dtype", user_dtypes(), ids=str)
-def test_a_dtype_of_another_package_needs_pickle(
-    producer: Producer, consumer: Consumer, picklers: tuple[Producer, Consumer], dtype: np.dtype[Any]
-) -> None:
+    dtype: np.dtype[Any] = np.dtype(rational)
     a = np.ones(3, dtype)
     for message in (a, [a], np.ones(3, np.dtype(dtype, metadata={"u": 1})), a):
         with pytest.raises(UnsafeMessage, match=r"put array.view\(\) .* pickle=True"):
@@ -262,6 +254,77 @@ def test_a_dtype_of_another_package_needs_pickle(
         assert got.dtype == dtype
         assert got.tolist() == a.tolist()
         del got
+
+
+ML_DTYPES = ["bfloat16", "float8_e4m3fn", "float8_e5m2", "float4_e2m1fn", "int4", "complex32", "bcomplex32"]
+
+
+def ml_dtype(name: str) -> np.dtype[Any]:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    if not hasattr(ml_dtypes, name):
+        pytest.skip(f"this version of ml_dtypes has no {name}")
+    dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+    return dtype
+
+
+@pytest.mark.parametrize("name", ML_DTYPES)
+def test_a_dtype_of_ml_dtypes_is_kept(
+    producer: Producer, consumer: Consumer, picklers: tuple[Producer, Consumer], name: str
+) -> None:
+    dtype = ml_dtype(name)
+    a = np.arange(600).astype(np.bool_).astype(dtype).reshape(2, 300)
+    fields = np.zeros(2, [("weight", dtype), ("count", "i4")])
+    for sender, receiver in ((producer, consumer), picklers):
+        for array in (a, a[:, ::2], np.asfortranarray(a), a[0, :3], fields):
+            sender.put_many([array, {"a": array}, [array, {"more": 1}]])
+            alone, inner, (other, _) = receiver.get_many(3)
+            for got in (alone, inner["a"], other):
+                assert got.dtype == dtype if array is not fields else got.dtype == fields.dtype
+                assert got.tolist() == array.tolist()
+            del alone, inner, other, got
+        sender.put([a[0, 1]])
+        (scalar,) = receiver.get()
+        assert type(scalar) is dtype.type
+        assert scalar == a[0, 1]
+    with producer.reserve(4, dtype) as frame:
+        frame[:] = 1
+    assert consumer.get().tolist() == np.ones(4, dtype).tolist()
+    with ringipc.Latest("l") as latest:
+        latest.set(a)
+        assert latest.get().dtype == dtype
+    with pytest.raises(UnsafeMessage, match="metadata"):
+        producer.put(np.ones(3, np.dtype(dtype, metadata={"u": 1})))
+
+
+def read_without_ml_dtypes() -> None:
+    sys.modules["ml_dtypes"] = None  # type: ignore[assignment]  # as if it were not installed
+    with Consumer("weights") as consumer, Producer("errors", capacity="1 MiB") as errors:
+        for get in (consumer.get, consumer.get, lambda: consumer.get_into(np.zeros(3)), consumer.get):
+            try:
+                errors.put(str(get()))
+            except UnsafeMessage as error:
+                errors.put(f"refused: {error}")
+
+
+def test_a_consumer_without_ml_dtypes_says_what_it_needs(start: Start) -> None:
+    array = np.ones(3, ml_dtype("bfloat16"))
+    with Producer("weights", capacity="1 MiB") as producer:
+        producer.put_many([array, {"a": array}, array, "next"])
+        start(read_without_ml_dtypes)
+        with Consumer("errors", timeout=30) as errors:
+            for _ in range(3):
+                assert re.match(
+                    r"refused: channel 'weights': the dtype bfloat16 .* needs the package ml_dtypes \(pip install",
+                    errors.get(timeout=30),
+                )
+            assert errors.get(timeout=30) == "next"
+
+
+@pytest.mark.parametrize("code", [b"ml:float9_e9", b"ml:finfo", b"ml:uint8", b"ml:np", b"ml:"])
+def test_a_name_that_ml_dtypes_does_not_have_is_refused(code: bytes) -> None:
+    pytest.importorskip("ml_dtypes")
+    with pytest.raises(UnsafeMessage, match=r"is not in the installed ml_dtypes"):
+        dtypes.decode_dtype(code)
 
 
 def test_the_type_of_elements_is_not_lost(producer: Producer, picklers: tuple[Producer, Consumer]) -> None:

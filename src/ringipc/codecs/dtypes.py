@@ -1,4 +1,4 @@
-"""Descriptions of dtypes as bytes."""
+"""Descriptions of dtypes as bytes: those of NumPy, and of the package ml_dtypes (bfloat16, float8_e4m3fn, int4)."""
 
 import json
 import re
@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import Corrupt, UnsafeMessage
 
 _SIMPLE = re.compile(r"[<>|][biufcSUVmM]\d+(\[\w+\])?", re.ASCII)  # dtype.str of plain dtypes without objects
+_ML = "ml:"  # before the name of a type in ml_dtypes; short, so that most headers fit into a cache line
 
 PICKLE = "say pickle=True on both sides"  # advice that always helps
 
@@ -24,6 +25,8 @@ def _describe(dtype: np.dtype[Any]) -> Any:
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
         return [_describe(base), list(shape)]
+    if dtype.type.__module__ == "ml_dtypes":
+        return _ML + dtype.type.__name__
     if dtype.names is None:
         return dtype.str
     assert dtype.fields is not None
@@ -43,8 +46,27 @@ def _describe(dtype: np.dtype[Any]) -> Any:
     }
 
 
+def _ml_dtype(name: str) -> np.dtype[Any]:
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise UnsafeMessage(
+            f"the dtype {name[:40]} of an array is not one of NumPy's: the consumer needs the package ml_dtypes "
+            '(pip install ml_dtypes), or the producer must put array.view() of an integer dtype, such as "u2"'
+        ) from None
+    kind = vars(ml_dtypes).get(name)
+    if not (isinstance(kind, type) and issubclass(kind, np.generic)):
+        raise UnsafeMessage(
+            f"the dtype {name[:40]} of an array is not in the installed ml_dtypes {ml_dtypes.__version__}: install the "
+            "producer's version"
+        )
+    return np.dtype(kind)
+
+
 @lru_cache(maxsize=1000)
 def _simple(text: str) -> np.dtype[Any]:
+    if text.startswith(_ML):
+        return _ml_dtype(text.removeprefix(_ML))
     if not _SIMPLE.fullmatch(text):
         raise ValueError(f"not a plain dtype: {text!r}")
     return np.dtype(text)
@@ -91,7 +113,8 @@ class Code(NamedTuple):
     dtype
         What is described; a private copy if it is structured, as the fields of the original can be renamed.
     text
-        `dtype.str` if it is plain ("<f4"), JSON with the offset of each field if it is structured.
+        `dtype.str` if it is plain ("<f4"), "ml:" and its name if it is one of ml_dtypes ("ml:bfloat16"), JSON with the
+        offset of each field if it is structured.
     """
 
     dtype: np.dtype[Any]
@@ -224,9 +247,13 @@ def decode_dtype(code: bytes) -> np.dtype[Any]:
     ------
     Corrupt
         The description is malformed, or of a dtype that `encode_dtype` refuses.
+    UnsafeMessage
+        The dtype is one of ml_dtypes, which is not installed, or in a version without it.
     """
     try:
         dtype = _read(code)
+    except UnsafeMessage:
+        raise
     except (ValueError, TypeError, SyntaxError, KeyError, OverflowError) as error:
         raise Corrupt(f"malformed dtype in the header of an array: {code[:80]!r}") from error
     if dtype.hasobject or dtype.subdtype is not None:

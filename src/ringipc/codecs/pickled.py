@@ -25,9 +25,9 @@ def _view(block: Any, dtype: np.dtype[Any] | str, shape: tuple[int, ...], fortra
 
 def _short(dtype: np.dtype[Any]) -> np.dtype[Any] | str:
     """Return a dtype as text if that describes it completely: text is pickled five times as fast."""
-    if dtype.names is not None or not dtypes.can_encode(dtype):  # arrays can share a structured dtype
-        return dtype
-    return dtype.str
+    if dtype.names is None and dtype.type.__module__ == "numpy" and dtypes.can_encode(dtype):
+        return dtype.str
+    return dtype  # arrays can share a structured dtype
 
 
 class _Pickler(pickle.Pickler):

@@ -210,6 +210,8 @@ def decode(message: memoryview, copy: bool) -> Any:
     ------
     Corrupt
         The message is malformed.
+    UnsafeMessage
+        The dtype of an array needs ml_dtypes.
     RecursionError
         The caller's stack is too deep already.
     """
@@ -217,5 +219,7 @@ def decode(message: memoryview, copy: bool) -> Any:
     reader = _Reader(blocks, copy)
     try:
         return reader.read_table(small[1:]) if small and small[0] == _TABLE[0] else reader.read(small)
+    except UnsafeMessage:
+        raise
     except (msgspec.MsgspecError, ValueError, TypeError, OverflowError) as error:
         raise Corrupt(f"malformed record: {error}") from error

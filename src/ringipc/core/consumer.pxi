@@ -359,7 +359,7 @@ cdef class Consumer:
     cdef object decode_dtype(self, bytes code):
         try:
             return dtypes.decode_dtype(code)
-        except errors.Corrupt as error:
+        except (errors.Corrupt, errors.UnsafeMessage) as error:
             raise _failures.named(error, self.channel) from error.__cause__
 
     # ---- getting ----

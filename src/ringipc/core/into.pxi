@@ -32,7 +32,7 @@ cdef object fill(Consumer consumer, Message message, cnp.ndarray array, Py_buffe
         else:
             fits = message.kind == RIP_BYTES and array is None
             raise (ValueError if fits else TypeError)(misfit(consumer, text_of(consumer, message), array, buffer))
-    except errors.Corrupt:
+    except (errors.Corrupt, errors.UnsafeMessage):
         message.release()  # skip it, as `get` does
         raise
     except BaseException:

@@ -283,7 +283,7 @@ cdef class Latest(_SyncHandle):
             code = PyBytes_FromStringAndSize(array.dtype, array.dtype_length)
             try:
                 self.dtype, self.dtype_code = dtypes.decode_dtype(code), code
-            except errors.Corrupt as error:
+            except (errors.Corrupt, errors.UnsafeMessage) as error:
                 raise _failures.named_value(error, self.name) from error.__cause__
         if rip_array_check(&array, (<cnp.dtype>self.dtype).itemsize, length) != 0:
             self.fail(-EBADMSG)

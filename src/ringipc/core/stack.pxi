@@ -21,7 +21,7 @@ cdef object get_stack(Consumer consumer, rip_message *message, Py_ssize_t most):
         rows = copy_rows(view, holds)
         for hold in holds:
             give_out(consumer, hold)
-    except errors.Corrupt:  # skip it, as `get` does
+    except (errors.Corrupt, errors.UnsafeMessage):  # skip it, as `get` does
         raise
     except BaseException:
         for hold in holds:

@@ -191,6 +191,7 @@ class _ConsumerOptions(TypedDict, total=False):
     durable: bool
     start: Literal["oldest", "newest"]
     copy: bool | None
+    arrays: Literal["numpy", "torch"]
     pickle: bool
     wait: Wait
     timeout: float | None
@@ -203,6 +204,7 @@ class Consumer:
     def group(self) -> str: ...
     _link: ConsumerLink | None
     _pickle: bool
+    _tensors: bool
     def __init__(
         self,
         channel: str | Channel | Endpoint,
@@ -217,6 +219,7 @@ class Consumer:
         producers: int | None = 1,
         deaths: Literal["raise", "skip"] = "raise",
         copy: bool | None = None,
+        arrays: Literal["numpy", "torch"] = "numpy",
         pickle: bool = False,
         wait: Wait = "adaptive",
         timeout: float | None = None,

@@ -19,6 +19,7 @@ from ringipc._latest_message import LatestMessage
 from ringipc._reservation import BytesReservation, reservation
 from ringipc._stats import ConsumerStats, ProducerStats
 from ringipc.codecs import dtypes, record
+from ringipc.codecs.tensors import to_tensor
 
 cimport cython
 cimport numpy as cnp

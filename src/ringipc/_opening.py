@@ -5,6 +5,7 @@ above it.
 """
 
 import errno
+import importlib
 import weakref
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
@@ -128,6 +129,7 @@ def open_consumer(
     producers: int | None = 1,
     deaths: Literal["raise", "skip"] = "raise",
     copy: bool | None = None,
+    arrays: Literal["numpy", "torch"] = "numpy",
     pickle: bool = False,
     wait: Wait = "adaptive",
     timeout: float | None = None,
@@ -141,6 +143,9 @@ def open_consumer(
         _arguments.checked_bool(option, value)
     if copy is not None:
         _arguments.checked_bool("copy", copy)
+    if _arguments.checked_choice("arrays", arrays, {"numpy": 0, "torch": 1}):
+        importlib.import_module("torch")
+        copy = copy is None or copy
     deaths_code = _arguments.checked_choice("deaths", deaths, {"raise": 0, "skip": 1})
     if producers is not None:
         producers = _arguments.checked_count(producers, "producers", "producers (or None)", 1, (1 << 32) - 2)
@@ -152,6 +157,7 @@ def open_consumer(
         transports.resolve(dead_letters)
     consumer._name(channel, group)
     consumer._pickle = pickle
+    consumer._tensors = arrays == "torch"
     flags = start_code | overflow_code | (SHARED if shared else 0) | (DURABLE if durable else 0)
     check_timeout(timeout)
     target = transports.resolve(channel)

@@ -31,7 +31,7 @@ class Codec(Protocol):
     @property
     def TYPES(self) -> frozenset[type]: ...
     def encode(self, message: Any, /) -> Parts: ...
-    def decode(self, message: memoryview, copy: bool, /) -> Any: ...
+    def decode(self, message: memoryview, copy: bool, tensors: bool, /) -> Any: ...
 
 
 CODECS: tuple[Codec, ...] = (record, pickled)
@@ -60,8 +60,13 @@ def encode(message: object, pickle: bool) -> Plain | Parts:
     return plain(message)
 
 
-def decode(kind: int, message: memoryview, copy: bool, pickle: bool) -> Any:
+def decode(kind: int, message: memoryview, copy: bool, pickle: bool, tensors: bool = False) -> Any:
     """Return the message of a kind other than bytes and array. Its arrays are views of the message, or copies.
+
+    Parameters
+    ----------
+    tensors
+        Make torch tensors of the arrays in a record.
 
     Raises
     ------
@@ -78,4 +83,4 @@ def decode(kind: int, message: memoryview, copy: bool, pickle: bool) -> Any:
             "the message is a pickled object; open the consumer with pickle=True if you trust every producer, or the "
             "producer without"
         )
-    return codec.decode(message, copy)
+    return codec.decode(message, copy, tensors)

@@ -12,6 +12,20 @@ from ..errors import Corrupt, UnsafeMessage
 _SIMPLE = re.compile(r"[<>|][biufcSUVmM]\d+(\[\w+\])?", re.ASCII)  # dtype.str of plain dtypes without objects
 _ML = "ml:"  # before the name of a type in ml_dtypes; short, so that most headers fit into a cache line
 
+STANDS_FOR = "stands for"  # a key in the metadata of a stand-in
+_STAND_INS = {
+    name: np.dtype(f"V{size}", metadata={STANDS_FOR: name})
+    for name, size in {
+        "bfloat16": 2,
+        "complex32": 4,
+        "float8_e4m3fn": 1,
+        "float8_e4m3fnuz": 1,
+        "float8_e5m2": 1,
+        "float8_e5m2fnuz": 1,
+        "float8_e8m0fnu": 1,
+    }.items()
+}
+
 PICKLE = "say pickle=True on both sides"  # advice that always helps
 
 
@@ -44,6 +58,14 @@ def _describe(dtype: np.dtype[Any]) -> Any:
         "itemsize": dtype.itemsize,
         "align": dtype.isalignedstruct,
     }
+
+
+def stand_in(name: str) -> np.dtype[Any] | None:
+    """Return the dtype that stands for one of ml_dtypes that torch has too; None if there is no such dtype.
+
+    It is that of an array between a message and a tensor, where ml_dtypes need not be installed.
+    """
+    return _STAND_INS.get(name)
 
 
 def _ml_dtype(name: str) -> np.dtype[Any]:
@@ -127,6 +149,9 @@ _codes: dict[int, Code] = {}  # by id of the dtype, or of its names, which copie
 def _write(dtype: np.dtype[Any]) -> bytes:
     if dtype.hasobject:
         raise _Lost(f"an array of dtype {dtype} holds Python objects")
+    for name, standing_in in _STAND_INS.items():
+        if dtype is standing_in:
+            return f"{_ML}{name}".encode()
     description = _describe(dtype)
     try:
         if isinstance(description, str):
@@ -223,7 +248,7 @@ def encode_dtype(dtype: np.dtype[Any], reserving: bool = False) -> Code:
     except _Lost as lost:
         raise UnsafeMessage(_advise(reserving, *lost.args)) from None
     kept = _copy(dtype)  # after _write, which refuses what is nested too deeply
-    if _read(text) != kept:  # another thread has just renamed fields
+    if kept is not dtype and _read(text) != kept:  # another thread has just renamed fields
         return encode_dtype(dtype, reserving)
     if len(_codes) >= 1000:
         _codes.clear()
@@ -240,8 +265,13 @@ def can_encode(dtype: np.dtype[Any]) -> bool:
     return True
 
 
-def decode_dtype(code: bytes) -> np.dtype[Any]:
+def decode_dtype(code: bytes, tensors: bool = False) -> np.dtype[Any]:
     """Return the dtype of a description: a new one if it is structured, because users can rename its fields in place.
+
+    Parameters
+    ----------
+    tensors
+        Return a stand-in for a dtype that torch has and NumPy lacks.
 
     Raises
     ------
@@ -251,6 +281,10 @@ def decode_dtype(code: bytes) -> np.dtype[Any]:
         The dtype is one of ml_dtypes, which is not installed, or in a version without it.
     """
     try:
+        if tensors and code.startswith(_ML.encode()):
+            standing_in = stand_in(code.decode().removeprefix(_ML))
+            if standing_in is not None:
+                return standing_in
         dtype = _read(code)
     except UnsafeMessage:
         raise

@@ -91,8 +91,10 @@ def encode(value: object) -> multipart.Parts:
     return multipart.join(KIND, small.getvalue(), blocks)
 
 
-def decode(message: memoryview, copy: bool) -> Any:
+def decode(message: memoryview, copy: bool, tensors: bool) -> Any:
     """Return the object in a message. Its arrays are read-only views of the message, or writable copies.
+
+    An object keeps all its types, so tensors is ignored: arrays stay arrays.
 
     Raises
     ------

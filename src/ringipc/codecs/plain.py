@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import UnsafeMessage
 from .dtypes import PICKLE
+from .tensors import is_tensor, to_array
 
 _FIELD_NAME = re.compile(r":[^:]*:")  # in the format of a buffer (PEP 3118)
 _POINTER = re.compile(r"[&OPXz:]|Z(?![fdg])")  # a colon that is left over: the format cannot be parsed
@@ -21,11 +22,11 @@ Plain = np.ndarray[Any, np.dtype[Any]] | memoryview
 
 def _from_dlpack(tensor: Any) -> np.ndarray[Any, np.dtype[Any]]:
     try:
-        return np.from_dlpack(tensor)
+        return to_array(tensor) if is_tensor(tensor) else np.from_dlpack(tensor)
     except Exception as error:
         raise UnsafeMessage(
-            f"this {type(tensor).__name__!r} object does not give an array in CPU memory by DLPack: {error}; move it "
-            f"to the CPU, detach it, or view it as a dtype that NumPy has (bfloat16 as int16), or {PICKLE}"
+            f"this {type(tensor).__name__!r} object does not give an array in CPU memory: {error}; move it to the CPU, "
+            f"detach it, or view it as a dtype that NumPy has, or {PICKLE}"
         ) from error
 
 

@@ -19,6 +19,7 @@ from ..errors import Corrupt, UnsafeMessage
 from . import dtypes, multipart
 from .dtypes import PICKLE
 from .plain import plain
+from .tensors import to_tensor
 
 KIND = 3  # RIP_RECORD in csrc/ringipc.h
 _ARRAY, _SCALAR, _TUPLE, _BUFFER = 1, 2, 3, 4
@@ -154,10 +155,11 @@ def encode(record: object) -> multipart.Parts:
 class _Reader:
     """Decodes the msgpack extensions. (A recursive closure would keep the blocks alive in a reference cycle.)"""
 
-    def __init__(self, blocks: list[memoryview], copy: bool) -> None:
+    def __init__(self, blocks: list[memoryview], copy: bool, tensors: bool) -> None:
         self.blocks = blocks
         self.tuples: list[tuple[Any, ...]] = []
         self.copy = copy
+        self.tensors = tensors
 
     def read(self, data: bytes | memoryview) -> Any:
         return _unpack(data, ext_hook=self.extension)
@@ -173,18 +175,19 @@ class _Reader:
 
     def extension(self, code: int, data: memoryview) -> Any:
         if code == _ARRAY:
-            return self.array(data)
+            array = self.array(data, self.tensors)
+            return to_tensor(array) if self.tensors else array
         if code == _TUPLE:
             return _at(self.tuples, _read_number(data))
         if code == _SCALAR:
-            return self.array(data)[()]
+            return self.array(data, False)[()]
         if code == _BUFFER:
             return bytes(_at(self.blocks, _read_number(data)))
         raise ValueError(f"records have no extension {code}")
 
-    def array(self, described: memoryview) -> _Array:
+    def array(self, described: memoryview, tensors: bool) -> _Array:
         number, code, shape, fortran = _read_array(described)
-        dtype = dtypes.decode_dtype(code)
+        dtype = dtypes.decode_dtype(code, tensors)
         block = _at(self.blocks, number)
         if math.prod(shape) * dtype.itemsize != len(block):
             raise ValueError("an array does not fit its block")
@@ -200,11 +203,11 @@ def _at(table: list[Any], number: int) -> Any:
 
 # For the extension module: a record of plain values to the small part of a message without blocks and tuples, and back.
 pack = Encoder().encode
-unpack = Decoder(ext_hook=_Reader([], False).extension).decode
+unpack = Decoder(ext_hook=_Reader([], False, False).extension).decode
 
 
-def decode(message: memoryview, copy: bool) -> Any:
-    """Return the record in a message. Its arrays are views of the message, or copies.
+def decode(message: memoryview, copy: bool, tensors: bool) -> Any:
+    """Return the record in a message. Its arrays, or tensors, are views of the message, or copies.
 
     Raises
     ------
@@ -216,7 +219,7 @@ def decode(message: memoryview, copy: bool) -> Any:
         The caller's stack is too deep already.
     """
     small, blocks = multipart.split(message)
-    reader = _Reader(blocks, copy)
+    reader = _Reader(blocks, copy, tensors)
     try:
         return reader.read_table(small[1:]) if small and small[0] == _TABLE[0] else reader.read(small)
     except UnsafeMessage:

@@ -58,6 +58,10 @@ cdef class Consumer:
         view keeps its message in the lane until the last reference to it, slices included, is gone. Do not write to a
         view: code that ignores the read-only flag crashes (in-place operations on a torch tensor made of a view,
         ``np.add.at``). A forked child must not use its parent's views.
+    arrays
+        "numpy", or "torch": arrays come out as tensors, those in records too. Those of a dtype that torch lacks (text,
+        dates, fields) stay NumPy arrays, and so do those in pickled objects. Torch has no read-only tensors, so tensors
+        are copies, to which you may write, unless you say copy=False. Torch is imported.
     pickle
         True: unpickle objects. Use it only if you trust every producer of the channel: unpickling can run any code.
     wait
@@ -131,6 +135,7 @@ cdef class Consumer:
     cdef readonly object group
     cdef public object _link  # to a producer in another process, or None
     cdef public bint _pickle
+    cdef public bint _tensors  # arrays come out as torch tensors
     cdef object readiness
     cdef IoLoop io_loop  # None: the messages come through shared memory
     cdef unsigned char head[RIP_LINE]  # the header of the array got last
@@ -358,7 +363,7 @@ cdef class Consumer:
     @cython.final
     cdef object decode_dtype(self, bytes code):
         try:
-            return dtypes.decode_dtype(code)
+            return dtypes.decode_dtype(code, self._tensors)
         except (errors.Corrupt, errors.UnsafeMessage) as error:
             raise _failures.named(error, self.channel) from error.__cause__
 

@@ -100,8 +100,8 @@ cdef cnp.ndarray view_array(Consumer consumer, Hold hold):
     return new_array(consumer, <void *>(hold.data + consumer.array.header), hold)
 
 
-cdef cnp.ndarray array_of(Consumer consumer, Hold hold):
-    """Return an array as the consumer's copy option asks for: a view or a copy."""
+cdef object array_of(Consumer consumer, Hold hold):
+    """Return an array as the consumer's options ask for: a view or a copy, perhaps as a tensor."""
     cdef cnp.ndarray array
     cdef const unsigned char *elements
     cdef uint64_t size
@@ -116,7 +116,7 @@ cdef cnp.ndarray array_of(Consumer consumer, Hold hold):
         keep_copy(consumer, array)
     else:
         array = new_array(consumer, <void *>elements, hold)
-    return array
+    return to_tensor(array) if consumer._tensors else array
 
 
 cdef object copy_bytes(Consumer consumer, rip_message *message, bint taken):
@@ -187,7 +187,8 @@ cdef void end_unread(Consumer consumer, Hold hold) noexcept:
 cdef object decode_payload(Consumer consumer, Hold hold, uint8_t kind):
     """Decode a record or an object. The frames of an exception keep no view, which would keep the message in work."""
     try:
-        return codecs.decode(kind, PyMemoryView_FromObject(hold), consumer.copy == COPY_ALWAYS, consumer._pickle)
+        return codecs.decode(kind, PyMemoryView_FromObject(hold), consumer.copy == COPY_ALWAYS, consumer._pickle,
+                             consumer._tensors)
     except (errors.Corrupt, errors.UnsafeMessage) as failure:
         error = _failures.named(failure, consumer.channel)
     except BaseException as failure:

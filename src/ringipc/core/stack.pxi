@@ -28,7 +28,7 @@ cdef object get_stack(Consumer consumer, rip_message *message, Py_ssize_t most):
             hold.end = REQUEUE
         raise
     holds.reverse()  # a list deletes its last item first: the messages are released in order
-    return rows
+    return to_tensor(rows) if consumer._tensors else rows
 
 
 cdef void leave(Consumer consumer, rip_message *message) noexcept:

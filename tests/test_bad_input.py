@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import datetime
+import enum
 import errno
 import os
 import pickle
@@ -15,8 +16,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import pytest
 from conftest import directory_of
@@ -553,14 +555,38 @@ class Point:
     x: int
 
 
+class Named(NamedTuple):
+    x: int
+
+
+class Structured(msgspec.Struct):
+    x: int
+
+
+class Day(datetime.date): ...
+
+
+class Level(enum.IntEnum):
+    HIGH = 1
+
+
+class Text(str): ...
+
+
 @pytest.mark.parametrize(
     ("message", "advice"),
     [
         (OrderedDict(a=1), r"'OrderedDict' object cannot be sent as it is: put dict\(\) of it, or say"),
         ([Point(1)], r"at \[0\]: 'Point' object cannot be sent as it is: put dataclasses.asdict\(\) of it, or say"),
-        (datetime.date(2026, 1, 2), "put its .isoformat\\(\\), or say"),
+        ([Named(1)], r"put its ._asdict\(\), or tuple\(\) of it, or say"),
+        ([Structured(1)], r"put msgspec.structs.asdict\(\) of it, or say"),
+        (Day(2026, 1, 2), r"put its .isoformat\(\), or say"),
         ({1}, "put a list of it, or say"),
-        (1j, "cannot be sent as it is: say pickle=True"),
+        (Level.HIGH, "put its .value, or say"),
+        (Path("a"), r"put os.fspath\(\) of it, or say"),
+        (1j, r"put np.complex128\(\) of it, or say"),
+        (Text("a"), r"put str\(\) of it, or say"),
+        (lambda: None, "cannot be sent as it is: say pickle=True"),
     ],
     ids=str,
 )

@@ -3,6 +3,7 @@
 import array
 import collections
 import contextlib
+import dataclasses
 import datetime
 import enum
 import fractions
@@ -11,10 +12,12 @@ import inspect
 import mmap
 import re
 import struct
+import zoneinfo
 from collections.abc import Callable
 from typing import Any
 
 import hypothesis.extra.numpy as hnp
+import msgspec
 import numpy as np
 import pytest
 from conftest import Start, called_deep
@@ -27,7 +30,10 @@ from ringipc.codecs.record import KIND as RECORD_KIND
 
 ARRAY_KIND = 2  # RIP_ARRAY in csrc/ringipc.h
 
-SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary()
+OFFSETS = st.none() | st.integers(-1439, 1439).map(lambda m: datetime.timezone(datetime.timedelta(minutes=m)))
+ZONED: st.SearchStrategy[Any] = st.datetimes(timezones=OFFSETS) | st.times(timezones=OFFSETS)
+TIMES = st.dates() | st.timedeltas() | ZONED.map(lambda time: time.replace(fold=0))
+SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary() | TIMES
 KEYS = st.text() | st.integers(-(2**63), 2**64 - 1) | st.booleans() | st.none() | st.binary()
 ARRAYS = hnp.arrays(hnp.scalar_dtypes() | hnp.array_dtypes(), hnp.array_shapes(min_dims=0, min_side=0, max_side=4))
 RECORDS = st.recursive(
@@ -49,6 +55,8 @@ def same(a: Any, b: Any) -> bool:
         return list(map(type, a)) == list(map(type, b)) and list(a) == list(b) and all(same(a[k], b[k]) for k in a)
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, (datetime.date, datetime.time)):  # equal ones can have different offsets
+        return repr(a) == repr(b)
     return struct.pack("<d", a) == struct.pack("<d", b) if isinstance(a, float) else bool(a == b)
 
 
@@ -92,6 +100,44 @@ def test_a_record_without_arrays_is_released_at_once(producer: Producer, consume
     assert producer.stats.backlog == 0
 
 
+def test_times_are_received_alone_and_beside_arrays(producer: Producer, consumer: Consumer) -> None:
+    moment = datetime.datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=datetime.UTC)
+    for time in (moment, moment.date(), moment.time(), moment.replace(tzinfo=None), datetime.timedelta(1, 2, 3)):
+        producer.put(time)
+        producer.put({"time": time, "frame": np.zeros(2), "pair": (time, 1)})
+        assert same(consumer.get(timeout=0), time)
+        record = consumer.get(timeout=0)
+        assert same(record["time"], time)
+        assert same(record["pair"], (time, 1))
+        del record
+
+
+class Detection(msgspec.Struct):
+    label: str
+    box: np.ndarray[Any, Any]
+
+
+@dataclasses.dataclass
+class Scene:
+    taken: datetime.datetime
+    detections: list[Detection]
+
+
+def test_the_fields_of_own_classes_become_their_objects_again_without_a_copy(
+    producer: Producer, consumer: Consumer
+) -> None:
+    taken = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
+    scene = Scene(taken, [Detection("cat", np.arange(4.0))])
+    producer.put({**vars(scene), "detections": [msgspec.structs.asdict(one) for one in scene.detections]})
+    record = consumer.get(timeout=0)
+    got = msgspec.convert(record, Scene)
+    assert got.taken == taken
+    assert got.detections[0].label == "cat"
+    assert got.detections[0].box is record["detections"][0]["box"]
+    producer.put(Point(1, np.arange(3))._asdict())
+    assert Point(**consumer.get(timeout=0)).y.tolist() == [0, 1, 2]
+
+
 def test_copy_applies_to_the_arrays_of_records(producer: Producer) -> None:
     with Consumer("c", copy=True) as consumer:
         producer.put([np.arange(3)])
@@ -131,6 +177,9 @@ class Colour(enum.IntEnum):
     RED = 1
 
 
+class LeapSecond(datetime.datetime): ...
+
+
 def cycle() -> list[Any]:
     inner: list[Any] = []
     inner.append(inner)
@@ -143,7 +192,10 @@ def cycle() -> list[Any]:
         [Point(1, 2)],
         {"a": collections.OrderedDict()},
         [Colour.RED],
-        [datetime.datetime(2026, 1, 1)],
+        [datetime.datetime(2026, 1, 1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"))],
+        [datetime.datetime(2026, 1, 1, fold=1)],
+        [datetime.time(12, tzinfo=datetime.timezone(datetime.timedelta(hours=1), "CET"))],
+        [LeapSecond(2026, 1, 1)],
         [{1}],
         [fractions.Fraction(1, 2)],
         {(1, 2): 3},
@@ -188,6 +240,10 @@ class Plot:
         (
             Plot(),
             r"^channel 'c': 'Plot' object cannot be sent as it is: put np.asarray\(\) of it, or say",
+        ),
+        (
+            {"when": datetime.datetime(2026, 7, 1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"))},
+            r"at \['when'\]: the time zone or fold of .*Berlin.* put its .astimezone\(datetime.timezone.utc\)",
         ),
         (object(), r"^channel 'c': 'object' object cannot be sent as it is: say pickle=True on both sides"),
     ],
@@ -473,30 +529,30 @@ def test_an_object_needs_the_consent_of_both_sides() -> None:
 # ---- another kind of message ----
 
 
-class Dates:
+class Fractions:
     """A codec, as the modules of ringipc.codecs define it."""
 
     KIND = 5
-    TYPES: frozenset[type] = frozenset({datetime.date})
+    TYPES: frozenset[type] = frozenset({fractions.Fraction})
 
-    def encode(self, message: datetime.date) -> multipart.Parts:
-        return multipart.join(self.KIND, message.isoformat().encode(), [])
+    def encode(self, message: fractions.Fraction) -> multipart.Parts:
+        return multipart.join(self.KIND, str(message).encode(), [])
 
-    def decode(self, message: memoryview, copy: bool, tensors: bool) -> datetime.date:
-        return datetime.date.fromisoformat(bytes(multipart.split(message)[0]).decode())
+    def decode(self, message: memoryview, copy: bool, tensors: bool) -> fractions.Fraction:
+        return fractions.Fraction(bytes(multipart.split(message)[0]).decode())
 
 
 def test_a_kind_of_message_is_added_by_a_codec_in_the_table(
     producer: Producer, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    day = datetime.date(2000, 2, 29)
+    half = fractions.Fraction(1, 2)
     with pytest.raises(UnsafeMessage):
-        producer.put(day)
-    monkeypatch.setattr(codecs, "CODECS", (*codecs.CODECS, Dates()))
+        producer.put(half)
+    monkeypatch.setattr(codecs, "CODECS", (*codecs.CODECS, Fractions()))
     monkeypatch.setattr(codecs, "_BY_KIND", {codec.KIND: codec for codec in codecs.CODECS})
     monkeypatch.setattr(codecs, "_BY_TYPE", {type: codec for codec in codecs.CODECS for type in codec.TYPES})
-    producer.put(day)
-    assert consumer.get(timeout=0) == day
+    producer.put(half)
+    assert consumer.get(timeout=0) == half
 
 
 # ---- damage ----
@@ -554,7 +610,9 @@ def test_a_malformed_record_is_reported_as_damage(producer: Producer, consumer: 
 def test_a_damaged_record_is_at_most_an_error(producer: Producer, consumer: Consumer, data: Any) -> None:
     from ringipc.codecs.record import encode
 
-    parts = encode([{"a": (1, ("text",), b"bytes")}, np.arange(4), np.float32(1), (np.zeros((2, 2)),), bytearray(9)])
+    times = [datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC), datetime.time(3), datetime.timedelta(4)]
+    values = [{"a": (1, ("text",), b"bytes")}, np.arange(4), np.float32(1), (np.zeros((2, 2)),), bytearray(9), times]
+    parts = encode(values)
     raw = bytearray(parts.head)
     for block in parts.blocks:
         raw += bytes(-len(raw) % 64) + block.tobytes()

@@ -5,8 +5,11 @@ import dataclasses
 import re
 import weakref
 from datetime import date, time
+from enum import Enum
+from os import PathLike
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from ..errors import UnsafeMessage
@@ -60,11 +63,21 @@ def _conversion(value: object) -> str:
         return "np.asarray() of it"
     if dataclasses.is_dataclass(value):
         return "dataclasses.asdict() of it"
+    if isinstance(value, msgspec.Struct):
+        return "msgspec.structs.asdict() of it"
     if isinstance(value, (date, time)):
         return "its .isoformat()"
+    if isinstance(value, Enum):
+        return "its .value"
+    if isinstance(value, PathLike):
+        return "os.fspath() of it"
+    if isinstance(value, complex):
+        return "np.complex128() of it"
     if isinstance(value, (set, frozenset)):
         return "a list of it"
-    for base in (dict, list, tuple):
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return "its ._asdict(), or tuple() of it"
+    for base in (dict, list, tuple, str, int, float):
         if isinstance(value, base):
             return f"{base.__name__}() of it"
     return ""

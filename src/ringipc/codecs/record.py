@@ -1,12 +1,15 @@
-"""Records: dicts, lists and tuples of scalars, strings, bytes and arrays, without pickle.
+"""Records: dicts, lists and tuples of scalars, strings, bytes, times and arrays, without pickle.
 
 All but the arrays is msgpack, encoded and decoded by msgspec. Types that msgpack does not have are extensions. An array
 is the index of its block, its dtype, shape and order; a NumPy scalar is an array without dimensions; a buffer is the
-index of its block. A tuple is its index in a table of tuples before the record, in which inner tuples come first;
-so decoding nests no deeper than lists and dicts do.
+index of its block; a date or time is its type and its text in ISO 8601, a timedelta its three numbers. A tuple is its
+index in a table of tuples before the record, in which inner tuples come first; so decoding nests no deeper than lists
+and dicts do.
 """
 
 import math
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import msgspec
@@ -22,15 +25,19 @@ from .plain import plain
 from .tensors import to_tensor
 
 KIND = 3  # RIP_RECORD in csrc/ringipc.h
-_ARRAY, _SCALAR, _TUPLE, _BUFFER = 1, 2, 3, 4
+_ARRAY, _SCALAR, _TUPLE, _BUFFER, _TIME, _SPAN = range(1, 7)
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 _CONTAINERS = frozenset({dict, list, tuple})
-TYPES = frozenset(_PLAIN - {bytes} | _CONTAINERS)  # bytes alone are a message of another kind
+_TIMES = (datetime, date, time)  # a time is sent as an index of this
+_TEMPORAL = frozenset({*_TIMES, timedelta})
+TYPES = frozenset(_PLAIN - {bytes} | _CONTAINERS | _TEMPORAL)  # bytes alone are a message of another kind
 _DEEPEST = 100  # nesting of containers, so that `get` can decode a record even with little stack left
 _TABLE = b"\xc1"  # never used by msgpack: a table of tuples and the record follow
 
 _read_array = Decoder(tuple[int, bytes, tuple[int, ...], bool]).decode  # block, dtype, shape, Fortran order
 _read_number = Decoder(int).decode
+_read_time = Decoder(tuple[int, str]).decode
+_read_span = Decoder(tuple[int, int, int]).decode
 _read_table = Decoder(list[bytes]).decode
 
 _Array = np.ndarray[Any, np.dtype[Any]]
@@ -43,6 +50,18 @@ def _scalar(value: np.generic) -> _Array:
             f"{type(value).__name__!r} object would be received as {array.dtype.type.__name__!r}: put one of that type"
         )
     return array
+
+
+def _temporal(value: Any) -> Ext:
+    if type(value) is timedelta:
+        return Ext(_SPAN, _pack((value.days, value.seconds, value.microseconds)))
+    text = value.isoformat()
+    if repr(type(value).fromisoformat(text)) != repr(value):  # equal times can have different zones
+        raise UnsafeMessage(
+            f"the time zone or fold of {value!r} would be lost: put its .astimezone(datetime.timezone.utc), with the "
+            f"name of the zone beside it if you need that, or {PICKLE}"
+        )
+    return Ext(_TIME, _pack((_TIMES.index(type(value)), text)))
 
 
 class _Writer:
@@ -71,7 +90,7 @@ class _Writer:
                 return value
             self.tuples.append(_pack(value))
             return Ext(_TUPLE, _pack(len(self.tuples) - 1))
-        return self.block(value)
+        return _temporal(value) if kind in _TEMPORAL else self.block(value)
 
     def block(self, value: object) -> Ext:
         scalar = isinstance(value, np.generic)
@@ -108,6 +127,8 @@ def _check(value: Any, room: int) -> None:
             ) from None
         if size >= 1 << 32:
             raise UnsafeMessage(f"{kind.__name__} of 4 GiB or more: put memoryview() of bytes")
+    elif kind in _TEMPORAL:
+        _temporal(value)
     elif kind not in _PLAIN:
         _Writer().block(value)
 
@@ -183,6 +204,11 @@ class _Reader:
             return self.array(data, False)[()]
         if code == _BUFFER:
             return bytes(_at(self.blocks, _read_number(data)))
+        if code == _TIME:
+            number, text = _read_time(data)
+            return _at(_TIMES, number).fromisoformat(text)
+        if code == _SPAN:
+            return timedelta(*_read_span(data))
         raise ValueError(f"records have no extension {code}")
 
     def array(self, described: memoryview, tensors: bool) -> _Array:
@@ -195,7 +221,7 @@ class _Reader:
         return view.copy(order="K") if self.copy else view
 
 
-def _at(table: list[Any], number: int) -> Any:
+def _at(table: Sequence[Any], number: int) -> Any:
     if not 0 <= number < len(table):
         raise ValueError(f"index {number} is not in a table of {len(table)}")
     return table[number]

@@ -21,7 +21,14 @@ AS_IT_IS = {
     "wake_one": ["LEAVES=1", "PICKY=1"],
     "claims": ["DEATHS=1", "ACKS=1", "ACKS=1 DEATHS=1 SEARCH=1", "REQUEUES=1", "REQUEUES=1 SEARCH=1"],
     "latest": ["SLOTS=2", "DEATHS=1 SETS=1"],
-    "drop_old": ["", "TOGETHER=1", "BLOCK=1", "ALONE=1 REQUEUES=1 ACKS=1", "ALONE=1 REQUEUES=1 OFFSETS=1"],
+    "drop_old": [
+        "",
+        "TOGETHER=1",
+        "BLOCK=1",
+        "BLOCK=1 LATE=1",
+        "ALONE=1 REQUEUES=1 ACKS=1",
+        "ALONE=1 REQUEUES=1 OFFSETS=1",
+    ],
 }
 MANY_STATES = ("claims", "drop_old", "wake_one")
 HANGS, WRONG = "pan:1: invalid end state", "pan:1: assertion violated"
@@ -64,7 +71,7 @@ WITH_A_FAULT = [
     ("drop_old", "FAULT=2 ALONE=1", WRONG),
     ("drop_old", "FAULT=3 ALONE=1", WRONG),
     ("drop_old", "FAULT=4 ALONE=1", WRONG),
-    ("drop_old", "FAULT=5 ALONE=1", WRONG),
+    ("drop_old", "FAULT=5 BLOCK=1 LATE=1", WRONG),
     ("drop_old", "FAULT=6 ALONE=1 REQUEUES=1", WRONG),
     ("drop_old", "FAULT=7 ALONE=1 ACKS=1", WRONG),
     ("drop_old", "FAULT=8 ALONE=1", HANGS),

@@ -13,6 +13,7 @@ struct group {   /* a group that this producer passes */
 
 struct rip_drop_old {
     uint64_t active, lossy; /* the groups, and those of them that this producer passes: a bit for each */
+    uint64_t epoch;         /* control->group_epoch when the groups were found */
     uint64_t dropped_below; /* every message before it is given up; p->free_below when rip_drop_old_make_room ends */
     struct group groups[RIP_MAX_GROUPS];
     struct { /* of each pin of the arena: the group whose member uses it, and its entry in the table of kept messages */
@@ -88,26 +89,40 @@ static int give_up_for(struct rip_producer *p, const struct group *group, uint32
     return state < 0 ? state : 0;
 }
 
-/* Gives message seq up for all groups: 0, or -EAGAIN if a group that this producer does not pass has not released it,
- * or as give_up_for. */
-static int give_up(struct rip_producer *p, uint64_t seq) {
+/* Must message seq stay, because a group that this producer does not pass, or the first group, has not released it? */
+static int must_stay(const struct rip_producer *p, uint64_t seq) {
     const struct rip_drop_old *drops = p->drops;
-    if (!drops->active && seq >= atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed)) {
-        if (p->overflow != RIP_DROP_OLD) {
-            return -EAGAIN;
-        }
-        p->dropped++; /* no group will ever read it */
+    if (!drops->active) {
+        return p->overflow != RIP_DROP_OLD && seq >= atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed);
     }
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
         if (has(drops->active & ~drops->lossy, g) && !is_passed(p, g, seq)) {
-            return -EAGAIN;
+            return 1;
         }
+    }
+    return 0;
+}
+
+/* Gives message seq up for all groups: 0, or as give_up_for. */
+static int give_up(struct rip_producer *p, uint64_t seq) {
+    const struct rip_drop_old *drops = p->drops;
+    if (!drops->active && seq >= atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed)) {
+        p->dropped++; /* no group will ever read it */
     }
     int rc = 0;
     for (uint32_t g = 0; rc == 0 && g < RIP_MAX_GROUPS; g++) {
         rc = has(drops->lossy, g) ? give_up_for(p, &drops->groups[g], g, seq) : 0;
     }
     return rc;
+}
+
+/* Announces that the messages before seq are being given up, so that a group that begins from now on starts behind
+ * them. Returns 1; 0: there is a new group since find_groups, and it may start before seq. */
+static int announce(struct rip_producer *p, uint64_t seq) {
+    /* As in rip_reclaim: a new group reads this or increments the epoch before. relaxed: the fence orders them. */
+    atomic_store_explicit(&p->lane->dropped_below, seq, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst);
+    return atomic_load_explicit(&p->ch.control->group_epoch, memory_order_relaxed) == p->drops->epoch;
 }
 
 /* Opens the claims of a group if the group still exists. Creates them if no member has done so. */
@@ -123,16 +138,6 @@ static int open_claims(struct rip_producer *p, uint32_t g, uint64_t id, struct r
     return rc == -EAGAIN ? -ENOLCK : rc;
 }
 
-/* A group whose claims were not open may have got its cursor before messages were given up. Gives them up for this
- * group too. */
-static int catch_up(struct rip_producer *p, const struct group *group, uint32_t g) {
-    int rc = 0;
-    for (uint64_t seq = p->free_below; rc == 0 && seq < p->drops->dropped_below; seq++) {
-        rc = give_up_for(p, group, g, seq);
-    }
-    return rc;
-}
-
 /* Makes sure that the claims of group g are open. Returns 0; -ENOENT: the group has left; or another negative errno. */
 static int open_group(struct rip_producer *p, uint32_t g) {
     struct group *group = &p->drops->groups[g];
@@ -145,11 +150,6 @@ static int open_group(struct rip_producer *p, uint32_t g) {
         return rc;
     }
     opened.claims = opened.mapping.at;
-    rc = catch_up(p, &opened, g);
-    if (rc != 0) {
-        rip_mapping_close(&opened.mapping);
-        return rc;
-    }
     rip_mapping_close(&group->mapping);
     *group = opened;
     return 0;
@@ -159,6 +159,8 @@ static int open_group(struct rip_producer *p, uint32_t g) {
  * errno. A lane that is not drop-old waits meanwhile for a group whose claims cannot be opened. */
 static int find_groups(struct rip_producer *p) {
     struct rip_drop_old *drops = p->drops;
+    /* acquire: pairs with rip_group_begin; whoever sees the count of a group sees its bit */
+    drops->epoch = atomic_load_explicit(&p->ch.control->group_epoch, memory_order_acquire);
     /* acquire: pairs with rip_group_begin, which stores the id before, and with rip_group_leave */
     drops->active = atomic_load_explicit(&p->ch.control->groups_active, memory_order_acquire);
     /* acquire: pairs with rip_group_set_lossy */
@@ -191,8 +193,8 @@ static int is_released_by_all(const struct rip_producer *p, uint64_t seq) {
     return drops->active != 0;
 }
 
-/* Removes pins that are released, and advances dropped_below over released messages. */
-static void update_released(struct rip_producer *p) {
+/* Removes pins that are released. */
+static void update_pins(struct rip_producer *p) {
     struct rip_drop_old *drops = p->drops;
     struct rip_arena *arena = &p->arena;
     unsigned still = 0;
@@ -206,17 +208,30 @@ static void update_released(struct rip_producer *p) {
         }
     }
     arena->pinned = still;
-    while (drops->dropped_below != p->published && is_released_by_all(p, drops->dropped_below)) {
-        drops->dropped_below++;
-    }
 }
 
-/* Gives up as many messages as a message of length bytes needs. Returns 0, -EAGAIN if messages that cannot be given up
- * leave no room, or the error of allocating memory. A lack of memory is not an error here: then room is made in the
- * allocated part. */
+/* Advances dropped_below over released messages. Returns as announce. */
+static int pass_released(struct rip_producer *p) {
+    uint64_t seq = p->drops->dropped_below;
+    while (seq != p->published && is_released_by_all(p, seq)) {
+        seq++;
+    }
+    if (seq != p->drops->dropped_below && !announce(p, seq)) {
+        return 0;
+    }
+    p->drops->dropped_below = seq;
+    return 1;
+}
+
+/* Gives up as many messages as a message of length bytes needs. Returns 0; 1: there is a new group, and find_groups
+ * must be called again; -EAGAIN if messages that cannot be given up leave no room; or the error of allocating memory. A
+ * lack of memory is not an error here: then room is made in the allocated part. */
 static int find_room(struct rip_producer *p, uint64_t length) {
     struct rip_drop_old *drops = p->drops;
     uint64_t end = p->arena.capacity;
+    if (!pass_released(p)) {
+        return 1;
+    }
     for (;; drops->dropped_below++) {
         uint64_t offset = rip_desc_offset(&p->lane->desc[drops->dropped_below & (p->slots - 1)]);
         rip_arena_reclaim(&p->arena, drops->dropped_below, offset, p->tail);
@@ -226,34 +241,36 @@ static int find_room(struct rip_producer *p, uint64_t length) {
                 return rc;
             }
         }
-        if (drops->dropped_below == p->published || give_up(p, drops->dropped_below) != 0) {
+        if (drops->dropped_below == p->published || must_stay(p, drops->dropped_below)) {
+            return -EAGAIN;
+        }
+        if (!announce(p, drops->dropped_below + 1)) {
+            return 1;
+        }
+        if (give_up(p, drops->dropped_below) != 0) {
             return -EAGAIN;
         }
     }
 }
 
 int rip_drop_old_make_room(struct rip_producer *p, uint64_t length) {
-    struct rip_control *control = p->ch.control;
-    p->drops->dropped_below = p->free_below;
-    for (;;) {
-        /* acquire: pairs with rip_group_begin; whoever sees the count of a group sees its bit */
-        uint64_t epoch = atomic_load_explicit(&control->group_epoch, memory_order_acquire);
-        int opened = find_groups(p), rc = opened;
+    struct rip_drop_old *drops = p->drops;
+    int opened, rc;
+    drops->dropped_below = p->free_below;
+    do {
+        rc = opened = find_groups(p);
         if (opened == 0 || p->overflow != RIP_DROP_OLD) {
-            update_released(p);
+            update_pins(p);
             rc = find_room(p, length);
-            rc = rc == -EAGAIN && opened != 0 ? opened : rc;
         }
-        /* As in rip_reclaim: either a new group starts behind what is given up here, or this loop sees the group and
-         * runs again. Below, release pairs with the acquire in rip_rx_poll. */
-        atomic_store_explicit(&p->lane->dropped_below, p->drops->dropped_below, memory_order_relaxed);
-        atomic_thread_fence(memory_order_seq_cst);
-        if (atomic_load_explicit(&control->group_epoch, memory_order_relaxed) == epoch) {
-            p->free_below = p->drops->dropped_below;
-            /* if there is no room, the next reservation calls this function again */
-            p->recheck_at = rc == 0 ? p->free_below + p->keep : p->tail;
-            atomic_store_explicit(&p->lane->reclaimed, p->free_below, memory_order_release);
-            return rc;
-        }
-    }
+    } while (rc == 1);
+    rc = rc == -EAGAIN && opened != 0 ? opened : rc;
+    p->free_below = drops->dropped_below;
+    /* if there is no room, the next reservation calls this function again */
+    p->recheck_at = rc == 0 ? p->free_below + p->keep : p->tail;
+    /* perhaps one less than was announced; a group that is new since may miss that message. relaxed: as above */
+    atomic_store_explicit(&p->lane->dropped_below, p->free_below, memory_order_relaxed);
+    /* release: pairs with the acquire in rip_rx_poll */
+    atomic_store_explicit(&p->lane->reclaimed, p->free_below, memory_order_release);
+    return rc;
 }

@@ -577,6 +577,76 @@ static void releases_move_no_cursor_of_another_lane(void) {
     release_before_another_lane(RIP_DROP_OLD);
 }
 
+#define STRIDE 16u /* instructions: each run takes as long as a process and a channel */
+
+/* A producer passes a lossy group. At some instruction a group joins for which it waits: that group gets every message
+ * from where it starts. */
+static uint64_t *were_put;
+
+static int passes_lossy_group(void *argument) {
+    (void)argument;
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 2);
+    for (; *were_put < 3; ++*were_put) { /* it has the claims afterwards */
+        CHECK_IS(put_number(p, *were_put, 0), 0);
+    }
+    traceable();
+    stop_here();
+    for (unsigned i = 0; i < 5; i++) { /* the first one with steps, the others at once */
+        int rc = put_number(p, *were_put, 0);
+        CHECK(rc == 0 || rc == -ETIMEDOUT);
+        *were_put += rc == 0;
+        if (i == 0) {
+            stop_here();
+        }
+    }
+    stop_here();
+    close_producer(p);
+    return 0;
+}
+
+static void groups_that_join_lose_nothing(void) {
+    were_put = shared(sizeof *were_put);
+    unsigned steps = 0;
+    for (int more = 1; more; steps += STRIDE) {
+        if (strcmp(CHANNEL, MEMORY) == 0) {
+            make_anonymous_channel();
+        }
+        struct rip_producer *keeper = open_producer(CHANNEL, RIP_PAGE, 2);
+        struct rip_consumer *lossy = open_consumer(CHANNEL, "lossy", RIP_OLDEST | RIP_LOSSY);
+        *were_put = 0;
+        pid_t child = spawn(passes_lossy_group, NULL);
+        CHECK(await_stop(child));
+        for (unsigned i = 0; i < steps && more; i++) {
+            more = step(child);
+        }
+        struct rip_consumer *plain = open_consumer(CHANNEL, "plain", RIP_OLDEST);
+        if (more) {
+            CHECK(run_on(child));
+        }
+        CHECK(run_on(child));
+        uint64_t next = 0;
+        struct rip_message message;
+        int rc;
+        while ((rc = rip_get(plain, &message, 0)) == 1) {
+            uint64_t number;
+            memcpy(&number, message.data, sizeof number);
+            CHECK_IS(number, message.seq);
+            CHECK(next == 0 || message.seq == next);
+            next = message.seq + 1;
+            rip_release(plain, &message);
+        }
+        CHECK_IS(rc, -ETIMEDOUT);
+        CHECK_IS(next, *were_put);
+        CHECK(!run_on(child));
+        close_consumer(lossy);
+        close_consumer(plain);
+        close_producer(keeper);
+        CHECK(is_over());
+    }
+    CHECK(steps > 20 * STRIDE);
+    munmap(were_put, sizeof *were_put);
+}
+
 int main(void) {
     run("no process waits while a large file of claims is allocated", no_process_waits);
     run("no process waits while a producer that drops makes large claims", no_process_waits_for_one_that_drops);
@@ -600,6 +670,7 @@ int main(void) {
     if (can_step()) {
         run("a member that releases a last message moves no cursor of another lane, at any instruction",
             releases_move_no_cursor_of_another_lane);
+        run("a group that joins while a producer passes another one loses no message", groups_that_join_lose_nothing);
     } else {
         printf("  left out: no process may be stepped here\n");
     }

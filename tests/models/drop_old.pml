@@ -7,22 +7,22 @@
  *   2  give_up_for does not pin a message that a member has taken
  *   3  rip_rx_claim reads the descriptor after it has taken the message
  *   4  it has no fence: lane->dropped_below is seen late, and the load of group_epoch overtakes its store
- *   5  a new group is not brought up to date with what has been given up
+ *   5  it checks the epoch only after it has given messages up
  *   6  a message that is requeued after the producer has passed it is not counted
  *   7  give_up_for does not pin a message that is ACKED and still in use
  *   8  rip_claim_release stores its word without comparing
  *   9  rip_claim_give_up fills the entry in the table after it has changed the word
  *  10  the producer takes a message as free once its word is RELEASED, whatever the table says
  *
- * producer stands for rip_tx_reserve, rip_drop_old_make_room with find_groups, update_released, find_room, give_up and
- * rip_claim_give_up, and rip_tx_publish; member for rip_rx_poll with rip_claims_pass, rip_rx_claim, rip_claim_ack,
- * rip_claim_release with change_ours, release_kept and move_cursor, and rip_rx_requeue with rip_claim_requeue; the start
- * of member for rip_group_begin. The first member is the only one of an exclusive group, so it counts what it misses;
- * the second one is of a shared group. With ALONE there is only the first, which joins at any time; with TOGETHER both
- * are of the shared group; with BLOCK the first group is lossy, and the producer waits for the second one. Each group
- * has one entry for a kept message, one message may be pinned, and all have one size; a message may lie at any offset
- * that is neither live nor pinned. Not modelled: killed members (claims.pml), the order of payload and tail
- * (lane.pml). */
+ * producer stands for rip_tx_reserve, rip_drop_old_make_room with find_groups, update_pins, pass_released, find_room,
+ * must_stay, announce, give_up and rip_claim_give_up, and rip_tx_publish; member for rip_rx_poll with rip_claims_pass,
+ * rip_rx_claim, rip_claim_ack, rip_claim_release with change_ours, release_kept and move_cursor, and rip_rx_requeue
+ * with rip_claim_requeue; the start of member for rip_group_begin. The first member is the only one of an exclusive
+ * group, so it counts what it misses; the second one is of a shared group. With ALONE there is only the first, which
+ * joins at any time; with TOGETHER both are of the shared group; with BLOCK the first group is lossy, and the producer
+ * waits for the second one, which with LATE joins at any time. Each group has one entry for a kept message, one message
+ * may be pinned, and all have one size; a message may lie at any offset that is neither live nor pinned. Not modelled:
+ * killed members (claims.pml), the order of payload and tail (lane.pml). */
 #ifndef FAULT
 #define FAULT 0
 #endif
@@ -34,6 +34,9 @@
 #endif
 #ifndef BLOCK
 #define BLOCK 0
+#endif
+#ifndef LATE
+#define LATE 0
 #endif
 #define MESSAGES 3
 #ifndef SLOTS
@@ -67,8 +70,8 @@ byte tail, reclaimed, dropped_below_seen;         /* the last one is lane->dropp
 byte words[GROUPS * SLOTS], cursor[GROUPS], requeued[GROUPS];
 byte kept[GROUPS];                  /* 1 + the message in the table of kept messages, or 0 */
 byte epoch;                         /* control->group_epoch */
-/* the first group's bit in control->groups_active; that of the other group does not change */
-bit is_active = !ALONE && !TOGETHER;
+bit is_active = !ALONE && !TOGETHER; /* the bit of the first group in control->groups_active, */
+bit other_is_active = !ALONE && !LATE; /* and that of the second one */
 bit locked;                         /* the table lock */
 
 byte desc[SLOTS], offset[SLOTS];     /* a descriptor: the message that it describes, and the offset of that message */
@@ -124,9 +127,8 @@ inline give_up_for(g, it) { /* is_passed, then rip_claim_give_up; failed: it can
 }
 
 inline give_up(it) {
-    failed = BLOCK && it >= cursor[1];
     if
-    :: !failed && opened -> give_up_for(0, it)
+    :: opened -> give_up_for(0, it)
     :: else
     fi;
     if
@@ -143,31 +145,48 @@ inline is_released_by(g, it) {
 }
 
 inline is_released_by_all(it) {
-    yes = opened || !ALONE;
+    yes = opened || sees_other;
     if
     :: opened -> is_released_by(0, it)
     :: else
     fi;
     if
-    :: yes && !ALONE -> is_released_by(1, it)
+    :: yes && sees_other -> is_released_by(1, it)
     :: else
     fi
 }
 
-inline update_released() {
+inline announce(it) { /* sets again: 1 if there is a new group */
+    dropped_below_seen = (FAULT == 4 -> dropped_below_seen : it);
+    again = epoch != was && FAULT != 5
+}
+
+inline update_pins() {
     if
     :: pin != NONE && (kept[pin_group] != 1 + pin || FAULT == 10) -> pin = NONE; pin_at = 0; pin_group = 0
     :: else
-    fi;
+    fi
+}
+
+inline pass_released() {
+    it = dropped_below;
     do
-    :: dropped_below == put -> break
+    :: it == put -> break
     :: else ->
-        is_released_by_all(dropped_below);
+        is_released_by_all(it);
         if
-        :: yes -> dropped_below++
+        :: yes -> it++
         :: else -> break
         fi
-    od
+    od;
+    if
+    :: it != dropped_below -> announce(it)
+    :: else
+    fi;
+    if
+    :: !again -> dropped_below = it
+    :: else
+    fi
 }
 
 /* Neither live nor pinned. */
@@ -182,62 +201,56 @@ inline find_room() { /* sets room: 1 if there is room */
     do
     :: put - dropped_below < KEEP && IS_ROOM -> room = 1; break
     :: else ->
-        failed = 1;
+        failed = dropped_below == put || (BLOCK && sees_other && dropped_below >= cursor[1]); /* must_stay */
         if
-        :: dropped_below != put -> give_up(dropped_below)
+        :: !failed -> announce(dropped_below + 1)
         :: else
         fi;
         if
-        :: failed -> room = 0; break
+        :: !failed && !again -> give_up(dropped_below)
+        :: else
+        fi;
+        if
+        :: failed || again -> room = 0; break
         :: else -> dropped_below++
         fi
     od
 }
 
 inline find_groups() {
+    sees_other = other_is_active;
     if
-    :: is_active && !opened ->
-        !locked; /* needed to open its claims */
-        it = limit;
-        do
-        :: it >= dropped_below || FAULT == 5 -> break
-        :: else ->
-            failed = 0;
-            give_up_for(0, it);
-            if
-            :: failed -> break
-            :: else -> it++
-            fi
-        od;
-        opened = !failed
+    :: is_active && !opened -> !locked; opened = 1 /* the lock is needed to open its claims */
     :: else
     fi
 }
 
 inline make_room() {
     do
-    :: atomic { was = epoch; failed = 0 }
+    :: atomic { was = epoch; failed = 0; again = 0 }
         find_groups();
+        update_pins();
+        pass_released();
         if
-        :: failed -> room = 0
-        :: else -> update_released(); find_room()
+        :: !again -> find_room()
+        :: else
         fi;
-        dropped_below_seen = (FAULT == 4 -> dropped_below_seen : dropped_below);
+        again = again || (FAULT == 5 && epoch != was);
         if
-        :: epoch == was -> break
+        :: !again -> break
         :: else
         fi
     od;
     limit = dropped_below;
     recheck_at = (room -> limit + KEEP : put);
-    atomic { reclaimed = limit; dropped_below_seen = dropped_below; was = 0; it = 0; yes = 0; failed = 0; room = 0 }
+    atomic { reclaimed = limit; dropped_below_seen = limit; was = 0; it = 0; yes = 0; failed = 0; room = 0 }
 }
 
 active proctype producer() {
     byte put = 0, dropped_below = 0, recheck_at = KEEP, limit = 0, lies[SLOTS]; /* struct rip_producer */
     byte pin = NONE, pin_at, pin_group;
     byte word, was, it;
-    bit opened, yes, failed, room;
+    bit opened, sees_other, yes, failed, again, room;
     do
     :: put == MESSAGES -> break
     :: put < MESSAGES && (put >= recheck_at || !IS_ROOM) -> make_room()
@@ -295,7 +308,7 @@ inline poll_lane() {
     now = (REQUEUES -> requeued[g] : 0);
     last = tail;
     was = cursor[g];
-    atomic { its_reclaimed = reclaimed; assert(its_reclaimed <= last || its_reclaimed <= tail) }
+    atomic { its_reclaimed = (BLOCK && g == 1 -> 0 : reclaimed); assert(its_reclaimed <= last || its_reclaimed <= tail) }
     atomic { /* rip_claims_pass, a compare-and-swap */
         if
         :: was < its_reclaimed && cursor[g] == was -> cursor[g] = its_reclaimed
@@ -358,17 +371,20 @@ active [2] proctype member() {
     if
     :: TOGETHER -> atomic { cursor[0] = MESSAGES; first[0] = MESSAGES }
     :: ALONE && g == 1 -> atomic { cursor[1] = MESSAGES; first[1] = MESSAGES; goto out }
-    :: ALONE && g == 0 -> /* rip_group_begin */
+    :: (ALONE && g == 0) || (LATE && g == 1) -> /* rip_group_begin */
         locked = 1;
-        cursor[0] = 0;
-        is_active = 1;
+        cursor[g] = (LATE -> cursor[0] : 0);
+        if
+        :: g == 0 -> is_active = 1
+        :: g == 1 -> other_is_active = 1
+        fi;
         epoch++;
         was = reclaimed;
         was = (dropped_below_seen > was -> dropped_below_seen : was);
         atomic {
-            cursor[0] = (was > cursor[0] -> was : cursor[0]);
-            first[0] = cursor[0];
-            counted = cursor[0];
+            cursor[g] = (was > cursor[g] -> was : cursor[g]);
+            first[g] = cursor[g];
+            counted = cursor[g];
             was = 0;
             locked = 0
         }

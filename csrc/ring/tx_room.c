@@ -38,7 +38,6 @@ int rip_reclaim(struct rip_producer *p) {
             /* release: pairs with the acquire in rip_rx_poll, for a group that this producer begins to pass */
             atomic_store_explicit(&p->lane->reclaimed, limit, memory_order_release);
             p->free_below = limit;
-            p->recheck_at = limit + p->slots;
             uint64_t offset = rip_desc_offset(&p->lane->desc[limit & (p->slots - 1)]);
             rip_arena_reclaim(&p->arena, limit, offset, p->tail);
             return 0;
@@ -50,6 +49,8 @@ static int find_room(struct rip_producer *p, uint64_t length) {
     uint64_t end = p->arena.capacity;
     int rc = rip_reclaim(p);
     if (rc == 0) {
+        /* also if no cursor has moved: while there was a group to pass, another bound may have been stored */
+        p->recheck_at = p->free_below + p->slots;
         rc = p->tail >= p->recheck_at ? -EAGAIN : rip_tx_find_room(p, length, &end);
     }
     return rc;

@@ -974,6 +974,21 @@ static void waits_for_bytes(void) {
     close_consumer(c);
 }
 
+static void fits_after_a_refusal(void) {
+    static const unsigned char page[RIP_PAGE];
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 8);
+    struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    struct rip_consumer *lossy = open_consumer(CHANNEL, "lossy", RIP_OLDEST | RIP_LOSSY);
+    CHECK_IS(put_number(p, 0, 0), 0);
+    CHECK_IS(put(p, page, sizeof page, 0), -ETIMEDOUT);
+    close_consumer(lossy);
+    CHECK_IS(put_number(p, 1, 0), 0); /* and the group that the producer waits for has read nothing */
+    CHECK_IS(get_number(c, 0), 0);
+    CHECK_IS(get_number(c, 0), 1);
+    close_producer(p);
+    close_consumer(c);
+}
+
 /* ---- refusals ---- */
 
 static void bad_names(void) {
@@ -1174,6 +1189,8 @@ int main(void) {
     run("a wait ends at its deadline", timeouts);
     run("a wait goes on between slices, and ends when a signal is handled", waits_in_slices);
     run("waiting for room sleeps when slots are free but bytes are not", waits_for_bytes);
+    run("a message that fits is put after one that does not, also if a lossy group has left meanwhile",
+        fits_after_a_refusal);
     run("a name is one component of a path", bad_names);
     run("invalid sizes are refused, and leave nothing behind", bad_sizes);
     run("lanes that have ended and are read make room for others", lanes_that_are_read_make_room);

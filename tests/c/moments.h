@@ -5,6 +5,8 @@
 
 #include "steps.h"
 
+#include <malloc.h>
+
 #define MAX_MOMENTS 1000u
 #define MAX_CALLS 10000u
 
@@ -117,12 +119,13 @@ static int has_changed(struct view *view) {
 }
 
 /* Runs the victim from one system call to the next. Marks in busy the calls after which others see a change
- * before the next call. */
-static void find_busy(unsigned char busy[MAX_CALLS]) {
+ * before the next call. Returns the number of calls. */
+static unsigned find_busy(unsigned char busy[MAX_CALLS]) {
     static struct view view;
+    unsigned calls = 0;
     pid_t child = start_victim();
     has_changed(&view);
-    for (unsigned calls = 0; resume(child, PTRACE_SYSCALL); calls++) { /* stops before the system call */
+    for (; resume(child, PTRACE_SYSCALL); calls++) { /* stops before the system call */
         CHECK(calls < MAX_CALLS);
         busy[calls] = (unsigned char)has_changed(&view);
         if (!resume(child, PTRACE_SYSCALL)) { /* stops after it */
@@ -132,6 +135,7 @@ static void find_busy(unsigned char busy[MAX_CALLS]) {
     }
     kill_and_wait(child);
     play->check();
+    return calls + 1;
 }
 
 /* Steps through the busy parts, and records the moments after which others see a change. Returns their
@@ -146,7 +150,7 @@ static unsigned find_moments(struct moment moments[MAX_MOMENTS]) {
     /* a first run without a result: it binds the functions of libc, so that every child executes the same
      * instructions */
     play->check();
-    find_busy(busy);
+    unsigned calls = find_busy(busy);
     child = start_victim();
     has_changed(&view);
     for (int more = 1; more;) {
@@ -168,11 +172,17 @@ static unsigned find_moments(struct moment moments[MAX_MOMENTS]) {
     kill_and_wait(child);
     play->check();
     CHECK(count > 0);
+    CHECK_IS(now.calls, calls); /* otherwise moments were missed */
     return count;
 }
 
 static void kill_at_every_moment(const struct play *of) {
     struct moment moments[MAX_MOMENTS];
+    /* The heap is large from the start: each victim makes the same system calls, and none for memory. */
+    CHECK(mallopt(M_TOP_PAD, 1 << 26) && mallopt(M_TRIM_THRESHOLD, 1 << 27) && mallopt(M_MMAP_THRESHOLD, 1 << 25));
+    void *part = malloc(1 << 24);
+    CHECK(part);
+    free(part);
     play = of;
     unsigned count = find_moments(moments);
     for (unsigned i = 0; i < count; i++) {

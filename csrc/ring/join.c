@@ -31,7 +31,9 @@ static int join_group(struct rip_consumer *c, uint32_t g, uint32_t flags, int32_
         }
         group->pid = (int32_t)getpid();
         group->flags = kind | (group->flags & (RIP_AWAITED | RIP_DURABLE | RIP_DECLARED));
-        if (!is_decided && kind & RIP_LOSSY) { /* producers that wait for the group need not wait any more */
+        /* Producers that wait for the group need not wait any more. Each member does this, because the first one may
+         * have been killed just before it. */
+        if (kind & RIP_LOSSY) {
             rip_group_set_lossy(c->ch.control, g, kind);
             rip_wake_lanes(&c->ch);
         }

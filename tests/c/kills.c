@@ -527,7 +527,47 @@ static void declared_or_not(void) {
     others_go_on();
 }
 
+static void declared_group(void) {
+    prepare_channel();
+    stays = open_producer(CHANNEL, RIP_PAGE, 8);
+    CHECK_IS(rip_declare(stays, "work"), 0);
+    for (uint64_t n = 0; n < 8; n++) {
+        CHECK_IS(put_number(stays, n, 0), 0);
+    }
+}
+
+static int joins_as_lossy(void) {
+    stop_here();
+    struct rip_consumer *c = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_LOSSY);
+    (void)c;
+    stop_here();
+    return 0;
+}
+
+/* Whether or not the group is lossy now: if it is, the producer does not wait for it. */
+static void lossy_or_not(void) {
+    int32_t holder;
+    int is_lossy = 0,
+        rc = rip_consumer_open(CHANNEL, "work", RIP_OLDEST, RIP_WAIT_BLOCK, RIP_FOREVER, &survivor, &holder);
+    if (rc == -EEXIST) {
+        CHECK_IS(holder, RIP_LOSSY);
+        is_lossy = 1;
+        survivor = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_LOSSY);
+    } else {
+        CHECK_IS(rc, 0);
+    }
+    CHECK_IS(put_number(stays, 8, 0), is_lossy ? 0 : -ETIMEDOUT);
+    for (uint64_t n = (uint64_t)is_lossy; n < 8 + (uint64_t)is_lossy; n++) {
+        CHECK_IS(get_number(survivor, 0), n);
+    }
+    close_producer(stays);
+    CHECK_IS(get_nothing(survivor, 0), -ENODATA);
+    close_consumer(survivor);
+    CHECK(is_over());
+}
+
 static void killed_around_a_group(void) {
+    kill_at_every_moment(&(struct play){CHANNEL, declared_group, joins_as_lossy, lossy_or_not, NULL});
     kill_at_every_moment(&(struct play){CHANNEL, others_put_six, leaves_durable_group, successor_gets_the_rest, NULL});
     kill_at_every_moment(&(struct play){CHANNEL, others, declares, declared_or_not, NULL});
 }

@@ -49,6 +49,26 @@ static int is_unseen(const struct rip_channel *ch, uint32_t group, uint32_t lane
            rip_has_members(ch, group, RIP_NO_MEMBER);
 }
 
+/* Does a member of this group use a message that the producer of the lane has passed? No cursor shows that. It matters
+ * without a directory only: there the memory of a removed lane is freed. A file that has lost its name keeps it. */
+static int has_kept(const struct rip_channel *ch, uint32_t group, uint64_t lane) {
+    struct rip_mapping mapping;
+    if (ch->handle.dir >= 0) {
+        return 0;
+    }
+    int rc = rip_file_open(&ch->handle, rip_claims_file(rip_group_id(ch->control, group), lane), 0, &mapping), has = 0;
+    if (rc != 0) { /* with -ENOENT the group has no claims */
+        return rip_is_resource_error(rc);
+    }
+    const struct rip_claims *claims = mapping.at;
+    for (uint32_t k = 0; k < RIP_MAX_KEPT && mapping.size >= sizeof *claims; k++) {
+        /* acquire: pairs with the release in clear_kept; the member has read before the memory is freed */
+        has |= atomic_load_explicit(&claims->kept[k], memory_order_acquire) != 0;
+    }
+    rip_mapping_close(&mapping);
+    return has;
+}
+
 void rip_lanes_retire(struct rip_channel *ch) {
     struct rip_control *control = ch->control;
     uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed); /* under the lock */
@@ -71,6 +91,9 @@ void rip_lanes_retire(struct rip_channel *ch) {
         if (rip_lane_is_reported(state) && report_death) {
             report_death = 0;
             needed = 1;
+        }
+        for (uint32_t g = 0; g < RIP_MAX_GROUPS && !needed; g++) {
+            needed = active >> g & 1 && has_kept(ch, g, rip_lane_id(lane));
         }
         if (!needed) {
             rip_file_remove(&ch->handle, rip_lane_file(rip_lane_id(lane)));

@@ -223,6 +223,7 @@ static inline void rip_rx_count_deliveries(struct rip_message *message, uint8_t 
  * (rip_lanes_changed), and they see the word. */
 static inline void rip_rx_check_end(struct rip_rx *rx) {
     if (RIP_UNLIKELY(atomic_load_explicit(&rx->entry->state, memory_order_seq_cst) != RIP_LANE_LIVE)) {
+        rx->tried = 0; /* this may have been all that kept the lane in the table */
         rip_rx_report_end(rx);
     }
 }

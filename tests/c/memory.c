@@ -469,9 +469,37 @@ static int in_a_small_tmpfs(void *unused) {
 static void small_tmpfs(void) { expect_success(spawn(in_a_small_tmpfs, NULL)); }
 #endif
 
+/* Of a message that the producer has passed, no cursor shows that it is in use. */
+static void keeps_what_is_in_use(void) {
+    static unsigned char page[RIP_PAGE];
+    struct rip_message kept, message;
+    struct rip_producer *keeper = open_producer(CHANNEL, RIP_PAGE, 8), *p;
+    CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, 8, RIP_DROP_OLD, RIP_WAIT_BLOCK, NULL, &p), 0);
+    struct rip_consumer *c = open_consumer(CHANNEL, "g", RIP_OLDEST);
+    for (uint64_t n = 0; n < 9; n++) {
+        fill(page, 1000, 1, n);
+        CHECK_IS(put(p, page, 1000, 0), 0);
+        CHECK(n != 0 || rip_get(c, &kept, 0) == 1);
+    }
+    CHECK_IS(p->arena.pinned, 1);
+    close_producer(p);
+    while (rip_get(c, &message, 0) == 1) {
+        rip_release(c, &message);
+    }
+    CHECK(is_filled(kept.data, 1000, 1, 0));
+    rip_release(c, &kept);
+    CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
+    CHECK(!has_lane(1)); /* now it has left the table */
+    close_producer(keeper);
+    CHECK_IS(get_nothing(c, 0), -ENODATA);
+    close_consumer(c);
+}
+
 int main(void) {
     run("a lane takes as much memory as its messages have needed", allocates_what_messages_need);
     run("a lane that has ended keeps only the memory of what is unread", shrinks_at_its_end);
+    run("a message in use stays as it is, even if its lane has ended and its producer has passed it",
+        keeps_what_is_in_use);
     run("a lane that is preallocated gets all of its memory when it opens, or is not made", all_at_once);
     run("a message for which there is no memory is refused at once, and later ones are not affected",
         refuses_and_goes_on);

@@ -241,6 +241,67 @@ def test_what_cannot_be_sent_is_an_error_where_it_is_sent() -> None:
             client.call(0)
 
 
+@contextmanager
+def stalled(client: Client) -> Iterator[None]:
+    """A block in which the client receives no replies."""
+    entered, goes_on = threading.Event(), threading.Event()
+
+    def stall(_: object) -> None:
+        entered.set()
+        goes_on.wait()
+
+    client.submit(0).add_done_callback(stall)
+    assert entered.wait(20)
+    try:
+        yield
+    finally:
+        goes_on.set()
+
+
+@pytest.mark.parametrize("pickle", [False, True])
+def test_a_handler_may_return_the_same_memory_again(pickle: bool) -> None:
+    memory = np.zeros((2, 2), "i4")
+    all_handled = threading.Event()
+
+    def handler(x: int) -> object:
+        memory[:] = x
+        if x == 29:
+            all_handled.set()
+        return [memory, memory[:, 0], memory.T, {"a": memory}, (memory.T, 1), memory.data][x % 6]
+
+    with serving(handler, slots=2, pickle=pickle), Client("s", pickle=pickle) as client:
+        with stalled(client):
+            futures = [client.submit(x) for x in range(30)]
+            assert all_handled.wait(20)
+        for x, future in enumerate(futures):
+            expected = handler(x)
+            assert str(future.result(20)) == str(bytes(memory) if x % 6 == 5 else expected)
+
+
+def test_what_cannot_be_sent_is_an_error_also_where_replies_wait() -> None:
+    refused = threading.Event()
+
+    def serve() -> None:
+        for request in server:
+            try:
+                request.reply({request.payload} if request.payload == 9 else request.payload)
+            except ringipc.UnsafeMessage as error:
+                request.fail(error)
+                refused.set()
+
+    with Server("s", slots=2) as server, Client("s") as client:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with stalled(client):
+            futures = [client.submit(x) for x in range(10)]
+            assert refused.wait(20)
+        assert [future.result(20) for future in futures[:9]] == list(range(9))
+        with pytest.raises(ringipc.RemoteError, match="UnsafeMessage"):
+            futures[9].result(20)
+        server.close()
+        thread.join()
+
+
 def test_a_call_that_times_out_leaves_nothing_behind() -> None:
     with Server("s") as server, Client("s") as client:
         before = time.monotonic()
@@ -530,6 +591,9 @@ def test_over_a_socket_the_end_of_the_server_is_an_error_and_another_one_is_foun
     with serving(same, url):
         client.wait_for_server(10)
         assert client.call(3) == 3
+    with serving(same, url):  # no call has found that the one before has ended
+        client.wait_for_server(10)
+        assert client.call(4) == 4
     client.close()
 
 

@@ -8,11 +8,11 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from .. import errors
+from .. import codecs, errors
 from .._core import Message, Producer, ReplyEnd
 from ..channel import Channel
 from . import reply_channel
-from .protocol import CLIENT
+from .protocol import CLIENT, FAILED, encode_failure
 
 if TYPE_CHECKING:
     from ..transports.link import ConsumerLink
@@ -45,15 +45,14 @@ class Caller(ReplyEnd):
         UnsafeMessage, MessageTooLarge, SystemRefused
             As in `Producer.put`. Nothing is sent.
         """
-        if not self._waiting:
-            try:
-                self.replies.put_nowait(reply, type=type)
-            except errors.Full:
-                pass
-            except errors.Closed:
-                return request.requeue()  # this server is closed, or the client is gone, which another one will find
-            else:
-                return request.release()
+        try:
+            self.replies.put_nowait(reply, type=type)
+        except errors.Full:
+            reply = codecs.copy_of(reply, self.replies._pickle)  # handlers use arrays again
+        except errors.Closed:
+            return request.requeue()  # this server is closed, or the client is gone, which another one will find
+        else:
+            return request.release()
         with self._lock:
             self._waiting.append((reply, type, request))
             if self._sends:
@@ -77,7 +76,10 @@ class Caller(ReplyEnd):
                 while self._waiting:
                     self._waiting.popleft()[2].requeue()
                 continue
-            except errors.RingError as error:
+            except errors.RingError as error:  # no memory
+                if not type & FAILED:
+                    self._waiting[0] = encode_failure(error, pickled=self.replies._pickle), type | FAILED, request
+                    continue
                 _log.warning("a reply was not sent: %s", error)
             request.release()
             self._waiting.popleft()

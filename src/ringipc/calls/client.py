@@ -18,7 +18,7 @@ from .. import _arguments, _facts, errors
 from .._arguments import Wait
 from .._core import Caller, check_timeout
 from ..channel import Channel
-from ..transports.endpoint import Endpoint
+from ..transports.endpoint import Endpoint, SocketEndpoint
 from .connection import Connection
 from .service import check_service
 
@@ -113,9 +113,14 @@ class Client(Caller):
     def _find_server(self) -> bool:
         """Connect, and return whether there is a server."""
         try:
-            return self._connect().has_server()
+            connection = self._connect()
         except errors.ChannelNotFound:  # nobody listens there yet
             return False
+        if connection.has_server():
+            return True
+        if isinstance(self._service, SocketEndpoint):
+            connection.check_servers()  # the next server listens anew
+        return False
 
     def _pauses(self, deadline: float, *, patient: bool = False) -> Iterator[float]:
         """Yield the seconds to sleep before each further attempt to find a server, until one should not wait any more.

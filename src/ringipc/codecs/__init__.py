@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import Corrupt, UnsafeMessage
-from . import pickled, record
+from . import multipart, pickled, record
 from .dtypes import can_encode
 from .multipart import Parts
 from .plain import Plain, plain
@@ -84,3 +84,19 @@ def decode(kind: int, message: memoryview, copy: bool, pickle: bool, tensors: bo
             "producer without"
         )
     return codec.decode(message, copy, tensors)
+
+
+def copy_of(message: object, pickle: bool) -> object:
+    """Return a copy of a message, to be sent later as the message would be now, whatever happens to its objects.
+
+    Raises
+    ------
+    UnsafeMessage
+        As for `encode`.
+    """
+    if type(message) is bytes:
+        return message
+    encoded = encode(message, pickle)
+    if isinstance(encoded, Parts):
+        return decode(encoded.kind, memoryview(multipart.contents(encoded)), False, pickle)
+    return encoded.tobytes() if isinstance(encoded, memoryview) else encoded.copy("A")

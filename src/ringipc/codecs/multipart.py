@@ -57,6 +57,16 @@ def offsets(parts: Parts) -> tuple[list[int], int]:
     return begins, at
 
 
+def contents(parts: Parts) -> bytearray:
+    """Return a message of several parts as it is in the lane."""
+    begins, length = offsets(parts)
+    message = bytearray(length)
+    message[: len(parts.head)] = parts.head
+    for begin, block in zip(begins, parts.blocks, strict=True):
+        message[begin : begin + block.nbytes] = block.tobytes("A")
+    return message
+
+
 def split(message: memoryview) -> tuple[memoryview, list[memoryview]]:
     """Return the small part and the blocks of a message that `join` has made.
 

@@ -1,5 +1,6 @@
 """Opening, closing and batches in event loops."""
 
+import ast
 import asyncio
 import gc
 import threading
@@ -52,6 +53,16 @@ def test_a_consumer_waits_for_its_channel_and_others_go_on(run: Run) -> None:
         assert got == [b"x"] * 30
 
     run(main)
+
+
+def test_aopen_has_the_options_of_the_constructor_in_the_stub() -> None:
+    stub = ast.parse((Path(ringipc.__file__).parent / "_core.pyi").read_text())
+    classes = {node.name: node for node in stub.body if isinstance(node, ast.ClassDef)}
+    for handle in "Producer", "Consumer":
+        named = [node for node in classes[f"_{handle}Options"].body if isinstance(node, ast.AnnAssign)]
+        options = {ast.unparse(node.target) for node in named}
+        inits = [node for node in classes[handle].body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
+        assert options == {argument.arg for argument in inits[0].args.kwonlyargs}
 
 
 @LOOPS

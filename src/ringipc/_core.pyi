@@ -189,7 +189,12 @@ class _ConsumerOptions(TypedDict, total=False):
     group: str
     shared: bool
     durable: bool
+    max_deliveries: int | None
+    dead_letters: str | Channel | Endpoint | None
+    overflow: Literal["block", "drop-old"]
     start: Literal["oldest", "newest"]
+    producers: int | None
+    deaths: Literal["raise", "skip"]
     copy: bool | None
     arrays: Literal["numpy", "torch"]
     pickle: bool

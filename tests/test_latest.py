@@ -127,7 +127,7 @@ def test_get_waits_for_the_first_value_and_for_newer_ones() -> None:
         assert (latest.get(), latest.get_nowait(), latest.seq) == (b"one", b"one", 1)
         with pytest.raises(Empty, match="a value newer than seq 1"):
             latest.get(0.01, newer_than=1)
-        assert not latest.wait(1, 0.01)
+        assert not latest.wait(0.01, newer_than=1)
         timer = threading.Timer(0.05, other.set, [b"two"])
         timer.start()
         assert latest.get(20, newer_than=1) == b"two"

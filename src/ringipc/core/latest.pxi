@@ -432,15 +432,15 @@ cdef class Latest(_SyncHandle):
         return rip_latest_is_whole(self.s, value)
 
     @cython.critical_section
-    def wait(self, uint64_t newer_than=0, timeout=None):
+    def wait(self, timeout=None, *, uint64_t newer_than=0):
         """Wait until there is a value with a greater seq than this; by default for the first value.
 
         Parameters
         ----------
-        newer_than
-            The seq of a value, from `message`, `seq` or `set`.
         timeout
             Seconds; None waits for ever, 0 not at all.
+        newer_than
+            The seq of a value, from `message`, `seq` or `set`.
 
         Returns
         -------

@@ -496,8 +496,23 @@ def test_ctrl_c_ends_a_call_and_a_handler() -> None:
 
 def test_close_ends_a_loop_over_requests() -> None:
     server = Server("s")
+    assert not server.closed
     threading.Timer(0.05, server.close).start()
     assert list(server) == []
+    assert server.closed
+
+
+def test_async_with_closes_a_server_and_a_client() -> None:
+    async def main() -> None:
+        async with Server("s") as server:
+            serving = asyncio.create_task(server.aserve(asyncio.sleep))
+            async with Client("s") as client:
+                assert await client.acall(0) is None
+            assert client.closed
+        assert server.closed
+        await serving
+
+    asyncio.run(main())
 
 
 def call_in_child(client: Client) -> None:

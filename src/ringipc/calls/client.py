@@ -245,6 +245,11 @@ class Client(Caller):
 
     # ---- the end ----
 
+    @property
+    def closed(self) -> bool:
+        """True after `close`."""
+        return self._closed
+
     def close(self) -> None:
         """Close the client. Futures without a result are cancelled; calls of other threads raise `Closed`."""
         self._closed = True
@@ -273,7 +278,7 @@ class Client(Caller):
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Client of service {self.service!r}{', closed' if self._closed else ''}>"
+        return f"<Client of service {self.service!r}{', closed' if self.closed else ''}>"
 
     def _leave_to_parent(self) -> None:
         """Forget the parent's connection, in a forked child."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from .. import _arguments, errors
+from .. import _arguments, _readiness, errors
 from .._arguments import Wait
 from .._core import Consumer, Message, answer
 from ..channel import Channel
@@ -370,6 +370,11 @@ class Server:
 
     # ---- the end ----
 
+    @property
+    def closed(self) -> bool:
+        """True after `close`, and in a forked child."""
+        return self._requests.closed
+
     def close(self) -> None:
         """Leave the service. Closing again does nothing.
 
@@ -392,5 +397,13 @@ class Server:
     ) -> None:
         self.close()
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await _readiness.leave(self, kind, error, trace)
+
     def __repr__(self) -> str:
-        return f"<Server of service {self.service!r}{', closed' if self._requests.closed else ''}>"
+        return f"<Server of service {self.service!r}{', closed' if self.closed else ''}>"

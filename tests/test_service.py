@@ -550,6 +550,8 @@ def test_arguments_are_checked() -> None:
         Server(5)  # type: ignore[arg-type]
     with pytest.raises(ValueError):
         Server("s", max_deliveries=0)
+    with pytest.raises(ValueError, match="max_deliveries"):  # more are not counted
+        Server("s", max_deliveries=64)
     with pytest.raises(TypeError, match="only a Server"):
         ringipc.Request()
     with pytest.raises(TypeError):

@@ -105,7 +105,7 @@ class Server:
     capacity, slots
         How many bytes and how many replies can be on the way to each client; see `Producer`.
     max_deliveries
-        How often a request is given to a server. After that the call raises `ServerDied`.
+        How often (1 to 63 times) a request is given to a server. After that the call raises `ServerDied`.
     copy
         False: arrays in requests are read-only views of shared memory. A view that is kept after the reply keeps all
         later requests of its client in memory. True: they are copies.
@@ -148,7 +148,7 @@ class Server:
     ) -> None:
         target = check_service(service, binds=True)
         size = _arguments.size_in_bytes(capacity), _arguments.checked_count(slots, "slots", "replies", 1, 1 << 26)
-        self._max_deliveries = _arguments.checked_count(max_deliveries, "max_deliveries", "deliveries", 1, 1 << 31)
+        self._max_deliveries = _arguments.checked_count(max_deliveries, "max_deliveries", "deliveries", 1, 63)
         for option, value in {"copy": copy, "pickle": pickle}.items():
             _arguments.checked_bool(option, value)
         self._pickle = pickle

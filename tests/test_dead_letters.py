@@ -240,6 +240,8 @@ def test_wrong_options_are_refused(producer: Producer) -> None:
             Consumer("c", shared=True, max_deliveries=limit)
     with pytest.raises(ValueError, match="dead_letters= needs max_deliveries="):
         Consumer("c", shared=True, dead_letters="dead")
+    with pytest.raises(ValueError, match="dead_letters= must be another channel"):
+        Consumer("c", shared=True, max_deliveries=2, dead_letters="c")
     with pytest.raises(ValueError, match="for shared and durable groups"):
         Consumer("c", max_deliveries=3)
     assert ringipc.Channel.open("c").groups == []

@@ -154,6 +154,8 @@ def open_consumer(
     if dead_letters is not None:
         if max_deliveries is None:
             raise ValueError("dead_letters= needs max_deliveries=, the deliveries after which a message goes there")
+        if dead_letters == channel:
+            raise ValueError("dead_letters= must be another channel: here a message would come back for ever")
         transports.resolve(dead_letters)
     consumer._name(channel, group)
     consumer._pickle = pickle

@@ -83,6 +83,7 @@ def own_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("ringipc")]
 
 
+@pytest.mark.long
 @LOOPS
 @pytest.mark.parametrize("where", ["c", "tcp://127.0.0.1:9", "unix://{path}/socket", "fifo://{path}/fifo"])
 def test_a_cancelled_open_leaves_nothing(run: Run, where: str, tmp_path: Path) -> None:

@@ -192,6 +192,7 @@ run()
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", [["kept"], []], ids=["kept", "forgotten"])
 @pytest.mark.parametrize("scheme", ["unix", "fifo"])
 def test_one_ctrl_c_ends_a_program_whose_close_waits(base: str, scheme: str, how: list[str]) -> None:

@@ -162,6 +162,7 @@ def test_a_new_group_starts_at_the_oldest_message_that_the_last_one_had_not_rele
         del messages
 
 
+@pytest.mark.long
 def test_successive_members_of_a_durable_group_read_the_stream_once(start: Start) -> None:
     """Members join, read and are killed: no released message is redelivered, and taken ones are marked."""
     rounds, count = 5, 1200

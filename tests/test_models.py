@@ -111,9 +111,10 @@ def test_no_order_of_steps_violates_a_model(model: str) -> None:
     assert not set.intersection(*never_reached)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("model", "switches", "verdict"),
-    [pytest.param(*fault, marks=pytest.mark.long) if fault[0] in MANY_STATES else fault for fault in WITH_A_FAULT],
+    WITH_A_FAULT,
 )
 def test_a_fault_is_found(model: str, switches: str, verdict: str) -> None:
     assert verdict in check(model, switches)

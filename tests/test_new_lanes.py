@@ -158,6 +158,7 @@ with ringipc.Producer("c", capacity=4096) as producer:
 """
 
 
+@pytest.mark.long
 def test_a_new_member_that_reaps_the_dead_does_not_make_pollfds_spin() -> None:
     with Producer("c", capacity=4096) as producer, Consumer("c") as consumer:
         for _ in range(3):

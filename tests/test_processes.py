@@ -167,6 +167,7 @@ def test_a_killed_consumer_holds_the_producer_back_for_at_most_a_second(start: S
                 assert time.monotonic() - before < 1.2
 
 
+@pytest.mark.long
 def test_a_stopped_process_is_not_dead(start: Start) -> None:
     with Producer("c", capacity=4096, slots=4) as producer:
         child = start(get_and_hang, "c", "ready", 2)

@@ -124,6 +124,7 @@ def test_opening_and_closing_sync_objects_can_be_interrupted(
     assert os.listdir(base) == []
 
 
+@pytest.mark.long
 def test_opening_inspecting_and_declaring_can_be_interrupted(base: str) -> None:
     with Producer("c", capacity=4096) as producer:
         with stopped_holder(control(base)):
@@ -154,7 +155,7 @@ def test_a_timeout_ends_the_wait_for_the_lock(base: str) -> None:
 def test_releasing_the_last_view_freezes_no_thread(base: str) -> None:
     with Producer("c", capacity=4096) as producer:
         consumer = Consumer("c")
-        producer.put(np.arange(3))
+        producer.put(np.zeros(1024, "u1"))
         views = [consumer.get()]
         consumer.close()
         ticks: list[float] = []
@@ -191,6 +192,7 @@ def test_a_put_in_a_lane_that_drops_refuses_instead_of_waiting_for_the_lock(base
             assert first.latest() == second.latest() == b"b" * 4090
 
 
+@pytest.mark.long
 def test_the_log_names_the_holder_of_the_lock(base: str, caplog: pytest.LogCaptureFixture) -> None:
     producer = Producer("c", capacity=4096)
     with stopped_holder(control(base)) as pid:
@@ -244,6 +246,7 @@ def end_with_everything_open(ready: Connection, go: Connection) -> None:
     go.recv()
 
 
+@pytest.mark.long
 def test_a_process_can_exit_and_does_not_count_as_dead(base: str) -> None:
     context = multiprocessing.get_context("spawn")
     (ready, tell_ready), (hear_go, go) = context.Pipe(False), context.Pipe(False)

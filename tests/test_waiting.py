@@ -108,6 +108,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", WAITS)
 @pytest.mark.parametrize("wait", MODES)
 def test_ctrl_c_ends_every_wait_within_a_tenth_of_a_second(what: str, wait: Wait) -> None:

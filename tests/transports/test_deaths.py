@@ -182,6 +182,7 @@ def interrupted(wait: Callable[[], object]) -> None:
     assert time.monotonic() - at < 1
 
 
+@pytest.mark.long
 @over("unix", "fifo", also=("unix-stream", "tls"))
 def test_close_without_a_consumer_gives_up_after_linger(way: Way, caplog: pytest.LogCaptureFixture) -> None:
     producer = way.producer(linger=1.5)

@@ -63,6 +63,7 @@ def test_a_lack_of_slots_stops_the_producer_too(way: Way) -> None:
         assert got == list(range(3000))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("overflow", ["drop-new", "drop-old"])
 def test_losses_of_a_full_lane_are_counted(way: Way, overflow: str) -> None:
     with way.both({"capacity": 1 << 16, "slots": 8, "overflow": overflow}) as (producer, consumer):

@@ -1,6 +1,7 @@
 """Messages that `get` cannot read: they can be got later, and no exception keeps them."""
 
 import contextlib
+import ctypes
 import gc
 import inspect
 import resource
@@ -37,7 +38,8 @@ class Unloadable:
 
 @contextlib.contextmanager
 def little_memory() -> Iterator[None]:
-    gc.collect()  # what is collected later would make room
+    gc.collect()  # what is collected later would make room, and so would what earlier tests have left in the heap
+    ctypes.CDLL(None).malloc_trim(0)
     with open("/proc/self/statm") as file:
         size = int(file.read().split()[0]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)

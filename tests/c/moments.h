@@ -179,7 +179,9 @@ static unsigned find_moments(struct moment moments[MAX_MOMENTS]) {
 static void kill_at_every_moment(const struct play *of) {
     struct moment moments[MAX_MOMENTS];
     /* The heap is large from the start: each victim makes the same system calls, and none for memory. */
+#ifndef __SANITIZE_ADDRESS__ /* AddressSanitizer's heap knows no such options */
     CHECK(mallopt(M_TOP_PAD, 1 << 26) && mallopt(M_TRIM_THRESHOLD, 1 << 27) && mallopt(M_MMAP_THRESHOLD, 1 << 25));
+#endif
     void *part = malloc(1 << 24);
     CHECK(part);
     free(part);

@@ -172,7 +172,9 @@ static unsigned find_moments(struct moment moments[MAX_MOMENTS]) {
     kill_and_wait(child);
     play->check();
     CHECK(count > 0);
+#ifndef __SANITIZE_ADDRESS__    /* its heap makes calls of its own, not the same in each run */
     CHECK_IS(now.calls, calls); /* otherwise moments were missed */
+#endif
     return count;
 }
 

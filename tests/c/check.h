@@ -21,6 +21,9 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/common_interface_defs.h>
+#endif
 
 #define MS UINT64_C(1000000) /* nanoseconds */
 
@@ -42,6 +45,48 @@ static inline int remove_entry(const char *path, const struct stat *st, int kind
     return remove(path);
 }
 
+/* Has the directory removed once this process has ended, and with it the children that could write there. Calls only
+ * what a signal handler may call. */
+static inline void remove_scratch_later(void) {
+    static const char *const script =
+        "n=0; while kill -0 $0 && [ $n -lt 50 ]; do n=$((n+1)); sleep 0.1; done; rm -r $1";
+    if (!scratch[0] || scratch_owner != getpid()) {
+        return;
+    }
+    char pid[16], *end = pid + sizeof pid - 1;
+    *end = '\0';
+    for (pid_t rest = scratch_owner; rest; rest /= 10) {
+        *--end = (char)('0' + rest % 10);
+    }
+    if (_Fork() == 0) {
+        int null = open("/dev/null", O_RDWR);
+        for (int fd = 0; fd < 3; fd++) {
+            dup2(null, fd); /* whoever reads what the test prints does not wait for this process */
+        }
+        execl("/bin/sh", "sh", "-c", script, end, scratch, (char *)NULL);
+        _exit(127);
+    }
+}
+
+static inline void on_end(int sig) {
+    remove_scratch_later();
+    raise(sig); /* SA_RESETHAND: the default action, after this handler */
+}
+
+/* A test that is ended from outside, or that crashes, leaves no files either. */
+static inline void clean_up_at_end(void) {
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
+    struct sigaction action = {.sa_handler = on_end, .sa_flags = (int)SA_RESETHAND}, before;
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+        if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler == SIG_DFL) {
+            sigaction(signals[i], &action, NULL);
+        }
+    }
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_set_death_callback(remove_scratch_later); /* it has handlers of its own */
+#endif
+}
+
 static inline _Noreturn void check_failed(const char *file, int line, const char *condition, long long is,
                                           long long wanted) {
     fprintf(stderr, "\n%s:%d: check failed: %s", file, line, condition);
@@ -49,9 +94,7 @@ static inline _Noreturn void check_failed(const char *file, int line, const char
         fprintf(stderr, " (%lld, not %lld)", is, wanted);
     }
     fprintf(stderr, "\n");
-    if (scratch[0] && scratch_owner == getpid()) {
-        nftw(scratch, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
-    }
+    remove_scratch_later();
     _exit(1); /* no atexit handlers: this may be a child */
 }
 
@@ -71,6 +114,7 @@ static inline void scratch_begin(void) {
     strcpy(scratch, access("/dev/shm", W_OK) == 0 ? "/dev/shm/ringipc-test-XXXXXX" : "/tmp/ringipc-test-XXXXXX");
     CHECK(mkdtemp(scratch));
     scratch_owner = getpid();
+    clean_up_at_end();
     CHECK_IS(setenv("RINGIPC_DIR", scratch, 1), 0);
 }
 

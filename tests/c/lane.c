@@ -79,9 +79,10 @@ static void labels(void) {
         CHECK(strcmp(label, message.data[0] == 1 ? longest : "") == 0);
         rip_release(c, &message);
     }
-    close_producer(p);
-    close_producer(other);
+    CHECK_IS(rip_producer_close(p), 0);
     CHECK_IS(rip_set_label(p, ""), -ESHUTDOWN);
+    rip_producer_free(p);
+    close_producer(other);
     close_consumer(c);
 }
 

@@ -5,8 +5,6 @@
 
 #include "steps.h"
 
-#include <malloc.h>
-
 #define MAX_MOMENTS 1000u
 #define MAX_CALLS 10000u
 
@@ -125,7 +123,7 @@ static unsigned find_busy(unsigned char busy[MAX_CALLS]) {
     unsigned calls = 0;
     pid_t child = start_victim();
     has_changed(&view);
-    for (; resume(child, PTRACE_SYSCALL); calls++) { /* stops before the system call */
+    for (; run_to_call(child); calls++) {
         CHECK(calls < MAX_CALLS);
         busy[calls] = (unsigned char)has_changed(&view);
         if (!resume(child, PTRACE_SYSCALL)) { /* stops after it */
@@ -160,7 +158,7 @@ static unsigned find_moments(struct moment moments[MAX_MOMENTS]) {
             /* only a system call creates or removes a file */
             changed = now.steps == 0 ? has_changed(&view) : contents_changed(&view);
         } else {
-            more = resume(child, PTRACE_SYSCALL) && resume(child, PTRACE_SYSCALL);
+            more = run_past_call(child);
             now.calls++;
             changed = has_changed(&view);
         }
@@ -172,21 +170,12 @@ static unsigned find_moments(struct moment moments[MAX_MOMENTS]) {
     kill_and_wait(child);
     play->check();
     CHECK(count > 0);
-#ifndef __SANITIZE_ADDRESS__    /* its heap makes calls of its own, not the same in each run */
     CHECK_IS(now.calls, calls); /* otherwise moments were missed */
-#endif
     return count;
 }
 
 static void kill_at_every_moment(const struct play *of) {
     struct moment moments[MAX_MOMENTS];
-    /* The heap is large from the start: each victim makes the same system calls, and none for memory. */
-#ifndef __SANITIZE_ADDRESS__ /* AddressSanitizer's heap knows no such options */
-    CHECK(mallopt(M_TOP_PAD, 1 << 26) && mallopt(M_TRIM_THRESHOLD, 1 << 27) && mallopt(M_MMAP_THRESHOLD, 1 << 25));
-#endif
-    void *part = malloc(1 << 24);
-    CHECK(part);
-    free(part);
     play = of;
     unsigned count = find_moments(moments);
     for (unsigned i = 0; i < count; i++) {

@@ -64,10 +64,37 @@ static inline int resume(pid_t child, enum __ptrace_request how) {
 static inline int step(pid_t child) { return resume(child, PTRACE_SINGLESTEP); }
 
 /* A point in the run of a child: the number of system calls since its stop_here, and the number of instructions since
- * the last system call. Going there by system calls is quicker than by instructions alone. */
+ * the last one. Going there by system calls is quicker than by instructions alone. Calls for memory are not counted:
+ * whether malloc needs one depends on what was allocated before. */
 struct moment {
     unsigned calls, steps;
 };
+
+#if defined(__x86_64__)
+/* Does a system call change only the child's private memory, or its own mapping of a file? */
+static inline int is_for_memory(unsigned long long call, unsigned long long mapped) {
+    return call == SYS_brk || call == SYS_munmap || call == SYS_madvise || (call == SYS_mmap && (int)mapped == -1);
+}
+#endif
+
+/* Runs the child to its next system call that counts. Returns 1 before that call, or 0 if it comes to a stop_here. */
+static inline int run_to_call(pid_t child) {
+    while (resume(child, PTRACE_SYSCALL)) {
+#if defined(__x86_64__)
+        struct user_regs_struct registers;
+        CHECK_IS(ptrace(PTRACE_GETREGS, child, NULL, &registers), 0);
+        if (is_for_memory(registers.orig_rax, registers.r8)) {
+            CHECK(resume(child, PTRACE_SYSCALL)); /* stops after the call */
+            continue;
+        }
+#endif
+        return 1;
+    }
+    return 0;
+}
+
+/* Runs the child until after its next system call that counts. Returns as resume. */
+static inline int run_past_call(pid_t child) { return run_to_call(child) && resume(child, PTRACE_SYSCALL); }
 
 /* As step, and counts in *now. */
 static inline int step_counting(pid_t child, struct moment *now) {
@@ -76,7 +103,7 @@ static inline int step_counting(pid_t child, struct moment *now) {
     CHECK_IS(ptrace(PTRACE_GETREGS, child, NULL, &registers), 0);
     long code = ptrace(PTRACE_PEEKTEXT, child, registers.rip, NULL);
     now->steps++;
-    if ((code & 0xffff) == 0x050f) { /* syscall */
+    if ((code & 0xffff) == 0x050f && !is_for_memory(registers.rax, registers.r8)) { /* syscall */
         now->calls++;
         now->steps = 0;
     }
@@ -89,8 +116,8 @@ static inline int step_counting(pid_t child, struct moment *now) {
 /* Runs the child from its stop_here to this moment. Returns 1, or 0 if it came to its next stop_here before. */
 static inline int run_to(pid_t child, struct moment moment) {
     int more = 1;
-    for (unsigned i = 0; i < 2 * moment.calls && more; i++) {
-        more = resume(child, PTRACE_SYSCALL); /* one stop before the system call, one after it */
+    for (unsigned i = 0; i < moment.calls && more; i++) {
+        more = run_past_call(child);
     }
     for (unsigned i = 0; i < moment.steps && more; i++) {
         more = step(child);

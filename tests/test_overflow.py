@@ -396,3 +396,27 @@ def test_messages_before_a_group_joined_do_not_count_as_missed() -> None:
             assert shared.message().missed == 0
             assert shared.stats.missed == 0
         assert exclusive.stats.missed == 6
+
+
+@pytest.mark.long
+def test_a_put_that_waits_for_a_group_without_members_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    with Producer("c", capacity=4096, slots=2, groups=["record"]) as producer:
+        producer.put_many([b"a", b"b"])
+        for _ in range(2):
+            with pytest.raises(ringipc.Full):
+                producer.put(b"c", timeout=5.2)
+        (record,) = caplog.records
+        assert record.getMessage().startswith("channel 'c': a put waits for room: group 'record' (without a member now)")
+        assert "remove_group('record')" in record.getMessage()
+        assert producer.stats.waits == 2
+        with Consumer("c", group="record") as consumer:
+            assert consumer.get_many(5, timeout=0) == [b"a", b"b"]
+
+
+@pytest.mark.long
+def test_a_put_that_waits_for_a_slow_consumer_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with Producer("c", capacity=4096, slots=2) as producer, Consumer("c"):
+        producer.put_many([b"a", b"b"])
+        with pytest.raises(ringipc.Full):
+            producer.put(b"c", timeout=5.2)
+    assert not caplog.records

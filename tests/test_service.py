@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -643,3 +644,15 @@ def test_a_service_refuses_producers_and_consumers(address: str) -> None:
         Server(ringipc.tcp("127.0.0.1:0", bind=False))
     with pytest.raises(ValueError, match="one direction"):
         Client("fifo:///tmp/x")
+
+
+def test_an_error_that_lasts_ends_a_server(base: str) -> None:
+    with Server("s") as server, Client("s") as client:
+        future = client.submit(b"x")
+        (lane,) = Path(base).glob("ringipc-*/s/lane-*")
+        with lane.open("r+b") as file:
+            file.seek(128)  # the number of requests
+            file.write(bytes(5) + b"\x01")
+        with pytest.raises(ringipc.Corrupt, match="a lane is malformed"):
+            next(server)
+        future.cancel()

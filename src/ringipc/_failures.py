@@ -1,10 +1,13 @@
 """The exceptions for error codes of the C core."""
 
 import errno
+import logging
 import os
 from typing import NoReturn
 
 from . import _facts, _names, _shortage, errors
+
+_log = logging.getLogger("ringipc")
 
 
 def check_base() -> None:
@@ -303,6 +306,20 @@ def why_full(
     return f"group {group!r} ({who}) has not {lacks} {have}"
 
 
+def log_unread(channel: object, group: str, why: str) -> None:
+    """Log that a put waits for a group that nobody reads.
+
+    Parameters
+    ----------
+    group
+        Its name; empty: there is no group yet.
+    why
+        What keeps the lane full, as `why_full` says it.
+    """
+    what = f"open a consumer of it, or remove it (Channel.remove_group({group!r}))" if group else "open a consumer"
+    _log.warning("channel %r: a put waits for room: %s; %s", channel, why, what)
+
+
 CLAIMS = "the claims of its group on a lane"
 FEWER_SLOTS = "make producers with fewer slots="
 
@@ -323,7 +340,7 @@ def fail_consumer_open(
         who, rest = f"pid {holder}", "give this consumer another group"
         if holder == os.getpid():
             who = f"this process, pid {holder},"
-            rest = f"close the consumer that is open, delete the views of one that is closed, or {rest}"
+            rest = f"close its consumer; if it is closed, delete the views that it has returned; or {rest}"
         raise errors.GroupBusy(f"channel {channel!r}: group {group!r} is exclusive, and {who} is its member; {rest}")
     if rc == -errno.EEXIST:
         kind, option = ("exclusive" if shared else "shared"), f"shared={not shared}"

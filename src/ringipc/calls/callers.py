@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..transports.link import ConsumerLink
 
 _log = logging.getLogger("ringipc")
-_SWEEP_EVERY = 1.0  # seconds between two searches for clients that are gone
+SWEEP_EVERY = 1.0  # seconds between two searches for clients that are gone
 _CHECK_EVERY = 0.5  # seconds for which a full lane is waited for before the client is checked
 _LINGER = 5.0  # seconds for which a server that closes waits for a client at the other end of a connection
 _CLIENT = CLIENT.encode()
@@ -155,7 +155,7 @@ class Callers:
     def sweep(self, *, at_once: bool = False) -> None:
         """Close what belongs to clients that are gone, if that has not been done lately."""
         now = time.monotonic()
-        if now < self._swept + _SWEEP_EVERY and not at_once:
+        if now < self._swept + SWEEP_EVERY and not at_once:
             return
         self._swept = now
         for lane_id, caller in list(self.by_lane.items()):

@@ -11,24 +11,24 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any
 
 from .. import _arguments, _facts, errors
 from .._arguments import Wait
-from .._core import Caller, check_timeout
+from .._core import CallingEnd, check_timeout
 from ..channel import Channel
 from ..transports.endpoint import Endpoint, SocketEndpoint
+from ..transports.long_wait import LOG_AFTER
 from .connection import Connection
+from .handle import Handle
 from .service import check_service
 
 _log = logging.getLogger("ringipc")
 _POLL_EVERY = 0.01  # seconds, for a server that is not there yet
-_LOG_AFTER = 3.0  # seconds of waiting for a server
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
 
-class Client(Caller):
+class Client(Handle, CallingEnd):
     """Calls the servers of a service: sends requests, and receives a reply to each.
 
     Clients and servers may start in any order. A client waits for the first server. From then on, when no server is
@@ -127,7 +127,7 @@ class Client(Caller):
 
         patient: wait even if there was a server.
         """
-        log_at = time.monotonic() + _LOG_AFTER
+        log_at = time.monotonic() + LOG_AFTER
         while True:
             now = time.monotonic()
             if self._had_server and not patient:
@@ -257,28 +257,6 @@ class Client(Caller):
             connection = self._connection
         if connection is not None:
             connection.close()
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Client cannot be pickled: give the other process the service, to make its own")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"<Client of service {self.service!r}{', closed' if self.closed else ''}>"
 
     def _leave_to_parent(self) -> None:
         """Forget the parent's connection, in a forked child."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .. import _arguments, _readiness, errors
 from .._arguments import Wait
 from .._core import Consumer, Message, answer
 from ..channel import Channel
 from ..transports.endpoint import Endpoint, SocketEndpoint
-from .callers import Caller, Callers
+from .callers import SWEEP_EVERY, Caller, Callers
+from .handle import Handle
 from .protocol import FAILED, SERVERS, encode_failure, encode_server_died
 from .service import check_service, open_consumer
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from ..transports.link import ConsumerLink
 
 _log = logging.getLogger("ringipc")
-_SWEEP_EVERY = 1.0  # seconds without a request after which clients that are gone are searched for
+_MOST_ERRORS = 10  # in the place of requests, each within a second of the last one: then the server raises the error
 
 
 class Request:
@@ -91,7 +94,7 @@ class Request:
             message.requeue()
 
 
-class Server:
+class Server(Handle):
     """Answers the requests of clients. Each request goes to one of the servers of its service.
 
     Iterate over the server to get requests, or give `serve` a function. If a server is killed, or leaves requests
@@ -174,6 +177,8 @@ class Server:
         self._callers = Callers(target, self._link, capacity=size[0], slots=size[1], pickle=pickle, wait=wait)
         self._lock = threading.Lock()
         self._open = True
+        self._errors = 0  # in quick succession, in the place of requests
+        self._failed_at = -math.inf
         self._serving = 1  # how many blocks may still reply: those of `serve` and `aserve`; 1 more until `close`
         self._callers.sweep(at_once=True)
 
@@ -185,7 +190,7 @@ class Server:
     def __next__(self) -> Request:
         while True:
             try:
-                message = self._requests.message(_SWEEP_EVERY)
+                message = self._requests.message(SWEEP_EVERY)
             except errors.RingError as error:
                 if self._goes_on_after(error):
                     continue
@@ -215,13 +220,18 @@ class Server:
         try:
             return self._requests.message(0)
         except errors.Empty:
-            return await asyncio.wait_for(self._requests.amessage(), _SWEEP_EVERY)
+            return await asyncio.wait_for(self._requests.amessage(), SWEEP_EVERY)
 
     def _goes_on_after(self, error: Exception) -> bool:
         """Handle what is raised in the place of a request. Return False if the server is closed."""
         if isinstance(error, errors.Closed):
             return False
         if not isinstance(error, TimeoutError | errors.ProducerFailed):  # a request that is lost, or a lane that waits
+            now = time.monotonic()
+            self._errors = self._errors + 1 if now < self._failed_at + SWEEP_EVERY else 1
+            self._failed_at = now
+            if self._errors == _MOST_ERRORS:
+                raise error  # it lasts
             _log.warning("%s", error)
         self._callers.sweep()
         return True
@@ -285,7 +295,7 @@ class Server:
         with self._replying():
             while True:
                 try:
-                    left = answer(self._requests, self._callers.by_lane, handler, _SWEEP_EVERY)
+                    left = answer(self._requests, self._callers.by_lane, handler, SWEEP_EVERY)
                 except errors.RingError as error:
                     if self._goes_on_after(error):
                         continue
@@ -307,7 +317,10 @@ class Server:
         if caller is None:
             message.release()
         elif step == "reply":
-            caller.send(outcome, message.type, message)
+            try:
+                caller.send(outcome, message.type, message)
+            except errors.RingError as error:
+                caller.send(encode_failure(error, pickled=self._pickle), message.type | FAILED, message)
         elif isinstance(outcome, errors.Closed):  # this server is closed, or the client is gone
             message.requeue()
         else:
@@ -386,24 +399,7 @@ class Server:
         if was_open:
             self._end_replying()
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Server cannot be pickled: give the other process the service, to make its own")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await _readiness.leave(self, kind, error, trace)
-
-    def __repr__(self) -> str:
-        return f"<Server of service {self.service!r}{', closed' if self.closed else ''}>"

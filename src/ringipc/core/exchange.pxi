@@ -112,7 +112,7 @@ cdef class Exchange:
         return self.await_reply(call, type, seconds_until(deadline))
 
 
-cdef class Caller:
+cdef class CallingEnd:
     """The part of `ringipc.Client` that is called most."""
 
     cdef public Exchange _connection

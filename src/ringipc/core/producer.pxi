@@ -123,6 +123,7 @@ cdef class Producer:
     cdef unsigned char head[RIP_LINE]  # the header of the array put last, if it is RIP_LINE long
     cdef rip_array array  # what that header says, except dtype
     cdef uint64_t array_size  # of the elements, in bytes
+    cdef bint has_logged  # that a put waits for a group that nobody reads
 
     def __dealloc__(self):
         if self.p is not NULL:
@@ -316,13 +317,36 @@ cdef class Producer:
             self.fail(-ESHUTDOWN, length)
         if self.p.published != self.p.tail and rip_handle_check(&self.p.ch.handle) == 0:
             self.publish()  # what put_many has written, so that consumers can make room
-        rc = rip_tx_wait_reserve(self.p, length, deadline_of(seconds), payload)
+        rc = self.wait_for_room(length, deadline_of(seconds), payload)
         if rc == -ETIMEDOUT:
             return TIMED_OUT
         if rc == -ENOBUFS:
             rip_tx_refuse(self.p)
             return REFUSED
         return self.checked(rc, length)
+
+    @cython.final
+    cdef int wait_for_room(self, uint64_t length, uint64_t deadline, unsigned char **payload) except 1:
+        """Wait for room. Return 0 or a negative errno. Log a long wait for a group that nobody reads, once."""
+        cdef uint64_t log_at = rip_now() + <uint64_t>LOG_AFTER_NS
+        cdef int rc
+        if self.has_logged or deadline <= log_at:
+            return rip_tx_wait_reserve(self.p, length, deadline, payload)
+        rc = rip_tx_wait_reserve(self.p, length, log_at, payload)
+        if rc == -ETIMEDOUT:
+            self.log_wait()
+            rc = rip_tx_wait_reserve(self.p, length, deadline, payload)
+            self.p.waits -= 1  # it was one wait
+        return rc
+
+    @cython.final
+    cdef int log_wait(self) except -1:
+        cdef rip_slowest slowest
+        rip_producer_slowest(self.p, &slowest)
+        if slowest.members == 0 and slowest.messages:
+            self.has_logged = True
+            _failures.log_unread(self.channel, (<bytes>slowest.group).decode(errors="replace"), self.why_full())
+        return 0
 
     @cython.final
     cdef int await_filled(self, length) except -1:

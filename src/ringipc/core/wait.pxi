@@ -12,6 +12,7 @@ cdef extern from "Python.h":
 
 cdef enum:
     WARN_AFTER_NS = 3000000000
+    LOG_AFTER_NS = 5000000000
     AT_EXIT_NS = 1000000000
     AT_LEAST_NS = 1000000000  # even a holder that is not stopped may wait this long for a processor
 

@@ -406,7 +406,9 @@ def test_a_put_that_waits_for_a_group_without_members_is_logged_once(caplog: pyt
             with pytest.raises(ringipc.Full):
                 producer.put(b"c", timeout=5.2)
         (record,) = caplog.records
-        assert record.getMessage().startswith("channel 'c': a put waits for room: group 'record' (without a member now)")
+        assert record.getMessage().startswith(
+            "channel 'c': a put waits for room: group 'record' (without a member now)"
+        )
         assert "remove_group('record')" in record.getMessage()
         assert producer.stats.waits == 2
         with Consumer("c", group="record") as consumer:

@@ -80,11 +80,11 @@ void rip_lanes_retire(struct rip_channel *ch) {
             continue;
         }
         int needed = !active && atomic_load_explicit(&lane->base_seq, memory_order_relaxed) < lane->tail;
-        for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+        for (uint64_t left = rip_groups_in(active); left; left &= left - 1) {
+            uint32_t g = rip_first_group(left);
             /* acquire: pairs with rip_rx_publish_cursor; the group has read the lane before its file is removed */
-            needed |= (active >> g & 1) &&
-                      (atomic_load_explicit(&lane->cursors[g].released, memory_order_acquire) < lane->tail ||
-                       (rip_lane_is_reported(state) && is_unseen(ch, g, i)));
+            needed |= atomic_load_explicit(&lane->cursors[g].released, memory_order_acquire) < lane->tail ||
+                      (rip_lane_is_reported(state) && is_unseen(ch, g, i));
         }
         /* One lane whose producer died or failed stays for a group that has not come yet, even without a message, so
          * that this is reported to it. */
@@ -92,15 +92,14 @@ void rip_lanes_retire(struct rip_channel *ch) {
             report_death = 0;
             needed = 1;
         }
-        for (uint32_t g = 0; g < RIP_MAX_GROUPS && !needed; g++) {
-            needed = active >> g & 1 && has_kept(ch, g, rip_lane_id(lane));
+        for (uint64_t left = rip_groups_in(active); left && !needed; left &= left - 1) {
+            needed = has_kept(ch, rip_first_group(left), rip_lane_id(lane));
         }
         if (!needed) {
             rip_file_remove(&ch->handle, rip_lane_file(rip_lane_id(lane)));
-            for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-                if (active >> g & 1) {
-                    rip_file_remove(&ch->handle, rip_claims_file(rip_group_id(control, g), rip_lane_id(lane)));
-                }
+            for (uint64_t left = rip_groups_in(active); left; left &= left - 1) {
+                uint32_t group = rip_group_id(control, rip_first_group(left));
+                rip_file_remove(&ch->handle, rip_claims_file(group, rip_lane_id(lane)));
             }
             atomic_store_explicit(&lane->state, RIP_LANE_FREE, memory_order_relaxed);
             retired = 1;

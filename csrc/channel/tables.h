@@ -35,6 +35,13 @@ static inline uint32_t rip_lane_end_state(uint32_t closed) {
 /* Returns 1 if a lane in this state must be reported to each group: its producer died or failed. */
 static inline int rip_lane_is_reported(uint32_t state) { return state == RIP_LANE_DEAD || state == RIP_LANE_FAILED; }
 
+/* Returns the bits of a set that stand for groups; damaged memory may have others. A loop over the groups of a set:
+ * for (uint64_t left = rip_groups_in(set); left; left &= left - 1). */
+static inline uint64_t rip_groups_in(uint64_t set) { return set & ((UINT64_C(1) << RIP_MAX_GROUPS) - 1); }
+
+/* Returns the first group of a set that is not empty. */
+static inline uint32_t rip_first_group(uint64_t set) { return (uint32_t)__builtin_ctzll(set); }
+
 /* Returns the number of producers that have come to the channel so far. */
 static inline uint64_t rip_producers_ever(const struct rip_control *control) {
     return control->lanes_ever - control->lanes_undone;

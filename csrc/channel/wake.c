@@ -37,10 +37,12 @@ static void wake_some(struct rip_channel *ch, uint32_t group, uint64_t messages)
 
 /* Returns the shared groups in mask. It is a hint, because the flags change under the table lock. */
 static uint64_t shared_of(const struct rip_control *control, uint64_t mask) {
-    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        mask &= control->groups[g].flags & RIP_SHARED ? UINT64_MAX : ~(UINT64_C(1) << g);
+    uint64_t shared = 0;
+    for (uint64_t left = rip_groups_in(mask); left; left &= left - 1) {
+        uint32_t g = rip_first_group(left);
+        shared |= control->groups[g].flags & RIP_SHARED ? UINT64_C(1) << g : 0;
     }
-    return mask;
+    return shared;
 }
 
 __attribute__((cold, noinline)) void rip_wake_groups(struct rip_channel *ch, uint64_t messages) {
@@ -53,10 +55,11 @@ __attribute__((cold, noinline)) void rip_wake_groups(struct rip_channel *ch, uin
     if (mask & ~some) {
         mask = atomic_fetch_and_explicit(&control->groups_asleep, RIP_FENCE_GROUPS | some, memory_order_acq_rel);
     }
-    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+    for (uint64_t left = rip_groups_in(mask); left; left &= left - 1) {
+        uint32_t g = rip_first_group(left);
         if (some >> g & 1) {
             wake_some(ch, g, messages);
-        } else if (mask >> g & 1) {
+        } else {
             rip_wake_group(ch, g);
         }
     }

@@ -1,4 +1,5 @@
 #include "ring/drop_old.h"
+#include "channel/tables.h"
 #include "ring/claim_files.h"
 #include "ring/lane_memory.h"
 #include "store/table_lock.h"
@@ -95,8 +96,8 @@ static int must_stay(const struct rip_producer *p, uint64_t seq) {
     if (!drops->active) {
         return p->overflow != RIP_DROP_OLD && seq >= atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed);
     }
-    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        if (has(drops->active & ~drops->lossy, g) && !is_passed(p, g, seq)) {
+    for (uint64_t left = rip_groups_in(drops->active & ~drops->lossy); left; left &= left - 1) {
+        if (!is_passed(p, rip_first_group(left), seq)) {
             return 1;
         }
     }
@@ -110,8 +111,9 @@ static int give_up(struct rip_producer *p, uint64_t seq) {
         p->dropped++; /* no group will ever read it */
     }
     int rc = 0;
-    for (uint32_t g = 0; rc == 0 && g < RIP_MAX_GROUPS; g++) {
-        rc = has(drops->lossy, g) ? give_up_for(p, &drops->groups[g], g, seq) : 0;
+    for (uint64_t left = rip_groups_in(drops->lossy); rc == 0 && left; left &= left - 1) {
+        uint32_t g = rip_first_group(left);
+        rc = give_up_for(p, &drops->groups[g], g, seq);
     }
     return rc;
 }
@@ -167,8 +169,9 @@ static int find_groups(struct rip_producer *p) {
     uint64_t lossy = atomic_load_explicit(&p->ch.control->groups_lossy, memory_order_acquire);
     drops->lossy = p->overflow == RIP_DROP_OLD ? drops->active : drops->active & lossy;
     int result = 0;
-    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        int rc = has(drops->lossy, g) ? open_group(p, g) : 0;
+    for (uint64_t left = rip_groups_in(drops->lossy); left; left &= left - 1) {
+        uint32_t g = rip_first_group(left);
+        int rc = open_group(p, g);
         if (rc != 0) {
             drops->lossy &= ~(UINT64_C(1) << g);
         }
@@ -184,8 +187,9 @@ static int find_groups(struct rip_producer *p) {
 /* Has every group released or lost message seq? */
 static int is_released_by_all(const struct rip_producer *p, uint64_t seq) {
     const struct rip_drop_old *drops = p->drops;
-    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        if (has(drops->active, g) && !is_passed(p, g, seq) &&
+    for (uint64_t left = rip_groups_in(drops->active); left; left &= left - 1) {
+        uint32_t g = rip_first_group(left);
+        if (!is_passed(p, g, seq) &&
             !(has(drops->lossy, g) && rip_claim_is_passable(drops->groups[g].claims, p->slots, seq))) {
             return 0;
         }

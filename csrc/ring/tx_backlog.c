@@ -26,13 +26,14 @@ static uint64_t oldest_until(struct rip_producer *p, enum until until, uint32_t 
     *group = RIP_MAX_GROUPS;
     /* relaxed: a lossy group may be seen as one that waits */
     uint64_t lossy = atomic_load_explicit(&control->groups_lossy, memory_order_relaxed);
-    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
+    for (uint64_t left = rip_groups_in(active & ~lossy); left; left &= left - 1) {
+        uint32_t g = rip_first_group(left);
         /* acquire: orders it before the load of the id, which changes before the cursors do */
         uint64_t reached = atomic_load_explicit(&p->entry->cursors[g].released, memory_order_acquire);
-        if (((active & ~lossy) >> g & 1) && reached < oldest) {
-            reached = until == ACKED ? acked_by(p, g, reached < p->free_below ? p->free_below : reached) : reached;
+        if (until == ACKED && reached < oldest) {
+            reached = acked_by(p, g, reached < p->free_below ? p->free_below : reached);
         }
-        if (((active & ~lossy) >> g & 1) && reached < oldest) {
+        if (reached < oldest) {
             oldest = reached;
             *group = g;
         }
@@ -102,13 +103,12 @@ uint64_t rip_lane_acked(struct rip_producer *p, uint64_t known) {
     /* acquire: as in rip_reclaim */
     uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_acquire);
     uint64_t least = active ? p->published : atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed);
-    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        if (active >> g & 1) {
-            /* acquire: orders it before the load of the id, which changes before the cursors do */
-            uint64_t released = atomic_load_explicit(&p->entry->cursors[g].released, memory_order_acquire);
-            uint64_t acked = acked_by(p, g, released < known ? known : released);
-            least = acked < least ? acked : least;
-        }
+    for (uint64_t left = rip_groups_in(active); left; left &= left - 1) {
+        uint32_t g = rip_first_group(left);
+        /* acquire: orders it before the load of the id, which changes before the cursors do */
+        uint64_t released = atomic_load_explicit(&p->entry->cursors[g].released, memory_order_acquire);
+        uint64_t acked = acked_by(p, g, released < known ? known : released);
+        least = acked < least ? acked : least;
     }
     /* this producer has closed, and all of its messages were read */
     int is_another = (uint32_t)rip_lane_id(p->entry) != p->ch.lane;

@@ -1,4 +1,5 @@
 #include "ring/tx_room.h"
+#include "channel/tables.h"
 #include "ring/drop_old.h"
 #include "ring/lane_memory.h"
 #include "store/table_lock.h"
@@ -12,16 +13,15 @@ int rip_reclaim(struct rip_producer *p) {
             /* acquire: pairs with rip_group_leave */
             atomic_load_explicit(&control->groups_active, memory_order_acquire);
         uint64_t limit = active ? p->published : atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed);
-        for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-            if (active >> g & 1) {
-                /* acquire: pairs with the release in rip_rx_publish_cursor; the group has read before this producer
-                 * overwrites */
-                uint64_t released = atomic_load_explicit(&p->entry->cursors[g].released, memory_order_acquire);
-                if (released > p->published) {
-                    return -EBADMSG;
-                }
-                limit = released < limit ? released : limit;
+        for (uint64_t left = rip_groups_in(active); left; left &= left - 1) {
+            const struct rip_cursor *cursor = &p->entry->cursors[rip_first_group(left)];
+            /* acquire: pairs with the release in rip_rx_publish_cursor; the group has read before this producer
+             * overwrites */
+            uint64_t released = atomic_load_explicit(&cursor->released, memory_order_acquire);
+            if (released > p->published) {
+                return -EBADMSG;
             }
+            limit = released < limit ? released : limit;
         }
         if (limit > p->published) {
             return -EBADMSG;

@@ -1,4 +1,5 @@
 #include "ring/watch.h"
+#include "channel/tables.h"
 #include "ring/rx_lanes.h"
 
 /* of each lane the next slot, or the tail and the counter of requeued messages; and the version of the lane table */
@@ -12,11 +13,10 @@ void rip_room_watch(struct rip_producer *p, struct rip_watch *watch) {
     watch->words[n++] = &control->groups_active;
     watch->words[n++] = &p->entry->base_seq;
     uint64_t active = atomic_load_explicit(&control->groups_active, memory_order_relaxed);
-    for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        if (active >> g & 1) {
-            watch->words[n++] = &p->entry->cursors[g].released;
-            watch->words[n++] = &p->entry->cursors[g].freed;
-        }
+    for (uint64_t left = rip_groups_in(active); left; left &= left - 1) {
+        uint32_t g = rip_first_group(left);
+        watch->words[n++] = &p->entry->cursors[g].released;
+        watch->words[n++] = &p->entry->cursors[g].freed;
     }
     for (unsigned i = 0; i < n; i++) {
         /* acquire: pairs with rip_rx_publish_cursor, clear_kept and rip_group_leave; the check that follows sees at

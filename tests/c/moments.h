@@ -142,7 +142,7 @@ static unsigned find_moments(struct moment moments[MAX_MOMENTS]) {
     static struct view view;
     unsigned char busy[MAX_CALLS] = {0};
     unsigned count = 0;
-    struct moment now = {0, 0};
+    struct moment now = {0};
     pid_t child = start_victim();
     kill_and_wait(child);
     /* a first run without a result: it binds the functions of libc, so that every child executes the same
@@ -164,6 +164,7 @@ static unsigned find_moments(struct moment moments[MAX_MOMENTS]) {
         }
         if (more && changed) {
             CHECK(count < MAX_MOMENTS && now.calls < MAX_CALLS);
+            note_address(child, &now);
             moments[count++] = now;
         }
     }

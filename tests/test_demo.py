@@ -156,11 +156,17 @@ def test_children_of_a_killed_parent_end_and_clean_up(tmp_path: Path) -> None:
 
 
 DAMAGING = """
-import multiprocessing, sys
+import multiprocessing, sys, time
 from ringipc.cli import main
 from ringipc.cli.demo import work
 
 honest = work.checksum
+
+def text_after_close(error):
+    time.sleep(0.3)  # the channel has closed before the parent reads what happened
+    return ValueError.__str__(error)
+
+work.DamagedFrame.__str__ = text_after_close
 
 def damaging(pixels):
     value = honest(pixels)

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from ..._core import Consumer, Producer
-from ...errors import ProducerDied
+from ...errors import ProducerFailed
 from .frame import Record
 
 DEPTH = 3  # frames in a link, in addition to the one that its reader works on
@@ -40,7 +40,7 @@ class Reader:
     ----------
     get
         The next record. Takes a timeout in seconds; raises queue.Empty after it, and EOFError at the end of the stream
-        or if the writer died.
+        or if the writer failed or died. (The parent reads why from that process.)
     backlog
         Number of frames in the link.
     """
@@ -103,8 +103,8 @@ class RingLink:
             def get(timeout: float) -> Record:
                 try:
                     record: Record = consumer.get(timeout)
-                except ProducerDied as error:
-                    raise EOFError("the writer died") from error
+                except ProducerFailed as error:
+                    raise EOFError("the writer failed") from error
                 return record
 
             yield Reader(get, lambda: consumer.stats.backlog)

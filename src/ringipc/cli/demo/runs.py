@@ -117,7 +117,7 @@ def play(
             start = time.monotonic_ns()
             cpu = time.process_time()
             next_poll = _TICK
-            with suppress(EOFError):  # the end of the stream; if the worker has died, the crew knows
+            with suppress(EOFError):  # the end of the stream; if the worker has failed, the crew knows
                 while True:
                     with suppress(queue.Empty):
                         _take(run, reader, start, wanted)

@@ -105,7 +105,7 @@ def worker(control: Connection, frames: Link, results: Link) -> None:
         for seq in count():
             try:
                 work += _handle_one(seq, reader, room, motion)
-            except EOFError:  # if the source has died, the parent knows
+            except EOFError:  # if the source has failed, the parent knows
                 break
         control.send(Finished(seq, time.process_time() - cpu, work))
 

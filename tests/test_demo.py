@@ -107,7 +107,7 @@ def test_a_short_run_checks_frames_over_both_transports_and_draws_a_picture(tmp_
 
 
 @needs_extra
-@pytest.mark.parametrize("victim", [0, 1], ids=["source", "worker"])
+@pytest.mark.parametrize("victim", [pytest.param(0, id="source"), pytest.param(1, id="worker", marks=pytest.mark.long)])
 def test_a_killed_child_ends_the_demo_and_is_named(tmp_path: Path, victim: int) -> None:
     with running(tmp_path, "--seconds", "60") as process:
         pids = await_frames(tmp_path, process)
@@ -181,7 +181,9 @@ if __name__ == "__main__":
 
 
 @needs_extra
-@pytest.mark.parametrize(("sender", "finder"), [("source", "worker: "), ("worker", "")])
+@pytest.mark.parametrize(
+    ("sender", "finder"), [("source", "worker: "), pytest.param("worker", "", marks=pytest.mark.long)]
+)
 def test_a_frame_that_its_sender_damages_fails_the_demo(tmp_path: Path, sender: str, finder: str) -> None:
     script = tmp_path / "damaging.py"
     script.write_text(DAMAGING.format(process=sender))

@@ -51,9 +51,17 @@ def little_memory() -> Iterator[None]:
 
 
 @GROUPS
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("put", [np.ndarray, bytes, dict])
-def test_a_message_that_lacks_memory_can_be_got_later(shared: bool, way: str, put: type) -> None:
+@pytest.mark.parametrize(
+    ("put", "way"),
+    [
+        pytest.param(
+            put, way, marks=pytest.mark.long if put is not np.ndarray and way not in ("get", "get_many") else ()
+        )
+        for put in (np.ndarray, bytes, dict)
+        for way in WAYS
+    ],
+)
+def test_a_message_that_lacks_memory_can_be_got_later(shared: bool, put: type, way: str) -> None:
     array = np.zeros(LARGE, np.uint8)
     message = array if put is np.ndarray else bytes(LARGE) if put is bytes else {"a": array}
     with Producer("c", capacity=2 * LARGE) as producer, Consumer("c", shared=shared, copy=True) as consumer:

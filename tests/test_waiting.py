@@ -22,7 +22,7 @@ MODES: list[Wait] = ["spin", "adaptive", "block"]
 
 
 @pytest.mark.parametrize("wait", MODES)
-@pytest.mark.parametrize("timeout", [0.001, 0.02, 0.12])
+@pytest.mark.parametrize("timeout", [0.001, 0.02, pytest.param(0.12, marks=pytest.mark.long)])
 def test_a_timeout_is_accurate_to_a_few_milliseconds(producer: Producer, wait: Wait, timeout: float) -> None:
     late = []
     with Consumer("c", wait=wait) as consumer, Producer("c", capacity=4096, slots=1, wait=wait) as full:

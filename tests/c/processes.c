@@ -323,8 +323,9 @@ static void knows_live_members(void) {
     rip_unlock(&c->ch.handle);
     close_consumer(c);
     CHECK_IS(rip_has_consumer(p, "g"), 0);
-    close_producer(p);
+    CHECK_IS(rip_producer_close(p), 0);
     CHECK_IS(rip_has_consumer(p, "g"), -ESHUTDOWN);
+    rip_producer_free(p);
 }
 
 static void killed_last(void) {

@@ -205,13 +205,24 @@ def test_web_requests_are_answered_although_a_worker_is_killed(run: Run) -> None
             return False
 
     await_(answers)
-    await_(lambda: all(any(worker.pid in group.pids for group in groups("infer")) for worker in workers))
+    await_(lambda: all(any(worker.pid in group.pids for group in groups("infer.requests")) for worker in workers))
     with ThreadPoolExecutor(4) as threads:
         replies = threads.map(ask, range(200))
         found = [next(replies) for _ in range(50)]
         kill(workers[0])
         found += replies
     assert found == [b'{"mean": %d.0, "max": %d.0}' % (n, n) for n in range(200)]
+
+
+def test_a_client_in_asyncio_calls_a_server_with_threads_over_tcp(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(bytes(range(32)))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    call = run("remote.py", "call", address)
+    server = run("remote.py", "serve", address)
+    assert result(call) == f"{[float(n) for n in range(8)]}\n"
+    server.send_signal(signal.SIGINT)
+    assert "KeyboardInterrupt" in server.communicate(timeout=20)[1]
 
 
 def load(run: Run) -> None:

@@ -421,6 +421,10 @@ def test_requests_wait_when_too_many_are_on_the_way() -> None:
         futures = [client.submit(k) for k in range(4)]
         with pytest.raises(ringipc.TimedOut, match="not sent"):
             client.call(4, timeout=0.05)
+        with pytest.raises(ringipc.TimedOut, match="not sent"):
+            client.submit(4, timeout=0.05)
+        with pytest.raises(ringipc.TimedOut, match="not sent"):
+            next(client.map([4], timeout=0.05))
         for _ in range(4):
             next(server).reply()
         wait_for(futures, 5)
@@ -436,7 +440,7 @@ def test_a_client_that_is_gone_is_forgotten(base: str) -> None:
             future.result(5)
         request.reply(2)  # discarded
         server._callers.sweep(at_once=True)
-        assert channels(base) == ["s"]
+        assert channels(base) == ["s.requests"]
     assert channels(base) == []
 
 
@@ -454,7 +458,7 @@ def test_a_callback_of_a_future_may_call() -> None:
 
 
 def test_messages_that_no_client_has_put_are_discarded(caplog: pytest.LogCaptureFixture) -> None:
-    with serving(same), ringipc.Producer("s", capacity="64 KiB") as stranger, Client("s") as client:
+    with serving(same), ringipc.Producer("s.requests", capacity="64 KiB") as stranger, Client("s") as client:
         stranger.put_many([b"lost"] * 10)
         assert client.call(1, timeout=5) == 1
         stranger.flush(5)
@@ -543,6 +547,31 @@ def serve_all() -> None:
                 break
 
 
+def test_a_service_and_a_channel_cannot_have_one_name() -> None:
+    with ringipc.Producer("camera"), Client("camera") as client:
+        with pytest.raises(ringipc.Incompatible, match="service 'camera': this is the name of a channel"):
+            client.call(1)
+        with pytest.raises(ringipc.Incompatible, match="service 'camera': this is the name of a channel"):
+            Server("camera")
+    with Server("s"):
+        with pytest.raises(ringipc.Incompatible, match="channel 's': this is the name of a service"):
+            ringipc.Producer("s")
+        with pytest.raises(ringipc.Incompatible, match="channel 's': this is the name of a service"):
+            ringipc.Consumer("s")
+
+
+def open_and_die(name: str) -> None:
+    server = Server(name)
+    assert not server.closed
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_name_is_free_again_when_all_who_used_it_have_been_killed(start: Start) -> None:
+    start(open_and_die, "s").join(20)
+    with ringipc.Producer("s"):
+        pass
+
+
 def test_arguments_are_checked() -> None:
     for wrong in ("~user/s", "x" * 190, "tcp://127.0.0.1:5000x", "a/b"):
         with pytest.raises(ValueError):
@@ -555,6 +584,20 @@ def test_arguments_are_checked() -> None:
         Server("s", max_deliveries=64)
     with pytest.raises(TypeError, match="only a Server"):
         ringipc.Request()
+    with Server("s") as server, Client("s") as client:
+        for wrong_handler in (None, 5):
+            with pytest.raises(TypeError, match="handler must be a function, not"):
+                server.serve(wrong_handler)  # type: ignore[arg-type]
+            with pytest.raises(TypeError, match="handler must be a function, not"):
+                asyncio.run(server.aserve(wrong_handler))  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="use aserve"):
+            server.serve(asyncio.sleep)
+        future = client.submit(1)
+        with pytest.raises(TypeError, match="error must be an exception, not 'no'"):
+            next(server).fail("no")  # type: ignore[arg-type]
+        future.cancel()
+        with pytest.raises(ValueError, match="timeout"):
+            client.submit(1, timeout=-1)
     with pytest.raises(TypeError):
         Client("s").call(1, timeout=True)
     with pytest.raises(TypeError, match="give the other process the service"):
@@ -649,7 +692,7 @@ def test_a_service_refuses_producers_and_consumers(address: str) -> None:
 def test_an_error_that_lasts_ends_a_server(base: str) -> None:
     with Server("s") as server, Client("s") as client:
         future = client.submit(b"x")
-        (lane,) = Path(base).glob("ringipc-*/s/lane-*")
+        (lane,) = Path(base).glob("ringipc-*/s.requests/lane-*")
         with lane.open("r+b") as file:
             file.seek(128)  # the number of requests
             file.write(bytes(5) + b"\x01")

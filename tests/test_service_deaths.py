@@ -43,7 +43,7 @@ def test_the_requests_of_a_killed_server_go_to_another(any_channel: AnyChannel, 
 def test_the_requests_of_a_killed_server_go_to_one_that_waits(start: Start) -> None:
     with Server("s") as server, Client("s") as client:
         killed = start(die_with_a_request, "s")
-        while len(ringipc.Channel.open("s").groups[0].pids) < 2:
+        while len(ringipc.Channel.open("s.requests").groups[0].pids) < 2:
             time.sleep(0.01)
         futures = [client.submit(k) for k in range(2)]
         killed.join(20)
@@ -117,7 +117,7 @@ def test_what_a_client_left_that_no_server_knew_is_removed_by_the_next_server(st
     start(connect_and_die).join(20)
     assert len(channels(base)) == 2
     with Server("s"):
-        assert channels(base) == ["s"]
+        assert channels(base) == ["s.requests"]
     assert channels(base) == []
 
 

@@ -71,6 +71,17 @@ def checked_bool(what: str, value: Any) -> bool:
     return value
 
 
+def checked_callable(what: str, value: Any) -> Any:
+    """A function, or another object that can be called.
+
+    >>> checked_callable("handler", len)
+    <built-in function len>
+    """
+    if not callable(value):
+        raise TypeError(f"{what} must be a function, not {value!r}")
+    return value
+
+
 class Mode(int):
     """File permissions, displayed in octal."""
 

@@ -345,4 +345,11 @@ def core_name_of(channel: str | Channel) -> bytes:
     core_name = _names.checked_name(channel)
     if not core_name.startswith(b"fd:"):
         _failures.check_base()
+        requests = core_name + _names.REQUESTS
+        # if it has no members, nobody waits for the replies any more
+        if os.path.exists(_names.path_of(requests)) and remove(requests)[0] not in (0, -errno.ENOENT):
+            raise errors.Incompatible(
+                f"channel {channel!r}: this is the name of a service; open a Server or Client of it, or choose another "
+                "name for the channel"
+            )
     return core_name

@@ -183,13 +183,27 @@ class Client(Handle, CallingEnd):
         deadline = time.monotonic() + seconds
         return self._connected(deadline).request(request, deadline)
 
-    def submit(self, request: object) -> Future[Any]:
+    def submit(self, request: object, *, timeout: float | None = None) -> Future[Any]:
         """Send a request, and return a future for its reply. It raises what `call` does.
 
-        Cancelling the future discards the reply. Waits while `slots` requests of this client are on the way.
+        Cancelling the future discards the reply.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait for a first server, and while `slots` requests of this client are on the way; None waits
+            for ever. The wait for the reply is the future's: ``future.result(timeout)``.
+
+        Raises
+        ------
+        TimedOut
+            The request could not be sent within the timeout.
+        NoServer, UnsafeMessage, MessageTooLarge, SystemRefused, Closed
+            As in `call`.
         """
+        deadline = _deadline(timeout)
         future: Future[Any] = Future()
-        self._connected(math.inf).submit(request, future)
+        self._connected(deadline).submit(request, future, deadline)
         return future
 
     async def acall(self, request: object) -> Any:
@@ -209,7 +223,7 @@ class Client(Handle, CallingEnd):
         Parameters
         ----------
         timeout
-            Seconds to wait for each reply.
+            Seconds to wait for each reply, and for room for each request.
         buffersize
             How many requests may be sent before the reply to the first of them is asked for.
 
@@ -225,7 +239,7 @@ class Client(Handle, CallingEnd):
         futures: deque[Future[Any]] = deque()
         try:
             for request in requests:
-                futures.append(self.submit(request))
+                futures.append(self.submit(request, timeout=timeout))
                 if len(futures) == size:
                     yield self._result(futures.popleft(), timeout)
             while futures:

@@ -23,7 +23,7 @@ from ..channel import Channel
 from ..transports.endpoint import SocketEndpoint
 from . import reply_channel
 from .protocol import CLIENT, FAILED, SERVERS, decode_failure
-from .service import Service, open_consumer
+from .service import Service, open_consumer, requests_of
 
 _H = TypeVar("_H", Producer, Consumer, Channel)
 
@@ -87,7 +87,7 @@ class Connection(Exchange):
                 self._connect(service, requests, replies)
             else:
                 self._replies, label = self._make_channel(service, replies)
-                self._requests = self._opened(Producer(service, **requests))
+                self._requests = self._opened(Producer(requests_of(service), **requests))
                 self._requests._set_label(label)
         except BaseException:
             self._close_handles()
@@ -133,11 +133,11 @@ class Connection(Exchange):
         self._put(request, type, deadline)
         return self._await(call, type, deadline)
 
-    def submit(self, request: object, future: Future[Any]) -> None:
-        """Send a request. Its reply becomes the result of the future."""
+    def submit(self, request: object, future: Future[Any], deadline: float) -> None:
+        """Send a request, until a time of `time.monotonic`. Its reply becomes the result of the future."""
         type = self._register(_Call(future))
         self._leave_to_thread(type)
-        self._put(request, type, math.inf)
+        self._put(request, type, deadline)
         future.add_done_callback(lambda done: self._discard(type) if done.cancelled() else None)
 
     async def asubmit(self, request: object, future: Future[Any]) -> None:

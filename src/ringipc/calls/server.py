@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 import threading
@@ -19,7 +20,7 @@ from ..transports.endpoint import Endpoint, SocketEndpoint
 from .callers import SWEEP_EVERY, Caller, Callers
 from .handle import Handle
 from .protocol import FAILED, SERVERS, encode_failure, encode_server_died
-from .service import check_service, open_consumer
+from .service import check_service, open_consumer, requests_of
 
 if TYPE_CHECKING:
     from ..transports.link import ConsumerLink
@@ -77,7 +78,15 @@ class Request:
         self._send(result, 0)
 
     def fail(self, error: BaseException) -> None:
-        """Let the call raise an exception in the caller: `RemoteError`, or error itself with pickle=True."""
+        """Let the call raise an exception in the caller: `RemoteError`, or error itself with pickle=True.
+
+        Raises
+        ------
+        Closed
+            There was a reply already.
+        """
+        if not isinstance(error, BaseException):
+            raise TypeError(f"error must be an exception, not {error!r}")
         self._send(encode_failure(error, pickled=self._server._pickle), FAILED)
 
     def _send(self, payload: object, failed: int) -> None:
@@ -172,7 +181,7 @@ class Server(Handle):
             assert self._link is not None
             target = self._link.channel
         else:
-            self._requests = open_consumer(target, **options)
+            self._requests = open_consumer(requests_of(target), **options)
         self.service = service if self._link is None else self._link.url  # with the port
         self._callers = Callers(target, self._link, capacity=size[0], slots=size[1], pickle=pickle, wait=wait)
         self._lock = threading.Lock()
@@ -267,6 +276,9 @@ class Server(Handle):
         threads
             How many requests to handle at once. One: in this thread.
         """
+        _arguments.checked_callable("handler", handler)
+        if inspect.iscoroutinefunction(handler):
+            raise TypeError(f"handler must be a function that returns the reply, not the async {handler!r}: use aserve")
         _arguments.checked_count(threads, "threads", "threads", 1, 1 << 16)
         if threads == 1:
             return self._work(handler)
@@ -363,6 +375,7 @@ class Server(Handle):
         """
         import asyncio  # here, because it loads ssl
 
+        _arguments.checked_callable("handler", handler)
         room = asyncio.Semaphore(_arguments.checked_count(tasks, "tasks", "tasks", 1, 1 << 26))
 
         async def work(request: Request) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any
 
-from .. import transports
-from .._core import Consumer, Producer
+from .. import _names, errors, transports
+from .._core import Consumer, Producer, clean_channel
 from ..channel import Channel
 from ..transports.endpoint import Endpoint, SocketEndpoint
 from . import reply_channel
@@ -42,6 +44,25 @@ def check_service(service: object, *, binds: bool) -> Service:
     name = target if isinstance(target, str) else str(target.name)
     reply_channel.check_name(name)
     return name
+
+
+def requests_of(service: str | Channel) -> str | Channel:
+    """Return the channel of requests of a service.
+
+    Raises
+    ------
+    Incompatible
+        The name of the service is that of something else.
+    """
+    if isinstance(service, Channel):
+        return service
+    core_name = _names.checked_name(service)
+    if os.path.exists(_names.path_of(core_name)) and clean_channel(core_name) not in (1, -errno.ENOENT):
+        raise errors.Incompatible(
+            f"service {service!r}: this is the name of a channel, or of a semaphore or the like; choose another name "
+            "for the service"
+        )
+    return service + _names.REQUESTS.decode()
 
 
 def open_consumer(channel: str | Channel, **options: Any) -> Consumer:

@@ -82,10 +82,10 @@ def find(service: str | Channel, label: bytes) -> str | Channel | None:
 
 
 def remove_abandoned(service: str | Channel) -> None:
-    """Remove the channels of replies of killed clients beside a named service. Those in use stay."""
+    """Remove the channels of replies of killed clients beside a named service, with all that waits in them."""
     if isinstance(service, str):
         for name in _names_beside(service):
-            _core.clean_channel(_names.checked_name(name))
+            _core.remove(_names.checked_name(name))  # those in use stay
 
 
 def _names_beside(service: str) -> Iterator[str]:

@@ -51,7 +51,7 @@ static int is_unseen(const struct rip_channel *ch, uint32_t group, uint32_t lane
 
 /* Does a member of this group use a message that the producer of the lane has passed? No cursor shows that. It matters
  * without a directory only: there the memory of a removed lane is freed. A file that has lost its name keeps it. */
-static int has_kept(const struct rip_channel *ch, uint32_t group, uint64_t lane) {
+static int has_kept(struct rip_channel *ch, uint32_t group, uint64_t lane) {
     struct rip_mapping mapping;
     if (ch->handle.dir >= 0) {
         return 0;

@@ -29,11 +29,10 @@ int rip_extent_allocate(struct rip_mapping *mapping, uint64_t end);
 /* Starts an empty chain behind a control file of this size. */
 int rip_extents_create(int fd, uint64_t size);
 /* Checks the whole chain: 0 or -EBADMSG. */
-int rip_extents_check(const struct rip_handle *handle);
+int rip_extents_check(struct rip_handle *handle);
 /* Finds the extent with this kind (enum rip_file) and `of` in its identity; of NULL: with any `of`. Returns 0, -ENOENT,
  * or -EBADMSG if the chain is damaged. */
-int rip_extent_find(const struct rip_handle *handle, uint32_t file, const uint64_t *of, uint64_t *offset,
-                    uint64_t *size);
+int rip_extent_find(struct rip_handle *handle, uint32_t file, const uint64_t *of, uint64_t *offset, uint64_t *size);
 /* Removes all extents with this kind and `of`, as rip_extent_find. */
 void rip_extent_remove(struct rip_handle *handle, uint32_t file, const uint64_t *of);
 

@@ -59,7 +59,7 @@ int rip_file_name(struct rip_handle *handle, struct rip_file_key which, struct r
 
 /* Maps an extent through another open file description than that of the locks, because a mapping would keep the
  * locks. */
-static int open_extent(const struct rip_handle *handle, struct rip_file_key which, int write, struct rip_mapping *out) {
+static int open_extent(struct rip_handle *handle, struct rip_file_key which, int write, struct rip_mapping *out) {
     struct stat st;
     int rc = rip_extent_find(handle, (uint32_t)which.file, which.of, &out->offset, &out->size);
     if (rc != 0) {
@@ -86,7 +86,7 @@ static int open_named(const struct rip_handle *handle, struct rip_file_key which
     return rc;
 }
 
-int rip_file_open(const struct rip_handle *handle, struct rip_file_key which, int write, struct rip_mapping *out) {
+int rip_file_open(struct rip_handle *handle, struct rip_file_key which, int write, struct rip_mapping *out) {
     *out = (struct rip_mapping){.fd = -1};
     int rc = has_directory(handle) ? open_named(handle, which, write, out) : open_extent(handle, which, write, out);
     if (rc != 0) {
@@ -114,7 +114,7 @@ static int load(int fd, uint64_t at, uint64_t *word) {
     return 0;
 }
 
-int rip_file_read(const struct rip_handle *handle, struct rip_file_key which, size_t offset, uint64_t *word) {
+int rip_file_read(struct rip_handle *handle, struct rip_file_key which, size_t offset, uint64_t *word) {
     uint64_t at = 0, size = UINT64_MAX; /* load() checks the size of a named file itself */
     char name[64];
     int fd, rc = 0;

@@ -30,10 +30,10 @@ int rip_file_allocate(struct rip_mapping *mapping, uint64_t end);
 int rip_file_name(struct rip_handle *handle, struct rip_file_key which, struct rip_mapping *mapping);
 
 /* Maps a file. write: for writing too. Returns 0, -ENOENT, or another negative errno. */
-int rip_file_open(const struct rip_handle *handle, struct rip_file_key which, int write, struct rip_mapping *out);
+int rip_file_open(struct rip_handle *handle, struct rip_file_key which, int write, struct rip_mapping *out);
 /* Reads the current value of the word at offset (a multiple of 8). Returns 0, -EBADMSG if the file is too short, or
  * another negative errno. */
-int rip_file_read(const struct rip_handle *handle, struct rip_file_key which, size_t offset, uint64_t *word);
+int rip_file_read(struct rip_handle *handle, struct rip_file_key which, size_t offset, uint64_t *word);
 /* Removes a file. The table lock must be held. */
 void rip_file_remove(struct rip_handle *handle, struct rip_file_key which);
 /* To be called before the first lane is made: removes the files of an earlier channel of the same name that has lost

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 __attribute__((cold)) int rip_handle_refusal(const struct rip_handle *handle) {
@@ -93,6 +94,8 @@ void rip_handle_close_files(struct rip_handle *handle) {
 void rip_handle_unmap(struct rip_handle *handle) {
     rip_handle_close_files(handle);
     rip_mapping_close(&handle->mapping);
+    free(handle->extents);
+    handle->extents = NULL;
 }
 
 /* A lock lives as long as its open file description, and a mapping keeps the description alive too. A mapping that a

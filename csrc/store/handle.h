@@ -12,6 +12,8 @@
 
 #define RIP_NO_MEMBER UINT32_MAX
 
+struct rip_extents;
+
 /* RIP_LEAVING: the handle is being closed, which needs the table lock; it refuses all other calls. RIP_FORKED: the
  * handle is the parent's; set in a forked child by the fork handler. */
 enum rip_handle_state { RIP_OPEN, RIP_LEAVING, RIP_CLOSED, RIP_FORKED };
@@ -32,6 +34,7 @@ struct rip_handle {
     void (*forked)(struct rip_handle *handle); /* in a forked child: closes what is the parent's */
     /* Does for dead members what they would have done at close; called with the table lock held. */
     void (*reap)(struct rip_handle *handle);
+    struct rip_extents *extents;    /* of an anonymous channel: extent.c; else NULL */
     struct rip_handle *prev, *next; /* the list of all handles of this process */
     uint32_t listed;                /* 1: it is in that list */
     char name[RIP_MAX_CHANNEL_NAME + 1];

@@ -8,6 +8,14 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+static unsigned reads; /* calls of pread */
+
+/* Replaces pread of libc, for the core too. */
+ssize_t pread(int fd, void *buffer, size_t size, off_t offset) {
+    reads++;
+    return syscall(SYS_pread64, fd, buffer, size, offset);
+}
+
 static int try_consumer(const char *channel) {
     struct rip_consumer *c = NULL;
     int32_t holder;
@@ -156,6 +164,36 @@ static void come_and_go(void) {
     CHECK(memory_of(MEMORY_FD) <= before + LIVES * RIP_PAGE);
     close_producer(stays);
     close_consumer(c);
+}
+
+/* Opens and closes a member of a shared group, and a producer, in a channel with this many lanes. Returns how often
+ * something was read from the memfd. */
+static unsigned reads_with(unsigned lanes) {
+    struct rip_consumer *c = NULL;
+    int32_t holder;
+    make_anonymous_channel();
+    for (uint64_t n = 0; n < lanes; n++) {
+        struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 4);
+        CHECK_IS(put_number(p, n, 0), 0);
+        close_producer(p);
+    }
+    reads = 0;
+    CHECK_IS(rip_consumer_open(CHANNEL, "g", RIP_SHARED, RIP_WAIT_BLOCK, RIP_FOREVER, &c, &holder), 0);
+    for (uint64_t n = 0; n < lanes; n++) {
+        CHECK(get_number(c, 0) < lanes);
+    }
+    close_producer(open_producer(CHANNEL, RIP_PAGE, 4));
+    CHECK_IS(get_nothing(c, 0), -ENODATA); /* all lanes leave the table */
+    close_consumer(c);
+    unsigned result = reads;
+    CHECK(extents() <= 4);
+    make_anonymous_channel();
+    return result;
+}
+
+static void many_lanes(void) {
+    unsigned few = reads_with(50), many = reads_with(200);
+    CHECK(many >= 200 && many <= 5 * few);
 }
 
 static void no_memory(void) {
@@ -450,6 +488,7 @@ int main(void) {
     run("it holds control, and an extent for each lane and each group's claims", layout);
     run("a file descriptor of something else is refused", no_channels);
     run("producers and groups that come and go leave a page each, and a chain that stays short", come_and_go);
+    run("a member joins and leaves with a number of reads proportional to that of the lanes", many_lanes);
     run("more memory than is available is refused at once, and the incomplete extent is removed", no_memory);
     run("when its last member has left it is like new", is_like_new);
     run("another process makes a pollfd readable", pollfd_becomes_readable);

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import inspect
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -68,6 +69,27 @@ def test_help_shows_python_and_no_c() -> None:
     for _, function in functions():
         assert "Base" not in (function.__doc__ or "")
         assert "Py_ssize_t" not in (function.__doc__ or "")
+
+
+def attributes(cls: type) -> Iterator[tuple[str, object]]:
+    """Return the public attributes of a class that are not inherited from a built-in class."""
+    for base in cls.__mro__:
+        if base.__module__ not in ("builtins", "typing"):
+            yield from ((name, each) for name, each in vars(base).items() if not name.startswith("_"))
+
+
+def test_every_public_name_and_attribute_has_a_docstring() -> None:
+    missing = [name for name in ringipc.__all__ if not inspect.getdoc(getattr(ringipc, name))]
+    for cls in filter(inspect.isclass, PUBLIC):
+        fields = set(getattr(cls, "_fields", ()))  # of a named tuple
+        text = "\n".join(base.__doc__ or "" for base in cls.__mro__)
+        lists = re.findall(r"^ *(\w+(?:, \w+)*)(?: : .*)?$", text, re.MULTILINE)
+        listed = {name for names in lists for name in names.split(", ")}
+        for name, each in attributes(cls):
+            stored = name in fields or inspect.ismemberdescriptor(each)  # described in the docstring of the class
+            if not (name in listed if stored else inspect.getdoc(getattr(cls, name))):
+                missing.append(f"{cls.__name__}.{name}")
+    assert missing == []
 
 
 def test_a_message_cannot_be_constructed() -> None:

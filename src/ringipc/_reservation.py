@@ -57,7 +57,15 @@ def _dtype_of(dtype: npt.DTypeLike) -> np.dtype[Any]:
 
 @dataclass(frozen=True, slots=True)
 class EmptyArray:
-    """What `empty` returns: the shape and dtype of an array to be filled."""
+    """What `empty` returns: the shape and dtype of an array to be filled.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        As `empty` was given it.
+    dtype : numpy.dtype
+        As `empty` was given it.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]

@@ -92,13 +92,6 @@ cdef class Consumer:
     AuthenticationError, Incompatible, Corrupt, SystemRefused
         As for `Producer`. Incompatible also if the group has another shared or overflow.
 
-    Attributes
-    ----------
-    channel
-        The channel as it was given; for a connection, the URL with the port.
-    group : str
-        The name of the group.
-
     Examples
     --------
     >>> import ringipc
@@ -131,8 +124,8 @@ cdef class Consumer:
     cdef bint picking  # the pollfd is not to be readable for messages that are there already
     cdef readonly bint _silenced
     cdef object __weakref__
-    cdef readonly object channel  # as it was given, or the URL with the port
-    cdef readonly object group
+    cdef object _channel
+    cdef object _group
     cdef public object _link  # to a producer in another process, or None
     cdef public bint _pickle
     cdef public bint _tensors  # arrays come out as torch tensors
@@ -170,8 +163,18 @@ cdef class Consumer:
     # ---- opening and closing ----
 
     def _name(self, channel, group):
-        """Sets the attributes that users can only read."""
-        self.channel, self.group = channel, group
+        """Set the attributes that users can only read."""
+        self._channel, self._group = channel, group
+
+    @property
+    def channel(self):
+        """The channel as it was given; for an endpoint its URL, with the port."""
+        return self._channel
+
+    @property
+    def group(self):
+        """The name of its group."""
+        return self._group
 
     def _open(self, bytes channel, bytes group, uint32_t flags, int wait, copy, timeout):
         """Join the group. Return 0 or a negative errno, and the pid of the live member if there is one."""

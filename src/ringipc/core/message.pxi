@@ -38,13 +38,13 @@ cdef class Message:
     cdef object content
     cdef bint unreadable
     cdef uint8_t kind
-    cdef readonly uint32_t type
-    cdef readonly uint64_t seq
-    cdef readonly uint64_t timestamp
-    cdef readonly int32_t producer_pid
-    cdef readonly uint64_t lane_id
-    cdef readonly uint32_t deliveries
-    cdef readonly uint64_t missed
+    cdef uint32_t _type
+    cdef uint64_t _seq
+    cdef uint64_t _timestamp
+    cdef int32_t _producer_pid
+    cdef uint64_t _lane_id
+    cdef uint32_t _deliveries
+    cdef uint64_t _missed
 
     def __init__(self):
         raise TypeError("only Consumer.message() makes a Message")
@@ -53,8 +53,44 @@ cdef class Message:
         raise TypeError("a Message cannot be pickled: put its payload")
 
     @property
+    def type(self):
+        """The type that the producer gave to `Producer.put`."""
+        return self._type
+
+    @property
+    def seq(self):
+        """The number of the message in its lane, from 0."""
+        return self._seq
+
+    @property
+    def timestamp(self):
+        """When it was put, in nanoseconds of ``time.monotonic_ns()`` of this process."""
+        return self._timestamp
+
+    @property
+    def producer_pid(self):
+        """The pid of the producer's process."""
+        return self._producer_pid
+
+    @property
+    def lane_id(self):
+        """Identifies the producer's lane; never used twice in a channel."""
+        return self._lane_id
+
+    @property
+    def deliveries(self):
+        """How often a shared or durable group has delivered it, this time included; 64: that many times or more."""
+        return self._deliveries
+
+    @property
     def redelivered(self):
-        return self.deliveries > 1
+        """Whether it was delivered before: ``deliveries > 1``."""
+        return self._deliveries > 1
+
+    @property
+    def missed(self):
+        """How many messages of this producer the group lost just before this one."""
+        return self._missed
 
     @property
     def _label(self):
@@ -129,7 +165,7 @@ cdef class Message:
 
     def __repr__(self):
         released = "" if self.hold is not None else ", released"
-        return f"<Message {self.seq} of lane {self.lane_id}, type {self.type}{released}>"
+        return f"<Message {self._seq} of lane {self._lane_id}, type {self._type}{released}>"
 
 
 set_signature(Message, lambda message: None)
@@ -140,14 +176,14 @@ cdef Message wrap_message(Consumer consumer, const rip_message *raw):
     cdef Message message = Message.__new__(Message)
     message.consumer = consumer
     message.hold = point_at(consumer, raw)
-    message.type = raw.type
-    message.deliveries = raw.redelivered + 1
-    message.missed = raw.missed
+    message._type = raw.type
+    message._deliveries = raw.redelivered + 1
+    message._missed = raw.missed
     message.kind = raw.kind
-    message.seq = raw.seq
-    message.timestamp = rip_message_time(raw.lane, raw.ticks)
-    message.producer_pid = raw.lane.pid
-    message.lane_id = raw.lane.id
+    message._seq = raw.seq
+    message._timestamp = rip_message_time(raw.lane, raw.ticks)
+    message._producer_pid = raw.lane.pid
+    message._lane_id = raw.lane.id
     return message
 
 
@@ -170,5 +206,5 @@ cdef void take_charge(Consumer consumer, Message message, rip_rx *lane) noexcept
     message.hold.lane = lane
     consumer.holds += 1
     if consumer.c.claims:
-        enlist(consumer, lane, message.seq, message.hold.length, <PyObject *>message.hold, <uint64_t>A_MESSAGE)
+        enlist(consumer, lane, message._seq, message.hold.length, <PyObject *>message.hold, <uint64_t>A_MESSAGE)
     consumer.settle()

@@ -93,11 +93,6 @@ cdef class Producer:
     Corrupt
         The files of the channel are damaged.
 
-    Attributes
-    ----------
-    channel
-        The channel as it was given; for a connection, the URL with the port.
-
     Examples
     --------
     >>> import numpy as np, ringipc
@@ -112,7 +107,7 @@ cdef class Producer:
     cdef object dtype  # of the array put last; a copy of it if it is structured
     cdef bytes dtype_code
     cdef object __weakref__
-    cdef readonly object channel  # as it was given, or the URL with the port
+    cdef object _channel
     cdef public object _link  # to consumers in other processes, or None
     cdef public object _transport
     cdef public object _linger
@@ -144,8 +139,13 @@ cdef class Producer:
     # ---- opening and closing ----
 
     def _name(self, channel):
-        """Sets the attribute that users can only read."""
-        self.channel = channel
+        """Set the attribute that users can only read."""
+        self._channel = channel
+
+    @property
+    def channel(self):
+        """The channel as it was given; for an endpoint its URL, with the port that was found."""
+        return self._channel
 
     def _open(
         self, bytes channel, uint64_t capacity, uint64_t slots, uint32_t overflow, bint preallocate, int wait, int mode,

@@ -59,8 +59,8 @@ cdef Message select_where(Consumer consumer, object timeout, object type, object
                 if message.redelivered >= consumer.limit:
                     bury(consumer, &message, True)
                     continue
-                candidate.deliveries = message.redelivered + 1
-                candidate.missed = message.missed
+                candidate._deliveries = message.redelivered + 1
+                candidate._missed = message.missed
                 take_charge(consumer, candidate, message.lane)
                 return candidate
         except Exception as error:

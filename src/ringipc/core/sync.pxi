@@ -37,7 +37,7 @@ cdef class _SyncHandle:
     """
 
     cdef rip_sync *s
-    cdef readonly str name
+    cdef str _name
     cdef str what
     cdef tuple options  # of `open`, for other processes
     cdef object __weakref__
@@ -74,7 +74,7 @@ cdef class _SyncHandle:
         if name is not None:
             _failures.check_base()
         self.what = what
-        self.name = name
+        self._name = name
         self.options = (what, value, undo, wait)
         with nogil:
             rc = rip_sync_open(text, fd, kind, begins, undo, mode, &s)
@@ -121,6 +121,11 @@ cdef class _SyncHandle:
         if self.s is NULL:
             return
         self.checked(close_patiently(<locking>rip_sync_close, self.s, &self.s.handle, exiting))
+
+    @property
+    def name(self):
+        """The name; None: it is anonymous."""
+        return self._name
 
     @property
     def closed(self):

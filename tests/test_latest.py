@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -246,11 +247,34 @@ def test_what_cannot_be_sent_is_refused_and_the_value_stays() -> None:
         assert pickler.get() == {1, 2}
         with pytest.raises(UnsafeMessage, match="pickle=True"):
             latest.get()
-        with pytest.raises(OverflowError):
-            latest.get(newer_than=-1)
-        for timeout in (-1, True, "1"):
-            with pytest.raises((ValueError, TypeError)):
-                latest.get(timeout)  # type: ignore[arg-type]
+
+
+CALLS: dict[str, Callable[..., Any]] = {
+    "get": Latest.get,
+    "message": Latest.message,
+    "wait": Latest.wait,
+    "get_into": lambda latest, *timeout, **options: latest.get_into(np.empty(3), *timeout, **options),
+    "get_nowait": Latest.get_nowait,
+    "aget": lambda latest, **options: asyncio.run(latest.aget(**options)),
+    "amessage": lambda latest, **options: asyncio.run(latest.amessage(**options)),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_invalid_arguments_are_refused(name: str) -> None:
+    call = CALLS[name]
+    with Latest("v") as latest:
+        latest.set(np.ones(3))
+        for newer_than in (-1, 1 << 64, -(1 << 70)):
+            with pytest.raises(ValueError, match=rf"^newer_than must be the seq of a value, .*, not {newer_than}$"):
+                call(latest, newer_than=newer_than)
+        for other in (True, 1.0, "1", None):
+            with pytest.raises(TypeError, match=r"^newer_than must be the seq of a value, an int, not "):
+                call(latest, newer_than=other)
+        for timeout in (-1, float("nan"), True, "1") if name in ("get", "message", "wait", "get_into") else ():
+            with pytest.raises((ValueError, TypeError), match=r"^timeout must be None or a number of seconds"):
+                call(latest, timeout)
+        call(latest, newer_than=np.int64(0))
 
 
 def test_a_name_ends_with_its_last_handle() -> None:

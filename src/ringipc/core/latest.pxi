@@ -3,6 +3,23 @@
 cdef bytes EMPTY = b""
 
 
+cdef object NO_SEQ = 0  # the default of newer_than: an int of this size is always the same object
+
+
+cdef inline uint64_t seq_of(object newer_than) except? -1:
+    """Return a newer_than argument."""
+    return 0 if newer_than is NO_SEQ else seq_from(newer_than)
+
+
+cdef uint64_t seq_from(object newer_than) except? -1:
+    if isinstance(newer_than, bool) or not PyIndex_Check(newer_than):
+        raise TypeError(f"newer_than must be the seq of a value, an int, not {newer_than!r}")
+    try:
+        return newer_than
+    except OverflowError:
+        raise ValueError(f"newer_than must be the seq of a value, from 0 to 2**64 - 1, not {newer_than!r}") from None
+
+
 cdef class Latest(_SyncHandle):
     """The newest value of something: a pose, a price, a frame, a configuration. Any number of processes can read it.
 
@@ -324,7 +341,7 @@ cdef class Latest(_SyncHandle):
         return array
 
     @cython.critical_section
-    def get(self, timeout=None, *, uint64_t newer_than=0):
+    def get(self, timeout=None, *, newer_than=0):
         """Return a copy of the newest value. Wait for the first one if none has been set.
 
         Parameters
@@ -340,6 +357,8 @@ cdef class Latest(_SyncHandle):
 
         Raises
         ------
+        ValueError
+            newer_than or timeout is less than 0.
         Empty
             There was no such value within the timeout.
         UnsafeMessage
@@ -350,27 +369,27 @@ cdef class Latest(_SyncHandle):
             This handle is closed, or another thread closes it during the wait.
         """
         cdef rip_value value
-        self.find_or_fail(&value, timeout, newer_than)
+        self.find_or_fail(&value, timeout, seq_of(newer_than))
         return self.read(&value)
 
     @cython.critical_section
-    def get_nowait(self, *, uint64_t newer_than=0):
+    def get_nowait(self, *, newer_than=0):
         """Return the newest value without waiting: `get` with timeout=0."""
         cdef rip_value value
-        if not self.find(&value, 0, newer_than):
+        if not self.find(&value, 0, seq_of(newer_than)):
             raise _failures.no_value(self.name, 0, newer_than)
         return self.read(&value)
 
     @cython.critical_section
-    def message(self, timeout=None, *, uint64_t newer_than=0):
+    def message(self, timeout=None, *, newer_than=0):
         """Return the newest value with its number and time, a `LatestMessage`. Otherwise as `get`."""
         cdef rip_value value
-        self.find_or_fail(&value, timeout, newer_than)
+        self.find_or_fail(&value, timeout, seq_of(newer_than))
         payload = self.read(&value)  # first: it may change the value
         return LatestMessage(payload, value.seq, rip_latest_time(self.s, value.ticks))
 
     @cython.critical_section
-    def get_into(self, cnp.ndarray array not None, timeout=None, *, uint64_t newer_than=0):
+    def get_into(self, cnp.ndarray array not None, timeout=None, *, newer_than=0):
         """Copy the newest value, which must be an array, into an array of the caller. Otherwise as `get`.
 
         Large copies are made without the GIL.
@@ -409,7 +428,7 @@ cdef class Latest(_SyncHandle):
         cdef rip_value value
         if not array.flags.writeable:
             raise ValueError("get_into() needs a writable array, and this one is read-only")
-        self.find_or_fail(&value, timeout, newer_than)
+        self.find_or_fail(&value, timeout, seq_of(newer_than))
         while not self.fill(&value, array):
             self.find_again(&value)
         return value.seq
@@ -432,7 +451,7 @@ cdef class Latest(_SyncHandle):
         return rip_latest_is_whole(self.s, value)
 
     @cython.critical_section
-    def wait(self, timeout=None, *, uint64_t newer_than=0):
+    def wait(self, timeout=None, *, newer_than=0):
         """Wait until there is a value with a greater seq than this; by default for the first value.
 
         Parameters
@@ -453,7 +472,7 @@ cdef class Latest(_SyncHandle):
             This handle is closed, or another thread closes it during the wait.
         """
         cdef rip_value value
-        return self.find(&value, seconds_of(timeout), newer_than)
+        return self.find(&value, seconds_of(timeout), seq_of(newer_than))
 
     @property
     def seq(self):

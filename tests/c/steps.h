@@ -99,7 +99,9 @@ static inline int run_to_call(pid_t child) {
 /* Runs the child until after its next system call that counts. Returns as resume. */
 static inline int run_past_call(pid_t child) { return run_to_call(child) && resume(child, PTRACE_SYSCALL); }
 
+#if defined(__x86_64__)
 static unsigned long long path[MAX_STEPS]; /* the addresses of a child's instructions since its last system call */
+#endif
 
 /* As step, and counts in *now. */
 static inline int step_counting(pid_t child, struct moment *now) {

@@ -56,7 +56,7 @@ ctest: $(CTESTS)
 # The C tests as 64-bit ARM instructions, in an emulator: needs Debian's gcc-aarch64-linux-gnu and qemu-user.
 aarch64:
 	$(MAKE) --no-print-directory ctest BUILD=build/aarch64 PATIENCE=300 CC=aarch64-linux-gnu-gcc \
-	    RUN="qemu-aarch64 -L /usr/aarch64-linux-gnu"
+	    RUN="qemu-aarch64 -E EMULATED=1 -L /usr/aarch64-linux-gnu"
 
 # The C tests under AddressSanitizer and UBSan, and the one with threads under ThreadSanitizer. Running a process one
 # instruction at a time is slow under a sanitizer, so these tests run for named channels only.

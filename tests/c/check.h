@@ -188,6 +188,10 @@ static inline int memory_is_over(void) {
            (at == 0 || (first.file == RIP_FILE_REMOVED && memory_next(at, end, &first) == 0));
 }
 
+/* Is this program run by the user mode of QEMU? It starts no thread in a process that was forked from one with threads,
+ * its madvise frees no memory, and to fork takes long if there are threads. `make aarch64` sets the variable. */
+static inline int is_emulated(void) { return getenv("EMULATED") != NULL; }
+
 /* Runs a test in a directory of its own, which must be empty afterwards. sentence: what is true if the test passes. */
 static inline void run(const char *sentence, void (*test)(void)) {
     const char *only = getenv("ONLY"); /* a part of the sentence: runs only the tests that contain it */

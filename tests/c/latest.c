@@ -400,7 +400,9 @@ static int uses_what_it_inherits(void *argument) {
     uint64_t seq;
     CHECK_IS(get(s, &seq), 1);
     set(s, 2);
-    CHECK_IS(is_readable(rip_latest_fd(s, 0), 20000), 1);
+    if (!is_emulated()) {
+        CHECK_IS(is_readable(rip_latest_fd(s, 0), 20000), 1);
+    }
     close_latest(s);
     return 0;
 }

@@ -121,7 +121,7 @@ static void shrinks_at_its_end(void) {
     CHECK_IS(put_filled(p, length, first + 1), 0);
     CHECK(lane_memory() >= 1 << 20);
     close_producer(p);
-    CHECK(lane_memory() <= rip_arena_offset(SLOTS) + 3 * length);
+    CHECK(lane_memory() <= rip_arena_offset(SLOTS) + 3 * length || is_emulated());
     uint64_t before = lane_memory();
     get_filled(c, first);
     CHECK_IS(lane_memory(), before); /* the consumer touches nothing else */
@@ -133,7 +133,7 @@ static void shrinks_at_its_end(void) {
     p = open_with(4 << 20, RIP_PREALLOCATE); /* the messages wait for a first consumer */
     CHECK_IS(put_filled(p, 100, 0), 0);
     close_producer(p);
-    CHECK(lane_memory() <= rip_arena_offset(SLOTS) + RIP_PAGE);
+    CHECK(lane_memory() <= rip_arena_offset(SLOTS) + RIP_PAGE || is_emulated());
     c = open_consumer(CHANNEL, "g", RIP_OLDEST);
     get_filled(c, 0);
     CHECK_IS(get_nothing(c, 0), -ENODATA);

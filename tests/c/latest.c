@@ -646,6 +646,36 @@ static void no_damage_hangs_or_crashes(void) {
     }
 }
 
+static int sets_and_gets(void *count) {
+    struct rip_sync *s = open_latest("c", LONGEST);
+    uint64_t seq;
+    traceable();
+    for (uint64_t n = 1; n <= 100 + *(uint64_t *)count; n++) {
+        if (n == 100) { /* all slots have been used, so their memory is allocated */
+            stop_here();
+        }
+        set(s, n);
+        CHECK_IS(get(s, &seq), n);
+    }
+    stop_here();
+    close_latest(s);
+    return 0;
+}
+
+/* Returns how many system calls it takes to set and get this many values. Two of stop_here are included. */
+static unsigned calls_for(uint64_t count) {
+    unsigned calls = 0;
+    pid_t child = spawn(sets_and_gets, &count);
+    CHECK(await_stop(child));
+    while (run_past_call(child)) {
+        calls++;
+    }
+    CHECK(!run_on(child));
+    return calls;
+}
+
+static void no_system_calls(void) { CHECK_IS(calls_for(1000), calls_for(0)); }
+
 int main(void) {
     run("all handles read the newest value, also those that are opened later", all_read_the_newest);
     run("a value is as long as the capacity at most", capacity_is_the_limit);
@@ -665,6 +695,7 @@ int main(void) {
         printf("  left out: no process may be stepped here\n");
         return 0;
     }
+    run("setting and reading take no system call while nobody waits", no_system_calls);
     run("readers see the old or the new value, and writers go on, wherever a writer is killed", killed_among_others);
     run("what the only handle leaves when it is killed starts again", killed_alone);
     run("no value is torn or lost, wherever another process sets one in between", others_set_at_every_instruction);

@@ -97,7 +97,10 @@ def _read(name: str) -> list[float]:
 def ask(cores: Cores) -> Answer:
     [times] = together([(cores.first, _measure_alone)])
     series = {name: Series(name, tuple(values)) for name, values in times.items()}
-    notes = [f"The {READERS} readers share one core, and check every pose."]
+    notes = [
+        f"The writer has a core of its own. The {READERS} readers share another one, and check every pose.",
+        "On a core that a writer shares with readers that never wait, it gets the share that the scheduler gives it.",
+    ]
     if cores.other is None:
         crowd = {name: Series(name, (), ONE_CORE) for name in (SETTING, READING)}
     else:

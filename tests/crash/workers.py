@@ -18,6 +18,7 @@ from .slots import LIMIT, Memory, Slot
 
 CHANNEL = "c"
 TYPES = 3
+COPIED = 512  # bytes: arrays up to this size are copied
 _HEAD = struct.Struct("<IIII")
 _NOISE = random.Random(1).randbytes(16384)
 
@@ -233,7 +234,7 @@ class Reader:
             producer, number, type, _ = _HEAD.unpack_from(payload)
             assert payload == content(producer, number, type, self.plan.longest), "a damaged message"
             event = slots.released(producer, number)
-            copied = not isinstance(message, Message) and (isinstance(message, bytes) or self.role.copy is True)
+            copied = not isinstance(message, Message) and (isinstance(message, bytes) or self.copies(message))
             if copied and not self.claims:  # the call released it before it returned
                 self.slot[slots.RELEASING] = event
             self.slot.note(slots.got(producer, number, redelivered, deliveries, self.how))
@@ -248,6 +249,10 @@ class Reader:
                 self.held.append((producer, number, message))
             del message
         self.slot[slots.PENDING] = 0
+
+    def copies(self, array: "np.ndarray[Any, Any] | memoryview") -> bool:
+        """Return whether what `get` returned is a copy."""
+        return self.role.copy is True or (self.role.copy is None and array.nbytes <= COPIED)
 
     def release_some(self) -> None:
         while len(self.held) > self.role.hold:

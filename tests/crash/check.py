@@ -40,6 +40,8 @@ class Figures:
     marked: int = 0  # received again, marked as redelivered
     requeued: int = 0  # given back by consumers
     unknown: int = 0  # received again by a call that does not return the mark
+    dead: int = 0  # delivered so often as their group allows, and then counted as dead
+    letters: int = 0  # of these, in the dead letters
     longest: float = 0.0  # the longest call, in seconds
 
     def add(self, other: "Figures") -> None:
@@ -71,6 +73,16 @@ class Got:
     def role(self) -> Gets:
         assert isinstance(self.life.role, Gets)
         return self.life.role
+
+    @property
+    def dead(self) -> int:
+        """How many messages it has counted as dead; if it was killed, perhaps more."""
+        return self.life.slot[slots.DEAD]
+
+    @property
+    def done(self) -> set[Key]:
+        """The messages that it has certainly acknowledged."""
+        return self.released if self.life.killed else set(self.got)
 
     @property
     def acknowledged(self) -> set[Key]:
@@ -134,8 +146,9 @@ def _read(life: Life) -> Got:
 class Check:
     """The checks of one round. Each method checks one promise."""
 
-    def __init__(self, plan: Plan, lives: list[Life]) -> None:
+    def __init__(self, plan: Plan, lives: list[Life], letters: dict[Group, list[Key]]) -> None:
         self.plan = plan
+        self.letters = letters
         self.producers = {life.number: life for life in lives if isinstance(life.role, Puts)}
         self.pids = {life.pid: life for life in self.producers.values()}
         self.types = {number: list(life.slot.events()) for number, life in self.producers.items()}
@@ -176,7 +189,7 @@ class Check:
             for key, redelivered in reader.got.items():
                 times[key].append(redelivered)
         for key, marks in times.items():
-            released = sum(key in (reader.released if reader.life.killed else reader.got) for reader in readers)
+            released = sum(key in reader.done for reader in readers)
             assert released <= 1, f"{key} was received again in {group}, although it had been released"
             assert marks.count(0) <= 1, f"{key} was received again in {group} without the mark"
             again = len(marks) - 1
@@ -192,7 +205,7 @@ class Check:
         )
         self.figures.requeued += sum(reader.requeued for reader in readers)
         self.deliveries_are_counted(group, readers)
-        self.all_from_its_beginning(set(acknowledged), readers)
+        self.all_from_its_beginning(set(acknowledged) | self.dead_ones(group, readers), readers)
 
     def deliveries_are_counted(self, group: Group, readers: list[Got]) -> None:
         """Each delivery of a message adds one to its count, and nothing else does."""
@@ -204,8 +217,41 @@ class Check:
         for key, numbers in counts.items():
             known = [number for number in numbers if number]  # the others are of calls that do not return it
             assert len(set(known)) == len(known), f"two deliveries of {key} in {group} have the same number: {known}"
+            assert len(numbers) <= (group.limit or len(numbers)), f"{key} was delivered {len(numbers)} times in {group}"
             times = len(numbers) + unrecorded
             assert max(known, default=0) <= times, f"{key} has {known} deliveries in {group}, and only {times} happened"
+
+    def dead_ones(self, group: Group, readers: list[Got]) -> set[Key]:
+        """Return the messages that have left the group because they were delivered as often as its limit allows.
+
+        Each is a dead letter once, and again only if a member was killed while it moved it. If the group has no dead
+        letters, or if they were perhaps more than fit into a lane, the others are those that nobody has done.
+        """
+        if group.limit is None:
+            return set()
+        letters = self.letters.get(group, [])
+        killed = sum(reader.life.killed for reader in readers)
+        counted = sum(reader.dead for reader in readers)  # that of a killed member may be too small
+        unrecorded = sum(reader.under_way for reader in readers)
+        times = Counter(key for reader in readers for key, _ in reader.deliveries)
+        done = set().union(*(reader.done for reader in readers))
+        for key in letters:
+            assert key not in done, f"{key} of {group} was done, and was moved to the dead letters"
+            assert times[key] + unrecorded >= group.limit, f"{key} of {group} is dead after {times[key]} deliveries"
+        again = len(letters) - len(set(letters))
+        assert again <= killed, f"{again} dead letters of {group} came again, and {killed} members were killed"
+        self.figures.dead += counted
+        self.figures.letters += len(letters)
+        if group.letters and (len(letters) + 1) * (self.plan.longest + 300) <= self.plan.capacity:  # all found room
+            assert counted == len(letters) or (killed and counted < len(letters)), (
+                f"{counted} messages of {group} are counted as dead, and {len(letters)} are dead letters"
+            )
+            return set(letters)
+        published = {(producer, n) for producer, count in self.published.items() for n in range(count)}
+        dead = {key for key in published - done if times[key] + unrecorded >= group.limit}
+        if self.keeps_all(group) and not killed:
+            assert len(dead) == counted, f"{counted} messages of {group} are counted as dead, and {dead} are not done"
+        return dead
 
     def each_begins_anew(self, readers: list[Got]) -> None:
         """An exclusive group that ends with its member: the next one has no redelivered messages."""
@@ -295,7 +341,7 @@ class Check:
         if any(life.role.free for life in self.producers.values() if isinstance(life.role, Puts)):
             return  # other groups may have released messages before this one joined
         missed = max(reader.life.slot[slots.MISSED] for reader in readers)
-        total = missed + sum(len(reader.got) for reader in readers)
+        total = missed + sum(len(reader.got) + reader.dead for reader in readers)
         # a producer that is killed while it drops a message may not have counted it yet
         least = sum(life.slot[slots.DONE] - life.killed for life in self.producers.values())
         most = sum(life.slot[slots.INTENT] for life in self.producers.values())

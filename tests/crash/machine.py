@@ -3,6 +3,7 @@
 PYTHONPATH=tests python -m crash.machine SEED [TIMES]
 """
 
+import logging
 import os
 import signal
 import sys
@@ -17,10 +18,10 @@ from pathlib import Path
 import ringipc
 
 from . import slots
-from .check import Check, Figures, Life
+from .check import Check, Figures, Key, Life
 from .plan import Gets, Group, Kill, Plan, Puts, Role, draw
 from .slots import LIMIT, PHASES, Memory
-from .workers import CHANNEL, get_all, put_all, visit
+from .workers import CHANNEL, collect, get_all, put_all, visit
 
 # the group of the consumer that reads where no other group would
 EXTRA = Gets(0, "adaptive", False, Group("", shared=False, durable=False), None, ("get",), filters=False, hold=0)
@@ -66,9 +67,10 @@ class Round:
                 if self.is_late(kill):
                     self.kill(kill)
             self.expect(lambda: not self.running, "not all processes have ended")
+            letters = self.collect_letters()
             self.remove_durable_groups()
             self.expect_nothing_left()
-            figures = Check(self.plan, self.lives).all()
+            figures = Check(self.plan, self.lives, letters).all()
         finally:
             for life in self.running:
                 os.kill(life.pid, signal.SIGKILL)
@@ -162,6 +164,11 @@ class Round:
 
     # ---- afterwards ----
 
+    def collect_letters(self) -> dict[Group, list[Key]]:
+        """Return the dead letters of each group that has any; afterwards nothing is left of their channels."""
+        groups = {life.role.group for life in self.lives if isinstance(life.role, Gets)}
+        return {group: collect(group.letters, self.plan.longest) for group in groups if group.letters}
+
     def remove_durable_groups(self) -> None:
         groups = {life.role.group for life in self.lives if isinstance(life.role, Gets) and life.role.group.durable}
         for group in groups:
@@ -187,6 +194,7 @@ def kind_of(group: Group) -> str:
 def run(base: str, seconds: float, seed: int, times: int | None = None) -> Figures:
     """Run rounds for a number of seconds, each with a seed of its own, or one round a number of times."""
     os.environ["RINGIPC_DIR"] = base
+    logging.getLogger("ringipc").setLevel(logging.ERROR)  # the first dead letter of each consumer is logged
     memory = Memory()
     figures = Figures()
     end = time.monotonic() + seconds

@@ -19,6 +19,8 @@ class Group:
     durable: bool  # or declared
     lossy: bool = False
     declared: bool = False
+    limit: int | None = None  # max_deliveries
+    letters: str | None = None  # the channel of its dead letters
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,15 @@ def _gets(rng: random.Random, group: Group) -> Gets:
         filters=rng.random() < 0.3,
         hold=rng.choice([0, 2, 6]),
         pauses=rng.choice([0.2, 0.6]),
-        requeues=rng.choice([0, 0, 0.1, 0.4]) if group.shared else 0,
+        requeues=rng.choice([0.1, 0.4, 0.8] if group.limit else [0, 0, 0.1, 0.4]) if group.shared else 0,
     )
 
 
-def _group(name: str, kind: str) -> Group:
-    return Group(name, shared="shared" in kind, durable="durable" in kind, lossy="lossy" in kind)
+def _group(rng: random.Random, name: str, kind: str, declared: bool = False) -> Group:
+    shared, durable = "shared" in kind, "durable" in kind or declared
+    limit = rng.choice([1, 2, 2, 3]) if (shared or durable) and rng.random() < 0.35 else None
+    letters = f"dead of {name}" if limit and rng.random() < 0.75 else None
+    return Group(name, shared, durable, "lossy" in kind, declared, limit, letters)
 
 
 def _kind(rng: random.Random, *kinds: str) -> str:
@@ -124,7 +129,7 @@ def _newcomer(rng: random.Random, groups: list[Group], overflow: Overflow) -> Ro
             return _gets(rng, rng.choice(shared))
         case _:
             kind = _kind(rng, "exclusive", "durable", "shared durable")
-            return _gets(rng, _group(f"late {rng.getrandbits(32)}", kind))
+            return _gets(rng, _group(rng, f"late {rng.getrandbits(32)}", kind))
 
 
 def _moment(rng: random.Random, phase: int) -> float:
@@ -171,8 +176,7 @@ def draw(seed: int) -> Plan:
     first: list[Role] = [_puts(rng, overflow) for _ in range(rng.choice([1, 1, 2, 3]))]
     spared: set[int] = set()  # one member of a shared group that is not durable stays
     for i in range(rng.choice([1, 1, 2, 3])):
-        group = _group(f"group {i}", _kind(rng, "exclusive", "shared", "durable", "shared durable"))
-        group = replace(group, durable=True, declared=True) if declared else group
+        group = _group(rng, f"group {i}", _kind(rng, "exclusive", "shared", "durable", "shared durable"), declared)
         groups.append(group)
         if group.shared and not group.durable:
             spared.add(len(first))

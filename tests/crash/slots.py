@@ -17,7 +17,7 @@ NOT_YET, ATTACHING, WORKING, PUT_ALL, CLOSING, GONE = range(6)
 PHASES = ["not yet", "attaching", "working", "after its last put", "closing", "gone"]
 
 # the words of a slot
-PHASE, KILLED, INTENT, DONE, PENDING, RELEASING, LONGEST, ATTACHED, MISSED, COUNT = range(10)
+PHASE, KILLED, INTENT, DONE, PENDING, RELEASING, LONGEST, ATTACHED, MISSED, DEAD, COUNT = range(11)
 SEEN = 16  # from here on: the last message that each producer had started to put when this consumer joined
 
 # the kinds of an event; for a producer they are the types of its messages

@@ -6,6 +6,7 @@ import select
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,8 @@ class Reader:
             shared=role.group.shared,
             durable=role.group.durable and not role.group.declared,
             overflow="drop-old" if role.group.lossy else "block",
+            max_deliveries=role.group.limit,
+            dead_letters=role.group.letters,
             copy=role.copy,
             wait=role.wait,
             timeout=LIMIT,
@@ -221,6 +224,7 @@ class Reader:
                 return [self.consumer.message(timeout, type=type)]
             return self.consumer.get_many(most, timeout) if call == "many" else [self.consumer.get(timeout, type=type)]
         finally:
+            self.slot[slots.DEAD] = self.consumer.stats.dead
             while self.in_work:
                 self.slot.note(slots.released(*self.in_work.pop()))
 
@@ -292,6 +296,26 @@ def get_all(plan: Plan, role: Gets, number: int, memory: Memory) -> None:
             return  # the group has ended with the channel, because all its messages are done
         raise
     reader.run()
+
+
+def collect(channel: str, longest: int) -> list[tuple[int, int]]:
+    """Read a channel of dead letters to its end. Return the producer and the number of each."""
+    got = []
+    try:
+        consumer = Consumer(channel, deaths="skip", timeout=0)
+    except ChannelNotFound:
+        return []
+    with consumer:
+        with suppress(Empty, EndOfStream):  # empty: the only process that came was killed before it had a lane
+            while True:
+                message = consumer.message(0)
+                payload = bytes(message.payload)
+                producer, number, type, _ = _HEAD.unpack_from(payload)
+                assert payload == content(producer, number, type, longest), "a damaged dead letter"
+                assert message.type == type, "a dead letter has another type"
+                got.append((producer, number))
+                message.release()
+    return got
 
 
 def visit() -> None:

@@ -209,8 +209,10 @@ void rip_consumer_skip_deaths(struct rip_consumer *c);
 int rip_peek(struct rip_consumer *c, struct rip_message *message);
 /* Takes the message that rip_peek found: its memory stays until rip_release. */
 void rip_take(struct rip_consumer *c, const struct rip_message *peeked);
-/* Acknowledges a message of a shared or durable group: the work on it is done, but data stays valid until rip_release.
- * It is not redelivered if this process dies, and the end of the stream does not wait for it. */
+/* Acknowledges a message: the work on it is done, but data stays valid until rip_release. It is not redelivered if this
+ * process dies, and the end of the stream does not wait for it. The producer reuses the memory of later messages once
+ * they are released, and goes around this one, except that an exclusive group that is not durable can have only four
+ * such messages of a lane, and others 64. */
 void rip_acknowledge(struct rip_consumer *c, const struct rip_message *message);
 /* Releases a message: its memory is free for the producer again. Messages can be released in any order. */
 void rip_release(struct rip_consumer *c, const struct rip_message *message);

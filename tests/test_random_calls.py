@@ -182,7 +182,7 @@ class Ring(RuleBasedStateMachine):
     @invariant()
     def the_backlog_is_correct(self) -> None:
         if hasattr(self, "groups"):
-            assert self.producer.stats.backlog == len(self.put) - self.oldest()
+            assert self.producer.stats.backlog <= len(self.put) - self.oldest()  # less if views are kept
 
     def teardown(self) -> None:
         if hasattr(self, "groups"):

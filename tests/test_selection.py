@@ -214,7 +214,7 @@ def test_a_random_run_against_a_model() -> None:
                 assert bytes(view).startswith(b"%d" % number)
                 del view
             held = [number for number, _ in waiting] + [number for _, number in views]
-            assert producer.stats.backlog == put - min(held, default=put)
+            assert producer.stats.backlog <= put - min(held, default=put)  # less if views are kept
         views.clear()
 
 

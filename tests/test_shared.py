@@ -108,7 +108,9 @@ def test_views_and_messages_are_released_in_any_order() -> None:
             elif held:
                 seq = rng.choice(list(held))
                 assert (held.pop(seq) == seq).all()
-            assert producer.stats.backlog == put - min([*held, *in_work.values()], default=taken)
+            # less if the producer has gone around views
+            assert producer.stats.backlog <= put - min([*held, *in_work.values()], default=taken)
+            assert producer.stats.backlog >= put - min(in_work.values(), default=taken)
         held.clear()
         for member in members:
             member.close()

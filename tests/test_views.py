@@ -10,21 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ringipc import Consumer, Full, Producer, TimedOut
+from ringipc import Consumer, Producer, TimedOut
 
 
 def test_a_view_is_not_overwritten_for_many_laps() -> None:
     with Producer("c", capacity=1 << 16, slots=16) as producer, Consumer("c") as consumer:
         producer.put(np.full(100, 42))
         kept = consumer.get()
-        for k in range(15):
-            producer.put(np.full(100, k))
+        for k in range(1000):
+            producer.put_nowait(np.full(100, k))
             assert consumer.get()[0] == k
-        with pytest.raises(Full, match="has not released 16 messages"):
-            producer.put_nowait(b"")
         assert (kept == 42).all()
-        del kept
-        producer.put_nowait(b"")
+        producer.flush(timeout=0)
 
 
 def test_a_slice_of_a_view_keeps_the_message(producer: Producer, consumer: Consumer) -> None:
@@ -65,7 +62,7 @@ def test_views_are_released_in_any_order() -> None:
             views.clear()
             for k in order:
                 assert alive.pop(k)[0] == round_ * 64 + k
-                assert producer.stats.backlog == (64 - min(alive) if alive else 0)
+                assert producer.stats.backlog <= (64 - min(alive) if alive else 0)  # less if some are kept
 
 
 def test_views_cannot_be_written(producer: Producer) -> None:

@@ -41,7 +41,7 @@ static void set_cursors(struct rip_channel *ch, uint32_t group, enum rip_group_f
                 seq = oldest;
             }
         }
-        atomic_store_explicit(&lane->cursors[group].released, seq, memory_order_relaxed);
+        rip_cursor_set(lane, group, seq);
     }
 }
 

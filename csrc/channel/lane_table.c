@@ -5,6 +5,16 @@
 #include "channel/wake.h"
 #include "store/files.h"
 
+void rip_cursor_set(struct rip_lane_entry *lane, uint32_t group, uint64_t seq) {
+    /* relaxed: no process reads this before the lane is live and the group is active */
+    atomic_store_explicit(&lane->cursors[group].acked, 0, memory_order_relaxed);
+    for (uint32_t k = 0; k < RIP_CURSOR_KEPT; k++) {
+        atomic_store_explicit(&lane->cursors[group].kept[k], 0, memory_order_relaxed);
+    }
+    /* release: pairs with rip_rx_poll */
+    atomic_store_explicit(&lane->cursors[group].released, seq, memory_order_release);
+}
+
 void rip_lanes_changed(struct rip_channel *ch) {
     /* release: pairs with the acquire in rip_rescan, which reads the table after it */
     atomic_fetch_add_explicit(&ch->control->lanes_changed, 1, memory_order_release);
@@ -49,8 +59,19 @@ static int is_unseen(const struct rip_channel *ch, uint32_t group, uint32_t lane
            rip_has_members(ch, group, RIP_NO_MEMBER);
 }
 
-/* Does a member of this group use a message that the producer of the lane has passed? No cursor shows that. It matters
- * without a directory only: there the memory of a removed lane is freed. A file that has lost its name keeps it. */
+/* Is a message of the lane in the table beside the cursor of this group? Then the member that uses it needs the entry of
+ * the lane. */
+static int has_kept_at_cursor(const struct rip_lane_entry *lane, uint32_t group) {
+    uint64_t words = 0;
+    for (uint32_t k = 0; k < RIP_CURSOR_KEPT; k++) {
+        /* acquire: pairs with the release in rip_rx_release_late; the member has read before the file is removed */
+        words |= atomic_load_explicit(&lane->cursors[group].kept[k], memory_order_acquire);
+    }
+    return words != 0;
+}
+
+/* Is a message of the lane in the table in the claims of this group? It matters without a directory only: there the
+ * memory of a removed lane is freed. A file that has lost its name keeps it. */
 static int has_kept(struct rip_channel *ch, uint32_t group, uint64_t lane) {
     struct rip_mapping mapping;
     if (ch->handle.dir >= 0) {
@@ -84,7 +105,7 @@ void rip_lanes_retire(struct rip_channel *ch) {
             uint32_t g = rip_first_group(left);
             /* acquire: pairs with rip_rx_publish_cursor; the group has read the lane before its file is removed */
             needed |= atomic_load_explicit(&lane->cursors[g].released, memory_order_acquire) < lane->tail ||
-                      (rip_lane_is_reported(state) && is_unseen(ch, g, i));
+                      has_kept_at_cursor(lane, g) || (rip_lane_is_reported(state) && is_unseen(ch, g, i));
         }
         /* One lane whose producer died or failed stays for a group that has not come yet, even without a message, so
          * that this is reported to it. */

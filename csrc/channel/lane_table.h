@@ -5,6 +5,8 @@
 
 #include "channel/channel.h"
 
+/* Sets the cursor of a group that begins, or in a lane that begins: nothing is kept. */
+void rip_cursor_set(struct rip_lane_entry *lane, uint32_t group, uint64_t seq);
 /* Announces to every consumer that the table has changed, and wakes those that sleep. */
 void rip_lanes_changed(struct rip_channel *ch);
 /* Reads a word of the header of a lane, which need not be mapped by this handle. Stores 0 if the file does not exist or

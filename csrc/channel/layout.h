@@ -22,7 +22,8 @@
 #define RIP_RX_LANES (2 * RIP_MAX_LANES) /* the most lanes that a consumer maps: some have left the table already */
 #define RIP_MAX_SLOTS (UINT64_C(1) << 26)
 #define RIP_MAX_CAPACITY (UINT64_C(1) << 46)
-#define RIP_MAX_KEPT 64u /* messages in use that a producer can pass, for each group */
+#define RIP_MAX_KEPT 64u   /* kept messages of a lane, for each group that keeps claims, */
+#define RIP_CURSOR_KEPT 4u /* and for each group that does not: as many as fit into the line of its cursor */
 
 /* ---- control ---- */
 
@@ -45,10 +46,24 @@ struct rip_cursor { /* written by members of the group only; by compare-and-swap
     alignas(RIP_LINE) _Atomic uint64_t released; /* the first seq that the group has not released */
     uint64_t seen;          /* 1 + the id of the lane that a member has mapped last; written under the table lock */
     _Atomic uint64_t freed; /* counts releases of kept messages, and acknowledgements; members increment it */
+    /* Of a group without claims: the first seq that is not acknowledged, if that is beyond `released`; and messages before
+     * `released` that are in use, as rip_kept_word, or 0. */
+    _Atomic uint64_t acked;
+    _Atomic uint64_t kept[RIP_CURSOR_KEPT];
 };
 
 enum rip_lane_state { RIP_LANE_FREE, RIP_LANE_LIVE, RIP_LANE_ENDED, RIP_LANE_DEAD, RIP_LANE_FAILED };
 enum rip_lane_closed { RIP_NOT_CLOSED, RIP_CLOSED_IN_ORDER, RIP_CLOSED_AS_FAILED };
+
+#define RIP_KEPT_SEQ_SHIFT 8 /* in the word of a kept message; the lower bits are the member */
+
+static inline uint64_t rip_kept_word(uint64_t seq, uint32_t member) { return (1 + seq) << RIP_KEPT_SEQ_SHIFT | member; }
+
+/* Is message seq in this entry of a table of kept messages? */
+static inline int rip_is_kept(const _Atomic uint64_t *entry, uint64_t seq) {
+    /* acquire: pairs with the release that clears the entry; the member has read before the producer overwrites */
+    return atomic_load_explicit(entry, memory_order_acquire) >> RIP_KEPT_SEQ_SHIFT == 1 + seq;
+}
 
 struct rip_lane_entry {
     alignas(RIP_LINE) _Atomic uint32_t state; /* this line is written under the table lock */
@@ -210,8 +225,8 @@ struct rip_claims {
     _Atomic uint64_t reported;              /* how many of `dropped` have been reported to members */
     /* messages that the group has lost; the producer adds those that it drops, a member those that it cannot requeue */
     alignas(RIP_LINE) _Atomic uint64_t dropped;
-    /* Messages in use that the producer has passed: (1 + seq) << 8 | member, or 0. The producer fills an entry, the
-     * member clears it. */
+    /* Messages in use that the producer has passed, as rip_kept_word, or 0. The producer fills an entry, the member
+     * clears it. */
     alignas(RIP_LINE) _Atomic uint64_t kept[RIP_MAX_KEPT];
     alignas(128) _Atomic uint64_t words[]; /* one for each slot; claims.h describes a word */
 };
@@ -224,7 +239,9 @@ static_assert(sizeof(struct rip_lane_entry) == 2176 && offsetof(struct rip_lane_
 static_assert(offsetof(struct rip_lane_entry, cursors) == 128, "ABI");
 static_assert(offsetof(struct rip_lane_entry, base_seq) == 16 && offsetof(struct rip_lane_entry, futex) == 68, "ABI");
 static_assert(sizeof(struct rip_group_entry) == 128 && offsetof(struct rip_group_entry, futex) == 64, "ABI");
-static_assert(sizeof(struct rip_cursor) == 64 && offsetof(struct rip_cursor, freed) == 16, "ABI");
+static_assert(sizeof(struct rip_cursor) == 64 && offsetof(struct rip_cursor, freed) == 16 &&
+                  offsetof(struct rip_cursor, kept) == 32,
+              "ABI");
 static_assert(offsetof(struct rip_control, removed) == RIP_REMOVED_AT, "ABI");
 static_assert(offsetof(struct rip_control, used) == RIP_USED_AT && offsetof(struct rip_control, epoch_start) == 160,
               "ABI");

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 
-#define RIP_KEPT_SEQ_SHIFT 8 /* in an entry of the table of kept messages; the lower bits are the member */
 static_assert(RIP_MAX_CONSUMERS <= 1u << RIP_KEPT_SEQ_SHIFT, "a member's number fits");
 
 /* The number of the lap around the slots in which message seq comes. */
@@ -116,16 +115,19 @@ void rip_claims_pass(struct rip_claims *claims, uint64_t slots, struct rip_curso
 /* A free entry of the table of kept messages, or RIP_MAX_KEPT. */
 static uint32_t find_free(const struct rip_claims *claims) {
     uint32_t k = 0;
-    /* acquire: pairs with the release in clear_kept, as in rip_claim_is_kept */
+    /* acquire: pairs with the release in clear_kept, as in rip_is_kept */
     while (k < RIP_MAX_KEPT && atomic_load_explicit(&claims->kept[k], memory_order_acquire) != 0) {
         k++;
     }
     return k;
 }
 
-static uint64_t kept_word(uint64_t seq, uint32_t member) { return (1 + seq) << RIP_KEPT_SEQ_SHIFT | member; }
+int rip_claim_is_acked(const struct rip_claims *claims, uint64_t slots, uint64_t seq) {
+    /* relaxed: rip_claim_give_up loads it with acquire */
+    return is_acked(atomic_load_explicit(&claims->words[seq & (slots - 1)], memory_order_relaxed), slots, seq);
+}
 
-int rip_claim_give_up(struct rip_claims *claims, uint64_t slots, uint64_t seq, uint32_t *kept) {
+int rip_claim_give_up(struct rip_claims *claims, uint64_t slots, uint64_t seq, enum rip_claim least, uint32_t *kept) {
     _Atomic uint64_t *claim = &claims->words[seq & (slots - 1)];
     /* acquire: pairs with rip_claim_release; the member has read before this producer overwrites */
     uint64_t word = atomic_load_explicit(claim, memory_order_acquire);
@@ -135,11 +137,11 @@ int rip_claim_give_up(struct rip_claims *claims, uint64_t slots, uint64_t seq, u
             return (int)state;
         }
         uint32_t k = state != RIP_CLAIM_FREE && kept ? find_free(claims) : RIP_MAX_KEPT;
-        if (state != RIP_CLAIM_FREE && k == RIP_MAX_KEPT) {
+        if (state < least || (state != RIP_CLAIM_FREE && k == RIP_MAX_KEPT)) {
             return -EAGAIN;
         }
         if (state != RIP_CLAIM_FREE) { /* relaxed: the compare-and-swap publishes it */
-            atomic_store_explicit(&claims->kept[k], kept_word(seq, member_of(word)), memory_order_relaxed);
+            atomic_store_explicit(&claims->kept[k], rip_kept_word(seq, member_of(word)), memory_order_relaxed);
         }
         uint64_t next = word_of(seq, slots, state == RIP_CLAIM_FREE ? RIP_CLAIM_DROPPED : RIP_CLAIM_RELEASED);
         /* acq_rel: pairs with rip_claim, change_ours and requeue_lane. Either the member changes the word or the
@@ -158,14 +160,9 @@ int rip_claim_give_up(struct rip_claims *claims, uint64_t slots, uint64_t seq, u
     }
 }
 
-int rip_claim_is_kept(const struct rip_claims *claims, uint32_t kept, uint64_t seq) {
-    /* acquire: pairs with the release in clear_kept; the member has read before this producer overwrites */
-    return atomic_load_explicit(&claims->kept[kept], memory_order_acquire) >> RIP_KEPT_SEQ_SHIFT == 1 + seq;
-}
-
 /* Clears the entry of a kept message, after which the producer may overwrite the message. */
 static void clear_kept(struct rip_claims *claims, struct rip_cursor *cursor, uint32_t k) {
-    /* release: pairs with the acquire in rip_claim_is_kept */
+    /* release: pairs with the acquire in rip_is_kept */
     atomic_store_explicit(&claims->kept[k], 0, memory_order_release);
     /* release: pairs with the acquire in rip_room_watch */
     atomic_fetch_add_explicit(&cursor->freed, 1, memory_order_release);
@@ -238,18 +235,20 @@ void rip_claim_ack(struct rip_claims *claims, uint64_t slots, uint64_t seq) {
 
 void rip_claim_release(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor,
                        const struct rip_lane_entry *lane, uint64_t seq, uint32_t drops) {
+    _Atomic uint64_t *claim = &claims->words[seq & (slots - 1)];
+    /* relaxed: this member has acknowledged it, or a producer that passes the group may have changed it */
+    int is_shared = drops || state_of(atomic_load_explicit(claim, memory_order_relaxed), slots, seq) != RIP_CLAIM_TAKEN;
     /* the claim keeps the lane in the table until the compare-and-swap succeeds or the word is stored */
     uint64_t oldest = seq;
     /* The oldest message is released by moving the cursor alone. Its word then lies behind the cursor and has no
      * effect. seq_cst: orders the cursor and the words behind it, as in move_cursor. */
-    if (!drops && atomic_compare_exchange_strong_explicit(&cursor->released, &oldest, seq + 1, memory_order_seq_cst,
-                                                          memory_order_relaxed)) {
+    if (!is_shared && atomic_compare_exchange_strong_explicit(&cursor->released, &oldest, seq + 1, memory_order_seq_cst,
+                                                              memory_order_relaxed)) {
         move_cursor(claims, slots, cursor, lane);
         return;
     }
-    _Atomic uint64_t *claim = &claims->words[seq & (slots - 1)];
     uint64_t word = word_of(seq, slots, RIP_CLAIM_RELEASED);
-    if (!drops) {
+    if (!is_shared) {
         atomic_store_explicit(claim, word, memory_order_seq_cst);
     } else if (!change_ours(claim, slots, seq, word)) {
         release_kept(claims, cursor, seq);

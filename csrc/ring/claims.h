@@ -21,7 +21,10 @@
  * A producer passes a group if its lane or the group is drop-old. It drops messages that are FREE. A message that a
  * member has is moved: its number goes into the table of kept messages, then its word becomes RELEASED by
  * compare-and-swap. So its slot is free, and its memory is not. Whoever changes the word first decides: a member that
- * finds its word changed clears the entry in the table instead. A kept message is not redelivered. */
+ * finds its word changed clears the entry in the table instead. A kept message is not redelivered.
+ *
+ * In a group that a producer waits for, it moves only ACKED messages in this way, when the lane is full. The next member
+ * that polls or releases moves the cursor. */
 #ifndef RIP_CLAIMS_H
 #define RIP_CLAIMS_H
 
@@ -48,19 +51,20 @@ void rip_claim_ack(struct rip_claims *claims, uint64_t slots, uint64_t seq);
 /* Has this member taken message seq and not released it? */
 int rip_claim_is_taken_by(const struct rip_claims *claims, uint64_t slots, uint64_t seq, uint32_t member);
 /* Releases a claim of this member and moves the cursor of the lane's table entry over all RELEASED and DROPPED words.
- * drops: the producer passes the group, so it reads the words and not only the cursor. */
+ * drops: the producer passes the group, so it may change the word of any claim, and not only that of an acknowledged
+ * one. */
 void rip_claim_release(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor,
                        const struct rip_lane_entry *lane, uint64_t seq, uint32_t drops);
 /* Requeues a claim of this member: any member can take the message. started: work on it had started; else this delivery
  * does not count. Returns 1; 0: the producer has passed the message, so it is lost instead, and counted. */
 int rip_claim_requeue(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t seq, int started);
 
-/* For a producer that passes the group: gives message seq up. It is dropped and counted, or moved to entry *kept of the
- * table of kept messages. Returns the state before; -EAGAIN if a member has it and there is no free entry, or kept is
- * NULL. */
-int rip_claim_give_up(struct rip_claims *claims, uint64_t slots, uint64_t seq, uint32_t *kept);
-/* For the producer: is message seq in this entry still in use? */
-int rip_claim_is_kept(const struct rip_claims *claims, uint32_t kept, uint64_t seq);
+/* For the producer: gives message seq up if its state is at least this one: FREE in a group that is passed, ACKED in one
+ * that is waited for. The message is dropped and counted, or moved to entry *kept of the table of kept messages. Returns
+ * the state before; -EAGAIN if that is less, or if a member has it and there is no free entry, or kept is NULL. */
+int rip_claim_give_up(struct rip_claims *claims, uint64_t slots, uint64_t seq, enum rip_claim least, uint32_t *kept);
+/* Is message seq acknowledged, released or dropped? */
+int rip_claim_is_acked(const struct rip_claims *claims, uint64_t slots, uint64_t seq);
 /* Has a member released message seq? (DROPPED does not count.) */
 int rip_claim_is_released(const struct rip_claims *claims, uint64_t slots, uint64_t seq);
 /* Returns how many messages the group has lost that no member has reported yet, and marks them as reported. */

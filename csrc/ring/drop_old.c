@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-struct group {   /* a group that this producer passes */
+struct group {   /* a group whose claims this producer has opened */
     uint64_t id; /* 0: no group */
     struct rip_claims *claims;
     struct rip_mapping mapping;
@@ -14,12 +14,14 @@ struct group {   /* a group that this producer passes */
 
 struct rip_drop_old {
     uint64_t active, lossy; /* the groups, and those of them that this producer passes: a bit for each */
+    uint64_t done;          /* of the others, those that have done and not released the message that was checked last */
     uint64_t epoch;         /* control->group_epoch when the groups were found */
     uint64_t dropped_below; /* every message before it is given up; p->free_below when rip_drop_old_make_room ends */
     struct group groups[RIP_MAX_GROUPS];
-    struct { /* of each pin of the arena: the group whose member uses it, and its entry in the table of kept messages */
+    struct { /* of each pin of the arena: the group whose member uses it, and its entry in a table of kept messages */
         uint64_t id;
         uint32_t group, kept;
+        const struct rip_claims *claims; /* that have the table; NULL: it is beside the cursor */
     } users[RIP_MAX_PINS];
 };
 
@@ -45,13 +47,32 @@ int rip_drop_old_is_needed(const struct rip_producer *p) {
            atomic_load_explicit(&p->ch.control->groups_lossy, memory_order_acquire);
 }
 
+/* Does this group keep claims although it is waited for? */
+static int has_claims(const struct rip_producer *p, uint32_t g) {
+    return (p->ch.control->groups[g].flags & (RIP_SHARED | RIP_DURABLE)) != 0;
+}
+
+int rip_drop_old_may_help(const struct rip_producer *p) {
+    /* acquire: pairs with rip_group_begin and rip_group_leave */
+    uint64_t active = atomic_load_explicit(&p->ch.control->groups_active, memory_order_acquire);
+    for (uint64_t left = rip_groups_in(active); left; left &= left - 1) {
+        uint32_t g = rip_first_group(left);
+        if (has_claims(p, g) &&
+            /* relaxed: rip_drop_old_make_room loads it again */
+            atomic_load_explicit(&p->entry->cursors[g].released, memory_order_relaxed) <= p->free_below) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 uint32_t rip_drop_old_user(const struct rip_producer *p) {
     return p->arena.pinned ? p->drops->users[0].group : RIP_MAX_GROUPS;
 }
 
 static int has(uint64_t groups, uint32_t g) { return groups >> g & 1; }
 
-/* Is the cursor of group g beyond message seq? */
+/* Is the cursor of group g beyond message seq? Then the group has released or kept it. */
 static int is_passed(const struct rip_producer *p, uint32_t g, uint64_t seq) {
     /* acquire: pairs with move_cursor and rip_rx_publish_cursor; the group has read before this producer overwrites */
     return seq < atomic_load_explicit(&p->entry->cursors[g].released, memory_order_acquire);
@@ -67,64 +88,6 @@ static struct rip_run range_of(const struct rip_producer *p, uint64_t seq) {
         run.hi = offset + rip_round_up(length, RIP_LINE);
     }
     return run;
-}
-
-/* Gives message seq up for a group that this producer passes: 0, or -EAGAIN if a member uses it and it cannot be
- * pinned. */
-static int give_up_for(struct rip_producer *p, const struct group *group, uint32_t g, uint64_t seq) {
-    unsigned pin = p->arena.pinned;
-    uint32_t kept;
-    if (is_passed(p, g, seq)) {
-        return 0;
-    }
-    int state = rip_claim_give_up(group->claims, p->slots, seq, pin < RIP_MAX_PINS ? &kept : NULL);
-    if (state == RIP_CLAIM_FREE) {
-        p->dropped++;
-    } else if (pin < RIP_MAX_PINS && (state == RIP_CLAIM_TAKEN || state == RIP_CLAIM_ACKED)) {
-        p->arena.pins[pin] = range_of(p, seq);
-        p->drops->users[pin].id = group->id;
-        p->drops->users[pin].group = g;
-        p->drops->users[pin].kept = kept;
-        p->arena.pinned++;
-    }
-    return state < 0 ? state : 0;
-}
-
-/* Must message seq stay, because a group that this producer does not pass, or the first group, has not released it? */
-static int must_stay(const struct rip_producer *p, uint64_t seq) {
-    const struct rip_drop_old *drops = p->drops;
-    if (!drops->active) {
-        return p->overflow != RIP_DROP_OLD && seq >= atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed);
-    }
-    for (uint64_t left = rip_groups_in(drops->active & ~drops->lossy); left; left &= left - 1) {
-        if (!is_passed(p, rip_first_group(left), seq)) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
-/* Gives message seq up for all groups: 0, or as give_up_for. */
-static int give_up(struct rip_producer *p, uint64_t seq) {
-    const struct rip_drop_old *drops = p->drops;
-    if (!drops->active && seq >= atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed)) {
-        p->dropped++; /* no group will ever read it */
-    }
-    int rc = 0;
-    for (uint64_t left = rip_groups_in(drops->lossy); rc == 0 && left; left &= left - 1) {
-        uint32_t g = rip_first_group(left);
-        rc = give_up_for(p, &drops->groups[g], g, seq);
-    }
-    return rc;
-}
-
-/* Announces that the messages before seq are being given up, so that a group that begins from now on starts behind
- * them. Returns 1; 0: there is a new group since find_groups, and it may start before seq. */
-static int announce(struct rip_producer *p, uint64_t seq) {
-    /* As in rip_reclaim: a new group reads this or increments the epoch before. relaxed: the fence orders them. */
-    atomic_store_explicit(&p->lane->dropped_below, seq, memory_order_relaxed);
-    atomic_thread_fence(memory_order_seq_cst);
-    return atomic_load_explicit(&p->ch.control->group_epoch, memory_order_relaxed) == p->drops->epoch;
 }
 
 /* Opens the claims of a group if the group still exists. Creates them if no member has done so. */
@@ -155,6 +118,104 @@ static int open_group(struct rip_producer *p, uint32_t g) {
     rip_mapping_close(&group->mapping);
     *group = opened;
     return 0;
+}
+
+/* Pins message seq, which a member of group g uses, and which is in entry `kept` of a table. Returns 0 or -EAGAIN. */
+static int pin(struct rip_producer *p, uint32_t g, uint64_t id, uint64_t seq, const struct rip_claims *claims,
+               uint32_t kept) {
+    unsigned i = p->arena.pinned;
+    if (i >= RIP_MAX_PINS) {
+        return -EAGAIN;
+    }
+    p->arena.pins[i] = range_of(p, seq);
+    p->drops->users[i].id = id;
+    p->drops->users[i].group = g;
+    p->drops->users[i].kept = kept;
+    p->drops->users[i].claims = claims;
+    p->arena.pinned++;
+    return 0;
+}
+
+/* Pins message seq for each group without claims that keeps it: 0, or -EAGAIN if there are too many pins. The cursors of
+ * these groups have passed it. */
+static int pin_kept(struct rip_producer *p, uint64_t seq) {
+    const struct rip_drop_old *drops = p->drops;
+    unsigned before = p->arena.pinned;
+    for (uint64_t left = rip_groups_in(drops->active & ~drops->lossy); left; left &= left - 1) {
+        uint32_t g = rip_first_group(left);
+        for (uint32_t k = 0; k < RIP_CURSOR_KEPT; k++) {
+            if (rip_is_kept(&p->entry->cursors[g].kept[k], seq) &&
+                pin(p, g, rip_group_id(p->ch.control, g), seq, NULL, k) != 0) {
+                p->arena.pinned = before;
+                return -EAGAIN;
+            }
+        }
+    }
+    return 0;
+}
+
+/* Gives message seq up for a group whose claims are open: 0, or -EAGAIN if a member uses it and it cannot be pinned, or
+ * if this producer waits for the group and the message is not done. */
+static int give_up_for(struct rip_producer *p, uint32_t g, uint64_t seq) {
+    const struct group *group = &p->drops->groups[g];
+    uint32_t kept = RIP_MAX_KEPT;
+    if (is_passed(p, g, seq)) {
+        return 0;
+    }
+    enum rip_claim least = has(p->drops->lossy, g) ? RIP_CLAIM_FREE : RIP_CLAIM_ACKED;
+    int state = rip_claim_give_up(group->claims, p->slots, seq, least, p->arena.pinned < RIP_MAX_PINS ? &kept : NULL);
+    if (state == RIP_CLAIM_FREE) {
+        p->dropped++;
+    } else if (kept != RIP_MAX_KEPT) {
+        return pin(p, g, group->id, seq, group->claims, kept);
+    }
+    return state < 0 ? state : 0;
+}
+
+/* Must message seq stay, because a group that this producer waits for, or the first group, has not done it? */
+static int must_stay(struct rip_producer *p, uint64_t seq) {
+    struct rip_drop_old *drops = p->drops;
+    drops->done = 0;
+    if (!drops->active) {
+        return p->overflow != RIP_DROP_OLD && seq >= atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed);
+    }
+    for (uint64_t left = rip_groups_in(drops->active & ~drops->lossy); left; left &= left - 1) {
+        uint32_t g = rip_first_group(left);
+        if (is_passed(p, g, seq)) {
+            continue;
+        }
+        if (!has_claims(p, g) || open_group(p, g) != 0 || !rip_claim_is_acked(drops->groups[g].claims, p->slots, seq)) {
+            return 1;
+        }
+        drops->done |= UINT64_C(1) << g;
+    }
+    return 0;
+}
+
+/* Gives message seq up for all groups, after must_stay: 0, or as give_up_for. A group that is passed may lose it, so it
+ * comes after those that keep it. */
+static int give_up(struct rip_producer *p, uint64_t seq) {
+    const struct rip_drop_old *drops = p->drops;
+    if (!drops->active && seq >= atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed)) {
+        p->dropped++; /* no group will ever read it */
+    }
+    int rc = 0;
+    for (uint64_t left = drops->done; rc == 0 && left; left &= left - 1) {
+        rc = give_up_for(p, rip_first_group(left), seq);
+    }
+    for (uint64_t left = rip_groups_in(drops->lossy); rc == 0 && left; left &= left - 1) {
+        rc = give_up_for(p, rip_first_group(left), seq);
+    }
+    return rc ? rc : pin_kept(p, seq);
+}
+
+/* Announces that the messages before seq are being given up, so that a group that begins from now on starts behind
+ * them. Returns 1; 0: there is a new group since find_groups, and it may start before seq. */
+static int announce(struct rip_producer *p, uint64_t seq) {
+    /* As in rip_reclaim: a new group reads this or increments the epoch before. relaxed: the fence orders them. */
+    atomic_store_explicit(&p->lane->dropped_below, seq, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst);
+    return atomic_load_explicit(&p->ch.control->group_epoch, memory_order_relaxed) == p->drops->epoch;
 }
 
 /* Finds the groups, and makes sure that the claims of those that this producer passes are open. Returns 0 or a negative
@@ -197,16 +258,26 @@ static int is_released_by_all(const struct rip_producer *p, uint64_t seq) {
     return drops->active != 0;
 }
 
+/* Is the message of pin i still in use? */
+static int is_pinned(const struct rip_producer *p, unsigned i) {
+    const struct rip_drop_old *drops = p->drops;
+    const struct rip_claims *claims = drops->users[i].claims;
+    uint32_t g = drops->users[i].group, kept = drops->users[i].kept;
+    /* a group that has left uses no message, and other claims may be open in its place */
+    if (!has(drops->active, g) || rip_group_id(p->ch.control, g) != drops->users[i].id ||
+        (claims && claims != drops->groups[g].claims)) {
+        return 0;
+    }
+    return rip_is_kept(claims ? &claims->kept[kept] : &p->entry->cursors[g].kept[kept], p->arena.pins[i].seq);
+}
+
 /* Removes pins that are released. */
 static void update_pins(struct rip_producer *p) {
     struct rip_drop_old *drops = p->drops;
     struct rip_arena *arena = &p->arena;
     unsigned still = 0;
     for (unsigned i = 0; i < arena->pinned; i++) {
-        const struct group *group = &drops->groups[drops->users[i].group];
-        /* a group that has left uses no message */
-        if (has(drops->active, drops->users[i].group) && group->id == drops->users[i].id &&
-            rip_claim_is_kept(group->claims, drops->users[i].kept, arena->pins[i].seq)) {
+        if (is_pinned(p, i)) {
             drops->users[still] = drops->users[i];
             arena->pins[still++] = arena->pins[i];
         }
@@ -214,16 +285,19 @@ static void update_pins(struct rip_producer *p) {
     arena->pinned = still;
 }
 
-/* Advances dropped_below over released messages. Returns as announce. */
+/* Advances dropped_below over released messages, and pins those that are kept. Returns as announce. */
 static int pass_released(struct rip_producer *p) {
-    uint64_t seq = p->drops->dropped_below;
+    struct rip_drop_old *drops = p->drops;
+    uint64_t seq = drops->dropped_below;
     while (seq != p->published && is_released_by_all(p, seq)) {
         seq++;
     }
-    if (seq != p->drops->dropped_below && !announce(p, seq)) {
+    if (seq != drops->dropped_below && !announce(p, seq)) {
         return 0;
     }
-    p->drops->dropped_below = seq;
+    while (drops->dropped_below != seq && pin_kept(p, drops->dropped_below) == 0) {
+        drops->dropped_below++;
+    }
     return 1;
 }
 

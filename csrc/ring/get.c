@@ -163,7 +163,7 @@ void rip_acknowledge(struct rip_consumer *c, const struct rip_message *message) 
 
 void rip_release(struct rip_consumer *c, const struct rip_message *message) {
     if (c->ch.handle.state == RIP_OPEN) {
-        rip_rx_release(message->lane, message->seq);
+        rip_rx_release_acked(message->lane, message->seq);
     }
 }
 

@@ -92,8 +92,7 @@ static int join(struct rip_producer *p) {
     uint32_t fence = p->ch.fenced || rip_fences_all(control) ? RIP_FENCE_LANE : 0;
     atomic_store_explicit(&entry->asleep, fence, memory_order_relaxed);
     for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
-        /* release: pairs with rip_rx_poll */
-        atomic_store_explicit(&entry->cursors[g].released, 0, memory_order_release);
+        rip_cursor_set(entry, g, 0);
     }
     atomic_store_explicit(&entry->pollfd_member, 0, memory_order_relaxed);
     control->members[p->ch.handle.member].index = i;
@@ -256,7 +255,7 @@ int rip_producer_close(struct rip_producer *p) {
     uint32_t closed = p->failed ? RIP_CLOSED_AS_FAILED : RIP_CLOSED_IN_ORDER;
     atomic_store_explicit(&p->lane->closed, closed, memory_order_release);
     /* if all is read the file is removed below; another thread may still write into memory that it has reserved */
-    if (p->fill == RIP_FILL_NONE && (p->overflow == RIP_DROP_OLD || rip_reclaim(p) == 0) &&
+    if (p->fill == RIP_FILL_NONE && (p->overflow == RIP_DROP_OLD || rip_reclaim(p) >= 0) &&
         p->free_below != p->published) {
         rip_lane_shrink(p);
     }

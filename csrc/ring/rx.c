@@ -71,6 +71,10 @@ int rip_rx_poll(struct rip_rx *rx) {
     uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire);
     /* acquire: pairs with move_cursor */
     uint64_t released = atomic_load_explicit(&rx->cursor->released, memory_order_acquire);
+    if (!rx->drops && rip_claim_is_passable(rx->claims, rx->slots, released)) { /* the producer keeps it */
+        rip_claims_pass(rx->claims, rx->slots, rx->cursor, rx->entry, released, released);
+        released = atomic_load_explicit(&rx->cursor->released, memory_order_acquire); /* as above */
+    }
     /* The id changes before the cursors do. Relaxed: the cursor was loaded before, with acquire. */
     if (rip_lane_id(rx->entry) != rx->id) { /* everything is read, and another lane has the table entry */
         rx->released = rx->next = rx->tail = tail;
@@ -141,7 +145,99 @@ int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *
     return rc;
 }
 
+/* ---- messages in use that the cursor has passed, in a group without claims ---- */
+
+/* An entry of cursor->kept that is free (seq: UINT64_MAX), or that has message seq; RIP_CURSOR_KEPT: there is none. */
+static uint32_t find_kept(const struct rip_rx *rx, uint64_t seq) {
+    uint32_t k = 0;
+    /* relaxed: only this consumer writes the table */
+    while (k < RIP_CURSOR_KEPT &&
+           atomic_load_explicit(&rx->cursor->kept[k], memory_order_relaxed) >> RIP_KEPT_SEQ_SHIFT != 1 + seq) {
+        k++;
+    }
+    return k;
+}
+
+/* Lets the cursor pass the oldest message, which is in use. Returns 0 if the table is full. */
+static int keep(struct rip_rx *rx) {
+    uint64_t seq = rx->released;
+    uint32_t k = find_kept(rx, UINT64_MAX);
+    if (k == RIP_CURSOR_KEPT) {
+        return 0;
+    }
+    /* relaxed: the store of the cursor publishes it */
+    atomic_store_explicit(&rx->cursor->kept[k], rip_kept_word(seq, rx->ch->handle.member), memory_order_relaxed);
+    rx->marks[seq & (rx->slots - 1)] = 0;
+    rx->kept++;
+    rx->released++;
+    return 1;
+}
+
+/* How far the cursor could get if all messages before were kept: to the first one that is not acknowledged, if that is
+ * released; else nowhere. */
+static uint64_t passable(const struct rip_rx *rx) {
+    uint64_t seq = rx->released, mask = rx->slots - 1;
+    while (seq != rx->next && seq - rx->released < RIP_CURSOR_KEPT && rx->marks[seq & mask] == RIP_MARK_ACKED) {
+        seq++;
+    }
+    return seq != rx->next && rx->marks[seq & mask] & RIP_MARK_RELEASED ? seq : rx->released;
+}
+
+/* Lets a producer that waits check again. */
+static void count_freed(struct rip_rx *rx) {
+    /* relaxed: this consumer is the only member. release: pairs with the acquire in rip_room_watch */
+    uint64_t freed = atomic_load_explicit(&rx->cursor->freed, memory_order_relaxed);
+    atomic_store_explicit(&rx->cursor->freed, freed + 1, memory_order_release);
+}
+
+void rip_rx_keep(struct rip_rx *rx) {
+    uint64_t seq;
+    while ((seq = passable(rx)) != rx->released) {
+        while (rx->released != seq) {
+            if (!keep(rx)) {
+                return;
+            }
+        }
+        rip_rx_release_marked(rx);
+    }
+}
+
+void rip_rx_release_late(struct rip_rx *rx, uint64_t seq) {
+    if (seq >= rx->released) {
+        rx->marks[seq & (rx->slots - 1)] |= RIP_MARK_RELEASED;
+        rip_rx_keep(rx);
+        return;
+    }
+    uint32_t k = find_kept(rx, seq);
+    if (k == RIP_CURSOR_KEPT || rip_lane_id(rx->entry) != rx->id) { /* damaged */
+        return;
+    }
+    rx->kept--;
+    rx->tried = 0; /* this may have been all that kept the lane in the table */
+    /* release: pairs with the acquire in rip_is_kept */
+    atomic_store_explicit(&rx->cursor->kept[k], 0, memory_order_release);
+    count_freed(rx);
+    rip_rx_keep(rx); /* there is an entry for another one */
+}
+
+/* ---- acknowledging ---- */
+
+void rip_rx_report_acked(struct rip_rx *rx) {
+    uint64_t seq = rx->acked > rx->released ? rx->acked : rx->released;
+    while (seq < rx->next && rx->marks[seq & (rx->slots - 1)] & (RIP_MARK_ACKED | RIP_MARK_RELEASED)) {
+        seq++;
+    }
+    if (seq != rx->acked && seq != rx->released && rip_lane_id(rx->entry) == rx->id) {
+        rx->acked = seq;
+        /* release: pairs with the acquire in acked_by */
+        atomic_store_explicit(&rx->cursor->acked, seq, memory_order_release);
+        count_freed(rx);
+        rip_rx_wake_producer(rx);
+    }
+}
+
 void rip_rx_ack(struct rip_rx *rx, uint64_t seq) {
+    rip_rx_ack_own(rx, seq);
     if (rx->claims) {
         rip_claim_ack(rx->claims, rx->slots, seq);
         /* release: pairs with the acquire in rip_room_watch; a producer in rip_flush then reads the claim */

@@ -12,8 +12,9 @@
 
 struct rip_io_loop;
 
-/* Taken before an older message was; released before an older message was. */
-enum rip_mark { RIP_MARK_TAKEN = 1, RIP_MARK_RELEASED = 2 };
+/* Taken before an older message was; released before an older message was; without claims: acknowledged and not
+ * released. */
+enum rip_mark { RIP_MARK_TAKEN = 1, RIP_MARK_RELEASED = 2, RIP_MARK_ACKED = 4 };
 
 /* One lane as one consumer sees it. The first two cache lines are all that a get of the next message needs. */
 struct rip_rx {
@@ -28,7 +29,7 @@ struct rip_rx {
     struct rip_cursor *cursor;
     struct rip_lane_entry *entry;
     struct rip_channel *ch;
-    uint8_t *marks;            /* [slots], enum rip_mark: what has happened out of order */
+    uint8_t *marks;            /* [slots], enum rip_mark: what has happened to messages from released on */
     uint64_t ahead;            /* taken messages whose seq is at or after next */
     struct rip_claims *claims; /* if several processes compete for a message; else NULL */
     uint32_t state;            /* enum rip_lane_state at the last check */
@@ -53,6 +54,8 @@ struct rip_rx {
     uint32_t reported; /* the death or failure of its producer has been reported */
     uint32_t tried;    /* to retire it */
     uint32_t present;  /* in the lane table at the last check */
+    uint32_t kept;     /* without claims: messages of this consumer in cursor->kept */
+    uint64_t acked;    /* without claims: the value of cursor->acked */
 };
 
 struct rip_consumer {
@@ -101,8 +104,15 @@ int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *
 int rip_rx_poll(struct rip_rx *rx);
 /* With claims: is there a message that no member has taken? */
 int rip_rx_has_free(const struct rip_rx *rx);
-/* With claims: acknowledges a taken message. Its memory stays until rip_rx_release. */
+/* Acknowledges a taken message. Its memory stays until rip_rx_release_acked. */
 void rip_rx_ack(struct rip_rx *rx, uint64_t seq);
+/* Without claims: moves the cursor over acknowledged messages that are older than a released one. They are kept: written
+ * into the table beside the cursor. To be called after one is acknowledged, or a later one is marked as released. */
+void rip_rx_keep(struct rip_rx *rx);
+/* Without claims: reports to the producer which messages are acknowledged and not released. */
+void rip_rx_report_acked(struct rip_rx *rx);
+/* Without claims: releases a message out of order. */
+void rip_rx_release_late(struct rip_rx *rx, uint64_t seq);
 /* With claims, in a lane that has ended: if all messages are acknowledged, wakes the members that wait for the end. */
 void rip_rx_report_end(struct rip_rx *rx);
 /* Messages of the lane that the group has missed since this consumer joined. */
@@ -238,7 +248,7 @@ static inline void rip_rx_release_only(struct rip_rx *rx, uint64_t seq) {
     }
     rip_rx_skip(rx);
     if (RIP_UNLIKELY(seq != rx->released || seq >= rx->next)) {
-        rx->marks[seq & (rx->slots - 1)] |= RIP_MARK_RELEASED;
+        rip_rx_release_late(rx, seq);
         return;
     }
     rx->released = seq + 1;
@@ -264,6 +274,26 @@ static inline void rip_rx_publish_cursor(struct rip_rx *rx) {
 static inline void rip_rx_release(struct rip_rx *rx, uint64_t seq) {
     rip_rx_release_only(rx, seq);
     rip_rx_publish_cursor(rx);
+}
+
+/* rip_rx_ack of a message in a group without claims; with claims it does nothing. */
+static inline void rip_rx_ack_own(struct rip_rx *rx, uint64_t seq) {
+    if (!rx->claims && seq >= rx->released) {
+        rx->marks[seq & (rx->slots - 1)] |= RIP_MARK_ACKED;
+        rip_rx_skip(rx);
+        if (RIP_UNLIKELY(seq + 1 != rx->next)) { /* a later one may be released */
+            rip_rx_keep(rx);
+            rip_rx_publish_cursor(rx);
+        }
+    }
+}
+
+/* rip_rx_release of a message that may be acknowledged. */
+static inline void rip_rx_release_acked(struct rip_rx *rx, uint64_t seq) {
+    if (!rx->claims && seq >= rx->released) {
+        rx->marks[seq & (rx->slots - 1)] &= (uint8_t)~RIP_MARK_ACKED;
+    }
+    rip_rx_release(rx, seq);
 }
 
 #endif

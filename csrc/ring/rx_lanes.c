@@ -187,7 +187,7 @@ static int map_new_lanes(struct rip_consumer *c) {
 /* Has this consumer messages of the lane? A lane with such messages leaves the table only if that is damaged; the
  * messages must stay readable then. */
 static int has_our_messages(const struct rip_rx *rx) {
-    return rx->claims ? rx->ours > 0 : rx->released != rx->next || rx->ahead;
+    return rx->claims ? rx->ours > 0 : rx->released != rx->next || rx->ahead || rx->kept;
 }
 
 int rip_rescan(struct rip_consumer *c) {

@@ -76,6 +76,7 @@ static int take_newest(struct rip_consumer *c, struct rip_rx *rx, struct rip_mes
         }
     }
     rip_rx_release_marked(rx);
+    rip_rx_keep(rx);
     rip_rx_publish_cursor(rx);
     rc = rip_rx_read(rx, newest, message);
     if (rc == 1) {

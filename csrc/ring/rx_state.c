@@ -29,6 +29,9 @@ int rip_at_end(struct rip_consumer *c) {
     for (uint32_t i = 0; i < c->count; i++) {
         struct rip_rx *rx = c->lanes[i];
         more |= has_more(c, rx);
+        if (RIP_UNLIKELY(rx->released != rx->next) && !rx->claims) { /* the program gets again, and has views */
+            rip_rx_report_acked(rx);
+        }
         if (rx->state != RIP_LANE_LIVE) {
             try_retire(c, rx);
         }
@@ -82,11 +85,18 @@ uint64_t rip_rx_backlog(struct rip_consumer *c) {
     return backlog;
 }
 
-/* An estimate: its producer sleeps, or another message like the last one would not fit. */
-static int is_full(const struct rip_rx *rx) {
+/* Messages of this consumer that the cursor has passed and that keep their memory. */
+static uint64_t kept_by(const struct rip_rx *rx, uint64_t tail) {
+    uint64_t kept = rx->claims ? rx->ours : rx->kept;
+    for (uint64_t seq = rx->released; rx->claims && kept && seq != tail; seq++) {
+        kept -= (uint64_t)rip_claim_is_taken_by(rx->claims, rx->slots, seq, rx->ch->handle.member);
+    }
+    return kept;
+}
+
+/* An estimate: its producer sleeps, or another message like the last one would not fit. kept: as kept_by. */
+static int is_full(const struct rip_rx *rx, uint64_t tail, uint64_t kept) {
     uint64_t mask = rx->slots - 1, bytes = 0;
-    /* acquire: pairs with rip_tx_publish; the descriptors are visible after the tail */
-    uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire);
     /* relaxed: for display only */
     if (tail - rx->released >= rx->slots ||
         atomic_load_explicit(&rx->entry->asleep, memory_order_relaxed) & RIP_ASLEEP) {
@@ -95,15 +105,21 @@ static int is_full(const struct rip_rx *rx) {
     for (uint64_t seq = rx->released; seq != tail; seq++) {
         bytes += rip_round_up(rip_desc_length(&rx->desc[seq & mask]), RIP_LINE);
     }
-    return bytes + rip_round_up(rip_desc_length(&rx->desc[(tail - 1) & mask]), RIP_LINE) > rx->capacity;
+    return bytes + (kept + 1) * rip_round_up(rip_desc_length(&rx->desc[(tail - 1) & mask]), RIP_LINE) > rx->capacity;
 }
 
 int32_t rip_rx_blocks(const struct rip_consumer *c) {
     for (uint32_t i = 0; i < c->count; i++) {
         const struct rip_rx *rx = c->lanes[i];
-        int ours = rx->claims ? rip_claim_is_taken_by(rx->claims, rx->slots, rx->released, c->ch.handle.member)
-                              : rx->released != rx->next;
-        if (ours && !rx->drops && rx->state == RIP_LANE_LIVE && is_full(rx)) {
+        if (rx->drops || rx->state != RIP_LANE_LIVE) {
+            continue;
+        }
+        /* acquire: pairs with rip_tx_publish; the descriptors are visible after the tail */
+        uint64_t tail = atomic_load_explicit(&rx->lane->tail, memory_order_acquire);
+        uint64_t kept = tail - rx->released <= rx->slots ? kept_by(rx, tail) : 0;
+        int has_oldest = rx->claims ? rip_claim_is_taken_by(rx->claims, rx->slots, rx->released, c->ch.handle.member)
+                                    : rx->released != rx->next;
+        if ((has_oldest || kept) && is_full(rx, tail, kept)) {
             return rx->pid;
         }
     }

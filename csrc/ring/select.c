@@ -184,8 +184,10 @@ void rip_rx_requeue(struct rip_consumer *c, const struct rip_message *message, i
         }
         rx->ours--;
         rip_wake_group(&c->ch, c->group);
+    } else if (message->seq < rx->released) { /* it is acknowledged and kept, so it is released instead */
+        rip_rx_release(rx, message->seq);
     } else if (message->seq >= rx->next) {
-        rx->marks[message->seq & mask] &= (uint8_t)~RIP_MARK_TAKEN;
+        rx->marks[message->seq & mask] &= (uint8_t)~(RIP_MARK_TAKEN | RIP_MARK_ACKED);
         rx->ahead--;
     } else { /* the messages after it were taken in order; now they are taken ahead of it */
         while (rx->next != message->seq + 1) {
@@ -194,6 +196,7 @@ void rip_rx_requeue(struct rip_consumer *c, const struct rip_message *message, i
             rx->ahead++;
         }
         rx->next--;
+        rx->marks[rx->next & mask] &= (uint8_t)~RIP_MARK_ACKED;
     }
     c->taken--;
     c->bytes -= message->length;

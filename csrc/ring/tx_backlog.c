@@ -11,7 +11,9 @@ static uint64_t acked_by(struct rip_producer *p, uint32_t g, uint64_t released) 
         return rip_claims_read_unacked(&p->ch, rip_group_id(p->ch.control, g), rip_lane_id(p->entry), p->slots,
                                        released, p->published);
     }
-    return released; /* without claims, acknowledging is releasing */
+    /* acquire: pairs with rip_rx_report_acked */
+    uint64_t acked = atomic_load_explicit(&p->entry->cursors[g].acked, memory_order_acquire);
+    return acked > released ? acked : released;
 }
 
 enum until { RELEASED, ACKED };
@@ -107,7 +109,8 @@ uint64_t rip_lane_acked(struct rip_producer *p, uint64_t known) {
         uint32_t g = rip_first_group(left);
         /* acquire: orders it before the load of the id, which changes before the cursors do */
         uint64_t released = atomic_load_explicit(&p->entry->cursors[g].released, memory_order_acquire);
-        uint64_t acked = acked_by(p, g, released < known ? known : released);
+        uint64_t least_known = known > p->free_below ? known : p->free_below; /* a cursor may be late */
+        uint64_t acked = acked_by(p, g, released < least_known ? least_known : released);
         least = acked < least ? acked : least;
     }
     /* this producer has closed, and all of its messages were read */

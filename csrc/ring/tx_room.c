@@ -4,6 +4,16 @@
 #include "ring/lane_memory.h"
 #include "store/table_lock.h"
 
+/* The first message from `from` on that the group of this cursor keeps, if it is before `to`; else `to`. */
+static uint64_t first_kept(const struct rip_cursor *cursor, uint64_t from, uint64_t to) {
+    for (uint32_t k = 0; k < RIP_CURSOR_KEPT; k++) {
+        /* acquire: as in rip_is_kept; no message: UINT64_MAX */
+        uint64_t seq = (atomic_load_explicit(&cursor->kept[k], memory_order_acquire) >> RIP_KEPT_SEQ_SHIFT) - 1;
+        to = from <= seq && seq < to ? seq : to;
+    }
+    return to;
+}
+
 int rip_reclaim(struct rip_producer *p) {
     struct rip_control *control = p->ch.control;
     for (;;) {
@@ -13,6 +23,7 @@ int rip_reclaim(struct rip_producer *p) {
             /* acquire: pairs with rip_group_leave */
             atomic_load_explicit(&control->groups_active, memory_order_acquire);
         uint64_t limit = active ? p->published : atomic_load_explicit(&p->entry->base_seq, memory_order_relaxed);
+        uint64_t kept = UINT64_MAX;
         for (uint64_t left = rip_groups_in(active); left; left &= left - 1) {
             const struct rip_cursor *cursor = &p->entry->cursors[rip_first_group(left)];
             /* acquire: pairs with the release in rip_rx_publish_cursor; the group has read before this producer
@@ -22,12 +33,15 @@ int rip_reclaim(struct rip_producer *p) {
                 return -EBADMSG;
             }
             limit = released < limit ? released : limit;
+            kept = first_kept(cursor, p->free_below, kept); /* after the cursor: what it has passed is in the table */
         }
         if (limit > p->published) {
             return -EBADMSG;
         }
+        int is_kept = kept < limit;
+        limit = is_kept ? kept : limit;
         if (limit <= p->free_below) { /* smaller only while a group is joining; that group moves its cursor up itself */
-            return 0;
+            return is_kept;
         }
         /* A new group sets its cursors, then its bit, increments group_epoch, and then reads dropped_below. This producer
          * stores dropped_below and then reads group_epoch. One of them sees the other's store. The fence pairs with the
@@ -40,11 +54,12 @@ int rip_reclaim(struct rip_producer *p) {
             p->free_below = limit;
             uint64_t offset = rip_desc_offset(&p->lane->desc[limit & (p->slots - 1)]);
             rip_arena_reclaim(&p->arena, limit, offset, p->tail);
-            return 0;
+            return is_kept;
         }
     }
 }
 
+/* As rip_make_room, if all groups are waited for; 1: as rip_reclaim. */
 static int find_room(struct rip_producer *p, uint64_t length) {
     uint64_t end = p->arena.capacity;
     int rc = rip_reclaim(p);
@@ -56,13 +71,17 @@ static int find_room(struct rip_producer *p, uint64_t length) {
     return rc;
 }
 
+static int is_full(int rc) { return rc == -EAGAIN || rip_is_out_of_memory(rc); }
+
 __attribute__((noinline)) int rip_make_room(struct rip_producer *p, uint64_t length) {
     if (length > p->arena.capacity) {
         return -EMSGSIZE;
     }
-    int rc = rip_drop_old_is_needed(p) ? rip_drop_old_make_room(p, length) : find_room(p, length);
-    int is_full = rc == -EAGAIN || rip_is_out_of_memory(rc);
-    return is_full && p->overflow != RIP_BLOCK ? -ENOBUFS : rc;
+    int rc = rip_drop_old_is_needed(p) ? 1 : find_room(p, length);
+    if (rc == 1 || (is_full(rc) && rip_drop_old_may_help(p))) {
+        rc = rip_drop_old_make_room(p, length);
+    }
+    return is_full(rc) && p->overflow != RIP_BLOCK ? -ENOBUFS : rc;
 }
 
 void rip_tx_refuse(struct rip_producer *p) {

@@ -8,7 +8,8 @@
  * -ENOSPC and so on; -ENOBUFS if there is no room in a lane that drops; -ENOLCK if the table lock is needed and was not
  * free before handle->give_up; -EINTR if a signal or the hook has ended the wait for it. */
 int rip_make_room(struct rip_producer *p, uint64_t length);
-/* Advances p->free_below to the smallest cursor. Returns 0 or -EBADMSG. */
+/* Advances p->free_below to the smallest cursor, or to the first message before it that a group keeps: then this returns
+ * 1, and only rip_drop_old_make_room can pass the message. Else 0 or -EBADMSG. */
 int rip_reclaim(struct rip_producer *p);
 /* Counts a message that is refused because there is no room. */
 void rip_tx_refuse(struct rip_producer *p);

@@ -594,7 +594,7 @@ static void fill_payloads(void) {
 
 static void put_large(struct rip_producer *p, uint64_t n) { CHECK_IS(put(p, payloads[n], LARGE, 0), 0); }
 
-static int passes_with(enum rip_overflow overflow) {
+static int passes_with(enum rip_overflow overflow, uint64_t count) {
     struct rip_producer *p;
     CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, 8, overflow, RIP_WAIT_BLOCK, NULL, &p), 0);
     for (uint64_t n = 0; n < 4; n++) {
@@ -602,15 +602,15 @@ static int passes_with(enum rip_overflow overflow) {
     }
     stop_here();
     stop_here();
-    for (uint64_t n = 4; n < 9; n++) {
+    for (uint64_t n = 4; n < 4 + count; n++) {
         put_large(p, n);
     }
     stop_here();
     return 0;
 }
 
-static int drops(void) { return passes_with(RIP_DROP_OLD); }
-static int passes(void) { return passes_with(RIP_BLOCK); }
+static int drops(void) { return passes_with(RIP_DROP_OLD, 5); }
+static int passes(void) { return passes_with(RIP_BLOCK, 5); }
 
 static void others_and_lossy_groups(void) {
     prepare_channel();
@@ -729,6 +729,150 @@ static void their_memory_is_free(void) {
 static void killed_with_passed_messages(void) {
     kill_at_every_moment(
         &(struct play){CHANNEL, lossy_group, has_passed_messages, their_memory_is_free, the_producer_passes_them});
+}
+
+/* ---- messages that are done and in use, in groups that a producer waits for ---- */
+
+static int goes_around(void) { return passes_with(RIP_BLOCK, 3); }
+
+static void others_and_groups_that_wait(void) {
+    prepare_channel();
+    stays = open_producer(CHANNEL, RIP_PAGE, 8);
+    reads = open_consumer(CHANNEL, "reads", RIP_OLDEST);
+    survivor = open_consumer(CHANNEL, "work", RIP_OLDEST | RIP_SHARED);
+}
+
+static struct rip_message kept[2];
+
+/* Gets the victim's messages up to number 3. Keeps the first one, and releases the others. */
+static void keep_first(struct rip_consumer *c, struct rip_message *first) {
+    struct rip_message message;
+    for (uint64_t n = 0; n < 4; n++) {
+        CHECK_IS(rip_get(c, &message, 0), 1);
+        CHECK_IS(message.seq, n);
+        rip_acknowledge(c, &message);
+        if (n == 0) {
+            *first = message;
+        } else {
+            rip_release(c, &message);
+        }
+    }
+}
+
+static void both_keep_one(void) {
+    keep_first(reads, &kept[0]);
+    keep_first(survivor, &kept[1]);
+}
+
+/* The others are whole and in order, and none is missing. */
+static void read_what_came(struct rip_consumer *c, const struct rip_message *first) {
+    struct rip_message message;
+    uint64_t next = 4;
+    int rc;
+    while ((rc = rip_get(c, &message, 0)) == 1) {
+        CHECK_IS(message.seq, next++);
+        CHECK_IS(message.missed, 0);
+        CHECK(is_filled(message.data, LARGE, 1, message.seq));
+        rip_release(c, &message);
+    }
+    CHECK_IS(rc, -EOWNERDEAD);
+    CHECK(next <= 7);
+    CHECK(is_filled(first->data, LARGE, 1, 0));
+    rip_release(c, first);
+    CHECK_IS(get_nothing(c, 0), -ETIMEDOUT);
+}
+
+static void both_go_on(void) {
+    close_producer(open_producer(CHANNEL, RIP_PAGE, 8)); /* reaps */
+    read_what_came(reads, &kept[0]);
+    read_what_came(survivor, &kept[1]);
+    close_producer(stays);
+    CHECK_IS(get_nothing(reads, 0), -ENODATA);
+    CHECK_IS(get_nothing(survivor, 0), -ENODATA);
+    close_consumer(reads);
+    close_consumer(survivor);
+    CHECK(is_over());
+}
+
+static uint32_t flags_of_work;
+
+/* Of a shared group there is another member. */
+static void group_that_waits(void) {
+    prepare_channel();
+    stays = open_producer(CHANNEL, RIP_PAGE, 8);
+    CHECK_IS(rip_declare(stays, "other"), 0);
+    survivor = flags_of_work & RIP_SHARED ? open_consumer(CHANNEL, "work", flags_of_work) : NULL;
+    reads = open_consumer(CHANNEL, "other", RIP_OLDEST | RIP_SHARED);
+    for (uint64_t n = 0; n < 4; n++) {
+        put_large(stays, n);
+    }
+}
+
+static int keeps_views(void) {
+    struct rip_consumer *c = open_consumer(CHANNEL, "work", flags_of_work);
+    struct rip_message messages[4];
+    for (unsigned i = 0; i < 4; i++) {
+        CHECK_IS(rip_get(c, &messages[i], 0), 1);
+        CHECK_IS(messages[i].seq, i);
+    }
+    rip_acknowledge(c, &messages[0]);
+    rip_release(c, &messages[1]);
+    stop_here();
+    stop_here();
+    rip_acknowledge(c, &messages[2]);
+    rip_release(c, &messages[3]); /* the third one is kept too */
+    rip_release(c, &messages[0]);
+    rip_release(c, &messages[2]);
+    stop_here();
+    return 0;
+}
+
+static void the_producer_goes_around(void) {
+    struct rip_message message;
+    while (rip_get(reads, &message, 0) == 1) {
+        rip_release(reads, &message);
+    }
+    put_large(stays, 4); /* in the place of the second one */
+    CHECK_IS(stays->arena.pinned, 1);
+    CHECK_IS(rip_get(reads, &message, 0), 1);
+    CHECK(is_filled(message.data, LARGE, 1, 4));
+    rip_release(reads, &message);
+}
+
+/* What the victim kept keeps no memory occupied. What it had not done is redelivered in a shared group. */
+static void nothing_is_kept(void) {
+    static const unsigned char page[RIP_PAGE];
+    struct rip_message message;
+    uint64_t next = 2;
+    close_producer(open_producer(CHANNEL, RIP_PAGE, 8)); /* reaps */
+    survivor = survivor ? survivor : open_consumer(CHANNEL, "work", flags_of_work);
+    while (rip_get(survivor, &message, 0) == 1) {
+        CHECK(message.seq >= next && message.seq <= 4);
+        CHECK(is_filled(message.data, LARGE, 1, message.seq));
+        next = message.seq + 1;
+        rip_release(survivor, &message);
+    }
+    CHECK(next == 5 || !(flags_of_work & RIP_SHARED));
+    CHECK_IS(put(stays, page, sizeof page, 0), 0);
+    CHECK_IS(stays->arena.pinned, 0);
+    CHECK_IS(rip_get(survivor, &message, 0), 1);
+    CHECK_IS(message.seq, 5);
+    rip_release(survivor, &message);
+    CHECK_IS(rip_get(reads, &message, 0), 1);
+    rip_release(reads, &message);
+    close_producer(stays);
+    CHECK_IS(get_nothing(survivor, 0), -ENODATA);
+    close_consumer(survivor);
+    close_consumer(reads);
+    CHECK(is_over());
+}
+
+static void killed_with_kept_messages(void) {
+    kill_at_every_moment(&(struct play){CHANNEL, others_and_groups_that_wait, goes_around, both_go_on, both_keep_one});
+    for (flags_of_work = 0; flags_of_work <= RIP_SHARED; flags_of_work += RIP_SHARED) {
+        kill_at_every_moment(
+            &(struct play){CHANNEL, group_that_waits, keeps_views, nothing_is_kept, the_producer_goes_around});
+    }
 }
 
 /* ---- claims that are allocated without the lock ---- */
@@ -1138,6 +1282,9 @@ int main(void) {
     run("a producer that is killed while it passes lossy groups leaves whole messages and those in use",
         killed_while_passing);
     run("what a killed member had when the producer passed it keeps no memory occupied", killed_with_passed_messages);
+    run("a process that is killed while a group that is waited for keeps messages leaves the others whole, and their "
+        "memory free",
+        killed_with_kept_messages);
     run("a process is killed while it makes large claims, and the others make them",
         killed_while_large_claims_are_made);
     run("the only member of a channel is killed, and the next ones use it and leave nothing behind", killed_alone);

@@ -44,7 +44,7 @@ class Client(Handle, CallingEnd):
         How many bytes and how many requests of this client can be on the way; see `Producer`. Further ones wait.
     copy
         True: arrays in replies are the caller's own. False: they are read-only views of shared memory, and cost no
-        copy. A view that is kept keeps all later replies of its server in memory, so keep none for long.
+        copy. If views of more than four replies of a server are kept, all its later replies stay in memory too.
     pickle
         True: send any object, and receive any object and the exceptions of handlers as they are. The servers need
         pickle=True too. Use it only if both sides trust each other: unpickling can run any code.

@@ -119,8 +119,8 @@ class Server(Handle):
     max_deliveries
         How often (1 to 63 times) a request is given to a server. After that the call raises `ServerDied`.
     copy
-        False: arrays in requests are read-only views of shared memory. A view that is kept after the reply keeps all
-        later requests of its client in memory. True: they are copies.
+        False: arrays in requests are read-only views of shared memory. If views of more than 64 requests of a client
+        are kept after the reply, all its later requests stay in memory too. True: they are copies.
     pickle
         True: receive and send any object, and send exceptions of handlers as they are. Clients need pickle=True too.
         Use it only if both sides trust each other: unpickling can run any code.

@@ -55,8 +55,9 @@ cdef class Consumer:
     copy
         None: bytes are copied, and arrays of at most 512 bytes, which are read-only too. Larger arrays are views, and
         so are all arrays in records. True: everything is copied. False: bytes are memoryviews, and arrays are views. A
-        view keeps its message in the lane until the last reference to it, slices included, is gone. Do not write to a
-        view: code that ignores the read-only flag crashes (in-place operations on a torch tensor made of a view,
+        view keeps its message in the lane until the last reference to it, slices included, is gone; producers go around
+        it, if they are not many (4 views of a producer's messages in an exclusive group, 64 in others). Do not write to
+        a view: code that ignores the read-only flag crashes (in-place operations on a torch tensor made of a view,
         ``np.add.at``). A forked child must not use its parent's views.
     arrays
         "numpy", or "torch": arrays come out as tensors, those in records too. Those of a dtype that torch lacks (text,
@@ -313,7 +314,7 @@ cdef class Consumer:
     cdef void let_go(self, rip_rx *lane, uint64_t seq) noexcept:
         """Release a message whose Hold is gone."""
         if rip_handle_check(&self.c.ch.handle) == 0:
-            rip_rx_release(lane, seq)
+            rip_rx_release_acked(lane, seq)
             self.settle()  # the end of the stream may have waited for it
         self.let_loose()
 

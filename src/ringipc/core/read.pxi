@@ -180,7 +180,7 @@ cdef void end_unread(Consumer consumer, Hold hold) noexcept:
     """End a message that could not be read: requeue it for lack of memory or stack, else skip it."""
     if isinstance(handled(), (MemoryError, RecursionError)):
         unhold(consumer, hold)
-    elif consumer.c.claims and rip_handle_check(&consumer.c.ch.handle) == 0:
+    elif rip_handle_check(&consumer.c.ch.handle) == 0:
         rip_rx_ack(hold.lane, hold.seq)  # not released: the exception may keep a view on it
 
 

@@ -1,7 +1,8 @@
 # Which messages are done when: a message in work is taken and not acknowledged. Only groups that keep claims (shared or
 # durable) need this. What `get` gives out, a copy or a view, is done when the same worker gets again. Until then the
 # message stays in its lane, so that it can be redelivered. When it is done it is released if no view on it is alive,
-# else acknowledged: it is not redelivered, and the last view releases it.
+# else acknowledged: it is not redelivered, and the last view releases it. In other groups, what `get` gives out is done
+# at once.
 
 cdef extern from "Python.h":
     PyThreadState *PyThreadState_Get()
@@ -61,6 +62,8 @@ cdef inline int give_out(Consumer consumer, Hold hold) except -1:
     """Note that `get` returns what a Hold keeps, or a copy of it: it is done when this worker gets again."""
     if consumer.c.claims:
         enlist(consumer, hold.lane, hold.seq, hold.length, <PyObject *>hold, getter(consumer))
+    elif rip_handle_check(&consumer.c.ch.handle) == 0:
+        rip_rx_ack_own(hold.lane, hold.seq)  # a view that lives on holds nothing else back
     return 0
 
 
@@ -154,6 +157,8 @@ cdef void end_works(Consumer consumer, uint64_t worker) noexcept:
 
 cdef void end_message(Consumer consumer, Hold hold) noexcept:
     """Acknowledge the message of a `Message`, if it is still responsible for it."""
+    if hold.lane is not NULL and not consumer.c.claims and rip_handle_check(&consumer.c.ch.handle) == 0:
+        rip_rx_ack_own(hold.lane, hold.seq)
     if hold.work is not NULL and hold.work.worker == <uint64_t>A_MESSAGE:
         if rip_handle_check(&consumer.c.ch.handle) == 0:
             rip_rx_ack(hold.lane, hold.seq)

@@ -20,6 +20,7 @@ AS_IT_IS = {
     "lane": ["", "SELECTS=1", "KILLED=1"],
     "wake_one": ["LEAVES=1", "PICKY=1"],
     "claims": ["DEATHS=1", "ACKS=1", "ACKS=1 DEATHS=1 SEARCH=1", "REQUEUES=1", "REQUEUES=1 SEARCH=1"],
+    "kept": [""],
     "latest": ["SLOTS=2", "DEATHS=1 SETS=1"],
     "drop_old": [
         "",
@@ -59,6 +60,9 @@ WITH_A_FAULT = [
     ("claims", "FAULT=9", WRONG),
     ("claims", "FAULT=10 DEATHS=1", WRONG),
     ("claims", "FAULT=11 REQUEUES=1", WRONG),
+    *[("kept", f"FAULT={fault}", WRONG) for fault in range(1, 6)],
+    ("kept", "FAULT=6", HANGS),
+    ("kept", "FAULT=7", HANGS),
     ("latest", "FAULT=1", WRONG),
     ("latest", "FAULT=2", WRONG),
     ("latest", "FAULT=3", WRONG),

@@ -27,6 +27,8 @@ AS_IT_IS = {
         "TOGETHER=1",
         "BLOCK=1",
         "BLOCK=1 LATE=1",
+        "BLOCK=1 KEEPS=1 ACKS=1",
+        "BLOCK=1 KEEPS=1 ACKS=1 TOGETHER=1",
         "ALONE=1 REQUEUES=1 ACKS=1",
         "ALONE=1 REQUEUES=1 OFFSETS=1",
     ],
@@ -81,6 +83,8 @@ WITH_A_FAULT = [
     ("drop_old", "FAULT=8 ALONE=1", HANGS),
     ("drop_old", "FAULT=9 ALONE=1", HANGS),
     ("drop_old", "FAULT=10 ALONE=1", WRONG),
+    ("drop_old", "FAULT=11 BLOCK=1 KEEPS=1 REQUEUES=1", WRONG),
+    ("drop_old", "FAULT=12 BLOCK=1 KEEPS=1 ACKS=1 TOGETHER=1", WRONG),
 ]
 
 
@@ -91,7 +95,7 @@ def check(model: str, switches: str) -> str:
         subprocess.run(
             ["spin", "-a", *defines, MODELS / f"{model}.pml"], cwd=where, check=True, stdout=subprocess.DEVNULL
         )
-        subprocess.run(["cc", "-w", "-DSAFETY", "-o", "pan", "pan.c"], cwd=where, check=True)
+        subprocess.run(["cc", "-w", "-O1", "-DSAFETY", "-o", "pan", "pan.c"], cwd=where, check=True)
         return subprocess.run(["./pan", "-m100000"], cwd=where, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 

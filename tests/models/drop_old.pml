@@ -13,6 +13,8 @@
  *   8  rip_claim_release stores its word without comparing
  *   9  rip_claim_give_up fills the entry in the table after it has changed the word
  *  10  the producer takes a message as free once its word is RELEASED, whatever the table says
+ *  11  in a group that it waits for, it gives up messages that are TAKEN
+ *  12  rip_rx_poll does not move the cursor of such a group over what the producer keeps
  *
  * producer stands for rip_tx_reserve, rip_drop_old_make_room with find_groups, update_pins, pass_released, find_room,
  * must_stay, announce, give_up and rip_claim_give_up, and rip_tx_publish; member for rip_rx_poll with rip_claims_pass,
@@ -20,7 +22,7 @@
  * with rip_claim_requeue; the start of member for rip_group_begin. The first member is the only one of an exclusive
  * group, so it counts what it misses; the second one is of a shared group. With ALONE there is only the first, which
  * joins at any time; with TOGETHER both are of the shared group; with BLOCK the first group is lossy, and the producer
- * waits for the second one, which with LATE joins at any time. Each group has one entry for a kept message, one message
+ * waits for the second one, which with LATE joins at any time; with KEEPS it goes around what that one has done. Each group has one entry for a kept message, one message
  * may be pinned, and all have one size; a message may lie at any offset that is neither live nor pinned. Not modelled:
  * killed members (claims.pml), the order of payload and tail (lane.pml). */
 #ifndef FAULT
@@ -37,6 +39,9 @@
 #endif
 #ifndef LATE
 #define LATE 0
+#endif
+#ifndef KEEPS
+#define KEEPS 0
 #endif
 #define MESSAGES 3
 #ifndef SLOTS
@@ -85,15 +90,19 @@ byte requeues, acks;
 
 /* ---- the producer ---- */
 
+/* In a group that the producer waits for, only what is done. */
+#define MAY_GIVE_UP(g, state) (!BLOCK || (g) == 0 || (state) >= (FAULT == 11 -> TAKEN : ACKED))
+
 inline give_up_for(g, it) { /* is_passed, then rip_claim_give_up; failed: it cannot be pinned */
     if
     :: it < cursor[g]
     :: else ->
         word = words[AT(g, it)];
         do
+        :: !MAY_GIVE_UP(g, STATE(word, it)) -> failed = 1; break
         :: STATE(word, it) >= RELEASED -> break
-        :: IS_IN_USE(STATE(word, it)) && (pin != NONE || kept[g]) -> failed = 1; break
-        :: IS_IN_USE(STATE(word, it)) && !(pin != NONE || kept[g]) ->
+        :: MAY_GIVE_UP(g, STATE(word, it)) && IS_IN_USE(STATE(word, it)) && (pin != NONE || kept[g]) -> failed = 1; break
+        :: MAY_GIVE_UP(g, STATE(word, it)) && IS_IN_USE(STATE(word, it)) && !(pin != NONE || kept[g]) ->
             kept[g] = (FAULT == 9 -> 0 : 1 + it);
             atomic { /* compare-and-swap */
                 if
@@ -111,7 +120,7 @@ inline give_up_for(g, it) { /* is_passed, then rip_claim_give_up; failed: it can
             :: FAULT == 9 && pin == it -> kept[g] = 1 + it
             :: else
             fi
-        :: atomic { STATE(word, it) == FREE -> /* compare-and-swap */
+        :: atomic { MAY_GIVE_UP(g, STATE(word, it)) && STATE(word, it) == FREE -> /* compare-and-swap */
             if
             :: words[AT(g, it)] == word || FAULT == 1 ->
                 words[AT(g, it)] = WORD(it, DROPPED);
@@ -128,7 +137,11 @@ inline give_up_for(g, it) { /* is_passed, then rip_claim_give_up; failed: it can
 
 inline give_up(it) {
     if
-    :: opened -> give_up_for(0, it)
+    :: BLOCK && KEEPS && sees_other -> give_up_for(1, it)
+    :: else
+    fi;
+    if
+    :: !failed && opened -> give_up_for(0, it)
     :: else
     fi;
     if
@@ -197,11 +210,15 @@ inline pass_released() {
     (pin != NONE && pin_at == (there)))
 #define IS_ROOM (!IS_LIVE(0) || (OFFSETS > 1 && !IS_LIVE(1)) || (OFFSETS > 2 && !IS_LIVE(2)))
 
+/* must_stay */
+#define MUST_STAY(it) (                                                                                                \
+    BLOCK && sees_other && (it) >= cursor[1] && !(KEEPS && MAY_GIVE_UP(1, STATE(words[AT(1, it)], it))))
+
 inline find_room() { /* sets room: 1 if there is room */
     do
     :: put - dropped_below < KEEP && IS_ROOM -> room = 1; break
     :: else ->
-        failed = dropped_below == put || (BLOCK && sees_other && dropped_below >= cursor[1]); /* must_stay */
+        failed = dropped_below == put || MUST_STAY(dropped_below);
         if
         :: !failed -> announce(dropped_below + 1)
         :: else
@@ -274,6 +291,7 @@ active proctype producer() {
         for (it : 0 .. MESSAGES - 1) {
             assert(it < first[0] || (got[it] ^ lost[it]));
             assert(it < first[1] || (got[MESSAGES + it] ^ lost[MESSAGES + it]));
+            assert(!BLOCK || !lost[MESSAGES + it]);
             missed = missed - (it >= first[0] && lost[it])
         }
         assert(missed == 0)
@@ -315,7 +333,15 @@ inline poll_lane() {
         :: else
         fi
     }
+#if FAULT == 12
+    if
+    :: g == 0 -> move_cursor()
+    :: else
+    fi;
+#else
     move_cursor();
+#endif
+    was = (BLOCK && g == 1 -> cursor[g] : was);
     atomic {
         was = (was < its_reclaimed -> its_reclaimed : was);
         last = (was > last -> was : last);

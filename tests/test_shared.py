@@ -382,3 +382,22 @@ def test_a_put_that_publishes_nothing_wakes_nobody(way: str) -> None:
         waits.join()
         one.close()
         two.close()
+
+
+@pytest.mark.parametrize("slots", [1, 2, 8])
+def test_a_member_that_others_have_lapped_gets_the_next_message(slots: int) -> None:
+    with (
+        Producer("c", capacity=4096, slots=slots) as producer,
+        Consumer("c", shared=True) as one,
+        Consumer("c", shared=True) as other,
+    ):
+        number = 0
+        for taken in range(3 * slots + 2):  # by one, before the other member gets again
+            for consumer in [one] * taken + [other]:
+                assert producer.put(b"%d" % number, timeout=0)
+                with consumer.message(timeout=0) as message:
+                    assert message.payload == b"%d" % number
+                number += 1
+            for consumer in one, other:
+                with pytest.raises(Empty):
+                    consumer.get_nowait()

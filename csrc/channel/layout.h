@@ -146,7 +146,7 @@ struct rip_desc {
             /* Which message is published in this slot: 1 + its seq, modulo 2^32. Stored last. It is unambiguous: a slot
              * that a consumer waits for holds the message of this lap or of the last one, RIP_MAX_SLOTS back at most.
              * Only for lanes in which nobody laps a consumer: where the producer drops, the tail and the claims say
-             * what can be read. */
+             * what can be read. A slot can be laps ahead of a member that competes; its claim is not free then. */
             _Atomic uint32_t published;
             uint32_t type; /* chosen by the sender */
         };

@@ -9,8 +9,6 @@
 #include "ring/watch.h"
 #include "store/table_lock.h"
 
-#define TRIES 50u /* polls before the first sleep, one or two microseconds: a prompt peer answers within them */
-
 /* 0, or why this handle cannot get messages. */
 static int check(const struct rip_consumer *c) { return c->leaving ? -ESHUTDOWN : rip_handle_check(&c->ch.handle); }
 
@@ -68,7 +66,7 @@ int rip_rx_wait(struct rip_consumer *c, rip_rx_getter *getter, struct rip_filter
             continue;
         }
         if (deadline && !start) {
-            if (!c->pull && c->ch.spin.mode != RIP_WAIT_BLOCK && rip_rx_spin(c, TRIES)) {
+            if (rip_rx_spin(c)) {
                 rc = getter(c, filter, message);
                 if (rc != 0) {
                     break;

@@ -108,13 +108,26 @@ int rip_rx_poll(struct rip_rx *rx) {
     return rx->next != tail;
 }
 
+/* With claims: is message next published, as far as is known without the tail? Each load of the tail moves its cache
+ * line here. While the lane is live its slots tell too, unless the producer passes this group. */
+static int is_next_known(struct rip_rx *rx) {
+    /* relaxed: rip_rx_poll loads with acquire */
+    if (atomic_load_explicit(&rx->claims->requeued, memory_order_relaxed) != rx->requeued) {
+        return 0;
+    }
+    /* The cursor was read in the last rip_rx_poll. It must be read again before a slot is used a second time. */
+    if (rx->next == rx->tail && !rx->drops && rx->state == RIP_LANE_LIVE && rx->next - rx->released < rx->slots &&
+        rip_desc_is_of(rip_rx_desc(rx, rx->next), rx->next)) {
+        rx->tail = rx->next + 1;
+    }
+    return rx->next != rx->tail;
+}
+
 int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message) {
     int rc = 1;
     while (rc == 1) {
         uint8_t before = 0;
-        /* Each load of the tail moves its cache line here. So load it only when all messages up to the last known tail
-         * are read. Relaxed: rip_rx_poll loads with acquire. */
-        if (rx->next == rx->tail || atomic_load_explicit(&rx->claims->requeued, memory_order_relaxed) != rx->requeued) {
+        if (!is_next_known(rx)) {
             rc = rip_rx_poll(rx);
             if (rc != 1) {
                 return rc;

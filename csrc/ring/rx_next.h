@@ -11,10 +11,10 @@ int rip_advance(struct rip_consumer *c, struct rip_message *message);
 /* Takes the newest message of all lanes and releases the older ones: 1, else as rip_advance. */
 int rip_rx_latest(struct rip_consumer *c, struct rip_message *message);
 
-/* Is c->current the only lane? Then there is no other lane to check. */
+/* Is there only one lane? Then there is no other lane to check. */
 static inline int rip_rx_only(const struct rip_consumer *c) {
     /* relaxed: a difference only leads to the slow path, which loads with acquire */
-    return c->current && c->count == 1 &&
+    return c->count == 1 &&
            atomic_load_explicit(&c->ch.control->lanes_changed, memory_order_relaxed) == c->lanes_changed;
 }
 
@@ -23,13 +23,16 @@ static inline int rip_rx_stays(const struct rip_consumer *c) {
     return c->current && (c->current->next < c->current->stop || rip_rx_only(c));
 }
 
-/* Polls the next slot up to tries times without pause between: 1 if rip_rx_peek is worth a call. */
-static inline int rip_rx_spin(const struct rip_consumer *c, unsigned tries) {
-    if (!rip_rx_only(c)) {
+#define RIP_TRIES 50u /* polls before a wait, one or two microseconds: a prompt peer answers within them */
+
+/* Polls the next slot of the only lane, unless the consumer is to sleep at once: 1 if rip_rx_peek is worth a call. In a
+ * lane that drops, slots do not tell. */
+static inline int rip_rx_spin(const struct rip_consumer *c) {
+    const struct rip_rx *rx = c->current ? c->current : c->claimed;
+    if (!rx || rx->drops || !rip_rx_only(c) || c->pull || c->ch.spin.mode == RIP_WAIT_BLOCK) {
         return 0;
     }
-    const struct rip_rx *rx = c->current;
-    for (unsigned i = 0; i < tries; i++) {
+    for (unsigned i = 0; i < RIP_TRIES; i++) {
         if (rip_desc_is_of(rip_rx_desc(rx, rx->next), rx->next)) {
             return 1;
         }

@@ -264,10 +264,18 @@ inline poll_lane() {
     }
 }
 
+/* Is message next in its slot? The slot is stored after the tail, so a member may see the tail alone. */
+#define IN_SLOT(next) ((next) < tail && tail <= (next) + SLOTS)
+
 inline get() {
     if
-    :: next == its_tail || requeued != its_requeued -> poll_lane()
-    :: next != its_tail && requeued == its_requeued
+    :: requeued != its_requeued -> poll_lane()
+    :: requeued == its_requeued ->
+        if
+        :: next != its_tail
+        :: next == its_tail -> poll_lane()
+        :: atomic { next == its_tail && IN_SLOT(next) -> its_tail = next + 1 } /* is_next_known */
+        fi
     fi;
     if
     :: next == its_tail

@@ -97,6 +97,8 @@ cdef class Exchange:
                 requests.settle()
             deadline = deadline_of(seconds)
             with cython.critical_section(replies):
+                if replies.is_open():
+                    rip_rx_spin(replies.c)  # first: a look for a message that is not there takes longer than a poll
                 try:
                     rc = replies.peek(&message, seconds if seconds < 0.1 else 0.1)
                 except errors.RingError:
@@ -181,7 +183,12 @@ def answer(Consumer requests not None, dict ends, handler, double seconds):
     end = None
     while True:
         with cython.critical_section(requests):
-            found = rip_rx_peek(requests.c, &raw) if requests.is_open() else 0
+            found = 0
+            if requests.is_open():
+                rip_rx_spin(requests.c)  # as in Exchange.call
+                found = rip_rx_peek(requests.c, &raw)
+                if found == 0:
+                    found = rip_rx_wait(requests.c, rip_rx_next, NULL, &raw, deadline_of(seconds))
             if found != 1 and requests.wait(found, rip_rx_next, NULL, &raw, seconds):
                 return None
             hold = take_hold(requests, &raw, False)

@@ -242,7 +242,7 @@ class _Tracer:
             pass
 
 
-def can_trace() -> bool:
+def _can_trace() -> bool:
     """Return whether a process may trace its child here, and this module knows its registers."""
     if platform.machine() != "x86_64":
         return False
@@ -253,7 +253,13 @@ def can_trace() -> bool:
 
 
 def serve(requests: Connection, child: Callable[..., object], *arguments: Any) -> None:
-    """Run a child to each `Goal` that is received (None: to its end), and send the `Run` back. EOF ends this."""
+    """Run a child to each `Goal` that is received (None: to its end), and send the `Run` back. EOF ends this.
+
+    First, send whether a process can be traced here.
+    """
+    can_trace = _can_trace()
+    requests.send(can_trace)
     with suppress(EOFError):
-        while True:
-            requests.send(_Tracer(child, arguments).run_to(requests.recv()))
+        while can_trace:
+            goal = requests.recv()
+            requests.send(_Tracer(child, arguments).run_to(goal))

@@ -51,6 +51,23 @@ static inline int rip_rx_peek_near(struct rip_consumer *c, struct rip_message *m
     return rip_rx_read_near(rx, rx->next, message);
 }
 
+/* Takes the message that rip_rx_peek_near has found, and releases it: as rip_rx_take and rip_rx_release, in a lane
+ * without claims in which no message was taken out of order. */
+static inline void rip_rx_take_near(struct rip_consumer *c, const struct rip_message *message) {
+    struct rip_rx *rx = message->lane;
+    rx->next = message->seq + 1;
+    c->taken++;
+    c->bytes += message->length;
+    if (RIP_UNLIKELY(rx->released != message->seq)) { /* an older message is still in use */
+        rip_rx_release(rx, message->seq);
+        return;
+    }
+    rx->released = message->seq + 1;
+    /* release: pairs with the acquire in rip_reclaim, as in rip_rx_publish_cursor */
+    atomic_store_explicit(&rx->cursor->released, rx->released, memory_order_release);
+    rip_rx_wake_producer(rx);
+}
+
 /* 1 and the next message, else as rip_advance. */
 static inline int rip_rx_peek(struct rip_consumer *c, struct rip_message *message) {
     struct rip_rx *rx = c->current;

@@ -387,13 +387,11 @@ cdef class Consumer:
             if cython.unlikely(data is NULL):
                 PyErr_Clear()  # `peek` and `receive` try again, and raise
                 return NULL
-            rip_rx_take(c, &message)
-            rip_rx_release(message.lane, message.seq)
+            rip_rx_take_near(c, &message)
             return data
         if message.kind == RIP_ARRAY and self.copy_flags and has_last_header(self, message.data, message.length):
             array = copy_small(self, message.data + RIP_LINE, message.length - RIP_LINE)
-            rip_rx_take(c, &message)
-            rip_rx_release(message.lane, message.seq)
+            rip_rx_take_near(c, &message)
             keep_copy(self, array)
             return given(array)
         other = message  # a copy, so that the compiler keeps message in registers

@@ -255,6 +255,7 @@ cdef extern from "ring/rx_state.h" nogil:
 cdef extern from "ring/rx_next.h" nogil:
     bint rip_rx_peek_near(rip_consumer *, rip_message *)
     bint rip_rx_spin(const rip_consumer *)
+    void rip_rx_take_near(rip_consumer *, const rip_message *)
     int rip_rx_peek(rip_consumer *, rip_message *)
     int rip_rx_ready(rip_consumer *, rip_message *)
 

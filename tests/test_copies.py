@@ -1,5 +1,6 @@
-"""Small arrays are copied. A copy that is in use is never overwritten."""
+"""Bytes and small arrays are copied. A copy that is in use is never overwritten."""
 
+import io
 import sys
 import sysconfig
 import weakref
@@ -181,3 +182,65 @@ def test_copies_outlive_the_consumer(producer: Producer) -> None:
         producer.put_many([np.full(4, 1), np.full(4, 2)])
         arrays = [consumer.get(), consumer.get()]
     assert [array.tolist() for array in arrays] == [[1] * 4, [2] * 4]
+
+
+USED_AGAIN = 4096  # bytes: the longest bytes object that is used again
+
+
+@pytest.mark.skipif(bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="without the GIL all bytes are new")
+@pytest.mark.parametrize("size", [2, 64, USED_AGAIN])
+def test_a_loop_over_short_bytes_makes_no_new_ones(producer: Producer, consumer: Consumer, size: int) -> None:
+    producer.put(b"first")
+    consumer.get()  # the first message of a lane takes another path
+    made, others = set(), []
+    for k in range(20):
+        producer.put(bytes([k]) * size)
+        message = consumer.get()
+        assert message == bytes([k]) * size
+        made.add(id(message))
+        others.append(bytes([k]) * size)  # would get the memory of a message that was freed
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        pytest.param(lambda b: b, id="bytes"),
+        pytest.param(memoryview, id="memoryview"),
+        pytest.param(lambda b: np.frombuffer(b, "u1"), id="frombuffer"),
+        pytest.param(io.BytesIO, id="BytesIO"),
+        pytest.param(lambda b: {b: None}, id="key"),
+        pytest.param(lambda b: b.strip, id="method"),
+    ],
+)
+def test_what_refers_to_bytes_keeps_their_content(producer: Producer, consumer: Consumer, use: Any) -> None:
+    messages = [b"%04d" % k for k in range(10)]
+    kept = []
+    for message in messages:
+        producer.put(message)
+        kept.append(use(consumer.get()))
+    for message, one in zip(messages, kept, strict=True):
+        content = one() if callable(one) else one.read() if isinstance(one, io.BytesIO) else one
+        assert (list(content) == [message]) if isinstance(content, dict) else bytes(content) == message
+
+
+def test_bytes_are_hashed_by_their_present_content(producer: Producer, consumer: Consumer) -> None:
+    for k in range(10):
+        producer.put(b"%04d" % k)
+        assert hash(consumer.get()) == hash(b"%04d" % k)
+
+
+def test_a_file_in_memory_does_not_change_what_comes_next(producer: Producer, consumer: Consumer) -> None:
+    """BytesIO writes into bytes in place if nothing else refers to them."""
+    for k in range(10):
+        producer.put(b"%04d" % k)
+        file = io.BytesIO(consumer.get())
+        file.write(b"none")
+        assert file.getvalue() == b"none"
+
+
+def test_messages_of_all_lengths_come_out_whole(producer: Producer, consumer: Consumer) -> None:
+    for size in [0, 1, 2, 1, 0, 64, 63, 64, 64, USED_AGAIN, USED_AGAIN + 1, USED_AGAIN, 1, 1]:
+        for value in (7, 8):
+            producer.put(bytes([value]) * size)
+            assert consumer.get() == bytes([value]) * size

@@ -135,6 +135,8 @@ cdef class Consumer:
     cdef unsigned char head[RIP_LINE]  # the header of the array got last
     cdef uint64_t array_length  # the length of that message; 0: its header was longer than head
     cdef rip_array array  # what that header says, except dtype
+    cdef PyObject *small_bytes[2]  # those of at most USED_AGAIN bytes that were returned last, or NULL
+    cdef uint32_t older_bytes  # the index of the older one
     cdef cnp.ndarray last_copy, older_copy  # the small arrays returned last
     cdef int copy_flags  # of the array made last; 0: no array was made since the header was read
     cdef cnp.npy_intp copy_strides[RIP_MAX_NDIM]
@@ -149,6 +151,8 @@ cdef class Consumer:
                 rip_handle_set_unattended(&self.c.ch.handle)
                 rip_consumer_close(self.c)
                 rip_consumer_free(self.c)
+        Py_XDECREF(self.small_bytes[0])
+        Py_XDECREF(self.small_bytes[1])
         free_works(self.works)
         free_works(self.spare_works)
 
@@ -383,7 +387,7 @@ cdef class Consumer:
         if cython.unlikely(not self.is_open() or c.ch.pollfd is not NULL or not rip_rx_peek_near(c, &message)):
             return NULL
         if message.kind == RIP_BYTES and self.copy != COPY_NEVER and message.length < LARGE:
-            data = new_bytes(<const char *>message.data, <Py_ssize_t>message.length)
+            data = copy_of_bytes(self, message.data, <Py_ssize_t>message.length)
             if cython.unlikely(data is NULL):
                 PyErr_Clear()  # `peek` and `receive` try again, and raise
                 return NULL

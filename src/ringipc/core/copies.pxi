@@ -1,4 +1,5 @@
-# Copies of small arrays. A copy costs less than a view, and keeps no message in the lane.
+# Copies of small messages. A copy of an array costs less than a view, and keeps no message in the lane. In a usual loop
+# the objects that were returned are used again, because making and freeing one takes longer than the rest of `get`.
 
 cdef extern from *:
     """
@@ -10,12 +11,32 @@ cdef extern from *:
         return Py_REFCNT(array) == references && !((PyArrayObject_fields *)array)->weakreflist;
     #endif
     }
+
+    /* Replaces the content of a bytes object if nothing else refers to it, and the length is the same. Returns 1 if it
+     * did, else 0. */
+    static inline int refill_bytes(PyObject *bytes, const unsigned char *data, Py_ssize_t length) {
+    #ifdef Py_GIL_DISABLED
+        return 0;
+    #else
+        if (bytes == NULL || Py_REFCNT(bytes) != 1 || PyBytes_GET_SIZE(bytes) != length) {
+            return 0;
+        }
+        memcpy(PyBytes_AS_STRING(bytes), data, (size_t)length);
+    #pragma GCC diagnostic push
+    #pragma GCC diagnostic ignored "-Wdeprecated-declarations" /* of the hash, which only CPython itself should set */
+        ((PyBytesObject *)bytes)->ob_shash = -1; /* not known yet; the old content may have been hashed */
+    #pragma GCC diagnostic pop
+        return 1;
+    #endif
+    }
     """
     bint has_only(cnp.ndarray, Py_ssize_t)
+    bint refill_bytes(PyObject *, const unsigned char *, Py_ssize_t)
     Py_ssize_t Py_REFCNT(PyObject *)
 
 cdef enum:
     SMALL = 512  # an array of at most so many bytes is copied
+    USED_AGAIN = 4096  # bytes objects of at most this length are used again
 
 
 @cython.final
@@ -34,11 +55,31 @@ cdef class Copy:
         PyBuffer_FillInfo(view, self, self.memory, self.size, True, flags)
 
 
+cdef inline PyObject *copy_of_bytes(Consumer consumer, const unsigned char *data, Py_ssize_t length) noexcept:
+    """Return a copy of memory as bytes (a new reference); NULL with an exception if there is too little memory.
+
+    As in `copy_small`, the older one of the two that were returned last is usually unused.
+    """
+    cdef PyObject *copy
+    cdef PyObject **older
+    if length > USED_AGAIN:
+        return new_bytes(<const char *>data, length)
+    older = &consumer.small_bytes[consumer.older_bytes]
+    if not refill_bytes(older[0], data, length):
+        copy = new_bytes(<const char *>data, length)
+        if copy is NULL:
+            return NULL
+        Py_XDECREF(older[0])
+        older[0] = copy
+    consumer.older_bytes ^= 1  # this one is now the newer one
+    return new_reference(older[0])
+
+
 cdef inline cnp.ndarray copy_small(Consumer consumer, const unsigned char *elements, size_t size):
     """Return a copy of an array with the header read last. Pass it to `keep_copy` when the message is released.
 
-    Making an array takes longer than all the rest of `get`. A usual loop keeps no array for longer than a step, so the
-    older one of the two that were returned last is unused, and gets the new elements.
+    A usual loop keeps no array for longer than a step, so the older one of the two that were returned last is unused,
+    and gets the new elements.
     """
     cdef cnp.ndarray array = consumer.older_copy
     if not is_unused(consumer, array, size):

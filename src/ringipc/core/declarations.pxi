@@ -12,6 +12,8 @@ cdef extern from *:
 cdef extern from "Python.h":
     PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t)
     void PyErr_Clear()
+    void Py_XDECREF(PyObject *)
+    PyObject *new_reference "Py_NewRef"(PyObject *)
 
 
 cdef extern from "<errno.h>" nogil:

@@ -110,7 +110,7 @@ def _when_ready(fd: int, call: Callable[[], Any], not_yet: type[Exception], limi
 class Reader:
     """A consumer, the messages that it has, and its records."""
 
-    def __init__(self, plan: Plan, role: Gets, number: int, memory: Memory) -> None:
+    def __init__(self, plan: Plan, role: Gets, number: int, memory: Memory, timeout: float) -> None:
         self.plan = plan
         self.role = role
         self.memory = memory
@@ -132,7 +132,7 @@ class Reader:
             dead_letters=role.group.letters,
             copy=role.copy,
             wait=role.wait,
-            timeout=LIMIT,
+            timeout=timeout,
         )
         # No producer will come any more. If its group has no other member, and all was read and all have closed before,
         # it waits as in a new channel.
@@ -288,12 +288,12 @@ class Reader:
 
 
 def get_all(plan: Plan, role: Gets, number: int, memory: Memory) -> None:
-    finish = memory.finish
+    may_be_over = memory.finish and role.group.declared  # such a group ends with the channel when all is done
     try:
-        reader = Reader(plan, role, number, memory)
+        reader = Reader(plan, role, number, memory, 0.3 if may_be_over else LIMIT)
     except ChannelNotFound:
-        if finish and role.group.declared:
-            return  # the group has ended with the channel, because all its messages are done
+        if may_be_over:
+            return
         raise
     reader.run()
 

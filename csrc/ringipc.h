@@ -332,7 +332,7 @@ int rip_remove_group(const char *channel, const char *group, int32_t *holder);
 
 #define RIP_MUST_BE (-2) /* as the value of rip_sync_open: do not create the object */
 
-enum rip_sync_kind { RIP_SEMAPHORE = 1, RIP_LOCK = 2, RIP_EVENT = 3, RIP_BARRIER = 4, RIP_LATEST = 5 };
+enum rip_sync_kind { RIP_SEMAPHORE = 1, RIP_LOCK = 2, RIP_EVENT = 3, RIP_BARRIER = 4, RIP_LATEST = 5, RIP_MEMORY = 6 };
 
 struct rip_sync;
 
@@ -445,6 +445,54 @@ int rip_latest_fd(struct rip_sync *s, uint64_t seen);
 /* Brings the readiness up to date, after a value was found. Returns 1 if the file descriptor was readable or about to be;
  * other threads that wait for it may not have seen that. */
 int rip_latest_update_fd(struct rip_sync *s, uint64_t seen);
+
+/* ---- shared memory ----
+ *
+ * Objects as above, with data that every handle may read and write in place. The data is all zero at first. It is
+ * 64-byte aligned and stays mapped until rip_sync_free. */
+
+struct rip_memory_wish {
+    const char *path;        /* a file of the file system for the data, which stays when all handles are closed; NULL:
+                               * none */
+    const void *description; /* says what the data is; every handle can read it */
+    uint32_t description_length; /* bytes, 4 MiB at most */
+};
+
+/* Opens shared memory, and creates it if it does not exist.
+ *   name, fd, wait  as for rip_sync_open; with a path, name is NULL
+ *   size            bytes of the data; RIP_MUST_BE: as it exists, else -ENOENT
+ *   wish            NULL: no path, no description
+ * -EEXIST: it exists with another size or description. */
+int rip_memory_open(const char *name, int fd, int64_t size, const struct rip_memory_wish *wish, enum rip_wait wait,
+                    struct rip_sync **out);
+void *rip_memory_data(const struct rip_sync *s, uint64_t *size);
+const void *rip_memory_description(const struct rip_sync *s, uint32_t *length);
+/* Has a file of a path written to the disk. */
+int rip_memory_flush(struct rip_sync *s);
+
+/* A lock of the data. It belongs to the thread that acquires it, which can acquire it again and then has to release it
+ * as often. 1: acquired, but its owner before was killed with it. -EPERM: this thread has not acquired it. */
+int rip_memory_acquire(struct rip_sync *s, uint64_t deadline);
+int rip_memory_release(struct rip_sync *s);
+
+/* Replaces all of the data at once. The caller has acquired the lock, else -EPERM. If the process is killed meanwhile,
+ * the data is what it was, or all of it is new. What others write to the data at the same time is lost. */
+int rip_memory_write(struct rip_sync *s, const void *from);
+/* Copies the data as it was at one moment, before or after each rip_memory_write. It never waits. -EAGAIN: there was one
+ * after the other meanwhile. */
+int rip_memory_read(struct rip_sync *s, void *to);
+
+/* Atomic operations on a number in the data. Numbers are passed as their bits, in the lower bits of a uint64_t.
+ * `at` is aligned to the size of the number. Integers wrap around, signed ones too. */
+enum rip_number { RIP_INT8, RIP_INT16, RIP_INT32, RIP_INT64, RIP_FLOAT32, RIP_FLOAT64 };
+
+int rip_number_size(enum rip_number kind); /* bytes, or -EINVAL */
+uint64_t rip_number_load(const void *at, enum rip_number kind);
+void rip_number_store(void *at, enum rip_number kind, uint64_t value);        /* with release order only */
+uint64_t rip_number_add(void *at, enum rip_number kind, uint64_t value);      /* returns the number before */
+uint64_t rip_number_exchange(void *at, enum rip_number kind, uint64_t value); /* the same */
+/* Stores value if the number has the bits of *expected, and returns 1. Else returns 0, and *expected is the number. */
+int rip_number_compare_exchange(void *at, enum rip_number kind, uint64_t *expected, uint64_t value);
 
 uint64_t rip_now(void); /* nanoseconds, CLOCK_MONOTONIC */
 

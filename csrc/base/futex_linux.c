@@ -47,12 +47,18 @@ int rip_sleep_as(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline, e
     return sleep_as(word, expected, deadline, (uint32_t)kind);
 }
 
-static int wake(_Atomic uint32_t *word, uint32_t kind, int most) {
-    atomic_fetch_add_explicit(word, 1, memory_order_release); /* pairs with the acquire load in spin_and_sleep */
+static int wake_sleepers(_Atomic uint32_t *word, uint32_t kind, int most) {
     return (int)syscall(SYS_futex, word, FUTEX_WAKE_BITSET, most, NULL, NULL, kind);
 }
 
+static int wake(_Atomic uint32_t *word, uint32_t kind, int most) {
+    atomic_fetch_add_explicit(word, 1, memory_order_release); /* pairs with the acquire load in spin_and_sleep */
+    return wake_sleepers(word, kind, most);
+}
+
 void rip_wake(_Atomic uint32_t *word) { wake(word, FUTEX_BITSET_MATCH_ANY, INT32_MAX); }
+
+int rip_wake_one(_Atomic uint32_t *word) { return wake_sleepers(word, FUTEX_BITSET_MATCH_ANY, 1); }
 
 int rip_wake_some(_Atomic uint32_t *word, enum rip_sleeper kind, int most) { return wake(word, (uint32_t)kind, most); }
 

@@ -7,12 +7,24 @@
 #include "store/identity.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 static struct rip_identity identity_of(struct rip_control_size size) {
     return (struct rip_identity){.magic = RIP_MAGIC, .abi = RIP_ABI, .file = (uint32_t)size.file, .size = size.size};
+}
+
+/* Allocates a file that has no name yet, and names it. */
+static int name_it(struct rip_mapping *made, struct rip_control_size size, int dir, const char *name) {
+    int rc = rip_mapping_allocate(made, size.tables + size.extra);
+    if (rc == 0) {
+        *(struct rip_identity *)made->at = identity_of(size);
+        rc = rip_file_link(made->fd, dir, name);
+    }
+    rip_mapping_close(made);
+    return rc == -EEXIST ? 0 : rc; /* -EEXIST: another process was first. Its file is as good. */
 }
 
 static int make_control(int dir, struct rip_control_size size, struct rip_access access) {
@@ -23,14 +35,9 @@ static int make_control(int dir, struct rip_control_size size, struct rip_access
         rip_note_shortage_of_tables();
         return rc;
     }
-    rc = rip_mapping_allocate(&made, size.tables);
-    if (rc == 0) {
-        *(struct rip_identity *)made.at = identity_of(size);
-        rc = rip_file_link(made.fd, dir, "control");
-    }
-    rip_mapping_close(&made);
+    rc = name_it(&made, size, dir, "control");
     rip_note_shortage_of_tables();
-    return rc == -EEXIST ? 0 : rc; /* -EEXIST: another process was first. Its control file is as good. */
+    return rc;
 }
 
 static int check_tables(const struct rip_handle *handle, struct rip_control_size size) {
@@ -135,11 +142,7 @@ int rip_handle_open(struct rip_handle *handle, const char *name, struct rip_cont
 }
 
 /* Opens what fd refers to. The caller excludes a fork (rip_fork_hold) until the handle is listed. */
-static int open_sealed(struct rip_handle *handle, int fd, struct rip_control_size size) {
-    int sealed = rip_memory_file_is_sealed(fd);
-    if (sealed != 1) { /* if another process could truncate the file, an access could end in SIGBUS */
-        return sealed < 0 ? sealed : -EBADMSG;
-    }
+static int open_fd(struct rip_handle *handle, int fd, struct rip_control_size size) {
     int rc = rip_mapping_adopt(fd, size.file, size.file != RIP_FILE_CONTROL, 1, &handle->mapping);
     handle->mapping.fd = -1;
     rc = rc ? rc : check_tables(handle, size);
@@ -150,13 +153,21 @@ static int open_sealed(struct rip_handle *handle, int fd, struct rip_control_siz
     return rc;
 }
 
+static int open_sealed(struct rip_handle *handle, int fd, struct rip_control_size size) {
+    int sealed = rip_memory_file_is_sealed(fd);
+    if (sealed != 1) { /* if another process could truncate the file, an access could end in SIGBUS */
+        return sealed < 0 ? sealed : -EBADMSG;
+    }
+    return open_fd(handle, fd, size);
+}
+
 int rip_handle_make_anonymous(struct rip_control_size size, int fixed) {
     int fd = rip_memory_file();
     if (fd < 0) {
         return fd;
     }
     struct rip_identity identity = identity_of(size);
-    int rc = ftruncate(fd, (off_t)size.size) == 0 ? rip_allocate(fd, 0, size.tables) : -errno;
+    int rc = ftruncate(fd, (off_t)size.size) == 0 ? rip_allocate(fd, 0, size.tables + size.extra) : -errno;
     if (rc == 0) {
         rc = pwrite(fd, &identity, sizeof identity, 0) == sizeof identity ? rip_memory_file_seal(fd, fixed) : -errno;
     }
@@ -168,17 +179,15 @@ int rip_handle_make_anonymous(struct rip_control_size size, int fixed) {
     return fd;
 }
 
-int rip_handle_adopt(struct rip_handle *handle, int fd, struct rip_control_size size) {
+static void has_no_name(struct rip_handle *handle) {
     handle->name[0] = '\0';
     handle->member = RIP_NO_MEMBER;
     handle->dir = -1;
     handle->mapping = (struct rip_mapping){.fd = -1};
-    rip_fork_hold();
-    int made = fd < 0 ? rip_handle_make_anonymous(size, 1) : -1;
-    int rc = fd < 0 && made < 0 ? made : open_sealed(handle, fd < 0 ? made : fd, size);
-    if (made >= 0) {
-        close(made);
-    }
+}
+
+/* The handle is open if rc is 0: lists it, and takes the table lock. */
+static int list_and_lock(struct rip_handle *handle, int rc) {
     rip_handle_list(handle);
     rip_fork_allow();
     rc = rc ? rc : rip_lock(handle);
@@ -186,6 +195,54 @@ int rip_handle_adopt(struct rip_handle *handle, int fd, struct rip_control_size 
         rip_handle_unmap(handle);
     }
     return rc;
+}
+
+/* Creates a file at this path, unless there is one. */
+static int make_at(const char *path, struct rip_control_size size) {
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    char *folder = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+    if (!folder) {
+        return -ENOMEM;
+    }
+    int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = dir < 0 ? -errno : 0;
+    free(folder);
+    if (rc == 0) {
+        struct rip_mapping made = {.size = size.size, .fd = rip_file_unnamed(dir, 0666)}; /* as the umask allows */
+        rc = made.fd < 0                                 ? made.fd
+             : ftruncate(made.fd, (off_t)size.size) == 0 ? name_it(&made, size, dir, name)
+                                                         : -errno;
+        rip_mapping_close(&made);
+        close(dir);
+    }
+    return rc;
+}
+
+int rip_handle_open_path(struct rip_handle *handle, const char *path, struct rip_control_size size, int make) {
+    has_no_name(handle);
+    rip_fork_hold();
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK); /* O_NONBLOCK: if it is a pipe, open must not wait */
+    if (fd < 0 && errno == ENOENT && make) {
+        int made = make_at(path, size);
+        fd = made ? made : open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+        errno = made ? -made : errno;
+    }
+    int rc = fd < 0 ? -errno : open_fd(handle, fd, size);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return list_and_lock(handle, rc);
+}
+
+int rip_handle_adopt(struct rip_handle *handle, int fd, struct rip_control_size size) {
+    has_no_name(handle);
+    rip_fork_hold();
+    int made = fd < 0 ? rip_handle_make_anonymous(size, 1) : -1;
+    int rc = fd < 0 && made < 0 ? made : open_sealed(handle, fd < 0 ? made : fd, size);
+    if (made >= 0) {
+        close(made);
+    }
+    return list_and_lock(handle, rc);
 }
 
 void rip_handle_remove_files(struct rip_handle *handle) {

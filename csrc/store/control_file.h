@@ -1,5 +1,5 @@
 /* The control file of a channel, semaphore, lock, event or barrier: opening, creating and removing it. A named one lies
- * in a directory of its name; an anonymous one is a memfd. */
+ * in a directory of its name; an anonymous one is a memfd; one with a path is a file of the user. */
 #ifndef RIP_CONTROL_FILE_H
 #define RIP_CONTROL_FILE_H
 
@@ -11,8 +11,9 @@ static const struct rip_access rip_private = {.mode = 0600, .group = UINT32_MAX}
 struct rip_control_size {
     enum rip_file file;
     uint64_t
-        tables;    /* bytes at its beginning that are allocated when it is created: every file of this kind has them */
-    uint64_t size; /* of the whole file, if it is created; an existing one may have another size */
+        tables;     /* bytes at its beginning that are allocated when it is created: every file of this kind has them */
+    uint64_t extra; /* bytes behind them that are allocated too */
+    uint64_t size;  /* of the whole file, if it is created; an existing one may have another size */
 };
 
 /* Opens a named control file. make: if it does not exist and the name is this user's, creates it, all zero, with this
@@ -26,6 +27,9 @@ int rip_handle_make_anonymous(struct rip_control_size size, int fixed);
 /* Opens the anonymous control file that fd refers to; fd remains the caller's. fd < 0: creates one. Else as
  * rip_handle_open. */
 int rip_handle_adopt(struct rip_handle *handle, int fd, struct rip_control_size size);
+/* Opens the control file that lies at this path of the file system, outside of the directories of names, and that stays
+ * there. make: if it does not exist, creates it. Else as rip_handle_open. */
+int rip_handle_open_path(struct rip_handle *handle, const char *path, struct rip_control_size size, int make);
 /* Removes all files and the directory. The table lock must be held. */
 void rip_handle_remove_files(struct rip_handle *handle);
 /* Removes a channel (or semaphore ...) that cannot be opened because its control file is damaged or of another version.

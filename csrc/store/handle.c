@@ -1,6 +1,7 @@
 #include "store/handle.h"
 #include "base/file.h"
 #include "base/futex.h"
+#include "base/thread.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -63,6 +64,7 @@ static void in_child(void) {
         handle = next;
     }
     rip_fence_forget();
+    rip_thread_forget();
     pthread_mutex_unlock(&handles_lock);
 }
 

@@ -1,10 +1,13 @@
-/* Opening and closing semaphores, locks, events, barriers and latest values; reaping their dead members; inspecting and
- * removing them. */
+/* Opening and closing semaphores, locks, events, barriers, latest values and shared memory; reaping their dead members;
+ * inspecting and removing them. */
+#include "base/file.h"
+#include "base/shortage.h"
 #include "store/control_file.h"
 #include "store/table_lock.h"
 #include "sync/barrier.h"
 #include "sync/latest.h"
 #include "sync/latest_fd.h"
+#include "sync/memory.h"
 #include "sync/semaphore.h"
 
 #include <stdlib.h>
@@ -26,6 +29,7 @@ static const struct kind kinds[] = {
     [RIP_EVENT] = {0, 1, 1, NULL, NULL},
     [RIP_BARRIER] = {1, RIP_MAX_PARTIES, 1, NULL, rip_barrier_left},
     [RIP_LATEST] = {1, RIP_MAX_LATEST_CAPACITY, RIP_LATEST_CAPACITY, NULL, rip_latest_left},
+    [RIP_MEMORY] = {0, RIP_MAX_MEMORY, 0, NULL, NULL},
 };
 
 /* kind: read from the file, which may be damaged: an unknown kind gives the first entry. */
@@ -40,6 +44,7 @@ static void in_child(struct rip_handle *handle) {
     s->me = 0;
     s->held = 0;
     s->latest.setting = 0;
+    s->holder = 0;
     rip_latest_fd_forget(s);
     rip_handle_reopen_in_child(handle);
 }
@@ -74,18 +79,30 @@ static int has_others(struct rip_sync *s) {
     return !rip_sync_is_alone(s);
 }
 
+/* What a caller asks for. */
+struct wish {
+    enum rip_sync_kind kind;
+    int64_t value;
+    const struct rip_memory_wish *memory; /* of shared memory, else NULL */
+};
+
 /* Returns the kind and the size of the control file of a new object. */
-static struct rip_control_size file_size(enum rip_sync_kind kind, int64_t value) {
-    uint64_t capacity = (uint64_t)(value < 0 ? kind_of((uint32_t)kind)->usual : value);
-    uint64_t tables = sizeof(struct rip_sync_file);
-    return (struct rip_control_size){
-        .file = RIP_FILE_SYNC, .tables = tables, .size = tables + (kind == RIP_LATEST ? rip_latest_size(capacity) : 0)};
+static struct rip_control_size file_size(const struct wish *wish) {
+    uint64_t value = (uint64_t)(wish->value < 0 ? kind_of((uint32_t)wish->kind)->usual : wish->value);
+    struct rip_control_size size = {.file = RIP_FILE_SYNC, .tables = sizeof(struct rip_sync_file)};
+    if (wish->kind == RIP_LATEST) {
+        size.size = rip_latest_size(value);
+    } else if (wish->kind == RIP_MEMORY) {
+        size.size = rip_memory_size(wish->memory->description_length, value, &size.extra);
+    }
+    size.size += size.tables;
+    return size;
 }
 
-/* Can the object start in this file? The slots of a latest value that was left behind are not made empty again: it gets
- * a new file. */
-static int can_start(const struct rip_sync *s, enum rip_sync_kind kind, int64_t value) {
-    return s->handle.mapping.size == file_size(kind, value).size && (kind != RIP_LATEST || s->file->epoch == 0);
+/* Can the object start in this file? The slots of a latest value and the data of shared memory that were left behind are
+ * not made empty again: the object gets a new file. */
+static int can_start(const struct rip_sync *s, const struct wish *wish) {
+    return s->handle.mapping.size == file_size(wish).size && (wish->kind < RIP_LATEST || s->file->epoch == 0);
 }
 
 /* Gives the object its first state. The table lock is held. If this process is killed here, the next one finds no
@@ -102,9 +119,14 @@ static void start(struct rip_sync_file *file, enum rip_sync_kind kind, uint32_t 
 }
 
 /* Checks that an object that others have open is as it should be. Returns as rip_sync_open. */
-static int check(const struct rip_sync *s, enum rip_sync_kind kind, int64_t value) {
+static int check(struct rip_sync *s, const struct wish *wish) {
+    enum rip_sync_kind kind = wish->kind;
+    int64_t value = wish->value;
     if (s->file->kind != (uint32_t)kind) {
         return -EPROTOTYPE;
+    }
+    if (kind == RIP_MEMORY) {
+        return rip_memory_check(s, wish->memory, value);
     }
     if (kind == RIP_LATEST) {
         uint64_t capacity = rip_latest_capacity_of(s->handle.mapping.size);
@@ -120,41 +142,54 @@ static int check(const struct rip_sync *s, enum rip_sync_kind kind, int64_t valu
 
 /* Joins, and initializes the object if this handle is its first. The table lock is held, and is released here. Returns
  * LEFT_BEHIND if there was no handle, and the file was of no use: it is removed. */
-static int join(struct rip_sync *s, enum rip_sync_kind kind, int64_t value) {
+static int join(struct rip_sync *s, const struct wish *wish) {
+    enum rip_sync_kind kind = wish->kind;
+    int64_t value = wish->value;
     int rc = 0, others = has_others(s), has_name = s->handle.dir >= 0;
     /* A named object ends with its last handle, however that ended. An anonymous one ends with its last file
      * descriptor, which may be on its way to another process: that process must find the state as it was left. */
     int is_first = has_name ? !others : s->file->epoch == 0;
     if (is_first && value == RIP_MUST_BE) {
         rc = -ENOENT;
-    } else if (is_first && !can_start(s, kind, value)) {
+    } else if (is_first && !can_start(s, wish)) {
         if (has_name) {
             rip_handle_remove_files(&s->handle);
         }
         rc = has_name ? LEFT_BEHIND : -EBADMSG;
     } else if (is_first) {
-        start(s->file, kind, kind == RIP_LATEST ? 0 : value < 0 ? 1 : (uint32_t)value);
+        if (kind == RIP_MEMORY) {
+            rip_memory_describe(s, wish->memory, (uint64_t)value);
+        }
+        start(s->file, kind, kind >= RIP_LATEST ? 0 : value < 0 ? 1 : (uint32_t)value);
     } else {
-        rc = check(s, kind, value);
+        rc = check(s, wish);
     }
     if (rc == 0 && kind == RIP_LATEST) {
         rip_latest_attach(s, is_first);
     }
     rc = rc ? rc : rip_sync_join(s);
+    if (rc == 0 && kind == RIP_MEMORY) {
+        rip_memory_mend(s);
+    }
     rip_unlock(&s->handle);
     return rc;
 }
 
-static int open_it(struct rip_sync *s, const char *name, int fd, enum rip_sync_kind kind, int64_t value) {
-    struct rip_control_size size = file_size(kind, value);
+static int open_it(struct rip_sync *s, const char *name, int fd, const struct wish *wish) {
+    struct rip_control_size size = file_size(wish);
+    if (wish->memory && wish->memory->path) {
+        return rip_handle_open_path(&s->handle, wish->memory->path, size, wish->value != RIP_MUST_BE);
+    }
     if (!name || fd >= 0) {
         return rip_handle_adopt(&s->handle, fd, size);
     }
-    return rip_handle_open(&s->handle, name, size, value != RIP_MUST_BE, rip_private);
+    return rip_handle_open(&s->handle, name, size, wish->value != RIP_MUST_BE, rip_private);
 }
 
-int rip_sync_open(const char *name, int fd, enum rip_sync_kind kind, int64_t value, int undo, enum rip_wait wait,
-                  struct rip_sync **out) {
+static int open_object(const char *name, int fd, const struct wish *wish, int undo, enum rip_wait wait,
+                       struct rip_sync **out) {
+    enum rip_sync_kind kind = wish->kind;
+    int64_t value = wish->value;
     if (value > kind_of(kind)->most || (value >= 0 && value < kind_of(kind)->least)) {
         return -EINVAL;
     }
@@ -172,9 +207,9 @@ int rip_sync_open(const char *name, int fd, enum rip_sync_kind kind, int64_t val
     if (rc == 0) {
         do {
             rip_handle_unmap(&s->handle); /* if there is one that was left behind */
-            rc = open_it(s, name, fd, kind, value);
+            rc = open_it(s, name, fd, wish);
             s->file = s->handle.mapping.at;
-            rc = rc ? rc : join(s, kind, value);
+            rc = rc ? rc : join(s, wish);
         } while (rc == LEFT_BEHIND);
     }
     if (rc != 0) {
@@ -183,6 +218,36 @@ int rip_sync_open(const char *name, int fd, enum rip_sync_kind kind, int64_t val
     }
     *out = s;
     return 0;
+}
+
+int rip_sync_open(const char *name, int fd, enum rip_sync_kind kind, int64_t value, int undo, enum rip_wait wait,
+                  struct rip_sync **out) {
+    struct wish wish = {.kind = kind, .value = value};
+    return kind == RIP_MEMORY ? -EINVAL : open_object(name, fd, &wish, undo, wait, out);
+}
+
+int rip_memory_open(const char *name, int fd, int64_t size, const struct rip_memory_wish *memory, enum rip_wait wait,
+                    struct rip_sync **out) {
+    static const struct rip_memory_wish plain = {0};
+    struct wish wish = {.kind = RIP_MEMORY, .value = size, .memory = memory ? memory : &plain};
+    if (wish.memory->description_length > RIP_MAX_DESCRIPTION) {
+        return -EINVAL;
+    }
+    uint64_t free = name || fd >= 0 || wish.memory->path || size <= 0 ? UINT64_MAX : rip_memory_available();
+    if (size > 0 && (uint64_t)size > free) { /* a memfd has no limit of its own */
+        rip_note_shortage((uint64_t)size, free);
+        return -ENOSPC;
+    }
+    int rc = open_object(name, fd, &wish, 0, wait, out);
+    if (rc == 0) {
+        (*out)->memory.has_path = wish.memory->path != NULL;
+        rc = wish.memory->path ? 0 : rip_memory_map(*out);
+        if (rc != 0) {
+            rip_sync_close(*out);
+            rip_sync_free(*out);
+        }
+    }
+    return rc;
 }
 
 int rip_sync_fd(struct rip_sync *s) {
@@ -242,10 +307,11 @@ void rip_sync_free(struct rip_sync *s) {
 
 /* Opens a named object without joining, and does not wait for long. On success the table lock is held. */
 static int open_to_inspect(struct rip_sync *s, const char *name) {
+    static const struct wish plain = {.kind = RIP_SEMAPHORE};
     *s = (struct rip_sync){.handle = {.state = RIP_OPEN, .dir = -1, .mapping.fd = -1, .forked = in_child, .reap = reap},
                            .shared_fd = -1};
     rip_handle_limit_waits(&s->handle);
-    int rc = rip_handle_open(&s->handle, name, file_size(RIP_SEMAPHORE, 0), 0, rip_private);
+    int rc = rip_handle_open(&s->handle, name, file_size(&plain), 0, rip_private);
     s->file = rc ? NULL : s->handle.mapping.at;
     return rc;
 }

@@ -21,10 +21,25 @@ static int take_entry(struct rip_sync *s) {
     return -EUSERS;
 }
 
+/* Takes the next number of a holder. None is used twice before 2^28 others have been, and none that a live holder
+ * has. */
+static int take_number(struct rip_sync *s) {
+    for (;;) {
+        /* relaxed: under the table lock */
+        uint32_t number = atomic_fetch_add_explicit(&s->file->memory.holders, 1, memory_order_relaxed) + 1;
+        number &= (UINT32_C(1) << RIP_HOLDER_BITS) - 1;
+        int rc = number ? rip_byte_lock(s->handle.mapping.fd, RIP_HOLDER_BYTES + number) : -EAGAIN;
+        if (rc != -EAGAIN) {
+            s->holder = rc ? 0 : number;
+            return rc;
+        }
+    }
+}
+
 int rip_sync_join(struct rip_sync *s) {
     int rc = rip_byte_lock_shared(s->handle.mapping.fd, OPEN_BYTE);
     if (rc == 0 && s->kind != RIP_LATEST) {
-        rc = take_entry(s);
+        rc = s->kind == RIP_MEMORY ? take_number(s) : take_entry(s);
         if (rc != 0) {
             rip_byte_unlock(s->handle.mapping.fd, OPEN_BYTE);
         }

@@ -1,6 +1,7 @@
-/* What semaphores, locks, events, barriers and latest values have in common: a control file, and one word that holds
- * the state. Each handle has a shared lock on one byte of the file, and a member entry; but a handle of a latest value
- * has an entry only once it has set a value, so any number of handles can read it. */
+/* What semaphores, locks, events, barriers, latest values and shared memory have in common: a control file, and one
+ * word that holds the state. Each handle has a shared lock on one byte of the file, and a member entry; but a handle of
+ * a latest value has an entry only once it has set a value, so any number of handles can read it. A handle of shared
+ * memory has a number instead, as a holder of lock words, so there can be any number of these too. */
 #ifndef RIP_SYNC_H
 #define RIP_SYNC_H
 
@@ -21,18 +22,32 @@ struct rip_latest {                       /* what a handle of a latest value kno
     struct rip_latest_fd *fd;       /* NULL: the handle has no pollfd */
 };
 
+struct rip_memory { /* what a handle of shared memory knows */
+    uint64_t size;  /* bytes of the data */
+    unsigned char *data, *draft;
+    uint32_t description_length; /* bytes */
+    uint32_t has_path;           /* 1: the file is the user's */
+    uint32_t allocated;          /* 1: this handle has made sure that the draft is allocated */
+    uint32_t readable;           /* 1: this handle has found that it is */
+};
+
 struct rip_sync {
     struct rip_handle handle;
     struct rip_sync_file *file;
-    uint32_t kind;  /* enum rip_sync_kind */
-    uint32_t undo;  /* 1: the member's entry counts the units of this handle */
-    uint32_t me;    /* 1 + the index of this handle's member */
-    uint32_t held;  /* the units of this handle, if they are counted */
-    uint32_t epoch; /* that of the file when this handle joined */
-    int shared_fd;  /* a file descriptor for other processes, once rip_sync_fd has been called, or -1 */
+    uint32_t kind;   /* enum rip_sync_kind */
+    uint32_t undo;   /* 1: the member's entry counts the units of this handle */
+    uint32_t me;     /* 1 + the index of this handle's member */
+    uint32_t held;   /* the units of this handle, if they are counted */
+    uint32_t epoch;  /* that of the file when this handle joined */
+    uint32_t holder; /* the number of this handle of shared memory, or 0; its byte is RIP_HOLDER_BYTES + holder */
+    int shared_fd;   /* a file descriptor for other processes, once rip_sync_fd has been called, or -1 */
     struct rip_spin spin, no_spin;
     struct rip_latest latest;
+    struct rip_memory memory;
 };
+
+#define RIP_HOLDER_BITS 28
+#define RIP_HOLDER_BYTES (UINT64_C(1) << 32) /* no byte of a member is so far */
 
 /* Makes a forked child join as a member of its own. It has no units of its parent. Returns 0, -ESHUTDOWN for a closed
  * handle, -ENOENT if the object has ended since the fork, or another negative errno. */
@@ -42,8 +57,9 @@ static inline int rip_sync_check(struct rip_sync *s) {
     return __builtin_expect(s->handle.state == RIP_OPEN, 1) ? 0 : rip_sync_enter(s);
 }
 
-/* Locks the byte by which others see that the object is open, and takes a member entry unless this is a latest value.
- * The table lock must be held. Returns 0, or -EUSERS: there are too many handles. */
+/* Locks the byte by which others see that the object is open, and takes a member entry, or a number as a holder if this
+ * is shared memory; of a latest value neither. The table lock must be held. Returns 0, or -EUSERS: there are too many
+ * handles. */
 int rip_sync_join(struct rip_sync *s);
 /* Returns 1 if no other handle has the object open; then this one has the byte of rip_sync_join for itself. The table
  * lock must be held. */

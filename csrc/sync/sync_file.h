@@ -1,7 +1,9 @@
-/* The control file of a semaphore, lock, event, barrier or latest value. A change here changes RIP_ABI.
+/* The control file of a semaphore, lock, event, barrier, latest value or of shared memory. A change here changes
+ * RIP_ABI.
  *
  * Behind it, the file of a latest value has the payloads of its slots: RIP_LATEST_SLOTS areas of the same size, in
- * whole pages. Of these only what values have needed is allocated. */
+ * whole pages. Of these only what values have needed is allocated. The file of shared memory has its description, its
+ * data and its draft there (memory.c). */
 #ifndef RIP_SYNC_FILE_H
 #define RIP_SYNC_FILE_H
 
@@ -34,6 +36,18 @@ struct rip_latest_slot {                     /* of a latest value; written by th
     _Atomic uint32_t claim;                  /* 1 + the member that writes into the slot, or 0; by compare-and-swap */
 };
 
+union rip_lock_word { /* lock_word.h */
+    _Atomic uint64_t whole;
+    _Atomic uint32_t half; /* the lower half: the futex word */
+};
+
+struct rip_memory_table {                  /* of shared memory */
+    alignas(128) union rip_lock_word lock; /* of its data as a whole */
+    alignas(128) _Atomic uint32_t holders; /* how many numbers of holders have been given, modulo 2^32 */
+    uint32_t description;                  /* bytes of the description; written when the object starts, as is */
+    uint64_t size;                         /* bytes of the data */
+};
+
 struct rip_sync_file {
     struct rip_identity identity;
     uint32_t kind;                         /* enum rip_sync_kind; written last, under the table lock */
@@ -51,6 +65,7 @@ struct rip_sync_file {
     union {
         struct rip_waiter waiters[RIP_MAX_WAITERS];     /* of a semaphore or lock */
         struct rip_latest_slot slots[RIP_LATEST_SLOTS]; /* of a latest value */
+        struct rip_memory_table memory;                 /* of shared memory */
     };
 };
 
@@ -60,7 +75,9 @@ static_assert(offsetof(struct rip_sync_file, removed) == RIP_REMOVED_AT &&
                   offsetof(struct rip_sync_file, slots) == 20480 && sizeof(struct rip_sync_file) == 28672,
               "ABI");
 static_assert(sizeof(struct rip_sync_member) == 64 && sizeof(struct rip_waiter) == 32 &&
-                  sizeof(struct rip_latest_slot) == 64 && offsetof(struct rip_latest_slot, claim) == 28,
+                  sizeof(struct rip_latest_slot) == 64 && offsetof(struct rip_latest_slot, claim) == 28 &&
+                  offsetof(struct rip_memory_table, holders) == 128 && offsetof(struct rip_memory_table, size) == 136 &&
+                  sizeof(union rip_lock_word) == 8,
               "ABI");
 
 #endif

@@ -1,0 +1,96 @@
+/* Lock words: locks of 8 bytes that lie in shared memory (memory.h), without a file descriptor or a table.
+ *
+ *   word   | holder 28 | thread 22 | waiters 1 | died 1 | count 12 |      all 0: free
+ *
+ * Every change is one compare-and-swap (or another single atomic operation). So a process that is killed at any
+ * instruction leaves a word that is free, or one whose holder is dead.
+ *
+ * The **holder** is a handle of the memory. It has a number that no other handle has had, and keeps a byte of the file
+ * locked while it lives, as members do. Whoever finds a word with a dead holder takes it, and is told (died). The
+ * thread makes the lock recursive: the owner is one thread of one handle, and count says how often it has acquired the
+ * lock.
+ *
+ * A waiter announces itself in the word (waiters) and sleeps on its lower half. A release leaves the announcement and
+ * wakes one waiter; it clears the announcement if nobody slept. So a waiter that has been killed delays the others by
+ * at most a slice. */
+#ifndef RIP_LOCK_WORD_H
+#define RIP_LOCK_WORD_H
+
+#include "base/thread.h"
+#include "sync/sync.h"
+
+#define RIP_WORD_COUNT UINT64_C(0xfff)
+#define RIP_WORD_DIED (UINT64_C(1) << 12)
+#define RIP_WORD_WAITERS (UINT64_C(1) << 13)
+#define RIP_WORD_THREAD_AT 14
+#define RIP_WORD_HOLDER_AT 36
+#define RIP_WORD_OWNER (UINT64_MAX << RIP_WORD_THREAD_AT) /* holder and thread */
+
+static_assert(RIP_WORD_THREAD_AT + RIP_THREAD_BITS == RIP_WORD_HOLDER_AT && RIP_WORD_HOLDER_AT + RIP_HOLDER_BITS == 64,
+              "the parts of a lock word fill it");
+
+/* Acquires the lock, again if this thread has it already. Returns 0; 1 if the owner before was killed with it, and
+ * nobody has released it since; -ETIMEDOUT; -EOVERFLOW: this thread has acquired it 4095 times; or as rip_sync_wait. */
+int rip_word_acquire(struct rip_sync *s, union rip_lock_word *word, uint64_t deadline);
+/* The rest of rip_word_release, for a word that others wait for. */
+void rip_word_wake(union rip_lock_word *word);
+
+/* What the word holds in the place of holder and thread if this thread owns it. */
+static inline uint64_t rip_word_me(const struct rip_sync *s) {
+    return (uint64_t)s->holder << RIP_WORD_HOLDER_AT | (uint64_t)rip_thread() << RIP_WORD_THREAD_AT;
+}
+
+static inline uint64_t rip_word_load(const union rip_lock_word *word) {
+    return atomic_load_explicit(&word->whole, memory_order_relaxed); /* relaxed: who acts on it uses an acquire */
+}
+
+/* Returns 1 if some thread of some handle has acquired the lock; it may be dead. */
+static inline int rip_word_is_held(const union rip_lock_word *word) {
+    return rip_word_load(word) >> RIP_WORD_HOLDER_AT != 0;
+}
+
+/* Returns 1 if this thread owns the lock: only it can put its own number into the word, or remove it. */
+static inline int rip_word_is_mine(const struct rip_sync *s, const union rip_lock_word *word) {
+    return (rip_word_load(word) & RIP_WORD_OWNER) == rip_word_me(s) && s->holder != 0;
+}
+
+/* Returns 1 if the owner before was killed with the lock. For its owner. */
+static inline int rip_word_owner_died(const union rip_lock_word *word) {
+    return (rip_word_load(word) & RIP_WORD_DIED) != 0;
+}
+
+/* As rip_word_acquire; inline if the word is free. The handle must be open. */
+static inline int rip_word_enter(struct rip_sync *s, union rip_lock_word *word, uint64_t deadline) {
+    uint64_t free = 0;
+    /* acquire: pairs with the release in rip_word_release */
+    if (RIP_LIKELY(s->handle.state == RIP_OPEN) &&
+        RIP_LIKELY(atomic_compare_exchange_strong_explicit(&word->whole, &free, rip_word_me(s) | 1,
+                                                           memory_order_acquire, memory_order_relaxed))) {
+        return 0;
+    }
+    return rip_word_acquire(s, word, deadline);
+}
+
+/* Releases the lock once, and wakes a waiter if it is free then. Returns 0; -EPERM: this thread does not own it; or as
+ * rip_sync_check. */
+static inline int rip_word_release(struct rip_sync *s, union rip_lock_word *word) {
+    int rc = rip_sync_check(s);
+    if (RIP_UNLIKELY(rc != 0)) {
+        return rc;
+    }
+    if (RIP_UNLIKELY(!rip_word_is_mine(s, word))) {
+        return -EPERM;
+    }
+    if ((rip_word_load(word) & RIP_WORD_COUNT) > 1) {
+        atomic_fetch_sub_explicit(&word->whole, 1, memory_order_relaxed); /* relaxed: the lock stays with this thread */
+        return 0;
+    }
+    /* release: pairs with the acquire of the next owner */
+    if (RIP_UNLIKELY(atomic_fetch_and_explicit(&word->whole, RIP_WORD_WAITERS, memory_order_release) &
+                     RIP_WORD_WAITERS)) {
+        rip_word_wake(word);
+    }
+    return 0;
+}
+
+#endif

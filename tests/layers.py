@@ -26,7 +26,7 @@ MODULES = """
 errors
 _facts _names _shortage _failures _arguments _atexit _stats _latest_message _reservation _include _readiness codecs
 _core
-channel _wait
+channel _wait values
 transports
 _opening
 calls

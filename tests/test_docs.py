@@ -19,6 +19,7 @@ PROGRAMS = {  # the programs of examples/, and a line that each must print
     "nameless.py": "[2. 2.]]",
     "broadcast.py": "slow: be",
     "frames.py": "frame 600: mean 87",
+    "counter.py": "4000 [0, -1, -2, -3, -4]",
     "service.py": "{'mean': 7.0, 'max': 7.0}",
 }
 

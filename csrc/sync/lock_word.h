@@ -6,7 +6,7 @@
  * instruction leaves a word that is free, or one whose holder is dead.
  *
  * The **holder** is a handle of the memory. It has a number that no other handle has had, and keeps a byte of the file
- * locked while it lives, as members do. Whoever finds a word with a dead holder takes it, and is told (died). The
+ * locked while it lives, as members do. Whoever finds a word with a dead holder takes it, and sees that (died). The
  * thread makes the lock recursive: the owner is one thread of one handle, and count says how often it has acquired the
  * lock.
  *

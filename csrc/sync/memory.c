@@ -14,7 +14,7 @@
  * is killed while it drafts, nothing has happened. If it is killed while it copies, the draft is current, and the next
  * owner of the lock copies it again.
  *
- * A reader copies what is current, and then checks that nobody has begun to write there: a sequence lock with two
+ * A reader copies what is current, and then checks that nobody has started to write there: a sequence lock with two
  * copies, as in latest.c, where the reason for memcpy is given. It writes nothing and never waits. */
 #include "sync/memory.h"
 #include "base/file.h"
@@ -182,7 +182,7 @@ int rip_memory_write(struct rip_sync *s, const void *from) {
 
 /* ---- reading ---- */
 
-/* Returns 1 if nobody has begun to write to what was current when `word` was loaded. */
+/* Returns 1 if nobody has started to write to what was current when `word` was loaded. */
 static int is_whole(const struct rip_sync *s, uint64_t word) {
     /* The copy is made before the word is loaded again. Pairs with the fences in rip_memory_write: if
      * a byte of what came later was copied, the mark before it is seen, or a word after that. */

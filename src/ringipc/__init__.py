@@ -1,7 +1,22 @@
 """Move NumPy arrays, bytes and records between processes, through ring buffers in shared memory."""
 
 from . import _opening  # noqa: F401  it registers what Producer() and Consumer() do
-from ._core import Barrier, Consumer, Event, Latest, Lock, Message, Messages, Producer, Semaphore
+from ._core import (
+    Barrier,
+    Consumer,
+    Event,
+    Latest,
+    Lock,
+    Message,
+    Messages,
+    Producer,
+    RLock,
+    Semaphore,
+    SharedArray,
+    Synchronized,
+    SynchronizedArray,
+    SynchronizedString,
+)
 from ._include import get_include, get_sources
 from ._latest_message import LatestMessage
 from ._reservation import BytesReservation, EmptyArray, Reservation, empty
@@ -40,10 +55,12 @@ from .transports.endpoint import Endpoint
 from .transports.pipe import PipeEnd, fifo, pair
 from .transports.tcp import tcp
 from .transports.unix import unix
+from .values import Array, Value
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Array",
     "AuthenticationError",
     "Barrier",
     "BrokenBarrier",
@@ -80,6 +97,7 @@ __all__ = [
     "ProducerDied",
     "ProducerFailed",
     "ProducerStats",
+    "RLock",
     "RemoteError",
     "Request",
     "Reservation",
@@ -88,10 +106,15 @@ __all__ = [
     "Semaphore",
     "Server",
     "ServerDied",
+    "SharedArray",
+    "Synchronized",
+    "SynchronizedArray",
+    "SynchronizedString",
     "SystemRefused",
     "TableFull",
     "TimedOut",
     "UnsafeMessage",
+    "Value",
     "empty",
     "fifo",
     "get_include",

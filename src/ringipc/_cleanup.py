@@ -9,14 +9,14 @@ from . import _core, _failures, _shortage
 from . import errors as _errors
 from .channel import Channel
 
-Kind = Literal["channel", "semaphore", "lock", "event", "barrier", "latest value", "locked", "damaged"]
+Kind = Literal["channel", "semaphore", "lock", "event", "barrier", "latest value", "shared array", "locked", "damaged"]
 _REMEDY = "(--messages removes it)"
 _KINDS: dict[int, Kind] = {number: kind for kind, number in _core.KINDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A channel, semaphore, lock, event, barrier or latest value with a name.
+    """A channel, semaphore, lock, event, barrier, latest value or shared array with a name.
 
     Attributes
     ----------
@@ -26,9 +26,9 @@ class Named:
         "locked" if a process has had its tables locked for a second, so that it cannot be read. "damaged" if its files
         are malformed, incomplete, or of another version.
     pids
-        Of the processes that have it open, one entry for each handle; of a latest value one for each process. If it is
-        locked: of the process that has locked it, if that is visible. Empty: it was left behind, or keeps messages or
-        the end of a stream.
+        Of the processes that have it open, one entry for each handle; of a latest value or shared array one for each
+        process. If it is locked: of the process that has locked it, if that is visible. Empty: it was left behind, or
+        keeps messages or the end of a stream.
     backlog
         Number of messages in a channel that wait for some group, or for the first group.
     end_waits
@@ -72,7 +72,7 @@ def _look(name: str, at: int) -> Named | None:
     if size < 0:
         return None
     if rc == 0 and kind in _KINDS:
-        if _KINDS[kind] == "latest value":  # readers have no entry
+        if _KINDS[kind] in ("latest value", "shared array"):  # readers have no entry
             pids = _shortage.holders(core_name)
         return Named(name, _KINDS[kind], pids, 0, False, size)
     if rc == -errno.EPROTOTYPE:

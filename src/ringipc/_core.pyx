@@ -10,7 +10,10 @@ import os
 from array import array as packed
 from collections.abc import Iterable
 from inspect import Signature, signature
+from math import prod
+from operator import index as index_of
 from sys import modules as imported
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 
@@ -34,14 +37,15 @@ from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.tuple cimport PyTuple_GET_ITEM
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.errno cimport (
-    EAGAIN, EBADMSG, ECHILD, EINTR, EINVAL, EMSGSIZE, ENOBUFS, ENODATA, EPIPE, ESHUTDOWN, ETIMEDOUT,
+    EAGAIN, EBADMSG, ECHILD, EINTR, EINVAL, EMSGSIZE, ENOBUFS, ENODATA, EOVERFLOW, EPERM, EPIPE, ESHUTDOWN, ETIMEDOUT,
 )
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memset
 
 include "core/declarations.pxi"
 include "core/facts.pxi"
@@ -72,6 +76,11 @@ include "core/lock.pxi"
 include "core/event.pxi"
 include "core/barrier.pxi"
 include "core/latest.pxi"
+include "core/numbers.pxi"
+include "core/heap.pxi"
+include "core/rlock.pxi"
+include "core/memory.pxi"
+include "core/value.pxi"
 
 cnp.import_array()
 rip_on_wait(before_wait, after_wait)
@@ -86,3 +95,8 @@ _atexit.call_first(_begin_exit)
 (<TypeFields *>Event).tp_name = "ringipc.Event"
 (<TypeFields *>Barrier).tp_name = "ringipc.Barrier"
 (<TypeFields *>Latest).tp_name = "ringipc.Latest"
+(<TypeFields *>RLock).tp_name = "ringipc.RLock"
+(<TypeFields *>SharedArray).tp_name = "ringipc.SharedArray"
+(<TypeFields *>Synchronized).tp_name = "ringipc.Synchronized"
+(<TypeFields *>SynchronizedArray).tp_name = "ringipc.SynchronizedArray"
+(<TypeFields *>SynchronizedString).tp_name = "ringipc.SynchronizedString"

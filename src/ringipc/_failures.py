@@ -84,7 +84,8 @@ def fail(
             )
         case errno.EPROTOTYPE:
             raise errors.Incompatible(
-                f"{what}: this is the name of a semaphore, lock, event, barrier or latest value; choose another name"
+                f"{what}: this is the name of a semaphore, lock, event, barrier, latest value or shared array; choose "
+                "another name"
             )
         case errno.EPROTONOSUPPORT:
             remove = f"; to discard its messages: Channel.open({name!r}).remove()"
@@ -104,12 +105,12 @@ def fail(
 def fail_sync_open(
     rc: int, what: str, name: str | None, value: object, passed: bool, shortage: _shortage.Shortage
 ) -> NoReturn:
-    """Raise the exception for a negative errno of opening a semaphore, lock, event, barrier or latest value.
+    """Raise the exception for a negative errno of opening a semaphore, lock, event, barrier or the like.
 
     Parameters
     ----------
     what
-        "semaphore", "lock", "event", "barrier" or "latest value".
+        "semaphore", "lock", "event", "barrier", "latest value" or "shared array".
     name
         None: it is anonymous.
     value
@@ -147,8 +148,42 @@ def fail_sync_open(
     _raise_for_sync(-rc, what, name, shortage)
 
 
+def fail_memory_open(
+    rc: int, what: str, name: str | None, path: str | None, size: int, shortage: _shortage.Shortage
+) -> NoReturn:
+    """Raise the exception for a negative errno of opening a shared array, or other shared memory.
+
+    Parameters
+    ----------
+    path
+        Of its file; None: it has none.
+    size
+        In bytes, if it was to be created; negative: it had to exist. The other parameters are those of
+        `fail_sync_open`.
+    """
+    subject = f"{what} {path!r}" if path is not None else _sync_subject(what, name)
+    match -rc:
+        case errno.ENOENT if size < 0 and (name is not None or path is not None):
+            raise errors.SystemRefused(-rc, f"{subject} does not exist; give shape and dtype to make it", path or name)
+        case errno.EEXIST:
+            raise errors.Incompatible(f"{subject} exists with another shape or dtype; omit both to open it as it is")
+        case errno.EBADMSG if path is not None:
+            raise errors.Corrupt(f"{subject}: the file is not one of a shared array, or is malformed")
+        case errno.EOPNOTSUPP if path is not None:
+            raise errors.SystemRefused(
+                -rc, f"{subject}: its file system does not support O_TMPFILE; choose another directory", path
+            )
+        case errno.ENOSPC if path is not None and shortage[0]:
+            raise errors.SystemRefused(
+                -rc, f"{subject}: {shortage[0]} bytes are needed and {shortage[1]} are free on its file system", path
+            )
+    if path is not None:
+        raise errors.SystemRefused(-rc, f"{subject}: {os.strerror(-rc)}", path)
+    fail_sync_open(rc, what, name, None, size < 0, shortage)
+
+
 def fail_sync(rc: int, what: str, name: str | None, timeout: object, shortage: _shortage.Shortage) -> NoReturn:
-    """Raise the exception for a negative errno of a semaphore, lock, event, barrier or latest value that is open.
+    """Raise the exception for a negative errno of a semaphore, lock, event, barrier or the like that is open.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The grammar of names: of channels and groups, services, semaphores, locks, events, barriers and latest values.
+"""The grammar of names: of channels and groups, services, semaphores, locks, events, barriers, latest values, arrays.
 
 A name is one part of a path. "~user/name" is a channel, semaphore, ... that another user has made and shares. "fd:7" is
 the anonymous channel of file descriptor 7. In the form for the C core a user is a uid: "~1000/name".

@@ -214,7 +214,7 @@ static int takes_and_waits_to_be_killed(void *argument) {
     return 0;
 }
 
-static void the_next_owner_is_told_of_a_death(void) {
+static void the_next_owner_sees_the_death(void) {
     struct rip_sync *s = open_memory("m");
     crowd = shared(sizeof *crowd);
     for (uintptr_t waits = 0; waits < 2; waits++) {
@@ -889,7 +889,7 @@ int main(void) {
     run("a forked child is a holder of its own", a_forked_child_is_a_holder_of_its_own);
     run("a lock has one owner at a time", one_owner_at_a_time);
     run("members killed at random leave no lock behind", killed_at_random_no_lock_is_lost);
-    run("the next owner is told that the one before died", the_next_owner_is_told_of_a_death);
+    run("the next owner sees that the one before died", the_next_owner_sees_the_death);
     run("a waiter sleeps", a_waiter_sleeps);
     run("a release wakes the waiter, which does not wait for a timeout", a_release_wakes_the_waiter);
     run("all waiters are woken, one by one", all_waiters_are_woken_one_by_one);

@@ -10,9 +10,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser = commands.add_parser(
         "clean",
         help="remove the files that killed processes have left",
-        description="Remove channels, semaphores, locks, events, barriers and latest values that no process has open. "
-        "A channel is kept if it has messages for a group, a durable group, or the end of a stream to deliver, or if "
-        "another version of ringipc created it; the exit status is then 1.",
+        description="Remove channels, semaphores, locks, events, barriers, latest values and shared arrays that no "
+        "process has open. A channel is kept if it has messages for a group, a durable group, or the end "
+        "of a stream to deliver, or if another version of ringipc created it; the exit status is then 1.",
     )
     parser.add_argument(
         "--messages",

@@ -9,11 +9,11 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Add this command to the command line."""
     parser = commands.add_parser(
         "ls",
-        help="list channels, semaphores, locks, events, barriers and latest values",
-        description="List channels, semaphores, locks, events, barriers and latest values that have a name, and the "
-        "processes that have them open. If no process has one open, killed processes have left it, or it keeps "
-        "messages or the end of a stream (WAITING: end) for a group; see `ringipc clean`. KIND is locked if a stopped "
-        "process has locked it.",
+        help="list channels, semaphores, locks, events, barriers, latest values and shared arrays",
+        description="List channels, semaphores, locks, events, barriers, latest values and shared arrays that have a "
+        "name, and the processes that have them open. If no process has one open, killed processes have "
+        "left it, or it keeps messages or the end of a stream (WAITING: end) for a group; see `ringipc "
+        "clean`. KIND is locked if a stopped process has locked it.",
     )
     parser.set_defaults(run=run)
 

@@ -53,7 +53,7 @@ cdef extern from "base/wait.h" nogil:
 
 
 cdef extern from "store/table_lock.h" nogil:
-    enum: RIP_TRY_ONLY
+    enum: RIP_TRY_ONLY, RIP_OPEN
     struct rip_handle:
         uint32_t state
         uint64_t give_up
@@ -335,6 +335,7 @@ cdef extern from "ringipc.h" nogil:
         RIP_EVENT
         RIP_BARRIER
         RIP_LATEST
+        RIP_MEMORY
     enum: RIP_MUST_BE, RIP_MAX_UNITS, RIP_MAX_PARTIES, RIP_MAX_HANDLES
     int rip_sync_open(const char *, int, rip_sync_kind, int64_t, int, rip_wait, rip_sync **) except? -EINTR
     int rip_sync_fd(rip_sync *)
@@ -388,3 +389,41 @@ cdef extern from "sync/sync.h" nogil:
         uint32_t held
         rip_latest latest
     int rip_sync_check(rip_sync *)
+
+
+cdef extern from "ringipc.h" nogil:
+    struct rip_memory_wish:
+        const char *path
+        const void *description
+        uint32_t description_length
+    int rip_memory_open(const char *, int, int64_t, const rip_memory_wish *, rip_wait, rip_sync **) except? -EINTR
+    void *rip_memory_data(const rip_sync *, uint64_t *)
+    const void *rip_memory_description(const rip_sync *, uint32_t *)
+    int rip_memory_flush(rip_sync *)
+    int rip_memory_write(rip_sync *, const void *)
+    int rip_memory_read(rip_sync *, void *)
+    enum rip_number:
+        RIP_INT8
+        RIP_INT16
+        RIP_INT32
+        RIP_INT64
+        RIP_FLOAT32
+        RIP_FLOAT64
+    uint64_t rip_number_load(const void *, rip_number)
+    void rip_number_store(void *, rip_number, uint64_t)
+    uint64_t rip_number_add(void *, rip_number, uint64_t)
+    uint64_t rip_number_exchange(void *, rip_number, uint64_t)
+    int rip_number_compare_exchange(void *, rip_number, uint64_t *, uint64_t)
+
+
+cdef extern from "sync/memory.h" nogil:
+    ctypedef union rip_lock_word "union rip_lock_word":
+        pass
+    const int64_t RIP_MAX_MEMORY
+    int rip_word_enter(rip_sync *, rip_lock_word *, uint64_t) except? -EINTR
+    int rip_word_release(rip_sync *, rip_lock_word *)
+    bint rip_word_is_held(const rip_lock_word *)
+    bint rip_word_is_mine(const rip_sync *, const rip_lock_word *)
+    bint rip_word_owner_died(const rip_lock_word *)
+    rip_lock_word *rip_memory_lock(rip_sync *)
+    void rip_memory_mend(rip_sync *)

@@ -60,6 +60,17 @@ cdef class _UnitsHandle(_SyncHandle):
         self.give(1)
 
 
+cdef object exit_units(_UnitsHandle handle, Arguments arguments, Py_ssize_t count, PyObject *names):
+    """`__exit__`; the three arguments of a with statement are not parsed."""
+    if cython.unlikely(count != 3 or names is not NULL):
+        return parse_and_exit_units(handle, arguments, count, names)
+    with cython.critical_section(handle):
+        handle.give(1)
+
+
+cdef Method parse_and_exit_units = replace_method(<PyTypeObject *>_UnitsHandle, "__exit__", <Method>exit_units)
+
+
 cdef class Semaphore(_UnitsHandle):
     """A counting semaphore that processes and threads share. `P` and `V` are other names of `acquire` and `release`.
 

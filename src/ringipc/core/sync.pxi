@@ -1,9 +1,9 @@
-# What semaphores, locks, events, barriers and latest values have in common: opening, closing, passing on.
+# What semaphores, locks, events, barriers, latest values and arrays have in common: opening, closing, passing on.
 
 # A new kind is a file with a class, an entry here and in csrc/sync/objects.c, and a line in ringipc/__init__.py.
 KINDS = {
     "semaphore": RIP_SEMAPHORE, "lock": RIP_LOCK, "event": RIP_EVENT, "barrier": RIP_BARRIER,
-    "latest value": RIP_LATEST,
+    "latest value": RIP_LATEST, "shared array": RIP_MEMORY,
 }
 
 
@@ -28,7 +28,7 @@ def clean_sync(bytes name):
 
 
 cdef class _SyncHandle:
-    """A handle of a semaphore, lock, event, barrier or latest value.
+    """A handle of a semaphore, lock, event, barrier, latest value or shared array.
 
     Attributes
     ----------
@@ -80,10 +80,50 @@ cdef class _SyncHandle:
             rc = rip_sync_open(text, fd, kind, begins, undo, mode, &s)
         if rc < 0:
             _failures.fail_sync_open(rc, what, name, value, passed, last_shortage())
-        s.handle.give_up = RIP_TRY_ONLY  # from here on waits release the GIL
-        self.s = s
+        self.own(s)
         _atexit.close_at_exit(self)
         return 0
+
+    @cython.final
+    cdef int open_memory(
+        self, str what, object name, object path, int fd, int64_t size, bytes description, object wait
+    ) except -1:
+        """Open or create shared memory. fd: as for `open`. size: RIP_MUST_BE if it must exist. description: or None."""
+        cdef bytes core_name, core_path
+        cdef rip_memory_wish wish
+        cdef const char *text = NULL
+        cdef rip_wait mode
+        cdef rip_sync *s = NULL
+        cdef int rc
+        if self.s is not NULL:
+            raise RuntimeError("this handle is open already")
+        if name is not None:
+            core_name = _names.checked_name(name, what)
+            text = core_name
+            _failures.check_base()
+        wish.path = wish.description = NULL
+        wish.description_length = 0
+        if path is not None:
+            core_path = os.fsencode(path)
+            wish.path = PyBytes_AS_STRING(core_path)
+        if description is not None:
+            wish.description = PyBytes_AS_STRING(description)
+            wish.description_length = <uint32_t>PyBytes_GET_SIZE(description)
+        mode = <rip_wait><int>_arguments.checked_choice("wait", wait, _facts.WAITS)
+        self.what = what
+        self._name = name
+        self.options = (what, None, False, wait)
+        with nogil:
+            rc = rip_memory_open(text, fd, size, &wish, mode, &s)
+        if rc < 0:
+            _failures.fail_memory_open(rc, what, name, path, size, last_shortage())
+        self.own(s)
+        return 0
+
+    @cython.final
+    cdef void own(self, rip_sync *s) noexcept:
+        s.handle.give_up = RIP_TRY_ONLY  # from here on waits release the GIL
+        self.s = s
 
     @cython.final
     cdef int fail(self, int rc, timeout=None) except -1:

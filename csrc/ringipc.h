@@ -478,8 +478,8 @@ int rip_memory_release(struct rip_sync *s);
 /* Replaces all of the data at once. The caller has acquired the lock, else -EPERM. If the process is killed meanwhile,
  * the data is what it was, or all of it is new. What others write to the data at the same time is lost. */
 int rip_memory_write(struct rip_sync *s, const void *from);
-/* Copies the data as it was at one moment, before or after each rip_memory_write. It never waits. -EAGAIN: there was one
- * after the other meanwhile. */
+/* Copies the data as it was at one moment, before or after each rip_memory_write. It never waits. -EAGAIN: there were
+ * too many of them meanwhile. */
 int rip_memory_read(struct rip_sync *s, void *to);
 
 /* Atomic operations on a number in the data. Numbers are passed as their bits, in the lower bits of a uint64_t.

@@ -242,6 +242,20 @@ def test_an_update_replaces_the_array_at_its_end() -> None:
         assert not other.lock.locked()
 
 
+def update_once(shared: SharedArray) -> None:
+    with shared.update() as values:
+        values += 1
+
+
+def test_a_child_that_is_forked_in_an_update_can_update_afterwards(start: Start) -> None:
+    with SharedArray(4, "i4") as shared:
+        with shared.update() as values:
+            values[:] = 5
+            process = start(update_once, shared, method="fork")
+        process.join(60)
+        assert shared.array.tolist() == [6, 6, 6, 6]
+
+
 def test_a_snapshot_can_go_into_an_array_of_the_caller() -> None:
     with SharedArray((2, 3), "i4") as shared:
         shared.array[:] = 5

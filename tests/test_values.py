@@ -330,6 +330,14 @@ def test_a_killed_process_releases_the_lock_of_a_value(start: Start) -> None:
     process.join()
 
 
+def test_the_classes_are_not_called() -> None:
+    for cls in (Synchronized, SynchronizedArray, SynchronizedString):
+        with pytest.raises(TypeError, match="use Value"):
+            cls()
+    with pytest.raises(ringipc.Closed, match="never opened"):
+        SharedArray.__new__(SharedArray).lock  # noqa: B018
+
+
 def test_an_array_of_our_own_is_no_array_of_the_standard_library() -> None:
     assert not isinstance(Value("i"), SynchronizedBase)
     assert "wrapper for c_int(5)" in repr(Value("i", 5))

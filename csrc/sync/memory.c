@@ -10,9 +10,9 @@
  *   COPYING   draft     data            the same: it has published the draft, and makes the data the same
  *
  * Programs read and write the data in place, as they like. Besides, the owner of the lock can replace all of it at
- * once: it writes a draft, publishes the draft by one store, and copies it to the data; then the next turn begins. If it
- * is killed while it drafts, nothing has happened. If it is killed while it copies, the draft is current, and the next
- * owner of the lock copies it again.
+ * once: it writes a draft, publishes the draft by one store, and copies it to the data; then the next turn begins. If
+ * it is killed while it drafts, nothing has happened. If it is killed while it copies, the draft is current, and the
+ * next owner of the lock copies it again.
  *
  * A reader copies what is current, and then checks that nobody has started to write there: a sequence lock with two
  * copies, as in latest.c, where the reason for memcpy is given. It writes nothing and never waits. */

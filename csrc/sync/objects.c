@@ -99,8 +99,8 @@ static struct rip_control_size file_size(const struct wish *wish) {
     return size;
 }
 
-/* Can the object start in this file? The slots of a latest value and the data of shared memory that were left behind are
- * not made empty again: the object gets a new file. */
+/* Can the object start in this file? The slots of a latest value and the data of shared memory that were left behind
+ * are not made empty again: the object gets a new file. */
 static int can_start(const struct rip_sync *s, const struct wish *wish) {
     return s->handle.mapping.size == file_size(wish).size && (wish->kind < RIP_LATEST || s->file->epoch == 0);
 }

@@ -80,7 +80,7 @@ cdef class Block:
     cdef bint passed  # another process may have it
 
     def __dealloc__(self):
-        if self.heap is current_heap and not self.passed and self.forks == forks:
+        if self.heap is not None and self.heap is current_heap and not self.passed and self.forks == forks:
             whole = block_size(self.size)
             self.heap.free.setdefault(whole, []).append(self.at - self.heap.base)
 

@@ -162,6 +162,8 @@ cdef class SharedArray(_SyncHandle):
     def lock(self):
         """Its lock, an `RLock`. `update` takes it; `snapshot` and atomic operations do not."""
         cdef RLock lock = RLock.__new__(RLock)
+        if self.s is NULL:
+            raise errors.Closed("this shared array was never opened")
         lock.bind(self, self, rip_memory_lock(self.s))
         return lock
 
@@ -377,9 +379,10 @@ cdef class Update:
     cdef cnp.ndarray values
 
     def __enter__(self):
+        cdef bint again = rip_word_is_mine(self.lock.s, self.lock.word)
         self.lock.take(RIP_FOREVER)
         try:
-            if self.shared.updating:
+            if again and self.shared.updating:  # without the lock, it is a flag that a fork has copied
                 raise RuntimeError("this thread has an update of this array open already")
             self.values = self.shared.array.copy()
             self.shared.updating = True

@@ -105,6 +105,9 @@ cdef class _Guard:
     cdef object dtype  # the same
     cdef object __weakref__
 
+    def __init__(self, *args, **kwargs):
+        raise TypeError("use Value() or Array()")
+
     @cython.final
     cdef inline bint enter(self) except -1:
         """Acquire the lock, unless this thread has it. Return whether to leave afterwards."""

@@ -282,17 +282,20 @@ cdef class Producer:
     # ---- putting ----
 
     @cython.final
-    cdef inline bint put_near(self, object message) noexcept:
-        """Put bytes or an array like the last one, if there is room and nothing is to be done first. Return whether."""
+    cdef inline bint put_near(self, PyObject *message) noexcept:
+        """Put bytes or an array like the last one, if there is room and nothing is to be done first. Return whether.
+
+        message: borrowed, because the caller's reference outlives this call.
+        """
         cdef const unsigned char *source
         cdef unsigned char *payload
         cdef uint64_t size, header = 0
         cdef rip_producer *p = self.p
-        if PyBytes_CheckExact(message):
-            source = <const unsigned char *>PyBytes_AS_STRING(message)
-            size = <uint64_t>PyBytes_GET_SIZE(message)
-        elif PyArray_CheckExact(message) and has_header_of_last(self, message):
-            source = <const unsigned char *>cnp.PyArray_DATA(message)
+        if PyBytes_CheckExact(<object>message):
+            source = <const unsigned char *>PyBytes_AS_STRING(<object>message)
+            size = <uint64_t>PyBytes_GET_SIZE(<object>message)
+        elif PyArray_CheckExact(<object>message) and has_header_of_last(self, <cnp.ndarray>message):
+            source = <const unsigned char *>cnp.PyArray_DATA(<cnp.ndarray>message)
             size = self.array_size
             header = RIP_LINE
         else:
@@ -464,7 +467,7 @@ cdef class Producer:
             The producer is closed, or belongs to the parent process.
         """
         cdef double seconds = seconds_or(timeout, "put_nowait()")
-        if type == 0 and self.put_near(message):
+        if type == 0 and self.put_near(<PyObject *>message):
             return True
         return self.put_far(message, seconds, timeout, type_of(type), -ETIMEDOUT)
 
@@ -486,7 +489,7 @@ cdef class Producer:
     @cython.critical_section
     def put_nowait(self, message, *, Py_ssize_t type=0):
         """Put a message without waiting: `put` with timeout=0."""
-        if type == 0 and self.put_near(message):
+        if type == 0 and self.put_near(<PyObject *>message):
             return True
         return self.put_far(message, 0, 0, type_of(type), -EAGAIN)
 

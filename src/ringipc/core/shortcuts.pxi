@@ -39,7 +39,7 @@ cdef object put_shortly(Producer producer, Arguments arguments, Py_ssize_t count
     if cython.unlikely(count != 1 or names is not NULL):
         return parse_and_put(producer, arguments, count, names)
     with cython.critical_section(producer):
-        return True if producer.put_near(<object>arguments[0]) else (
+        return True if producer.put_near(arguments[0]) else (
             producer.put_far(<object>arguments[0], INFINITY, None, 0, -ETIMEDOUT))
 
 

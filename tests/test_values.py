@@ -235,13 +235,14 @@ def use_all(number: Any, array: Any, text: Any, point: Any, shared: Any, lock: A
     for _ in range(500):
         with number.get_lock():
             number.value += 1
-        number.add(1)
+            number.add(1)  # an add of another process between the read and the write above would be lost
         with lock:
             shared.value += 1
     with array:
         array[:] = [-x for x in array]
     text.value = text.value.upper()
-    point.x *= 2
+    with point:
+        point.x *= 2
 
 
 @pytest.mark.parametrize("method", METHODS)

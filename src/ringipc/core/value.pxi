@@ -354,3 +354,8 @@ cdef class SynchronizedString(SynchronizedArray):
     def raw(self, value):
         with self:
             self.get_obj().raw = value
+
+
+set_signature(Synchronized, lambda synchronized: None)
+set_signature(SynchronizedArray, lambda synchronized: None)
+set_signature(SynchronizedString, lambda synchronized: None)

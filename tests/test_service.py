@@ -560,6 +560,15 @@ def test_a_service_and_a_channel_cannot_have_one_name() -> None:
             ringipc.Consumer("s")
 
 
+def test_a_channel_whose_name_looks_like_that_of_a_services_requests_stays() -> None:
+    with ringipc.Producer("s.requests", groups=["work"]) as producer:
+        producer.put(1)
+    with ringipc.Producer("s"), ringipc.Consumer("s.requests", group="work") as consumer:
+        assert consumer.get(timeout=20) == 1
+    with ringipc.Lock("l.requests"), ringipc.Producer("l"):
+        pass
+
+
 def open_and_die(name: str) -> None:
     server = Server(name)
     assert not server.closed
@@ -568,7 +577,9 @@ def open_and_die(name: str) -> None:
 
 def test_a_name_is_free_again_when_all_who_used_it_have_been_killed(start: Start) -> None:
     start(open_and_die, "s").join(20)
-    with ringipc.Producer("s"):
+    with ringipc.Producer("s"), ringipc.Consumer("s"):
+        pass
+    with Server("s"):  # takes over what is left, and removes it
         pass
 
 

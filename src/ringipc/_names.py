@@ -11,6 +11,7 @@ import re
 from . import _facts
 
 REQUESTS = b".requests"  # the channel of requests of a service has the name of the service, and this
+SERVERS = "servers"  # the group of the servers, in the channel of requests
 _DESCRIPTOR = re.compile(r"fd:[0-9]{1,9}")
 
 

@@ -345,11 +345,18 @@ def core_name_of(channel: str | Channel) -> bytes:
     core_name = _names.checked_name(channel)
     if not core_name.startswith(b"fd:"):
         _failures.check_base()
-        requests = core_name + _names.REQUESTS
-        # if it has no members, nobody waits for the replies any more
-        if os.path.exists(_names.path_of(requests)) and remove(requests)[0] not in (0, -errno.ENOENT):
+        # requests without members: nobody waits for the replies any more
+        if _is_service(core_name) and remove(core_name + _names.REQUESTS)[0] not in (0, -errno.ENOENT):
             raise errors.Incompatible(
                 f"channel {channel!r}: this is the name of a service; open a Server or Client of it, or choose another "
                 "name for the channel"
             )
     return core_name
+
+
+def _is_service(core_name: bytes) -> bool:
+    requests = core_name + _names.REQUESTS
+    if not os.path.exists(_names.path_of(requests)):
+        return False
+    rc, _, groups, _, _ = inspect_channel(requests)
+    return rc == 0 and [name for name, _, _ in groups] == [_names.SERVERS.encode()]

@@ -16,13 +16,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from .. import errors
+from .. import _names, errors
 from .._arguments import Wait
 from .._core import Consumer, Exchange, Message, Producer
 from ..channel import Channel
 from ..transports.endpoint import SocketEndpoint
 from . import reply_channel
-from .protocol import CLIENT, FAILED, SERVERS, decode_failure
+from .protocol import CLIENT, FAILED, decode_failure
 from .service import Service, open_consumer, requests_of
 
 _H = TypeVar("_H", Producer, Consumer, Channel)
@@ -75,7 +75,7 @@ class Connection(Exchange):
         self.service = str(service) if isinstance(service, SocketEndpoint) else service
         self.failure: Callable[[], errors.RingError] | None = None
         self._pickle = pickle
-        self._group = SERVERS
+        self._group = _names.SERVERS
         self._unattended: set[int] = set()  # the numbers of requests for which no thread waits
         self._has_unattended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -244,7 +244,7 @@ class Connection(Exchange):
                 raise errors.TimedOut(f"service {self.service!r}: no reply in time") from None
             self.check_servers()
         except (errors.ProducerFailed, errors.EndOfStream):
-            if self._group == SERVERS:
+            if self._group == _names.SERVERS:
                 self.check_servers()
             else:  # the server, or the way to it
                 self.fail(self._no_server)

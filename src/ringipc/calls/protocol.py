@@ -6,7 +6,6 @@ from typing import Any
 
 from .. import errors
 
-SERVERS = "servers"  # the group of the servers, in the channel of requests
 CLIENT = "client"  # the group of the client, in its channel of replies
 
 FAILED = 1 << 31  # set in the type of a reply, which is otherwise that of its request: it describes a failure

@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from .. import _arguments, _readiness, errors
+from .. import _arguments, _names, _readiness, errors
 from .._arguments import Wait
 from .._core import Consumer, Message, answer
 from ..channel import Channel
 from ..transports.endpoint import Endpoint, SocketEndpoint
 from .callers import SWEEP_EVERY, Caller, Callers
 from .handle import Handle
-from .protocol import FAILED, SERVERS, encode_failure, encode_server_died
+from .protocol import FAILED, encode_failure, encode_server_died
 from .service import check_service, open_consumer, requests_of
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class Server(Handle):
             _arguments.checked_bool(option, value)
         self._pickle = pickle
         options: dict[str, Any] = {
-            "group": SERVERS,
+            "group": _names.SERVERS,
             "shared": True,
             "producers": None,
             "copy": copy or None,
@@ -277,7 +277,7 @@ class Server(Handle):
             How many requests to handle at once. One: in this thread.
         """
         _arguments.checked_callable("handler", handler)
-        if inspect.iscoroutinefunction(handler):
+        if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__):
             raise TypeError(f"handler must be a function that returns the reply, not the async {handler!r}: use aserve")
         _arguments.checked_count(threads, "threads", "threads", 1, 1 << 16)
         if threads == 1:

@@ -4,6 +4,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
+from collections.abc import Iterator
 from multiprocessing.sharedctypes import SynchronizedBase
 from typing import Any
 
@@ -109,6 +110,64 @@ def test_an_array_behaves_as_that_of_multiprocessing(code: str) -> None:
     assert list(as_any(ours)) == list(standard)
     assert Array(code, 5)[:] == multiprocessing.Array(code, 5)[:] == [0] * 5
     assert Array(code, 0)[:] == []
+
+
+class Longer:
+    """Its iterator has more elements than its length says, as a sequence or not."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __iter__(self) -> Iterator[int]:
+        return iter([111] * 40)
+
+
+class LongerSequence(Longer):
+    def __getitem__(self, index: int) -> int:
+        return 111
+
+
+def test_a_slice_is_set_within_its_bounds_and_as_a_whole() -> None:
+    array, behind = Array("i", 4), Value("i", 7)
+    growing: list[Any] = []
+
+    class Grows:
+        def __index__(self) -> int:
+            growing.extend([111] * 40)
+            return 111
+
+    class Shrinks:
+        def __index__(self) -> int:
+            growing.clear()
+            return 111
+
+    for wrong in (Longer(), {1, 2}, {1: 1, 2: 2}, iter([1, 2]), 5, None):
+        with pytest.raises(TypeError, match="a slice is set to a sequence"):
+            array[0:2] = wrong
+    array[0:2] = LongerSequence()
+    assert array[:] == [111, 111, 0, 0]
+    growing[:] = [Grows(), 1]
+    array[2:4] = growing
+    assert array[:] == [111, 111, 111, 1]
+    growing[:] = [Shrinks(), 1]
+    with pytest.raises(IndexError):
+        array[2:4] = growing
+    for wrong in ([9, 9, 9, "x"], [9, 9, 9, 1.5], np.array([1.7, 2.7, 3.7, 4.7]), np.array(list("1234"))):
+        with pytest.raises(TypeError):
+            array[:] = wrong
+        with pytest.raises(TypeError):
+            multiprocessing.Array("i", 4)[:] = wrong
+    assert array[:] == [111, 111, 111, 1]
+    assert behind.value == 7
+    assert not array.get_lock().locked()
+    assert not behind.get_lock().locked()
+    array[:] = np.array([1, 2, 3, 2**32 + 4])
+    assert array[:] == [1, 2, 3, 4]
+    numbers = Array("d", 4)
+    for good in (np.arange(4), np.arange(4, dtype="f4"), range(4), array.array - 1):
+        numbers[:] = [9] * 4
+        numbers[:] = good
+        assert numbers[:] == [0, 1, 2, 3]
 
 
 def test_an_array_of_characters_has_value_and_raw() -> None:

@@ -280,7 +280,10 @@ cdef class SynchronizedArray(_Guard):
         cdef Py_ssize_t at
         cdef uint64_t bits
         cdef bint leaves
-        if cython.likely(self.number.size != 0 and not isinstance(index, slice)):
+        if cython.likely(self.number.size != 0):
+            if isinstance(index, slice):
+                self.set_slice(index, value)
+                return
             bits = bits_of(&self.number, value)
             at = PyNumber_AsSsize_t(index, NULL)
             at = at + self.n if at < 0 else at
@@ -293,28 +296,42 @@ cdef class SynchronizedArray(_Guard):
             return
         leaves = self.enter()
         try:
-            if self.number.size != 0:
-                self.set_slice(index, value)
-            else:
-                self.get_obj()[index] = value
+            self.get_obj()[index] = value
         finally:
             if leaves:
                 self.leave()
 
     @cython.final
     cdef int set_slice(self, slice index, object values) except -1:
-        cdef Py_ssize_t start, stop, step, i
-        cdef uint64_t bits
-        cdef bint is_array = isinstance(values, np.ndarray)
+        cdef Py_ssize_t start, stop, step, i, count
+        cdef uint64_t *bits
+        cdef bytes converted
+        cdef bint leaves
+        if not PySequence_Check(values):
+            raise TypeError(f"a slice is set to a sequence, not to {values!r}")
         start, stop, step = index.indices(self.n)
-        if len(range(start, stop, step)) != len(values):
+        count = len(range(start, stop, step))
+        if count != len(values):
             raise ValueError("Can only assign sequence of same size")
-        if is_array:
-            self.array[index] = values
+        if isinstance(values, np.ndarray) and values.dtype.kind in ("biuf" if self.number.is_float else "biu"):
+            leaves = self.enter()
+            try:
+                self.array[index] = values
+            finally:
+                if leaves:
+                    self.leave()
             return 0
-        for i, value in enumerate(values):
-            bits = bits_of(&self.number, value)
-            rip_number_store(self.block.at + (start + i * step) * self.number.size, self.number.kind, bits)
+        # All are converted first, without the lock: that runs code of the elements, and can fail. The code can change
+        # the length of the sequence too.
+        converted = PyBytes_FromStringAndSize(NULL, count * <Py_ssize_t>sizeof(uint64_t))
+        bits = <uint64_t *>PyBytes_AS_STRING(converted)
+        for i in range(count):
+            bits[i] = bits_of(&self.number, PySequence_GetItem(values, i))
+        leaves = self.enter()
+        for i in range(count):
+            rip_number_store(self.block.at + (start + i * step) * self.number.size, self.number.kind, bits[i])
+        if leaves:
+            self.leave()
         return 0
 
     @property

@@ -4,7 +4,9 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.sharedctypes import SynchronizedBase
 from typing import Any
 
@@ -283,6 +285,7 @@ def test_a_large_array_has_memory_of_its_own() -> None:
     array = Array("d", 1_000_000)
     array.array[:] = 1
     assert sum(array[::100_000]) == 10
+    assert len(os.listdir("/proc/self/fd")) <= before + 1
     del array
     assert len(os.listdir("/proc/self/fd")) <= before + 1
 
@@ -371,6 +374,31 @@ def test_values_go_through_queues_and_a_heap_is_opened_once(start: Start) -> Non
     got.value = 3
     assert one.value == 3
     process.join(60)
+
+
+class Passed:
+    """A file descriptor that several threads receive at the same time."""
+
+    def __init__(self, fd: int, barrier: threading.Barrier) -> None:
+        self.fd, self.barrier = fd, barrier
+
+    def detach(self) -> int:
+        fd = os.dup(self.fd)
+        self.barrier.wait(60)
+        return fd
+
+
+def test_threads_that_receive_values_at_the_same_time_open_a_heap_once() -> None:
+    for _ in range(20):
+        array = Array("b", 5_000_000)  # large: it has a heap of its own
+        heap = array.__reduce__()[1][1].__reduce__()[1][0]
+        fd = os.dup(heap._descriptor())
+        del array, heap  # this process has to open the heap again
+        passed = Passed(fd, threading.Barrier(4))
+        with ThreadPoolExecutor(4) as pool:
+            opened = [pool.submit(ringipc._core._open_heap, passed) for _ in range(4)]
+            assert len({id(future.result()) for future in opened}) == 1
+        os.close(fd)
 
 
 def hold(number: Any, held: Any) -> None:

@@ -7,6 +7,7 @@ import it.
 
 import collections
 import os
+from _thread import RLock as new_rlock  # recursive, as finalizers can unpickle too
 from array import array as packed
 from collections.abc import Iterable
 from inspect import Signature, signature

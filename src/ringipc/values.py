@@ -9,7 +9,7 @@ def Value(typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:
     """Make a number, a character or a structure of ctypes in shared memory.
 
     It does what `multiprocessing.Value` does, and is passed to other processes in the same ways; but thousands of
-    values share one file descriptor, and a killed process releases the lock.
+    values share a few file descriptors, and a killed process releases the lock.
 
     Parameters
     ----------

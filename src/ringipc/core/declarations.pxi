@@ -54,8 +54,11 @@ cdef extern from "base/wait.h" nogil:
 
 cdef extern from "store/table_lock.h" nogil:
     enum: RIP_TRY_ONLY, RIP_OPEN
+    struct rip_mapping:
+        int fd
     struct rip_handle:
         uint32_t state
+        rip_mapping mapping
         uint64_t give_up
     int rip_handle_check(const rip_handle *)
     int rip_handle_begin_close(rip_handle *)

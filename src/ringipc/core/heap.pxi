@@ -1,4 +1,4 @@
-# A heap: small blocks of shared memory, thousands of them with one file descriptor.
+# A heap: small blocks of shared memory, thousands of them with a few file descriptors.
 
 cdef enum:
     FIRST_HEAP = 65536  # bytes of the first heap of a process; each further one has twice as many, up to LAST_HEAP
@@ -6,6 +6,7 @@ cdef enum:
     ALIGNMENT = 16  # of blocks, bytes: enough for every type of C
 
 cdef object known_heaps = WeakValueDictionary()  # from (device, inode) to each heap that this process has open
+cdef object opening = new_rlock()  # held while a heap that was passed is looked up and opened
 cdef Heap current_heap = None  # from which this process allocates
 cdef uint64_t next_heap = FIRST_HEAP
 cdef uint64_t forks = 0  # how often this process has forked, or its ancestors had
@@ -31,26 +32,27 @@ cdef class Heap(_SyncHandle):
         return _open_heap, (DupFd(self._descriptor()),)
 
 
-cdef Heap opened_heap(int fd, int64_t size, tuple key):
+cdef Heap opened_heap(int fd, int64_t size):
     """Return a heap. fd: of a heap that another process has passed; -1: a new one of this size."""
     cdef Heap heap = Heap.__new__(Heap)
     heap.open_memory("shared memory", None, None, fd, size, None, "adaptive")
     heap.base = <unsigned char *>rip_memory_data(heap.s, &heap.size)
     heap.free = {}
-    if key is None:
-        status = os.fstat(heap._descriptor())
-        key = (status.st_dev, status.st_ino)
-    known_heaps[key] = heap
+    known_heaps[key_of(heap.s.handle.mapping.fd)] = heap
     return heap
+
+
+cdef tuple key_of(int fd):
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
 
 
 def _open_heap(passed):
     fd = passed.detach()
     try:
-        status = os.fstat(fd)
-        key = (status.st_dev, status.st_ino)
-        heap = known_heaps.get(key)
-        return heap if heap is not None else opened_heap(fd, RIP_MUST_BE, key)
+        with opening:  # two handles of a heap would be two holders of each lock in it, also in one thread
+            heap = known_heaps.get(key_of(fd))
+            return heap if heap is not None else opened_heap(fd, RIP_MUST_BE)
     finally:
         os.close(fd)
 
@@ -61,9 +63,10 @@ def _forked_in_parent():
 
 
 def _forked_in_child():
-    global forks, current_heap
+    global forks, current_heap, opening
     forks += 1
     current_heap = None
+    opening = new_rlock()  # another thread of the parent may have held it
 
 
 os.register_at_fork(after_in_parent=_forked_in_parent, after_in_child=_forked_in_child)
@@ -136,7 +139,7 @@ cdef Block new_block(uint64_t size):
             memset(heap.base + offset, 0, whole)
             return block_at(heap, offset, size, False)
     if heap is None or heap.size - heap.used < whole:
-        heap = opened_heap(-1, <int64_t>max(whole, next_heap), None)
+        heap = opened_heap(-1, <int64_t>max(whole, next_heap))
         next_heap = min(2 * next_heap, <uint64_t>LAST_HEAP)
         if heap.size > whole:
             current_heap = heap

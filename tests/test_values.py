@@ -114,6 +114,30 @@ def test_an_array_behaves_as_that_of_multiprocessing(code: str) -> None:
     assert Array(code, 0)[:] == []
 
 
+@pytest.mark.parametrize("kind", [ctypes.POINTER(ctypes.c_int), ctypes.CFUNCTYPE(None)])
+def test_a_pointer_is_no_value(kind: Any) -> None:
+    with pytest.raises(TypeError, match="a value is a number, a character, a structure or a union"):
+        Value(kind)
+
+
+def test_the_size_of_an_array_is_any_integer_that_it_can_have() -> None:
+    for size in (5, np.int64(5), np.uint8(5)):
+        assert Array("i", size)[:] == [0] * 5
+    assert Array("i", np.array([5]))[:] == [5]
+    for code, size in (("i", 2**62), ("b", 2**46), ("d", 2**70)):
+        with pytest.raises(ValueError, match="bytes is longer than the maximum of"):
+            Array(code, size)
+    with pytest.raises(ValueError, match="-1"):
+        Array("i", -1)
+    with pytest.raises(TypeError):
+        Array("i", 1.5)
+
+
+def test_an_array_without_a_dtype_says_so() -> None:
+    with pytest.raises(TypeError, match=r"NumPy has no dtype for <class 'ctypes.c_wchar'>; use indices"):
+        Array("u", 3).array  # noqa: B018
+
+
 class Longer:
     """Its iterator has more elements than its length says, as a sequence or not."""
 
@@ -132,6 +156,7 @@ class LongerSequence(Longer):
 def test_a_slice_is_set_within_its_bounds_and_as_a_whole() -> None:
     array, behind = Array("i", 4), Value("i", 7)
     growing: list[Any] = []
+    bad: Any
 
     class Grows:
         def __index__(self) -> int:
@@ -154,11 +179,11 @@ def test_a_slice_is_set_within_its_bounds_and_as_a_whole() -> None:
     growing[:] = [Shrinks(), 1]
     with pytest.raises(IndexError):
         array[2:4] = growing
-    for wrong in ([9, 9, 9, "x"], [9, 9, 9, 1.5], np.array([1.7, 2.7, 3.7, 4.7]), np.array(list("1234"))):
+    for bad in ([9, 9, 9, "x"], [9, 9, 9, 1.5], np.array([1.7, 2.7, 3.7, 4.7]), np.array(list("1234"))):
         with pytest.raises(TypeError):
-            array[:] = wrong
+            array[:] = bad
         with pytest.raises(TypeError):
-            multiprocessing.Array("i", 4)[:] = wrong
+            multiprocessing.Array("i", 4)[:] = bad
     assert array[:] == [111, 111, 111, 1]
     assert behind.value == 7
     assert not array.get_lock().locked()
@@ -195,9 +220,9 @@ def test_without_a_lock_there_is_an_object_of_ctypes() -> None:
 
 
 def test_a_lock_can_be_given() -> None:
-    for lock in (RLock(), multiprocessing.RLock(), multiprocessing.Lock(), None, True):
+    for lock in (RLock(), multiprocessing.RLock(), multiprocessing.Lock(), threading.RLock(), None, True, 1):
         number, array = Value("i", 5, lock=lock), Array("i", 3, lock=lock)
-        if lock not in (None, True):
+        if lock not in (None, 1):
             assert number.get_lock() is array.get_lock() is lock
         number.value += 1
         array[1] = 4
@@ -206,6 +231,15 @@ def test_a_lock_can_be_given() -> None:
             pass
         assert number.acquire()
         number.release()
+        assert number.acquire(False)
+        number.release()
+        assert array.acquire(True, timeout=5)
+        array.release()
+    threads = threading.Lock()
+    assert Value("i", lock=threads).acquire(blocking=False)
+    assert not Value("i", lock=threads).acquire(blocking=False)
+    with pytest.raises(ringipc.Closed, match="this lock was never made"):
+        Value("i", lock=RLock.__new__(RLock))
     for wrong in ("lock", 5):
         with pytest.raises(AttributeError, match="has no method 'acquire'"):
             Value("i", 5, lock=wrong)
@@ -240,8 +274,18 @@ def test_numbers_have_atomic_operations(code: str) -> None:
     assert number.value == 11
     if code in INTEGERS:
         number.value = -1
-        assert number.compare_exchange(-1, 3)
+        assert number.compare_exchange(number.value, 3)
         assert number.exchange(np.int8(4)) == 3
+        for wrong in (2**64, -(2**63) - 1):
+            for call in (
+                number.exchange,
+                lambda x: number.compare_exchange(x, 1),
+                lambda x: number.compare_exchange(4, x),
+            ):
+                with pytest.raises(OverflowError, match="is not a value of"):
+                    call(wrong)
+        number.value = 2**64 + 4  # as in multiprocessing
+        assert number.value == 4
 
 
 def test_an_array_is_a_numpy_array_too() -> None:
@@ -419,9 +463,11 @@ def test_a_killed_process_releases_the_lock_of_a_value(start: Start) -> None:
 
 
 def test_the_classes_are_not_called() -> None:
-    for cls in (Synchronized, SynchronizedArray, SynchronizedString):
+    for cls in (Synchronized, SynchronizedArray, SynchronizedString, type(Value(Point)), type(Value("i"))):
         with pytest.raises(TypeError, match="use Value"):
             cls()
+        with pytest.raises(TypeError, match="use Value"):
+            as_any(cls).__new__(cls)
     with pytest.raises(ringipc.Closed, match="never opened"):
         SharedArray.__new__(SharedArray).lock  # noqa: B018
 

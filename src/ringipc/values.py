@@ -1,5 +1,6 @@
 """Values and arrays of ctypes in shared memory, with the interface of `multiprocessing`."""
 
+from operator import index
 from typing import Any
 
 from ._core import Synchronized, SynchronizedArray, ctype_of, raw_object, synchronized
@@ -85,8 +86,8 @@ def Array(typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True) 
     18
     """
     type_ = ctype_of(typecode_or_type)
-    if isinstance(size_or_initializer, int):
-        obj = raw_object(type_, size_or_initializer)
+    if hasattr(size_or_initializer, "__index__") and not hasattr(size_or_initializer, "__len__"):
+        obj = raw_object(type_, index(size_or_initializer))
     else:
         obj = raw_object(type_, len(size_or_initializer))
         obj.__init__(*size_or_initializer)
@@ -96,7 +97,7 @@ def Array(typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True) 
 def _guarded(obj: Any, lock: Any) -> "Synchronized | SynchronizedArray | Any":
     if lock is False:
         return obj
-    if lock is True or lock is None:
+    if lock is None or lock == True:  # noqa: E712  # 1 too, as in multiprocessing
         return synchronized(obj, None)
     if not hasattr(lock, "acquire"):
         raise AttributeError(f"{lock!r} has no method 'acquire'")

@@ -130,8 +130,6 @@ cdef Block new_block(uint64_t size):
     cdef uint64_t whole = block_size(size), offset
     cdef Heap heap = current_heap
     cdef list unused
-    if size > <uint64_t>RIP_MAX_MEMORY - LAST_HEAP:
-        raise MemoryError
     if heap is not None:
         unused = heap.free.get(whole)
         if unused:

@@ -5,6 +5,7 @@ cdef dict number_codes = {  # from the typecode of a type of ctypes to the kind 
     "b": "i", "B": "u", "h": "i", "H": "u", "i": "i", "I": "u", "l": "i", "L": "u", "q": "i", "Q": "u", "f": "f",
     "d": "f",
 }
+cdef object unguarded = object()  # only this module has it, to make an object of `_Guard`
 cdef object structures = WeakKeyDictionary()  # from a structure of ctypes to the class of its values
 
 
@@ -29,6 +30,8 @@ def raw_object(type_, length):
     import ctypes
     from multiprocessing.sharedctypes import rebuild_ctype
     size = ctypes.sizeof(type_) * (1 if length is None else length)
+    if size > RIP_MAX_MEMORY - LAST_HEAP:
+        raise ValueError(f"an array of {size} bytes is longer than the maximum of {RIP_MAX_MEMORY - LAST_HEAP}")
     return rebuild_ctype(type_, new_block(max(size, 1)), length)
 
 
@@ -46,6 +49,8 @@ def _open_guard(type_, block, length, lock):
 cdef object open_guard(type_, Block block, length, lock):
     import ctypes
     cdef _Guard guard
+    if isinstance(lock, RLock) and (<RLock>lock).s is NULL:
+        raise errors.Closed("this lock was never made")
     if length is not None:
         cls = SynchronizedString if type_ is ctypes.c_char else SynchronizedArray
     elif issubclass(type_, ctypes._SimpleCData):
@@ -53,9 +58,11 @@ cdef object open_guard(type_, Block block, length, lock):
     else:
         cls = structures.get(type_)
         if cls is None:
+            if not issubclass(type_, (ctypes.Structure, ctypes.Union)):
+                raise TypeError(f"a value is a number, a character, a structure or a union, not {type_!r}")
             fields = {name: _field(name) for name, *_ in getattr(type_, "_fields_", ())}
             cls = structures[type_] = type(f"Synchronized{type_.__name__}", (_Guard,), fields)
-    guard = cls.__new__(cls)
+    guard = cls.__new__(cls, unguarded)
     guard.type_ = type_
     guard.block = block
     guard.length = length
@@ -105,8 +112,9 @@ cdef class _Guard:
     cdef object dtype  # the same
     cdef object __weakref__
 
-    def __init__(self, *args, **kwargs):
-        raise TypeError("use Value() or Array()")
+    def __cinit__(self, made_by=None):
+        if made_by is not unguarded:
+            raise TypeError("use Value() or Array()")
 
     @cython.final
     cdef inline bint enter(self) except -1:
@@ -132,14 +140,12 @@ cdef class _Guard:
             raise TypeError(f"atomic operations are for integers and for floats of 4 or 8 bytes, not {self.type_!r}")
         return 0
 
-    def acquire(self, block=True, timeout=None):
-        """Acquire the lock, as `RLock.acquire`."""
-        if self.own is not None:
-            return self.own.acquire(block, timeout)
-        return self.lock.acquire(block, timeout)
+    def acquire(self, *args, **kwargs):
+        """Acquire the lock, with the arguments and the result of its own method: see `RLock.acquire`."""
+        return self.lock.acquire(*args, **kwargs)
 
     def release(self):
-        """Release the lock, as `RLock.release`."""
+        """Release the lock, as its own method does: see `RLock.release`."""
         self.lock.release()
 
     def __enter__(self):
@@ -226,22 +232,33 @@ cdef class Synchronized(_Guard):
             &self.number, rip_number_add(self.block.at, self.number.kind, bits_of(&self.number, value)))
 
     def exchange(self, value, /):
-        """Set the number, atomically and without the lock, and return what it was before. Otherwise as `add`."""
+        """Set the number, atomically and without the lock, and return what it was before.
+
+        Raises
+        ------
+        OverflowError
+            The number cannot have this value. (Setting `value` takes its low bits, as in `multiprocessing`.)
+        TypeError
+            As for `add`.
+        """
         self.check_number()
         return value_of(
-            &self.number, rip_number_exchange(self.block.at, self.number.kind, bits_of(&self.number, value)))
+            &self.number, rip_number_exchange(self.block.at, self.number.kind, bits_that_fit(&self.number, value)))
 
     def compare_exchange(self, expected, value, /):
         """Set the number, atomically and without the lock, if it is what is expected. Return whether it was.
 
-        Numbers are compared by their bits. Otherwise as `add`.
+        Numbers are compared by their bits.
+
+        Raises
+        ------
+        OverflowError, TypeError
+            As for `exchange`.
         """
         self.check_number()
-        cdef uint64_t wanted = bits_of(&self.number, expected)
-        if self.number.size < 8:
-            wanted &= (<uint64_t>1 << 8 * self.number.size) - 1
+        cdef uint64_t wanted = bits_that_fit(&self.number, expected)
         return rip_number_compare_exchange(
-            self.block.at, self.number.kind, &wanted, bits_of(&self.number, value)) == 1
+            self.block.at, self.number.kind, &wanted, bits_that_fit(&self.number, value)) == 1
 
 
 cdef class SynchronizedArray(_Guard):
@@ -340,7 +357,10 @@ cdef class SynchronizedArray(_Guard):
         cdef cnp.npy_intp n = self.n
         cdef cnp.ndarray array
         if self.dtype is None:
-            self.dtype = np.dtype(self.type_)
+            try:
+                self.dtype = np.dtype(self.type_)
+            except TypeError:
+                raise TypeError(f"NumPy has no dtype for {self.type_!r}; use indices, slices or get_obj()") from None
         array = array_at(self.block.at, own_copy(<cnp.dtype>self.dtype), 1, &n, cnp.NPY_ARRAY_WRITEABLE)
         Py_INCREF(self.block)  # the call below steals a reference
         PyArray_SetBaseObject(array, self.block)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,15 @@ def test_an_array_has_its_shape_and_dtype_and_is_zero(shape: Any, dtype: Any) ->
             assert (array.shape, array.dtype, array.tobytes()) == (wanted.shape, wanted.dtype, wanted.tobytes())
             assert array.flags.writeable
         assert (shared.shape, shared.dtype, shared.nbytes) == (wanted.shape, wanted.dtype, wanted.nbytes)
+
+
+def test_the_dimensions_of_a_subarray_follow_those_of_the_shape() -> None:
+    for shape in (3, (3, 4), ()):
+        with SharedArray(shape, ("i4", (2, 5))) as shared:
+            assert shared.shape == np.zeros(shape, ("i4", (2, 5))).shape == shared.array.shape
+            assert shared.dtype == np.int32
+    with pytest.raises(ValueError, match="up to 64 integers"):
+        SharedArray((1,) * 64, ("i4", (1,)))
 
 
 def test_all_handles_see_what_one_writes() -> None:
@@ -120,6 +130,7 @@ WRONG: list[tuple[tuple[Any, ...], dict[str, Any], type[Exception], str]] = [
     ((3, "O"), {}, UnsafeMessage, "object"),
     ((3, "i4"), {"name": "a/b"}, ValueError, "a/b"),
     ((3, "i4"), {"wait": "never"}, ValueError, "never"),
+    ((3, "i4"), {"path": "/nowhere/a\0b"}, ValueError, "must not have a NUL character"),
 ]
 
 
@@ -345,6 +356,25 @@ def test_the_next_owner_of_the_lock_sees_the_death(start: Start) -> None:
             died.append(shared.lock.owner_died)
         assert died == [True, False, False, False]
         process.join()
+
+
+def test_an_array_is_opened_once(tmp_path: Path) -> None:
+    with SharedArray(3, "i4") as shared:
+        with pytest.raises(RuntimeError, match="open already"):
+            shared.__init__(3, "i4", path=tmp_path / "a")  # type: ignore[misc]
+        assert shared.path is None
+        assert pickle.loads(ForkingPickler.dumps(shared)).shape == (3,)
+    with pytest.raises(Closed, match="this SharedArray was never opened"):
+        SharedArray.__new__(SharedArray).flush()
+
+
+def test_a_lock_takes_the_timeouts_of_multiprocessing() -> None:
+    lock = RLock()
+    for timeout in (None, 0, 1, 0.5, -1, np.float32(1), float("inf"), float("nan")):
+        assert lock.acquire(timeout=timeout)  # type: ignore[arg-type]
+    for wrong in ("1", [1]):
+        with pytest.raises(TypeError, match="timeout must be None or a number of seconds"):
+            lock.acquire(timeout=wrong)  # type: ignore[arg-type]
 
 
 def test_a_lock_belongs_to_a_thread() -> None:

@@ -63,19 +63,19 @@ cdef class SharedArray(_SyncHandle):
             raise TypeError("a new array needs a shape and a dtype")
         if path is not None:
             path = os.path.abspath(os.fsdecode(path))
-        self.open_array(name, path, -1, None if shape is None else np.empty(0, dtype).dtype, shape, wait)
+        self.open_array(name, path, -1, None if shape is None else np.empty(0, dtype), shape, wait)
 
     @cython.final
-    cdef int open_array(self, object name, object path, int fd, object dtype, object shape, object wait) except -1:
+    cdef int open_array(self, object name, object path, int fd, cnp.ndarray like, object shape, object wait) except -1:
         cdef rip_array header
         cdef bytes description = None
         cdef int64_t size = RIP_MUST_BE
         cdef uint32_t length
         cdef const void *found
         if shape is not None:
-            description, size = describe_array(dtype, shape)
-        self._path = path
+            description, size = describe_array(like, shape)
         self.open_memory("shared array", name, path, fd, size, description, wait)
+        self._path = path
         _atexit.close_at_exit(self)
         found = rip_memory_description(self.s, &length)
         if rip_array_read(&header, <const unsigned char *>found, length) != 0 or header.header != length:
@@ -412,15 +412,19 @@ def _open_array(type cls, name, path, wait, passed):
     return array
 
 
-cdef tuple describe_array(object dtype, object shape):
-    """Return the description of an array, and the size of its elements in bytes."""
+cdef tuple describe_array(cnp.ndarray like, object shape):
+    """Return the description of an array, and the size of its elements in bytes.
+
+    like: an array of no elements. Its first dimension is replaced by shape; it has others if a subarray was its dtype.
+    """
     cdef rip_array header
     cdef bytes code
-    dtype, code = dtypes.encode_dtype(dtype)
+    dtype, code = dtypes.encode_dtype((<object>like).dtype)
     try:
         dims = (index_of(shape),)
     except TypeError:
         dims = tuple([index_of(n) for n in shape])
+    dims += (<object>like).shape[1:]
     if len(dims) > RIP_MAX_NDIM or any([n < 0 for n in dims]):
         raise ValueError(f"shape must be up to {RIP_MAX_NDIM} integers from 0 up, not {shape!r}")
     size = prod(dims) * dtype.itemsize

@@ -114,10 +114,12 @@ cdef class RLock:
             The array of this lock is closed, or another thread closes it during the wait.
         """
         cdef uint64_t deadline = RIP_FOREVER
+        cdef double seconds
         if not block:
             deadline = 0
         elif timeout is not None:
-            deadline = deadline_of(seconds_of(timeout if timeout > 0 else 0))
+            seconds = number_of_seconds(timeout, "timeout", "")
+            deadline = deadline_of(seconds) if seconds > 0 else 0
         return self.take(deadline) == 1
 
     def release(self):

@@ -105,6 +105,8 @@ cdef class _SyncHandle:
         wish.description_length = 0
         if path is not None:
             core_path = os.fsencode(path)
+            if b"\0" in core_path:
+                raise ValueError(f"the path of a {what} must not have a NUL character: {path!r}")
             wish.path = PyBytes_AS_STRING(core_path)
         if description is not None:
             wish.description = PyBytes_AS_STRING(description)
@@ -128,6 +130,8 @@ cdef class _SyncHandle:
     @cython.final
     cdef int fail(self, int rc, timeout=None) except -1:
         park_at_exit()
+        if self.s is NULL:
+            raise errors.Closed(f"this {type(self).__name__} was never opened")
         _failures.fail_sync(rc, self.what, self.name, timeout, last_shortage())
 
     @cython.final

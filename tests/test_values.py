@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.reduction import ForkingPickler
 from multiprocessing.sharedctypes import SynchronizedBase
 from typing import Any
 
@@ -217,6 +218,8 @@ def test_without_a_lock_there_is_an_object_of_ctypes() -> None:
     assert not hasattr(number, "get_lock")
     assert array[:] == [0.0] * 3
     assert not hasattr(array, "get_obj")
+    with pytest.raises(RuntimeError, match="should only be shared between processes through inheritance"):
+        ForkingPickler.dumps(number)
 
 
 def test_a_lock_can_be_given() -> None:
@@ -286,6 +289,18 @@ def test_numbers_have_atomic_operations(code: str) -> None:
                     call(wrong)
         number.value = 2**64 + 4  # as in multiprocessing
         assert number.value == 4
+
+
+def test_an_addition_does_not_wait_for_the_lock() -> None:
+    number = Value("i")
+    with number.get_lock():
+        before = number.value
+        thread = threading.Thread(target=number.add, args=(1,))
+        thread.start()
+        thread.join(60)
+        assert number.value == 1
+        number.value = before + 1
+    assert number.value == 1
 
 
 def test_an_array_is_a_numpy_array_too() -> None:

@@ -107,6 +107,15 @@ def small(base: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield where
 
 
+def test_an_update_of_an_array_in_a_file_says_where_there_is_no_room(small: Path) -> None:
+    with ringipc.SharedArray(2_500_000, "u1", path=small / "a") as shared:
+        text = f"shared array '{small}/a': 2500000 bytes are needed and [0-9]* are free on its file system"
+        with pytest.raises(ringipc.SystemRefused, match=text) as failure, shared.update():
+            pass
+        assert failure.value.filename == f"{small}/a"
+        assert not shared.lock.locked()
+
+
 def fill(where: Path, leave: int) -> Path:
     """Write a file that leaves this number of bytes free."""
     space = os.statvfs(where)

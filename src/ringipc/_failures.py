@@ -161,36 +161,43 @@ def fail_memory_open(
         In bytes, if it was to be created; negative: it had to exist. The other parameters are those of
         `fail_sync_open`.
     """
-    subject = f"{what} {path!r}" if path is not None else _sync_subject(what, name)
+    subject = _sync_subject(what, name, path)
     match -rc:
         case errno.ENOENT if size < 0 and (name is not None or path is not None):
             raise errors.SystemRefused(-rc, f"{subject} does not exist; give shape and dtype to make it", path or name)
         case errno.EEXIST:
             raise errors.Incompatible(f"{subject} exists with another shape or dtype; omit both to open it as it is")
-        case errno.EBADMSG if path is not None:
-            raise errors.Corrupt(f"{subject}: the file is not one of a shared array, or is malformed")
-        case errno.EOPNOTSUPP if path is not None:
-            raise errors.SystemRefused(
-                -rc, f"{subject}: its file system does not support O_TMPFILE; choose another directory", path
-            )
-        case errno.ENOSPC if path is not None and shortage[0]:
-            raise errors.SystemRefused(
-                -rc, f"{subject}: {shortage[0]} bytes are needed and {shortage[1]} are free on its file system", path
-            )
     if path is not None:
-        raise errors.SystemRefused(-rc, f"{subject}: {os.strerror(-rc)}", path)
+        _raise_for_path(-rc, subject, path, shortage)
     fail_sync_open(rc, what, name, None, size < 0, shortage)
 
 
-def fail_sync(rc: int, what: str, name: str | None, timeout: object, shortage: _shortage.Shortage) -> NoReturn:
+def _raise_for_path(number: int, subject: str, path: str, shortage: _shortage.Shortage) -> NoReturn:
+    match number:
+        case errno.EBADMSG:
+            raise errors.Corrupt(f"{subject}: the file is not one of a shared array, or is malformed")
+        case errno.EOPNOTSUPP:
+            text = "its file system does not support O_TMPFILE; choose another directory"
+        case errno.ENOSPC if shortage[0]:
+            text = f"{shortage[0]} bytes are needed and {shortage[1]} are free on its file system"
+        case _:
+            text = os.strerror(number)
+    raise errors.SystemRefused(number, f"{subject}: {text}", path)
+
+
+def fail_sync(
+    rc: int, what: str, name: str | None, timeout: object, shortage: _shortage.Shortage, path: str | None = None
+) -> NoReturn:
     """Raise the exception for a negative errno of a semaphore, lock, event, barrier or the like that is open.
 
     Parameters
     ----------
     timeout
-        Seconds, of a wait. The other parameters are those of `fail_sync_open`.
+        Seconds, of a wait.
+    path
+        Of the file of a shared array. The other parameters are those of `fail_sync_open`.
     """
-    subject = _sync_subject(what, name)
+    subject = _sync_subject(what, name, path)
     match -rc:
         case errno.ESHUTDOWN:
             raise errors.Closed(f"{subject} is closed")
@@ -209,6 +216,8 @@ def fail_sync(rc: int, what: str, name: str | None, timeout: object, shortage: _
             raise errors.BrokenBarrier(f"{subject} is broken: a party timed out, was killed or called abort; reset it")
         case errno.ETIMEDOUT:
             raise errors.BrokenBarrier(f"{subject}: not all parties arrived within {timeout} s; reset it to go on")
+    if path is not None:
+        _raise_for_path(-rc, subject, path, shortage)
     _raise_for_sync(-rc, what, name, shortage)
 
 
@@ -237,7 +246,9 @@ def misfit_value(name: str | None, content: str, target: str) -> str:
     return f"{_sync_subject('latest value', name)}: the value is {content}, which does not fit into {target}"
 
 
-def _sync_subject(what: str, name: str | None) -> str:
+def _sync_subject(what: str, name: str | None, path: str | None = None) -> str:
+    if path is not None:
+        return f"{what} {path!r}"
     return f"this {what}" if name is None else f"{what} {name!r}"
 
 

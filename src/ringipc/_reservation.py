@@ -273,7 +273,7 @@ class RecordReservation(Reservation):
                 return value
             shape, dtype = value.shape, value.dtype
             _check_array(self, shape, dtype)
-            dtypes.encode_dtype(dtype, reserving=True)
+            dtypes.encode_dtype(dtype, "reserve")
             stand_ins.append(np.ndarray(shape, dtype, bytes(dtype.itemsize or 4), strides=(0,) * len(shape)))
             return stand_ins[-1]
 

@@ -3,7 +3,7 @@
 import json
 import re
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,8 @@ _STAND_INS = {
         "float8_e8m0fnu": 1,
     }.items()
 }
+
+Use = Literal["put", "reserve", "share"]  # of an array: put it, `Producer.reserve` it, or make a `SharedArray`
 
 PICKLE = "say pickle=True on both sides"  # advice that always helps
 
@@ -216,20 +218,24 @@ def _is_same(dtype: np.dtype[Any], kept: np.dtype[Any]) -> bool:
     return True
 
 
-def _advise(reserving: bool, reason: str, instead: str = "") -> str:
-    if reserving:
-        other = f"reserve an array of {instead}, or " if instead else ""
-        return f"{reason}: {other}put an array of your own, with pickle=True on both sides"
-    return f"{reason}: {f'put array.view() of {instead}, or ' if instead else ''}{PICKLE}"
+def _advise(use: Use, reason: str, instead: str = "") -> str:
+    match use:
+        case "put":
+            return f"{reason}: {f'put array.view() of {instead}, or ' if instead else ''}{PICKLE}"
+        case "reserve":
+            other = f"reserve an array of {instead}, or " if instead else ""
+            return f"{reason}: {other}put an array of your own, with pickle=True on both sides"
+        case "share":
+            return f"{reason}: share an array of {instead or 'another dtype'}"
 
 
-def encode_dtype(dtype: np.dtype[Any], reserving: bool = False) -> Code:
+def encode_dtype(dtype: np.dtype[Any], use: Use = "put") -> Code:
     """Return the description of a dtype.
 
     Parameters
     ----------
-    reserving
-        Whether errors give advice for `Producer.reserve`.
+    use
+        What the array is for; errors give advice for that.
 
     Raises
     ------
@@ -244,12 +250,12 @@ def encode_dtype(dtype: np.dtype[Any], reserving: bool = False) -> Code:
     try:
         text = _write(dtype)
     except RecursionError:
-        raise UnsafeMessage(_advise(reserving, "the dtype of an array is nested too deeply")) from None
+        raise UnsafeMessage(_advise(use, "the dtype of an array is nested too deeply")) from None
     except _Lost as lost:
-        raise UnsafeMessage(_advise(reserving, *lost.args)) from None
+        raise UnsafeMessage(_advise(use, *lost.args)) from None
     kept = _copy(dtype)  # after _write, which refuses what is nested too deeply
     if kept is not dtype and _read(text) != kept:  # another thread has just renamed fields
-        return encode_dtype(dtype, reserving)
+        return encode_dtype(dtype, use)
     if len(_codes) >= 1000:
         _codes.clear()
     code = _codes[key] = Code(kept, text)

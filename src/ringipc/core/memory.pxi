@@ -46,7 +46,6 @@ cdef class SharedArray(_SyncHandle):
            [ 2.,  4., 26.]])
     """
 
-    cdef str _path
     cdef object _dtype  # nobody else refers to it if it is structured
     cdef rip_array header  # its shape; dtype is not valid
     cdef Number number  # what its elements are, if they have atomic operations
@@ -75,7 +74,6 @@ cdef class SharedArray(_SyncHandle):
         if shape is not None:
             description, size = describe_array(like, shape)
         self.open_memory("shared array", name, path, fd, size, description, wait)
-        self._path = path
         _atexit.close_at_exit(self)
         found = rip_memory_description(self.s, &length)
         if rip_array_read(&header, <const unsigned char *>found, length) != 0 or header.header != length:
@@ -419,7 +417,7 @@ cdef tuple describe_array(cnp.ndarray like, object shape):
     """
     cdef rip_array header
     cdef bytes code
-    dtype, code = dtypes.encode_dtype((<object>like).dtype)
+    dtype, code = dtypes.encode_dtype((<object>like).dtype, "share")
     try:
         dims = (index_of(shape),)
     except TypeError:

@@ -392,7 +392,7 @@ cdef class Producer:
     @cython.final
     cdef object encode_dtype(self, dtype, bint reserving):
         try:
-            return dtypes.encode_dtype(dtype, reserving)
+            return dtypes.encode_dtype(dtype, "reserve" if reserving else "put")
         except errors.UnsafeMessage as error:
             raise _failures.named(error, self.channel) from error.__cause__
 

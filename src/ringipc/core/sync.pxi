@@ -38,6 +38,7 @@ cdef class _SyncHandle:
 
     cdef rip_sync *s
     cdef str _name
+    cdef str _path  # of a shared array in a file
     cdef str what
     cdef tuple options  # of `open`, for other processes
     cdef object __weakref__
@@ -114,6 +115,7 @@ cdef class _SyncHandle:
         mode = <rip_wait><int>_arguments.checked_choice("wait", wait, _facts.WAITS)
         self.what = what
         self._name = name
+        self._path = path
         self.options = (what, None, False, wait)
         with nogil:
             rc = rip_memory_open(text, fd, size, &wish, mode, &s)
@@ -132,7 +134,7 @@ cdef class _SyncHandle:
         park_at_exit()
         if self.s is NULL:
             raise errors.Closed(f"this {type(self).__name__} was never opened")
-        _failures.fail_sync(rc, self.what, self.name, timeout, last_shortage())
+        _failures.fail_sync(rc, self.what, self._name, timeout, last_shortage(), self._path)
 
     @cython.final
     cdef int checked(self, int rc) except -1:

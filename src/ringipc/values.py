@@ -31,7 +31,7 @@ def Value(typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:
     Raises
     ------
     TypeError, ValueError
-        As for ctypes: the type does not take these arguments.
+        As for ctypes: the type does not take these arguments. It is the type of a pointer.
     AttributeError
         lock is neither a bool nor a lock.
     SystemRefused
@@ -62,7 +62,7 @@ def Array(typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True) 
     typecode_or_type, lock
         As for `Value`. "c" makes an array of bytes, which also has `value` and `raw`.
     size_or_initializer
-        The number of elements, which are 0; or a sequence of the elements.
+        The number of elements, which are 0: an int, or an integer of NumPy. Or a sequence of the elements.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def Array(typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True) 
     Raises
     ------
     TypeError, ValueError, AttributeError, SystemRefused
-        As for `Value`.
+        As for `Value`; ValueError also if the size is negative, or larger than 64 TiB in all.
 
     Examples
     --------
@@ -97,7 +97,7 @@ def Array(typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True) 
 def _guarded(obj: Any, lock: Any) -> "Synchronized | SynchronizedArray | Any":
     if lock is False:
         return obj
-    if lock is None or lock == True:  # noqa: E712  # 1 too, as in multiprocessing
+    if lock in (None, True):
         return synchronized(obj, None)
     if not hasattr(lock, "acquire"):
         raise AttributeError(f"{lock!r} has no method 'acquire'")

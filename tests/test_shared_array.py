@@ -329,6 +329,26 @@ def test_processes_killed_in_updates_leave_a_whole_array(start: Start) -> None:
                 values[:] = 10**6
 
 
+def test_close_waits_until_another_thread_has_written_its_update() -> None:
+    shared = SharedArray(8_000_000, "i8")
+    array, ended = shared.array, []
+
+    def update() -> None:
+        with pytest.raises(Closed), shared.update() as values:  # the lock cannot be released any more
+            values[:] = 1
+        ended.append(True)
+
+    thread = threading.Thread(target=update)
+    thread.start()
+    ends = array[1000 :: array.size - 2000]
+    while not ends.any():
+        pass
+    shared.close()
+    written = ends.tolist()  # had close released the lock before, another process could write at the same time
+    thread.join(60)
+    assert (written, ended) == ([1, 1], [True])
+
+
 # ---- the lock ----
 
 

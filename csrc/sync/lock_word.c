@@ -15,7 +15,7 @@ static int try_word(const struct rip_sync *s, union rip_lock_word *word, int loo
     uint64_t me = rip_word_me(s), seen = rip_word_load(word), to;
     do {
         if (seen >> RIP_WORD_HOLDER_AT == 0) {
-            to = me | (seen & RIP_WORD_WAITERS) | 1;
+            to = me | (seen & (RIP_WORD_WAITERS | RIP_WORD_DIED)) | 1;
         } else if ((seen & RIP_WORD_OWNER) == me) {
             if ((seen & RIP_WORD_COUNT) == RIP_WORD_COUNT) {
                 return -EOVERFLOW;
@@ -81,10 +81,11 @@ int rip_word_acquire(struct rip_sync *s, union rip_lock_word *word, uint64_t dea
 }
 
 __attribute__((noinline, cold)) void rip_word_wake(union rip_lock_word *word) {
-    uint64_t free = RIP_WORD_WAITERS;
+    uint64_t free = RIP_WORD_WAITERS | (rip_word_load(word) & RIP_WORD_DIED);
     /* The word is free: a thread that announces itself from now on sees that, and does not sleep. So if nobody was
      * woken, nobody sleeps, and the announcement can be cleared, unless the word has changed. */
     if (rip_wake_one(&word->half) == 0) {
-        atomic_compare_exchange_strong_explicit(&word->whole, &free, 0, memory_order_relaxed, memory_order_relaxed);
+        atomic_compare_exchange_strong_explicit(&word->whole, &free, free & ~RIP_WORD_WAITERS, memory_order_relaxed,
+                                                memory_order_relaxed);
     }
 }

@@ -1,14 +1,14 @@
 /* Lock words: locks of 8 bytes that lie in shared memory (memory.h), without a file descriptor or a table.
  *
- *   word   | holder 28 | thread 22 | waiters 1 | died 1 | count 12 |      all 0: free
+ *   word   | holder 28 | thread 22 | waiters 1 | died 1 | count 12 |      holder 0: free
  *
  * Every change is one compare-and-swap (or another single atomic operation). So a process that is killed at any
  * instruction leaves a word that is free, or one whose holder is dead.
  *
  * The **holder** is a handle of the memory. It has a number that no other handle has had, and keeps a byte of the file
- * locked while it lives, as members do. Whoever finds a word with a dead holder takes it, and sees that (died). The
- * thread makes the lock recursive: the owner is one thread of one handle, and count says how often it has acquired the
- * lock.
+ * locked while it lives, as members do. Whoever finds a word with a dead holder takes it, and sees that (died); if it
+ * could not handle the death it leaves died in the free word, for the next owner. The thread makes the lock recursive:
+ * the owner is one thread of one handle, and count says how often it has acquired the lock.
  *
  * A waiter announces itself in the word (waiters) and sleeps on its lower half. A release leaves the announcement and
  * wakes one waiter; it clears the announcement if nobody slept. So a waiter that has been killed delays the others by
@@ -29,8 +29,8 @@
 static_assert(RIP_WORD_THREAD_AT + RIP_THREAD_BITS == RIP_WORD_HOLDER_AT && RIP_WORD_HOLDER_AT + RIP_HOLDER_BITS == 64,
               "the parts of a lock word fill it");
 
-/* Acquires the lock, again if this thread has it already. Returns 0; 1 if the owner before was killed with it, and
- * nobody has released it since; -ETIMEDOUT; -EOVERFLOW: this thread has acquired it 4095 times; or as rip_sync_wait. */
+/* Acquires the lock, again if this thread has it already. Returns 0; 1 if an owner before was killed with it, and
+ * nobody has released it since (rip_word_release); -ETIMEDOUT; -EOVERFLOW: this thread has acquired it 4095 times; or as rip_sync_wait. */
 int rip_word_acquire(struct rip_sync *s, union rip_lock_word *word, uint64_t deadline);
 /* The rest of rip_word_release, for a word that others wait for. */
 void rip_word_wake(union rip_lock_word *word);
@@ -71,9 +71,9 @@ static inline int rip_word_enter(struct rip_sync *s, union rip_lock_word *word, 
     return rip_word_acquire(s, word, deadline);
 }
 
-/* Releases the lock once, and wakes a waiter if it is free then. Returns 0; -EPERM: this thread does not own it; or as
- * rip_sync_check. */
-static inline int rip_word_release(struct rip_sync *s, union rip_lock_word *word) {
+/* Releases the lock once, and wakes a waiter if it is free then. A free word keeps these bits. Returns 0; -EPERM: this
+ * thread does not own it; or as rip_sync_check. */
+static inline int rip_word_give(struct rip_sync *s, union rip_lock_word *word, uint64_t keep) {
     int rc = rip_sync_check(s);
     if (RIP_UNLIKELY(rc != 0)) {
         return rc;
@@ -86,11 +86,20 @@ static inline int rip_word_release(struct rip_sync *s, union rip_lock_word *word
         return 0;
     }
     /* release: pairs with the acquire of the next owner */
-    if (RIP_UNLIKELY(atomic_fetch_and_explicit(&word->whole, RIP_WORD_WAITERS, memory_order_release) &
-                     RIP_WORD_WAITERS)) {
+    if (RIP_UNLIKELY(atomic_fetch_and_explicit(&word->whole, keep, memory_order_release) & RIP_WORD_WAITERS)) {
         rip_word_wake(word);
     }
     return 0;
+}
+
+/* Releases the lock, as rip_word_give. */
+static inline int rip_word_release(struct rip_sync *s, union rip_lock_word *word) {
+    return rip_word_give(s, word, RIP_WORD_WAITERS);
+}
+
+/* The same, but the next owner sees a death that this one has seen. */
+static inline int rip_word_pass_on(struct rip_sync *s, union rip_lock_word *word) {
+    return rip_word_give(s, word, RIP_WORD_WAITERS | RIP_WORD_DIED);
 }
 
 #endif

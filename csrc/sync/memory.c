@@ -18,12 +18,16 @@
  * copies, as in latest.c, where the reason for memcpy is given. It writes nothing and never waits. */
 #include "sync/memory.h"
 #include "base/file.h"
+#include "base/futex.h"
 #include "base/shortage.h"
 
 #include <string.h>
 #include <sys/mman.h>
 
 enum phase { DATA, DRAFTING, COPYING, PHASES = 4 };
+
+/* What the threads of this process do with a handle. WAITED: one writes, and another one waits to close the handle. */
+enum use { IDLE, WRITING, WAITED, STOPPED };
 
 #define PIECE 65536u /* after so many bytes a reader checks whether they still count */
 #define TRIES 64     /* after so many copies in vain a reader returns to its caller, who may have to handle a signal */
@@ -88,6 +92,46 @@ void *rip_memory_data(const struct rip_sync *s, uint64_t *size) {
     return s->memory.data;
 }
 
+/* ---- writing and closing in several threads ---- */
+
+/* The owner of the lock begins to write. Returns 0 or -ESHUTDOWN. Until end_write no thread closes the handle: that
+ * would release the lock, and another process would write at the same time. */
+static int begin_write(struct rip_sync *s) {
+    uint32_t seen = IDLE;
+    /* acquire: nothing is written before. Pairs with rip_memory_stop. */
+    if (atomic_compare_exchange_strong_explicit(&s->memory.use, &seen, WRITING, memory_order_acquire,
+                                                memory_order_relaxed)) {
+        return 0;
+    }
+    return seen == STOPPED ? -ESHUTDOWN : -EBADMSG; /* -EBADMSG: two threads own the lock, whose word is damaged */
+}
+
+static void end_write(struct rip_sync *s) {
+    /* release: all that was written; pairs with the acquire in rip_memory_stop */
+    if (atomic_exchange_explicit(&s->memory.use, IDLE, memory_order_release) == WAITED) {
+        rip_wake_one(&s->memory.use);
+    }
+}
+
+void rip_memory_stop(struct rip_sync *s) {
+    _Atomic uint32_t *use = &s->memory.use;
+    uint32_t seen = IDLE, slept = 0;
+    rip_handle_begin_close(&s->handle);
+    /* acquire: pairs with the release in end_write */
+    while (!atomic_compare_exchange_strong_explicit(use, &seen, STOPPED, memory_order_acquire, memory_order_relaxed) &&
+           seen != STOPPED) {
+        if (seen == WAITED ||
+            atomic_compare_exchange_strong_explicit(use, &seen, WAITED, memory_order_relaxed, memory_order_relaxed)) {
+            slept = 1;
+            rip_sleep(use, WAITED, RIP_FOREVER);
+        }
+        seen = IDLE;
+    }
+    if (slept) {
+        rip_wake_one(use); /* another thread may close the handle too */
+    }
+}
+
 /* ---- the lock ---- */
 
 union rip_lock_word *rip_memory_lock(struct rip_sync *s) { return &s->file->memory.lock; }
@@ -107,8 +151,8 @@ static int check_draft(struct rip_sync *s) {
     return rc;
 }
 
-/* After the lock was acquired: completes what a dead owner has left. */
-static int mend(struct rip_sync *s) {
+/* Completes what a dead owner of the lock has left. The lock is held, and begin_write was called. */
+static int complete_copy(struct rip_sync *s) {
     uint64_t word = rip_sync_load(s);
     int rc = phase_of(word) == COPYING ? check_draft(s) : 0;
     if (phase_of(word) == COPYING && rc == 0) {
@@ -117,25 +161,33 @@ static int mend(struct rip_sync *s) {
     return rc;
 }
 
-int rip_memory_acquire(struct rip_sync *s, uint64_t deadline) {
-    int rc = rip_word_enter(s, rip_memory_lock(s), deadline);
-    if (RIP_UNLIKELY(rc == 1)) {
-        int mended = mend(s);
-        if (mended != 0) {
-            rip_word_release(s, rip_memory_lock(s));
-            return mended;
-        }
+int rip_memory_mend(struct rip_sync *s) {
+    int rc = begin_write(s);
+    if (rc == 0) {
+        rc = complete_copy(s);
+        end_write(s);
     }
     return rc;
 }
 
+int rip_memory_acquire(struct rip_sync *s, uint64_t deadline) {
+    int rc = rip_word_enter(s, rip_memory_lock(s), deadline);
+    int mended = RIP_UNLIKELY(rc == 1) ? rip_memory_mend(s) : 0;
+    if (mended != 0) {
+        rip_word_pass_on(s, rip_memory_lock(s));
+    }
+    return mended ? mended : rc;
+}
+
 int rip_memory_release(struct rip_sync *s) { return rip_word_release(s, rip_memory_lock(s)); }
 
-void rip_memory_mend(struct rip_sync *s) {
-    if (phase_of(rip_sync_load(s)) == COPYING && rip_memory_acquire(s, 0) >= 0) {
-        mend(s); /* also if nobody had the lock: the file of a path may have been copied */
-        rip_memory_release(s);
+int rip_memory_recover(struct rip_sync *s) {
+    int rc = phase_of(rip_sync_load(s)) == COPYING ? rip_word_enter(s, rip_memory_lock(s), 0) : -ETIMEDOUT;
+    if (rc >= 0) {
+        rc = rip_memory_mend(s); /* also if nobody had the lock: the file of a path may have been copied */
+        rip_word_pass_on(s, rip_memory_lock(s));
     }
+    return rc == -ETIMEDOUT ? 0 : rc; /* -ETIMEDOUT: there is nothing to do, or a live owner does it */
 }
 
 /* ---- writing all of it ---- */
@@ -154,13 +206,10 @@ static __attribute__((noinline, cold)) int allocate_draft(struct rip_sync *s) {
     return rc;
 }
 
-int rip_memory_write(struct rip_sync *s, const void *from) {
+/* The lock is held, and begin_write was called. */
+static int replace_data(struct rip_sync *s, const void *from) {
     struct rip_memory *memory = &s->memory;
-    int rc = rip_sync_check(s);
-    if (rc == 0 && !rip_word_is_mine(s, rip_memory_lock(s))) {
-        rc = -EPERM;
-    }
-    rc = rc ? rc : mend(s);
+    int rc = complete_copy(s);
     if (rc == 0 && RIP_UNLIKELY(!memory->allocated && memory->size)) {
         rc = allocate_draft(s);
     }
@@ -178,6 +227,16 @@ int rip_memory_write(struct rip_sync *s, const void *from) {
     atomic_thread_fence(memory_order_release);
     copy_draft(s, turn);
     return 0;
+}
+
+int rip_memory_write(struct rip_sync *s, const void *from) {
+    int rc = rip_sync_check(s);
+    rc = rc ? rc : rip_word_is_mine(s, rip_memory_lock(s)) ? begin_write(s) : -EPERM;
+    if (rc == 0) {
+        rc = replace_data(s, from);
+        end_write(s);
+    }
+    return rc;
 }
 
 /* ---- reading ---- */

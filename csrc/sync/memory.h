@@ -17,8 +17,14 @@ void rip_memory_describe(struct rip_sync *s, const struct rip_memory_wish *wish,
 int rip_memory_check(struct rip_sync *s, const struct rip_memory_wish *wish, int64_t size);
 /* The lock word of the data. */
 union rip_lock_word *rip_memory_lock(struct rip_sync *s);
-/* Completes what a process that was killed in rip_memory_write has left, unless a live process has the lock. */
-void rip_memory_mend(struct rip_sync *s);
+/* Completes what a process that was killed in rip_memory_write has left. For the owner of the lock. Returns 0,
+ * -ESHUTDOWN: another thread has closed the handle, or as rip_populate. */
+int rip_memory_mend(struct rip_sync *s);
+/* The same for who opens the memory, unless a live process has the lock. The next owner still sees the death. */
+int rip_memory_recover(struct rip_sync *s);
+/* Makes the handle refuse all other calls, and waits until another thread of this process that writes with it has
+ * ended that. rip_sync_close does this; a caller that has a lock which other threads need does it before. */
+void rip_memory_stop(struct rip_sync *s);
 /* Maps the pages of the data. Returns 0 or as rip_populate. */
 int rip_memory_map(struct rip_sync *s);
 

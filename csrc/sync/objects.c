@@ -45,6 +45,7 @@ static void in_child(struct rip_handle *handle) {
     s->held = 0;
     s->latest.setting = 0;
     s->holder = 0;
+    atomic_store_explicit(&s->memory.use, 0, memory_order_relaxed); /* no other thread of the parent is in the child */
     rip_latest_fd_forget(s);
     rip_handle_reopen_in_child(handle);
 }
@@ -169,7 +170,7 @@ static int join(struct rip_sync *s, const struct wish *wish) {
     }
     rc = rc ? rc : rip_sync_join(s);
     if (rc == 0 && kind == RIP_MEMORY) {
-        rip_memory_mend(s);
+        rc = rip_memory_recover(s);
     }
     rip_unlock(&s->handle);
     return rc;
@@ -274,6 +275,9 @@ int rip_sync_close(struct rip_sync *s) {
         return 0;
     }
     int forked = rip_handle_begin_close(&s->handle); /* a forked child has not joined */
+    if (s->kind == RIP_MEMORY) {
+        rip_memory_stop(s);
+    }
     int rc = forked ? 0 : rip_lock(&s->handle);
     if (rip_is_locked_out(rc)) {
         return rc;

@@ -29,6 +29,7 @@ struct rip_memory { /* what a handle of shared memory knows */
     uint32_t has_path;           /* 1: the file is the user's */
     uint32_t allocated;          /* 1: this handle has made sure that the draft is allocated */
     uint32_t readable;           /* 1: this handle has found that it is */
+    _Atomic uint32_t use;        /* whether a thread of this process writes with this handle: enum use in memory.c */
 };
 
 struct rip_sync {

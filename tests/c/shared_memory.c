@@ -683,6 +683,36 @@ static void others_and_a_dead_writer(void) {
     expect_success(spawn(dies_while_it_copies, NULL));
 }
 
+static void opening_leaves_the_death_to_the_next_owner(void) {
+    others_and_a_dead_writer();
+    close_memory(open_memory("c"));
+    CHECK_IS(rip_memory_acquire(stays, 0), 1);
+    CHECK_IS(rip_memory_release(stays), 0);
+    CHECK_IS(rip_memory_acquire(stays, 0), 0);
+    CHECK_IS(rip_memory_release(stays), 0);
+    CHECK_IS(number_in_place(stays), 3000);
+    close_memory(stays);
+}
+
+static int cannot_read_the_draft(void *argument) {
+    struct rip_sync *s = open_memory("c");
+    (void)argument;
+    expect_success(spawn(dies_while_it_copies, NULL));
+    CHECK_IS(munmap(s->memory.draft, RIP_PAGE), 0);
+    CHECK_IS(rip_memory_acquire(s, 0), -ENOMEM);
+    CHECK(!rip_word_is_held(rip_memory_lock(s)));
+    return 0;
+}
+
+static void an_owner_that_cannot_mend_leaves_it_to_the_next(void) {
+    others();
+    expect_success(spawn(cannot_read_the_draft, NULL));
+    CHECK_IS(rip_memory_acquire(stays, 0), 1);
+    CHECK_IS(rip_memory_release(stays), 0);
+    CHECK_IS(number_in_place(stays), 3000);
+    close_memory(stays);
+}
+
 static void killed_while_it_writes(void) {
     static const struct play plays[] = {
         {"c", others, writes_two, others_go_on, NULL},
@@ -902,6 +932,10 @@ int main(void) {
     run("no reader sees half of a write", no_reader_sees_half_of_a_write);
     run("no atomic addition is lost", no_addition_is_lost);
     run("a number is exchanged if it is as expected", a_number_is_exchanged_if_it_is_as_expected);
+    run("opening completes the write of a dead owner, and leaves its death to the next one",
+        opening_leaves_the_death_to_the_next_owner);
+    run("an owner that cannot complete the write of a dead one leaves that to the next",
+        an_owner_that_cannot_mend_leaves_it_to_the_next);
     run("no damage of shared memory crashes or hangs a process", no_damage_hangs_or_crashes);
     if (!can_step()) {
         printf("  left out: no process may be stepped here\n");

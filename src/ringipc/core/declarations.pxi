@@ -429,4 +429,7 @@ cdef extern from "sync/memory.h" nogil:
     bint rip_word_is_mine(const rip_sync *, const rip_lock_word *)
     bint rip_word_owner_died(const rip_lock_word *)
     rip_lock_word *rip_memory_lock(rip_sync *)
-    void rip_memory_mend(rip_sync *)
+    int rip_word_pass_on(rip_sync *, rip_lock_word *)
+    uint64_t rip_word_me(const rip_sync *)
+    int rip_memory_mend(rip_sync *)
+    void rip_memory_stop(rip_sync *)

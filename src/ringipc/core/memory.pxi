@@ -347,11 +347,15 @@ cdef class SharedArray(_SyncHandle):
 
     @cython.critical_section
     def _end(self, *, bint exiting=False):
-        if self.s is NULL or self.closed:
+        if self.s is NULL:
             return
-        if self._path is not None and self.s.handle.state == RIP_OPEN:
-            self.flush()
-        _SyncHandle._end(self, exiting=exiting)
+        try:
+            if self._path is not None and self.s.handle.state == RIP_OPEN:
+                self.flush()
+        finally:
+            with nogil:
+                rip_memory_stop(self.s)  # another thread may end an update now, without the GIL
+            _SyncHandle._end(self, exiting=exiting)
 
     def __enter__(self):
         return self

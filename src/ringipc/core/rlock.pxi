@@ -60,12 +60,22 @@ cdef class RLock:
             self.enter_handle()
             rc = rip_word_enter(self.s, self.word, deadline)
         if rc == 1 and self.word == rip_memory_lock(self.s):
-            rip_memory_mend(self.s)
+            rc = self.mend()
         if rc == -ETIMEDOUT:
             return 0
         if rc < 0:
             self.fail(rc)
         return 1
+
+    @cython.final
+    cdef int mend(self) noexcept:
+        """Complete an update of the array whose process was killed. On an error the lock is released."""
+        cdef int rc
+        with nogil:
+            rc = rip_memory_mend(self.s)
+            if rc != 0:
+                rip_word_pass_on(self.s, self.word)
+        return rc
 
     @cython.final
     cdef int enter_handle(self) except -1:

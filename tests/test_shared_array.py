@@ -9,7 +9,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,39 @@ def test_a_closed_array_refuses_calls() -> None:
     for call in (shared.snapshot, shared.flush, lock.acquire, lock.release, update.__enter__):
         with pytest.raises(Closed, match="this shared array is closed"):
             call()
+    for name, *numbers in (("add", 1), ("fetch_add", 1), ("exchange", 1), ("compare_exchange", 0, 1)):
+        with pytest.raises(Closed, match="this shared array is closed"):
+            getattr(shared, name)(0, *numbers)
+
+
+class NeverOpened(SharedArray):
+    def __init__(self) -> None:
+        pass
+
+
+def test_an_array_that_was_never_opened_refuses_calls(tmp_path: Path) -> None:
+    malformed = SharedArray.__new__(SharedArray)
+    (tmp_path / "table").write_bytes(bytes(100))
+    with pytest.raises(Corrupt):
+        malformed.__init__(path=tmp_path / "table")  # type: ignore[misc]
+    for shared in (SharedArray.__new__(SharedArray), NeverOpened(), malformed):
+        calls: list[Callable[[], object]] = [
+            shared.snapshot,
+            shared.flush,
+            shared.update,
+            shared.__array__,
+            shared.__len__,
+            shared.__reduce__,
+            partial(shared.add, 0, 1),
+            partial(shared.exchange, 0, 1),
+            partial(shared.__getitem__, 0),
+        ]
+        calls += [partial(getattr, shared, name) for name in ("array", "lock", "shape", "dtype")]
+        for call in calls:
+            with pytest.raises(Closed, match="was never opened"):
+                call()
+        assert (shared.closed, repr(shared)) == (True, "<SharedArray, never opened>")
+        shared.close()
 
 
 def test_the_name_ends_with_the_last_handle(base: str) -> None:
@@ -254,8 +289,31 @@ def test_an_update_replaces_the_array_at_its_end() -> None:
         assert not other.lock.locked()
 
 
+def test_an_update_that_cannot_be_ended_leaves_the_array_as_it_was() -> None:
+    with SharedArray(4, "i4") as shared:
+        shared.array[:] = 7
+        for size in (1, 100):
+            with pytest.raises(ValueError, match="must keep its 16 bytes"), shared.update() as values:
+                values.resize((size,), refcheck=False)
+        update = shared.update()
+        for _ in range(2):
+            with shared.lock, pytest.raises(RuntimeError, match="has not begun this update"):
+                update.__exit__(None, None, None)
+            with update:
+                pass
+        with update:
+            with ThreadPoolExecutor(1) as pool:
+                ended = pool.submit(update.__exit__, None, None, None)
+            with pytest.raises(RuntimeError, match="has not begun this update"):
+                ended.result()
+        with pytest.raises(TypeError, match=r"made by SharedArray\.update"):
+            type(update)().__enter__()
+        assert shared.array.tolist() == [7] * 4
+        assert not shared.lock.locked()
+
+
 def update_once(shared: SharedArray) -> None:
-    with shared.update() as values:
+    with shared.lock, shared.update() as values:
         values += 1
 
 

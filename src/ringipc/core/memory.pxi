@@ -51,7 +51,7 @@ cdef class SharedArray(_SyncHandle):
     cdef Number number  # what its elements are, if they have atomic operations
     cdef unsigned char *data
     cdef uint64_t nbytes_
-    cdef bint updating  # an update is open; belongs to the owner of the lock
+    cdef uint64_t updater  # the owner of the lock that has an update open, as rip_word_me; 0: none has
 
     def __init__(self, shape=None, dtype=None, *, name=None, path=None, wait="adaptive"):
         if (shape is None) != (dtype is None):
@@ -78,17 +78,26 @@ cdef class SharedArray(_SyncHandle):
         found = rip_memory_description(self.s, &length)
         if rip_array_read(&header, <const unsigned char *>found, length) != 0 or header.header != length:
             self.fail(-EBADMSG)
-        self._dtype = dtypes.decode_dtype(PyBytes_FromStringAndSize(header.dtype, header.dtype_length))
+        dtype = dtypes.decode_dtype(PyBytes_FromStringAndSize(header.dtype, header.dtype_length))
         self.data = <unsigned char *>rip_memory_data(self.s, &self.nbytes_)
-        if rip_array_check(&header, (<cnp.dtype>self._dtype).itemsize, header.header + self.nbytes_) != 0:
+        if rip_array_check(&header, (<cnp.dtype>dtype).itemsize, header.header + self.nbytes_) != 0:
             self.fail(-EBADMSG)
         self.header = header
-        native = (<object>self._dtype).isnative and not PyDataType_HASSUBARRAY(<cnp.dtype>self._dtype)
-        self.number = number_of((<object>self._dtype).kind if native else "", (<cnp.dtype>self._dtype).itemsize)
+        native = dtype.isnative and not PyDataType_HASSUBARRAY(<cnp.dtype>dtype)
+        self.number = number_of(dtype.kind if native else "", (<cnp.dtype>dtype).itemsize)
+        self._dtype = dtype
+        return 0
+
+    @cython.final
+    cdef inline int check_made(self) except -1:
+        """Refuse an array that was never opened: `__init__` was not called, or has failed."""
+        if cython.unlikely(self._dtype is None):
+            raise errors.Closed(f"this {type(self).__name__} was never opened")
         return 0
 
     def __reduce__(self):
         """Pass the array to another process: by name or path, or as a file descriptor through `multiprocessing`."""
+        self.check_made()
         wait = self.options[3]
         if self.name is not None or self._path is not None:
             return _open_array, (type(self), self.name, self._path, wait, None)
@@ -108,6 +117,7 @@ cdef class SharedArray(_SyncHandle):
         """Return an array of this shape and dtype over this memory, or with memory of its own if NULL."""
         cdef cnp.npy_intp dims[RIP_MAX_NDIM]
         cdef int i
+        self.check_made()
         for i in range(self.header.ndim):
             dims[i] = <cnp.npy_intp>self.header.shape[i]
         dtype = own_copy(<cnp.dtype>self._dtype)  # users can rename its fields in place
@@ -142,11 +152,13 @@ cdef class SharedArray(_SyncHandle):
     @property
     def shape(self):
         """Its shape, a tuple."""
+        self.check_made()
         return tuple([self.header.shape[i] for i in range(self.header.ndim)])
 
     @property
     def dtype(self):
         """Its dtype."""
+        self.check_made()
         return own_copy(<cnp.dtype>self._dtype)
 
     @property
@@ -160,8 +172,7 @@ cdef class SharedArray(_SyncHandle):
     def lock(self):
         """Its lock, an `RLock`. `update` takes it; `snapshot` and atomic operations do not."""
         cdef RLock lock = RLock.__new__(RLock)
-        if self.s is NULL:
-            raise errors.Closed("this shared array was never opened")
+        self.check_made()
         lock.bind(self, self, rip_memory_lock(self.s))
         return lock
 
@@ -179,6 +190,8 @@ cdef class SharedArray(_SyncHandle):
             This thread has an update open already.
         SystemRefused
             There is no memory for the second copy of the array, which the first update needs.
+        ValueError
+            The block has resized its copy in place.
         Closed
             This handle is closed.
         """
@@ -229,6 +242,7 @@ cdef class SharedArray(_SyncHandle):
 
     @cython.final
     cdef int enter_safely(self) except -1:
+        self.check_made()
         with cython.critical_section(self):
             return self.enter()
 
@@ -237,6 +251,11 @@ cdef class SharedArray(_SyncHandle):
         """Replace the whole array. The lock is held."""
         cdef const void *new = cnp.PyArray_DATA(values)
         cdef int rc
+        if cnp.PyArray_NBYTES(values) != <cnp.npy_intp>self.nbytes_:
+            raise ValueError(
+                f"the array of an update must keep its {self.nbytes_} bytes, and is {array_text(values)}; the shared "
+                "array is as before"
+            )
         if self.nbytes_ < LARGE:
             rc = rip_memory_write(self.s, new)
         else:
@@ -250,6 +269,8 @@ cdef class SharedArray(_SyncHandle):
     cdef void *element(self, object index) except NULL:
         """Return the address of an element."""
         cdef Py_ssize_t at = 0, i, n
+        if cython.unlikely(self.s is NULL or self.s.handle.state != RIP_OPEN):
+            self.enter_safely()
         if cython.unlikely(self.number.size == 0):
             raise TypeError(
                 f"atomic operations are for integers and for float32 and float64 in native byte order, not for "
@@ -287,6 +308,8 @@ cdef class SharedArray(_SyncHandle):
             The elements are not integers, float32 or float64 in native byte order; or the value is not a number.
         IndexError
             There is no such element.
+        Closed
+            This handle is closed.
         """
         cdef void *at = self.element(index)
         rip_number_add(at, self.number.kind, bits_of(&self.number, value))
@@ -303,7 +326,7 @@ cdef class SharedArray(_SyncHandle):
         ------
         OverflowError
             The elements cannot have this value.
-        TypeError, IndexError
+        TypeError, IndexError, Closed
             As for `add`.
         """
         cdef void *at = self.element(index)
@@ -319,7 +342,7 @@ cdef class SharedArray(_SyncHandle):
 
         Raises
         ------
-        OverflowError, TypeError, IndexError
+        OverflowError, TypeError, IndexError, Closed
             As for `exchange`.
         """
         cdef void *at = self.element(index)
@@ -364,6 +387,8 @@ cdef class SharedArray(_SyncHandle):
         self.close()
 
     def __repr__(self):
+        if self._dtype is None:
+            return "<SharedArray, never opened>"
         where = "" if self._path is None else f" {self._path!r}"
         named = where if self.name is None else f" {self.name!r}"
         return f"<SharedArray{named} of shape {self.shape} and dtype {self._dtype}{', closed' if self.closed else ''}>"
@@ -381,21 +406,24 @@ cdef class Update:
     cdef cnp.ndarray values
 
     def __enter__(self):
-        cdef bint again = rip_word_is_mine(self.lock.s, self.lock.word)
+        if self.lock is None:
+            raise TypeError("an update is made by SharedArray.update()")
         self.lock.take(RIP_FOREVER)
         try:
-            if again and self.shared.updating:  # without the lock, it is a flag that a fork has copied
+            if self.shared.updater == rip_word_me(self.lock.s):  # a forked child has copied that of its parent
                 raise RuntimeError("this thread has an update of this array open already")
             self.values = self.shared.array.copy()
-            self.shared.updating = True
+            self.shared.updater = rip_word_me(self.lock.s)
         except BaseException:
             self.lock.give()
             raise
         return self.values
 
     def __exit__(self, kind, error, trace):
+        if self.values is None or self.shared.updater != rip_word_me(self.lock.s):
+            raise RuntimeError("this thread has not begun this update, or has ended it already")
         values, self.values = self.values, None
-        self.shared.updating = False
+        self.shared.updater = 0
         try:
             if kind is None:
                 self.shared.replace(values)

@@ -173,6 +173,30 @@ def test_a_message_that_may_be_given_back_holds_the_lane(options: dict[str, Any]
         ringipc.Channel.open("c").remove_group("default")
 
 
+@pytest.mark.parametrize("options", GROUPS, ids=str)
+def test_a_view_behind_a_message_that_was_given_back_stops_nobody(options: dict[str, Any]) -> None:
+    with Producer("c", capacity=CAPACITY, slots=64) as producer, Consumer("c", **options) as c:
+        producer.put(b"first" * 20)
+        message = c.message()
+        put_frames(producer, 1, 1, timeout=0)
+        background = c.get()
+        with pytest.raises(Full):
+            for k in range(2, 6):
+                put_frames(producer, k, 1, timeout=0)
+                c.get()
+        message.requeue()
+        assert c.get() == b"first" * 20
+        with pytest.raises(Empty):
+            c.get_nowait()
+        for k in range(6, 100):
+            put_frames(producer, k, 1, timeout=0)
+            assert is_frame(c.get(), k)
+        assert is_frame(background, 1)
+        del background
+    if "durable" in options:
+        ringipc.Channel.open("c").remove_group("default")
+
+
 def keep_and_wait(options: dict[str, Any]) -> None:
     c = Consumer("c", group="watched", timeout=20, **options)
     with Producer("ready", capacity=4096) as ready:

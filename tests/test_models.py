@@ -20,7 +20,7 @@ AS_IT_IS = {
     "lane": ["", "SELECTS=1", "KILLED=1"],
     "wake_one": ["LEAVES=1", "PICKY=1"],
     "claims": ["DEATHS=1", "ACKS=1", "ACKS=1 DEATHS=1 SEARCH=1", "REQUEUES=1", "REQUEUES=1 SEARCH=1"],
-    "kept": [""],
+    "kept": ["", "KEEPS=1"],
     "latest": ["SLOTS=2", "DEATHS=1 SETS=1"],
     "drop_old": [
         "",
@@ -65,6 +65,7 @@ WITH_A_FAULT = [
     *[("kept", f"FAULT={fault}", WRONG) for fault in range(1, 6)],
     ("kept", "FAULT=6", HANGS),
     ("kept", "FAULT=7", HANGS),
+    ("kept", "FAULT=8 KEEPS=1", HANGS),
     ("latest", "FAULT=1", WRONG),
     ("latest", "FAULT=2", WRONG),
     ("latest", "FAULT=3", WRONG),

@@ -107,7 +107,8 @@ int rip_rx_has_free(const struct rip_rx *rx);
 /* Acknowledges a taken message. Its memory stays until rip_rx_release_acked. */
 void rip_rx_ack(struct rip_rx *rx, uint64_t seq);
 /* Without claims: moves the cursor over acknowledged messages that are older than a released one. They are kept: written
- * into the table beside the cursor. To be called after one is acknowledged, or a later one is marked as released. */
+ * into the table beside the cursor. To be called after one is acknowledged, the oldest one is released, or a later one is
+ * marked as released. */
 void rip_rx_keep(struct rip_rx *rx);
 /* Without claims: reports to the producer which messages are acknowledged and not released. */
 void rip_rx_report_acked(struct rip_rx *rx);
@@ -253,6 +254,9 @@ static inline void rip_rx_release_only(struct rip_rx *rx, uint64_t seq) {
     }
     rx->released = seq + 1;
     rip_rx_release_marked(rx);
+    if (RIP_UNLIKELY(rx->released != rx->next)) { /* this message may have held the cursor at others that are kept */
+        rip_rx_keep(rx);
+    }
 }
 
 /* Wakes the producer of the lane if it sleeps: call this after a change that it may wait for. */

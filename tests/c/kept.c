@@ -143,6 +143,39 @@ static void what_is_not_done_stays(void) {
     }
 }
 
+/* The message that holds the cursor is released in order, or given back and taken again: the older of those behind it,
+ * which are acknowledged and in use, are kept, so nobody waits for them. */
+static void what_held_the_cursor_is_released(void) {
+    for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        for (unsigned requeues = 0; requeues < 2; requeues++) {
+            struct rip_message first, kept;
+            unsigned char data[LARGE] = {0};
+            struct rip_producer *p = open_producer(CHANNEL, LANE, 64);
+            struct rip_consumer *c = open_consumer(CHANNEL, "g", kinds[i].flags);
+            CHECK_IS(put_number(p, 7, 0), 0);
+            CHECK_IS(rip_get(c, &first, 0), 1);
+            put_filled(p, 0);
+            get_and_keep(c, &kept);
+            while (put(p, data, LARGE / 2, 0) == 0) {
+                struct rip_message message;
+                CHECK_IS(rip_get(c, &message, 0), 1);
+                rip_release(c, &message);
+            }
+            if (requeues) {
+                rip_requeue(c, &first, 1);
+                CHECK_IS(rip_get(c, &first, 0), 1);
+                CHECK_IS(first.seq, 0);
+            }
+            rip_release(c, &first);
+            put_and_get(p, c, 100);
+            CHECK(is_filled(kept.data, LARGE, 1, 1));
+            rip_release(c, &kept);
+            check_free(p, c);
+            end(p, c);
+        }
+    }
+}
+
 /* Groups of all kinds on one lane keep messages of their own, and the same one. */
 static void several_groups(void) {
     static const uint32_t flags[] = {0, 0, RIP_SHARED, RIP_DURABLE, RIP_LOSSY};
@@ -372,6 +405,8 @@ int main(void) {
     run("a message that is done and in use costs its own room and stops nobody", costs_its_own_room);
     run("so many messages are kept as the tables have room for", so_many_are_kept);
     run("a message that is not done stays in the lane, and can be given back", what_is_not_done_stays);
+    run("what is kept behind a message that is not done stops nobody once that one is released",
+        what_held_the_cursor_is_released);
     run("each group of a lane keeps its own messages", several_groups);
     run("what a member keeps is free when it is gone", the_member_goes);
     run("a message that is kept stays as it is when its lane ends", the_lane_ends);

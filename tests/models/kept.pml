@@ -1,8 +1,9 @@
 /* A consumer of an exclusive group keeps views, and its producer goes around them: is a message overwritten while it is
  * in use, or does the producer wait for ever?
  *
- * The consumer takes messages in order and releases them in any order. When a later one is released, it writes an older
- * one that is in use into the table beside its cursor, and moves the cursor beyond it. FAULT adds a fault:
+ * The consumer takes messages in order, and acknowledges and releases them in any order. When an older one is acknowledged
+ * and in use, and a later one is released, it writes the older one into the table beside its cursor, and moves the cursor
+ * beyond it. KEEPS=1: it may keep one acknowledged message for ever, and nobody waits for that. FAULT adds a fault:
  *
  *   1  rip_rx_keep writes the table after the cursor is published
  *   2  the producer reads the table before the cursor
@@ -11,18 +12,22 @@
  *   5  rip_rx_release_late clears the entry before the last read
  *   6  it does not count the release in `freed`
  *   7  the producer loads `freed` after it has looked for room
+ *   8  rip_rx_release_only does not call rip_rx_keep when it releases the oldest message
  *
  * producer stands for the wait for room with rip_room_watch, update_pins, pass_released and pin_kept, and for
- * rip_tx_publish; consumer for rip_rx_release_only, rip_rx_release_late, rip_rx_keep and rip_rx_publish_cursor. The table
- * has one entry, and one message may be pinned. A message may lie at any offset that is neither live nor pinned; the last
- * one needs the whole arena. Not modelled: the order of payload and tail (lane.pml), groups that come and go (drop_old.pml). */
+ * rip_tx_publish; consumer for rip_rx_ack, rip_rx_release_only, rip_rx_release_late, rip_rx_keep and
+ * rip_rx_publish_cursor. The table has one entry, and one message may be pinned. A message may lie at any offset that is
+ * neither live nor pinned; the last one needs the whole arena, or two offsets if KEEPS. Not modelled: the order of payload and tail (lane.pml), groups that come and go (drop_old.pml). */
 #ifndef FAULT
 #define FAULT 0
+#endif
+#ifndef KEEPS
+#define KEEPS 0
 #endif
 #define MESSAGES 5
 #define SLOTS 3
 #define OFFSETS 3
-#define HELD 2
+#define HELD (2 + KEEPS)
 #define NONE 255
 
 byte tail, cursor, kept, freed; /* kept: 1 + the message in the table, or 0 */
@@ -37,7 +42,7 @@ byte payload[OFFSETS];          /* the message that lies there */
     (pin != NONE && pin_at == (there)))
 #define IS_LAST (put == MESSAGES - 1)
 #define IS_ROOM (put - free_below < SLOTS &&                                                                            \
-    (IS_LAST -> !IS_LIVE(0) && !IS_LIVE(1) && !IS_LIVE(2) : !IS_LIVE(0) || !IS_LIVE(1) || !IS_LIVE(2)))
+    !IS_LIVE(0) + !IS_LIVE(1) + !IS_LIVE(2) >= (IS_LAST -> 3 - KEEPS : 1))
 
 active proctype producer() {
     byte put = 0, free_below = 0, pin = NONE, pin_at = 0, limit, its_kept, its_cursor, its_freed;
@@ -84,7 +89,11 @@ active proctype producer() {
                 offset[put % SLOTS] = limit;
                 payload[limit] = put;
                 if
-                :: IS_LAST -> payload[1] = put; payload[2] = put
+                :: IS_LAST && !IS_LIVE(1) -> payload[1] = put
+                :: else
+                fi;
+                if
+                :: IS_LAST && !IS_LIVE(2) -> payload[2] = put
                 :: else
                 fi;
                 limit = 0;
@@ -98,9 +107,23 @@ active proctype producer() {
 
 /* ---- the consumer ---- */
 
-#define IN_USE 1
-#define DONE 2
+#define IN_WORK 1
+#define IN_USE 2 /* and acknowledged */
+#define DONE 3
 #define IS_WHOLE(seq) (payload[at[seq]] == (seq))
+#define IS_HELD(seq) ((state[seq] == IN_WORK || state[seq] == IN_USE) && forever != (seq))
+
+inline choose() {
+    atomic {
+        if
+        :: IS_HELD(0) -> k = 0
+        :: IS_HELD(1) -> k = 1
+        :: IS_HELD(2) -> k = 2
+        :: IS_HELD(3) -> k = 3
+        :: IS_HELD(4) -> k = 4
+        fi
+    }
+}
 
 inline clear() {
     if
@@ -109,11 +132,11 @@ inline clear() {
     fi
 }
 
-inline advance() {
+inline advance(keeps) {
     do
     :: atomic { released < next && state[released] == DONE -> released++ }
     :: atomic { /* rip_rx_keep */
-        released + 1 < next && state[released] == IN_USE && state[released + 1] == DONE && !kept && !late ->
+        keeps && released + 1 < next && state[released] == IN_USE && state[released + 1] == DONE && !kept && !late ->
         if
         :: FAULT == 1 -> late = 1 + released
         :: else -> kept = 1 + released
@@ -130,34 +153,38 @@ inline advance() {
 }
 
 active proctype consumer() {
-    byte next, released, held, k, late, state[MESSAGES], at[MESSAGES];
+    byte next, released, held, k, late, forever = NONE, state[MESSAGES], at[MESSAGES];
+    bool in_order;
 end:
     do
     :: atomic { next < tail && held < HELD ->
         at[next] = offset[next % SLOTS];
         assert(IS_WHOLE(next));
-        state[next] = IN_USE;
+        state[next] = IN_WORK;
         next++;
         held++
     }
-    :: held > 0 ->
-        atomic {
+    :: held > (forever != NONE) ->
+        choose();
+        if
+        :: atomic { state[k] == IN_WORK -> state[k] = IN_USE }
             if
-            :: state[0] == IN_USE -> k = 0
-            :: state[1] == IN_USE -> k = 1
-            :: state[2] == IN_USE -> k = 2
-            :: state[3] == IN_USE -> k = 3
-            :: state[4] == IN_USE -> k = 4
-            fi
-        }
+            :: KEEPS && forever == NONE -> forever = k
+            :: true
+            fi;
+            k = 0;
+            advance(1)
+        :: true ->
+            in_order = k == released;
 #if FAULT == 5
-        clear();
+            clear();
 #endif
-        atomic { assert(IS_WHOLE(k)); state[k] = DONE; held-- }
+            atomic { assert(IS_WHOLE(k)); state[k] = DONE; held-- }
 #if FAULT != 5
-        clear();
+            clear();
 #endif
-        k = 0;
-        advance()
+            k = 0;
+            advance(!(FAULT == 8 && in_order))
+        fi
     od
 }

@@ -114,6 +114,29 @@ def test_flush_does_not_wait_for_a_kept_view(options: dict[str, Any]) -> None:
         ringipc.Channel.open("c").remove_group("default")
 
 
+def test_flush_does_not_wait_for_a_view_of_a_drop_old_lane() -> None:
+    with Producer("c", capacity=CAPACITY, overflow="drop-old") as producer, Consumer("c") as c:
+        put_frames(producer, 0, 3)
+        background = c.get()
+        with pytest.raises(TimedOut):
+            producer.flush(timeout=0)
+        assert is_frame(c.get(), 1)
+        message = c.message()
+        view = message.payload
+        with pytest.raises(Empty):
+            c.get_nowait()
+        with pytest.raises(TimedOut):  # the message can still be given back
+            producer.flush(timeout=0)
+        message.release()
+        producer.flush(timeout=0)
+        assert is_frame(background, 0)
+        assert is_frame(view, 2)
+        put_frames(producer, 3, 20)
+        assert is_frame(background, 0)
+        assert is_frame(view, 2)
+        del background, view
+
+
 def test_too_many_kept_views_hold_the_lane() -> None:
     """An exclusive group can keep four views of a lane. The fifth holds back what comes after it, until one is gone."""
     with Producer("c", capacity=16 * 65536, slots=16) as producer, Consumer("c") as c:

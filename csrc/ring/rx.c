@@ -249,15 +249,12 @@ void rip_rx_report_acked(struct rip_rx *rx) {
     }
 }
 
-void rip_rx_ack(struct rip_rx *rx, uint64_t seq) {
-    rip_rx_ack_own(rx, seq);
-    if (rx->claims) {
-        rip_claim_ack(rx->claims, rx->slots, seq);
-        /* release: pairs with the acquire in rip_room_watch; a producer in rip_flush then reads the claim */
-        atomic_fetch_add_explicit(&rx->cursor->freed, 1, memory_order_release);
-        rip_rx_wake_producer(rx);
-        rip_rx_check_end(rx);
-    }
+void rip_rx_ack_claim(struct rip_rx *rx, uint64_t seq) {
+    rip_claim_ack(rx->claims, rx->slots, seq);
+    /* release: pairs with the acquire in rip_room_watch; a producer in rip_flush then reads the claim */
+    atomic_fetch_add_explicit(&rx->cursor->freed, 1, memory_order_release);
+    rip_rx_wake_producer(rx);
+    rip_rx_check_end(rx);
 }
 
 void rip_rx_report_end(struct rip_rx *rx) {

@@ -104,8 +104,8 @@ int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *
 int rip_rx_poll(struct rip_rx *rx);
 /* With claims: is there a message that no member has taken? */
 int rip_rx_has_free(const struct rip_rx *rx);
-/* Acknowledges a taken message. Its memory stays until rip_rx_release_acked. */
-void rip_rx_ack(struct rip_rx *rx, uint64_t seq);
+/* rip_rx_ack in a lane with claims. */
+void rip_rx_ack_claim(struct rip_rx *rx, uint64_t seq);
 /* Without claims: moves the cursor over acknowledged messages that are older than a released one. They are kept: written
  * into the table beside the cursor. To be called after one is acknowledged, the oldest one is released, or a later one is
  * marked as released. */
@@ -280,9 +280,11 @@ static inline void rip_rx_release(struct rip_rx *rx, uint64_t seq) {
     rip_rx_publish_cursor(rx);
 }
 
-/* rip_rx_ack of a message in a group without claims; with claims it does nothing. */
-static inline void rip_rx_ack_own(struct rip_rx *rx, uint64_t seq) {
-    if (!rx->claims && seq >= rx->released) {
+/* Acknowledges a taken message. Its memory stays until rip_rx_release_acked. */
+static inline void rip_rx_ack(struct rip_rx *rx, uint64_t seq) {
+    if (RIP_UNLIKELY(rx->claims)) {
+        rip_rx_ack_claim(rx, seq);
+    } else if (seq >= rx->released) {
         rx->marks[seq & (rx->slots - 1)] |= RIP_MARK_ACKED;
         rip_rx_skip(rx);
         if (RIP_UNLIKELY(seq + 1 != rx->next)) { /* a later one may be released */

@@ -7,7 +7,8 @@
 
 /* How far a group has acknowledged the lane, if it has released it up to here. */
 static uint64_t acked_by(struct rip_producer *p, uint32_t g, uint64_t released) {
-    if (p->ch.control->groups[g].flags & (RIP_SHARED | RIP_DURABLE | RIP_LOSSY)) {
+    /* which lanes of a group have claims: as in rx_lanes.c */
+    if (p->overflow == RIP_DROP_OLD || p->ch.control->groups[g].flags & (RIP_SHARED | RIP_DURABLE | RIP_LOSSY)) {
         return rip_claims_read_unacked(&p->ch, rip_group_id(p->ch.control, g), rip_lane_id(p->entry), p->slots,
                                        released, p->published);
     }

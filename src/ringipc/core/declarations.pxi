@@ -243,7 +243,6 @@ cdef extern from "ring/rx.h" nogil:
         int (*pull)(rip_io_loop *, const rip_watch *, uint64_t) noexcept nogil
         rip_io_loop *io_loop
     void rip_rx_ack(rip_rx *, uint64_t)
-    void rip_rx_ack_own(rip_rx *, uint64_t)
     void rip_rx_take(rip_consumer *, const rip_message *)
     void rip_rx_release_only(rip_rx *, uint64_t)
     void rip_rx_publish_cursor(rip_rx *)

@@ -63,7 +63,7 @@ cdef inline int give_out(Consumer consumer, Hold hold) except -1:
     if consumer.c.claims:
         enlist(consumer, hold.lane, hold.seq, hold.length, <PyObject *>hold, getter(consumer))
     elif rip_handle_check(&consumer.c.ch.handle) == 0:
-        rip_rx_ack_own(hold.lane, hold.seq)  # a view that lives on holds nothing else back
+        rip_rx_ack(hold.lane, hold.seq)  # a view that lives on holds nothing else back
     return 0
 
 
@@ -158,7 +158,7 @@ cdef void end_works(Consumer consumer, uint64_t worker) noexcept:
 cdef void end_message(Consumer consumer, Hold hold) noexcept:
     """Acknowledge the message of a `Message`, if it is still responsible for it."""
     if hold.lane is not NULL and not consumer.c.claims and rip_handle_check(&consumer.c.ch.handle) == 0:
-        rip_rx_ack_own(hold.lane, hold.seq)
+        rip_rx_ack(hold.lane, hold.seq)
     if hold.work is not NULL and hold.work.worker == <uint64_t>A_MESSAGE:
         if rip_handle_check(&consumer.c.ch.handle) == 0:
             rip_rx_ack(hold.lane, hold.seq)

@@ -90,17 +90,21 @@ static struct rip_run range_of(const struct rip_producer *p, uint64_t seq) {
     return run;
 }
 
-/* Opens the claims of a group if the group still exists. Creates them if no member has done so. */
+/* Opens the claims of a group if the group still exists. Creates them if no member has done so. Does not wait for the
+ * table lock: whoever can wait does so (put.c). */
 static int open_claims(struct rip_producer *p, uint32_t g, uint64_t id, struct rip_mapping *out) {
     struct rip_control *control = p->ch.control;
-    int rc = rip_lock(&p->ch.handle);
-    if (rc != 0) {
-        return rc == -EAGAIN ? -ENOLCK : rc; /* -EAGAIN means that a message in use cannot be pinned */
+    struct rip_handle *handle = &p->ch.handle;
+    int rc = rip_try_lock(handle);
+    if (rc == 0) {
+        uint64_t give_up = handle->give_up;
+        handle->give_up = RIP_TRY_ONLY; /* for rip_relock */
+        int there = has(atomic_load_explicit(&control->groups_active, memory_order_relaxed), g);
+        rc = there && rip_group_id(control, g) == id ? rip_claims_open(&p->ch, g, p->index, p->slots, out) : -ENOENT;
+        handle->give_up = give_up;
+        rip_unlock(handle);
     }
-    int there = has(atomic_load_explicit(&control->groups_active, memory_order_relaxed), g);
-    rc = there && rip_group_id(control, g) == id ? rip_claims_open(&p->ch, g, p->index, p->slots, out) : -ENOENT;
-    rip_unlock(&p->ch.handle);
-    return rc == -EAGAIN ? -ENOLCK : rc;
+    return rc == -EAGAIN ? -ENOLCK : rc; /* -EAGAIN means that a message in use cannot be pinned */
 }
 
 /* Makes sure that the claims of group g are open. Returns 0; -ENOENT: the group has left; or another negative errno. */
@@ -172,7 +176,8 @@ static int give_up_for(struct rip_producer *p, uint32_t g, uint64_t seq) {
     return state < 0 ? state : 0;
 }
 
-/* Must message seq stay, because a group that this producer waits for, or the first group, has not done it? */
+/* Must message seq stay, because a group that this producer waits for, or the first group, has not done it? Returns 1, 0,
+ * or -ENOLCK if the claims of a group cannot be opened now. */
 static int must_stay(struct rip_producer *p, uint64_t seq) {
     struct rip_drop_old *drops = p->drops;
     drops->done = 0;
@@ -184,8 +189,9 @@ static int must_stay(struct rip_producer *p, uint64_t seq) {
         if (is_passed(p, g, seq)) {
             continue;
         }
-        if (!has_claims(p, g) || open_group(p, g) != 0 || !rip_claim_is_acked(drops->groups[g].claims, p->slots, seq)) {
-            return 1;
+        int rc = has_claims(p, g) ? open_group(p, g) : -ENOENT;
+        if (rc != 0 || !rip_claim_is_acked(drops->groups[g].claims, p->slots, seq)) {
+            return rc == -ENOLCK ? rc : 1;
         }
         drops->done |= UINT64_C(1) << g;
     }
@@ -302,8 +308,8 @@ static int pass_released(struct rip_producer *p) {
 }
 
 /* Gives up as many messages as a message of length bytes needs. Returns 0; 1: there is a new group, and find_groups
- * must be called again; -EAGAIN if messages that cannot be given up leave no room; or the error of allocating memory. A
- * lack of memory is not an error here: then room is made in the allocated part. */
+ * must be called again; -EAGAIN if messages that cannot be given up leave no room; -ENOLCK as must_stay; or the error of
+ * allocating memory. A lack of memory is not an error here: then room is made in the allocated part. */
 static int find_room(struct rip_producer *p, uint64_t length) {
     struct rip_drop_old *drops = p->drops;
     uint64_t end = p->arena.capacity;
@@ -319,8 +325,9 @@ static int find_room(struct rip_producer *p, uint64_t length) {
                 return rc;
             }
         }
-        if (drops->dropped_below == p->published || must_stay(p, drops->dropped_below)) {
-            return -EAGAIN;
+        int stays = drops->dropped_below == p->published ? 1 : must_stay(p, drops->dropped_below);
+        if (stays != 0) {
+            return stays < 0 ? stays : -EAGAIN;
         }
         if (!announce(p, drops->dropped_below + 1)) {
             return 1;

@@ -36,7 +36,8 @@ static uint64_t has_no_message(void *handle) {
 
 static uint64_t has_no_room(void *handle) {
     struct rip_producer *p = handle;
-    return p->overflow == RIP_BLOCK && rip_make_room(p, p->wanted) == -EAGAIN ? RIP_POLLFD_CHECK_NS : 0;
+    int rc = p->overflow == RIP_BLOCK ? rip_make_room(p, p->wanted) : 0;
+    return rc == -EAGAIN || rc == -ENOLCK ? RIP_POLLFD_CHECK_NS : 0;
 }
 
 int rip_consumer_fd(struct rip_consumer *c) {

@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-/* longest wait for the table lock, which is needed to open the claims of a new group */
+/* longest wait for the table lock, which is needed to open the claims of a group */
 #define CLAIMS_WAIT_NS UINT64_C(250000000)
 
 /* ---- threads that share a producer ---- */
@@ -59,7 +59,7 @@ int rip_tx_wait_filled(struct rip_producer *p, uint64_t deadline) {
 
 /* ---- room ---- */
 
-/* Waits for the table lock, which is needed to open the claims of a new group. Calls the hooks as for any other
+/* Waits for the table lock, which is needed to open the claims of a group. Calls the hooks as for any other
  * wait. */
 static int await_lock(struct rip_producer *p, uint64_t deadline) {
     struct rip_waiting waiting = {.since = rip_now(), .control = -1};
@@ -69,7 +69,7 @@ static int await_lock(struct rip_producer *p, uint64_t deadline) {
     return end ? end : rc;
 }
 
-/* rip_tx_reserve; a lane that drops waits for the table lock, but not for long, whatever the deadline is. */
+/* rip_tx_reserve; if it needs the table lock it waits for that, but not for long, whatever the deadline is. */
 static int reserve(struct rip_producer *p, uint64_t length, uint64_t deadline, unsigned char **payload) {
     int rc = rip_tx_reserve(p, length, payload);
     for (uint64_t lock_deadline = 0; rc == -ENOLCK;) {

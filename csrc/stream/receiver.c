@@ -162,8 +162,9 @@ static int unpack(struct rip_receiver *r) {
             rc = rip_tx_reserve(r->into, r->frame.length, &r->payload);
             if (rc != 0) {
                 r->payload = NULL;
-                /* without memory the stream waits too: releases make room in the allocated part */
-                return rc == -EAGAIN || rip_is_out_of_memory(rc) ? RIP_STEP_ROOM : rc;
+                /* without memory the stream waits too: releases make room in the allocated part. -ENOLCK: the claims of
+                 * a group cannot be opened now. */
+                return rc == -EAGAIN || rc == -ENOLCK || rip_is_out_of_memory(rc) ? RIP_STEP_ROOM : rc;
             }
         }
         uint64_t left = r->frame.length - r->got, has = r->to - r->from;

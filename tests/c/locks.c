@@ -177,7 +177,6 @@ static void a_signal_ends_a_put(void) {
     CHECK_IS(put_number(p, 2, RIP_FOREVER), -EINTR);
     CHECK_IS(setitimer(ITIMER_REAL, &never, NULL), 0);
     CHECK_IS(sigaction(SIGALRM, &was, NULL), 0);
-    p->ch.handle.give_up = RIP_TRY_ONLY;
     CHECK_IS(rip_reserve(p, 8, &payload), -ENOBUFS);
     CHECK_IS(put_number(p, 3, RIP_FOREVER), -ENOBUFS);
     CHECK_IS(p->refused, 2);
@@ -186,6 +185,40 @@ static void a_signal_ends_a_put(void) {
     CHECK_IS(get_number(c, 0), 4);
     close_producer(p);
     close_consumer(c);
+}
+
+/* A producer that goes around views needs the claims of their group, and so the lock, once. */
+static void a_full_lane_does_not_wait_long_for_the_lock(void) {
+    static const uint32_t hows[] = {RIP_BLOCK, RIP_DROP_NEW}, flags[] = {RIP_SHARED, RIP_DURABLE};
+    for (unsigned h = 0; h < 2; h++) {
+        int32_t holder;
+        unsigned char *payload;
+        struct rip_message kept;
+        struct rip_producer *p = NULL;
+        int full = hows[h] == RIP_BLOCK ? -EAGAIN : -ENOBUFS;
+        CHECK_IS(rip_producer_open("c", RIP_PAGE, 2, hows[h], RIP_WAIT_BLOCK, NULL, &p), 0);
+        CHECK(rip_producer_fd(p) >= 0);
+        struct rip_consumer *c = open_consumer("c", "g", flags[h]);
+        CHECK_IS(put_number(p, 0, 0), 0);
+        CHECK_IS(rip_get(c, &kept, 0), 1);
+        rip_acknowledge(c, &kept);
+        CHECK_IS(put_number(p, 1, 0), 0);
+        CHECK_IS(get_number(c, 0), 1);
+        int fd = locked("c");
+        uint64_t start = rip_now();
+        CHECK_IS(rip_reserve(p, sizeof(uint64_t), &payload), full);
+        rip_producer_update_fd(p);
+        CHECK(rip_now() - start < 200 * MS);
+        CHECK_IS(put_number(p, 2, 0), full == -EAGAIN ? -ETIMEDOUT : full);
+        CHECK(rip_now() - start < 2000 * MS);
+        close(fd);
+        CHECK_IS(put_number(p, 2, 0), 0);
+        CHECK_IS(get_number(c, 0), 2);
+        rip_release(c, &kept);
+        close_producer(p);
+        close_consumer(c);
+        CHECK(flags[h] != RIP_DURABLE || rip_remove_group("c", "g", &holder) == 0);
+    }
 }
 
 /* A thread that fills for longer than a put waits for the lock. One thread of the two runs at a time. */
@@ -226,7 +259,6 @@ static void a_put_waits_for_as_long_as_another_thread_fills(void) {
     struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
     CHECK_IS(put_number(p, 1, 0), 0);
     filling.lock = locked("c");
-    p->ch.handle.give_up = RIP_TRY_ONLY;
     rip_on_wait(gives_its_turn, takes_its_turn);
     CHECK_IS(pthread_mutex_lock(&filling.turn), 0);
     CHECK_IS(pthread_create(&thread, NULL, fills_for_long, NULL), 0);
@@ -348,6 +380,8 @@ int main(void) {
     run("a hook that ends the wait of a close leaves a handle that can be closed again",
         a_hook_that_ends_a_close_destroys_nothing);
     run("a put that waits for the lock ends with a signal, or refuses the message", a_signal_ends_a_put);
+    run("a put into a full lane waits for the lock for a moment, and a call that does not wait not at all",
+        a_full_lane_does_not_wait_long_for_the_lock);
     run("a put that drops waits for as long as another thread fills", a_put_waits_for_as_long_as_another_thread_fills);
     run("peers execute fences for a member that asks for it, and no longer", fences_end_with_their_member);
     run("all execute fences for a member without membarrier, and no longer", all_fence_for_one_without_membarrier);

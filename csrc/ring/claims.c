@@ -220,7 +220,7 @@ uint64_t rip_claims_first_unacked(const struct rip_claims *claims, uint64_t slot
 }
 
 int rip_claim_is_passable(const struct rip_claims *claims, uint64_t slots, uint64_t seq) {
-    /* acquire: as in rip_claim_drop */
+    /* acquire: as in rip_claim_give_up */
     return is_passable(atomic_load_explicit(&claims->words[seq & (slots - 1)], memory_order_acquire), slots, seq);
 }
 
@@ -285,9 +285,9 @@ static uint64_t requeue_lane(struct rip_claims *claims, uint64_t slots, uint32_t
                                 ? word_of(seq, slots, RIP_CLAIM_FREE) | (word & RIP_CLAIM_DELIVERIES)
                                 : word_of(seq, slots, RIP_CLAIM_RELEASED);
             /* seq_cst: pairs with the acquire in rip_claim, and with move_cursor, which follows. This fails if the
-             * producer passes the message. */
+             * producer passes the message. acquire: pairs with rip_claim_give_up; the entry in the table is visible. */
             int changed = atomic_compare_exchange_strong_explicit(&claims->words[i], &word, next, memory_order_seq_cst,
-                                                                  memory_order_relaxed);
+                                                                  memory_order_acquire);
             requeued += changed && state == RIP_CLAIM_TAKEN;
         }
     }

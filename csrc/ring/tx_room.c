@@ -4,11 +4,20 @@
 #include "ring/lane_memory.h"
 #include "store/table_lock.h"
 
+static uint64_t kept_in(const struct rip_cursor *cursor, uint32_t k) {
+    return atomic_load_explicit(&cursor->kept[k], memory_order_acquire); /* acquire: as in rip_is_kept */
+}
+
+/* Does the group of this cursor keep messages? Without a loop, because this is looked at for every large message. */
+static int keeps(const struct rip_cursor *cursor) {
+    static_assert(RIP_CURSOR_KEPT == 4, "all entries");
+    return (kept_in(cursor, 0) | kept_in(cursor, 1) | kept_in(cursor, 2) | kept_in(cursor, 3)) != 0;
+}
+
 /* The first message from `from` on that the group of this cursor keeps, if it is before `to`; else `to`. */
 static uint64_t first_kept(const struct rip_cursor *cursor, uint64_t from, uint64_t to) {
     for (uint32_t k = 0; k < RIP_CURSOR_KEPT; k++) {
-        /* acquire: as in rip_is_kept; no message: UINT64_MAX */
-        uint64_t seq = (atomic_load_explicit(&cursor->kept[k], memory_order_acquire) >> RIP_KEPT_SEQ_SHIFT) - 1;
+        uint64_t seq = (kept_in(cursor, k) >> RIP_KEPT_SEQ_SHIFT) - 1; /* no message: UINT64_MAX */
         to = from <= seq && seq < to ? seq : to;
     }
     return to;
@@ -33,7 +42,9 @@ int rip_reclaim(struct rip_producer *p) {
                 return -EBADMSG;
             }
             limit = released < limit ? released : limit;
-            kept = first_kept(cursor, p->free_below, kept); /* after the cursor: what it has passed is in the table */
+            if (RIP_UNLIKELY(keeps(cursor))) { /* after the cursor: what it has passed is in the table */
+                kept = first_kept(cursor, p->free_below, kept);
+            }
         }
         if (limit > p->published) {
             return -EBADMSG;

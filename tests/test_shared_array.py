@@ -297,14 +297,14 @@ def test_an_update_that_cannot_be_ended_leaves_the_array_as_it_was() -> None:
                 values.resize((size,), refcheck=False)
         update = shared.update()
         for _ in range(2):
-            with shared.lock, pytest.raises(RuntimeError, match="has not begun this update"):
+            with shared.lock, pytest.raises(RuntimeError, match="is not in the block of this update"):
                 update.__exit__(None, None, None)
             with update:
                 pass
         with update:
             with ThreadPoolExecutor(1) as pool:
                 ended = pool.submit(update.__exit__, None, None, None)
-            with pytest.raises(RuntimeError, match="has not begun this update"):
+            with pytest.raises(RuntimeError, match="is not in the block of this update"):
                 ended.result()
         with pytest.raises(TypeError, match=r"made by SharedArray\.update"):
             type(update)().__enter__()

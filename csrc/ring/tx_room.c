@@ -8,7 +8,7 @@ static uint64_t kept_in(const struct rip_cursor *cursor, uint32_t k) {
     return atomic_load_explicit(&cursor->kept[k], memory_order_acquire); /* acquire: as in rip_is_kept */
 }
 
-/* Does the group of this cursor keep messages? Without a loop, because this is looked at for every large message. */
+/* Does the group of this cursor keep messages? Without a loop, because this is asked for every large message. */
 static int keeps(const struct rip_cursor *cursor) {
     static_assert(RIP_CURSOR_KEPT == 4, "all entries");
     return (kept_in(cursor, 0) | kept_in(cursor, 1) | kept_in(cursor, 2) | kept_in(cursor, 3)) != 0;

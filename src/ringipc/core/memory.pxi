@@ -421,7 +421,7 @@ cdef class Update:
 
     def __exit__(self, kind, error, trace):
         if self.values is None or self.shared.updater != rip_word_me(self.lock.s):
-            raise RuntimeError("this thread has not begun this update, or has ended it already")
+            raise RuntimeError("this thread is not in the block of this update")
         values, self.values = self.values, None
         self.shared.updater = 0
         try:

@@ -1,5 +1,6 @@
 """Arrays in shared memory, used from Python."""
 
+import ctypes
 import multiprocessing
 import os
 import pickle
@@ -624,6 +625,22 @@ def test_an_array_in_a_file_can_be_opened_again(start: Start, tmp_path: Path) ->
             SharedArray(shape, dtype, path=path)
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask()
     assert os.listdir(tmp_path) == ["table"]
+
+
+def close_without_a_page(path: Path) -> None:
+    shared = SharedArray(4096, "u1", path=path)
+    draft = shared.array.ctypes.data + 4096
+    assert ctypes.CDLL(None).munmap(ctypes.c_void_p(draft), ctypes.c_size_t(4096)) == 0  # now msync fails
+    with pytest.raises(SystemRefused, match="Cannot allocate memory"):
+        shared.close()
+    assert shared.closed
+    shared.close()
+    with SharedArray(path=path) as other:
+        assert other.lock.acquire(block=False)
+
+
+def test_a_file_that_cannot_be_written_to_the_disk_is_closed(start: Start, tmp_path: Path) -> None:
+    run(start, close_without_a_page, tmp_path / "table")
 
 
 def umask() -> int:

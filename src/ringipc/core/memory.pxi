@@ -170,7 +170,11 @@ cdef class SharedArray(_SyncHandle):
 
     @property
     def lock(self):
-        """Its lock, an `RLock`. `update` takes it; `snapshot` and atomic operations do not."""
+        """Its lock, an `RLock`. `update` takes it; `snapshot` and atomic operations do not.
+
+        Its owner is a thread with this handle. If a process has opened the array twice, or has received it twice, the
+        two handles exclude each other, also in one thread: it would wait for itself.
+        """
         cdef RLock lock = RLock.__new__(RLock)
         self.check_made()
         lock.bind(self, self, rip_memory_lock(self.s))

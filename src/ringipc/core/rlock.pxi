@@ -4,8 +4,9 @@ cdef class RLock:
     """A recursive lock of 8 bytes in shared memory, for thousands of small locks. It has no file descriptor of its own.
 
     It is passed to other processes as an argument, and inherited by forked ones. The lock belongs to the thread that
-    acquires it. That thread can acquire it again, and has to release it as often. If a process is killed with it, the
-    next owner gets the lock within a tenth of a second, and can see that. `Value.get_lock` returns such a lock.
+    acquires it. That thread can acquire it again, and has to release it as often. The lock of a `SharedArray` belongs
+    to one handle of the array besides. If a process is killed with a lock, the next owner gets it within a tenth of a
+    second, and can see that. `Value.get_lock` returns such a lock.
 
     Raises
     ------

@@ -36,9 +36,11 @@ def film(channel: str | ringipc.Channel, groups: list[str]) -> None:
         camera.flush(timeout=20)
 
 
-@pytest.mark.parametrize("options", GROUPS, ids=str)
-def test_a_background_image_is_kept_for_ever(any_channel: AnyChannel, start: Start, options: dict[str, Any]) -> None:
-    start(film, any_channel, ["default"])
+@pytest.mark.parametrize(("groups", "options"), [([], {}), *((["default"], options) for options in GROUPS)], ids=str)
+def test_a_background_image_is_kept_for_ever(
+    any_channel: AnyChannel, start: Start, groups: list[str], options: dict[str, Any]
+) -> None:
+    start(film, any_channel, groups)
     with Consumer(any_channel, timeout=20, **options) as c:
         background = c.get(timeout=20)
         number = 0

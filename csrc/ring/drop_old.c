@@ -140,8 +140,8 @@ static int pin(struct rip_producer *p, uint32_t g, uint64_t id, uint64_t seq, co
     return 0;
 }
 
-/* Pins message seq for each group without claims that keeps it: 0, or -EAGAIN if there are too many pins. The cursors of
- * these groups have passed it. */
+/* Pins message seq for each group without claims that keeps it: 0, or -EAGAIN if there are too many pins. The
+ * cursors of these groups have passed it. */
 static int pin_kept(struct rip_producer *p, uint64_t seq) {
     const struct rip_drop_old *drops = p->drops;
     unsigned before = p->arena.pinned;
@@ -176,8 +176,8 @@ static int give_up_for(struct rip_producer *p, uint32_t g, uint64_t seq) {
     return state < 0 ? state : 0;
 }
 
-/* Must message seq stay, because a group that this producer waits for, or the first group, has not done it? Returns 1, 0,
- * or -ENOLCK if the claims of a group cannot be opened now. */
+/* Must message seq stay, because a group that this producer waits for, or the first group, has not done it? Returns
+ * 1, 0, or -ENOLCK if the claims of a group cannot be opened now. */
 static int must_stay(struct rip_producer *p, uint64_t seq) {
     struct rip_drop_old *drops = p->drops;
     drops->done = 0;
@@ -308,8 +308,8 @@ static int pass_released(struct rip_producer *p) {
 }
 
 /* Gives up as many messages as a message of length bytes needs. Returns 0; 1: there is a new group, and find_groups
- * must be called again; -EAGAIN if messages that cannot be given up leave no room; -ENOLCK as must_stay; or the error of
- * allocating memory. A lack of memory is not an error here: then room is made in the allocated part. */
+ * must be called again; -EAGAIN if messages that cannot be given up leave no room; -ENOLCK as must_stay; or the
+ * error of allocating memory. A lack of memory is not an error here: then room is made in the allocated part. */
 static int find_room(struct rip_producer *p, uint64_t length) {
     struct rip_drop_old *drops = p->drops;
     uint64_t end = p->arena.capacity;

@@ -106,9 +106,9 @@ int rip_rx_poll(struct rip_rx *rx);
 int rip_rx_has_free(const struct rip_rx *rx);
 /* rip_rx_ack in a lane with claims. */
 void rip_rx_ack_claim(struct rip_rx *rx, uint64_t seq);
-/* Without claims: moves the cursor over acknowledged messages that are older than a released one. They are kept: written
- * into the table beside the cursor. To be called after one is acknowledged, the oldest one is released, or a later one is
- * marked as released. */
+/* Without claims: moves the cursor over acknowledged messages that are older than a released one. They are kept:
+ * written into the table beside the cursor. To be called after one is acknowledged, the oldest one is released, or a
+ * later one is marked as released. */
 void rip_rx_keep(struct rip_rx *rx);
 /* Without claims: reports to the producer which messages are acknowledged and not released. */
 void rip_rx_report_acked(struct rip_rx *rx);

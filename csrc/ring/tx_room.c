@@ -54,9 +54,9 @@ int rip_reclaim(struct rip_producer *p) {
         if (limit <= p->free_below) { /* smaller only while a group is joining; that group moves its cursor up itself */
             return is_kept;
         }
-        /* A new group sets its cursors, then its bit, increments group_epoch, and then reads dropped_below. This producer
-         * stores dropped_below and then reads group_epoch. One of them sees the other's store. The fence pairs with the
-         * fence in rip_group_begin. */
+        /* A new group sets its cursors, then its bit, increments group_epoch, and then reads dropped_below. This
+         * producer stores dropped_below and then reads group_epoch. One of them sees the other's store. The fence
+         * pairs with the fence in rip_group_begin. */
         atomic_store_explicit(&p->lane->dropped_below, limit, memory_order_relaxed);
         atomic_thread_fence(memory_order_seq_cst);
         if (atomic_load_explicit(&control->group_epoch, memory_order_relaxed) == epoch) {

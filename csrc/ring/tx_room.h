@@ -5,11 +5,11 @@
 #include "ring/tx.h"
 
 /* Reads the cursors and finds allocated room in the arena for length bytes. Returns 0, -EAGAIN, -EMSGSIZE, -EBADMSG,
- * -ENOSPC and so on; -ENOBUFS if there is no room in a lane that drops; -ENOLCK if the table lock is needed and not free
- * now. Does not wait. */
+ * -ENOSPC and so on; -ENOBUFS if there is no room in a lane that drops; -ENOLCK if the table lock is needed and not
+ * free now. Does not wait. */
 int rip_make_room(struct rip_producer *p, uint64_t length);
-/* Advances p->free_below to the smallest cursor, or to the first message before it that a group keeps: then this returns
- * 1, and only rip_drop_old_make_room can pass the message. Else 0 or -EBADMSG. */
+/* Advances p->free_below to the smallest cursor, or to the first message before it that a group keeps: then this
+ * returns 1, and only rip_drop_old_make_room can pass the message. Else 0 or -EBADMSG. */
 int rip_reclaim(struct rip_producer *p);
 /* Counts a message that is refused because there is no room. */
 void rip_tx_refuse(struct rip_producer *p);

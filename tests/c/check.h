@@ -189,7 +189,8 @@ static inline int memory_is_over(void) {
 }
 
 /* Is this program run by the user mode of QEMU? It starts no thread in a process that was forked from one with threads,
- * its madvise frees no memory, and to fork takes long if there are threads. `make aarch64` sets the variable. */
+ * its madvise frees no memory and reports none that is missing, and to fork takes long if there are threads.
+ * `make aarch64` sets the variable. */
 static inline int is_emulated(void) { return getenv("EMULATED") != NULL; }
 
 /* Runs a test in a directory of its own, which must be empty afterwards. sentence: what is true if the test passes. */

@@ -106,8 +106,13 @@ class Ring(RuleBasedStateMachine):
                 raise AssertionError("a second member")
             except GroupBusy:
                 return
-        position = len(self.put) if newest else self.oldest()
         consumer = Consumer(self.channel, group=name, copy=False, start="newest" if newest else "oldest", timeout=0)
+        position = len(self.put) - consumer.stats.backlog
+        if newest:
+            assert position == len(self.put)
+        else:  # what others keep in views may still be in the lane, or not
+            undone = min((group.next for group in self.groups.values()), default=self.floor)
+            assert self.oldest() <= position <= undone
         self.groups[name] = Group(consumer, position)
 
     @precondition(lambda self: self.groups)

@@ -186,8 +186,8 @@ void rip_producer_free(struct rip_producer *p); /* after rip_producer_close */
  *             it loses its oldest unread messages where it would make a producer wait
  *   deadline  for getting the table lock of the channel
  *   out       the new handle
- *   holder    with -EBUSY: the pid of the live member of this exclusive group; with -EEXIST: RIP_SHARED and RIP_LOSSY of
- *             the group, which must be those of its members
+ *   holder    with -EBUSY: the pid of the live member of this exclusive group; with -EEXIST: RIP_SHARED and RIP_LOSSY
+ *             of the group, which must be those of its members
  * -ENOENT: the channel does not exist. -EAGAIN: another process held the table lock until the deadline. */
 int rip_consumer_open(const char *channel, const char *group, uint32_t flags, enum rip_wait wait, uint64_t deadline,
                       struct rip_consumer **out, int32_t *holder);
@@ -195,8 +195,8 @@ int rip_consumer_open(const char *channel, const char *group, uint32_t flags, en
 #define RIP_NO_END UINT32_MAX
 /* Sets how many producers must have come for this consumer before its stream can end: 1 without this call, RIP_NO_END:
  * the stream never ends. A producer has come if it was open, or had unread messages, when the group of the consumer got
- * its first member, or if it came later. For the first group of a channel, and for a declared group, all count that have
- * come before, so that the end of a stream without a message waits for them too. */
+ * its first member, or if it came later. For the first group of a channel, and for a declared group, all count that
+ * have come before, so that the end of a stream without a message waits for them too. */
 void rip_consumer_expect(struct rip_consumer *c, uint32_t producers);
 /* Makes this consumer go on without -EOWNERDEAD and -ECONNABORTED when a producer has died or failed. */
 void rip_consumer_skip_deaths(struct rip_consumer *c);
@@ -442,8 +442,8 @@ uint64_t rip_latest_time(const struct rip_sync *s, uint64_t ticks);
 /* Returns a file descriptor that is readable while the newest value is another one than `seen`: the word of the value
  * that was found last, or 0. It is closed with the handle. A thread watches for new values. */
 int rip_latest_fd(struct rip_sync *s, uint64_t seen);
-/* Brings the readiness up to date, after a value was found. Returns 1 if the file descriptor was readable or about to be;
- * other threads that wait for it may not have seen that. */
+/* Brings the readiness up to date, after a value was found. Returns 1 if the file descriptor was readable or about to
+ * be; other threads that wait for it may not have seen that. */
 int rip_latest_update_fd(struct rip_sync *s, uint64_t seen);
 
 /* ---- shared memory ----

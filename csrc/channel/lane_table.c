@@ -59,8 +59,8 @@ static int is_unseen(const struct rip_channel *ch, uint32_t group, uint32_t lane
            rip_has_members(ch, group, RIP_NO_MEMBER);
 }
 
-/* Is a message of the lane in the table beside the cursor of this group? Then the member that uses it needs the entry of
- * the lane. */
+/* Is a message of the lane in the table beside the cursor of this group? Then the member that uses it needs the entry
+ * of the lane. */
 static int has_kept_at_cursor(const struct rip_lane_entry *lane, uint32_t group) {
     uint64_t words = 0;
     for (uint32_t k = 0; k < RIP_CURSOR_KEPT; k++) {

@@ -46,8 +46,8 @@ struct rip_cursor { /* written by members of the group only; by compare-and-swap
     alignas(RIP_LINE) _Atomic uint64_t released; /* the first seq that the group has not released */
     uint64_t seen;          /* 1 + the id of the lane that a member has mapped last; written under the table lock */
     _Atomic uint64_t freed; /* counts releases of kept messages, and acknowledgements; members increment it */
-    /* Of a group without claims: the first seq that is not acknowledged, if that is beyond `released`; and messages before
-     * `released` that are in use, as rip_kept_word, or 0. */
+    /* Of a group without claims: the first seq that is not acknowledged, if that is beyond `released`; and messages
+     * before `released` that are in use, as rip_kept_word, or 0. */
     _Atomic uint64_t acked;
     _Atomic uint64_t kept[RIP_CURSOR_KEPT];
 };

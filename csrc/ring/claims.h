@@ -23,8 +23,8 @@
  * compare-and-swap. So its slot is free, and its memory is not. Whoever changes the word first decides: a member that
  * finds its word changed clears the entry in the table instead. A kept message is not redelivered.
  *
- * In a group that a producer waits for, it moves only ACKED messages in this way, when the lane is full. The next member
- * that polls or releases moves the cursor. */
+ * In a group that a producer waits for, it moves only ACKED messages in this way, when the lane is full. The next
+ * member that polls or releases moves the cursor. */
 #ifndef RIP_CLAIMS_H
 #define RIP_CLAIMS_H
 
@@ -59,9 +59,9 @@ void rip_claim_release(struct rip_claims *claims, uint64_t slots, struct rip_cur
  * does not count. Returns 1; 0: the producer has passed the message, so it is lost instead, and counted. */
 int rip_claim_requeue(struct rip_claims *claims, uint64_t slots, struct rip_cursor *cursor, uint64_t seq, int started);
 
-/* For the producer: gives message seq up if its state is at least this one: FREE in a group that is passed, ACKED in one
- * that is waited for. The message is dropped and counted, or moved to entry *kept of the table of kept messages. Returns
- * the state before; -EAGAIN if that is less, or if a member has it and there is no free entry, or kept is NULL. */
+/* For the producer: gives message seq up if its state is at least this one: FREE in a group that is passed, ACKED in
+ * one that is waited for. The message is dropped and counted, or moved to entry *kept of the table of kept messages.
+ * Returns the state before; -EAGAIN if that is less, or if a member has it and there is no free entry, or kept is NULL. */
 int rip_claim_give_up(struct rip_claims *claims, uint64_t slots, uint64_t seq, enum rip_claim least, uint32_t *kept);
 /* Is message seq acknowledged, released or dropped? */
 int rip_claim_is_acked(const struct rip_claims *claims, uint64_t slots, uint64_t seq);

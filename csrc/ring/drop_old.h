@@ -1,7 +1,7 @@
 /* Making room around messages in use, and by passing groups: in a lane that is drop-old, or for groups that are.
  *
- * A group that a producer passes keeps claims, and the producer competes with its members: it drops an unread message by
- * the same compare-and-swap by which a member takes it. A message that a member has is pinned: it stays where it is,
+ * A group that a producer passes keeps claims, and the producer competes with its members: it drops an unread message
+ * by the same compare-and-swap by which a member takes it. A message that a member has is pinned: it stays where it is,
  * the table of kept messages in the claims says so, and new messages go around it. So what a member uses is never
  * overwritten, and costs the room of one message, however long it is kept. Every message before dropped_below is given
  * up: each group has released it, or has lost it, or has it pinned.

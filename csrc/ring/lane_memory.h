@@ -10,8 +10,8 @@ uint64_t rip_lane_step_end(const struct rip_producer *p, uint64_t bytes);
 int rip_lane_fill(struct rip_producer *p, uint64_t bytes);
 /* Closes the file descriptor if nothing is left to allocate. */
 void rip_lane_close_when_filled(struct rip_producer *p);
-/* Frees the memory behind the last message that is not read or is still in use. For a producer that closes: it writes no
- * more. */
+/* Frees the memory behind the last message that is not read or is still in use. For a producer that closes: it writes
+ * no more. */
 void rip_lane_shrink(struct rip_producer *p);
 /* Finds room in the arena for a message. Returns 0, -EAGAIN, -ENOSPC and so on. *end: messages lie below it. At first
  * this is the capacity; if there is no more memory, it becomes the end of the allocated part. */

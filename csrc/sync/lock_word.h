@@ -30,7 +30,8 @@ static_assert(RIP_WORD_THREAD_AT + RIP_THREAD_BITS == RIP_WORD_HOLDER_AT && RIP_
               "the parts of a lock word fill it");
 
 /* Acquires the lock, again if this thread has it already. Returns 0; 1 if an owner before was killed with it, and
- * nobody has released it since (rip_word_release); -ETIMEDOUT; -EOVERFLOW: this thread has acquired it 4095 times; or as rip_sync_wait. */
+ * nobody has released it since (rip_word_release); -ETIMEDOUT; -EOVERFLOW: this thread has acquired it 4095 times; or
+ * as rip_sync_wait. */
 int rip_word_acquire(struct rip_sync *s, union rip_lock_word *word, uint64_t deadline);
 /* The rest of rip_word_release, for a word that others wait for. */
 void rip_word_wake(union rip_lock_word *word);

@@ -61,7 +61,8 @@ int rip_claim_requeue(struct rip_claims *claims, uint64_t slots, struct rip_curs
 
 /* For the producer: gives message seq up if its state is at least this one: FREE in a group that is passed, ACKED in
  * one that is waited for. The message is dropped and counted, or moved to entry *kept of the table of kept messages.
- * Returns the state before; -EAGAIN if that is less, or if a member has it and there is no free entry, or kept is NULL. */
+ * Returns the state before; -EAGAIN if that is less, or if a member has it and there is no free entry, or kept is
+ * NULL. */
 int rip_claim_give_up(struct rip_claims *claims, uint64_t slots, uint64_t seq, enum rip_claim least, uint32_t *kept);
 /* Is message seq acknowledged, released or dropped? */
 int rip_claim_is_acked(const struct rip_claims *claims, uint64_t slots, uint64_t seq);

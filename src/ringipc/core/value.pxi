@@ -185,12 +185,9 @@ cdef class Synchronized(_Guard):
     def value(self):
         """The value. Reading and setting it takes the lock."""
         cdef bint leaves = self.enter()
-        if cython.likely(self.number.size != 0):
-            value = value_at(&self.number, self.block.at)
-            if leaves:
-                self.leave()
-            return value
         try:
+            if cython.likely(self.number.size != 0):
+                return value_at(&self.number, self.block.at)
             return self.get_obj().value
         finally:
             if leaves:

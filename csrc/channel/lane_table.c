@@ -9,7 +9,9 @@ void rip_cursor_set(struct rip_lane_entry *lane, uint32_t group, uint64_t seq) {
     /* relaxed: no process reads this before the lane is live and the group is active */
     atomic_store_explicit(&lane->cursors[group].acked, 0, memory_order_relaxed);
     for (uint32_t k = 0; k < RIP_CURSOR_KEPT; k++) {
-        atomic_store_explicit(&lane->cursors[group].kept[k], 0, memory_order_relaxed);
+        if (atomic_load_explicit(&lane->cursors[group].kept[k], memory_order_relaxed) != 0) { /* rare */
+            atomic_store_explicit(&lane->cursors[group].kept[k], 0, memory_order_relaxed);
+        }
     }
     /* release: pairs with rip_rx_poll */
     atomic_store_explicit(&lane->cursors[group].released, seq, memory_order_release);

@@ -21,7 +21,7 @@ comma := ,
 CSTRICT := -std=c11 -Wall -Wextra -Wpedantic -Wconversion -Werror -D_GNU_SOURCE
 CFLAGS ?= -O2 -g
 
-.PHONY: demo test lint bench ctest aarch64 sanitize fuzz fuzz-hostile fuzz-stream clean
+.PHONY: demo test lint bench ctest aarch64 sanitize fuzz fuzz-hostile fuzz-stream clean $(CTESTS:=.passes)
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -43,15 +43,17 @@ lint: $(VENV)/.dev $(VENV)/.built $(CORE_O)
 	$(BIN)/python -m mypy.stubtest --ignore-disjoint-bases --allowlist tests/stubtest.txt ringipc._core
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint src  # it calls pycodestyle by name
 	$(BIN)/clang-format --dry-run -Werror $(LINT_C)
-	$(BIN)/clang-tidy --quiet $(CORE_C) -- -std=c11 -D_GNU_SOURCE -Icsrc
-	$(BIN)/cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+	printf '%s\n' $(CORE_C) | xargs -P "$$(nproc)" -I FILE $(BIN)/clang-tidy --quiet FILE -- -std=c11 -D_GNU_SOURCE -Icsrc
+	$(BIN)/cppcheck --quiet -j "$$(nproc)" --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 	    -D_GNU_SOURCE -D__linux__ -Icsrc csrc
 
 bench: $(VENV)/.bench $(VENV)/.built
 	$(BIN)/python -m benchmarks
 
-ctest: $(CTESTS)
-	@for t in $(CTESTS); do echo "$$t"; timeout $(PATIENCE) $(RUN) "$$t" || exit 1; done
+ctest: $(CTESTS:=.passes)
+
+$(CTESTS:=.passes): %.passes: %
+	timeout $(PATIENCE) $(RUN) $<
 
 # The C tests as 64-bit ARM instructions, in an emulator: needs Debian's gcc-aarch64-linux-gnu and qemu-user.
 aarch64:

@@ -29,7 +29,7 @@ _core
 channel _wait values
 transports
 _opening
-calls
+calls mp
 ringipc _cleanup
 cli __main__
 """

@@ -1,0 +1,5 @@
+"""As `multiprocessing.sharedctypes`."""
+
+from ._standard import fall_back
+
+__getattr__ = fall_back(__name__)

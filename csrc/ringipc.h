@@ -57,8 +57,16 @@ enum rip_wait { RIP_WAIT_SPIN, RIP_WAIT_ADAPTIVE, RIP_WAIT_BLOCK };
  * taken. */
 enum rip_overflow { RIP_BLOCK, RIP_DROP_NEW, RIP_DROP_OLD };
 #define RIP_PREALLOCATE 0x100u /* a flag beside enum rip_overflow: allocate the whole lane when it is opened */
-/* What the payload is. The core carries all kinds as bytes; RIP_RECORD and RIP_OBJECT mean something to Python only. */
-enum rip_kind { RIP_BYTES = 1, RIP_ARRAY = 2, RIP_RECORD = 3, RIP_OBJECT = 4, RIP_MAX_KIND = RIP_OBJECT };
+/* What the payload is. The core carries all kinds as bytes; those from RIP_RECORD on mean something to Python only. An
+ * object is a pickle; RIP_OBJECT_PARTS is a pickle with memory beside it, laid out like a record. */
+enum rip_kind {
+    RIP_BYTES = 1,
+    RIP_ARRAY = 2,
+    RIP_RECORD = 3,
+    RIP_OBJECT = 4,
+    RIP_OBJECT_PARTS = 5,
+    RIP_MAX_KIND = RIP_OBJECT_PARTS
+};
 /* Where a new group starts, whether its members compete, whether it stays when its last member leaves, and whether it
  * loses its oldest unread messages where it would make a producer wait. */
 enum rip_group_flag { RIP_OLDEST = 0, RIP_NEWEST = 1, RIP_SHARED = 2, RIP_DURABLE = 4, RIP_LOSSY = 8 };

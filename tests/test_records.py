@@ -274,9 +274,10 @@ def test_errors_of_pickle_name_the_channel(picklers: tuple[Producer, Consumer]) 
     producer, consumer = picklers
     with pytest.raises(UnsafeMessage, match=r"^channel 'p': 'function' object cannot be pickled"):
         producer.put(lambda: None)
-    Parts(producer).put(pickled.KIND, struct.pack("<QQ", 1, 0) + b"?")
-    with pytest.raises(Corrupt, match=r"^channel 'p': malformed object"):
-        consumer.get()
+    for kind, data in (pickled.KIND, b"?"), (pickled.KIND_OF_PARTS, struct.pack("<QQ", 1, 0) + b"?"):
+        Parts(producer).put(kind, data)
+        with pytest.raises(Corrupt, match=r"^channel 'p': malformed object"):
+            consumer.get()
 
 
 def test_bytes_of_4_gib_in_a_record_are_refused(producer: Producer) -> None:
@@ -532,13 +533,13 @@ def test_an_object_needs_the_consent_of_both_sides() -> None:
 class Fractions:
     """A codec, as the modules of ringipc.codecs define it."""
 
-    KIND = 5
+    KINDS = (6,)
     TYPES: frozenset[type] = frozenset({fractions.Fraction})
 
     def encode(self, message: fractions.Fraction) -> multipart.Parts:
-        return multipart.join(self.KIND, str(message).encode(), [])
+        return multipart.join(6, str(message).encode(), [])
 
-    def decode(self, message: memoryview, copy: bool, tensors: bool) -> fractions.Fraction:
+    def decode(self, kind: int, message: memoryview, copy: bool, tensors: bool) -> fractions.Fraction:
         return fractions.Fraction(bytes(multipart.split(message)[0]).decode())
 
 
@@ -549,7 +550,7 @@ def test_a_kind_of_message_is_added_by_a_codec_in_the_table(
     with pytest.raises(UnsafeMessage):
         producer.put(half)
     monkeypatch.setattr(codecs, "CODECS", (*codecs.CODECS, Fractions()))
-    monkeypatch.setattr(codecs, "_BY_KIND", {codec.KIND: codec for codec in codecs.CODECS})
+    monkeypatch.setattr(codecs, "_BY_KIND", {kind: codec for codec in codecs.CODECS for kind in codec.KINDS})
     monkeypatch.setattr(codecs, "_BY_TYPE", {type: codec for codec in codecs.CODECS for type in codec.TYPES})
     producer.put(half)
     assert consumer.get(timeout=0) == half
@@ -569,7 +570,7 @@ class Parts:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("ringipc.codecs.encode", lambda message, pickle: Parts(kind, data, []))
-            self.producer.put(object())
+            self.producer.put(memoryview(b""))  # encoded by that function also with pickle=True
 
 
 HEAD = struct.pack("<QQQ", 1, 1, 8)

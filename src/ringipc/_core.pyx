@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from inspect import Signature, signature
 from math import prod
 from operator import index as index_of
+from pickle import UnpicklingError, loads
 from sys import modules as imported
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -22,7 +23,7 @@ from ringipc import _arguments, _atexit, _facts, _failures, _names, _readiness, 
 from ringipc._latest_message import LatestMessage
 from ringipc._reservation import BytesReservation, reservation
 from ringipc._stats import ConsumerStats, ProducerStats
-from ringipc.codecs import dtypes, record
+from ringipc.codecs import dtypes, pickled, record
 from ringipc.codecs.tensors import to_tensor
 
 cimport cython
@@ -35,7 +36,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromSt
 from cpython.dict cimport PyDict_Next
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
-from cpython.memoryview cimport PyMemoryView_FromObject
+from cpython.memoryview cimport PyMemoryView_Check, PyMemoryView_FromObject
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.sequence cimport PySequence_Check, PySequence_GetItem
@@ -57,6 +58,7 @@ include "core/records.pxi"
 include "core/inspect.pxi"
 include "core/constructor.pxi"
 include "core/io_loop.pxi"
+include "core/objects.pxi"
 include "core/write.pxi"
 include "core/producer.pxi"
 include "core/work.pxi"

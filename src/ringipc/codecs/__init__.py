@@ -1,7 +1,8 @@
 """How messages become bytes and bytes become messages: pure Python, below the extension module.
 
-Bytes and plain arrays are copied by the extension module itself. Each other kind of message has a codec: a module of
-this package with the attributes of `Codec`, and an entry in `CODECS`.
+Bytes and plain arrays are copied by the extension module itself, which also calls msgspec and pickle for messages that
+need no more than these. Each other kind of message has a codec: a module of this package with the attributes of
+`Codec`, and an entry in `CODECS`.
 """
 
 from typing import Any, Protocol
@@ -16,27 +17,28 @@ from .plain import Plain, plain
 
 
 class Codec(Protocol):
-    """A kind of message.
+    """A kind of message, or a few that belong together.
 
     Attributes
     ----------
-    KIND
-        The number of the kind in a message's descriptor: RIP_BYTES and so on in csrc/ringipc.h.
+    KINDS
+        The numbers of the kinds that this codec decodes: RIP_BYTES and so on in csrc/ringipc.h. A message's descriptor
+        has one of them.
     TYPES
         The types of the objects that this codec encodes.
     """
 
     @property
-    def KIND(self) -> int: ...
+    def KINDS(self) -> tuple[int, ...]: ...
     @property
     def TYPES(self) -> frozenset[type]: ...
     def encode(self, message: Any, /) -> Parts: ...
-    def decode(self, message: memoryview, copy: bool, tensors: bool, /) -> Any: ...
+    def decode(self, kind: int, message: memoryview, copy: bool, tensors: bool, /) -> Any: ...
 
 
 CODECS: tuple[Codec, ...] = (record, pickled)
 
-_BY_KIND = {codec.KIND: codec for codec in CODECS}
+_BY_KIND = {kind: codec for codec in CODECS for kind in codec.KINDS}
 _BY_TYPE = {kind: codec for codec in CODECS for kind in codec.TYPES}
 
 
@@ -83,7 +85,7 @@ def decode(kind: int, message: memoryview, copy: bool, pickle: bool, tensors: bo
             "the message is a pickled object; open the consumer with pickle=True if you trust every producer, or the "
             "producer without"
         )
-    return codec.decode(message, copy, tensors)
+    return codec.decode(kind, message, copy, tensors)
 
 
 def copy_of(message: object, pickle: bool) -> object:

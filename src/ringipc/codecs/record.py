@@ -25,6 +25,7 @@ from .plain import plain
 from .tensors import to_tensor
 
 KIND = 3  # RIP_RECORD in csrc/ringipc.h
+KINDS = (KIND,)
 _ARRAY, _SCALAR, _TUPLE, _BUFFER, _TIME, _SPAN = range(1, 7)
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 _CONTAINERS = frozenset({dict, list, tuple})
@@ -232,7 +233,7 @@ pack = Encoder().encode
 unpack = Decoder(ext_hook=_Reader([], False, False).extension).decode
 
 
-def decode(message: memoryview, copy: bool, tensors: bool) -> Any:
+def decode(kind: int, message: memoryview, copy: bool, tensors: bool) -> Any:
     """Return the record in a message. Its arrays, or tensors, are views of the message, or copies.
 
     Raises

@@ -113,6 +113,7 @@ cdef class Producer:
     cdef public object _linger
     cdef object readiness
     cdef public bint _pickle  # pickle everything except bytes, memoryviews and arrays
+    cdef Pickler pickler  # to be used again, or None
     cdef IoLoop io_loop  # None: the messages go through shared memory only
     cdef object failure  # the exception that says why no consumer can connect any more
     cdef unsigned char head[RIP_LINE]  # the header of the array put last, if it is RIP_LINE long
@@ -437,9 +438,9 @@ cdef class Producer:
             * any other object with a buffer (bytearray, array.array, mmap, a ctypes structure without pointers): bytes.
 
             Subclasses of these (a masked array, a named tuple) and other objects are refused. With pickle=True on both
-            sides, everything except bytes, memoryviews and arrays is pickled and keeps its type. What NumPy's own
-            pickling loses is lost: a hard mask, the subclass of a scalar, and, in records too, NULs at the end of a
-            numpy.str_ or numpy.bytes_.
+            sides, everything except bytes, memoryviews and arrays is pickled, as `multiprocessing` does it, and keeps
+            its type. What NumPy's own pickling loses is lost: a hard mask, the subclass of a scalar, and, in records
+            too, NULs at the end of a numpy.str_ or numpy.bytes_.
         timeout
             Seconds to wait for room; None waits for ever, 0 not at all.
         type

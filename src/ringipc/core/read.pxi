@@ -187,6 +187,8 @@ cdef void end_unread(Consumer consumer, Hold hold) noexcept:
 cdef object decode_payload(Consumer consumer, Hold hold, uint8_t kind):
     """Decode a record or an object. The frames of an exception keep no view, which would keep the message in work."""
     try:
+        if kind == RIP_OBJECT and consumer._pickle:
+            return unpickled(consumer, hold)
         return codecs.decode(kind, PyMemoryView_FromObject(hold), consumer.copy == COPY_ALWAYS, consumer._pickle,
                              consumer._tensors)
     except (errors.Corrupt, errors.UnsafeMessage) as failure:

@@ -221,9 +221,14 @@ cdef int write_record(Producer producer, bytes packed, double seconds, uint32_t 
 
 cdef int write_other(Producer producer, object message, double seconds, uint32_t type) except -1:
     """Write what is neither bytes nor a plain array: encode it first. Return as `write_message`."""
-    cdef PyObject *packed = NULL if producer._pickle else packed_record(message)
-    if packed is not NULL:
-        return write_record(producer, owned(packed), seconds, type)
+    cdef PyObject *packed
+    if producer._pickle:
+        if not PyArray_CheckExact(message) and not PyMemoryView_Check(message):
+            return write_object(producer, message, seconds, type)
+    else:
+        packed = packed_record(message)
+        if packed is not NULL:
+            return write_record(producer, owned(packed), seconds, type)
     if producer._pickle or not PyByteArray_CheckExact(message):
         message = producer.encode(message)
     if PyArray_CheckExact(message):
@@ -232,6 +237,29 @@ cdef int write_other(Producer producer, object message, double seconds, uint32_t
         kind, head, blocks = message
         return write_parts(producer, kind, head, list(blocks), seconds, type)
     return write_buffer(producer, message, seconds, type)
+
+
+cdef int write_chunks(
+    Producer producer, uint8_t kind, list chunks, uint64_t length, double seconds, uint32_t type
+) except -1:
+    """Write bytes one after the other, length in all. Return as `write_message`."""
+    cdef unsigned char *payload
+    cdef PyObject *chunk
+    cdef Py_ssize_t i
+    cdef int outcome = producer.reserve_room(length, seconds, &payload)
+    if outcome != WRITTEN:
+        return outcome
+    if length >= LARGE:
+        rip_tx_begin_fill(producer.p, RIP_FILL_COPY)
+    for i in range(PyList_GET_SIZE(chunks)):
+        chunk = PyList_GET_ITEM(chunks, i)
+        copy_memory(payload, <const unsigned char *>PyBytes_AS_STRING(<object>chunk),
+                    <uint64_t>PyBytes_GET_SIZE(<object>chunk))
+        payload += PyBytes_GET_SIZE(<object>chunk)
+    if length >= LARGE:
+        rip_tx_end_fill(producer.p)
+    rip_tx_commit(producer.p, length, type, kind)
+    return WRITTEN
 
 
 cdef int write_parts(Producer producer, uint8_t kind, bytes head, list blocks, double seconds, uint32_t type) except -1:

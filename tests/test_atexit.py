@@ -216,3 +216,95 @@ def test_an_exception_in_a_with_block_is_not_hidden_by_lost_messages(base: str) 
         raise KeyError("mine")
     (note,) = caught.value.__notes__
     assert note.startswith(f"channel 'unix://{base}/1': 1 message is lost after 0.1 s without progress")
+
+
+CHILD_READS = """
+import multiprocessing, sys
+import ringipc
+
+def read():
+    with ringipc.Consumer("c", timeout=20) as consumer:
+        print(list(consumer))
+
+if __name__ == "__main__":
+    producer = ringipc.Producer("c", capacity="1 MiB")
+    producer.put(b"1")
+    multiprocessing.get_context(sys.argv[1]).Process(target=read).start()
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", pytest.param("forkserver", marks=pytest.mark.long)])
+def test_a_program_that_ends_without_closing_ends_the_stream_of_its_children(
+    base: str, method: str, tmp_path: Path
+) -> None:
+    """multiprocessing joins the children at exit, and a child waits for the end of the stream."""
+    program = tmp_path / "program.py"
+    program.write_text(CHILD_READS)
+    done = subprocess.run([sys.executable, program, method], capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[b'1']\n", "")
+
+
+FINALIZERS = """
+import multiprocessing, os, sys, threading
+from multiprocessing import util
+import ringipc
+from ringipc import _atexit
+
+def flush(producer, early, thread):
+    assert early.closed
+    thread.join()  # it sleeps in a put, until the reader has made room
+    producer.put(b"flushed")
+
+def work():
+    early = ringipc.Producer("early", capacity=4096)
+    producer = ringipc.Producer("c", capacity="1 MiB", slots=8)
+    _atexit.close_last(producer)
+    kept.extend([early, producer])
+    thread = threading.Thread(target=lambda: [producer.put(b"%d" % k) for k in range(1000)], daemon=True)
+    thread.start()
+    util.Finalize(None, flush, args=(producer, early, thread), exitpriority=-5)
+    util.Finalize(None, producer.put, args=(b"last",), exitpriority=-100)
+
+kept = []
+if __name__ == "__main__":
+    if sys.argv[1] == "main":
+        work()
+    else:
+        process = multiprocessing.get_context(sys.argv[1]).Process(target=work)
+        process.start()
+        process.join()
+        sys.exit(process.exitcode)
+"""
+
+
+@pytest.mark.parametrize("method", ["main", "spawn", "fork", pytest.param("forkserver", marks=pytest.mark.long)])
+def test_finalizers_of_multiprocessing_can_use_handles_that_are_closed_last(
+    base: str, method: str, tmp_path: Path
+) -> None:
+    """As queues do, whose threads send what is left when the children have been joined."""
+    program = tmp_path / "program.py"
+    program.write_text(FINALIZERS)
+    with subprocess.Popen([sys.executable, program, method], stderr=subprocess.PIPE, text=True) as process:
+        with ringipc.Consumer("c", timeout=20) as consumer, ringipc.Consumer("early", timeout=20) as early:
+            assert list(early) == []  # its end does not wait for the finalizers
+            assert list(consumer) == [*[b"%d" % k for k in range(1000)], b"flushed", b"last"]
+        assert process.wait(20) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+def test_a_daemon_thread_says_nothing_when_its_handle_is_closed_at_exit(base: str) -> None:
+    status, stderr, _ = end(
+        """
+        from ringipc import _atexit
+        first, last = ringipc.Producer("a", capacity=4096), ringipc.Producer("b", capacity=4096)
+        _atexit.close_last(last)
+        consumers = ringipc.Consumer("a"), ringipc.Consumer("b")
+        _atexit.close_last(consumers[1])
+        for consumer in consumers:
+            threading.Thread(target=consumer.get, daemon=True).start()
+        multiprocessing.util.Finalize(None, time.sleep, args=(0.2,), exitpriority=-5)
+        print(time.time())
+        """
+    )
+    assert (status, stderr) == (0, "")

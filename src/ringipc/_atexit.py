@@ -5,6 +5,19 @@ uses for errors during finalization. An exception in an atexit function does not
 skip the functions of others. But Python itself exits with 120 if it cannot flush a standard stream. So sys.stderr is
 replaced by a stream that fails when it is flushed during finalization, and not when it is flushed earlier, for example
 by other atexit functions.
+
+There are two moments. Most handles are closed before multiprocessing joins the children of this process, because a
+child may wait for the end of a stream, or for a lock. Handles that finalizers of multiprocessing use (queues flush at
+priority -5, after that) are closed after all of these: `close_last`.
+
+::
+
+    in a program                     in a child of multiprocessing
+    atexit: _close_first             finalizer of priority 0: _join_threads_and_close_first
+    atexit of multiprocessing:       children are joined
+      children are joined            finalizers of priority < 0
+      finalizers of priority < 0     the last finalizer: _close_rest
+      the last finalizer: _close_rest
 """
 
 import atexit
@@ -12,7 +25,9 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from multiprocessing import util  # before `atexit.register` below: what is registered first is called last
+from multiprocessing.process import parent_process
 from typing import Any, Protocol
 
 from .errors import RingError
@@ -23,7 +38,8 @@ class _Handle(Protocol):
 
 
 _handles: "weakref.WeakSet[_Handle]" = weakref.WeakSet()
-_first: list[Callable[[], None]] = []  # called before handles are closed
+_last: "weakref.WeakSet[_Handle]" = weakref.WeakSet()  # those that are closed after the others
+_before: list[Callable[[bool], None]] = []  # called before handles are closed
 _registered_in = 0  # pid of the process that has registered with multiprocessing
 _failed = 0  # pid of the process that is to exit with _STATUS
 _STATUS = 120
@@ -45,9 +61,12 @@ class _Failed:
             raise ValueError("ringipc could not close all handles")  # Python does not print a traceback of this
 
 
-def call_first(function: Callable[[], None]) -> None:
-    """Register a function that the thread which ends the interpreter calls before it closes handles."""
-    _first.append(function)
+def call_before(function: Callable[[bool], None]) -> None:
+    """Register a function that the thread which ends the interpreter calls before it closes handles.
+
+    It is called with True if these are all handles, with False if it is called again later.
+    """
+    _before.append(function)
 
 
 def close_at_exit(handle: _Handle) -> None:
@@ -55,10 +74,24 @@ def close_at_exit(handle: _Handle) -> None:
     _register_with_multiprocessing()
 
 
-def _close_all() -> None:
-    for function in _first:
-        function()
-    for handle in list(_handles):
+def close_last(handle: _Handle) -> None:
+    """Close a handle at exit after the others: when the finalizers of multiprocessing, which may use it, have run."""
+    close_at_exit(handle)
+    _last.add(handle)
+
+
+def _close_first() -> None:
+    _close([handle for handle in _handles if handle not in _last], rest=not _last)
+
+
+def _close_rest() -> None:
+    _close(list(_handles), rest=True)
+
+
+def _close(handles: Iterable[_Handle], *, rest: bool) -> None:
+    for function in _before:
+        function(rest)
+    for handle in handles:
         _handles.discard(handle)  # multiprocessing and atexit both call this
         try:
             _end(handle)
@@ -88,33 +121,31 @@ def _report(text: str) -> None:
         print(f"ringipc: at exit: {text}", file=sys.stderr)
 
 
-def _fail_in_child() -> None:
-    """Set the exit status of a child of multiprocessing, unless it has failed already."""
-    error = sys.exc_info()[1]
-    is_child = sys.modules["multiprocessing.process"].parent_process() is not None
-    if is_child and _failed == os.getpid() and (error is None or getattr(error, "code", 1) in (0, None)):
-        raise SystemExit(_STATUS)
-
-
-def _join_and_close_all() -> None:
+def _join_threads_and_close_first() -> None:
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()
-    _close_all()
+    _close_first()
+
+
+def _close_rest_and_fail() -> None:
+    """Close the rest, and set the exit status of a child of multiprocessing, unless it has failed already."""
+    _close_rest()
+    error = sys.exc_info()[1]
+    if parent_process() and _failed == os.getpid() and (error is None or getattr(error, "code", 1) in (0, None)):
+        raise SystemExit(_STATUS)
 
 
 def _register_with_multiprocessing() -> None:
-    """Register with multiprocessing, which does not run atexit functions in forked children.
+    """Register with multiprocessing, whose forked children do not run the atexit functions of their parent.
 
-    Its main process joins its children before atexit functions run, and they may wait for our end of stream. It calls
-    its own functions before the threads of a child have ended, so these are joined first.
+    It calls its finalizers before the threads of a child have ended, so these are joined first.
     """
     global _registered_in
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None and _registered_in != os.getpid():
+    if _registered_in != os.getpid():
         _registered_in = os.getpid()
-        util.Finalize(None, _join_and_close_all, exitpriority=0)
-        util.Finalize(None, _fail_in_child, exitpriority=-1000)  # after all others
+        util.Finalize(None, _join_threads_and_close_first, exitpriority=0)
+        util.Finalize(None, _close_rest_and_fail, exitpriority=-sys.maxsize)  # after all others
 
 
-atexit.register(_close_all)
+atexit.register(_close_first)

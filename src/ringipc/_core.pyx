@@ -88,7 +88,7 @@ include "core/value.pxi"
 
 cnp.import_array()
 rip_on_wait(before_wait, after_wait)
-_atexit.call_first(_begin_exit)
+_atexit.call_before(_begin_exit)
 
 (<TypeFields *>Producer).tp_name = "ringipc.Producer"
 (<TypeFields *>Consumer).tp_name = "ringipc.Consumer"

@@ -7,6 +7,7 @@ is out of band it is a message of several parts, and the pickle is the small par
 import copyreg
 import pickle
 from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,8 +59,6 @@ class _Output:
             return self._reduce_array
         if kind is memoryview:
             return self._reduce_memory
-        from multiprocessing.reduction import ForkingPickler
-
         reducers: dict[type, _Reducer] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
         return reducers[kind] if kind in reducers else copyreg.dispatch_table[kind]  # a KeyError: it has none
 

@@ -444,7 +444,7 @@ cdef class Consumer:
         self.settle()
         if rc == -ETIMEDOUT or rc == -ENODATA:
             return rc
-        park_at_exit()
+        park_at_exit(rc)
         self.fail(rc, self.c.died if self.c is not NULL else None)
 
     @cython.critical_section

@@ -409,7 +409,7 @@ cdef class Producer:
             )
         if rc == -EPIPE:
             raise self.failure
-        park_at_exit()
+        park_at_exit(rc)
         self.fail(rc, length)
 
     @cython.final

@@ -93,7 +93,7 @@ cdef class RLock:
 
     @cython.final
     cdef int fail(self, int rc) except -1:
-        park_at_exit()
+        park_at_exit(rc)
         if rc == -EPERM or rc == -EAGAIN:  # -EAGAIN: a forked child that has not used the lock yet
             raise RuntimeError("this lock cannot be released: this thread has not acquired it")
         if rc == -EOVERFLOW:

@@ -131,7 +131,7 @@ cdef class _SyncHandle:
 
     @cython.final
     cdef int fail(self, int rc, timeout=None) except -1:
-        park_at_exit()
+        park_at_exit(rc)
         if self.s is NULL:
             raise errors.Closed(f"this {type(self).__name__} was never opened")
         _failures.fail_sync(rc, self.what, self._name, timeout, last_shortage(), self._path)

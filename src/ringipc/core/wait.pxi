@@ -76,18 +76,25 @@ cdef inline double seconds_until(uint64_t deadline) noexcept:
 
 
 cdef unsigned long exiting = 0  # the thread that ends the interpreter, once it closes handles
+cdef bint exiting_last = False  # these are the last ones
 
 
-def _begin_exit():
-    """Stop other threads from now on in calls that wait, or whose handle is closed: they neither raise nor return."""
-    global exiting
-    exiting = this_thread()
+def _begin_exit(bint last):
+    """Stop other threads from now on in calls whose handle is closed: they neither raise nor return.
+
+    last: all handles will be closed now, so stop threads in all calls that wait, or fail.
+    """
+    global exiting, exiting_last
+    exiting, exiting_last = this_thread(), last
 
 
-cdef void park_at_exit() noexcept nogil:
-    """Block for ever if another thread ends the interpreter. Only a daemon thread can be here then. Needs the GIL."""
+cdef void park_at_exit(int rc) noexcept nogil:
+    """Block for ever if another thread ends the interpreter. Only a daemon thread can be here then. Needs the GIL.
+
+    rc: why the call is about to raise; 0: it waits.
+    """
     cdef rip_word never = 0
-    if exiting and exiting != this_thread():
+    if exiting and exiting != this_thread() and (exiting_last or rc == -ESHUTDOWN):
         PyEval_SaveThread()
         while True:
             rip_sleep(&never, 0, RIP_FOREVER)
@@ -106,7 +113,7 @@ cdef int after_wait(rip_waiting *waiting) except -EINTR nogil:
     if waiting.control >= 0:
         return after_lock_wait(waiting)
     PyEval_RestoreThread(<PyThreadState *>waiting.kept)
-    park_at_exit()
+    park_at_exit(0)
     return -EINTR if raised_by_signals() else 0
 
 

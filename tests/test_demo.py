@@ -107,7 +107,8 @@ def test_a_short_run_checks_frames_over_both_transports_and_draws_a_picture(tmp_
 
 
 @needs_extra
-@pytest.mark.parametrize("victim", [pytest.param(0, id="source"), pytest.param(1, id="worker", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("victim", [0, 1], ids=["source", "worker"])
 def test_a_killed_child_ends_the_demo_and_is_named(tmp_path: Path, victim: int) -> None:
     with running(tmp_path, "--seconds", "60") as process:
         pids = await_frames(tmp_path, process)
@@ -147,6 +148,7 @@ def test_ctrl_c_ends_all_processes_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 @needs_extra
+@pytest.mark.long
 def test_children_of_a_killed_parent_end_and_clean_up(tmp_path: Path) -> None:
     with running(tmp_path, "--seconds", "60") as process:
         pids = await_frames(tmp_path, process)
@@ -181,9 +183,8 @@ if __name__ == "__main__":
 
 
 @needs_extra
-@pytest.mark.parametrize(
-    ("sender", "finder"), [("source", "worker: "), pytest.param("worker", "", marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("sender", "finder"), [("source", "worker: "), ("worker", "")])
 def test_a_frame_that_its_sender_damages_fails_the_demo(tmp_path: Path, sender: str, finder: str) -> None:
     script = tmp_path / "damaging.py"
     script.write_text(DAMAGING.format(process=sender))

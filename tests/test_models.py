@@ -11,9 +11,10 @@ import pytest
 
 MODELS = Path(__file__).parent / "models"
 
-pytestmark = pytest.mark.skipif(
-    not shutil.which("spin") or not shutil.which("cc"), reason="needs spin and a C compiler"
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not shutil.which("spin") or not shutil.which("cc"), reason="needs spin and a C compiler"),
+]
 
 AS_IT_IS = {
     "event_count": ["FENCE=1", "FENCE=2", "FENCE=3"],
@@ -109,9 +110,7 @@ def unreached(said: str, model: str) -> set[str]:
     return {line for line in steps if ", state " in line and "-end-" not in line}
 
 
-@pytest.mark.parametrize(
-    "model", [pytest.param(model, marks=pytest.mark.long) if model in MANY_STATES else model for model in AS_IT_IS]
-)
+@pytest.mark.parametrize("model", AS_IT_IS)
 def test_no_order_of_steps_violates_a_model(model: str) -> None:
     never_reached: list[set[str]] = []
     for switches in AS_IT_IS[model]:
@@ -122,10 +121,6 @@ def test_no_order_of_steps_violates_a_model(model: str) -> None:
     assert not set.intersection(*never_reached)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize(
-    ("model", "switches", "verdict"),
-    WITH_A_FAULT,
-)
+@pytest.mark.parametrize(("model", "switches", "verdict"), WITH_A_FAULT)
 def test_a_fault_is_found(model: str, switches: str, verdict: str) -> None:
     assert verdict in check(model, switches)

@@ -126,6 +126,7 @@ def test_a_wav_file_has_all_samples(run: Run, tmp_path: Path) -> None:
     assert len(samples(tmp_path / "sound.wav")) == 40 * 1024
 
 
+@pytest.mark.long
 def test_a_wav_file_is_whole_if_the_microphone_is_killed(run: Run, tmp_path: Path) -> None:
     recorder, microphone = run("audio.py", "record"), run("audio.py", "microphone")
     sound = tmp_path / "sound.wav"
@@ -151,6 +152,7 @@ def test_each_job_is_done_once(run: Run, tmp_path: Path) -> None:
         kill(worker)
 
 
+@pytest.mark.long
 def test_the_job_of_a_killed_worker_is_done_by_another(run: Run, tmp_path: Path) -> None:
     workers = [run("jobs.py", "work") for _ in range(3)]
     submitter = run("jobs.py", "submit")
@@ -162,6 +164,7 @@ def test_the_job_of_a_killed_worker_is_done_by_another(run: Run, tmp_path: Path)
     assert jobs_done(tmp_path).total() <= 61
 
 
+@pytest.mark.long
 def test_jobs_wait_for_a_new_worker_if_the_only_one_is_killed(run: Run, tmp_path: Path) -> None:
     worker, submitter = run("jobs.py", "work"), run("jobs.py", "submit")
     await_(lambda: jobs_done(tmp_path).total() > 5)
@@ -188,6 +191,7 @@ def test_the_statistics_are_those_of_all_ticks(run: Run) -> None:
     assert printed[-1][1:] == [f"{np.average(window, weights=weights):.6f}", f"{window.std():.6f}"]
 
 
+@pytest.mark.long
 def test_web_requests_are_answered_although_a_worker_is_killed(run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -245,6 +249,7 @@ def test_a_trainer_with_torch_gets_the_batches_of_all_loaders(run: Run) -> None:
     assert result(trainer) == "300 batches: [[ 1. -2.  3.]]\n"
 
 
+@pytest.mark.long
 def test_a_trainer_fails_if_a_loader_is_killed(run: Run) -> None:
     loader = run("training.py", "load")
     await_(lambda: any(lane.messages > 50 for lane in lanes("batches")))  # the lane is almost full
@@ -294,6 +299,7 @@ def test_the_log_has_every_line_of_applications_that_come_go_and_crash(run: Run,
     collector.wait(20)
 
 
+@pytest.mark.long
 def test_no_value_is_missing_if_any_part_is_killed_and_started_again(run: Run, tmp_path: Path) -> None:
     values = tmp_path / "values.txt"
     reached: dict[int, int] = {}  # the last value that each process has reported as put
@@ -323,6 +329,7 @@ def test_no_value_is_missing_if_any_part_is_killed_and_started_again(run: Run, t
         assert len(mine) <= len(set(mine)) + 2
 
 
+@pytest.mark.long
 def test_a_pipeline_loses_nothing_if_one_of_its_workers_is_killed(run: Run, tmp_path: Path) -> None:
     total, _ = [run("pipeline.py", function) for function in ("total", "save")]
     workers = [run("pipeline.py", "count") for _ in range(3)]
@@ -340,6 +347,7 @@ def test_a_pipeline_loses_nothing_if_one_of_its_workers_is_killed(run: Run, tmp_
     assert line == f"60 {sum(6 * n for n in range(60))}\n"
 
 
+@pytest.mark.long
 def test_a_replay_gives_what_was_recorded_at_the_same_pace(run: Run, tmp_path: Path) -> None:
     expected = "".join(f"{n} {n}.0\n" for n in range(20))
     for process in [run("replay.py", "scan"), run("replay.py", "record")]:

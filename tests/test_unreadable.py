@@ -54,9 +54,7 @@ def little_memory() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("put", "way"),
     [
-        pytest.param(
-            put, way, marks=pytest.mark.long if put is not np.ndarray and way not in ("get", "get_many") else ()
-        )
+        pytest.param(put, way, marks=pytest.mark.long if put is not np.ndarray and way != "get" else ())
         for put in (np.ndarray, bytes, dict)
         for way in WAYS
     ],

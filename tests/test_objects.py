@@ -256,3 +256,35 @@ def test_a_lock_of_multiprocessing_is_refused_as_by_its_queues(picklers: Pickler
         producer.put([get_context("spawn").Lock()])
     with pytest.raises(Empty):
         consumer.get_nowait()
+
+
+@pytest.mark.parametrize("pickle", [True, False])
+def test_what_is_copied_to_be_put_later_is_put_as_it_was(pickle: bool) -> None:
+    array = np.arange(6.0).reshape(2, 3)
+    fortran = np.asfortranarray(array)
+    values: list[Any] = [
+        b"bytes",
+        bytearray(b"changes"),
+        array,
+        fortran,
+        {"a": [array, 1], "b": "text"},
+        (1, 2),
+        "text",
+    ]
+    values += [{1, 2}, [bytearray(b"inside")]] if pickle else []
+    with Producer("p", capacity="1 MiB", pickle=pickle) as producer, Consumer("p", pickle=pickle) as consumer:
+        for value in values:
+            producer.put(value)
+        copies = [producer._copy_of(value) for value in [*values, memoryview(values[1])]]
+        values[1][:] = b"chan..."
+        array[:] = -1
+        fortran[:] = -1
+        for copied in copies:
+            assert producer.put(copied)
+        before = [consumer.get(timeout=0) for _ in values]
+        for expected in [*before, b"changes"]:
+            got = consumer.get(timeout=0)
+            np.testing.assert_equal(got, expected)
+            assert type(got) is type(expected)
+        with pytest.raises(UnsafeMessage, match="^channel 'p'"):
+            producer._copy_of(lambda: None)

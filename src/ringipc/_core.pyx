@@ -23,7 +23,8 @@ from ringipc import _arguments, _atexit, _facts, _failures, _names, _readiness, 
 from ringipc._latest_message import LatestMessage
 from ringipc._reservation import BytesReservation, reservation
 from ringipc._stats import ConsumerStats, ProducerStats
-from ringipc.codecs import dtypes, pickled, record
+from ringipc.codecs import dtypes, multipart, pickled, record
+from ringipc.codecs.multipart import Parts
 from ringipc.codecs.tensors import to_tensor
 
 cimport cython
@@ -41,7 +42,7 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.sequence cimport PySequence_Check, PySequence_GetItem
 from cpython.list cimport PyList_New, PyList_SET_ITEM
-from cpython.tuple cimport PyTuple_GET_ITEM
+from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.errno cimport (
     EAGAIN, EBADMSG, ECHILD, EINTR, EINVAL, EMSGSIZE, ENOBUFS, ENODATA, EOVERFLOW, EPERM, EPIPE, ESHUTDOWN, ETIMEDOUT,

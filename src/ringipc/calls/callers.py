@@ -8,7 +8,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from .. import codecs, errors
+from .. import errors
 from .._core import Message, Producer, ReplyEnd
 from ..channel import Channel
 from . import reply_channel
@@ -48,7 +48,7 @@ class Caller(ReplyEnd):
         try:
             self.replies.put_nowait(reply, type=type)
         except errors.Full:
-            reply = codecs.copy_of(reply, self.replies._pickle)  # handlers use arrays again
+            reply = self.replies._copy_of(reply)  # handlers use arrays again
         except errors.Closed:
             return request.requeue()  # this server is closed, or the client is gone, which another one will find
         else:

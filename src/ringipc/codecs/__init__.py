@@ -89,7 +89,7 @@ def decode(kind: int, message: memoryview, copy: bool, pickle: bool, tensors: bo
 
 
 def copy_of(message: object, pickle: bool) -> object:
-    """Return a copy of a message, to be sent later as the message would be now, whatever happens to its objects.
+    """Return what a producer can put later as it would put a message now, whatever happens to its objects meanwhile.
 
     Raises
     ------
@@ -100,5 +100,5 @@ def copy_of(message: object, pickle: bool) -> object:
         return message
     encoded = encode(message, pickle)
     if isinstance(encoded, Parts):
-        return decode(encoded.kind, memoryview(multipart.contents(encoded)), False, pickle)
+        return encoded if not encoded.blocks else Parts(encoded.kind, bytes(multipart.contents(encoded)), [])
     return encoded.tobytes() if isinstance(encoded, memoryview) else encoded.copy("A")

@@ -50,11 +50,27 @@ cdef int write_object(Producer producer, object value, double seconds, uint32_t 
         outcome = write_parts(producer, kind, head, blocks, seconds, type)
     else:
         outcome = write_chunks(producer, RIP_OBJECT, pickler.chunks, size, seconds, type)
+    keep_pickler(producer, pickler, size)
+    return outcome
+
+
+cdef void keep_pickler(Producer producer, Pickler pickler, uint64_t size) noexcept:
+    """Let a pickler that has made a pickle of this size be used again."""
     if size <= <uint64_t>KEPT_PICKLE:
         pickler.chunks.clear()
         pickler.blocks.clear()
         producer.pickler = pickler
-    return outcome
+
+
+cdef object encoded_object(Producer producer, object value):
+    """Return an object as the parts of a message, without blocks."""
+    cdef Pickler pickler = pickled_object(producer, value)
+    cdef bytes data = b"".join(pickler.chunks)
+    kind, head, blocks = parts = pickled.parts(data, pickler.blocks)
+    if blocks:
+        parts = Parts(kind, bytes(multipart.contents(parts)), ())
+    keep_pickler(producer, pickler, <uint64_t>len(data))
+    return parts
 
 
 cdef object unpickled(Consumer consumer, Hold hold):

@@ -488,6 +488,22 @@ cdef class Producer:
         return True
 
     @cython.critical_section
+    def _copy_of(self, message):
+        """Return what can be put later as a message would be now, whatever happens to its objects meanwhile.
+
+        Raises
+        ------
+        UnsafeMessage
+            As in `put`.
+        """
+        if not self._pickle or type(message) in (bytes, memoryview, cnp.ndarray):
+            try:
+                return codecs.copy_of(message, self._pickle)
+            except errors.UnsafeMessage as error:
+                raise _failures.named(error, self.channel) from error.__cause__
+        return encoded_object(self, message)
+
+    @cython.critical_section
     def put_nowait(self, message, *, Py_ssize_t type=0):
         """Put a message without waiting: `put` with timeout=0."""
         if type == 0 and self.put_near(<PyObject *>message):

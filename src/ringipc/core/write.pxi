@@ -222,6 +222,9 @@ cdef int write_record(Producer producer, bytes packed, double seconds, uint32_t 
 cdef int write_other(Producer producer, object message, double seconds, uint32_t type) except -1:
     """Write what is neither bytes nor a plain array: encode it first. Return as `write_message`."""
     cdef PyObject *packed
+    if isinstance(message, tuple) and not PyTuple_CheckExact(message) and isinstance(message, Parts):
+        kind, head, blocks = message  # encoded already, by `codecs.copy_of`
+        return write_parts(producer, kind, head, list(blocks), seconds, type)
     if producer._pickle:
         if not PyArray_CheckExact(message) and not PyMemoryView_Check(message):
             return write_object(producer, message, seconds, type)

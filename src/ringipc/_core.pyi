@@ -214,6 +214,7 @@ class Consumer:
     _link: ConsumerLink | None
     _pickle: bool
     _tensors: bool
+    _done_at_once: bool
     def __init__(
         self,
         channel: str | Channel | Endpoint,

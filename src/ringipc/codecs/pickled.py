@@ -36,6 +36,18 @@ def _short(dtype: np.dtype[Any]) -> np.dtype[Any] | str:
     return dtype  # arrays can share a structured dtype
 
 
+def reducer_of(kind: type) -> _Reducer:
+    """Return how objects of a type are pickled, as programs have registered it with multiprocessing or copyreg.
+
+    Raises
+    ------
+    KeyError
+        Nothing is registered for this type.
+    """
+    reducers: dict[type, _Reducer] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
+    return reducers[kind] if kind in reducers else copyreg.dispatch_table[kind]
+
+
 class _Output:
     """Where a pickler writes, and its dispatch table: how it pickles the types that the C code of pickle does not know.
 
@@ -59,8 +71,7 @@ class _Output:
             return self._reduce_array
         if kind is memoryview:
             return self._reduce_memory
-        reducers: dict[type, _Reducer] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
-        return reducers[kind] if kind in reducers else copyreg.dispatch_table[kind]  # a KeyError: it has none
+        return reducer_of(kind)
 
     def _reduce_array(self, array: _Array) -> Any:
         if array.dtype.hasobject or array.dtype.itemsize == 0:

@@ -130,6 +130,7 @@ cdef class Consumer:
     cdef public object _link  # to a producer in another process, or None
     cdef public bint _pickle
     cdef public bint _tensors  # arrays come out as torch tensors
+    cdef public bint _done_at_once  # what get gives out is done then, also in a group that keeps claims
     cdef object readiness
     cdef IoLoop io_loop  # None: the messages come through shared memory
     cdef unsigned char head[RIP_LINE]  # the header of the array got last
@@ -255,6 +256,11 @@ cdef class Consumer:
             return not self.is_open()
 
     @cython.final
+    cdef inline bint lists_works(self) noexcept:
+        """Whether what `get` gives out stays in work."""
+        return self.c.claims and not self._done_at_once
+
+    @cython.final
     cdef inline bint is_open(self) noexcept:
         return self.c is not NULL and not self.c.leaving and rip_handle_check(&self.c.ch.handle) == 0
 
@@ -285,7 +291,7 @@ cdef class Consumer:
     @cython.critical_section
     def _end_work(self):
         """What this thread or task has got is done."""
-        if self.is_open() and self.c.claims:
+        if self.is_open() and self.lists_works():
             begin_get(self)
             self.settle()
 
@@ -415,7 +421,7 @@ cdef class Consumer:
         """Find the next message and do not take it. Return 0, -ETIMEDOUT or -ENODATA, or raise."""
         cdef int rc = 0
         if cython.likely(self.is_open()):
-            if self.c.claims:
+            if self.lists_works():
                 begin_get(self)
             rc = rip_rx_peek(self.c, message)
             if cython.likely(rc == 1):
@@ -432,7 +438,7 @@ cdef class Consumer:
         """Wait for a message. Return as `peek`. rc: what was found already (a death is reported only once), or 0."""
         cdef uint64_t deadline
         if rc == 0:
-            if self.c is not NULL and self.c.claims and self.is_open():
+            if self.c is not NULL and self.lists_works() and self.is_open():
                 begin_get(self)
             deadline = deadline_of(seconds)
             rc = -ESHUTDOWN if self.c is NULL else rip_rx_wait(self.c, getter, filter, message, deadline)

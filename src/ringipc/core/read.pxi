@@ -232,7 +232,7 @@ cdef object receive_record(Consumer consumer, rip_message *message, bint taken):
         consumer.holds -= 1
         return receive_view(consumer, message, True)
     value = owned(record)
-    if consumer.c.claims:
+    if consumer.lists_works():
         enlist(consumer, message.lane, message.seq, message.length, NULL, getter(consumer))
         consumer.let_loose()
     else:

@@ -2,7 +2,7 @@
 # durable) need this. What `get` gives out, a copy or a view, is done when the same worker gets again. Until then the
 # message stays in its lane, so that it can be redelivered. When it is done it is released if no view on it is alive,
 # else acknowledged: it is not redelivered, and the last view releases it. In other groups, what `get` gives out is done
-# at once.
+# at once; so it is in a consumer that has _done_at_once.
 
 cdef extern from "Python.h":
     PyThreadState *PyThreadState_Get()
@@ -60,8 +60,10 @@ cdef inline uint64_t getter(Consumer consumer) except NO_WORKER:
 
 cdef inline int give_out(Consumer consumer, Hold hold) except -1:
     """Note that `get` returns what a Hold keeps, or a copy of it: it is done when this worker gets again."""
-    if consumer.c.claims:
+    if consumer.lists_works():
         enlist(consumer, hold.lane, hold.seq, hold.length, <PyObject *>hold, getter(consumer))
+    elif consumer.c.claims and Py_REFCNT(<PyObject *>hold) == 1:
+        pass  # no view is alive: the caller is about to release it
     elif rip_handle_check(&consumer.c.ch.handle) == 0:
         rip_rx_ack(hold.lane, hold.seq)  # a view that lives on holds nothing else back
     return 0
@@ -69,7 +71,7 @@ cdef inline int give_out(Consumer consumer, Hold hold) except -1:
 
 cdef inline int give_out_copy(Consumer consumer, const rip_message *message, bint publish) except -1:
     """Note that `get` returns a copy of a message: in a group without claims it is done, and is released."""
-    if consumer.c.claims:
+    if consumer.lists_works():
         enlist(consumer, message.lane, message.seq, message.length, NULL, getter(consumer))
     else:
         rip_rx_release_only(message.lane, message.seq)
@@ -82,7 +84,7 @@ cdef int pass_on(Consumer consumer, Hold hold) except -1:
     """Make this worker responsible for a message in place of its `Message`: it is done when the worker gets again."""
     if hold.work is not NULL:
         hold.work.worker = getter(consumer)
-        if consumer.c.leaving:  # another thread has closed the consumer
+        if consumer.c.leaving or consumer._done_at_once:  # another thread may have closed the consumer
             end_work(consumer, hold.work)
     return 0
 

@@ -110,11 +110,17 @@ class Unix(SocketEndpoint):
 
     def peer_refusal(self, connection: socket.socket) -> str:
         """Check the uid of the peer (SO_PEERCRED). Root is a user like others."""
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        pid, uid, _ = _CREDENTIALS.unpack(credentials)
+        pid, uid = peer_of(connection)
         if uid == os.geteuid() or uid in self.users:
             return ""
         return f"process {pid} at the other end belongs to user {uid}, who is not admitted; users= admits more users"
+
+
+def peer_of(connection: socket.socket) -> tuple[int, int]:
+    """Return the pid and the uid of the process at the other end of a Unix socket (SO_PEERCRED)."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, _ = _CREDENTIALS.unpack(credentials)
+    return pid, uid
 
 
 class SocketPath(Listening):

@@ -105,7 +105,7 @@ def test_parts_of_buffers_are_sent_and_received(ends: Ends) -> None:
         receiver.recv_bytes(4)
 
 
-@pytest.mark.parametrize("size", [70_000, 20 << 20])
+@pytest.mark.parametrize("size", [70_000, 5 << 20, pytest.param(20 << 20, marks=pytest.mark.long)])
 def test_large_messages_are_sent_while_they_are_received(ends: Ends, size: int) -> None:
     receiver, sender = ends
     array = np.arange(size, dtype="u1")
@@ -218,7 +218,7 @@ def test_a_connection_refuses_what_cannot_be_pickled(ends: Ends) -> None:
     assert receiver.recv() == "next"
 
 
-@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+@pytest.mark.parametrize("method", ["spawn", "fork", pytest.param("forkserver", marks=pytest.mark.long)])
 def test_a_child_uses_a_connection_of_its_parent(both_ways: Ends, start: Start, method: str) -> None:
     mine, theirs = both_ways
     mine.send("before")
@@ -237,7 +237,26 @@ def hold(conn: Any, go: Any) -> None:
     go.wait(SOON)
 
 
-@pytest.mark.parametrize("ended", ["close", "exit", "kill"])
+def send_and_close(conn: Any) -> None:
+    conn.send("here")
+    conn.close()
+
+
+def test_nothing_is_readable_while_another_process_has_the_other_end(both_ways: Ends, start: Start) -> None:
+    mine, theirs = both_ways
+    child = start(send_and_close, theirs)
+    assert connection.wait([mine], SOON) == [mine]
+    assert mine.recv() == "here"
+    child.join()
+    assert not mine.poll(0.1)
+    theirs.send("here too")
+    assert mine.recv() == "here too"
+    theirs.close()
+    with pytest.raises(EOFError):
+        mine.recv()
+
+
+@pytest.mark.parametrize("ended", ["exit", "kill"])
 def test_the_end_comes_when_the_last_process_has_let_go(both_ways: Ends, start: Start, ended: str) -> None:
     mine, theirs = both_ways
     go = context.Event()
@@ -272,9 +291,9 @@ def test_an_end_is_shared_by_several_processes(start: Start, kind: str) -> None:
     receiver, sender = connection.Pipe(**KINDS[kind])  # type: ignore[arg-type]
     results = context.Queue()
     for first in (0, 1000):
-        start(send_numbers, sender, first)
+        start(send_numbers, sender, first, method="fork")
     for _ in range(4):
-        start(receive_numbers, receiver, results)
+        start(receive_numbers, receiver, results, method="fork")
     got = [results.get(timeout=SOON) for _ in range(4)]
     assert sorted(number for numbers in got for number in numbers) == [*range(200), *range(1000, 1200)]
     receiver.close()
@@ -414,7 +433,7 @@ def ask(address: Any, family: str, key: bytes | None) -> None:
 def test_clients_and_listeners_of_all_families(start: Start, family: str, key: bytes | None) -> None:
     results: list[Any] = []
     with connection.Listener(family=family, authkey=key) as listener:
-        client = start(ask, listener.address, family, key)
+        client = start(ask, listener.address, family, key, method="fork")
         serve(listener, results)
         client.join()
     assert results == ["accepted"]

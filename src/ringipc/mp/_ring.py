@@ -12,7 +12,7 @@ from ..channel import Channel
 
 _CAPACITY = 64 << 20  # bytes of a lane; memory is allocated as messages need it
 _SLOTS = 1024
-_open_rings: "weakref.WeakSet[Ring]" = weakref.WeakSet()  # that have handles in this process
+_rings: "weakref.WeakSet[Ring]" = weakref.WeakSet()  # of this process
 
 
 def _open_producer(channel: Channel, wait: Wait) -> Producer:
@@ -37,9 +37,8 @@ def _open_consumer(channel: Channel, wait: Wait, copy: bool) -> Consumer:
 
 def _forget_handles() -> None:
     """Forget the handles of the parent, in a forked child: they are not this process's."""
-    for ring in list(_open_rings):
+    for ring in list(_rings):
         ring._reset()
-    _open_rings.clear()
 
 
 os.register_at_fork(after_in_child=_forget_handles)
@@ -76,6 +75,7 @@ class Ring:
         self._copy = copy
         self._wait: Wait = wait
         self._producers = producers
+        _rings.add(self)
         self._reset()
 
     def _reset(self) -> None:
@@ -91,6 +91,7 @@ class Ring:
 
     def __setstate__(self, state: Any) -> None:
         self._channel, self._copy, self._wait, self._producers = state
+        _rings.add(self)
         self._reset()
 
     def send(self, obj: Any) -> None:
@@ -129,7 +130,6 @@ class Ring:
 
     def _own(self, handle: Producer | Consumer) -> None:
         _atexit.close_last(handle)  # finalizers of multiprocessing may use it
-        _open_rings.add(self)
 
     def close_ends(self) -> None:
         self.close_reader()

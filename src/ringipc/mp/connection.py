@@ -15,18 +15,18 @@ import select
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable
 from hashlib import sha256
 from multiprocessing import connection as standard
 from multiprocessing.connection import answer_challenge, deliver_challenge, wait
 from multiprocessing.context import AuthenticationError, BufferTooShort
 from multiprocessing.reduction import DupFd
+from time import monotonic as _now
 from typing import Any
 
 from .. import _names, errors
 from .._arguments import Wait
-from .._core import Consumer
+from .._core import Consumer, Producer
 from ..channel import Channel
 from ..codecs.pickled import reducer_of
 from ..transports.unix import peer_of
@@ -226,7 +226,7 @@ class Connection(_Standard):  # type: ignore[misc]
             at += read
 
     def _await(self, deadline: float) -> None:
-        if not wait([self], max(deadline - time.monotonic(), 0)):
+        if not wait([self], max(deadline - _now(), 0)):
             raise TimeoutError("the peer did not answer in time")
 
 
@@ -261,10 +261,14 @@ class RingConnection(_Base):  # type: ignore[misc]
     returns a file descriptor to wait for, not that of the socket.
     """
 
-    def __init__(self, handle: int, readable: bool = True, writable: bool = True, *, wait: Wait = "block") -> None:
-        super().__init__(handle, readable, writable)
+    def __init__(self, handle: int, rings: _Rings | None, wait: Wait) -> None:
+        """rings: None: the peer passes them over the socket. wait: how to wait in these."""
+        receiving, sending = rings or (None, None)
+        super().__init__(handle, not rings or receiving is not None, not rings or sending is not None)
         self._wait: Wait = wait
-        self._rings: _Rings | None = None  # to receive from and to send to
+        self._receiving = receiving
+        self._sending = sending
+        self._awaits_rings = rings is None
         self._lock = threading.Lock()  # held while the rings are received
         self._deadline: float | None = None  # as in Connection
         self._slice = _SLICE
@@ -272,40 +276,46 @@ class RingConnection(_Base):  # type: ignore[misc]
         self._epoll: select.epoll | None = None
         self._polled: Consumer | None = None  # the consumer in it
 
-    @classmethod
-    def _over(cls, handle: int, rings: _Rings, wait: Wait) -> "RingConnection":
-        """Return a connection with rings."""
-        connection = cls(handle, rings[0] is not None, rings[1] is not None, wait=wait)
-        connection._rings = rings
-        return connection
-
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return _rebuild_ring, (self._get_rings(), DupFd(self._handle), self._wait)
-
-    def _get_rings(self) -> _Rings:
-        """Return the rings. A connection that was accepted receives them first."""
         self._check_closed()
+        self._await_rings()
+        return _rebuild_ring, (DupFd(self._handle), (self._receiving, self._sending), self._wait)
+
+    def _await_rings(self) -> None:
+        """Receive the rings, if this connection was accepted and has not received them yet."""
         with self._lock:
-            if self._rings is None:
-                self._rings = _receive_rings(self._handle, self._wait)
-            return self._rings
+            if self._awaits_rings:
+                self._receiving, self._sending = _receive_rings(self._handle, self._wait)
+                self._awaits_rings = False
 
     def _get_consumer(self) -> Consumer:
-        ring = (self._rings or self._get_rings())[0]
-        assert ring is not None
+        if self._awaits_rings:
+            self._await_rings()
+        ring = self._receiving
+        if ring is None:
+            raise OSError("handle is closed")
         return ring._consumer or ring._get_consumer()
+
+    def _get_producer(self) -> Producer:
+        if self._awaits_rings:
+            self._await_rings()
+        ring = self._sending
+        if ring is None:
+            raise OSError("handle is closed")
+        return ring._producer or ring._get_producer()
 
     def _close(self) -> None:
         os.close(self._handle)  # first: a peer that finds the end of the stream then looks at the socket
         if self._epoll is not None:
             self._epoll.close()
-        for ring in self._rings or ():
+        for ring in (self._receiving, self._sending):
             if ring is not None:
                 ring.close_ends()
-        self._rings = None, None
+        self._receiving = self._sending = None
 
     def _is_alone(self) -> bool:
         """Return whether the other end is gone."""
+        self._check_closed()
         poller = select.poll()
         poller.register(self._handle, 0)
         return bool(poller.poll(0))
@@ -318,6 +328,13 @@ class RingConnection(_Base):  # type: ignore[misc]
         BrokenPipeError
             The other end is gone.
         """
+        ring = self._sending
+        if ring is not None and ring._producer is not None and type(obj) is not bytes and _now() < self._look_at:
+            try:
+                ring._producer.put_nowait(obj)
+                return
+            except (errors.Full, errors.Closed, errors.UnsafeMessage):
+                pass  # again, with all checks
         self._check_closed()
         self._check_writable()
         self._put(_Bytes(obj) if type(obj) is bytes else obj)
@@ -326,22 +343,19 @@ class RingConnection(_Base):  # type: ignore[misc]
         self._put(memoryview(buf))
 
     def _put(self, message: Any) -> None:
-        ring = (self._rings or self._get_rings())[1]
-        assert ring is not None
-        producer = ring._producer or ring._get_producer()
-        now = time.monotonic()
-        if now >= self._look_at:
-            self._look_at = now + _CHECK_EVERY
-            if self._is_alone():
-                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        producer = self._get_producer()
         try:
             while True:
+                if self._is_alone():
+                    raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+                self._look_at = _now() + _CHECK_EVERY
                 try:
-                    producer.put(message, self._slice)
+                    producer.put(message, _SLICE)
                     return
                 except errors.Full:
-                    if self._is_alone():
-                        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
+                    pass
+        except errors.Closed:  # by another thread
+            raise OSError("handle is closed") from None
         except errors.UnsafeMessage as error:
             raise (error.__cause__ or error) from None
 
@@ -373,28 +387,40 @@ class RingConnection(_Base):  # type: ignore[misc]
     def _get(self) -> Any:
         consumer = self._get_consumer()
         while True:
-            left = self._slice if self._deadline is None else min(self._slice, self._deadline - time.monotonic())
             try:
-                return consumer.get(max(left, 0))
+                return consumer.get(self._slice if self._deadline is None else self._left())
             except errors.EndOfStream:
-                # Other processes may have this end too, and have not sent yet: then only the socket tells.
-                consumer._expect(None, True)
-                self._slice = _SHORT_SLICE
+                self._ignore_ends(consumer)
             except errors.Empty:
-                if self._deadline is not None and time.monotonic() >= self._deadline:
+                if self._deadline is not None and _now() >= self._deadline:
                     raise TimeoutError("the peer did not answer in time") from None
+            except errors.Closed:  # by another thread
+                raise OSError("handle is closed") from None
             if self._is_alone():
                 try:
                     return consumer.get_nowait()  # it may have been sent before the look at the socket
                 except (errors.Empty, errors.EndOfStream):
                     raise EOFError from None
 
+    def _left(self) -> float:
+        """Return how long a look into the ring may wait, when there is a deadline."""
+        assert self._deadline is not None
+        return max(min(self._slice, self._deadline - _now()), 0)
+
+    def _ignore_ends(self, consumer: Consumer) -> None:
+        """Let only the socket tell that the other end is gone: other processes may have it, and not have sent yet."""
+        consumer._expect(None, True)
+        self._slice = _SHORT_SLICE
+
     def _poll(self, timeout: float | None) -> bool:
-        if self._get_consumer().stats.backlog:
-            return True
-        if timeout is not None and timeout <= 0:
-            return self._is_alone()
-        return bool(wait([self], timeout))
+        consumer = self._get_consumer()
+        deadline = None if timeout is None else _now() + timeout
+        while not consumer.stats.backlog and not self._is_alone():
+            left = None if deadline is None else deadline - _now()
+            if left is not None and left <= 0:
+                return False
+            wait([self], left)
+        return True
 
     def fileno(self) -> int:
         """Return a file descriptor that is readable while there is something to receive, or the other end is gone."""
@@ -403,6 +429,7 @@ class RingConnection(_Base):  # type: ignore[misc]
             return int(self._handle)
         consumer = self._get_consumer()
         if self._polled is not consumer:  # also in a forked child
+            self._ignore_ends(consumer)  # else it would be readable, and `recv` would wait
             epoll = select.epoll()
             epoll.register(consumer.fileno(), select.EPOLLIN)
             epoll.register(self._handle, 0)  # the end of the peer is always reported
@@ -412,8 +439,8 @@ class RingConnection(_Base):  # type: ignore[misc]
         return self._epoll.fileno()
 
 
-def _rebuild_ring(rings: _Rings, passed: Any, wait: Wait) -> RingConnection:
-    return RingConnection._over(passed.detach(), rings, wait)
+def _rebuild_ring(passed: Any, rings: _Rings, wait: Wait) -> RingConnection:
+    return RingConnection(passed.detach(), rings, wait)
 
 
 def _receive_rings(handle: int, wait: Wait) -> _Rings:
@@ -481,8 +508,8 @@ def Pipe(duplex: bool = True, *, wait: Wait | None = None) -> tuple[Any, Any]:
     there, back = Channel.anonymous(), Channel.anonymous() if duplex else None
     one, other = _socket_pair()
     return (
-        RingConnection._over(one.detach(), _rings_on(there, back, wait), wait),
-        RingConnection._over(other.detach(), _rings_on(back, there, wait), wait),
+        RingConnection(one.detach(), _rings_on(there, back, wait), wait),
+        RingConnection(other.detach(), _rings_on(back, there, wait), wait),
     )
 
 
@@ -523,7 +550,7 @@ class _RingListener:
             accepted, _ = self._socket.accept()
             if peer_of(accepted)[1] == os.geteuid():
                 accepted.setblocking(True)
-                return RingConnection(accepted.detach(), wait=self._wait)
+                return RingConnection(accepted.detach(), None, self._wait)
             accepted.close()
 
     def close(self) -> None:
@@ -611,7 +638,7 @@ def _connect(name: str, wait: Wait) -> RingConnection:
             raise AuthenticationError(f"the listener {name!r} belongs to user {uid} (process {pid})")
         there, back = Channel.anonymous(), Channel.anonymous()
         socket.send_fds(sock, [_MARK], [there.fileno(), back.fileno()])
-        return RingConnection._over(sock.detach(), _rings_on(back, there, wait), wait)
+        return RingConnection(sock.detach(), _rings_on(back, there, wait), wait)
 
 
 def _check_key(authkey: bytes | None) -> None:
@@ -621,7 +648,7 @@ def _check_key(authkey: bytes | None) -> None:
 
 def _authenticate(connection: Any, key: bytes, *steps: Callable[[Any, bytes], None]) -> None:
     """Prove that both sides know the key. Close the connection if they do not."""
-    connection._deadline = time.monotonic() + _SECONDS
+    connection._deadline = _now() + _SECONDS
     try:
         for step in steps:
             step(connection, key)

@@ -21,7 +21,10 @@ comma := ,
 CSTRICT := -std=c11 -Wall -Wextra -Wpedantic -Wconversion -Werror -D_GNU_SOURCE
 CFLAGS ?= -O2 -g
 
-.PHONY: demo test lint bench ctest aarch64 sanitize fuzz fuzz-hostile fuzz-stream clean $(CTESTS:=.passes)
+PYTHONS ?= $(wildcard $(HOME)/.pyenv/versions/3.1[1-9].*/bin/python3) # for stdlib-mp
+
+.PHONY: demo test lint bench stdlib-mp stdlib-mp-here ctest aarch64 sanitize fuzz fuzz-hostile fuzz-stream clean \
+    $(CTESTS:=.passes)
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -49,6 +52,16 @@ lint: $(VENV)/.dev $(VENV)/.built $(CORE_O)
 
 bench: $(VENV)/.bench $(VENV)/.built
 	$(BIN)/python -m benchmarks
+
+# The standard library's own tests of multiprocessing over ringipc.mp, with each interpreter of PYTHONS.
+stdlib-mp:
+	@for python in $(PYTHONS); do \
+	    version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); echo "Python $$version"; \
+	    $(MAKE) --no-print-directory stdlib-mp-here PYTHON=$$python VENV=build/venv-$$version || exit 1; \
+	done
+
+stdlib-mp-here: $(VENV)/.dev $(VENV)/.built
+	$(BIN)/python -m pytest -q -m long tests/test_stdlib_mp.py
 
 ctest: $(CTESTS:=.passes)
 

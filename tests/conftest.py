@@ -16,6 +16,8 @@ import pytest
 import ringipc
 from ringipc import Consumer, Producer
 
+collect_ignore = ["stdlib_mp"]  # programs; test_stdlib_mp.py runs them
+
 SHM = "/dev/shm"
 MINUTES = float(os.environ.get("MINUTES", "1"))  # duration of each long test that searches for faults at random
 

@@ -1,0 +1,31 @@
+"""The tests that are not run over `ringipc.mp`, each with its reason."""
+
+from typing import NamedTuple
+
+
+class Reason(NamedTuple):
+    """Why a test or a class of tests is left out."""
+
+    why: str
+    not_everywhere: bool = False  # some versions of Python do not have it
+
+
+# Classes about parts of the standard library that ringipc.mp does not replace: they would test Python.
+CLASSES: dict[str, Reason] = {
+    name: Reason("it tests the standard library's own class")
+    for name in (
+        "WithProcessesTestFinalize",
+        "WithProcessesTestLogging",
+        "WithProcessesTestProcess",
+        "WithProcessesTestSharedMemory",
+        "WithProcessesTestSubclassingProcess",
+    )
+}
+
+# Tests of what ringipc.mp replaces that look inside it.
+TESTS: dict[str, Reason] = {
+    "TestStartMethod.test_mixed_startmethod": Reason(
+        "it wants an error when an object of a fork context is passed to a spawned process; here that works"
+    ),
+    "_TestImportStar.test_import": Reason("it imports the files of this package under the name of multiprocessing"),
+}

@@ -22,8 +22,8 @@ int rip_sleep(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline);
 /* Increments the word and wakes all who sleep on it. */
 void rip_wake(_Atomic uint32_t *word);
 
-/* Wakes one of those who sleep on a word that the caller has changed itself. Returns how many it woke: 0 or 1. */
-int rip_wake_one(_Atomic uint32_t *word);
+/* Wakes at most `most` of those who sleep on a word that the caller has changed itself. Returns how many it woke. */
+int rip_wake_many(_Atomic uint32_t *word, int most);
 
 /* A sleeper that waits for any message takes it when woken, so it is enough to wake one such sleeper. One that waits
  * for selected messages may leave it. */

@@ -58,7 +58,7 @@ static int wake(_Atomic uint32_t *word, uint32_t kind, int most) {
 
 void rip_wake(_Atomic uint32_t *word) { wake(word, FUTEX_BITSET_MATCH_ANY, INT32_MAX); }
 
-int rip_wake_one(_Atomic uint32_t *word) { return wake_sleepers(word, FUTEX_BITSET_MATCH_ANY, 1); }
+int rip_wake_many(_Atomic uint32_t *word, int most) { return wake_sleepers(word, FUTEX_BITSET_MATCH_ANY, most); }
 
 int rip_wake_some(_Atomic uint32_t *word, enum rip_sleeper kind, int most) { return wake(word, (uint32_t)kind, most); }
 

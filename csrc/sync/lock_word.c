@@ -1,22 +1,20 @@
 #include "sync/lock_word.h"
 #include "base/byte_lock.h"
 
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the half of a word that has the count comes first");
-
 /* Returns 1 if the holder in this word is dead. */
 static int is_dead(const struct rip_sync *s, uint64_t seen) {
     uint64_t holder = seen >> RIP_WORD_HOLDER_AT;
     return holder != s->holder && rip_byte_is_free(s->handle.mapping.fd, RIP_HOLDER_BYTES + holder) == 1;
 }
 
-/* Acquires the lock if it is free, or this thread's, or (look) a dead holder's. Returns as rip_word_acquire, or
- * -EAGAIN. */
-static int try_word(const struct rip_sync *s, union rip_lock_word *word, int look) {
+/* Acquires the lock if it is free, or this thread's and recursive, or (look) a dead holder's. Returns as
+ * rip_word_acquire, or -EAGAIN. */
+static int try_word(const struct rip_sync *s, union rip_word *word, enum rip_recursion recursion, int look) {
     uint64_t me = rip_word_me(s), seen = rip_word_load(word), to;
     do {
         if (seen >> RIP_WORD_HOLDER_AT == 0) {
             to = me | (seen & (RIP_WORD_WAITERS | RIP_WORD_DIED)) | 1;
-        } else if ((seen & RIP_WORD_OWNER) == me) {
+        } else if (recursion == RIP_RECURSIVE && (seen & RIP_WORD_OWNER) == me) {
             if ((seen & RIP_WORD_COUNT) == RIP_WORD_COUNT) {
                 return -EOVERFLOW;
             }
@@ -33,38 +31,24 @@ static int try_word(const struct rip_sync *s, union rip_lock_word *word, int loo
     return (to & RIP_WORD_DIED) != 0;
 }
 
-static void watch_word(struct rip_sync *s, union rip_lock_word *word, struct rip_watch *watch) {
-    uint64_t seen = rip_word_load(word);
-    rip_sync_watch(s, seen, watch);
-    watch->words[0] = &word->whole;
-    watch->futex = &word->half;
-    watch->asleep32 = NULL;
-    watch->asleep64 = &word->whole;
-    watch->bit = RIP_WORD_WAITERS;
-    /* If some thread sleeps already (it may be this one, which has just announced that), do not spin to overtake it. */
-    if (seen & RIP_WORD_WAITERS && s->spin.mode != RIP_WAIT_SPIN) {
-        watch->spin = &s->no_spin;
-    }
-}
-
 /* A waiter leaves without the lock: another one gets the wake-up that may have been meant for this one. */
-static int leave(union rip_lock_word *word, int rc) {
+static int leave(union rip_word *word, int rc) {
     if (!rip_word_is_held(word) && rip_word_load(word) & RIP_WORD_WAITERS) {
         rip_word_wake(word);
     }
     return rc;
 }
 
-int rip_word_acquire(struct rip_sync *s, union rip_lock_word *word, uint64_t deadline) {
+int rip_word_acquire(struct rip_sync *s, union rip_word *word, enum rip_recursion recursion, uint64_t deadline) {
     struct rip_watch watch;
     int rc = rip_sync_check(s);
-    rc = rc ? rc : try_word(s, word, 1);
+    rc = rc ? rc : try_word(s, word, recursion, 1);
     if (rc == -EAGAIN && deadline == 0) {
         return -ETIMEDOUT;
     }
     for (int waited = 1; rc == -EAGAIN;) {
-        watch_word(s, word, &watch);
-        rc = try_word(s, word, waited != 1); /* looks for the dead once in a slice */
+        rip_word_watch(s, word, rip_word_load(word), RIP_WORD_WAITERS, &watch);
+        rc = try_word(s, word, recursion, waited != 1); /* looks for the dead once in a slice */
         if (rc != -EAGAIN) {
             return rc;
         }
@@ -80,11 +64,11 @@ int rip_word_acquire(struct rip_sync *s, union rip_lock_word *word, uint64_t dea
     return rc;
 }
 
-__attribute__((noinline, cold)) void rip_word_wake(union rip_lock_word *word) {
+__attribute__((noinline, cold)) void rip_word_wake(union rip_word *word) {
     uint64_t free = RIP_WORD_WAITERS | (rip_word_load(word) & RIP_WORD_DIED);
     /* The word is free: a thread that announces itself from now on sees that, and does not sleep. So if nobody was
      * woken, nobody sleeps, and the announcement can be cleared, unless the word has changed. */
-    if (rip_wake_one(&word->half) == 0) {
+    if (rip_wake_many(&word->half, 1) == 0) {
         atomic_compare_exchange_strong_explicit(&word->whole, &free, free & ~RIP_WORD_WAITERS, memory_order_relaxed,
                                                 memory_order_relaxed);
     }

@@ -7,8 +7,9 @@
  *
  * The **holder** is a handle of the memory. It has a number that no other handle has had, and keeps a byte of the file
  * locked while it lives, as members do. Whoever finds a word with a dead holder takes it, and sees that (died); if it
- * could not handle the death it leaves died in the free word, for the next owner. The thread makes the lock recursive:
- * the owner is one thread of one handle, and count says how often it has acquired the lock.
+ * could not handle the death it leaves died in the free word, for the next owner. The owner is one thread of one
+ * handle, and count says how often it has acquired the lock. The caller says with each call whether the lock is
+ * recursive: if it is not, its owner waits like anybody else, and everybody may release it.
  *
  * A waiter announces itself in the word (waiters) and sleeps on its lower half. A release leaves the announcement and
  * wakes one waiter; it clears the announcement if nobody slept. So a waiter that has been killed delays the others by
@@ -29,39 +30,42 @@
 static_assert(RIP_WORD_THREAD_AT + RIP_THREAD_BITS == RIP_WORD_HOLDER_AT && RIP_WORD_HOLDER_AT + RIP_HOLDER_BITS == 64,
               "the parts of a lock word fill it");
 
-/* Acquires the lock, again if this thread has it already. Returns 0; 1 if an owner before was killed with it, and
- * nobody has released it since (rip_word_release); -ETIMEDOUT; -EOVERFLOW: this thread has acquired it 4095 times; or
- * as rip_sync_wait. */
-int rip_word_acquire(struct rip_sync *s, union rip_lock_word *word, uint64_t deadline);
+enum rip_recursion { RIP_NOT_RECURSIVE, RIP_RECURSIVE };
+
+/* Acquires the lock. Returns 0; 1 if an owner before was killed with it, and nobody has released it since
+ * (rip_word_release); -ETIMEDOUT; -EOVERFLOW: this thread has acquired a recursive lock 4095 times; or as
+ * rip_sync_wait. */
+int rip_word_acquire(struct rip_sync *s, union rip_word *word, enum rip_recursion recursion, uint64_t deadline);
 /* The rest of rip_word_release, for a word that others wait for. */
-void rip_word_wake(union rip_lock_word *word);
+void rip_word_wake(union rip_word *word);
 
 /* What the word holds in the place of holder and thread if this thread owns it. */
 static inline uint64_t rip_word_me(const struct rip_sync *s) {
     return (uint64_t)s->holder << RIP_WORD_HOLDER_AT | (uint64_t)rip_thread() << RIP_WORD_THREAD_AT;
 }
 
-static inline uint64_t rip_word_load(const union rip_lock_word *word) {
-    return atomic_load_explicit(&word->whole, memory_order_relaxed); /* relaxed: who acts on it uses an acquire */
-}
-
 /* Returns 1 if some thread of some handle has acquired the lock; it may be dead. */
-static inline int rip_word_is_held(const union rip_lock_word *word) {
+static inline int rip_word_is_held(const union rip_word *word) {
     return rip_word_load(word) >> RIP_WORD_HOLDER_AT != 0;
 }
 
+/* Returns how often this thread or another one of this handle has acquired the lock. */
+static inline uint32_t rip_word_count(const struct rip_sync *s, const union rip_word *word) {
+    uint64_t seen = rip_word_load(word);
+    return s->holder != 0 && seen >> RIP_WORD_HOLDER_AT == s->holder ? (uint32_t)(seen & RIP_WORD_COUNT) : 0;
+}
+
 /* Returns 1 if this thread owns the lock: only it can put its own number into the word, or remove it. */
-static inline int rip_word_is_mine(const struct rip_sync *s, const union rip_lock_word *word) {
+static inline int rip_word_is_mine(const struct rip_sync *s, const union rip_word *word) {
     return (rip_word_load(word) & RIP_WORD_OWNER) == rip_word_me(s) && s->holder != 0;
 }
 
 /* Returns 1 if the owner before was killed with the lock. For its owner. */
-static inline int rip_word_owner_died(const union rip_lock_word *word) {
-    return (rip_word_load(word) & RIP_WORD_DIED) != 0;
-}
+static inline int rip_word_owner_died(const union rip_word *word) { return (rip_word_load(word) & RIP_WORD_DIED) != 0; }
 
 /* As rip_word_acquire; inline if the word is free. The handle must be open. */
-static inline int rip_word_enter(struct rip_sync *s, union rip_lock_word *word, uint64_t deadline) {
+static inline int rip_word_enter(struct rip_sync *s, union rip_word *word, enum rip_recursion recursion,
+                                 uint64_t deadline) {
     uint64_t free = 0;
     /* acquire: pairs with the release in rip_word_release */
     if (RIP_LIKELY(s->handle.state == RIP_OPEN) &&
@@ -69,12 +73,12 @@ static inline int rip_word_enter(struct rip_sync *s, union rip_lock_word *word, 
                                                            memory_order_acquire, memory_order_relaxed))) {
         return 0;
     }
-    return rip_word_acquire(s, word, deadline);
+    return rip_word_acquire(s, word, recursion, deadline);
 }
 
 /* Releases the lock once, and wakes a waiter if it is free then. A free word keeps these bits. Returns 0; -EPERM: this
  * thread does not own it; or as rip_sync_check. */
-static inline int rip_word_give(struct rip_sync *s, union rip_lock_word *word, uint64_t keep) {
+static inline int rip_word_give(struct rip_sync *s, union rip_word *word, uint64_t keep) {
     int rc = rip_sync_check(s);
     if (RIP_UNLIKELY(rc != 0)) {
         return rc;
@@ -94,12 +98,30 @@ static inline int rip_word_give(struct rip_sync *s, union rip_lock_word *word, u
 }
 
 /* Releases the lock, as rip_word_give. */
-static inline int rip_word_release(struct rip_sync *s, union rip_lock_word *word) {
+static inline int rip_word_release(struct rip_sync *s, union rip_word *word) {
     return rip_word_give(s, word, RIP_WORD_WAITERS);
 }
 
-/* The same, but the next owner sees a death that this one has seen. */
-static inline int rip_word_pass_on(struct rip_sync *s, union rip_lock_word *word) {
+/* Releases a lock that is not recursive, whoever has acquired it. Returns 0; -EPERM: it is free; or as
+ * rip_sync_check. */
+static inline int rip_word_release_any(struct rip_sync *s, union rip_word *word) {
+    int rc = rip_sync_check(s);
+    uint64_t seen = rip_word_load(word);
+    do {
+        if (RIP_UNLIKELY(rc != 0 || seen >> RIP_WORD_HOLDER_AT == 0)) {
+            return rc ? rc : -EPERM;
+        }
+        /* release: pairs with the acquire of the next owner */
+    } while (RIP_UNLIKELY(!atomic_compare_exchange_weak_explicit(&word->whole, &seen, seen & RIP_WORD_WAITERS,
+                                                                 memory_order_release, memory_order_relaxed)));
+    if (RIP_UNLIKELY(seen & RIP_WORD_WAITERS)) {
+        rip_word_wake(word);
+    }
+    return 0;
+}
+
+/* The same as rip_word_release, but the next owner sees a death that this one has seen. */
+static inline int rip_word_pass_on(struct rip_sync *s, union rip_word *word) {
     return rip_word_give(s, word, RIP_WORD_WAITERS | RIP_WORD_DIED);
 }
 

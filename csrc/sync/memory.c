@@ -109,7 +109,7 @@ static int begin_write(struct rip_sync *s) {
 static void end_write(struct rip_sync *s) {
     /* release: all that was written; pairs with the acquire in rip_memory_stop */
     if (atomic_exchange_explicit(&s->memory.use, IDLE, memory_order_release) == WAITED) {
-        rip_wake_one(&s->memory.use);
+        rip_wake_many(&s->memory.use, 1);
     }
 }
 
@@ -128,13 +128,13 @@ void rip_memory_stop(struct rip_sync *s) {
         seen = IDLE;
     }
     if (slept) {
-        rip_wake_one(use); /* another thread may close the handle too */
+        rip_wake_many(use, 1); /* another thread may close the handle too */
     }
 }
 
 /* ---- the lock ---- */
 
-union rip_lock_word *rip_memory_lock(struct rip_sync *s) { return &s->file->memory.lock; }
+union rip_word *rip_memory_lock(struct rip_sync *s) { return &s->file->memory.lock; }
 
 /* Makes the data the same as the draft, which is current, and then current. The lock must be held. */
 static void copy_draft(struct rip_sync *s, uint64_t turn) {
@@ -171,7 +171,7 @@ int rip_memory_mend(struct rip_sync *s) {
 }
 
 int rip_memory_acquire(struct rip_sync *s, uint64_t deadline) {
-    int rc = rip_word_enter(s, rip_memory_lock(s), deadline);
+    int rc = rip_word_enter(s, rip_memory_lock(s), RIP_RECURSIVE, deadline);
     int mended = RIP_UNLIKELY(rc == 1) ? rip_memory_mend(s) : 0;
     if (mended != 0) {
         rip_word_pass_on(s, rip_memory_lock(s));
@@ -182,7 +182,8 @@ int rip_memory_acquire(struct rip_sync *s, uint64_t deadline) {
 int rip_memory_release(struct rip_sync *s) { return rip_word_release(s, rip_memory_lock(s)); }
 
 int rip_memory_recover(struct rip_sync *s) {
-    int rc = phase_of(rip_sync_load(s)) == COPYING ? rip_word_enter(s, rip_memory_lock(s), 0) : -ETIMEDOUT;
+    int rc =
+        phase_of(rip_sync_load(s)) == COPYING ? rip_word_enter(s, rip_memory_lock(s), RIP_RECURSIVE, 0) : -ETIMEDOUT;
     if (rc >= 0) {
         rc = rip_memory_mend(s); /* also if nobody had the lock: the file of a path may have been copied */
         rip_word_pass_on(s, rip_memory_lock(s));

@@ -16,7 +16,7 @@ void rip_memory_describe(struct rip_sync *s, const struct rip_memory_wish *wish,
  * -EEXIST. */
 int rip_memory_check(struct rip_sync *s, const struct rip_memory_wish *wish, int64_t size);
 /* The lock word of the data. */
-union rip_lock_word *rip_memory_lock(struct rip_sync *s);
+union rip_word *rip_memory_lock(struct rip_sync *s);
 /* Completes what a process that was killed in rip_memory_write has left. For the owner of the lock. Returns 0,
  * -ESHUTDOWN: another thread has closed the handle, or as rip_populate. */
 int rip_memory_mend(struct rip_sync *s);

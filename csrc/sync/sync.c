@@ -97,6 +97,20 @@ void rip_sync_watch(struct rip_sync *s, uint64_t seen, struct rip_watch *watch) 
     watch->spin = &s->spin;
 }
 
+void rip_word_watch(struct rip_sync *s, union rip_word *word, uint64_t seen, uint64_t waiters,
+                    struct rip_watch *watch) {
+    rip_sync_watch(s, seen, watch);
+    watch->words[0] = &word->whole;
+    watch->futex = &word->half;
+    watch->asleep32 = NULL;
+    watch->asleep64 = &word->whole;
+    watch->bit = waiters;
+    /* If some thread sleeps already (it may be this one, which has just announced that), do not spin to overtake it. */
+    if (seen & waiters && s->spin.mode != RIP_WAIT_SPIN) {
+        watch->spin = &s->no_spin;
+    }
+}
+
 int rip_sync_wait(struct rip_sync *s, const struct rip_watch *watch, uint64_t deadline) {
     int waited = rip_watch_wait(watch, deadline);
     if (waited < 0 && waited != -ETIMEDOUT) {

@@ -76,6 +76,12 @@ static inline uint64_t rip_sync_load(const struct rip_sync *s) {
 
 /* Fills in a watch that is ready when the word differs from `seen`. */
 void rip_sync_watch(struct rip_sync *s, uint64_t seen, struct rip_watch *watch);
+/* The same for a word in shared memory whose lower half is the futex word, and which has a bit for the announcement of
+ * its waiters. */
+void rip_word_watch(struct rip_sync *s, union rip_word *word, uint64_t seen, uint64_t waiters, struct rip_watch *watch);
+static inline uint64_t rip_word_load(const union rip_word *word) {
+    return atomic_load_explicit(&word->whole, memory_order_relaxed); /* relaxed: who acts on it uses an acquire */
+}
 /* Waits for a slice, and reaps if that is due. Returns as rip_watch_wait, or -ESHUTDOWN if another thread has closed
  * the handle meanwhile. */
 int rip_sync_wait(struct rip_sync *s, const struct rip_watch *watch, uint64_t deadline);

@@ -36,13 +36,14 @@ struct rip_latest_slot {                     /* of a latest value; written by th
     _Atomic uint32_t claim;                  /* 1 + the member that writes into the slot, or 0; by compare-and-swap */
 };
 
-union rip_lock_word { /* lock_word.h */
+union rip_word { /* in shared memory: lock_word.h, count_word.h, flag_word.h */
     _Atomic uint64_t whole;
     _Atomic uint32_t half; /* the lower half: the futex word */
 };
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the lower half of a word comes first");
 
 struct rip_memory_table {                  /* of shared memory */
-    alignas(128) union rip_lock_word lock; /* of its data as a whole */
+    alignas(128) union rip_word lock;      /* of its data as a whole */
     alignas(128) _Atomic uint32_t holders; /* how many numbers of holders have been given, modulo 2^32 */
     uint32_t description;                  /* bytes of the description; written when the object starts, as is */
     uint64_t size;                         /* bytes of the data */
@@ -77,7 +78,7 @@ static_assert(offsetof(struct rip_sync_file, removed) == RIP_REMOVED_AT &&
 static_assert(sizeof(struct rip_sync_member) == 64 && sizeof(struct rip_waiter) == 32 &&
                   sizeof(struct rip_latest_slot) == 64 && offsetof(struct rip_latest_slot, claim) == 28 &&
                   offsetof(struct rip_memory_table, holders) == 128 && offsetof(struct rip_memory_table, size) == 136 &&
-                  sizeof(union rip_lock_word) == 8,
+                  sizeof(union rip_word) == 8,
               "ABI");
 
 #endif

@@ -93,6 +93,13 @@ class GroupNotFound(RingError, KeyError):
     __str__ = Exception.__str__  # that of KeyError puts the text in quotes
 
 
+class LockNotOwned(RuntimeError, AssertionError):
+    """This thread releases a recursive lock that it has not acquired.
+
+    It is what the recursive locks of `threading` raise (RuntimeError), and those of `multiprocessing` (AssertionError).
+    """
+
+
 class ReservationOpen(RingError, RuntimeError):
     """This thread has a reservation open on the producer, and can put nothing before it leaves the with block."""
 

@@ -32,13 +32,15 @@ static _Atomic uint64_t *numbers(const struct rip_sync *s) {
 }
 
 /* The lock words of a test lie in the data. */
-static union rip_lock_word *lock_at(const struct rip_sync *s, unsigned i) {
-    return (union rip_lock_word *)(void *)&numbers(s)[i];
+static union rip_word *lock_at(const struct rip_sync *s, unsigned i) {
+    return (union rip_word *)(void *)&numbers(s)[i];
 }
 
-static void acquire(struct rip_sync *s, union rip_lock_word *word) { CHECK_IS(rip_word_enter(s, word, in(20000)), 0); }
+static void acquire(struct rip_sync *s, union rip_word *word) {
+    CHECK_IS(rip_word_enter(s, word, RIP_RECURSIVE, in(20000)), 0);
+}
 
-static void release(struct rip_sync *s, union rip_lock_word *word) { CHECK_IS(rip_word_release(s, word), 0); }
+static void release(struct rip_sync *s, union rip_word *word) { CHECK_IS(rip_word_release(s, word), 0); }
 
 /* ---- lock words ---- */
 
@@ -48,17 +50,17 @@ static void one_thread_of_one_handle_owns_a_lock(void) {
         acquire(s, lock_at(s, i));
     }
     for (unsigned i = 0; i < WORDS; i++) {
-        union rip_lock_word *mine = lock_at(s, i), *its = lock_at(other, i);
+        union rip_word *mine = lock_at(s, i), *its = lock_at(other, i);
         CHECK(rip_word_is_mine(s, mine) && !rip_word_is_mine(other, its) && rip_word_is_held(its));
-        CHECK_IS(rip_word_enter(other, its, 0), -ETIMEDOUT);
-        CHECK_IS(rip_word_enter(other, its, rip_now() + MS / 100), -ETIMEDOUT);
+        CHECK_IS(rip_word_enter(other, its, RIP_RECURSIVE, 0), -ETIMEDOUT);
+        CHECK_IS(rip_word_enter(other, its, RIP_RECURSIVE, rip_now() + MS / 100), -ETIMEDOUT);
         CHECK_IS(rip_word_release(other, its), -EPERM);
         acquire(s, mine);
         release(s, mine);
-        CHECK_IS(rip_word_enter(other, its, 0), -ETIMEDOUT);
+        CHECK_IS(rip_word_enter(other, its, RIP_RECURSIVE, 0), -ETIMEDOUT);
         release(s, mine);
         CHECK_IS(rip_word_release(s, mine), -EPERM);
-        CHECK_IS(rip_word_enter(other, its, 0), 0);
+        CHECK_IS(rip_word_enter(other, its, RIP_RECURSIVE, 0), 0);
         release(other, its);
         CHECK_IS(atomic_load(&numbers(s)[i]) & ~RIP_WORD_WAITERS, 0);
     }
@@ -68,11 +70,11 @@ static void one_thread_of_one_handle_owns_a_lock(void) {
 
 static void a_lock_is_acquired_4095_times_at_most(void) {
     struct rip_sync *s = open_memory("m");
-    union rip_lock_word *word = lock_at(s, 0);
+    union rip_word *word = lock_at(s, 0);
     for (unsigned i = 0; i < 4095; i++) {
         acquire(s, word);
     }
-    CHECK_IS(rip_word_enter(s, word, 0), -EOVERFLOW);
+    CHECK_IS(rip_word_enter(s, word, RIP_RECURSIVE, 0), -EOVERFLOW);
     for (unsigned i = 0; i < 4095; i++) {
         release(s, word);
     }
@@ -84,8 +86,8 @@ static void a_lock_is_acquired_4095_times_at_most(void) {
 static void *tries(void *argument) {
     struct rip_sync *s = argument;
     CHECK_IS(rip_word_release(s, lock_at(s, 0)), -EPERM);
-    CHECK_IS(rip_word_enter(s, lock_at(s, 0), rip_now() + 5 * MS), -ETIMEDOUT);
-    CHECK_IS(rip_word_enter(s, lock_at(s, 1), 0), 0);
+    CHECK_IS(rip_word_enter(s, lock_at(s, 0), RIP_RECURSIVE, rip_now() + 5 * MS), -ETIMEDOUT);
+    CHECK_IS(rip_word_enter(s, lock_at(s, 1), RIP_RECURSIVE, 0), 0);
     return NULL; /* a thread that ends with a lock keeps it as long as its process lives */
 }
 
@@ -95,10 +97,10 @@ static void threads_of_a_handle_exclude_each_other(void) {
     acquire(s, lock_at(s, 0));
     CHECK_IS(pthread_create(&thread, NULL, tries, s), 0);
     CHECK_IS(pthread_join(thread, NULL), 0);
-    CHECK_IS(rip_word_enter(s, lock_at(s, 1), 0), -ETIMEDOUT);
+    CHECK_IS(rip_word_enter(s, lock_at(s, 1), RIP_RECURSIVE, 0), -ETIMEDOUT);
     release(s, lock_at(s, 0));
     close_memory(s);
-    CHECK_IS(rip_word_enter(other, lock_at(other, 1), 0), 1); /* its handle is closed */
+    CHECK_IS(rip_word_enter(other, lock_at(other, 1), RIP_RECURSIVE, 0), 1); /* its handle is closed */
     close_memory(other);
 }
 
@@ -106,8 +108,8 @@ static int owns_nothing_of_its_parent(void *argument) {
     struct rip_sync *s = argument;
     CHECK(!rip_word_is_mine(s, lock_at(s, 0)));
     CHECK_IS(rip_word_release(s, lock_at(s, 0)), -EPERM);
-    CHECK_IS(rip_word_enter(s, lock_at(s, 0), 0), -ETIMEDOUT);
-    CHECK_IS(rip_word_enter(s, lock_at(s, 1), 0), 0);
+    CHECK_IS(rip_word_enter(s, lock_at(s, 0), RIP_RECURSIVE, 0), -ETIMEDOUT);
+    CHECK_IS(rip_word_enter(s, lock_at(s, 1), RIP_RECURSIVE, 0), 0);
     atomic_store(&numbers(s)[2], 77);
     return 0; /* dies with a lock of its own */
 }
@@ -118,7 +120,7 @@ static void a_forked_child_is_a_holder_of_its_own(void) {
     expect_success(spawn(owns_nothing_of_its_parent, s));
     CHECK_IS(atomic_load(&numbers(s)[2]), 77);
     CHECK(rip_word_is_mine(s, lock_at(s, 0)));
-    CHECK_IS(rip_word_enter(s, lock_at(s, 1), 0), 1);
+    CHECK_IS(rip_word_enter(s, lock_at(s, 1), RIP_RECURSIVE, 0), 1);
     release(s, lock_at(s, 1));
     release(s, lock_at(s, 0));
     close_memory(s);
@@ -130,8 +132,8 @@ struct crowd {
 static struct crowd *crowd;
 
 static void count_one(struct rip_sync *s) {
-    union rip_lock_word *word = lock_at(s, 0);
-    int rc = rip_word_enter(s, word, in(20000));
+    union rip_word *word = lock_at(s, 0);
+    int rc = rip_word_enter(s, word, RIP_RECURSIVE, in(20000));
     CHECK(rc == 0 || rc == 1);
     if (rc == 1) { /* the dead owner was inside, or it was killed before or after that */
         atomic_store(&crowd->inside, 0);
@@ -218,18 +220,18 @@ static void the_next_owner_sees_the_death(void) {
     struct rip_sync *s = open_memory("m");
     crowd = shared(sizeof *crowd);
     for (uintptr_t waits = 0; waits < 2; waits++) {
-        union rip_lock_word *word = lock_at(s, (unsigned)waits);
+        union rip_word *word = lock_at(s, (unsigned)waits);
         atomic_store(&crowd->ready, 0);
         pid_t child = spawn(takes_and_waits_to_be_killed, (void *)waits); /* NOLINT(performance-no-int-to-ptr) */
         CHECK(reaches(&crowd->ready, 1, 20000 * MS));
-        CHECK_IS(rip_word_enter(s, word, waits ? in(120) : 0), -ETIMEDOUT);
+        CHECK_IS(rip_word_enter(s, word, RIP_RECURSIVE, waits ? in(120) : 0), -ETIMEDOUT);
         kill_and_wait(child);
-        CHECK_IS(rip_word_enter(s, word, waits ? in(20000) : 0), 1);
+        CHECK_IS(rip_word_enter(s, word, RIP_RECURSIVE, waits ? in(20000) : 0), 1);
         CHECK(rip_word_owner_died(word));
-        CHECK_IS(rip_word_enter(s, word, 0), 1); /* as long as nobody has released it */
+        CHECK_IS(rip_word_enter(s, word, RIP_RECURSIVE, 0), 1); /* as long as nobody has released it */
         release(s, word);
         release(s, word);
-        CHECK_IS(rip_word_enter(s, word, 0), 0);
+        CHECK_IS(rip_word_enter(s, word, RIP_RECURSIVE, 0), 0);
         CHECK(!rip_word_owner_died(word));
         release(s, word);
     }
@@ -239,7 +241,7 @@ static void the_next_owner_sees_the_death(void) {
 static int waits_long(void *argument) {
     struct rip_sync *s = open_as("m", -1, NULL, argument ? RIP_WAIT_BLOCK : RIP_WAIT_ADAPTIVE);
     struct rusage used;
-    CHECK_IS(rip_word_enter(s, lock_at(s, 0), in(400)), -ETIMEDOUT);
+    CHECK_IS(rip_word_enter(s, lock_at(s, 0), RIP_RECURSIVE, in(400)), -ETIMEDOUT);
     CHECK_IS(getrusage(RUSAGE_SELF, &used), 0);
     CHECK(used.ru_utime.tv_sec + used.ru_stime.tv_sec == 0);
     CHECK(used.ru_utime.tv_usec + used.ru_stime.tv_usec < 40000);
@@ -354,7 +356,7 @@ static void a_signal_ends_a_wait(void) {
     CHECK_IS(sigaction(SIGALRM, &action, NULL), 0);
     acquire(other, lock_at(other, 0));
     ualarm(20000, 0);
-    CHECK_IS(rip_word_enter(s, lock_at(s, 0), in(20000)), -EINTR);
+    CHECK_IS(rip_word_enter(s, lock_at(s, 0), RIP_RECURSIVE, in(20000)), -EINTR);
     release(other, lock_at(other, 0));
     close_memory(other);
     close_memory(s);
@@ -733,7 +735,7 @@ static int takes_and_gives(void) {
     struct rip_sync *s = open_memory("c");
     stop_here();
     for (unsigned i = 0; i < 2; i++) {
-        CHECK(rip_word_enter(s, lock_at(s, 3), in(20000)) >= 0);
+        CHECK(rip_word_enter(s, lock_at(s, 3), RIP_RECURSIVE, in(20000)) >= 0);
         acquire(s, lock_at(s, 4));
         atomic_fetch_add(&numbers(s)[5], 1); /* the search for moments needs a change that stays */
     }
@@ -761,7 +763,7 @@ static void one_lock_has_a_dead_owner(void) {
 
 static void both_locks_can_be_acquired(void) {
     for (unsigned i = 3; i <= 4; i++) {
-        int rc = rip_word_enter(stays, lock_at(stays, i), 0);
+        int rc = rip_word_enter(stays, lock_at(stays, i), RIP_RECURSIVE, 0);
         CHECK(rc == 0 || rc == 1);
         CHECK_IS(rip_word_owner_died(lock_at(stays, i)), rc);
         release(stays, lock_at(stays, i));

@@ -420,11 +420,16 @@ cdef extern from "ringipc.h" nogil:
 
 
 cdef extern from "sync/memory.h" nogil:
-    ctypedef union rip_lock_word "union rip_lock_word":
+    ctypedef union rip_lock_word "union rip_word":
         pass
     const int64_t RIP_MAX_MEMORY
-    int rip_word_enter(rip_sync *, rip_lock_word *, uint64_t) except? -EINTR
+    enum rip_recursion:
+        RIP_NOT_RECURSIVE
+        RIP_RECURSIVE
+    int rip_word_enter(rip_sync *, rip_lock_word *, rip_recursion, uint64_t) except? -EINTR
     int rip_word_release(rip_sync *, rip_lock_word *)
+    int rip_word_release_any(rip_sync *, rip_lock_word *)
+    uint32_t rip_word_count(const rip_sync *, const rip_lock_word *)
     bint rip_word_is_held(const rip_lock_word *)
     bint rip_word_is_mine(const rip_sync *, const rip_lock_word *)
     bint rip_word_owner_died(const rip_lock_word *)
@@ -433,3 +438,28 @@ cdef extern from "sync/memory.h" nogil:
     uint64_t rip_word_me(const rip_sync *)
     int rip_memory_mend(rip_sync *)
     void rip_memory_stop(rip_sync *)
+
+
+cdef extern from "sync/count_word.h" nogil:
+    void rip_count_start(rip_lock_word *, uint32_t)
+    int rip_count_acquire(rip_sync *, rip_lock_word *, uint64_t) except? -EINTR
+    int rip_count_release(rip_sync *, rip_lock_word *, uint32_t)
+    uint32_t rip_count_units(const rip_lock_word *)
+
+
+cdef extern from "sync/flag_word.h" nogil:
+    int rip_flag_set(rip_sync *, rip_lock_word *)
+    int rip_flag_clear(rip_sync *, rip_lock_word *)
+    int rip_flag_wait(rip_sync *, rip_lock_word *, uint64_t, uint64_t) except? -EINTR
+    uint64_t rip_flag_turn(const rip_lock_word *)
+    int rip_flag_is_set(const rip_lock_word *)
+    struct rip_condition:
+        pass
+    rip_lock_word *rip_condition_word(rip_condition *)
+    uint64_t rip_condition_turn(const rip_condition *)
+    uint64_t rip_condition_arrive(rip_condition *)
+    int rip_condition_collect(rip_condition *, uint64_t)
+    void rip_condition_leave(rip_condition *)
+    void rip_condition_notify(rip_condition *, uint32_t)
+    uint32_t rip_condition_waiting(const rip_condition *)
+    uint32_t rip_condition_notified(const rip_condition *)

@@ -124,6 +124,11 @@ def _open_block(Heap heap not None, uint64_t offset, uint64_t size):
     return block_at(heap, offset, size, True)
 
 
+def shared_block(size):
+    """Return a block of this size, bytes, all zero."""
+    return new_block(size)
+
+
 cdef Block new_block(uint64_t size):
     """Return a block of this size, all zero."""
     global current_heap, next_heap

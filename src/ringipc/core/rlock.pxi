@@ -1,6 +1,6 @@
-# Recursive locks: words in shared memory, without a file descriptor of their own.
+# Recursive locks, which are words in shared memory; also those of shared arrays.
 
-cdef class RLock:
+cdef class RLock(_WordLock):
     """A recursive lock of 8 bytes in shared memory, for thousands of small locks. It has no file descriptor of its own.
 
     It is passed to other processes as an argument, and inherited by forked ones. The lock belongs to the thread that
@@ -24,33 +24,15 @@ cdef class RLock:
     False
     """
 
-    cdef object memory  # the Block or SharedArray that has the word
-    cdef _SyncHandle handle  # of the memory
-    cdef rip_sync *s  # that of the handle
-    cdef rip_lock_word *word
-    cdef object __weakref__
-
     def __init__(self):
-        cdef Block block
-        if self.s is not NULL:
-            raise RuntimeError("this lock has been made already")
-        block = new_block(0)
-        self.bind(block, block.heap, block_word(block))
-
-    @cython.final
-    cdef int bind(self, object memory, _SyncHandle handle, rip_lock_word *word) except -1:
-        self.memory = memory
-        self.handle = handle
-        self.s = handle.s
-        self.word = word
-        return 0
+        self.make(0)
 
     @cython.final
     cdef inline int take(self, uint64_t deadline) except -1:
         """Acquire the lock. Return 1, or 0 at the deadline."""
         cdef int rc = -ESHUTDOWN
         if cython.likely(self.s is not NULL and self.s.handle.state == RIP_OPEN):
-            rc = rip_word_enter(self.s, self.word, deadline)
+            rc = rip_word_enter(self.s, self.word, RIP_RECURSIVE, deadline)
             if cython.likely(rc == 0):
                 return 1
         return self.take_far(rc, deadline)
@@ -58,14 +40,14 @@ cdef class RLock:
     @cython.final
     cdef int take_far(self, int rc, uint64_t deadline) except -1:
         if self.s is not NULL and self.s.handle.state != RIP_OPEN:
-            self.enter_handle()
-            rc = rip_word_enter(self.s, self.word, deadline)
+            self.enter()
+            rc = rip_word_enter(self.s, self.word, RIP_RECURSIVE, deadline)
         if rc == 1 and self.word == rip_memory_lock(self.s):
             rc = self.mend()
         if rc == -ETIMEDOUT:
             return 0
         if rc < 0:
-            self.fail(rc)
+            self.refuse(rc)
         return 1
 
     @cython.final
@@ -79,28 +61,20 @@ cdef class RLock:
         return rc
 
     @cython.final
-    cdef int enter_handle(self) except -1:
-        """Check that the memory is open. In a forked child, make its handle a holder of its own."""
-        with cython.critical_section(self.handle):
-            return self.handle.enter()
-
-    @cython.final
     cdef inline int give(self) except -1:
         cdef int rc = -ESHUTDOWN if self.s is NULL else rip_word_release(self.s, self.word)
         if cython.unlikely(rc != 0):
-            self.fail(rc)
+            self.refuse(rc)
         return 0
 
     @cython.final
-    cdef int fail(self, int rc) except -1:
+    cdef int refuse(self, int rc) except -1:
         park_at_exit(rc)
         if rc == -EPERM or rc == -EAGAIN:  # -EAGAIN: a forked child that has not used the lock yet
-            raise RuntimeError("this lock cannot be released: this thread has not acquired it")
+            raise errors.LockNotOwned("this lock cannot be released: this thread has not acquired it")
         if rc == -EOVERFLOW:
             raise OverflowError("this thread has acquired the lock 4095 times without releasing it, the maximum")
-        if self.s is NULL:
-            raise errors.Closed("this lock was never made")
-        self.handle.fail(rc)
+        self.fail(rc)
 
     def acquire(self, block=True, timeout=None):
         """Acquire the lock, as `multiprocessing.RLock.acquire` does.
@@ -124,22 +98,16 @@ cdef class RLock:
         Closed
             The array of this lock is closed, or another thread closes it during the wait.
         """
-        cdef uint64_t deadline = RIP_FOREVER
-        cdef double seconds
-        if not block:
-            deadline = 0
-        elif timeout is not None:
-            seconds = number_of_seconds(timeout, "timeout", "")
-            deadline = deadline_of(seconds) if seconds > 0 else 0
-        return self.take(deadline) == 1
+        return self.take(deadline_if(block, timeout)) == 1
 
     def release(self):
         """Release the lock; if it was acquired more than once, once.
 
         Raises
         ------
-        RuntimeError
-            This thread has not acquired the lock.
+        LockNotOwned
+            This thread has not acquired the lock: a RuntimeError as of threading, and an AssertionError as of
+            multiprocessing.
         """
         self.give()
 
@@ -150,24 +118,11 @@ cdef class RLock:
     def __exit__(self, kind, error, trace):
         self.give()
 
-    def locked(self):
-        """Return whether some thread of some process has the lock. A process that was killed with it counts."""
-        return self.s is not NULL and rip_word_is_held(self.word)
-
-    @property
-    def owner_died(self):
-        """Whether this thread has the lock, and the owner before it was killed with it.
-
-        What the lock guards can be inconsistent then. If this process is killed too before it releases the lock, the
-        next owner sees the same.
-        """
-        return self.s is not NULL and rip_word_is_mine(self.s, self.word) and rip_word_owner_died(self.word)
-
     def __reduce__(self):
         """Pass the lock to another process, through `multiprocessing`."""
         if self.s is NULL:
             raise errors.Closed("this lock was never made")
-        return _lock_of, (self.memory,)
+        return (_word_in, (type(self), self.memory)) if isinstance(self.memory, Block) else (_lock_of, (self.memory,))
 
     def __repr__(self):
         return f"<RLock, {'held' if self.locked() else 'free'}>"
@@ -180,10 +135,8 @@ cdef RLock lock_in(Block block):
     return lock
 
 
-def _lock_of(memory):
-    if isinstance(memory, SharedArray):
-        return memory.lock
-    return lock_in(memory)
+def _lock_of(array):
+    return array.lock
 
 
 set_signature(RLock, lambda lock: None)

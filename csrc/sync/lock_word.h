@@ -1,52 +1,19 @@
-/* Lock words: locks of 8 bytes that lie in shared memory (memory.h), without a file descriptor or a table.
- *
- *   word   | holder 28 | thread 22 | waiters 1 | died 1 | count 12 |      holder 0: free
- *
- * Every change is one compare-and-swap (or another single atomic operation). So a process that is killed at any
- * instruction leaves a word that is free, or one whose holder is dead.
- *
- * The **holder** is a handle of the memory. It has a number that no other handle has had, and keeps a byte of the file
- * locked while it lives, as members do. Whoever finds a word with a dead holder takes it, and sees that (died); if it
- * could not handle the death it leaves died in the free word, for the next owner. The owner is one thread of one
- * handle, and count says how often it has acquired the lock. The caller says with each call whether the lock is
- * recursive: if it is not, its owner waits like anybody else, and everybody may release it.
- *
- * A waiter announces itself in the word (waiters) and sleeps on its lower half. A release leaves the announcement and
- * wakes one waiter; it clears the announcement if nobody slept. So a waiter that has been killed delays the others by
- * at most a slice. */
+/* Lock words (base/holder.h) in shared memory (memory.h), whose handles are their holders. The owner is one thread of one
+ * handle. The caller says with each call whether the lock is recursive: if it is not, its owner waits like anybody else,
+ * and everybody may release it. */
 #ifndef RIP_LOCK_WORD_H
 #define RIP_LOCK_WORD_H
 
-#include "base/thread.h"
+#include "base/holder.h"
 #include "sync/sync.h"
-
-#define RIP_WORD_COUNT UINT64_C(0xfff)
-#define RIP_WORD_DIED (UINT64_C(1) << 12)
-#define RIP_WORD_WAITERS (UINT64_C(1) << 13)
-#define RIP_WORD_THREAD_AT 14
-#define RIP_WORD_HOLDER_AT 36
-#define RIP_WORD_OWNER (UINT64_MAX << RIP_WORD_THREAD_AT) /* holder and thread */
-
-static_assert(RIP_WORD_THREAD_AT + RIP_THREAD_BITS == RIP_WORD_HOLDER_AT && RIP_WORD_HOLDER_AT + RIP_HOLDER_BITS == 64,
-              "the parts of a lock word fill it");
-
-enum rip_recursion { RIP_NOT_RECURSIVE, RIP_RECURSIVE };
 
 /* Acquires the lock. Returns 0; 1 if an owner before was killed with it, and nobody has released it since
  * (rip_word_release); -ETIMEDOUT; -EOVERFLOW: this thread has acquired a recursive lock 4095 times; or as
  * rip_sync_wait. */
 int rip_word_acquire(struct rip_sync *s, union rip_word *word, enum rip_recursion recursion, uint64_t deadline);
-/* The rest of rip_word_release, for a word that others wait for. */
-void rip_word_wake(union rip_word *word);
-
 /* What the word holds in the place of holder and thread if this thread owns it. */
 static inline uint64_t rip_word_me(const struct rip_sync *s) {
     return (uint64_t)s->holder << RIP_WORD_HOLDER_AT | (uint64_t)rip_thread() << RIP_WORD_THREAD_AT;
-}
-
-/* Returns 1 if some thread of some handle has acquired the lock; it may be dead. */
-static inline int rip_word_is_held(const union rip_word *word) {
-    return rip_word_load(word) >> RIP_WORD_HOLDER_AT != 0;
 }
 
 /* Returns how often this thread or another one of this handle has acquired the lock. */
@@ -66,11 +33,7 @@ static inline int rip_word_owner_died(const union rip_word *word) { return (rip_
 /* As rip_word_acquire; inline if the word is free. The handle must be open. */
 static inline int rip_word_enter(struct rip_sync *s, union rip_word *word, enum rip_recursion recursion,
                                  uint64_t deadline) {
-    uint64_t free = 0;
-    /* acquire: pairs with the release in rip_word_release */
-    if (RIP_LIKELY(s->handle.state == RIP_OPEN) &&
-        RIP_LIKELY(atomic_compare_exchange_strong_explicit(&word->whole, &free, rip_word_me(s) | 1,
-                                                           memory_order_acquire, memory_order_relaxed))) {
+    if (RIP_LIKELY(s->handle.state == RIP_OPEN) && RIP_LIKELY(rip_word_take_free(word, rip_word_me(s)))) {
         return 0;
     }
     return rip_word_acquire(s, word, recursion, deadline);
@@ -90,10 +53,7 @@ static inline int rip_word_give(struct rip_sync *s, union rip_word *word, uint64
         atomic_fetch_sub_explicit(&word->whole, 1, memory_order_relaxed); /* relaxed: the lock stays with this thread */
         return 0;
     }
-    /* release: pairs with the acquire of the next owner */
-    if (RIP_UNLIKELY(atomic_fetch_and_explicit(&word->whole, keep, memory_order_release) & RIP_WORD_WAITERS)) {
-        rip_word_wake(word);
-    }
+    rip_word_free(word, keep);
     return 0;
 }
 

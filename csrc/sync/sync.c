@@ -21,25 +21,11 @@ static int take_entry(struct rip_sync *s) {
     return -EUSERS;
 }
 
-/* Takes the next number of a holder. None is used twice before 2^28 others have been, and none that a live holder
- * has. */
-static int take_number(struct rip_sync *s) {
-    for (;;) {
-        /* relaxed: under the table lock */
-        uint32_t number = atomic_fetch_add_explicit(&s->file->memory.holders, 1, memory_order_relaxed) + 1;
-        number &= (UINT32_C(1) << RIP_HOLDER_BITS) - 1;
-        int rc = number ? rip_byte_lock(s->handle.mapping.fd, RIP_HOLDER_BYTES + number) : -EAGAIN;
-        if (rc != -EAGAIN) {
-            s->holder = rc ? 0 : number;
-            return rc;
-        }
-    }
-}
-
 int rip_sync_join(struct rip_sync *s) {
     int rc = rip_byte_lock_shared(s->handle.mapping.fd, OPEN_BYTE);
     if (rc == 0 && s->kind != RIP_LATEST) {
-        rc = s->kind == RIP_MEMORY ? take_number(s) : take_entry(s);
+        rc = s->kind == RIP_MEMORY ? rip_holder_take(s->handle.mapping.fd, &s->file->memory.holders, &s->holder)
+                                   : take_entry(s);
         if (rc != 0) {
             rip_byte_unlock(s->handle.mapping.fd, OPEN_BYTE);
         }
@@ -95,20 +81,6 @@ void rip_sync_watch(struct rip_sync *s, uint64_t seen, struct rip_watch *watch) 
     watch->slice = RIP_SLICE_NS;
     watch->fenced = 1; /* each change of the word is a full fence, and rip_sync_wake has one */
     watch->spin = &s->spin;
-}
-
-void rip_word_watch(struct rip_sync *s, union rip_word *word, uint64_t seen, uint64_t waiters,
-                    struct rip_watch *watch) {
-    rip_sync_watch(s, seen, watch);
-    watch->words[0] = &word->whole;
-    watch->futex = &word->half;
-    watch->asleep32 = NULL;
-    watch->asleep64 = &word->whole;
-    watch->bit = waiters;
-    /* If some thread sleeps already (it may be this one, which has just announced that), do not spin to overtake it. */
-    if (seen & waiters && s->spin.mode != RIP_WAIT_SPIN) {
-        watch->spin = &s->no_spin;
-    }
 }
 
 int rip_sync_wait(struct rip_sync *s, const struct rip_watch *watch, uint64_t deadline) {

@@ -40,15 +40,12 @@ struct rip_sync {
     uint32_t me;     /* 1 + the index of this handle's member */
     uint32_t held;   /* the units of this handle, if they are counted */
     uint32_t epoch;  /* that of the file when this handle joined */
-    uint32_t holder; /* the number of this handle of shared memory, or 0; its byte is RIP_HOLDER_BYTES + holder */
+    uint32_t holder; /* the number of this handle of shared memory, or 0; base/holder.h */
     int shared_fd;   /* a file descriptor for other processes, once rip_sync_fd has been called, or -1 */
     struct rip_spin spin, no_spin;
     struct rip_latest latest;
     struct rip_memory memory;
 };
-
-#define RIP_HOLDER_BITS 28
-#define RIP_HOLDER_BYTES (UINT64_C(1) << 32) /* no byte of a member is so far */
 
 /* Makes a forked child join as a member of its own. It has no units of its parent. Returns 0, -ESHUTDOWN for a closed
  * handle, -ENOENT if the object has ended since the fork, or another negative errno. */
@@ -78,9 +75,9 @@ static inline uint64_t rip_sync_load(const struct rip_sync *s) {
 void rip_sync_watch(struct rip_sync *s, uint64_t seen, struct rip_watch *watch);
 /* The same for a word in shared memory whose lower half is the futex word, and which has a bit for the announcement of
  * its waiters. */
-void rip_word_watch(struct rip_sync *s, union rip_word *word, uint64_t seen, uint64_t waiters, struct rip_watch *watch);
-static inline uint64_t rip_word_load(const union rip_word *word) {
-    return atomic_load_explicit(&word->whole, memory_order_relaxed); /* relaxed: who acts on it uses an acquire */
+static inline void rip_word_watch(struct rip_sync *s, union rip_word *word, uint64_t seen, uint64_t waiters,
+                                  struct rip_watch *watch) {
+    rip_watch_word(word, seen, waiters, &s->spin, &s->no_spin, watch);
 }
 /* Waits for a slice, and reaps if that is due. Returns as rip_watch_wait, or -ESHUTDOWN if another thread has closed
  * the handle meanwhile. */

@@ -8,6 +8,7 @@
 #define RIP_SYNC_FILE_H
 
 #include "base/clock.h"
+#include "base/holder.h"
 #include "store/handle.h"
 
 #define RIP_MAX_SYNC_MEMBERS ((uint32_t)RIP_MAX_HANDLES)
@@ -35,12 +36,6 @@ struct rip_latest_slot {                     /* of a latest value; written by th
     _Atomic uint32_t kind;                   /* enum rip_kind */
     _Atomic uint32_t claim;                  /* 1 + the member that writes into the slot, or 0; by compare-and-swap */
 };
-
-union rip_word { /* in shared memory: lock_word.h, count_word.h, flag_word.h */
-    _Atomic uint64_t whole;
-    _Atomic uint32_t half; /* the lower half: the futex word */
-};
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the lower half of a word comes first");
 
 struct rip_memory_table {                  /* of shared memory */
     alignas(128) union rip_word lock;      /* of its data as a whole */
@@ -77,8 +72,7 @@ static_assert(offsetof(struct rip_sync_file, removed) == RIP_REMOVED_AT &&
               "ABI");
 static_assert(sizeof(struct rip_sync_member) == 64 && sizeof(struct rip_waiter) == 32 &&
                   sizeof(struct rip_latest_slot) == 64 && offsetof(struct rip_latest_slot, claim) == 28 &&
-                  offsetof(struct rip_memory_table, holders) == 128 && offsetof(struct rip_memory_table, size) == 136 &&
-                  sizeof(union rip_word) == 8,
+                  offsetof(struct rip_memory_table, holders) == 128 && offsetof(struct rip_memory_table, size) == 136,
               "ABI");
 
 #endif

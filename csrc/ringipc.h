@@ -17,7 +17,8 @@
  *   -ECHILD           this handle belongs to the parent process (the caller is a forked child)
  *   -ENOENT           there is no such channel
  *   -EBUSY            the group already has a live member, or the channel has one
- *   -EEXIST           the group exists with another sharing mode (shared or exclusive)
+ *   -EEXIST           the group exists with another sharing mode (shared or exclusive), or the shared lane with other
+ *                     settings
  *   -EINVAL, -ENAMETOOLONG   not a valid name, or another invalid argument
  *   -ESTALE           the files of the channel have been deleted
  *   -EXFULL, -ENOSR, -EUSERS   a table is full: RIP_MAX_LANES lanes, RIP_MAX_GROUPS groups, RIP_MAX_CONSUMERS consumers
@@ -56,7 +57,10 @@ enum rip_wait { RIP_WAIT_SPIN, RIP_WAIT_ADAPTIVE, RIP_WAIT_BLOCK };
 /* What a full lane does: it waits for room, drops the new message, or drops the oldest messages that no member has
  * taken. */
 enum rip_overflow { RIP_BLOCK, RIP_DROP_NEW, RIP_DROP_OLD };
-#define RIP_PREALLOCATE 0x100u /* a flag beside enum rip_overflow: allocate the whole lane when it is opened */
+/* Flags beside enum rip_overflow: allocate the whole lane when it is opened; write the lane that all producers of the
+ * channel with this flag write. */
+#define RIP_PREALLOCATE 0x100u
+#define RIP_SHARED_LANE 0x200u
 /* What the payload is. The core carries all kinds as bytes; those from RIP_RECORD on mean something to Python only. An
  * object is a pickle; RIP_OBJECT_PARTS is a pickle with memory beside it, laid out like a record. */
 enum rip_kind {
@@ -126,18 +130,23 @@ struct rip_access {
     uint32_t group; /* a group of users (gid); UINT32_MAX: that of the process */
 };
 
-/* ---- producer: one lane, one writer ---- */
+/* ---- producer: writes a lane of its own, or the shared lane ---- */
 
 /* Joins a channel as a producer and creates the channel if it does not exist.
  *   capacity  bytes of payloads that the lane can hold, rounded up to a page
  *   slots     messages that the lane can hold, rounded up to a power of two
- *   flags     enum rip_overflow, optionally with RIP_PREALLOCATE
+ *   flags     enum rip_overflow, optionally with RIP_PREALLOCATE and RIP_SHARED_LANE
  *   access    of a channel that this call creates; NULL: this user only
  *   out       the new handle
  * The slots (32 bytes each) are allocated here: -ENOSPC if there is no memory for them. Memory for messages is
  * allocated before it is first written. If there is none, rip_reserve, rip_put and rip_wait_room return -ENOSPC at
  * once, without waiting; a lane that drops treats this as missing room. With RIP_PREALLOCATE all memory is allocated
- * here. */
+ * here.
+ *
+ * With RIP_SHARED_LANE the first producer makes the lane, and the others join it: -EEXIST if it has another capacity,
+ * number of slots or overflow. Its messages have one order. One producer at a time writes: the owner, from rip_reserve
+ * to rip_publish or rip_discard, and while it waits for room. The others wait for it, and go on if it is killed. The
+ * lane ends with its last producer. Each counts as a producer that comes, and its death or failure is reported. */
 int rip_producer_open(const char *channel, uint64_t capacity, uint64_t slots, uint32_t flags, enum rip_wait wait,
                       const struct rip_access *access, struct rip_producer **out);
 
@@ -154,12 +163,16 @@ int rip_set_label(struct rip_producer *p, const char *label);
 int rip_has_consumer(struct rip_producer *p, const char *group);
 
 /* Reserves length bytes at *payload (64-byte aligned) for the next message. Consumers do not see them before
- * rip_publish. A second call replaces the reservation. -EAGAIN: no room; -ENOBUFS: the lane drops, and counted it. */
+ * rip_publish. A second call replaces the reservation. -EAGAIN: no room, or another producer of a shared lane does not
+ * let this one write; -ENOBUFS: the lane drops, and counted it. */
 int rip_reserve(struct rip_producer *p, uint64_t length, unsigned char **payload);
 
 /* Publishes the first length bytes of the reservation as a message, and wakes consumers that sleep. length is at most
  * the length that was reserved. */
 int rip_publish(struct rip_producer *p, uint64_t length, uint32_t type, uint8_t kind);
+
+/* Discards a reservation, so that other producers of a shared lane can write. */
+void rip_discard(struct rip_producer *p);
 
 /* Copies a message into the lane; waits for room until deadline. 0: it was put; -ETIMEDOUT: no room until deadline;
  * -ENOBUFS: the lane drops, and the message was refused. */
@@ -247,7 +260,7 @@ int rip_get_latest(struct rip_consumer *c, struct rip_message *message, uint64_t
 /* Waits until rip_peek would not return -EAGAIN (a message, an end, a death or an error). In a shared group another
  * member may still take the message first. Returns 0, -ETIMEDOUT or another error. */
 int rip_wait_message(struct rip_consumer *c, uint64_t deadline);
-int32_t rip_message_pid(const struct rip_message *message); /* the pid of its producer */
+int32_t rip_message_pid(const struct rip_message *message); /* the pid of its producer; 0 in a shared lane */
 /* Copies the label of a message's lane: what its producer has set with rip_set_label, or an empty text. */
 void rip_message_label(const struct rip_rx *lane, char label[RIP_MAX_LABEL + 1]);
 /* Converts the ticks of a message of this lane to nanoseconds of CLOCK_MONOTONIC in this process. */

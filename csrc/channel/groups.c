@@ -74,13 +74,16 @@ static int pass_reclaimed(struct rip_channel *ch, uint32_t group) {
     return 0;
 }
 
-/* Has a producer come for this group? The group has its cursors. */
-static int counts(const struct rip_control *control, uint32_t group, uint32_t lane) {
+/* How many producers have come for this group, of those that write this lane? The group has its cursors. */
+static uint64_t counts(const struct rip_control *control, uint32_t group, uint32_t lane) {
     const struct rip_lane_entry *entry = &control->lanes[lane];
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed); /* relaxed: under the lock */
-    return state == RIP_LANE_ENDED
-               ? atomic_load_explicit(&entry->cursors[group].released, memory_order_relaxed) < entry->tail
-               : state != RIP_LANE_FREE;
+    int is_live = state == RIP_LANE_LIVE;
+    int has_come = state == RIP_LANE_ENDED
+                       ? atomic_load_explicit(&entry->cursors[group].released, memory_order_relaxed) < entry->tail
+                       : state != RIP_LANE_FREE;
+    uint64_t joined = entry->shared ? (is_live ? control->joined : entry->joined_to) - entry->joined_from : 0;
+    return has_come ? 1 + joined : 0;
 }
 
 void rip_group_count(struct rip_control *control, uint32_t group) {
@@ -88,7 +91,7 @@ void rip_group_count(struct rip_control *control, uint32_t group) {
     if (control->groups_ever) {
         first = rip_producers_ever(control);
         for (uint32_t i = 0; i < rip_lanes_used(control); i++) {
-            first -= (uint64_t)counts(control, group, i);
+            first -= counts(control, group, i);
         }
     }
     control->groups[group].first = (uint32_t)first;

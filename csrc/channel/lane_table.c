@@ -54,6 +54,23 @@ int rip_lane_read_word(struct rip_channel *ch, uint64_t id, size_t offset, uint6
     return rip_is_resource_error(rc) ? rc : 0;
 }
 
+int rip_lane_read_shape(const struct rip_mapping *mapping, struct rip_lane_shape *shape) {
+    const volatile struct rip_lane *lane = mapping->at; /* volatile: read once */
+    if (mapping->size < sizeof *lane) {
+        return -EBADMSG;
+    }
+    *shape = (struct rip_lane_shape){.slots = lane->slots,
+                                     .capacity = lane->capacity,
+                                     .overflow = lane->overflow,
+                                     .clock = lane->clock,
+                                     .keep = lane->keep};
+    uint64_t slots = shape->slots, capacity = shape->capacity;
+    int is_sound = slots > 0 && slots <= RIP_MAX_SLOTS && !(slots & (slots - 1)) && shape->overflow <= RIP_DROP_OLD &&
+                   capacity > 0 && capacity <= RIP_MAX_CAPACITY && capacity % RIP_PAGE == 0 &&
+                   lane->arena == rip_arena_offset(slots) && mapping->size == rip_lane_size(slots, capacity);
+    return is_sound ? 0 : -EBADMSG;
+}
+
 /* Has no member of this group mapped the lane, which is not live? Then no member has reported its death. */
 static int is_unseen(const struct rip_channel *ch, uint32_t group, uint32_t lane) {
     const struct rip_control *control = ch->control;

@@ -5,6 +5,11 @@
 
 #include "channel/channel.h"
 
+struct rip_lane_shape { /* what the header of a lane says, checked */
+    uint64_t slots, capacity;
+    uint32_t overflow, clock, keep;
+};
+
 /* Sets the cursor of a group that begins, or in a lane that begins: nothing is kept. */
 void rip_cursor_set(struct rip_lane_entry *lane, uint32_t group, uint64_t seq);
 /* Announces to every consumer that the table has changed, and wakes those that sleep. */
@@ -12,6 +17,9 @@ void rip_lanes_changed(struct rip_channel *ch);
 /* Reads a word of the header of a lane, which need not be mapped by this handle. Stores 0 if the file does not exist or
  * cannot be read, and returns 0. Returns a negative errno if that is unknown (rip_is_resource_error). */
 int rip_lane_read_word(struct rip_channel *ch, uint64_t id, size_t offset, uint64_t *word);
+/* Reads the header of a mapped lane. Any process may have written it, so every number is checked. Returns 0 or
+ * -EBADMSG. */
+int rip_lane_read_shape(const struct rip_mapping *mapping, struct rip_lane_shape *shape);
 /* Adds an entry to the table. Returns its index; -EXFULL; or another negative errno: there is no memory for it. */
 int rip_lanes_add(struct rip_channel *ch);
 /* Loads the pages of the table. Returns 0 or a negative errno: they are not allocated, so the file is damaged. */

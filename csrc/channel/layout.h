@@ -17,6 +17,7 @@
 #ifndef RIP_LAYOUT_H
 #define RIP_LAYOUT_H
 
+#include "base/holder.h"
 #include "store/format.h"
 
 #define RIP_RX_LANES (2 * RIP_MAX_LANES) /* the most lanes that a consumer maps: some have left the table already */
@@ -24,6 +25,7 @@
 #define RIP_MAX_CAPACITY (UINT64_C(1) << 46)
 #define RIP_MAX_KEPT 64u   /* kept messages of a lane, for each group that keeps claims, */
 #define RIP_CURSOR_KEPT 4u /* and for each group that does not: as many as fit into the line of its cursor */
+#define RIP_MAX_PINS 64u   /* messages in use that a producer has given up and goes around */
 
 /* ---- control ---- */
 
@@ -38,8 +40,13 @@ struct rip_member { /* written under the table lock, except the atomic fields */
      * bit, the waker clears it. The bits above: see RIP_POLLFD_SHIFT. */
     _Atomic uint32_t pollfd;
     _Atomic uint32_t signal; /* the signal that the member wants next, or 0; the member sets it, the sender clears it */
-    _Atomic int32_t value;   /* the value that the signal carries, unless RIP_VALUE_IS_LANE is set in signal */
-    _Atomic uint32_t pipe;   /* inode of the pipe of the pollfd if the pipe has no name, else 0; the member sets it */
+    union {
+        _Atomic int32_t value; /* the value that the signal carries, unless RIP_VALUE_IS_LANE is set in signal */
+        /* Of a producer: enum rip_lane_closed, once it closes; above RIP_WRITER_SHIFT, if it joins a lane that others
+         * write: the count of such producers with it (rip_control.joined), modulo 2^30. The member sets it. */
+        _Atomic uint32_t writer;
+    };
+    _Atomic uint32_t pipe; /* inode of the pipe of the pollfd if the pipe has no name, else 0; the member sets it */
 };
 
 struct rip_cursor { /* written by members of the group only; by compare-and-swap if they compete */
@@ -54,6 +61,10 @@ struct rip_cursor { /* written by members of the group only; by compare-and-swap
 
 enum rip_lane_state { RIP_LANE_FREE, RIP_LANE_LIVE, RIP_LANE_ENDED, RIP_LANE_DEAD, RIP_LANE_FAILED };
 enum rip_lane_closed { RIP_NOT_CLOSED, RIP_CLOSED_IN_ORDER, RIP_CLOSED_AS_FAILED };
+
+#define RIP_WRITER_SHIFT 2
+#define RIP_WRITER_LOST 3u /* in the place of enum rip_lane_closed: the member is counted as lost; its count is above */
+#define RIP_MAX_LOSSES 16u /* the losses that a lane keeps: those of writers that died or failed last */
 
 #define RIP_KEPT_SEQ_SHIFT 8 /* in the word of a kept message; the lower bits are the member */
 
@@ -71,10 +82,14 @@ struct rip_lane_entry {
     _Atomic uint64_t id;       /* names the file; never used twice in a channel */
     _Atomic uint64_t base_seq; /* the cursor of the last group that left: the limit while there is no group */
     uint64_t tail;             /* of a lane that is not live: the tail at its end; UINT64_MAX: not known */
+    uint32_t shared;           /* 1: any number of producers write the lane (ring/writers.h) */
+    uint64_t joined_from;      /* shared: rip_control.joined when the lane was made, */
+    uint64_t joined_to;        /* and, once it has ended, when it ended */
     /* RIP_ASLEEP: the producer waits for room; the producer sets it, the waker clears it. */
     alignas(RIP_LINE) _Atomic uint32_t asleep;
-    _Atomic uint32_t futex;         /* the futex word of the producer; wakers increment it */
-    _Atomic uint32_t pollfd_member; /* 1 + the producer's member if that has a pollfd, else 0; the producer sets it */
+    _Atomic uint32_t futex; /* the futex word of the producer; wakers increment it */
+    /* 1 + the producer's member if that has a pollfd, else 0; of a shared lane RIP_ANY_MEMBER. The producer sets it. */
+    _Atomic uint32_t pollfd_member;
     struct rip_cursor cursors[RIP_MAX_GROUPS]; /* of each group */
 };
 
@@ -94,6 +109,7 @@ struct rip_group_entry {
 #define RIP_AWAITED 0x100u    /* declared by a producer; no member has joined yet */
 #define RIP_DECLARED 0x400u   /* declared by a producer: it is durable until all is read and the channel is empty */
 
+#define RIP_ANY_MEMBER UINT32_MAX /* the members of the lane that have a pollfd are found in the table of members */
 #define RIP_POLLFD_ARMED 1u
 #define RIP_POLLFD_EXISTS 2u
 #define RIP_POLLFD_SHIFT 2       /* above: if the pipe has no name, its file descriptor in the member's process */
@@ -119,10 +135,12 @@ struct rip_control {
     uint32_t groups_named;                        /* the id of the newest group */
     uint64_t used;                                /* anonymous: the offset of the next extent; else 0 */
     uint64_t epoch_start;                         /* rip_producers_ever when the stream began */
-    uint64_t lanes_undone;                        /* lanes that do not count: their producers failed to open */
+    uint64_t lanes_undone;                        /* producers that do not count: they failed to open */
     _Atomic uint32_t lanes_used;                  /* entries of the lane table that are or were in use */
     _Atomic uint64_t reaped_at;                   /* when a member reaped last, as rip_now; only a hint */
     _Atomic uint32_t members_used;                /* 1 + the largest index of a member ever */
+    uint64_t joined;                              /* producers that have joined a lane which others write */
+    _Atomic uint32_t holders;                     /* numbers of holders of shared lanes given (base/holder.h) */
     alignas(128) _Atomic uint64_t lanes_changed;  /* counts changes of the lane table; written under the table lock */
     _Atomic uint64_t groups_active;               /* a bit for each group; written under the table lock */
     _Atomic uint64_t group_epoch;                 /* counts the groups created; written under the table lock */
@@ -194,6 +212,17 @@ static inline uint32_t rip_desc_type(const struct rip_desc *desc) {
     return ((const volatile struct rip_desc *)desc)->type;
 }
 
+struct rip_pin { /* where a message lies that is in use and that the owner of a shared lane gives up, or has */
+    _Atomic uint64_t message; /* 1 + seq; 0: free. Stored last. */
+    uint64_t lo, hi;          /* the arena from lo on, up to hi */
+};
+
+struct rip_loss {  /* a writer of a shared lane that died or failed */
+    uint64_t tail; /* when that was found: its messages are before it */
+    int32_t pid;   /* negative: it failed */
+    uint32_t reserved;
+};
+
 struct rip_lane {
     struct rip_identity identity;
     uint64_t slots;    /* a power of two */
@@ -201,10 +230,10 @@ struct rip_lane {
     uint64_t arena;    /* offset of the arena in the file */
     uint32_t clock;    /* enum rip_clock: the unit of ticks */
     int32_t pid;
-    uint64_t ticks0;   /* one moment on both clocks (clock.h): ticks, */
-    uint64_t ns0;      /* and nanoseconds of the machine's time */
-    uint32_t overflow; /* enum rip_overflow */
-    uint32_t reserved;
+    uint64_t ticks0;                         /* one moment on both clocks (clock.h): ticks, */
+    uint64_t ns0;                            /* and nanoseconds of the machine's time */
+    uint32_t overflow;                       /* enum rip_overflow */
+    uint32_t keep;                           /* messages that may wait */
     alignas(128) _Atomic uint64_t tail;      /* the first seq that is not published */
     _Atomic uint32_t closed;                 /* enum rip_lane_closed: a producer that has closed is not dead */
     alignas(128) _Atomic uint64_t reclaimed; /* the first seq that the producer has not reclaimed */
@@ -213,6 +242,15 @@ struct rip_lane {
     _Atomic uint64_t allocated;              /* bytes of the arena, from its start, that are allocated */
     /* set by the producer before its first message, or all 0; publishing that message makes it visible */
     alignas(128) char label[RIP_MAX_LABEL + 1];
+    /* Of a shared lane, whose owner has the lock (ring/lane_lock.h). */
+    alignas(128) union rip_word lock;
+    _Atomic uint32_t last;    /* the holder that was the owner last, unless it was killed before it began to write */
+    _Atomic uint32_t waiting; /* 1: the owner waits for room */
+    alignas(RIP_LINE) struct rip_pin pins[RIP_MAX_PINS];
+    /* Of a shared lane: how many of its writers died or failed, and the last of them, loss n in losses[n modulo
+     * RIP_MAX_LOSSES]. Written under the table lock. */
+    alignas(RIP_LINE) _Atomic uint32_t lost;
+    struct rip_loss losses[RIP_MAX_LOSSES];
     alignas(RIP_PAGE) struct rip_desc desc[];
 };
 
@@ -237,7 +275,9 @@ static_assert(offsetof(struct rip_claims, requeued) == 128 && offsetof(struct ri
 static_assert(sizeof(struct rip_member) == 32, "ABI");
 static_assert(sizeof(struct rip_lane_entry) == 2176 && offsetof(struct rip_lane_entry, asleep) == 64, "ABI");
 static_assert(offsetof(struct rip_lane_entry, cursors) == 128, "ABI");
-static_assert(offsetof(struct rip_lane_entry, base_seq) == 16 && offsetof(struct rip_lane_entry, futex) == 68, "ABI");
+static_assert(offsetof(struct rip_lane_entry, base_seq) == 16 && offsetof(struct rip_lane_entry, futex) == 68 &&
+                  offsetof(struct rip_lane_entry, joined_to) == 48,
+              "ABI");
 static_assert(sizeof(struct rip_group_entry) == 128 && offsetof(struct rip_group_entry, futex) == 64, "ABI");
 static_assert(sizeof(struct rip_cursor) == 64 && offsetof(struct rip_cursor, freed) == 16 &&
                   offsetof(struct rip_cursor, kept) == 32,
@@ -263,6 +303,11 @@ static_assert(offsetof(struct rip_lane, tail) == 128 && offsetof(struct rip_lane
                   offsetof(struct rip_lane, refused) == 272 && offsetof(struct rip_lane, allocated) == 280,
               "ABI");
 static_assert(offsetof(struct rip_lane, label) == 384 && sizeof(((struct rip_lane *)0)->label) == 64, "ABI");
+static_assert(offsetof(struct rip_lane, lock) == 512 && offsetof(struct rip_lane, last) == 520 &&
+                  offsetof(struct rip_lane, pins) == 576 && sizeof(struct rip_pin) == 24 &&
+                  offsetof(struct rip_lane, lost) == 2112 && offsetof(struct rip_lane, losses) == 2120 &&
+                  sizeof(struct rip_loss) == 16,
+              "ABI");
 static_assert(offsetof(struct rip_lane, desc) == 4096, "ABI");
 static_assert(RIP_MAX_GROUPS < 63, "the top bit of groups_asleep is RIP_FENCE_GROUPS");
 

@@ -61,6 +61,7 @@ int rip_member_join(struct rip_channel *ch, enum rip_role role, uint32_t index) 
             member->pid = (int32_t)getpid();
             member->pids = rip_pid_namespace();
             atomic_store_explicit(&member->signal, 0, memory_order_relaxed);
+            atomic_store_explicit(&member->writer, 0, memory_order_relaxed);
             ch->fenced = ch->spin.mode == RIP_WAIT_BLOCK;
             uint8_t fences = (uint8_t)((ch->fenced ? RIP_FENCES_OWN : 0) | (rip_fence_setup() ? 0 : RIP_FENCES_ALL));
             ch->control->fences[i] = fences;

@@ -44,7 +44,7 @@ static inline uint32_t rip_first_group(uint64_t set) { return (uint32_t)__builti
 
 /* Returns the number of producers that have come to the channel so far. */
 static inline uint64_t rip_producers_ever(const struct rip_control *control) {
-    return control->lanes_ever - control->lanes_undone;
+    return control->lanes_ever + control->joined - control->lanes_undone;
 }
 
 /* Returns 1 if there is a group at this index. */

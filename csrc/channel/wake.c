@@ -65,6 +65,16 @@ __attribute__((cold, noinline)) void rip_wake_groups(struct rip_channel *ch, uin
     }
 }
 
+/* Makes the pollfds of all producers of a shared lane readable. */
+static void wake_writers(struct rip_channel *ch, uint32_t lane) {
+    for (uint32_t i = RIP_MAX_CONSUMERS; i < rip_members_used(ch->control); i++) {
+        const struct rip_member *member = &ch->control->members[i];
+        if (member->role == RIP_A_PRODUCER && member->index == lane) {
+            rip_pollfd_wake(ch, i);
+        }
+    }
+}
+
 __attribute__((cold, noinline)) void rip_wake_lane(struct rip_channel *ch, struct rip_lane_entry *lane) {
     /* Pairs with the fence in rip_watch_announce of a producer that relies on this one (RIP_FENCE_LANE). */
     atomic_thread_fence(memory_order_seq_cst);
@@ -74,6 +84,9 @@ __attribute__((cold, noinline)) void rip_wake_lane(struct rip_channel *ch, struc
         uint32_t member = atomic_load_explicit(&lane->pollfd_member, memory_order_relaxed); /* as in rip_wake_group */
         if (member > 0 && member <= RIP_MAX_MEMBERS) {
             rip_pollfd_wake(ch, member - 1);
+        }
+        if (member == RIP_ANY_MEMBER) {
+            wake_writers(ch, (uint32_t)(lane - ch->control->lanes));
         }
     }
 }

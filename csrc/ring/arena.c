@@ -1,5 +1,6 @@
 #include "ring/arena.h"
 
+#include <errno.h>
 #include <string.h>
 
 void rip_arena_init(struct rip_arena *arena, uint64_t capacity) {
@@ -120,4 +121,20 @@ void rip_arena_go(struct rip_arena *arena, uint64_t offset, uint64_t next) {
     *last = (struct rip_run){.seq = next, .lo = offset, .hi = offset};
     arena->at = offset;
     arena->gap_end = next_live_byte(arena, offset, arena->allocated);
+}
+
+int rip_arena_follow(struct rip_arena *arena, uint64_t seq, uint64_t offset, uint64_t length) {
+    struct rip_run *last = &arena->runs[arena->count - 1];
+    if (offset % RIP_LINE || offset > arena->allocated || length > arena->allocated - offset) {
+        return -EBADMSG;
+    }
+    if (offset != arena->at) {
+        last->hi = arena->at;
+        if (last->lo < last->hi && arena->count == RIP_MAX_RUNS) {
+            return -EBADMSG;
+        }
+        rip_arena_go(arena, offset, seq);
+    }
+    arena->at += length;
+    return 0;
 }

@@ -9,10 +9,9 @@
 #ifndef RIP_ARENA_H
 #define RIP_ARENA_H
 
-#include "base/common.h"
+#include "channel/layout.h"
 
 #define RIP_MAX_RUNS 8u
-#define RIP_MAX_PINS 64u
 #ifndef RIP_STEP
 /* least number of bytes that a lane allocates at once; a multiple of every machine's page size */
 #define RIP_STEP UINT64_C(262144)
@@ -49,6 +48,10 @@ uint64_t rip_arena_find(struct rip_arena *arena, uint64_t need, uint64_t end);
 /* Continues at an offset that rip_arena_find returned, that differs from at, and that is allocated. Message next will
  * lie there. */
 void rip_arena_go(struct rip_arena *arena, uint64_t offset, uint64_t next);
+
+/* Another process has put message seq, of a length that is a multiple of 64, at this offset: makes it the newest one.
+ * Returns 0, or -EBADMSG if no process can have put it there. Call rip_arena_allocated after the last one. */
+int rip_arena_follow(struct rip_arena *arena, uint64_t seq, uint64_t offset, uint64_t length);
 
 /* Bytes that the messages from seq on occupy. seq is a live message and lies at offset. */
 uint64_t rip_arena_from(const struct rip_arena *arena, uint64_t seq, uint64_t offset);

@@ -143,7 +143,8 @@ int rip_claim_give_up(struct rip_claims *claims, uint64_t slots, uint64_t seq, e
         if (state != RIP_CLAIM_FREE) { /* relaxed: the compare-and-swap publishes it */
             atomic_store_explicit(&claims->kept[k], rip_kept_word(seq, member_of(word)), memory_order_relaxed);
         }
-        uint64_t next = word_of(seq, slots, state == RIP_CLAIM_FREE ? RIP_CLAIM_DROPPED : RIP_CLAIM_RELEASED);
+        uint64_t next = state == RIP_CLAIM_FREE ? word_of(seq, slots, RIP_CLAIM_DROPPED)
+                                                : word_of(seq, slots, RIP_CLAIM_RELEASED) | RIP_CLAIM_PASSED;
         /* acq_rel: pairs with rip_claim, change_ours and requeue_lane. Either the member changes the word or the
          * producer. */
         if (atomic_compare_exchange_strong_explicit(claim, &word, next, memory_order_acq_rel, memory_order_acquire)) {
@@ -158,6 +159,22 @@ int rip_claim_give_up(struct rip_claims *claims, uint64_t slots, uint64_t seq, e
             atomic_store_explicit(&claims->kept[k], 0, memory_order_relaxed);
         }
     }
+}
+
+int rip_claim_is_kept(struct rip_claims *claims, uint64_t slots, uint64_t seq) {
+    /* acquire: pairs with rip_claim_release */
+    uint64_t word = atomic_load_explicit(&claims->words[seq & (slots - 1)], memory_order_acquire);
+    int is_moved = lap_in(word) != lap_of(seq, slots) || (word & RIP_CLAIM_DELIVERIES) == RIP_CLAIM_PASSED;
+    int is_kept = is_moved && state_of(word, slots, seq) >= RIP_CLAIM_RELEASED;
+    for (uint32_t k = 0; k < RIP_MAX_KEPT; k++) {
+        if (rip_is_kept(&claims->kept[k], seq)) {
+            if (is_kept) {
+                return 1;
+            }
+            atomic_store_explicit(&claims->kept[k], 0, memory_order_relaxed); /* relaxed: no member looks for it */
+        }
+    }
+    return 0;
 }
 
 /* Clears the entry of a kept message, after which the producer may overwrite the message. */

@@ -35,6 +35,7 @@ enum rip_claim { RIP_CLAIM_FREE, RIP_CLAIM_TAKEN, RIP_CLAIM_ACKED, RIP_CLAIM_REL
 #define RIP_CLAIM_STATE UINT64_C(7)
 #define RIP_CLAIM_DELIVERIES_SHIFT 3
 #define RIP_CLAIM_DELIVERIES ((uint64_t)RIP_MAX_REDELIVERED << RIP_CLAIM_DELIVERIES_SHIFT)
+#define RIP_CLAIM_PASSED RIP_CLAIM_DELIVERIES /* in a RELEASED word: the producer has moved the message */
 #define RIP_CLAIM_MEMBER_SHIFT 9
 #define RIP_CLAIM_LAP_SHIFT 17
 
@@ -64,6 +65,10 @@ int rip_claim_requeue(struct rip_claims *claims, uint64_t slots, struct rip_curs
  * Returns the state before; -EAGAIN if that is less, or if a member has it and there is no free entry, or kept is
  * NULL. */
 int rip_claim_give_up(struct rip_claims *claims, uint64_t slots, uint64_t seq, enum rip_claim least, uint32_t *kept);
+/* For the owner of a shared lane: is message seq, which an owner has given up or has been about to, in the table of kept
+ * messages? If an owner was killed between writing the entry and changing the word, the entry is removed, and the
+ * message is not kept. To be called before the slot of the message is used again. */
+int rip_claim_is_kept(struct rip_claims *claims, uint64_t slots, uint64_t seq);
 /* Is message seq acknowledged, released or dropped? */
 int rip_claim_is_acked(const struct rip_claims *claims, uint64_t slots, uint64_t seq);
 /* Has a member released message seq? (DROPPED does not count.) */

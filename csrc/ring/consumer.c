@@ -98,7 +98,7 @@ void rip_consumer_free(struct rip_consumer *c) {
     free(c);
 }
 
-int32_t rip_message_pid(const struct rip_message *message) { return message->lane->pid; }
+int32_t rip_message_pid(const struct rip_message *message) { return message->lane->shared ? 0 : message->lane->pid; }
 
 void rip_message_label(const struct rip_rx *lane, char label[RIP_MAX_LABEL + 1]) {
     /* a label that its producer changes meanwhile is of no use, but it is a text: the last byte is not copied */

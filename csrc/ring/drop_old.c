@@ -124,11 +124,80 @@ static int open_group(struct rip_producer *p, uint32_t g) {
     return 0;
 }
 
+/* The pin of message seq in the header of a shared lane; a free one if there is none; NULL if none is free. */
+static struct rip_pin *noted_pin(struct rip_lane *lane, uint64_t seq) {
+    struct rip_pin *found = NULL;
+    for (unsigned i = 0; i < RIP_MAX_PINS; i++) {
+        /* relaxed: only the owner of the lane reads and writes pins */
+        uint64_t message = atomic_load_explicit(&lane->pins[i].message, memory_order_relaxed);
+        if (message == 1 + seq) {
+            return &lane->pins[i];
+        }
+        found = message == 0 && !found ? &lane->pins[i] : found;
+    }
+    return found;
+}
+
+/* In a shared lane: notes where message seq lies, so that the next owner goes around it if this one is killed. To be
+ * called before its slot can be used again. Returns 0 or -EAGAIN. */
+static int note_pin(struct rip_producer *p, uint64_t seq) {
+    if (!p->shared) {
+        return 0;
+    }
+    struct rip_pin *noted = noted_pin(p->lane, seq);
+    if (!noted) {
+        return -EAGAIN;
+    }
+    if (atomic_load_explicit(&noted->message, memory_order_relaxed) == 0) {
+        struct rip_run range = range_of(p, seq);
+        noted->lo = range.lo;
+        noted->hi = range.hi;
+        /* release: the pin is complete if this process is killed after it */
+        atomic_store_explicit(&noted->message, 1 + seq, memory_order_release);
+    }
+    return 0;
+}
+
+/* Removes pins of messages that are not in the arena's from the header. */
+static void forget_pins(struct rip_producer *p) {
+    for (unsigned i = 0; p->shared && i < RIP_MAX_PINS; i++) {
+        uint64_t message = atomic_load_explicit(&p->lane->pins[i].message, memory_order_relaxed);
+        unsigned k = 0;
+        while (message && k < p->arena.pinned && p->arena.pins[k].seq != message - 1) {
+            k++;
+        }
+        if (message && k == p->arena.pinned) {
+            atomic_store_explicit(&p->lane->pins[i].message, 0, memory_order_relaxed);
+        }
+    }
+}
+
+int rip_drop_old_adopt(struct rip_producer *p) {
+    struct rip_arena *arena = &p->arena;
+    arena->pinned = 0;
+    for (unsigned i = 0; i < RIP_MAX_PINS; i++) {
+        const struct rip_pin *noted = &p->lane->pins[i];
+        uint64_t message = atomic_load_explicit(&noted->message, memory_order_relaxed);
+        struct rip_run run = {.seq = message - 1,
+                              .lo = ((const volatile struct rip_pin *)noted)->lo, /* each is read once */
+                              .hi = ((const volatile struct rip_pin *)noted)->hi};
+        if (message == 0) {
+            continue;
+        }
+        if (run.lo > run.hi || run.hi > arena->allocated || run.lo % RIP_LINE || run.hi % RIP_LINE) {
+            return -EBADMSG;
+        }
+        p->drops->users[arena->pinned].group = RIP_MAX_GROUPS; /* not known; is_used finds out */
+        arena->pins[arena->pinned++] = run;
+    }
+    return 0;
+}
+
 /* Pins message seq, which a member of group g uses, and which is in entry `kept` of a table. Returns 0 or -EAGAIN. */
 static int pin(struct rip_producer *p, uint32_t g, uint64_t id, uint64_t seq, const struct rip_claims *claims,
                uint32_t kept) {
     unsigned i = p->arena.pinned;
-    if (i >= RIP_MAX_PINS) {
+    if (i >= RIP_MAX_PINS || note_pin(p, seq) != 0) {
         return -EAGAIN;
     }
     p->arena.pins[i] = range_of(p, seq);
@@ -167,7 +236,11 @@ static int give_up_for(struct rip_producer *p, uint32_t g, uint64_t seq) {
         return 0;
     }
     enum rip_claim least = has(p->drops->lossy, g) ? RIP_CLAIM_FREE : RIP_CLAIM_ACKED;
-    int state = rip_claim_give_up(group->claims, p->slots, seq, least, p->arena.pinned < RIP_MAX_PINS ? &kept : NULL);
+    int can_pin = p->arena.pinned < RIP_MAX_PINS;
+    int state = rip_claim_give_up(group->claims, p->slots, seq, least, can_pin && !p->shared ? &kept : NULL);
+    if (p->shared && state == -EAGAIN && can_pin && note_pin(p, seq) == 0) { /* before the claim changes */
+        state = rip_claim_give_up(group->claims, p->slots, seq, least, &kept);
+    }
     if (state == RIP_CLAIM_FREE) {
         p->dropped++;
     } else if (kept != RIP_MAX_KEPT) {
@@ -264,8 +337,36 @@ static int is_released_by_all(const struct rip_producer *p, uint64_t seq) {
     return drops->active != 0;
 }
 
+/* In a shared lane: is message seq, which an owner has given up, in use? If the claims of a group cannot be opened now,
+ * it counts as in use. */
+static int is_used(struct rip_producer *p, uint64_t seq) {
+    struct rip_drop_old *drops = p->drops;
+    const struct rip_group_entry *groups = p->ch.control->groups;
+    for (uint64_t left = rip_groups_in(drops->active); left; left &= left - 1) {
+        uint32_t g = rip_first_group(left);
+        for (uint32_t k = 0; k < RIP_CURSOR_KEPT; k++) {
+            if (rip_is_kept(&p->entry->cursors[g].kept[k], seq)) {
+                return 1;
+            }
+        }
+        /* which lanes of a group have claims: as in rx_lanes.c */
+        int claims = p->overflow == RIP_DROP_OLD || groups[g].flags & (RIP_SHARED | RIP_DURABLE | RIP_LOSSY);
+        int rc = claims ? open_group(p, g) : -ENOENT;
+        if (rc == 0 && rip_claim_is_kept(drops->groups[g].claims, p->slots, seq)) {
+            return 1;
+        }
+        if (rc != 0 && rc != -ENOENT) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* Is the message of pin i still in use? */
-static int is_pinned(const struct rip_producer *p, unsigned i) {
+static int is_pinned(struct rip_producer *p, unsigned i) {
+    if (p->shared) {
+        return is_used(p, p->arena.pins[i].seq);
+    }
     const struct rip_drop_old *drops = p->drops;
     const struct rip_claims *claims = drops->users[i].claims;
     uint32_t g = drops->users[i].group, kept = drops->users[i].kept;
@@ -289,6 +390,7 @@ static void update_pins(struct rip_producer *p) {
         }
     }
     arena->pinned = still;
+    forget_pins(p);
 }
 
 /* Advances dropped_below over released messages, and pins those that are kept. Returns as announce. */

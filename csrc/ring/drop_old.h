@@ -22,6 +22,8 @@ int rip_drop_old_is_needed(const struct rip_producer *p);
 int rip_drop_old_may_help(const struct rip_producer *p);
 /* A group whose member uses a pinned message, or RIP_MAX_GROUPS. */
 uint32_t rip_drop_old_user(const struct rip_producer *p);
+/* Of a shared lane: takes over the messages in use that owners before this one have given up. Returns 0 or -EBADMSG. */
+int rip_drop_old_adopt(struct rip_producer *p);
 /* rip_make_room for such a lane. */
 int rip_drop_old_make_room(struct rip_producer *p, uint64_t length);
 

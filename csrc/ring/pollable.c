@@ -1,5 +1,6 @@
 /* The pollfds of producers and consumers, and the signals that consumers can request (channel/pollfd.h). */
 #include "channel/pollfd.h"
+#include "ring/lane_lock.h"
 #include "ring/rx_lanes.h"
 #include "ring/rx_state.h"
 #include "ring/tx_room.h"
@@ -36,7 +37,14 @@ static uint64_t has_no_message(void *handle) {
 
 static uint64_t has_no_room(void *handle) {
     struct rip_producer *p = handle;
-    int rc = p->overflow == RIP_BLOCK ? rip_make_room(p, p->wanted) : 0;
+    if (rip_lane_is_awaited(p)) {
+        return RIP_POLLFD_CHECK_NS;
+    }
+    /* -EINPROGRESS: another process puts a message just now. Whether there is room then is not known. */
+    int was_owner = p->owner != 0, rc = p->overflow == RIP_BLOCK ? rip_make_room(p, p->wanted) : 0;
+    if (!was_owner) {
+        rip_tx_leave(p);
+    }
     return rc == -EAGAIN || rc == -ENOLCK ? RIP_POLLFD_CHECK_NS : 0;
 }
 
@@ -66,7 +74,8 @@ int rip_consumer_rearm_fd(struct rip_consumer *c) {
 }
 
 int rip_producer_fd(struct rip_producer *p) {
-    int fd = rip_pollfd_open(&p->ch, p->entry ? &p->entry->pollfd_member : NULL, p->ch.handle.member + 1);
+    int fd = rip_pollfd_open(&p->ch, p->entry ? &p->entry->pollfd_member : NULL,
+                             p->shared ? RIP_ANY_MEMBER : p->ch.handle.member + 1);
     if (fd >= 0) {
         rip_producer_update_fd(p);
     }

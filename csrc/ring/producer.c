@@ -6,10 +6,12 @@
 #include "channel/members.h"
 #include "channel/tables.h"
 #include "ring/drop_old.h"
+#include "ring/lane_lock.h"
 #include "ring/lane_memory.h"
 #include "ring/reap.h"
 #include "ring/tx_room.h"
 #include "ring/watch.h"
+#include "ring/writers.h"
 #include "store/control_file.h"
 #include "store/files.h"
 #include "store/table_lock.h"
@@ -39,6 +41,8 @@ static int make_lane(struct rip_producer *p, uint64_t first, int32_t pid) {
     p->lane->arena = rip_arena_offset(p->slots);
     p->lane->clock = p->clock;
     p->lane->overflow = (uint32_t)p->overflow;
+    p->lane->keep = (uint32_t)p->keep;
+    atomic_store_explicit(&p->lane->last, p->holder, memory_order_relaxed); /* relaxed: the file has no name yet */
     p->lane->pid = pid ? pid : (int32_t)getpid();
     struct rip_moment now = rip_moment_now(p->ch.time_offset);
     p->lane->ns0 = now.ns;
@@ -87,6 +91,8 @@ static int join(struct rip_producer *p) {
     struct rip_lane_entry *entry = &control->lanes[i];
     atomic_store_explicit(&entry->id, control->lanes_ever, memory_order_relaxed); /* the cursors below publish it */
     entry->pid = p->lane->pid;
+    entry->shared = p->shared;
+    entry->joined_from = control->joined;
     atomic_store_explicit(&entry->base_seq, 0,
                           memory_order_relaxed); /* relaxed, also below: the store of state publishes it */
     uint32_t fence = p->ch.fenced || rip_fences_all(control) ? RIP_FENCE_LANE : 0;
@@ -111,10 +117,53 @@ static int join(struct rip_producer *p) {
     return 0;
 }
 
+/* Makes a lane of its own for the handle, or the shared lane. first: bytes of the arena to allocate now. The table lock
+ * is released meanwhile. *locked: an error of taking it again. */
+static int create_lane(struct rip_producer *p, uint64_t first, int32_t pid, int *locked) {
+    struct rip_handle *handle = &p->ch.handle;
+    uint64_t size = rip_lane_size(p->slots, p->arena.capacity);
+    int rc = rip_file_create(handle, size, rip_lane_step_end(p, first), &p->mapping);
+    if (rc != 0) {
+        return rc;
+    }
+    rip_unlock(handle); /* allocation can take long; the membership keeps the channel alive meanwhile */
+    rc = make_lane(p, first, pid);
+    *locked = rip_lock(handle);
+    if (*locked != 0) {
+        return rc ? rc : *locked;
+    }
+    rip_reap(handle); /* a member killed meanwhile may still have an entry */
+    return rc;
+}
+
+/* Joins the channel with a lane of its own, or the shared lane. Arguments: as create_lane. */
+static int enter_lane(struct rip_producer *p, uint64_t first, int32_t pid, int *locked) {
+    struct rip_control *control = p->ch.control;
+    struct rip_handle *handle = &p->ch.handle;
+    int rc = rip_member_join(&p->ch, RIP_A_PRODUCER, RIP_NO_LANE);
+    if (rc == 0 && p->shared) {
+        rc = rip_holder_take(handle->mapping.fd, &control->holders, &p->holder);
+    }
+    uint32_t found = rc == 0 && p->shared ? rip_writers_find(control) : RIP_NO_LANE;
+    if (rc == 0 && found == RIP_NO_LANE) {
+        rc = create_lane(p, first, pid, locked);
+        found = rc == 0 && p->shared ? rip_writers_find(control) : RIP_NO_LANE;
+        if (found != RIP_NO_LANE) { /* another producer has made the lane meanwhile */
+            rip_mapping_close(&p->mapping);
+            rip_files_remove_incomplete(handle, handle->member);
+            rip_arena_init(&p->arena, p->arena.capacity);
+        }
+    }
+    if (rc == 0) {
+        rc = found == RIP_NO_LANE ? join(p) : rip_writer_join(p, found, first == p->arena.capacity);
+    }
+    return rc;
+}
+
 /* pid: of the process that sends the messages if it is another one, else 0. */
 static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, uint32_t flags, enum rip_wait wait,
                      const struct rip_access *access, int32_t pid, struct rip_producer **out) {
-    enum rip_overflow overflow = (enum rip_overflow)(flags & ~RIP_PREALLOCATE);
+    enum rip_overflow overflow = (enum rip_overflow)(flags & ~(RIP_PREALLOCATE | RIP_SHARED_LANE));
     /* every member writes to the files, so read-only modes make no sense */
     if (access && access->mode != 0600 && access->mode != 0660 && access->mode != 0666) {
         return -EINVAL;
@@ -132,8 +181,12 @@ static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, uin
     p->slots = power_of_two(slots);
     p->mapping.fd = -1;
     p->keep = overflow == RIP_DROP_OLD ? slots : p->slots;
-    p->recheck_at = p->keep;
+    p->shared = (flags & RIP_SHARED_LANE) != 0;
+    p->own_recheck = p->keep;
+    p->recheck_at = p->shared ? 0 : p->keep;
     rip_spin_init(&p->ch.spin, wait);
+    rip_spin_init(&p->turn, wait);
+    rip_spin_init(&p->asleep, RIP_WAIT_BLOCK);
     p->ch.handle.reap = rip_channel_reap;
     capacity = rip_round_up(capacity, RIP_PAGE);
     rip_arena_init(&p->arena, capacity);
@@ -145,22 +198,9 @@ static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, uin
         free(p);
         return rc;
     }
-    rc = rip_member_join(&p->ch, RIP_A_PRODUCER, RIP_NO_LANE);
-    rc = rc ? rc
-            : rip_file_create(&p->ch.handle, rip_lane_size(p->slots, capacity), rip_lane_step_end(p, first),
-                              &p->mapping);
     int locked = 0;
-    if (rc == 0) {
-        rip_unlock(&p->ch.handle); /* allocation can take long; the membership keeps the channel alive meanwhile */
-        rc = make_lane(p, first, pid);
-        locked = rip_lock(&p->ch.handle);
-        rc = rc ? rc : locked;
-    }
-    if (rc == 0) {
-        rip_reap(&p->ch.handle); /* a member killed meanwhile may still have an entry */
-        rc = join(p);
-        rip_lane_close_when_filled(p);
-    }
+    rc = enter_lane(p, first, pid, &locked);
+    rip_lane_close_when_filled(p);
     if (rc != 0) {
         if (locked == 0) {
             rip_channel_close(&p->ch);
@@ -208,7 +248,7 @@ int rip_declare(struct rip_producer *p, const char *group) {
 int rip_set_label(struct rip_producer *p, const char *label) {
     size_t length = strlen(label);
     int rc = rip_handle_check(&p->ch.handle);
-    if (rc != 0 || length > RIP_MAX_LABEL || p->published != 0) {
+    if (rc != 0 || length > RIP_MAX_LABEL || p->published != 0 || p->shared) {
         return rc ? rc : -EINVAL;
     }
     memcpy(p->lane->label, label, length + 1); /* rip_tx_publish makes it visible */
@@ -242,6 +282,33 @@ void rip_producer_undo(struct rip_producer *p) { p->undone = p->published == 0; 
 
 void rip_producer_fail(struct rip_producer *p) { p->failed = 1; }
 
+/* Frees memory that the messages which are left do not need. If all is read the file is removed anyway; and another
+ * thread may still write into memory that it has reserved. */
+static void shrink(struct rip_producer *p) {
+    if (p->fill == RIP_FILL_NONE && (p->overflow == RIP_DROP_OLD || rip_reclaim(p) >= 0) &&
+        p->free_below != p->published) {
+        rip_lane_shrink(p);
+    }
+}
+
+/* Marks a writer of a shared lane as closed. */
+static void mark_closed(struct rip_producer *p, uint32_t closed) {
+    _Atomic uint32_t *writer = &p->ch.control->members[p->ch.handle.member].writer;
+    /* relaxed: read by a process that finds this one dead, or by this one */
+    uint32_t word = atomic_load_explicit(writer, memory_order_relaxed);
+    atomic_store_explicit(writer, (word & ~RIP_WRITER_LOST) | closed, memory_order_relaxed);
+}
+
+/* Leaves a shared lane, and ends it if no other producer writes it. The table lock is held. */
+static int leave_shared(struct rip_producer *p) {
+    uint32_t member = p->ch.handle.member;
+    if (rip_writer_is_last(p->ch.control, member) && rip_lane_enter(p, 1) == 0) {
+        shrink(p);
+        rip_tx_leave(p);
+    }
+    return rip_writer_end(&p->ch, member);
+}
+
 int rip_producer_close(struct rip_producer *p) {
     if (p->ch.handle.state == RIP_CLOSED) {
         return 0;
@@ -250,14 +317,16 @@ int rip_producer_close(struct rip_producer *p) {
     if (rc != 0) {
         return rc;
     }
-    /* release: pairs with the acquire in rip_rescan. Stored before taking the lock: if the lock is never obtained,
-     * others still see that this producer ended and did not die. */
+    /* Stored before taking the lock: if the lock is never obtained, others still see that this producer ended and did
+     * not die. */
     uint32_t closed = p->failed ? RIP_CLOSED_AS_FAILED : RIP_CLOSED_IN_ORDER;
-    atomic_store_explicit(&p->lane->closed, closed, memory_order_release);
-    /* if all is read the file is removed below; another thread may still write into memory that it has reserved */
-    if (p->fill == RIP_FILL_NONE && (p->overflow == RIP_DROP_OLD || rip_reclaim(p) >= 0) &&
-        p->free_below != p->published) {
-        rip_lane_shrink(p);
+    if (p->shared) {
+        rip_tx_leave(p);
+        mark_closed(p, closed);
+    } else {
+        /* release: pairs with the acquire in rip_rescan */
+        atomic_store_explicit(&p->lane->closed, closed, memory_order_release);
+        shrink(p);
     }
     rc = rip_lock(&p->ch.handle);
     if (rip_is_locked_out(rc)) {
@@ -269,9 +338,15 @@ int rip_producer_close(struct rip_producer *p) {
         return rc;
     }
     p->ch.control->lanes_undone += p->undone; /* before the lane ends: no process that reaps this one does it again */
-    p->entry->tail = p->published;
-    atomic_store_explicit(&p->entry->state, rip_lane_end_state(closed),
-                          memory_order_release); /* release: pairs with the acquire in rip_rescan */
+    if (!p->shared) {
+        p->entry->tail = p->published;
+        atomic_store_explicit(&p->entry->state, rip_lane_end_state(closed),
+                              memory_order_release); /* release: pairs with the acquire in rip_rescan */
+    } else if (leave_shared(p) != 0) {               /* others reap this member */
+        rip_unlock(&p->ch.handle);
+        rip_channel_abandon(&p->ch);
+        return 0;
+    }
     rip_lanes_retire(&p->ch);
     rip_lanes_changed(&p->ch);
     rip_channel_close(&p->ch);

@@ -4,6 +4,7 @@
 #include "base/futex.h"
 #include "base/wait.h"
 #include "base/wait_hook.h"
+#include "ring/lane_lock.h"
 #include "ring/tx_backlog.h"
 #include "ring/watch.h"
 #include "store/table_lock.h"
@@ -59,6 +60,23 @@ int rip_tx_wait_filled(struct rip_producer *p, uint64_t deadline) {
 
 /* ---- room ---- */
 
+/* A lane that drops is not waited for, but its owner may be about to let others write. */
+static int await_turn(struct rip_producer *p, uint64_t deadline) {
+    if (!p->shared || p->owner) {
+        return 0;
+    }
+    int drops = p->overflow != RIP_BLOCK && deadline;
+    int rc = rip_lane_acquire(p, drops ? rip_now() + CLAIMS_WAIT_NS : deadline);
+    return rc == -ETIMEDOUT && p->overflow != RIP_BLOCK ? -ENOBUFS : rc;
+}
+
+/* Lets others write, unless another thread with this handle fills what it has reserved. */
+static void leave(struct rip_producer *p) {
+    if (p->fill == RIP_FILL_NONE) {
+        rip_tx_leave(p);
+    }
+}
+
 /* Waits for the table lock, which is needed to open the claims of a group. Calls the hooks as for any other
  * wait. */
 static int await_lock(struct rip_producer *p, uint64_t deadline) {
@@ -91,14 +109,22 @@ static int wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline,
     struct rip_watch watch;
     uint64_t start = 0;
     int rc, waited = 0;
+    p->wanted = length;
     for (;;) {
         rc = rip_tx_wait_filled(p, deadline);
         rc = rc ? rc : rip_handle_check(&p->ch.handle);
+        rc = rc ? rc : await_turn(p, deadline);
+        if (rc == 0 && p->fill != RIP_FILL_NONE) { /* another thread fills since that wait */
+            continue;
+        }
         if (rc == 0) {
             if (deadline) {
                 rip_room_watch(p, &watch);
             }
             rc = reserve(p, length, deadline, payload);
+        }
+        if (rc == -EINPROGRESS) { /* another thread has let others write during a wait */
+            continue;
         }
         if ((rc != -EAGAIN && (rc != -ENOBUFS || !also_if_dropping)) || waited < 0) {
             break;
@@ -107,7 +133,6 @@ static int wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline,
             rc = -EPIPE;
             break;
         }
-        p->wanted = length;
         if (!deadline) {
             waited = -ETIMEDOUT;
             if (!rip_reap_if_due(&p->ch.handle)) {
@@ -119,7 +144,9 @@ static int wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline,
             start = rip_now();
             p->waits++;
         }
+        rip_lane_set_waiting(p, 1);
         waited = rip_watch_wait(&watch, deadline);
+        rip_lane_set_waiting(p, 0);
         if (waited < 0 && waited != -ETIMEDOUT) {
             rc = waited;
             break;
@@ -128,6 +155,9 @@ static int wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline,
     }
     if (start) {
         p->waited += rip_now() - start;
+    }
+    if (rc != 0) {
+        leave(p);
     }
     return waited == -ETIMEDOUT && (rc == -EAGAIN || rc == -ENOBUFS) ? -ETIMEDOUT : rc;
 }
@@ -142,8 +172,12 @@ int rip_tx_wait_reserve(struct rip_producer *p, uint64_t length, uint64_t deadli
 
 int rip_wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline) {
     unsigned char *payload;
-    return wait_room(p, length, deadline, 1, &payload);
+    int rc = wait_room(p, length, deadline, 1, &payload);
+    leave(p);
+    return rc;
 }
+
+void rip_discard(struct rip_producer *p) { rip_tx_leave(p); }
 
 int rip_flush(struct rip_producer *p, uint64_t deadline) {
     struct rip_watch watch;
@@ -176,6 +210,14 @@ int rip_flush(struct rip_producer *p, uint64_t deadline) {
 int rip_reserve(struct rip_producer *p, uint64_t length, unsigned char **payload) {
     int rc = rip_handle_check(&p->ch.handle);
     rc = rc ? rc : rip_tx_reserve(p, length, payload);
+    if (rc == -EINPROGRESS) {
+        rc = await_turn(p, 0);
+        rc = rc ? rc : rip_tx_reserve(p, length, payload);
+        rc = rc == -ETIMEDOUT ? -EAGAIN : rc;
+    }
+    if (rc != 0) {
+        rip_tx_leave(p);
+    }
     /* a call that does not wait does not wait for the table lock either */
     if (rc == -ENOLCK && p->overflow == RIP_BLOCK) {
         return -EAGAIN;
@@ -201,8 +243,10 @@ int rip_put(struct rip_producer *p, const void *data, uint64_t length, uint32_t 
     unsigned char *payload;
     int rc = rip_handle_check(&p->ch.handle);
     rc = rc ? rc : rip_tx_reserve(p, length, &payload);
-    if (rc == -EAGAIN || rc == -ENOLCK) {
+    if (rc == -EAGAIN || rc == -ENOLCK || rc == -EINPROGRESS) {
         rc = wait_room(p, length, deadline, 0, &payload);
+    } else if (rc != 0) {
+        rip_tx_leave(p);
     }
     if (rc == -ENOBUFS) {
         rip_tx_refuse(p);

@@ -5,6 +5,7 @@
 #include "channel/members.h"
 #include "channel/tables.h"
 #include "ring/claim_files.h"
+#include "ring/writers.h"
 #include "store/files.h"
 #include "store/table_lock.h"
 
@@ -65,7 +66,8 @@ void rip_channel_reap(struct rip_handle *handle) {
             }
             /* the last step of joining */
             control->lanes_ever = control->lanes_ever > id ? control->lanes_ever : id + 1;
-            if (end_lane(ch, index) != 0) {
+            int rc = control->lanes[index].shared ? rip_writer_end(ch, i) : end_lane(ch, index);
+            if (rc != 0) {
                 continue; /* stays a member; reaped later */
             }
             lanes_died = 1;

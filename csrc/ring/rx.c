@@ -34,6 +34,12 @@ int rip_rx_refresh_all(struct rip_rx *rx) {
     return rx->next != tail;
 }
 
+int rip_rx_has_loss(const struct rip_rx *rx) {
+    /* acquire: pairs with the release in rip_writer_end */
+    int is_lost = rx->shared && atomic_load_explicit(&rx->lane->lost, memory_order_acquire) != rx->lost;
+    return is_lost || (rip_lane_is_reported(rx->state) && !rx->reported);
+}
+
 /* In an exclusive group of a lane that drops: the number of messages before seq that were neither taken nor counted. */
 static uint64_t count_to(struct rip_rx *rx, uint64_t seq) {
     if (!rx->counts || seq < rx->counted) {

@@ -52,6 +52,8 @@ struct rip_rx {
     int32_t pid;
     uint32_t group;
     uint32_t reported; /* the death or failure of its producer has been reported */
+    uint32_t shared;   /* any number of producers write it (writers.h); */
+    uint32_t lost;     /* then: how many deaths and failures of them have been reported */
     uint32_t tried;    /* to retire it */
     uint32_t present;  /* in the lane table at the last check */
     uint32_t kept;     /* without claims: messages of this consumer in cursor->kept */
@@ -116,6 +118,8 @@ void rip_rx_report_acked(struct rip_rx *rx);
 void rip_rx_release_late(struct rip_rx *rx, uint64_t seq);
 /* With claims, in a lane that has ended: if all messages are acknowledged, wakes the members that wait for the end. */
 void rip_rx_report_end(struct rip_rx *rx);
+/* Has a producer of the lane died or failed, and this is not reported yet? */
+int rip_rx_has_loss(const struct rip_rx *rx);
 /* Messages of the lane that the group has missed since this consumer joined. */
 uint64_t rip_rx_missed_of(const struct rip_rx *rx);
 /* Converts ticks of this lane to nanoseconds of the machine's time (base/clock.h). now: the present moment, for a

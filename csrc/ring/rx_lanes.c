@@ -1,5 +1,6 @@
 #include "ring/rx_lanes.h"
 #include "base/clock.h"
+#include "channel/lane_table.h"
 #include "ring/claim_files.h"
 #include "store/files.h"
 #include "store/table_lock.h"
@@ -35,7 +36,21 @@ static void start_counting(struct rip_consumer *c, struct rip_rx *rx) {
     }
 }
 
-/* Any process may have written the header of a lane, so every number in it is checked before it is used. */
+/* How many losses of a shared lane are not to be reported to this consumer: those of writers whose messages the group
+ * has read. The group may be the first one, or have joined before the lane was made: then all are reported. */
+static uint32_t known_losses(const struct rip_consumer *c, const struct rip_rx *rx) {
+    /* acquire: pairs with the release in rip_writer_end */
+    uint32_t lost = atomic_load_explicit(&rx->lane->lost, memory_order_acquire);
+    uint32_t first = lost > RIP_MAX_LOSSES ? lost - RIP_MAX_LOSSES : 0;
+    /* relaxed: written by this group, under the lock */
+    uint64_t released = atomic_load_explicit(&rx->cursor->released, memory_order_relaxed);
+    while (!c->joined && c->ch.control->groups_ever && first != lost &&
+           rx->lane->losses[first % RIP_MAX_LOSSES].tail <= released) {
+        first++;
+    }
+    return first;
+}
+
 static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out) {
     struct rip_lane_entry *entry = &c->ch.control->lanes[index];
     struct rip_rx *rx = NULL;
@@ -50,15 +65,10 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
         return rc;
     }
     rip_mapping_close_fd(&rx->mapping);
-    const volatile struct rip_lane *lane = rx->mapping.at; /* volatile: read once */
-    uint64_t slots = lane->slots, capacity = lane->capacity;
-    uint32_t overflow = lane->overflow;
-    if (rx->mapping.size < sizeof *lane || slots == 0 || slots > RIP_MAX_SLOTS || (slots & (slots - 1)) ||
-        overflow > RIP_DROP_OLD || capacity == 0 || capacity > RIP_MAX_CAPACITY || capacity % RIP_PAGE ||
-        lane->arena != rip_arena_offset(slots) || rx->mapping.size != rip_lane_size(slots, capacity)) {
-        rc = -EBADMSG;
-    } else {
-        rx->marks = calloc(slots, 1);
+    struct rip_lane_shape shape;
+    rc = rip_lane_read_shape(&rx->mapping, &shape);
+    if (rc == 0) {
+        rx->marks = calloc(shape.slots, 1);
         rc = rx->marks ? 0 : -ENOMEM;
     }
     if (rc != 0) {
@@ -67,10 +77,10 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
         return rc;
     }
     rx->lane = rx->mapping.at;
-    rx->slots = slots;
-    rx->capacity = capacity;
+    rx->slots = shape.slots;
+    rx->capacity = shape.capacity;
     rx->desc = rx->lane->desc;
-    rx->payloads = (const unsigned char *)rx->mapping.at + rip_arena_offset(slots);
+    rx->payloads = (const unsigned char *)rx->mapping.at + rip_arena_offset(shape.slots);
     rx->cursor = &entry->cursors[c->group];
     rx->entry = entry;
     rx->ch = &c->ch;
@@ -78,11 +88,13 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
     rx->pid = entry->pid;
     rx->index = index;
     rx->group = c->group;
-    rx->drops = overflow == RIP_DROP_OLD || c->lossy;
+    rx->drops = shape.overflow == RIP_DROP_OLD || c->lossy;
+    rx->shared = entry->shared != 0;
+    rx->lost = rx->shared ? known_losses(c, rx) : 0;
     /* relaxed: for display only */
     rx->refused = c->joined ? 0 : atomic_load_explicit(&rx->lane->refused, memory_order_relaxed);
     if (c->claims || rx->drops) { /* this may release the lock: whatever can change meanwhile is read afterwards */
-        rc = rip_claims_open(&c->ch, c->group, index, slots, &rx->claims_mapping);
+        rc = rip_claims_open(&c->ch, c->group, index, shape.slots, &rx->claims_mapping);
         if (rc != 0) {
             rip_rx_unmap(rx);
             return rc;
@@ -178,6 +190,11 @@ static int map_new_lanes(struct rip_consumer *c) {
             c->lanes[c->count++] = c->mapped[i] = rx;
         }
         rx->state = state_in(rx, state);
+        if (rx->shared && !rx->claims) {
+            /* A writer that was killed may have stored the tail and not what is in the slots. If it is damaged, the next
+             * poll finds that too. */
+            (void)rip_rx_refresh_all(rx);
+        }
         rx->present = 1;
         rx->cursor->seen = id + 1;
     }
@@ -210,7 +227,7 @@ int rip_rescan(struct rip_consumer *c) {
         if (!rx->present && rx->state == RIP_LANE_LIVE) { /* it left the table since the last check */
             rx->state = state_in(rx, RIP_LANE_DEAD);
         }
-        if (rx->present || c->watches || has_our_messages(rx) || (rip_lane_is_reported(rx->state) && !rx->reported)) {
+        if (rx->present || c->watches || has_our_messages(rx) || rip_rx_has_loss(rx)) {
             c->lanes[kept++] = rx;
         } else { /* a lane leaves the table when every group has released all of it */
             c->current = c->current == rx ? NULL : c->current;

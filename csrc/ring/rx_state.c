@@ -48,8 +48,7 @@ int rip_rx_pending(struct rip_consumer *c) {
     for (uint32_t i = 0; i < c->count; i++) {
         struct rip_rx *rx = c->lanes[i];
         int rc = rx->claims ? rip_rx_poll(rx) : rip_rx_refresh(rx);
-        if (rc < 0 || (rc == 1 && (!rx->claims || rip_rx_has_free(rx))) ||
-            (rip_lane_is_reported(rx->state) && !rx->reported && !c->skips_deaths)) {
+        if (rc < 0 || (rc == 1 && (!rx->claims || rip_rx_has_free(rx))) || (!c->skips_deaths && rip_rx_has_loss(rx))) {
             return 1;
         }
         more |= has_more(c, rx);
@@ -57,9 +56,25 @@ int rip_rx_pending(struct rip_consumer *c) {
     return !more && may_end(c);
 }
 
+/* The next death or failure of a writer of a shared lane, or all of them if they are skipped. The pid of one that was
+ * long ago is not known. */
+static int report_loss(struct rip_consumer *c, struct rip_rx *rx) {
+    const volatile struct rip_lane *lane = rx->lane; /* volatile: read once */
+    uint32_t losses = lane->lost - rx->lost;
+    int32_t pid = losses <= RIP_MAX_LOSSES ? lane->losses[rx->lost % RIP_MAX_LOSSES].pid : 0;
+    losses = c->skips_deaths ? losses : 1;
+    rx->lost += losses;
+    c->deaths += losses;
+    c->died = pid < 0 ? -pid : pid;
+    return c->skips_deaths ? 0 : pid < 0 ? -ECONNABORTED : -EOWNERDEAD;
+}
+
 int rip_report_death(struct rip_consumer *c, struct rip_rx *rx) {
-    if (RIP_LIKELY(!rip_lane_is_reported(rx->state) || rx->reported)) {
+    if (RIP_LIKELY(!rip_rx_has_loss(rx))) {
         return 0;
+    }
+    if (!rip_lane_is_reported(rx->state) || rx->reported) {
+        return report_loss(c, rx);
     }
     rx->reported = 1;
     c->died = rx->pid;

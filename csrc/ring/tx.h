@@ -31,6 +31,7 @@ struct rip_producer {
     struct rip_drop_old *drops; /* the groups that this producer passes */
     uint64_t dropped, refused;
     uint16_t lost;   /* messages refused since the last one that was put */
+    uint16_t shared; /* 1: other producers write the lane too (lane_lock.h) */
     uint32_t index;  /* of the lane in the table */
     uint32_t undone; /* rip_producer_undo was called: the stream does not count */
     uint32_t failed; /* rip_producer_fail was called: the stream is not complete */
@@ -43,6 +44,15 @@ struct rip_producer {
     _Atomic uint32_t filled; /* the futex word of these threads */
     uint32_t cut_off;        /* no consumer can come any more, so there will be no room */
     uint64_t waits, waited;  /* waits for room: their number, and their duration in nanoseconds */
+    /* Of a shared lane. While this handle is not the owner, its state is that of the last time, and recheck_at is 0, so
+     * that rip_tx_reserve finds no room without rip_make_room. */
+    uint32_t owner;               /* 1: this handle has the lock of the lane */
+    uint32_t holder;              /* its number as a holder of the lock */
+    uint32_t waited_as_owner;     /* 1: for room, so there may be room for others too */
+    uint64_t own_recheck;         /* what recheck_at was */
+    uint64_t others;              /* messages of other producers before tail */
+    uint64_t own_end;             /* every message of this producer is before it */
+    struct rip_spin turn, asleep; /* how long to spin for the lock; for a waiter that does not spin */
 };
 
 /* Reads the clock for the messages that are committed from now on. Once for a batch: it costs as much as the rest. */
@@ -67,6 +77,23 @@ static inline void rip_tx_commit(struct rip_producer *p, uint64_t length, uint32
     rip_tx_commit_redelivered(p, length, type, kind, 0);
 }
 
+/* The slow part of rip_tx_leave (lane_lock.c): the owner has waited for room. */
+void rip_lane_leave_awaited(struct rip_producer *p);
+
+/* If this handle is the owner of a shared lane: lets others write. A reservation is discarded. */
+static inline void rip_tx_leave(struct rip_producer *p) {
+    if (p->owner && RIP_LIKELY(p->ch.handle.state != RIP_FORKED)) { /* in a forked child the parent is the owner */
+        p->owner = 0;
+        p->own_recheck = p->recheck_at;
+        p->recheck_at = 0;
+        if (RIP_UNLIKELY(p->waited_as_owner)) {
+            rip_lane_leave_awaited(p);
+        } else {
+            rip_word_free(&p->lane->lock, RIP_WORD_WAITERS);
+        }
+    }
+}
+
 /* Publishes what has been committed: first all of it by the tail, in one store, so that a batch is published as a whole
  * wherever the producer is killed; then each message in its slot, where consumers that get in order find it. */
 static inline void rip_tx_publish(struct rip_producer *p) {
@@ -80,8 +107,15 @@ static inline void rip_tx_publish(struct rip_producer *p) {
     }
     /* The compiler keeps the order of store and load; a sleeper's rip_fence_heavy makes the processor keep it. */
     atomic_signal_fence(memory_order_seq_cst);
-    if (RIP_UNLIKELY(atomic_load_explicit(&p->ch.control->groups_asleep, memory_order_relaxed))) {
-        rip_wake_groups(&p->ch, messages);
+    uint64_t asleep = atomic_load_explicit(&p->ch.control->groups_asleep, memory_order_relaxed);
+    if (RIP_UNLIKELY(asleep | p->shared)) {
+        if (p->shared) {
+            p->own_end = p->published;
+            rip_tx_leave(p);
+        }
+        if (asleep) {
+            rip_wake_groups(&p->ch, messages);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 #include "ring/tx_room.h"
 #include "channel/tables.h"
 #include "ring/drop_old.h"
+#include "ring/lane_lock.h"
 #include "ring/lane_memory.h"
 #include "store/table_lock.h"
 
@@ -88,6 +89,13 @@ __attribute__((noinline)) int rip_make_room(struct rip_producer *p, uint64_t len
     if (length > p->arena.capacity) {
         return -EMSGSIZE;
     }
+    if (p->shared && !p->owner) {
+        int entered = rip_lane_enter(p, 0);
+        rip_tx_stamp(p); /* after the messages of others */
+        if (entered != 0 || rip_tx_has_room(p, length)) {
+            return entered;
+        }
+    }
     int rc = rip_drop_old_is_needed(p) ? 1 : find_room(p, length);
     if (rc == 1 || (is_full(rc) && rip_drop_old_may_help(p))) {
         rc = rip_drop_old_make_room(p, length);
@@ -98,7 +106,6 @@ __attribute__((noinline)) int rip_make_room(struct rip_producer *p, uint64_t len
 void rip_tx_refuse(struct rip_producer *p) {
     p->refused++;
     p->lost = (uint16_t)(p->lost + (p->lost < UINT16_MAX));
-    /* relaxed: for display only, and this producer is the only writer */
-    atomic_store_explicit(&p->lane->refused, p->refused, memory_order_relaxed);
+    atomic_fetch_add_explicit(&p->lane->refused, 1, memory_order_relaxed); /* relaxed: for display only */
     rip_reap_if_due(&p->ch.handle); /* a dead member may be what leaves no room */
 }

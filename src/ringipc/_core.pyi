@@ -82,6 +82,7 @@ class _ProducerOptions(TypedDict, total=False):
     slots: int
     overflow: Literal["block", "drop-new", "drop-old"]
     groups: Iterable[str]
+    lane: Literal["own", "shared"]
     preallocate: bool
     pickle: bool
     wait: Wait
@@ -106,6 +107,7 @@ class Producer:
         slots: int = 1024,
         overflow: Literal["block", "drop-new", "drop-old"] = "block",
         groups: Iterable[str] = (),
+        lane: Literal["own", "shared"] = "own",
         preallocate: bool = False,
         pickle: bool = False,
         wait: Wait = "adaptive",
@@ -122,6 +124,7 @@ class Producer:
         slots: int,
         overflow: int,
         preallocate: bool,
+        shared: bool,
         wait: int,
         mode: int,
         group: int,

@@ -48,7 +48,7 @@ from libc.errno cimport (
     EAGAIN, EBADMSG, ECHILD, EINTR, EINVAL, EMSGSIZE, ENOBUFS, ENODATA, EOVERFLOW, EPERM, EPIPE, ESHUTDOWN, ETIMEDOUT,
 )
 from libc.math cimport INFINITY
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 include "core/declarations.pxi"

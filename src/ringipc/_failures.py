@@ -82,6 +82,11 @@ def fail(
                 f"{what}: {detail or 'a file'} is malformed; close all handles of the channel{remove if path else ''} "
                 "and create it again"
             )
+        case errno.EEXIST:
+            raise errors.Incompatible(
+                f"{what}: its shared lane has another capacity, number of slots, overflow or preallocate; give all "
+                "producers of the lane the same"
+            )
         case errno.EPROTOTYPE:
             raise errors.Incompatible(
                 f"{what}: this is the name of a semaphore, lock, event, barrier, latest value or shared array; choose "

@@ -32,6 +32,7 @@ def open_producer(
     slots: int = 1024,
     overflow: Overflow = "block",
     groups: Iterable[str] = (),
+    lane: Literal["own", "shared"] = "own",
     preallocate: bool = False,
     pickle: bool = False,
     wait: Wait = "adaptive",
@@ -47,6 +48,7 @@ def open_producer(
     size = _arguments.size_in_bytes(capacity)
     slots = _arguments.checked_count(slots, "slots", "messages", 1, 1 << 26)
     overflow_code = _arguments.checked_choice("overflow", overflow, _facts.OVERFLOWS)
+    shared = _arguments.checked_choice("lane", lane, {"own": 0, "shared": 1}) == 1
     wait_code = _arguments.checked_choice("wait", wait, _facts.WAITS)
     _arguments.checked_bool("preallocate", preallocate)
     _arguments.checked_bool("pickle", pickle)
@@ -59,6 +61,10 @@ def open_producer(
     producer._transport = "ring"
     target = transports.resolve(channel)
     fallback_endpoint = transports.resolve_fallback(channel, target, fallback, binds=True)
+    if shared and (fallback_endpoint is not None or isinstance(target, Endpoint)):
+        raise ValueError(
+            'lane="shared" is for channels in shared memory, and not for messages that go over a connection'
+        )
     if fallback_endpoint is not None:
         check_remote_lane(str(fallback_endpoint), size, slots)
     if isinstance(target, Endpoint):
@@ -69,7 +75,7 @@ def open_producer(
     name = core_name_of(target)
     producer._name(channel if producer._link is None else producer._link.url)  # with the port
     producer._pickle = pickle
-    rc = producer._open(name, size, slots, overflow_code, preallocate, wait_code, *access)
+    rc = producer._open(name, size, slots, overflow_code, preallocate, shared, wait_code, *access)
     if rc < 0:
         if producer._link is not None:
             producer._link.abandon()

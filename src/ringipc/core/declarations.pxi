@@ -113,6 +113,7 @@ cdef extern from "ringipc.h" nogil:
         RIP_DROP_NEW
         RIP_DROP_OLD
     enum: RIP_PREALLOCATE
+    enum: RIP_SHARED_LANE
     int rip_producer_open(const char *, uint64_t, uint64_t, uint32_t, rip_wait, const rip_access *,
                           rip_producer **) except? -EINTR
     void rip_producer_undo(rip_producer *)
@@ -209,15 +210,23 @@ cdef extern from "ring/tx.h" nogil:
         uint32_t cut_off
         uint64_t waits
         uint64_t waited
+        uint16_t shared
+        uint64_t others
     void rip_tx_stamp(rip_producer *)
+    void rip_tx_leave(rip_producer *)
     void rip_tx_commit(rip_producer *, uint64_t, uint32_t, uint8_t)
     void rip_tx_publish(rip_producer *)
 
 
 cdef extern from "ring/tx_room.h" nogil:
     bint rip_tx_has_room(const rip_producer *, uint64_t)
+    bint rip_tx_can_put(rip_producer *, uint64_t)
     int rip_tx_reserve(rip_producer *, uint64_t, unsigned char **)
     void rip_tx_refuse(rip_producer *)
+
+
+cdef extern from "ring/lane_lock.h" nogil:
+    bint rip_lane_is_occupied(const rip_producer *)
 
 
 cdef extern from "ring/rx.h" nogil:
@@ -228,6 +237,7 @@ cdef extern from "ring/rx.h" nogil:
         void *claims
         uint64_t id
         int32_t pid
+        uint32_t shared
     struct rip_consumer:
         rip_channel ch
         rip_rx *lanes[128]

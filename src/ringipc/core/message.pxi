@@ -20,7 +20,7 @@ cdef class Message:
         When it was put, in nanoseconds of ``time.monotonic_ns()`` of this process, even if the producer's process is in
         another time namespace.
     producer_pid : int
-        The pid of the producer's process.
+        The pid of the producer's process; 0 in a shared lane, because any of its producers may have put the message.
     lane_id : int
         Identifies the producer's lane; never used twice in a channel.
     deliveries : int
@@ -69,7 +69,7 @@ cdef class Message:
 
     @property
     def producer_pid(self):
-        """The pid of the producer's process."""
+        """The pid of the producer's process; 0 in a shared lane."""
         return self._producer_pid
 
     @property
@@ -182,7 +182,7 @@ cdef Message wrap_message(Consumer consumer, const rip_message *raw):
     message.kind = raw.kind
     message._seq = raw.seq
     message._timestamp = rip_message_time(raw.lane, raw.ticks)
-    message._producer_pid = raw.lane.pid
+    message._producer_pid = 0 if raw.lane.shared else raw.lane.pid
     message._lane_id = raw.lane.id
     return message
 

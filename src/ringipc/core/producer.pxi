@@ -25,7 +25,7 @@ cdef int check_batch(messages, str call) except -1:
 
 
 cdef class Producer:
-    """Puts messages into a lane of its own. Creates the channel if it does not exist.
+    """Puts messages into a lane of its own, or into the shared lane. Creates the channel if it does not exist.
 
     Threads may share a producer. If its process is killed, every message is there whole or not at all.
 
@@ -49,6 +49,13 @@ cdef class Producer:
     groups
         Names of declared groups: messages are kept for them from now on, before their first consumer joins, and until
         they are done, whoever comes and goes. The first consumer decides whether the group is shared or exclusive.
+    lane
+        "own": this producer has a lane of its own, which is fastest; there is no order between lanes. "shared": all
+        producers of the channel with this option write one lane, one at a time. Its messages have one exact order, so
+        what is put after another put has returned comes after it, whoever put it; and any number of producers need the
+        memory of one lane. The first one makes the lane; the others need the same capacity, slots and overflow. A
+        killed producer delays the others by 50 ms at most; one that is stopped (SIGSTOP) while it puts, or waits for
+        room, stops them. Only for channels in shared memory.
     preallocate
         True: allocate the whole capacity now, so that no later `put` can fail for lack of memory.
     pickle
@@ -89,7 +96,8 @@ cdef class Producer:
         There is no memory for the slots, or for the capacity with preallocate; or the directory cannot be written. It
         is an `OSError`: see its `errno`.
     Incompatible
-        The name is used by a channel of another version, or by something else.
+        The name is used by a channel of another version, or by something else; or the shared lane has another capacity,
+        number of slots or overflow.
     Corrupt
         The files of the channel are damaged.
 
@@ -149,8 +157,8 @@ cdef class Producer:
         return self._channel
 
     def _open(
-        self, bytes channel, uint64_t capacity, uint64_t slots, uint32_t overflow, bint preallocate, int wait, int mode,
-        int64_t group
+        self, bytes channel, uint64_t capacity, uint64_t slots, uint32_t overflow, bint preallocate, bint shared,
+        int wait, int mode, int64_t group
     ):
         """Join the channel, and create it if it does not exist. Return 0 or a negative errno."""
         if self.p is not NULL:
@@ -158,7 +166,8 @@ cdef class Producer:
         cdef const char *name = channel
         cdef rip_producer *p = NULL
         cdef rip_access access = rip_access(<uint32_t>mode, <uint32_t>group)
-        cdef uint32_t flags = overflow | (<uint32_t>RIP_PREALLOCATE if preallocate else 0)
+        cdef uint32_t flags = (overflow | (<uint32_t>RIP_PREALLOCATE if preallocate else 0)
+                               | (<uint32_t>RIP_SHARED_LANE if shared else 0))
         cdef int rc
         with nogil:
             rc = rip_producer_open(name, capacity, slots, flags, <rip_wait>wait, &access, &p)
@@ -275,6 +284,13 @@ cdef class Producer:
                 self.io_loop.loop.push(self.io_loop.loop)
 
     @cython.final
+    cdef int leave(self) except -1:
+        """Let other producers of a shared lane write, unless another thread fills what this producer has reserved."""
+        if self.p is not NULL and self.p.fill == RIP_FILL_NONE:
+            rip_tx_leave(self.p)
+        return 0
+
+    @cython.final
     cdef inline void settle(self) noexcept:
         """Update the pollfd, if there is one."""
         if self.p is not NULL and self.p.ch.pollfd is not NULL and self.p.fill == RIP_FILL_NONE:
@@ -303,7 +319,8 @@ cdef class Producer:
             return False
         if cython.unlikely(p is NULL or rip_handle_check(&p.ch.handle) != 0 or p.fill != RIP_FILL_NONE
                            or p.ch.pollfd is not NULL or self.io_loop is not None
-                           or not rip_tx_has_room(p, header + size) or rip_tx_reserve(p, header + size, &payload)):
+                           or not (rip_tx_has_room(p, header + size) or rip_tx_can_put(p, header + size))
+                           or rip_tx_reserve(p, header + size, &payload)):
             return False
         rip_tx_stamp(p)
         if header:
@@ -374,6 +391,11 @@ cdef class Producer:
             self.fail(-ESHUTDOWN, None)
         if self._link is not None and self._link.failure is not None:
             return str(self._link.failure)
+        if not flushes and rip_lane_is_occupied(self.p):
+            return (
+                "another producer has the shared lane: it has a reservation open, or its process is stopped (SIGSTOP, a "
+                "debugger, a paused container)"
+            )
         if flushes:
             rip_producer_unacked(self.p, &slowest)
         else:
@@ -516,9 +538,14 @@ cdef class Producer:
 
         timeout, full: for errors, seconds as the caller gave them, and what there was no room in time means.
         """
+        cdef int outcome
         if self.p is not NULL:
             rip_tx_stamp(self.p)
-        cdef int outcome = write_message(self, message, seconds, type)
+        try:
+            outcome = write_message(self, message, seconds, type)
+        except BaseException:
+            self.leave()
+            raise
         if outcome == WRITTEN:
             self.publish()
         self.settle()
@@ -531,7 +558,8 @@ cdef class Producer:
         """Put several messages, in order.
 
         In a lane that waits for room, the messages are published together, with one wake-up, as far as there is room.
-        In a lane that drops messages, each is published at once, so that consumers can make room.
+        In a lane that drops messages, each is published at once, so that consumers can make room. In a shared lane each
+        is published at once too, and messages of other producers can come between.
 
         Parameters
         ----------
@@ -581,9 +609,10 @@ cdef class Producer:
                 done += 1
                 if outcome == WRITTEN:
                     put += 1
-                    if self.p.overflow != RIP_BLOCK:
+                    if self.p.overflow != RIP_BLOCK or self.p.shared:
                         self.publish()
         except BaseException as error:
+            self.leave()
             refused = f", and {done - put} refused by the full lane" if done != put else ""
             error.add_note(f"{call}: messages[{done}] failed; {put} message(s) had been put before it{refused}")
             raise
@@ -637,7 +666,11 @@ cdef class Producer:
     @cython.final
     cdef cnp.ndarray lend(self, unsigned char *elements, cnp.dtype dtype, int ndim, const cnp.npy_intp *dims):
         """Return a writable array over memory of the lane. Other threads that put wait until `_commit` or `_abort`."""
-        array = array_at(elements, dtype, ndim, dims, cnp.NPY_ARRAY_WRITEABLE)
+        try:
+            array = array_at(elements, dtype, ndim, dims, cnp.NPY_ARRAY_WRITEABLE)
+        except BaseException:
+            self.leave()
+            raise
         Py_INCREF(self)
         PyArray_SetBaseObject(array, self)
         rip_tx_begin_fill(self.p, RIP_FILL_RESERVED)
@@ -660,6 +693,7 @@ cdef class Producer:
         """Discard what `_begin` or `_begin_memory` has reserved."""
         if self.p is not NULL:
             rip_tx_end_fill(self.p)
+            rip_tx_leave(self.p)
         self.settle()
 
     # ---- statistics ----
@@ -691,7 +725,7 @@ cdef class Producer:
         """Return the numbers of `ProducerStats`, in its order."""
         if self.p is NULL:
             self.fail(-ESHUTDOWN, None)
-        return (self.p.tail, self.p.bytes, self.p.dropped, self.p.refused, rip_producer_backlog(self.p),
+        return (self.p.tail - self.p.others, self.p.bytes, self.p.dropped, self.p.refused, rip_producer_backlog(self.p),
                 rip_producer_bytes(self.p), self.p.keep, self.p.arena.capacity, self.p.arena.allocated, self.p.waits,
                 self.p.waited * 1e-9)
 
@@ -786,10 +820,10 @@ cdef class Producer:
         """Reserve memory in the lane for an array, or for a record with arrays, to be filled there: nothing is copied.
 
         The result is a context manager. Its ``as`` target is the array, or the record with its arrays. The message is
-        put when the with block ends; if that is by an exception, it is discarded. Until then the puts of other threads
-        wait. Where a full lane refuses the message (see overflow) there are still arrays, in memory of their own, which
-        are discarded at the end of the block; the reservation's `was_put` is then False, and `stats.refused` counts the
-        message.
+        put when the with block ends; if that is by an exception, it is discarded. Until then the puts of other threads,
+        and of all other producers of a shared lane, wait. Where a full lane refuses the message (see overflow) there
+        are still arrays, in memory of their own, which are discarded at the end of the block; the reservation's
+        `was_put` is then False, and `stats.refused` counts the message.
 
         An array is aligned to 64 bytes. It is read-only once it is put. Slices and other views of it are not: writing
         through one that is kept changes a message that others read.

@@ -1,0 +1,457 @@
+/* One of the producers that write a shared lane is killed after every instruction that changes what others see. The
+ * others go on: nothing that it published is lost or comes twice, and every group gets all messages in one order. */
+#include "moments.h"
+
+#include "ring/claim_files.h"
+#include "ring/lane_lock.h"
+
+#define SLOTS 8u
+#define VICTIM 100u   /* its messages are numbers from here on */
+#define NEWCOMER 200u /* those of a producer that comes later */
+#define MOST 64u
+
+static struct rip_producer *stays, *owns;
+static struct rip_consumer *reads, *shares;
+static uint64_t sent, orders[2][MOST], counts[2];
+static unsigned deaths, failures;
+
+static struct rip_producer *open_writer(uint32_t flags) {
+    struct rip_producer *p;
+    CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, SLOTS, flags | RIP_SHARED_LANE, RIP_WAIT_BLOCK, NULL, &p), 0);
+    return p;
+}
+
+static void prepare_channel(void) {
+    if (strcmp(CHANNEL, MEMORY) == 0) {
+        make_anonymous_channel();
+    }
+    sent = counts[0] = counts[1] = 0;
+    deaths = failures = 0;
+}
+
+static void put_own(void) { CHECK_IS(put_number(stays, sent++, 0), 0); }
+
+/* A writer, and two groups: in one the slots tell what is published, in the other the tail. */
+static void others(void) {
+    prepare_channel();
+    stays = open_writer(0);
+    reads = open_consumer(CHANNEL, "reads", RIP_OLDEST);
+    shares = open_consumer(CHANNEL, "shares", RIP_OLDEST | RIP_SHARED);
+    put_own();
+    put_own();
+}
+
+static void read_all(struct rip_consumer *c, unsigned which) {
+    struct rip_message message;
+    int rc;
+    while ((rc = rip_get(c, &message, 0)) == 1 || rc == -EOWNERDEAD || rc == -ECONNABORTED) {
+        if (rc != 1) {
+            deaths += which == 0 && rc == -EOWNERDEAD;
+            failures += which == 0 && rc == -ECONNABORTED;
+            continue;
+        }
+        CHECK(counts[which] < MOST);
+        CHECK_IS(message.missed, 0);
+        memcpy(&orders[which][counts[which]++], message.data, sizeof(uint64_t));
+        rip_release(c, &message);
+    }
+    CHECK_IS(rc, -ETIMEDOUT); /* the stream has not ended: there is still a producer */
+}
+
+static void read_both(void) {
+    read_all(reads, 0);
+    read_all(shares, 1);
+}
+
+/* The messages of each producer come in order and once, and those of the survivor all. */
+static void check_order(void) {
+    uint64_t next[3] = {0};
+    for (uint64_t i = 0; i < counts[0]; i++) {
+        uint64_t number = orders[0][i], whose = number / VICTIM;
+        CHECK(whose < 3);
+        CHECK_IS(number, whose * VICTIM + next[whose]++);
+    }
+    CHECK_IS(next[0], sent);
+    CHECK_IS(counts[1], counts[0]);
+    CHECK_IS(memcmp(orders[0], orders[1], counts[0] * sizeof(uint64_t)), 0);
+}
+
+static void end(void) {
+    close_producer(stays);
+    CHECK_IS(get_nothing(reads, 0), -ENODATA);
+    CHECK_IS(get_nothing(shares, 0), -ENODATA);
+    close_consumer(reads);
+    close_consumer(shares);
+    CHECK(is_over());
+}
+
+/* The survivor puts before anybody has reaped the victim. */
+static void others_go_on(void) {
+    uint64_t tail = atomic_load(&stays->lane->tail);
+    put_own();
+    CHECK_IS(atomic_load(&stays->lane->tail), tail + 1);
+    read_both();
+    check_order();
+    close_consumer(open_consumer(CHANNEL, "another", RIP_OLDEST)); /* reaps */
+    read_both();
+    CHECK(deaths + failures <= 1);
+    struct rip_producer *newcomer = open_writer(0);
+    CHECK_IS(put_number(newcomer, NEWCOMER, 0), 0);
+    for (unsigned i = 0; i < 20; i++) { /* more than the lane has slots and memory for, and by both */
+        put_own();
+        if (i % 3 == 0) {
+            CHECK_IS(put_number(newcomer, NEWCOMER + 1 + i / 3, 0), 0);
+        }
+        read_both();
+    }
+    close_producer(newcomer);
+    read_both();
+    check_order();
+    CHECK(deaths + failures <= 1);
+    CHECK_IS(rip_producer_backlog(stays), 0);
+    end();
+}
+
+/* The victim had come and did not close. */
+static void others_go_on_after_death(void) {
+    close_consumer(open_consumer(CHANNEL, "another", RIP_OLDEST)); /* reaps */
+    read_both();
+    CHECK_IS(deaths, 1);
+    others_go_on();
+    CHECK_IS(deaths, 1);
+    CHECK_IS(failures, 0);
+}
+
+static int opens(void) {
+    stop_here();
+    open_writer(0);
+    stop_here();
+    return 0;
+}
+
+/* It has to catch up first, and comes around the ring. */
+static int puts_three(void) {
+    struct rip_producer *p = open_writer(0);
+    CHECK_IS(put_number(p, VICTIM, 0), 0);
+    stop_here();
+    stop_here();
+    for (uint64_t n = 1; n < 4; n++) {
+        CHECK_IS(put_number(p, VICTIM + n, 0), 0);
+    }
+    stop_here();
+    return 0;
+}
+
+static void others_put(void) {
+    read_both();
+    for (unsigned i = 0; i < SLOTS - 4; i++) {
+        put_own();
+    }
+}
+
+static int reserves(void) {
+    struct rip_producer *p = open_writer(0);
+    unsigned char *payload;
+    stop_here();
+    CHECK_IS(rip_reserve(p, sizeof(uint64_t), &payload), 0);
+    memset(payload, 0xff, sizeof(uint64_t));
+    rip_discard(p);
+    CHECK_IS(rip_reserve(p, sizeof(uint64_t), &payload), 0);
+    memset(payload, 0xff, sizeof(uint64_t));
+    stop_here();
+    return 0;
+}
+
+static int closes(void) {
+    struct rip_producer *p = open_writer(0);
+    CHECK_IS(put_number(p, VICTIM, 0), 0);
+    stop_here();
+    close_producer(p);
+    stop_here();
+    return 0;
+}
+
+static int fails(void) {
+    struct rip_producer *p = open_writer(0);
+    CHECK_IS(put_number(p, VICTIM, 0), 0);
+    stop_here();
+    rip_producer_fail(p);
+    close_producer(p);
+    stop_here();
+    return 0;
+}
+
+static void killed_among_others(void) {
+    kill_at_every_moment(&(struct play){CHANNEL, others, opens, others_go_on, NULL});
+    kill_at_every_moment(&(struct play){CHANNEL, others, puts_three, others_go_on_after_death, others_put});
+    kill_at_every_moment(&(struct play){CHANNEL, others, puts_three, others_go_on, others_put});
+    kill_at_every_moment(&(struct play){CHANNEL, others, reserves, others_go_on, NULL});
+    kill_at_every_moment(&(struct play){CHANNEL, others, closes, others_go_on, NULL});
+    kill_at_every_moment(&(struct play){CHANNEL, others, fails, others_go_on, NULL});
+}
+
+/* ---- nobody puts after the death ---- */
+
+/* The readers find all that was published, although no other writer completes it, once the death is noticed. */
+static void readers_find_all(void) {
+    read_both();
+    close_consumer(open_consumer(CHANNEL, "another", RIP_OLDEST)); /* reaps */
+    read_both();
+    check_order();
+    CHECK_IS(counts[0], atomic_load(&stays->lane->tail));
+    CHECK_IS(deaths, 1);
+    end();
+}
+
+static void killed_as_the_last_that_puts(void) {
+    kill_at_every_moment(&(struct play){CHANNEL, others, puts_three, readers_find_all, others_put});
+}
+
+/* ---- a process that reaps ---- */
+
+static int dies(void *argument) {
+    (void)argument;
+    CHECK_IS(put_number(open_writer(0), VICTIM, 0), 0);
+    return 0; /* without closing */
+}
+
+static void others_and_dead(void) {
+    others();
+    expect_success(spawn(dies, NULL));
+}
+
+static int reaps(void) {
+    stop_here();
+    open_consumer(CHANNEL, "victim", RIP_OLDEST);
+    stop_here();
+    return 0;
+}
+
+static void one_death(void) {
+    close_consumer(open_consumer(CHANNEL, "another", RIP_OLDEST)); /* reaps */
+    read_both();
+    CHECK_IS(deaths, 1);
+    others_go_on();
+}
+
+static void killed_while_it_reaps(void) {
+    kill_at_every_moment(&(struct play){CHANNEL, others_and_dead, reaps, one_death, NULL});
+}
+
+/* ---- the first writer, and the last ---- */
+
+static void another_lane(void) {
+    prepare_channel();
+    owns = open_producer(CHANNEL, RIP_PAGE, SLOTS);
+    reads = open_consumer(CHANNEL, "reads", RIP_OLDEST);
+    shares = open_consumer(CHANNEL, "shares", RIP_OLDEST | RIP_SHARED);
+}
+
+static int is_alone(void) {
+    stop_here();
+    struct rip_producer *p = open_writer(0);
+    CHECK_IS(put_number(p, VICTIM, 0), 0);
+    close_producer(p);
+    stop_here();
+    return 0;
+}
+
+/* The next writer writes the lane of the victim or a new one; the stream ends as usual. */
+static void next_writer_comes(void) {
+    stays = open_writer(0);
+    for (unsigned i = 0; i < 20; i++) {
+        put_own();
+        read_both();
+    }
+    check_order();
+    CHECK(deaths <= 1);
+    rip_consumer_expect(reads, 2);
+    close_producer(owns);
+    end();
+}
+
+static void killed_alone(void) {
+    kill_at_every_moment(&(struct play){CHANNEL, another_lane, is_alone, next_writer_comes, NULL});
+}
+
+/* ---- counting ---- */
+
+static void count_waits(void) {
+    close_consumer(open_consumer(CHANNEL, "another", RIP_OLDEST)); /* reaps */
+    read_both();
+    uint32_t come = reads->came;
+    CHECK_IS(come, 1 + deaths);
+    rip_consumer_expect(reads, come + 1);
+    close_producer(stays);
+    CHECK_IS(get_nothing(reads, 0), -ETIMEDOUT);
+    close_producer(open_writer(0));
+    CHECK_IS(get_nothing(reads, 0), -ENODATA);
+    close_consumer(reads);
+    close_consumer(shares);
+    CHECK(is_over());
+}
+
+static void killed_while_it_comes(void) {
+    kill_at_every_moment(&(struct play){CHANNEL, others, opens, count_waits, NULL});
+}
+
+/* ---- messages in use ---- */
+
+#define LARGE 1000u /* bytes: four fit into a page */
+
+static struct rip_message kept[2];
+static unsigned char payloads[16][LARGE];
+static uint32_t kinds[2];        /* flags of the two groups */
+static enum rip_overflow policy; /* of the lane */
+static unsigned keepers;         /* the groups that keep a message: 1, 2 or both */
+static int keeps_on;             /* they keep it while the survivor puts */
+
+/* Filled before the victim is stepped, because filling takes many more steps than putting. */
+static void fill_payloads(void) {
+    for (uint64_t n = 0; n < sizeof payloads / sizeof *payloads; n++) {
+        fill(payloads[n], LARGE, 1, n);
+    }
+}
+
+static int put_large(struct rip_producer *p) { return put(p, payloads[p->lane->tail], LARGE, 0); }
+
+static void groups_and_full_lane(void) {
+    prepare_channel();
+    stays = open_writer(policy);
+    reads = open_consumer(CHANNEL, "reads", kinds[0]);
+    shares = open_consumer(CHANNEL, "shares", kinds[1]);
+    for (unsigned i = 0; i < 4; i++) {
+        CHECK_IS(put_large(stays), 0);
+    }
+}
+
+/* Gets the first four messages. Releases them, except the first one if keeps is set. */
+static void get_four(struct rip_consumer *c, struct rip_message *first, int keeps) {
+    struct rip_message message;
+    for (uint64_t n = 0; n < 4; n++) {
+        CHECK_IS(rip_get(c, n == 0 ? first : &message, 0), 1);
+        if (n == 0 && keeps) {
+            rip_acknowledge(c, first);
+        } else {
+            rip_release(c, n == 0 ? first : &message);
+        }
+    }
+}
+
+static void keep_first(void) {
+    get_four(reads, &kept[0], keepers & 1);
+    get_four(shares, &kept[1], keepers & 2);
+}
+
+static void release_kept(void) {
+    if (keepers & 1) {
+        rip_release(reads, &kept[0]);
+    }
+    if (keepers & 2) {
+        rip_release(shares, &kept[1]);
+    }
+}
+
+static int goes_around(void) {
+    struct rip_producer *p = open_writer(policy);
+    stop_here();
+    stop_here();
+    for (unsigned i = 0; i < 2; i++) { /* with the one that is in use, three fill the lane but for one */
+        CHECK_IS(put_large(p), 0);
+    }
+    stop_here();
+    return 0;
+}
+
+static void read_large(struct rip_consumer *c, uint64_t *next) {
+    struct rip_message message;
+    int rc;
+    while ((rc = rip_get(c, &message, 0)) == 1 || rc == -EOWNERDEAD) {
+        if (rc == 1) {
+            CHECK_IS(message.seq - message.missed, *next);
+            *next = message.seq + 1;
+            CHECK(is_filled(message.data, LARGE, 1, message.seq));
+            rip_release(c, &message);
+        }
+    }
+    CHECK_IS(rc, -ETIMEDOUT);
+    for (unsigned i = 0; keeps_on && i < 2; i++) {
+        CHECK(!(keepers >> i & 1) || is_filled(kept[i].data, LARGE, 1, 0));
+    }
+}
+
+static int is_in_table(struct rip_consumer *c) {
+    const struct rip_rx *rx = c->lanes[0];
+    uint64_t words = 0;
+    for (unsigned k = 0; k < RIP_MAX_KEPT; k++) {
+        words |= rx->claims ? rx->claims->kept[k] : k < RIP_CURSOR_KEPT ? rx->cursor->kept[k] : 0;
+    }
+    return words != 0;
+}
+
+/* The survivor puts: around what is in use, also where only the victim knew it. Then all memory is free again. */
+static void survivor_goes_around(void) {
+    static const unsigned char page[RIP_PAGE];
+    struct rip_message message;
+    uint64_t next[2] = {4, 4};
+    if (!keeps_on) {
+        release_kept();
+    }
+    for (unsigned i = 0; i < 6; i++) {
+        CHECK_IS(put_large(stays), 0);
+        read_large(reads, &next[0]);
+        read_large(shares, &next[1]);
+    }
+    CHECK_IS(next[0], stays->published);
+    CHECK_IS(next[1], stays->published);
+    if (keeps_on) {
+        release_kept();
+    }
+    CHECK_IS(put(stays, page, sizeof page, 0), 0);
+    CHECK_IS(stays->arena.pinned, 0);
+    for (unsigned i = 0; i < RIP_MAX_PINS; i++) {
+        CHECK_IS(stays->lane->pins[i].message, 0);
+    }
+    CHECK(!is_in_table(reads) && !is_in_table(shares));
+    CHECK_IS(rip_get(reads, &message, 0), 1);
+    rip_release(reads, &message);
+    CHECK_IS(rip_get(shares, &message, 0), 1);
+    rip_release(shares, &message);
+    close_consumer(open_consumer(CHANNEL, "another", RIP_OLDEST)); /* reaps */
+    read_both();
+    end();
+}
+
+static void killed_around_messages_in_use(void) {
+    static const struct {
+        uint32_t kinds[2];
+        enum rip_overflow policy;
+    } cases[] = {{{RIP_OLDEST, RIP_SHARED}, RIP_BLOCK},
+                 {{RIP_LOSSY, RIP_SHARED | RIP_LOSSY}, RIP_BLOCK},
+                 {{RIP_OLDEST, RIP_SHARED}, RIP_DROP_OLD}};
+    for (unsigned i = 0; i < 6 * sizeof cases / sizeof *cases; i++) {
+        memcpy(kinds, cases[i / 6].kinds, sizeof kinds);
+        policy = cases[i / 6].policy;
+        keepers = 1 + i % 3;
+        keeps_on = i % 6 < 3;
+        kill_at_every_moment(
+            &(struct play){CHANNEL, groups_and_full_lane, goes_around, survivor_goes_around, keep_first});
+    }
+}
+
+int main(void) {
+    if (!can_step()) {
+        printf("  left out: no process may be stepped here\n");
+        return 0;
+    }
+    fill_payloads();
+    run("a writer of a shared lane is killed at any instruction, and the others go on", killed_among_others);
+    run("what a writer has published before it was killed is read, although nobody puts after it",
+        killed_as_the_last_that_puts);
+    run("a process that is killed while it reaps a writer reports the death once", killed_while_it_reaps);
+    run("the only writer of a shared lane is killed, and the next one has a lane", killed_alone);
+    run("a writer that is killed while it joins has come or has not", killed_while_it_comes);
+    run("a writer that is killed while it goes around messages in use leaves them to the others",
+        killed_around_messages_in_use);
+    return 0;
+}

@@ -1,0 +1,3 @@
+/* The tests of writers.c, in an anonymous channel. */
+#define NAMELESS
+#include "writers.c"

@@ -14,6 +14,7 @@ class Reason(NamedTuple):
 CLASSES: dict[str, Reason] = {
     name: Reason("it tests the standard library's own class")
     for name in (
+        "TestResourceTracker",  # it removes semaphores by their names; those of ringipc.mp have none
         "WithProcessesTestFinalize",
         "WithProcessesTestLogging",
         "WithProcessesTestProcess",

@@ -5,7 +5,7 @@ import unittest
 from typing import Any
 
 from . import over_mp
-from .left_out import CLASSES, TESTS, Reason
+from .left_out import CLASSES, NOT_WITH_SPAWN, TESTS, Reason
 
 _names: dict[str, Any] = globals()
 vars(over_mp)["install_tests_in_module_dict"](_names, os.environ["START_METHOD"])
@@ -23,7 +23,8 @@ def _leave_out(name: str, reason: Reason) -> None:
         del _names[class_name]
 
 
-for _name, _reason in (CLASSES | TESTS).items():
+_left_out = CLASSES | TESTS | (NOT_WITH_SPAWN if os.environ["START_METHOD"] == "spawn" else {})
+for _name, _reason in _left_out.items():
     _leave_out(_name, _reason)
 for _name in [name for name in _names if name.startswith("WithThreads")]:
     del _names[_name]  # those of multiprocessing.dummy, which is not replaced

@@ -23,6 +23,12 @@ CLASSES: dict[str, Reason] = {
     )
 }
 
+# Classes that take long where each process is a new interpreter, a third of all the time; the others run them.
+NOT_WITH_SPAWN: dict[str, Reason] = {
+    name: Reason("it runs with fork and forkserver")
+    for name in ("WithManagerTestBarrier", "WithManagerTestCondition", "WithProcessesTestBarrier")
+}
+
 # Tests of what ringipc.mp replaces that look inside it.
 TESTS: dict[str, Reason] = {
     "TestStartMethod.test_mixed_startmethod": Reason(

@@ -30,6 +30,7 @@ channel _wait values
 transports
 _opening
 calls mp
+manager
 ringipc _cleanup
 cli __main__
 """

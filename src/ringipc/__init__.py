@@ -51,6 +51,7 @@ from .errors import (
     TimedOut,
     UnsafeMessage,
 )
+from .manager import Manager
 from .transports.endpoint import Endpoint
 from .transports.pipe import PipeEnd, fifo, pair
 from .transports.tcp import tcp
@@ -87,6 +88,7 @@ __all__ = [
     "Latest",
     "LatestMessage",
     "Lock",
+    "Manager",
     "Message",
     "MessageTooLarge",
     "Messages",

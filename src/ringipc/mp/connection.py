@@ -522,10 +522,11 @@ def _ring_on(channel: Channel | None, wait: Wait) -> Ring | None:
     return None if channel is None else Ring(channel, wait=wait, producers=1)
 
 
-def _ring_address(name: str) -> bytes:
-    """Return the abstract address of the socket of a listener: nothing is left of it when it ends."""
-    address = b"\0ringipc mp " + os.fsencode(_names.path_of(_names.checked_name(name, "listener")))
-    return address if len(address) <= _LONGEST_ADDRESS else b"\0ringipc mp " + sha256(address).hexdigest().encode()
+def abstract_address(what: str, name: str) -> bytes:
+    """Return the abstract address of a Unix socket: nothing is left of it when it ends. what: kind of listener."""
+    start = f"\0ringipc {what} ".encode()
+    address = start + os.fsencode(_names.path_of(_names.checked_name(name, what)))
+    return address if len(address) <= _LONGEST_ADDRESS else start + sha256(address).hexdigest().encode()
 
 
 class _RingListener:
@@ -535,7 +536,7 @@ class _RingListener:
         self._address = name or f"listener-{os.getpid()}-{next(_numbers)}-{secrets.token_hex(8)}"
         self._last_accepted: Any = None
         self._wait = wait
-        address = _ring_address(self._address)
+        address = abstract_address("listener", self._address)
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.setblocking(True)
         try:
@@ -632,13 +633,19 @@ def _connect(name: str, wait: Wait) -> RingConnection:
     """Connect to a listener of the family "ring", and pass rings to it."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.setblocking(True)
-        sock.connect(_ring_address(name))
+        sock.connect(abstract_address("listener", name))
         pid, uid = peer_of(sock)
         if uid != os.geteuid():
             raise AuthenticationError(f"the listener {name!r} belongs to user {uid} (process {pid})")
-        there, back = Channel.anonymous(), Channel.anonymous()
-        socket.send_fds(sock, [_MARK], [there.fileno(), back.fileno()])
-        return RingConnection(sock.detach(), _rings_on(back, there, wait), wait)
+        rings = pass_rings(sock, wait)
+        return RingConnection(sock.detach(), rings, wait)
+
+
+def pass_rings(sock: socket.socket, wait: Wait) -> _Rings:
+    """Pass new rings to the peer of a Unix socket, which makes a `RingConnection` without any. Return this end's."""
+    there, back = Channel.anonymous(), Channel.anonymous()
+    socket.send_fds(sock, [_MARK], [there.fileno(), back.fileno()])
+    return _rings_on(back, there, wait)
 
 
 def _check_key(authkey: bytes | None) -> None:

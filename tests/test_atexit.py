@@ -308,3 +308,28 @@ def test_a_daemon_thread_says_nothing_when_its_handle_is_closed_at_exit(base: st
         """
     )
     assert (status, stderr) == (0, "")
+
+
+def test_handles_stay_open_if_a_program_runs_the_finalizers_of_multiprocessing(base: str) -> None:
+    """And its threads run on."""
+    status, stderr, _ = end(
+        """
+        from multiprocessing import util
+        from ringipc import _atexit
+        producer, consumer = ringipc.Producer("a", capacity=4096), ringipc.Consumer("a")
+        last = ringipc.Producer("b", capacity=4096)
+        _atexit.close_last(last)
+        util._run_finalizers(0)
+        util._run_finalizers()
+        got = []
+        thread = threading.Thread(target=lambda: got.extend([consumer.get(), consumer.get()]))
+        thread.start()
+        producer.put(b"1")
+        time.sleep(0.1)
+        producer.put(b"2")
+        thread.join(10)
+        assert got == [b"1", b"2"] and not last.closed
+        print(time.time())
+        """
+    )
+    assert (status, stderr) == (0, "")

@@ -18,6 +18,8 @@ priority -5, after that) are closed after all of these: `close_last`.
       children are joined            finalizers of priority < 0
       finalizers of priority < 0     the last finalizer: _close_rest
       the last finalizer: _close_rest
+
+A program may run the finalizers of multiprocessing earlier, as its tests do. So the last one is registered late.
 """
 
 import atexit
@@ -81,11 +83,16 @@ def close_last(handle: _Handle) -> None:
 
 
 def _close_first() -> None:
+    util.Finalize(None, _close_rest, exitpriority=-sys.maxsize)  # after all others
     _close([handle for handle in _handles if handle not in _last], rest=not _last)
 
 
 def _close_rest() -> None:
+    """Close the rest, and set the exit status of a child of multiprocessing, unless it has failed already."""
     _close(list(_handles), rest=True)
+    error = sys.exc_info()[1]
+    if parent_process() and _failed == os.getpid() and (error is None or getattr(error, "code", 1) in (0, None)):
+        raise SystemExit(_STATUS)
 
 
 def _close(handles: Iterable[_Handle], *, rest: bool) -> None:
@@ -128,24 +135,15 @@ def _join_threads_and_close_first() -> None:
     _close_first()
 
 
-def _close_rest_and_fail() -> None:
-    """Close the rest, and set the exit status of a child of multiprocessing, unless it has failed already."""
-    _close_rest()
-    error = sys.exc_info()[1]
-    if parent_process() and _failed == os.getpid() and (error is None or getattr(error, "code", 1) in (0, None)):
-        raise SystemExit(_STATUS)
-
-
 def _register_with_multiprocessing() -> None:
-    """Register with multiprocessing, whose forked children do not run the atexit functions of their parent.
+    """Register with multiprocessing in its children: forked ones do not run the atexit functions of their parent.
 
     It calls its finalizers before the threads of a child have ended, so these are joined first.
     """
     global _registered_in
-    if _registered_in != os.getpid():
+    if _registered_in != os.getpid() and parent_process() is not None:
         _registered_in = os.getpid()
         util.Finalize(None, _join_threads_and_close_first, exitpriority=0)
-        util.Finalize(None, _close_rest_and_fail, exitpriority=-sys.maxsize)  # after all others
 
 
 atexit.register(_close_first)

@@ -29,7 +29,7 @@ _core
 channel _wait values
 transports
 _opening
-calls mp
+calls mp executor joblib
 manager
 ringipc _cleanup
 cli __main__

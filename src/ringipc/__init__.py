@@ -1,5 +1,7 @@
 """Move NumPy arrays, bytes and records between processes, through ring buffers in shared memory."""
 
+from typing import TYPE_CHECKING, Any
+
 from . import _opening  # noqa: F401  it registers what Producer() and Consumer() do
 from ._core import (
     Barrier,
@@ -58,6 +60,9 @@ from .transports.tcp import tcp
 from .transports.unix import unix
 from .values import Array, Value
 
+if TYPE_CHECKING:
+    from .executor import ProcessPoolExecutor
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -95,6 +100,7 @@ __all__ = [
     "MessagesLost",
     "NoServer",
     "PipeEnd",
+    "ProcessPoolExecutor",
     "Producer",
     "ProducerDied",
     "ProducerFailed",
@@ -126,3 +132,11 @@ __all__ = [
     "unix",
     "wait",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ProcessPoolExecutor":  # not above: it imports much that most programs do not need
+        from .executor import ProcessPoolExecutor
+
+        return ProcessPoolExecutor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -259,6 +259,10 @@ def test_a_trainer_fails_if_a_loader_is_killed(run: Run) -> None:
     assert "ProducerDied" in err
 
 
+def test_the_loader_gives_every_image_once_in_each_epoch(run: Run) -> None:
+    assert result(run("loading.py")) == "epoch 0 images 1000 correct 1000\nepoch 1 images 1000 correct 1000\n"
+
+
 def test_planners_read_whole_poses_also_after_a_restart(run: Run) -> None:
     driver, planner = run("robot.py", "drive"), run("robot.py", "plan")
     assert planner.stdout

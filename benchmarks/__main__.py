@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import call, gaps, large, latest, many, requests, roundtrip, small, streams, units, values, waiting
+from . import call, gaps, large, latest, many, order, requests, roundtrip, small, streams, units, values, waiting
 from ._harness import ROUNDS, Answer, Cores, choose_cores, print_answer, sweep
 
 QUESTIONS: dict[str, Callable[[Cores], Answer]] = {
@@ -18,6 +18,7 @@ QUESTIONS: dict[str, Callable[[Cores], Answer]] = {
     "call": call.ask,
     "large": large.ask,
     "many": many.ask,
+    "order": order.ask,
     "roundtrip": roundtrip.ask,
     "requests": requests.ask,
     "waiting": waiting.ask,

@@ -74,6 +74,7 @@ enum rip_kind {
 /* Where a new group starts, whether its members compete, whether it stays when its last member leaves, and whether it
  * loses its oldest unread messages where it would make a producer wait. */
 enum rip_group_flag { RIP_OLDEST = 0, RIP_NEWEST = 1, RIP_SHARED = 2, RIP_DURABLE = 4, RIP_LOSSY = 8 };
+#define RIP_BY_TIME 16u         /* a flag beside enum rip_group_flag, of one consumer: see rip_consumer_open */
 #define RIP_MAX_REDELIVERED 63u /* rip_message.redelivered counts so far */
 
 struct rip_producer;
@@ -204,7 +205,10 @@ void rip_producer_free(struct rip_producer *p); /* after rip_producer_close */
 /* Joins a group of a channel as a consumer.
  *   flags     where a new group starts: RIP_OLDEST or RIP_NEWEST; with RIP_SHARED its members compete, and each message
  *             goes to one of them; with RIP_DURABLE the group stays when its last member leaves; with RIP_LOSSY
- *             it loses its oldest unread messages where it would make a producer wait
+ *             it loses its oldest unread messages where it would make a producer wait. With RIP_BY_TIME this consumer
+ *             gets the oldest message of all lanes first, by time stamps: so a message that was put before another one
+ *             (its put had returned, or somebody had got it) comes first, whoever has put them. Without it, lanes are
+ *             read in turn, some messages from each
  *   deadline  for getting the table lock of the channel
  *   out       the new handle
  *   holder    with -EBUSY: the pid of the live member of this exclusive group; with -EEXIST: RIP_SHARED and RIP_LOSSY

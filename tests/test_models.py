@@ -23,6 +23,7 @@ AS_IT_IS = {
     "claims": ["DEATHS=1", "ACKS=1", "ACKS=1 DEATHS=1 SEARCH=1", "REQUEUES=1", "REQUEUES=1 SEARCH=1"],
     "kept": ["", "KEEPS=1"],
     "latest": ["SLOTS=2", "DEATHS=1 SETS=1"],
+    "order": ["", "MEMBERS=2"],
     "drop_old": [
         "",
         "TOGETHER=1",
@@ -34,7 +35,7 @@ AS_IT_IS = {
         "ALONE=1 REQUEUES=1 OFFSETS=1",
     ],
 }
-MANY_STATES = ("claims", "drop_old", "wake_one")
+MANY_STATES = ("claims", "drop_old", "order", "wake_one")
 HANGS, WRONG = "pan:1: invalid end state", "pan:1: assertion violated"
 WITH_A_FAULT = [
     ("event_count", "FENCE=0", HANGS),
@@ -75,6 +76,9 @@ WITH_A_FAULT = [
     ("latest", "FAULT=6", WRONG),
     ("latest", "FAULT=7", WRONG),
     ("latest", "FAULT=8 SETS=1", WRONG),
+    *[("order", f"FAULT={fault}", WRONG) for fault in range(1, 6)],
+    ("order", "FAULT=6 MEMBERS=2", WRONG),
+    ("order", "FAULT=7 MEMBERS=2", WRONG),
     ("drop_old", "FAULT=1 ALONE=1", WRONG),
     ("drop_old", "FAULT=2 ALONE=1", WRONG),
     ("drop_old", "FAULT=3 ALONE=1", WRONG),

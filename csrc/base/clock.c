@@ -103,12 +103,22 @@ struct rip_moment rip_moment_now(uint64_t offset) {
     return best;
 }
 
-uint64_t rip_ticks_to_ns(struct rip_moment since, struct rip_moment now, uint64_t ticks) {
-    double span = (double)(now.ticks - since.ticks);
-    double rate = span > 0 ? (double)(now.ns - since.ns) / span : 0;
-    double age = (double)(int64_t)(now.ticks - ticks) * rate;
-    if (!(age > -9e18 && age < 9e18)) { /* the moment comes from shared memory, which may be damaged */
-        return now.ns;
+/* Converts a reading of one clock, from, to the other one, to: both clocks were read at two moments. The moments come
+ * from shared memory, which may be damaged. */
+static uint64_t convert(uint64_t from0, uint64_t to0, uint64_t from1, uint64_t to1, uint64_t from) {
+    double span = (double)(from1 - from0);
+    double rate = span > 0 ? (double)(to1 - to0) / span : 0;
+    double age = (double)(int64_t)(from1 - from) * rate;
+    if (!(age > -9e18 && age < 9e18)) {
+        return to1;
     }
-    return now.ns - (uint64_t)(int64_t)age;
+    return to1 - (uint64_t)(int64_t)age;
+}
+
+uint64_t rip_ticks_to_ns(struct rip_moment since, struct rip_moment now, uint64_t ticks) {
+    return convert(since.ticks, since.ns, now.ticks, now.ns, ticks);
+}
+
+uint64_t rip_ns_to_ticks(struct rip_moment since, struct rip_moment now, uint64_t ns) {
+    return convert(since.ns, since.ticks, now.ns, now.ticks, ns);
 }

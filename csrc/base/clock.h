@@ -16,6 +16,8 @@ enum rip_clock { RIP_CLOCK_NS, RIP_CLOCK_COUNTER }; /* RIP_CLOCK_NS: the machine
 
 static inline uint64_t rip_counter(void) { return __rdtsc(); }
 
+static inline void rip_counter_fence(void) { _mm_lfence(); }
+
 static inline void rip_pause(void) { _mm_pause(); }
 
 #elif defined(__aarch64__)
@@ -26,11 +28,14 @@ static inline uint64_t rip_counter(void) {
     return ticks;
 }
 
+static inline void rip_counter_fence(void) { __asm__ volatile("isb" ::: "memory"); }
+
 static inline void rip_pause(void) { __asm__ volatile("isb"); }
 
 #else
 
 static inline uint64_t rip_counter(void) { return rip_now(); }
+static inline void rip_counter_fence(void) { atomic_signal_fence(memory_order_seq_cst); }
 static inline void rip_pause(void) { atomic_signal_fence(memory_order_seq_cst); }
 
 #endif
@@ -39,6 +44,9 @@ static inline void rip_pause(void) { atomic_signal_fence(memory_order_seq_cst); 
 static inline uint64_t rip_ticks(enum rip_clock clock, uint64_t offset) {
     return __builtin_expect(clock == RIP_CLOCK_COUNTER, 1) ? rip_counter() : rip_now() - offset;
 }
+
+/* rip_counter_fence: a reading of the counter that follows is not executed before the loads that precede. A processor
+ * may otherwise read the counter while it still waits for what an earlier load returns. */
 
 /* Returns 1 if the counter runs at one rate on all processors and the kernel keeps its own time by it, else 0. */
 int rip_counter_is_steady(void);
@@ -58,5 +66,7 @@ struct rip_moment rip_moment_now(uint64_t offset);
 /* Converts ticks of the counter to nanoseconds of the machine's time, at the rate of the clocks between an earlier
  * moment and the present one. */
 uint64_t rip_ticks_to_ns(struct rip_moment since, struct rip_moment now, uint64_t ticks);
+/* The reverse. */
+uint64_t rip_ns_to_ticks(struct rip_moment since, struct rip_moment now, uint64_t ns);
 
 #endif

@@ -127,6 +127,7 @@ void rip_channel_clear(struct rip_channel *ch) {
     rip_lanes_retire(ch);
     control->epoch_start = rip_producers_ever(control);
     control->groups_ever = 0;
+    atomic_store_explicit(&control->by_time, 0, memory_order_relaxed); /* there is no member */
 }
 
 void rip_channel_abandon(struct rip_channel *ch) {

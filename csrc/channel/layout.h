@@ -146,6 +146,7 @@ struct rip_control {
     _Atomic uint64_t group_epoch;                 /* counts the groups created; written under the table lock */
     _Atomic uint64_t groups_lossy;                /* a bit for each lossy group; written under the table lock */
     alignas(128) _Atomic uint64_t groups_asleep;  /* a bit for each group; sleepers set it, wakers clear it */
+    _Atomic uint32_t by_time;                     /* 1: a consumer has read by time; written under the table lock */
     alignas(128) uint8_t fences[RIP_MAX_MEMBERS]; /* enum rip_fences; written under the table lock */
     alignas(RIP_PAGE) struct rip_member members[RIP_MAX_MEMBERS]; /* those of consumers first */
     struct rip_group_entry groups[RIP_MAX_GROUPS];
@@ -289,7 +290,8 @@ static_assert(offsetof(struct rip_control, lanes_changed) == 256, "ABI");
 static_assert(offsetof(struct rip_control, groups_active) == 264, "ABI");
 static_assert(offsetof(struct rip_control, group_epoch) == 272 && offsetof(struct rip_control, groups_lossy) == 280,
               "ABI");
-static_assert(offsetof(struct rip_control, groups_asleep) == 384, "ABI");
+static_assert(offsetof(struct rip_control, groups_asleep) == 384 && offsetof(struct rip_control, by_time) == 392,
+              "ABI");
 static_assert(offsetof(struct rip_control, fences) == 512, "ABI");
 static_assert(offsetof(struct rip_control, members) == 4096, "ABI");
 static_assert(offsetof(struct rip_control, groups) == 45056, "ABI");

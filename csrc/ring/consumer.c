@@ -29,6 +29,7 @@ int rip_consumer_open(const char *channel, const char *group, uint32_t flags, en
     rip_spin_init(&c->ch.spin, wait);
     c->shared = (flags & RIP_SHARED) != 0;
     c->lossy = (flags & RIP_LOSSY) != 0;
+    c->by_time = (flags & RIP_BY_TIME) != 0;
     c->expects = 1;
     c->ch.claims_of = rip_rx_claims_of;
     c->ch.handle.reap = rip_channel_reap;
@@ -51,6 +52,9 @@ int rip_consumer_open(const char *channel, const char *group, uint32_t flags, en
     if (rc != 0) {
         rip_consumer_free(c);
         return rc;
+    }
+    if (c->by_time) { /* relaxed: whoever puts a message after this call has returned sees it */
+        atomic_store_explicit(&c->ch.control->by_time, 1, memory_order_relaxed);
     }
     rip_unlock(&c->ch.handle);
     c->ch.handle.give_up = 0;

@@ -20,10 +20,22 @@ static void pass_wakeup(struct rip_consumer *c) {
     }
 }
 
+/* Sleeps because another member holds the table lock. */
+static int sleep_for(uint64_t ns) {
+    struct rip_waiting waiting = {.since = rip_now(), .control = -1};
+    rip_wait_begin(&waiting);
+    rip_sleep_for(ns);
+    return rip_wait_end(&waiting, 0);
+}
+
 /* One slice of a wait; returns as rip_watch_wait. */
 static int wait_once(struct rip_consumer *c, const struct rip_filter *filter, uint64_t deadline) {
     struct rip_watch watch;
     int rc;
+    if (rip_rx_awaits_lock(c)) { /* there may be messages, but none that it may take */
+        uint64_t now = rip_now(), slice = rip_rx_slice(c);
+        return now < deadline ? sleep_for(deadline - now < slice ? deadline - now : slice) : -ETIMEDOUT;
+    }
     rip_message_watch(c, filter, &watch);
     c->watches++;
     if (c->pull) {
@@ -40,14 +52,6 @@ static int wait_once(struct rip_consumer *c, const struct rip_filter *filter, ui
     return rc;
 }
 
-/* Sleeps briefly because another member holds the table lock, which is likely free again in a moment. */
-static int sleep_briefly(void) {
-    struct rip_waiting waiting = {.since = rip_now(), .control = -1};
-    rip_wait_begin(&waiting);
-    rip_brief_sleep();
-    return rip_wait_end(&waiting, 0);
-}
-
 int rip_rx_wait(struct rip_consumer *c, rip_rx_getter *getter, struct rip_filter *filter, struct rip_message *message,
                 uint64_t deadline) {
     uint64_t start = 0;
@@ -59,7 +63,7 @@ int rip_rx_wait(struct rip_consumer *c, rip_rx_getter *getter, struct rip_filter
             break;
         }
         if (!deadline && rip_may_sleep_briefly(c)) {
-            rc = sleep_briefly();
+            rc = sleep_for(RIP_BRIEF_NS); /* the lock is likely free again in a moment */
             if (rc < 0) {
                 break;
             }
@@ -138,7 +142,7 @@ static int try_once(struct rip_consumer *c, struct rip_filter *filter, struct ri
         return rc;
     }
     while ((rc = getter(c, filter, message)) == 0 && rip_may_sleep_briefly(c)) {
-        rip_brief_sleep();
+        rip_sleep_for(RIP_BRIEF_NS);
     }
     return rc == 0 ? -EAGAIN : rc;
 }

@@ -129,10 +129,30 @@ static int is_next_known(struct rip_rx *rx) {
     return rx->next != rx->tail;
 }
 
+int rip_rx_claim_one(struct rip_consumer *c, struct rip_rx *rx, uint64_t seq, struct rip_message *message) {
+    uint8_t before = 0;
+    /* Before the message is taken: from then on the producer may pass it and reuse its slot. */
+    int rc = rip_rx_read(rx, seq, message);
+    if (!rip_claim(rx->claims, rx->slots, seq, c->ch.handle.member, &before)) {
+        return 0; /* what was read does not count */
+    }
+    rx->ours++;
+    rx->gap += gap_before(c, rx, seq);
+    if (rc != 1) {
+        rip_rx_release_only(rx, seq); /* no member could read it */
+        return rc;
+    }
+    rip_rx_count_deliveries(message, before);
+    message->missed += rx->gap;
+    rx->last_gap = rx->gap;
+    rx->last_seq = seq;
+    rx->gap = 0;
+    return 1;
+}
+
 int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message) {
-    int rc = 1;
-    while (rc == 1) {
-        uint8_t before = 0;
+    int rc = 0;
+    while (rc == 0) {
         if (!is_next_known(rx)) {
             rc = rip_rx_poll(rx);
             if (rc != 1) {
@@ -140,26 +160,7 @@ int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *
             }
         }
         uint64_t seq = rx->next++;
-        if (!rip_claim_is_free(rx->claims, rx->slots, seq)) {
-            continue;
-        }
-        /* Before the message is taken: from then on the producer may pass it and reuse its slot. */
-        rc = rip_rx_read(rx, seq, message);
-        if (!rip_claim(rx->claims, rx->slots, seq, c->ch.handle.member, &before)) {
-            rc = 1; /* another member has it or it is lost; so what was read does not count */
-            continue;
-        }
-        rx->ours++;
-        rx->gap += gap_before(c, rx, seq);
-        if (rc == 1) {
-            rip_rx_count_deliveries(message, before);
-            message->missed += rx->gap;
-            rx->last_gap = rx->gap;
-            rx->last_seq = seq;
-            rx->gap = 0;
-            return 1;
-        }
-        rip_rx_release_only(rx, seq); /* no member could read it */
+        rc = rip_claim_is_free(rx->claims, rx->slots, seq) ? rip_rx_claim_one(c, rx, seq, message) : 0;
     }
     return rc;
 }
@@ -292,16 +293,18 @@ uint64_t rip_rx_missed_of(const struct rip_rx *rx) {
                       : missed;
 }
 
-static int counts_ticks(const struct rip_rx *rx) {
-    const volatile struct rip_lane *lane = rx->lane; /* volatile: read once */
-    return lane->clock == RIP_CLOCK_COUNTER;
-}
-
 uint64_t rip_rx_time_at(const struct rip_rx *rx, struct rip_moment now, uint64_t ticks) {
     const volatile struct rip_lane *lane = rx->lane; /* volatile: read once */
-    return counts_ticks(rx) ? rip_ticks_to_ns((struct rip_moment){lane->ticks0, lane->ns0}, now, ticks) : ticks;
+    struct rip_moment since = {lane->ticks0, lane->ns0};
+    return rx->clock == RIP_CLOCK_COUNTER ? rip_ticks_to_ns(since, now, ticks) : ticks;
 }
 
 uint64_t rip_rx_time(const struct rip_rx *rx, uint64_t ticks) {
-    return counts_ticks(rx) ? rip_rx_time_at(rx, rip_moment_now(rx->ch->time_offset), ticks) : ticks;
+    return rx->clock == RIP_CLOCK_COUNTER ? rip_rx_time_at(rx, rip_moment_now(rx->ch->time_offset), ticks) : ticks;
+}
+
+uint64_t rip_rx_ticks_at(const struct rip_rx *rx, struct rip_moment now, uint64_t ticks) {
+    const volatile struct rip_lane *lane = rx->lane; /* volatile: read once */
+    struct rip_moment since = {lane->ticks0, lane->ns0};
+    return rx->clock == RIP_CLOCK_COUNTER ? ticks : rip_ns_to_ticks(since, now, ticks);
 }

@@ -58,6 +58,12 @@ struct rip_rx {
     uint32_t present;  /* in the lane table at the last check */
     uint32_t kept;     /* without claims: messages of this consumer in cursor->kept */
     uint64_t acked;    /* without claims: the value of cursor->acked */
+    uint32_t clock;    /* enum rip_clock: the unit of its time stamps */
+    /* Of a consumer that reads by time (rx_order.h): */
+    uint64_t settled; /* every message before it was known before the last scan began */
+    uint64_t timed;   /* the message whose time is `time`; UINT64_MAX: none */
+    uint64_t time;
+    uint64_t died; /* when the death or failure of its producer was noticed; 0: it was not */
 };
 
 struct rip_consumer {
@@ -91,6 +97,12 @@ struct rip_consumer {
     uint64_t missed;        /* in lanes that are unmapped */
     uint64_t searches;      /* searches started so far: the id of the last one */
     uint64_t waits, waited; /* waits for a message: their number, and their duration in nanoseconds */
+    /* Of a consumer that reads by time (rx_order.h): */
+    uint32_t by_time;
+    uint32_t queued;          /* how many of the lanes are in the heap: the first ones */
+    uint32_t clocks;          /* of the lanes, a bit for each enum rip_clock */
+    struct rip_moment moment; /* if there are two clocks: when the lanes were scanned last */
+    uint64_t scanned;         /* the value of `taken` then */
     /* If messages arrive over links: replaces rip_watch_wait. Else NULL. */
     int (*pull)(struct rip_io_loop *loop, const struct rip_watch *watch, uint64_t deadline);
     struct rip_io_loop *io_loop;
@@ -100,6 +112,9 @@ struct rip_consumer {
     uint64_t reported[RIP_MAX_LANES];
 };
 
+/* Takes message seq of a lane with claims: 1; 0: another member has it, or it is lost; -EBADMSG: no member can read it,
+ * and it is released. */
+int rip_rx_claim_one(struct rip_consumer *c, struct rip_rx *rx, uint64_t seq, struct rip_message *message);
 /* Takes the next message of a lane with claims: 1, 0, or -EBADMSG. */
 int rip_rx_claim(struct rip_consumer *c, struct rip_rx *rx, struct rip_message *message);
 /* Reads the tail of a lane and the counter of requeued messages: 1 if there may be a message, 0, or -EBADMSG. */
@@ -126,6 +141,8 @@ uint64_t rip_rx_missed_of(const struct rip_rx *rx);
  * caller that converts many, because reading both clocks costs more than the rest. */
 uint64_t rip_rx_time_at(const struct rip_rx *rx, struct rip_moment now, uint64_t ticks);
 uint64_t rip_rx_time(const struct rip_rx *rx, uint64_t ticks);
+/* Converts ticks of this lane to ticks of the counter. now: as for rip_rx_time_at. */
+uint64_t rip_rx_ticks_at(const struct rip_rx *rx, struct rip_moment now, uint64_t ticks);
 
 static inline int rip_rx_describe(struct rip_rx *rx, uint64_t seq, uint64_t place, uint64_t size,
                                   struct rip_message *message) {

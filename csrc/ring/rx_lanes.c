@@ -10,7 +10,6 @@
 #include <time.h>
 
 #define FIRST_PAUSE_NS UINT64_C(64000) /* pause after an update failed because of the table lock; doubled each time */
-#define BRIEF_SLEEP_NS 50000
 #define BRIEF_SLEEPS 100u
 #define RETRY_NS UINT64_C(100000000) /* interval of attempts to map a lane that could not be mapped */
 
@@ -79,6 +78,8 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
     rx->lane = rx->mapping.at;
     rx->slots = shape.slots;
     rx->capacity = shape.capacity;
+    rx->clock = rx->lane->clock == RIP_CLOCK_COUNTER ? RIP_CLOCK_COUNTER : RIP_CLOCK_NS;
+    rx->timed = UINT64_MAX;
     rx->desc = rx->lane->desc;
     rx->payloads = (const unsigned char *)rx->mapping.at + rip_arena_offset(shape.slots);
     rx->cursor = &entry->cursors[c->group];
@@ -238,6 +239,7 @@ int rip_rescan(struct rip_consumer *c) {
         }
     }
     c->count = kept;
+    c->queued = 0;
     c->lanes_changed = rc == 1 ? changed : changed - 1;
     return 0;
 }
@@ -264,10 +266,12 @@ void rip_update_lanes(struct rip_consumer *c) {
     }
     uint64_t give_up = c->ch.handle.give_up;
     c->ch.handle.give_up = RIP_TRY_ONLY;
-    (void)rip_rescan(c); /* a consumer that has joined continues with the lanes that it has */
+    /* A consumer that has joined continues with the lanes that it has, unless it reads by time: then it may have to wait
+     * until it has the lock again. */
+    int has_read = rip_rescan(c) == 0 || !c->by_time;
     c->ch.handle.give_up = give_up;
     rip_unlock(&c->ch.handle);
-    if (!rip_rx_is_stale(c) || c->retry_at) {
+    if (has_read && (!rip_rx_is_stale(c) || c->retry_at)) {
         c->failed_updates = 0;
     }
 }
@@ -279,6 +283,8 @@ int rip_update_lanes_or_fail(struct rip_consumer *c) {
     return rc;
 }
 
+int rip_rx_awaits_lock(const struct rip_consumer *c) { return c->by_time && c->failed_updates && rip_rx_is_stale(c); }
+
 uint64_t rip_rx_slice(const struct rip_consumer *c) {
     uint64_t pause = FIRST_PAUSE_NS << (c->failed_updates < 10 ? c->failed_updates : 10);
     return c->failed_updates && pause < RIP_SLICE_NS ? pause : RIP_SLICE_NS;
@@ -288,7 +294,7 @@ int rip_may_sleep_briefly(const struct rip_consumer *c) {
     return RIP_UNLIKELY(c->failed_updates != 0) && c->failed_updates <= BRIEF_SLEEPS;
 }
 
-void rip_brief_sleep(void) {
-    static const struct timespec duration = {.tv_nsec = BRIEF_SLEEP_NS};
+void rip_sleep_for(uint64_t ns) {
+    struct timespec duration = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
     nanosleep(&duration, NULL);
 }

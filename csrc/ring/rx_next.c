@@ -1,5 +1,6 @@
 #include "ring/rx_next.h"
 #include "ring/rx_lanes.h"
+#include "ring/rx_order.h"
 #include "ring/rx_state.h"
 
 #define BURST 16u /* messages read from one lane before the next lane is checked */
@@ -14,6 +15,9 @@ static int read_burst(struct rip_rx *rx, struct rip_message *message) {
 }
 
 __attribute__((noinline)) int rip_advance(struct rip_consumer *c, struct rip_message *message) {
+    if (c->by_time) {
+        return rip_order_next(c, message);
+    }
     int rc = rip_update_lanes_or_fail(c);
     if (rc != 0) {
         return rc;
@@ -89,13 +93,16 @@ static int take_newest(struct rip_consumer *c, struct rip_rx *rx, struct rip_mes
 /* Was message put after the other one, or at the same time? Ticks are comparable if both lanes have the same clock; a
  * lane that is filled over a link has another one. */
 static int is_newer(const struct rip_message *message, const struct rip_message *other) {
-    if (message->lane->lane->clock == other->lane->lane->clock) {
+    if (message->lane->clock == other->lane->clock) {
         return message->ticks >= other->ticks;
     }
     return rip_rx_time(message->lane, message->ticks) >= rip_rx_time(other->lane, other->ticks);
 }
 
 int rip_rx_latest(struct rip_consumer *c, struct rip_message *message) {
+    if (c->by_time) {
+        return rip_order_newest(c, message);
+    }
     int rc = rip_update_lanes_or_fail(c);   /* the newest message may be in a new lane */
     rc = rc ? rc : rip_rx_peek(c, message); /* also detects the end */
     if (rc != 1) {

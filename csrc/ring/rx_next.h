@@ -1,11 +1,11 @@
-/* Which message comes next, round robin over the lanes. */
+/* Which message comes next: round robin over the lanes, or in the order of time (rx_order.h). */
 #ifndef RIP_RX_NEXT_H
 #define RIP_RX_NEXT_H
 
 #include "base/clock.h"
-#include "ring/rx.h"
+#include "ring/rx_order.h"
 
-/* Finds the next message of the next lane that has one: 1, else 0, -ENODATA, -EOWNERDEAD, -ECONNABORTED, -EBADMSG. In a
+/* Finds the next message, of the next lane that has one or of the lane with the oldest: 1, else 0, -ENODATA, -EOWNERDEAD, -ECONNABORTED, -EBADMSG. In a
  * lane with claims, the message is taken. */
 int rip_advance(struct rip_consumer *c, struct rip_message *message);
 /* Takes the newest message of all lanes and releases the older ones: 1, else as rip_advance. */
@@ -18,7 +18,7 @@ static inline int rip_rx_only(const struct rip_consumer *c) {
            atomic_load_explicit(&c->ch.control->lanes_changed, memory_order_relaxed) == c->lanes_changed;
 }
 
-/* May the next message be taken from c->current without a check of the other lanes? */
+/* May the next message be taken from c->current, which a consumer that reads by time has not, without a check of the other lanes? */
 static inline int rip_rx_stays(const struct rip_consumer *c) {
     return c->current && (c->current->next < c->current->stop || rip_rx_only(c));
 }
@@ -28,8 +28,8 @@ static inline int rip_rx_stays(const struct rip_consumer *c) {
 /* Polls the next slot of the only lane, unless the consumer is to sleep at once: 1 if rip_rx_peek is worth a call. In a
  * lane that drops, slots do not tell. */
 static inline int rip_rx_spin(const struct rip_consumer *c) {
-    const struct rip_rx *rx = c->current ? c->current : c->claimed;
-    if (!rx || rx->drops || !rip_rx_only(c) || c->pull || c->ch.spin.mode == RIP_WAIT_BLOCK) {
+    const struct rip_rx *rx = c->lanes[0];
+    if (!rip_rx_only(c) || rx->drops || c->pull || c->ch.spin.mode == RIP_WAIT_BLOCK) {
         return 0;
     }
     for (unsigned i = 0; i < RIP_TRIES; i++) {
@@ -77,12 +77,12 @@ static inline int rip_rx_peek(struct rip_consumer *c, struct rip_message *messag
     return rip_rx_read(rx, rx->next, message);
 }
 
-/* For the messages after the first of a batch: 1 and the next message of the lane that the last one came from, or 0.
- * Reports no end and no death. */
+/* For the messages after the first of a batch: 1 and the next message of the lane that the last one came from, or by
+ * time; or 0. Reports no end and no death. */
 static inline int rip_rx_ready(struct rip_consumer *c, struct rip_message *message) {
     struct rip_rx *rx = c->current;
     if (!rx) {
-        return c->claimed ? rip_rx_claim(c, c->claimed, message) == 1 : 0;
+        return (c->claimed ? rip_rx_claim(c, c->claimed, message) : rip_order_ready(c, message)) == 1;
     }
     return rip_rx_refresh(rx) == 1 && rip_rx_read(rx, rx->next, message) == 1;
 }

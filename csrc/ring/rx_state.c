@@ -45,6 +45,9 @@ int rip_rx_pending(struct rip_consumer *c) {
     if (c->map_error) {
         return 1;
     }
+    if (rip_rx_awaits_lock(c)) {
+        return 0;
+    }
     for (uint32_t i = 0; i < c->count; i++) {
         struct rip_rx *rx = c->lanes[i];
         int rc = rx->claims ? rip_rx_poll(rx) : rip_rx_refresh(rx);

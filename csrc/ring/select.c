@@ -1,5 +1,6 @@
 #include "ring/select.h"
 #include "ring/rx_lanes.h"
+#include "ring/rx_order.h"
 #include "ring/rx_state.h"
 
 static int wants(const struct rip_filter *filter, uint32_t type) {
@@ -76,10 +77,21 @@ static int read_found(struct rip_rx *rx, uint64_t seq, struct rip_message *messa
     return rc == -EBADMSG && !is_free(rx, seq) ? 0 : rc;
 }
 
+static void begin_search(struct rip_rx *rx, const struct rip_filter *filter) {
+    if (rx->search != filter->search) {
+        rx->search = filter->search;
+        rx->scan_pos = 0;
+    }
+}
+
+/* Where a search continues: where it stopped, if that is not behind next. Damage may have moved the tail backwards. */
+static uint64_t begin_at(const struct rip_rx *rx) {
+    return rx->scan_pos - rx->next <= rx->tail - rx->next ? rx->scan_pos : rx->next;
+}
+
 /* The first message of a lane that the filter accepts: 1, 0, or -EBADMSG. */
 static int find_first(struct rip_rx *rx, const struct rip_filter *filter, struct rip_message *message) {
-    /* Continues where the search stopped if that is not behind next: damage may have moved the tail backwards. */
-    uint64_t seq = rx->scan_pos - rx->next <= rx->tail - rx->next ? rx->scan_pos : rx->next;
+    uint64_t seq = begin_at(rx);
     int rc = 0;
     while (rc == 0 && (seq = find(rx, filter, seq, NULL)) != rx->tail) {
         rc = read_found(rx, seq++, message);
@@ -115,7 +127,64 @@ static int find_lowest(struct rip_consumer *c, const struct rip_filter *filter, 
     }
 }
 
+/* What a lane has for a search in the order of time: a message, or the death of its producer. */
+struct candidate {
+    struct rip_rx *rx; /* NULL: nothing */
+    uint64_t seq, time;
+    uint32_t type; /* if the lowest type is wanted */
+};
+
+static struct candidate candidate_of(const struct rip_consumer *c, struct rip_rx *rx, const struct rip_filter *filter) {
+    struct candidate found = {.rx = rx, .time = rx->died};
+    do { /* another member may take a message just when it is found */
+        found.type = filter->lowest ? UINT32_MAX : 0;
+        found.seq = filter->lowest ? find(rx, filter, rx->next, &found.type) : find(rx, filter, begin_at(rx), NULL);
+        rx->scan_pos = found.seq;
+    } while (found.seq != rx->tail && !rip_order_time(c, rx, found.seq, &found.time));
+    if (found.seq == rx->tail) {
+        found.time = rx->died;
+        found.rx = rip_order_ends_dead(rx) ? rx : NULL;
+    }
+    return found;
+}
+
+static int is_better(const struct candidate *one, const struct candidate *other) {
+    return !other->rx || (one->type != other->type   ? one->type < other->type
+                          : one->time != other->time ? one->time < other->time
+                                                     : one->rx->id < other->rx->id);
+}
+
+/* rip_rx_find for a consumer that reads by time: as rip_order_next, of the messages that the filter accepts. */
+static int find_oldest(struct rip_consumer *c, const struct rip_filter *filter, struct rip_message *message) {
+    for (;;) {
+        struct candidate best = {.rx = NULL};
+        int rc = rip_order_scan(c, 1);
+        if (rc != 1) {
+            return rc;
+        }
+        for (uint32_t i = 0; i < c->count; i++) {
+            begin_search(c->lanes[i], filter);
+            struct candidate found = candidate_of(c, c->lanes[i], filter);
+            best = found.rx && is_better(&found, &best) ? found : best;
+        }
+        if (!best.rx) {
+            return rip_at_end(c);
+        }
+        if (best.seq >= best.rx->settled) {
+            continue; /* the next scan settles it */
+        }
+        rc = best.seq == best.rx->tail ? rip_report_death(c, best.rx) : read_found(best.rx, best.seq, message);
+        if (rc != 0) {
+            best.rx->scan_pos += best.seq != best.rx->tail;
+            return rc;
+        }
+    }
+}
+
 int rip_rx_find(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {
+    if (c->by_time) {
+        return find_oldest(c, filter, message);
+    }
     int rc = rip_update_lanes_or_fail(c);
     if (rc == 0 && filter->lowest) {
         rc = find_lowest(c, filter, message);
@@ -126,10 +195,7 @@ int rip_rx_find(struct rip_consumer *c, struct rip_filter *filter, struct rip_me
     for (uint32_t i = 0; i < c->count; i++) {
         c->scan = c->scan + 1 < c->count ? c->scan + 1 : 0; /* as in rip_advance */
         struct rip_rx *rx = c->lanes[c->scan];
-        if (rx->search != filter->search) {
-            rx->search = filter->search;
-            rx->scan_pos = 0;
-        }
+        begin_search(rx, filter);
         rc = rip_rx_poll(rx);
         if (rc >= 0 && !filter->lowest) {
             rc = find_first(rx, filter, message);
@@ -198,6 +264,7 @@ void rip_rx_requeue(struct rip_consumer *c, const struct rip_message *message, i
         rx->next--;
         rx->marks[rx->next & mask] &= (uint8_t)~RIP_MARK_ACKED;
     }
+    c->queued = 0; /* it is the oldest one again */
     c->taken--;
     c->bytes -= message->length;
 }

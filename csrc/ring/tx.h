@@ -55,8 +55,16 @@ struct rip_producer {
     struct rip_spin turn, asleep; /* how long to spin for the lock; for a waiter that does not spin */
 };
 
-/* Reads the clock for the messages that are committed from now on. Once for a batch: it costs as much as the rest. */
-static inline void rip_tx_stamp(struct rip_producer *p) { p->ticks = rip_ticks(p->clock, p->ch.time_offset); }
+/* Reads the clock for the messages that are committed from now on. Once for a batch: it costs as much as the rest. A
+ * consumer that reads by time relies on this: the time is that of a moment between the start of the call that puts (or
+ * the end of what the program does in it) and the publication. */
+static inline void rip_tx_stamp(struct rip_producer *p) {
+    /* In the line of groups_asleep, which rip_tx_publish loads anyway. relaxed: as in rip_consumer_open */
+    if (RIP_UNLIKELY(atomic_load_explicit(&p->ch.control->by_time, memory_order_relaxed))) {
+        rip_counter_fence(); /* this process may have loaded, just before, what tells it of another message */
+    }
+    p->ticks = rip_ticks(p->clock, p->ch.time_offset);
+}
 
 /* Fills in the descriptor of the reserved message. Consumers see the message after rip_tx_publish. redelivered: how
  * often it was delivered before it came over a connection. */

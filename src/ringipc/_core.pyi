@@ -32,6 +32,7 @@ NEWEST: int
 SHARED: int
 DURABLE: int
 LOSSY: int
+BY_TIME: int
 KINDS: dict[Literal["semaphore", "lock", "event", "barrier", "latest value", "shared array"], int]
 STEP_END: int
 
@@ -200,6 +201,7 @@ class _ConsumerOptions(TypedDict, total=False):
     dead_letters: str | Channel | Endpoint | None
     overflow: Literal["block", "drop-old"]
     start: Literal["oldest", "newest"]
+    order: Literal["lane", "time"]
     producers: int | None
     deaths: Literal["raise", "skip"]
     copy: bool | None
@@ -229,6 +231,7 @@ class Consumer:
         dead_letters: str | Channel | Endpoint | None = None,
         overflow: Literal["block", "drop-old"] = "block",
         start: Literal["oldest", "newest"] = "oldest",
+        order: Literal["lane", "time"] = "lane",
         producers: int | None = 1,
         deaths: Literal["raise", "skip"] = "raise",
         copy: bool | None = None,

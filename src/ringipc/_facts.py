@@ -20,6 +20,7 @@ OVERFLOWS: dict[str, int]
 GROUP_OVERFLOWS: dict[str, int]
 SHARED: int  # a flag of a group
 STARTS: dict[str, int]
+ORDERS: dict[str, int]
 
 base: Callable[[], bytes]  # the directory under which each user has a directory of named channels
 lock_holder: Callable[[int], int]  # pid of the process that has locked the control file of this descriptor, or 0

@@ -132,6 +132,7 @@ def open_consumer(
     dead_letters: str | Channel | Endpoint | None = None,
     overflow: Literal["block", "drop-old"] = "block",
     start: Literal["oldest", "newest"] = "oldest",
+    order: Literal["lane", "time"] = "lane",
     producers: int | None = 1,
     deaths: Literal["raise", "skip"] = "raise",
     copy: bool | None = None,
@@ -144,6 +145,7 @@ def open_consumer(
     group_name = _names.checked_name(group, "group")
     wait_code = _arguments.checked_choice("wait", wait, _facts.WAITS)
     start_code = _arguments.checked_choice("start", start, _facts.STARTS)
+    order_code = _arguments.checked_choice("order", order, _facts.ORDERS)
     overflow_code = _arguments.checked_choice("overflow", overflow, _facts.GROUP_OVERFLOWS)
     for option, value in {"shared": shared, "durable": durable, "pickle": pickle}.items():
         _arguments.checked_bool(option, value)
@@ -166,7 +168,7 @@ def open_consumer(
     consumer._name(channel, group)
     consumer._pickle = pickle
     consumer._tensors = arrays == "torch"
-    flags = start_code | overflow_code | (SHARED if shared else 0) | (DURABLE if durable else 0)
+    flags = start_code | order_code | overflow_code | (SHARED if shared else 0) | (DURABLE if durable else 0)
     check_timeout(timeout)
     target = transports.resolve(channel)
     rc, holder, consumer._link = transports.attach_consumer(

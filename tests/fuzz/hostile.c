@@ -333,8 +333,8 @@ static void open_consumer(unsigned i) {
     uint8_t what = next();
     if (!consumers[i]) {
         searches[i] = (struct rip_filter){.search = 0};
-        rip_consumer_open(channel, groups[what >> 7], what & 7u, what & 8 ? RIP_WAIT_BLOCK : RIP_WAIT_ADAPTIVE,
-                          RIP_FOREVER, &consumers[i], &holder);
+        rip_consumer_open(channel, groups[what >> 7], (what & 7u) | (what & 16 ? RIP_BY_TIME : 0u),
+                          what & 8 ? RIP_WAIT_BLOCK : RIP_WAIT_ADAPTIVE, RIP_FOREVER, &consumers[i], &holder);
     }
 }
 

@@ -304,3 +304,17 @@ def test_a_lossy_group_stops_nobody(way: Way) -> None:
 def test_a_pipe_has_no_lossy_group(way: Way) -> None:
     with pytest.raises(ValueError, match="overflow= are for rings and sockets"):
         way.consumer(overflow="drop-old")
+
+
+@over("ring", "unix-stream", also=("anonymous", "tcp-stream"))
+def test_messages_of_several_producers_that_have_arrived_come_in_the_order_of_time(way: Way) -> None:
+    opened: queue.Queue[Consumer] = queue.Queue()
+    opening = threading.Thread(target=lambda: opened.put(way.consumer(bind=True, order="time", producers=2)))
+    opening.start()
+    with way.producer(bind=False) as first, way.producer(bind=False) as second, opened.get(timeout=20) as consumer:
+        opening.join()
+        for k in range(40):
+            (first if k % 3 else second).put(b"%d" % k)
+        eventually(lambda: consumer.stats.backlog == 40, lambda: consumer.stats)
+        assert numbers(consumer, 40) == list(range(40))
+        assert consumer.stats.transport == way.transport

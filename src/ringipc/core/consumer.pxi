@@ -45,6 +45,11 @@ cdef class Consumer:
         lane's memory.
     start
         Where a new group starts: at the "oldest" message that is still there, or after the "newest".
+    order
+        In which order the messages of several producers come. "lane": no order is promised; producers are read in turn,
+        some messages of each. "time": the oldest message first, by the time of its put. So if a message was put, or
+        got by somebody, before another one was put, it comes first, whoever has put them. Give all members of a shared
+        group the same; what is redelivered comes late. With many producers, each message takes longer.
     producers
         The stream ends for this consumer when this many producers have come, all that have come have closed, and all
         messages are read. A producer has come if it is open, or has unread messages, when the group gets its first

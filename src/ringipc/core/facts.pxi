@@ -14,6 +14,7 @@ _facts.WAITS = {"spin": RIP_WAIT_SPIN, "adaptive": RIP_WAIT_ADAPTIVE, "block": R
 _facts.OVERFLOWS = {"block": RIP_BLOCK, "drop-new": RIP_DROP_NEW, "drop-old": RIP_DROP_OLD}
 _facts.GROUP_OVERFLOWS = {"block": 0, "drop-old": RIP_LOSSY}
 _facts.SHARED = RIP_SHARED
+_facts.ORDERS = {"lane": 0, "time": RIP_BY_TIME}
 _facts.STARTS = {"oldest": RIP_OLDEST, "newest": RIP_NEWEST}
 
 

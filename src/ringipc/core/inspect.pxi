@@ -4,6 +4,7 @@ NEWEST = RIP_NEWEST
 SHARED = RIP_SHARED
 DURABLE = RIP_DURABLE
 LOSSY = RIP_LOSSY
+BY_TIME = RIP_BY_TIME
 
 
 def inspect_channel(bytes channel):

@@ -41,6 +41,7 @@ cdef int write_object(Producer producer, object value, double seconds, uint32_t 
     cdef uint64_t size = 0
     cdef Py_ssize_t i
     cdef int outcome
+    stamp_encoded(producer)
     for i in range(PyList_GET_SIZE(pickler.chunks)):
         if not PyBytes_CheckExact(pickler.chunks[i]):
             pickler.chunks[i] = bytes(pickler.chunks[i])  # a large bytearray: others can change it during the wait

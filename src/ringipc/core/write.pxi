@@ -219,6 +219,12 @@ cdef int write_record(Producer producer, bytes packed, double seconds, uint32_t 
     return outcome
 
 
+cdef inline void stamp_encoded(Producer producer) noexcept:
+    """Read the clock again: what a program does while its message is encoded may depend on other messages."""
+    if producer.p is not NULL:
+        rip_tx_stamp(producer.p)
+
+
 cdef int write_other(Producer producer, object message, double seconds, uint32_t type) except -1:
     """Write what is neither bytes nor a plain array: encode it first. Return as `write_message`."""
     cdef PyObject *packed
@@ -234,6 +240,7 @@ cdef int write_other(Producer producer, object message, double seconds, uint32_t
             return write_record(producer, owned(packed), seconds, type)
     if producer._pickle or not PyByteArray_CheckExact(message):
         message = producer.encode(message)
+        stamp_encoded(producer)
     if PyArray_CheckExact(message):
         return write_array(producer, message, seconds, type)
     if isinstance(message, tuple):

@@ -5,7 +5,7 @@ import errno
 import os
 
 from .. import errors
-from .._core import DURABLE, LOSSY, NEWEST, SHARED
+from .._core import BY_TIME, DURABLE, LOSSY, NEWEST, SHARED
 from ..channel import Channel, core_name_of
 from .address import SocketAddress
 from .handshake import Hello, Welcome
@@ -47,6 +47,7 @@ class SocketProducerLink(SocketLink, ProducerLink):
                 self._remove(peer)
         window = AT_ONCE if flags & (SHARED | LOSSY) else 0
         others = self.channel.name is not None  # there may be other producers in the channel
+        flags |= BY_TIME * others  # they all share the one lane at the other end
         id, holder = self.io_loop.join(core_name_of(self.channel), os.fsencode(group), flags, window, True, others)
         if id == -errno.EBUSY:
             return self._refuse(errno.EBUSY, f"group {group!r} is exclusive, and pid {holder} is its member")
@@ -167,7 +168,7 @@ class SocketConsumerLink(SocketLink, ConsumerLink):
         self._flags = flags
         # The consumer is alone in its channel. It keeps claims there if its group does: so the producer is informed of
         # what is acknowledged, and not only of what is released.
-        self.flags = flags & LOSSY | (SHARED if flags & (SHARED | DURABLE | LOSSY) else 0)
+        self.flags = flags & (LOSSY | BY_TIME) | (SHARED if flags & (SHARED | DURABLE | LOSSY) else 0)
 
     def brings_all(self) -> bool:
         return super().brings_all() and not (self._binds and self._passes_ring())

@@ -45,7 +45,7 @@ class _Ring:
     def producer(self) -> Producer:
         return Producer(self._channel, capacity=_CAPACITY, groups=[_GROUP], pickle=True)
 
-    def _put(self, item: Any, timeout: float | None) -> None:
+    def put(self, item: Any, timeout: float | None = None) -> None:
         """Put an item. What its pickling raises is raised as it is, as by the queues of multiprocessing."""
         try:
             self.producer.put(item, timeout)
@@ -71,8 +71,9 @@ class _Calls(_Ring):
 
     _reader = _Nothing()
 
-    def put_nowait(self, item: Any) -> None:
-        self._put(None if item is None else (item.work_id, item.fn, item.args, item.kwargs), 0)
+    def put_nowait(self, item: None) -> None:
+        """Let a worker end, as the standard library does it."""
+        self.put(item, 0)
 
     @cached_property
     def consumer(self) -> Consumer:
@@ -96,10 +97,10 @@ class _Calls(_Ring):
 class _Results(_Ring):
     """The results: put by the workers, got by the executor."""
 
-    def put(self, item: Any) -> None:
+    def put(self, item: Any, timeout: float | None = None) -> None:
         if isinstance(item, process._ResultItem):
             item = item.work_id, item.exception, item.result, item.exit_pid
-        self._put(item, None)
+        super().put(item, timeout)
 
     @cached_property
     def consumer(self) -> Consumer:
@@ -227,18 +228,18 @@ class _Manager(process._ExecutorManagerThread):
                 if not work.future.set_running_or_notify_cancel():
                     del self.pending_work_items[work_id]
                     continue
-                task = process._CallItem(work_id, work.fn, work.args, work.kwargs)
+                task = work_id, work.fn, work.args, work.kwargs
             try:
-                self.call_queue.put_nowait(task)
+                self.call_queue.put(task, 0)
             except queue.Full:  # until a worker has taken one of those that were sent
                 self._unsent = task
                 return
             except BaseException as error:  # noqa: BLE001  what pickling raises, also SystemExit
-                self._refuse(task.work_id, error)
+                self._refuse(task[0], error)
                 continue
             self._sent += 1
             if self._sample < 0:
-                self._sample, self._sample_sent = task.work_id, now
+                self._sample, self._sample_sent = task[0], now
 
     def _refuse(self, work_id: int, error: BaseException) -> None:
         """Set the exception of a task that cannot be sent."""
@@ -272,17 +273,21 @@ class _Manager(process._ExecutorManagerThread):
                 return None, True, format_exception(error)
             if message is None:
                 continue
-            item = process._ResultItem(*message)
+            work_id, exception, result, exit_pid = message
             del message
             self._sent -= 1
-            if item.work_id == self._sample:
+            if work_id == self._sample:
                 self._sample = -1
                 if monotonic() - self._sample_sent < _QUICK:
                     self._most = min(2 * self._most, _QUICK_TASKS * self._workers)
-            if item.exit_pid is not None:
-                return item, False, None
-            self.process_result_item(item)
-            del item
+            if exit_pid is not None:
+                return process._ResultItem(work_id, exception, result, exit_pid), False, None
+            work = self.pending_work_items.pop(work_id)
+            if exception is not None:
+                work.future.set_exception(exception)
+            else:
+                work.future.set_result(result)
+            del work, exception, result
             had_results = True
             if len(self.processes) < self._workers and (executor := self.executor_reference()):
                 executor._idle_worker_semaphore.release()

@@ -27,13 +27,13 @@ MAKE, SNAPSHOT, UPDATE = "make a Value", "SharedArray: snapshot of 1000 ints", "
 Times = dict[str, list[float]]
 
 
-def _timed(call: Callable[[int], object], count: int) -> float:
+def timed(call: Callable[[int], object], count: int) -> float:
     start = perf_counter()
     call(count)
     return (perf_counter() - start) / count
 
 
-def _adds_under_lock(value: Any) -> Callable[[int], object]:
+def adds_under_lock(value: Any) -> Callable[[int], object]:
     def call(count: int) -> None:
         for _ in repeat(None, count):
             with value.get_lock():
@@ -42,7 +42,7 @@ def _adds_under_lock(value: Any) -> Callable[[int], object]:
     return call
 
 
-def _reads(value: Any) -> Callable[[int], object]:
+def reads(value: Any) -> Callable[[int], object]:
     def call(count: int) -> None:
         for _ in repeat(None, count):
             value.value  # noqa: B018
@@ -50,7 +50,7 @@ def _reads(value: Any) -> Callable[[int], object]:
     return call
 
 
-def _adds(value: Any) -> Callable[[int], object]:
+def adds(value: Any) -> Callable[[int], object]:
     def call(count: int) -> None:
         add = value.add
         for _ in repeat(None, count):
@@ -59,7 +59,7 @@ def _adds(value: Any) -> Callable[[int], object]:
     return call
 
 
-def _items(array: Any) -> Callable[[int], object]:
+def items(array: Any) -> Callable[[int], object]:
     def call(count: int) -> None:
         for _ in repeat(None, count):
             array[5]
@@ -67,7 +67,7 @@ def _items(array: Any) -> Callable[[int], object]:
     return call
 
 
-def _slices(array: Any) -> Callable[[int], object]:
+def slices(array: Any) -> Callable[[int], object]:
     def call(count: int) -> None:
         for _ in repeat(None, count):
             array[:]
@@ -75,7 +75,7 @@ def _slices(array: Any) -> Callable[[int], object]:
     return call
 
 
-def _copies(array: Any) -> Callable[[int], object]:
+def copies(array: Any) -> Callable[[int], object]:
     def call(count: int) -> None:
         for _ in repeat(None, count):
             array.array.copy()
@@ -83,7 +83,7 @@ def _copies(array: Any) -> Callable[[int], object]:
     return call
 
 
-def _blocks(lock: Any) -> Callable[[int], object]:
+def blocks(lock: Any) -> Callable[[int], object]:
     def call(count: int) -> None:
         for _ in repeat(None, count):
             with lock:
@@ -92,7 +92,7 @@ def _blocks(lock: Any) -> Callable[[int], object]:
     return call
 
 
-def _makes(module: Any) -> Callable[[int], object]:
+def makes(module: Any) -> Callable[[int], object]:
     def call(count: int) -> None:
         values = [module.Value("i", 0) for _ in repeat(None, count)]
         del values
@@ -135,31 +135,31 @@ def _measure() -> Times:
     lock = ringipc.Lock()
     table = ringipc.SharedArray(1000, "i4")
     tasks: list[tuple[str, Callable[[int], object], int]] = [
-        (f"{OURS}: {LOCKED}", _adds_under_lock(value), COUNT),
-        (f"{STANDARD}: {LOCKED}", _adds_under_lock(standard_value), COUNT),
-        (f"{OURS}: {READ}", _reads(value), COUNT),
-        (f"{STANDARD}: {READ}", _reads(standard_value), COUNT),
-        (f"{OURS}: {ADD}", _adds(value), COUNT),
-        (f"{OURS}: {ITEM}", _items(array), COUNT),
-        (f"{STANDARD}: {ITEM}", _items(standard_array), COUNT),
-        (f"{OURS}: {SLICE}", _slices(array), SLICES),
-        (f"{STANDARD}: {SLICE}", _slices(standard_array), SLICES),
-        (f"{OURS}: {COPY}", _copies(array), SLICES),
+        (f"{OURS}: {LOCKED}", adds_under_lock(value), COUNT),
+        (f"{STANDARD}: {LOCKED}", adds_under_lock(standard_value), COUNT),
+        (f"{OURS}: {READ}", reads(value), COUNT),
+        (f"{STANDARD}: {READ}", reads(standard_value), COUNT),
+        (f"{OURS}: {ADD}", adds(value), COUNT),
+        (f"{OURS}: {ITEM}", items(array), COUNT),
+        (f"{STANDARD}: {ITEM}", items(standard_array), COUNT),
+        (f"{OURS}: {SLICE}", slices(array), SLICES),
+        (f"{STANDARD}: {SLICE}", slices(standard_array), SLICES),
+        (f"{OURS}: {COPY}", copies(array), SLICES),
         (f"{STANDARD}: {COPIED}", _copies_under_lock(standard_array), SLICES),
-        (f"{OURS}: {RLOCK}", _blocks(ringipc.RLock()), COUNT),
-        (f"{STANDARD}: {RLOCK}", _blocks(multiprocessing.RLock()), COUNT),
-        (f"{OURS}: {LOCK}", _blocks(lock), COUNT),
-        (f"{STANDARD}: {LOCK}", _blocks(multiprocessing.Lock()), COUNT),
-        (THREADS, _blocks(threading.Lock()), COUNT),
-        (f"{OURS}: {MAKE}", _makes(ringipc), MADE),
-        (f"{STANDARD}: {MAKE}", _makes(multiprocessing), MADE),
+        (f"{OURS}: {RLOCK}", blocks(ringipc.RLock()), COUNT),
+        (f"{STANDARD}: {RLOCK}", blocks(multiprocessing.RLock()), COUNT),
+        (f"{OURS}: {LOCK}", blocks(lock), COUNT),
+        (f"{STANDARD}: {LOCK}", blocks(multiprocessing.Lock()), COUNT),
+        (THREADS, blocks(threading.Lock()), COUNT),
+        (f"{OURS}: {MAKE}", makes(ringipc), MADE),
+        (f"{STANDARD}: {MAKE}", makes(multiprocessing), MADE),
         (SNAPSHOT, _snapshots(table), SLICES),
         (UPDATE, _updates(table), SLICES),
     ]
     times: Times = {name: [] for name, _, _ in tasks}
     for _ in range(ROUNDS + 1):  # the first round warms up
         for name, call, count in tasks:
-            times[name].append(_timed(call, count))
+            times[name].append(timed(call, count))
     lock.close()
     table.close()
     return {name: each[1:] for name, each in times.items()}

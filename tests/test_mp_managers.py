@@ -83,9 +83,30 @@ def test_a_killed_client_releases_its_locks(served: SyncManager, kind: str, time
     process.join()
 
 
-def test_a_client_that_ends_keeps_a_lock_as_in_the_standard_library(served: SyncManager) -> None:
+def test_a_client_that_is_killed_while_it_waits_for_a_lock_does_not_keep_it(served: SyncManager) -> None:
+    lock, begins = served.Lock(), mp.Event()
+    with lock:
+        process = start(begin_and_hold, lock, begins, context=FORK)
+        assert begins.wait(20)
+        time.sleep(0.1)  # so that it waits
+        os.kill(process.pid or 0, signal.SIGKILL)
+        process.join()
+    assert lock.acquire(True, 20)
+    lock.release()
+
+
+def begin_and_hold(lock: Any, begins: Any) -> None:
+    assert not lock.acquire(False)
+    begins.set()
+    lock.acquire()
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("context", [SPAWN, FORK], ids=["spawn", "fork"])
+def test_a_client_that_ends_keeps_a_lock_as_in_the_standard_library(served: SyncManager, context: Any) -> None:
     lock, holds = served.Lock(), mp.Event()
-    start(hold, lock, 1, holds, True, context=FORK).join()
+    start(hold, lock, 1, holds, True, context=context).join()
+    time.sleep(0.6)  # until the server would know of a death
     assert not lock.acquire(False)
     lock.release()
     with pytest.raises(RuntimeError):

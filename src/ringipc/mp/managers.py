@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from multiprocessing import managers as standard
+from multiprocessing import util
 from multiprocessing.context import AuthenticationError
 from multiprocessing.managers import Namespace, RemoteError, Token
 from multiprocessing.process import current_process
@@ -86,53 +87,59 @@ class _Calls(connection.RingConnection):
         with socket.socket(fileno=os.dup(accepted.fileno())) as sock:
             rings = connection.pass_rings(sock, wait) if is_client else None
             super().__init__(sock.detach(), rings, wait)
-        self._pid = os.getpid()
-        self._is_client = is_client
         if is_client:
             super().send(None)
         super().recv()  # so the other one has opened its ends
         if not is_client:
             super().send(None)
-        self._put_now = self._get_producer().put_nowait
-        self._get_now = self._get_consumer().get
+        self.put_now = self._get_producer().put_nowait
+        self.get_now = self._get_consumer().get
+        # Not in forked children, which only drop what their parent has. At exit when nobody calls any more.
+        self._say_closed = util.Finalize(self, _say_closed, (self.put_now,), exitpriority=-100) if is_client else None
 
     def send(self, obj: Any) -> None:
         try:
-            self._put_now(obj)
+            self.put_now(obj)
         except (errors.Full, errors.Closed, errors.UnsafeMessage):
             super().send(obj)
 
     def recv(self) -> Any:
         try:
-            return self._get_now()
+            return self.get_now()
         except errors.EndOfStream:
             raise EOFError from None
         except errors.Closed:
             raise OSError("handle is closed") from None
 
     def _close(self) -> None:
-        if self._is_client and self._pid == os.getpid():  # a forked child only drops what its parent has
-            with contextlib.suppress(OSError):  # the server is gone
-                self.send((None, _CLOSED, (), {}))
+        if self._say_closed is not None:
+            self._say_closed()
         super()._close()
+
+
+def _say_closed(put: Callable[[Any], Any]) -> None:
+    with contextlib.suppress(errors.Full, errors.Closed):  # the server is gone
+        put((None, _CLOSED, (), {}))
 
 
 class _Requests:
     """A client's connection whose `recv` answers the usual requests, and returns the others."""
 
     def __init__(self, conn: Any, objects: dict[str, Any]) -> None:
-        self._recv = conn.recv
+        is_ring = isinstance(conn, _Calls)
+        self._recv = conn.get_now if is_ring else conn.recv
+        self._put = conn.put_now if is_ring else conn.send
         self._objects = objects
         self.send = conn.send
         self.close = conn.close
-        self.lost = isinstance(conn, _Calls)  # until the client says that it closes it
+        self.lost = is_ring  # until the client says that it closes it
 
     def recv(self) -> Any:
-        recv, send, objects = self._recv, self.send, self._objects
+        recv, put, objects = self._recv, self._put, self._objects
         while True:
             try:
                 request = recv()
-            except OSError:
+            except (OSError, errors.EndOfStream):
                 raise EOFError from None
             ident, name, args, kwds = request
             if name == _CLOSED:
@@ -147,11 +154,17 @@ class _Requests:
             except Exception as error:  # noqa: BLE001  # the client raises it
                 message = "#ERROR", error
             try:
-                send(message)
-            except OSError:
-                raise EOFError from None
-            except Exception:  # noqa: BLE001  # of any kind: the result cannot be pickled
-                send(("#UNSERIALIZABLE", format_exc()))
+                put(message)
+            except Exception:  # noqa: BLE001  # again, with all checks
+                self._answer(message)
+
+    def _answer(self, message: tuple[str, Any]) -> None:
+        try:
+            self.send(message)
+        except OSError:
+            raise EOFError from None
+        except Exception:  # noqa: BLE001  # of any kind: the result cannot be pickled
+            self.send(("#UNSERIALIZABLE", format_exc()))
 
 
 class Server(_Standard.Server):  # type: ignore[misc]
@@ -211,6 +224,32 @@ class BaseProxy(_Standard.BaseProxy):  # type: ignore[misc]
         dispatch(conn, None, "accept_connection", (name,))
         self._tls.connection = conn
 
+    def _callmethod(self, methodname: str, args: Any = (), kwds: Any = {}) -> Any:  # noqa: B006  # not changed
+        """Call a method of the object, and return a copy of the result."""
+        try:
+            calls = self._tls.connection
+            put, get = calls.put_now, calls.get_now
+        except AttributeError:  # there is no connection yet, or it has no rings
+            return super()._callmethod(methodname, args, kwds)
+        try:
+            put((self._id, methodname, args, kwds))
+        except (errors.Full, errors.Closed, errors.UnsafeMessage):  # nothing is sent: again, with all checks
+            return super()._callmethod(methodname, args, kwds)
+        try:
+            kind, result = get()
+        except errors.EndOfStream:
+            raise EOFError from None
+        if kind == "#RETURN":
+            return result
+        if kind == "#PROXY":
+            exposed, token = result
+            token.address = self._token.address  # as this process reaches the server
+            return _proxy_of(self._manager, self._serializer, self._authkey, token, exposed)
+        try:
+            raise _Standard.convert_to_error(kind, result)
+        finally:
+            del result  # it may be an exception, which would refer to this frame
+
     def __reduce__(self) -> tuple[Any, ...]:
         rebuild, (function, token, serializer, kwds) = super().__reduce__()
         if function is _Standard.AutoProxy:
@@ -218,6 +257,14 @@ class BaseProxy(_Standard.BaseProxy):  # type: ignore[misc]
         elif (of := type(self).__dict__.get("_of")) is not None:
             function = functools.partial(_rebuilt, of)
         return rebuild, (function, token, serializer, kwds)
+
+
+def _proxy_of(manager: Any, serializer: str, authkey: bytes, token: Any, exposed: Any) -> Any:
+    """Return a proxy of an object that the server has counted one reference to, which the proxy takes over."""
+    proxy = manager._registry[token.typeid][-1](token, serializer, manager=manager, authkey=authkey, exposed=exposed)
+    with manager._Client(token.address, authkey=authkey) as conn:
+        dispatch(conn, None, "decref", (token.id,))
+    return proxy
 
 
 @functools.cache
@@ -339,12 +386,7 @@ class BaseManager(_Standard.BaseManager):  # type: ignore[misc]
         with self._Client(self._address, authkey=self._authkey) as conn:
             ident, exposed = dispatch(conn, None, "named", (name, typeid, *args), kwds)
         token = Token(typeid, self._address, ident)
-        proxy = self._registry[typeid][-1](
-            token, self._serializer, manager=self, authkey=self._authkey, exposed=exposed
-        )
-        with self._Client(self._address, authkey=self._authkey) as conn:
-            dispatch(conn, None, "decref", (ident,))
-        return proxy
+        return _proxy_of(self, self._serializer, self._authkey, token, exposed)
 
     def shutdown(self) -> None:
         """Stop the server, if this manager has started it."""

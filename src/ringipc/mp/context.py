@@ -11,9 +11,13 @@ from multiprocessing.context import (
     get_spawning_popen,
     set_spawning_popen,
 )
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
+from .._arguments import Wait
 from ._standard import fall_back
+
+if TYPE_CHECKING:
+    from . import managers, synchronize
 
 __all__ = [
     "AuthenticationError",
@@ -35,7 +39,7 @@ __all__ = [
 class BaseContext(standard.BaseContext):
     """Makes the objects of this package. Processes are the standard library's."""
 
-    def Manager(self) -> Any:
+    def Manager(self) -> "managers.SyncManager":
         """Start a process that serves objects, and return its manager."""
         from .managers import SyncManager
 
@@ -43,49 +47,52 @@ class BaseContext(standard.BaseContext):
         manager.start()
         return manager
 
-    def Pipe(self, duplex: bool = True) -> Any:
-        """Return two connections that are connected with each other; if not duplex, a reader and a writer."""
+    def Pipe(self, duplex: bool = True, *, wait: Wait | None = None) -> Any:
+        """Return two connections that are connected with each other; if not duplex, a reader and a writer.
+
+        wait: over rings in shared memory; see `ringipc.mp.connection.Pipe`.
+        """
         from .connection import Pipe
 
-        return Pipe(duplex)
+        return Pipe(duplex, wait=wait)
 
-    def Lock(self) -> Any:
+    def Lock(self) -> "synchronize.Lock":
         """Return a lock, which is not recursive."""
         from .synchronize import Lock
 
         return Lock(ctx=self.get_context())
 
-    def RLock(self) -> Any:
+    def RLock(self) -> "synchronize.RLock":
         """Return a recursive lock."""
         from .synchronize import RLock
 
         return RLock(ctx=self.get_context())
 
-    def Condition(self, lock: Any = None) -> Any:
+    def Condition(self, lock: Any = None) -> "synchronize.Condition":
         """Return a condition variable. lock: a Lock or RLock; None: an RLock of its own."""
         from .synchronize import Condition
 
         return Condition(lock, ctx=self.get_context())
 
-    def Semaphore(self, value: int = 1) -> Any:
+    def Semaphore(self, value: int = 1) -> "synchronize.Semaphore":
         """Return a semaphore."""
         from .synchronize import Semaphore
 
         return Semaphore(value, ctx=self.get_context())
 
-    def BoundedSemaphore(self, value: int = 1) -> Any:
+    def BoundedSemaphore(self, value: int = 1) -> "synchronize.BoundedSemaphore":
         """Return a semaphore whose value never exceeds the initial one."""
         from .synchronize import BoundedSemaphore
 
         return BoundedSemaphore(value, ctx=self.get_context())
 
-    def Event(self) -> Any:
+    def Event(self) -> "synchronize.Event":
         """Return an event."""
         from .synchronize import Event
 
         return Event(ctx=self.get_context())
 
-    def Barrier(self, parties: int, action: Any = None, timeout: float | None = None) -> Any:
+    def Barrier(self, parties: int, action: Any = None, timeout: float | None = None) -> "synchronize.Barrier":
         """Return a barrier."""
         from .synchronize import Barrier
 

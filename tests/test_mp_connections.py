@@ -468,7 +468,7 @@ def test_garbage_at_a_listener_is_an_error_and_the_next_client_is_served(family:
     with connection.Listener(family=family, authkey=b"right") as listener:
         thread = threading.Thread(target=serve, args=(listener, results, 2))
         thread.start()
-        address = connection._ring_address(listener.address) if family == "ring" else listener.address
+        address = connection.abstract_address("listener", listener.address) if family == "ring" else listener.address
         with socket.socket(socket.AF_INET if family == "AF_INET" else socket.AF_UNIX) as raw:
             raw.connect(address)
             raw.sendall(garbage)
@@ -482,7 +482,7 @@ def test_garbage_at_a_listener_is_an_error_and_the_next_client_is_served(family:
 def test_a_client_that_says_nothing_is_refused_in_time(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "_SECONDS", 0.2)
     with connection.Listener(family=family, authkey=b"right") as listener:
-        address = connection._ring_address(listener.address) if family == "ring" else listener.address
+        address = connection.abstract_address("listener", listener.address) if family == "ring" else listener.address
         with socket.socket(socket.AF_INET if family == "AF_INET" else socket.AF_UNIX) as raw:
             raw.connect(address)
             with pytest.raises((mp.AuthenticationError, OSError)):

@@ -286,5 +286,5 @@ def test_what_is_copied_to_be_put_later_is_put_as_it_was(pickle: bool) -> None:
             got = consumer.get(timeout=0)
             np.testing.assert_equal(got, expected)
             assert type(got) is type(expected)
-        with pytest.raises(UnsafeMessage, match="^channel 'p'"):
+        with pytest.raises(UnsafeMessage, match=r"^channel 'p'"):
             producer._copy_of(lambda: None)

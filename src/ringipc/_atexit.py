@@ -29,7 +29,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from multiprocessing import util  # before `atexit.register` below: what is registered first is called last
-from multiprocessing.process import parent_process
+from multiprocessing.process import current_process, parent_process
 from typing import Any, Protocol
 
 from .errors import RingError
@@ -88,11 +88,25 @@ def _close_first() -> None:
 
 
 def _close_rest() -> None:
-    """Close the rest, and set the exit status of a child of multiprocessing, unless it has failed already."""
     _close(list(_handles), rest=True)
-    error = sys.exc_info()[1]
-    if parent_process() and _failed == os.getpid() and (error is None or getattr(error, "code", 1) in (0, None)):
-        raise SystemExit(_STATUS)
+    if parent_process() is not None and _failed == os.getpid():
+        _fail_child()
+
+
+def _fail_child() -> None:
+    """Set the exit status of a child of multiprocessing, unless it has failed already. Nothing else is left to be done.
+
+    Until Python 3.12 its finalizers were called before its status was known. From 3.13 on they are atexit functions;
+    forked children then end without a flush of sys.stderr, and do not look at an exception.
+    """
+    if sys.version_info < (3, 13):
+        error = sys.exc_info()[1]
+        if error is None or getattr(error, "code", 1) in (0, None):
+            raise SystemExit(_STATUS)
+    elif current_process()._start_method != "spawn":  # type: ignore[attr-defined,unused-ignore]
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        os._exit(_STATUS)
 
 
 def _close(handles: Iterable[_Handle], *, rest: bool) -> None:

@@ -53,7 +53,7 @@ lint: $(VENV)/.dev $(VENV)/.built $(CORE_O)
 bench: $(VENV)/.bench $(VENV)/.built
 	$(BIN)/python -m benchmarks
 
-# The standard library's own tests of multiprocessing over ringipc.mp, with each interpreter of PYTHONS.
+# The standard library's own tests of multiprocessing, and of process pools, with each interpreter of PYTHONS.
 stdlib-mp:
 	@for python in $(PYTHONS); do \
 	    version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); echo "Python $$version"; \
@@ -61,7 +61,7 @@ stdlib-mp:
 	done
 
 stdlib-mp-here: $(VENV)/.dev $(VENV)/.built
-	$(BIN)/python -m pytest -q -m long tests/test_stdlib_mp.py
+	$(BIN)/python -m pytest -q -m long tests/test_stdlib_mp.py tests/test_executor.py
 
 ctest: $(CTESTS:=.passes)
 

@@ -20,6 +20,7 @@ PROGRAMS = {  # the programs of examples/, and a line that each must print
     "broadcast.py": "slow: be",
     "frames.py": "frame 600: mean 87",
     "counter.py": "4000 [0, -1, -2, -3, -4]",
+    "manager.py": "{'one': 1, 'two': 2} [4, 3, 2, 1, 0]",
     "service.py": "{'mean': 7.0, 'max': 7.0}",
 }
 

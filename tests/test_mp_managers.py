@@ -279,6 +279,26 @@ def test_a_killed_manager_raises_what_it_raises_in_the_standard_library() -> Non
     manager.shutdown()
 
 
+def test_an_interrupted_call_does_not_get_its_answer_into_the_next_one(served: SyncManager) -> None:
+    class Interrupt(Exception):
+        pass
+
+    def interrupt(*args: object) -> None:
+        raise Interrupt
+
+    shared, messages = served.dict(a=1), served.Queue()
+    assert shared["a"] == 1
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(Interrupt):
+            messages.get()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    messages.put("for the call that was interrupted")
+    assert shared["a"] == 1
+
+
 def use_in_child(shared: Any) -> None:
     shared["child"] = shared["parent"]
 

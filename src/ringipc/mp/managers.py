@@ -239,6 +239,10 @@ class BaseProxy(_Standard.BaseProxy):  # type: ignore[misc]
             kind, result = get()
         except errors.EndOfStream:
             raise EOFError from None
+        except BaseException:  # for example Ctrl-C: the next call must not get the answer that is still to come
+            del self._tls.connection
+            calls.close()
+            raise
         if kind == "#RETURN":
             return result
         if kind == "#PROXY":

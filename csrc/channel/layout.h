@@ -247,6 +247,7 @@ struct rip_lane {
     alignas(128) union rip_word lock;
     _Atomic uint32_t last;    /* the holder that was the owner last, unless it was killed before it began to write */
     _Atomic uint32_t waiting; /* 1: the owner waits for room */
+    _Atomic uint32_t pinned;  /* no entry of `pins` from here on is in use; raised before one is */
     alignas(RIP_LINE) struct rip_pin pins[RIP_MAX_PINS];
     /* Of a shared lane: how many of its writers died or failed, and the last of them, loss n in losses[n modulo
      * RIP_MAX_LOSSES]. Written under the table lock. */

@@ -124,6 +124,12 @@ static int open_group(struct rip_producer *p, uint32_t g) {
     return 0;
 }
 
+/* How many entries of the pins in the header of a shared lane may be in use. Only the owner reads and writes them. */
+static uint32_t noted_pins(const struct rip_lane *lane) {
+    uint32_t pinned = atomic_load_explicit(&lane->pinned, memory_order_relaxed);
+    return pinned < RIP_MAX_PINS ? pinned : RIP_MAX_PINS;
+}
+
 /* The pin of message seq in the header of a shared lane; a free one if there is none; NULL if none is free. */
 static struct rip_pin *noted_pin(struct rip_lane *lane, uint64_t seq) {
     struct rip_pin *found = NULL;
@@ -150,6 +156,10 @@ static int note_pin(struct rip_producer *p, uint64_t seq) {
     }
     if (atomic_load_explicit(&noted->message, memory_order_relaxed) == 0) {
         struct rip_run range = range_of(p, seq);
+        uint32_t end = 1 + (uint32_t)(noted - p->lane->pins);
+        if (end > noted_pins(p->lane)) {
+            atomic_store_explicit(&p->lane->pinned, end, memory_order_release); /* before the pin, as below */
+        }
         noted->lo = range.lo;
         noted->hi = range.hi;
         /* release: the pin is complete if this process is killed after it */
@@ -160,27 +170,32 @@ static int note_pin(struct rip_producer *p, uint64_t seq) {
 
 /* Removes pins of messages that are not in the arena's from the header. */
 static void forget_pins(struct rip_producer *p) {
-    for (unsigned i = 0; p->shared && i < RIP_MAX_PINS; i++) {
+    uint32_t end = 0, pinned = p->shared ? noted_pins(p->lane) : 0;
+    for (uint32_t i = 0; i < pinned; i++) {
         uint64_t message = atomic_load_explicit(&p->lane->pins[i].message, memory_order_relaxed);
         unsigned k = 0;
         while (message && k < p->arena.pinned && p->arena.pins[k].seq != message - 1) {
             k++;
         }
         if (message && k == p->arena.pinned) {
-            atomic_store_explicit(&p->lane->pins[i].message, 0, memory_order_relaxed);
+            atomic_store_explicit(&p->lane->pins[i].message, 0, memory_order_release);
+        } else if (message) {
+            end = i + 1;
         }
+    }
+    if (end != pinned) {
+        atomic_store_explicit(&p->lane->pinned, end, memory_order_release); /* after the pins */
     }
 }
 
 int rip_drop_old_adopt(struct rip_producer *p) {
     struct rip_arena *arena = &p->arena;
+    uint32_t pinned = noted_pins(p->lane);
     arena->pinned = 0;
-    for (unsigned i = 0; i < RIP_MAX_PINS; i++) {
-        const struct rip_pin *noted = &p->lane->pins[i];
-        uint64_t message = atomic_load_explicit(&noted->message, memory_order_relaxed);
-        struct rip_run run = {.seq = message - 1,
-                              .lo = ((const volatile struct rip_pin *)noted)->lo, /* each is read once */
-                              .hi = ((const volatile struct rip_pin *)noted)->hi};
+    for (uint32_t i = 0; i < pinned; i++) {
+        const volatile struct rip_pin *noted = &p->lane->pins[i]; /* volatile: each is read once */
+        uint64_t message = noted->message;
+        struct rip_run run = {.seq = message - 1, .lo = noted->lo, .hi = noted->hi};
         if (message == 0) {
             continue;
         }

@@ -116,7 +116,11 @@ static void end_lane(struct rip_control *control, struct rip_lane_entry *entry, 
 int rip_writer_end(struct rip_channel *ch, uint32_t member) {
     struct rip_control *control = ch->control;
     struct rip_member *its = &control->members[member];
-    struct rip_lane_entry *entry = &control->lanes[its->index];
+    uint32_t index = *(volatile uint32_t *)&its->index; /* volatile: read once */
+    if (index >= rip_lanes_used(control)) {
+        return 0; /* damaged, or it has no lane yet */
+    }
+    struct rip_lane_entry *entry = &control->lanes[index];
     /* relaxed: the member is dead, or is this handle */
     uint32_t writer = atomic_load_explicit(&its->writer, memory_order_relaxed), closed = writer & RIP_WRITER_LOST;
     uint32_t count = writer >> RIP_WRITER_SHIFT;

@@ -54,6 +54,10 @@ static const struct region regions[] = {
     {"control", 0, sizeof(struct rip_control)}, /* anywhere */
     {"lane-0", 24, 264},
     {"lane-1", 24, 264},
+    {"lane-0", 512, 40}, /* the lock of a shared lane, */
+    {"lane-1", 512, 40},
+    {"lane-0", 576, 8 * 24}, /* its pins, */
+    {"lane-0", 2112, 72},    /* and its losses */
     {"lane-0", 4096, 8 * 32},
     {"lane-1", 4096, 8 * 32},
     {"lane-0", 8192, 256},
@@ -71,6 +75,8 @@ static const struct region memory_regions[] = {
     {"control", 45056, 4 * 128},
     {"control", 49152, 128 + 4 * 64},
     {"extents", sizeof(struct rip_control), 288}, /* the header of the first lane, and the start of other pages */
+    {"extents", sizeof(struct rip_control) + 512, 256},
+    {"extents", sizeof(struct rip_control) + 2112, 72},
     {"extents", sizeof(struct rip_control) + RIP_PAGE, 288},
     {"extents", sizeof(struct rip_control) + 3 * RIP_PAGE, 288},
     {"extents", sizeof(struct rip_control) + 4 * RIP_PAGE, 288},
@@ -311,7 +317,9 @@ static void open_producer(unsigned i) {
     static const enum rip_wait waits[] = {RIP_WAIT_BLOCK, RIP_WAIT_ADAPTIVE, RIP_WAIT_SPIN};
     if (!producers[i].p) {
         producers[i].reserved = NULL;
-        rip_producer_open(channel, capacity, slots, overflow, waits[next() % 3], NULL, &producers[i].p);
+        uint8_t how = next();
+        uint32_t flags = (uint32_t)overflow | (how / 3 % 2 ? RIP_SHARED_LANE : 0);
+        rip_producer_open(channel, capacity, slots, flags, waits[how % 3], NULL, &producers[i].p);
     }
 }
 

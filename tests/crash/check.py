@@ -3,7 +3,7 @@
 from bisect import insort
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 from . import slots
 from .plan import Gets, Group, Plan, Puts, Role
@@ -168,6 +168,8 @@ class Check:
         return self.plan.overflow == "block" and not group.lossy
 
     def all(self) -> Figures:
+        if self.plan.lane == "shared":
+            self.one_order()
         for group, readers in self.groups.items():
             if group.shared or group.durable:
                 self.once_over_all(group, readers)
@@ -313,6 +315,17 @@ class Check:
             elif redelivered == 0 or not comes_again:
                 assert number > last.get((producer, how), -1), f"{number} of producer {producer} was received too late"
                 last[producer, how] = number
+
+    def one_order(self) -> None:
+        """In a shared lane, all consumers of groups that get each message once receive them in the same order."""
+        orders = [
+            [key for how, key, _ in reader.order if how >= 0]
+            for reader in self.readers
+            if not reader.role.group.shared and not reader.role.filters and not reader.role.group.durable
+        ]
+        for first, second in combinations(orders, 2):
+            common = set(first) & set(second)
+            assert [key for key in first if key in common] == [key for key in second if key in common]
 
     def deaths_are_reported(self, reader: Got) -> None:
         """Each death of a killed producer is reported once, after all of its messages."""

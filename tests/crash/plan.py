@@ -71,6 +71,7 @@ class Kill:
 class Plan:
     seed: int
     overflow: Overflow
+    lane: Literal["own", "shared"]  # of all producers
     slots: int
     capacity: int
     longest: int
@@ -188,6 +189,7 @@ def draw(seed: int) -> Plan:
     return Plan(
         seed=seed,
         overflow=overflow,
+        lane="shared" if random.Random(seed + 1).random() < 0.4 else "own",  # the rest of the plan is as without it
         slots=rng.choice([2, 8, 32]),
         capacity=rng.choice([1, 2, 8]) * max(longest + 300, 4096),
         longest=longest,

@@ -47,6 +47,7 @@ def put_all(plan: Plan, role: Puts, number: int, memory: Memory) -> None:
         capacity=plan.capacity,
         slots=plan.slots,
         overflow=plan.overflow,
+        lane=plan.lane,
         groups=plan.declared if number < len(plan.first) else (),  # so that a group that has ended is not made again
         wait=role.wait,
     )

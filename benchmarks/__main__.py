@@ -10,7 +10,23 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import call, gaps, large, latest, many, mp, order, requests, roundtrip, small, streams, units, values, waiting
+from . import (
+    call,
+    gaps,
+    large,
+    latest,
+    many,
+    mp,
+    order,
+    requests,
+    roundtrip,
+    small,
+    streams,
+    units,
+    values,
+    waiting,
+    writers,
+)
 from ._harness import ROUNDS, Answer, Cores, choose_cores, print_answer, sweep
 
 QUESTIONS: dict[str, Callable[[Cores], Answer]] = {
@@ -28,6 +44,7 @@ QUESTIONS: dict[str, Callable[[Cores], Answer]] = {
     "values": values.ask,
     "streams": streams.ask,
     "mp": mp.ask,
+    "writers": writers.ask,
 }
 COMPARED = ("ringipc", "numpy", "pyzmq", "faster-fifo", "iceoryx2", "cloudtoid-interprocess", "msgspec", "posix_ipc")
 

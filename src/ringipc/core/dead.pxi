@@ -40,7 +40,8 @@ cdef int move(Consumer consumer, const rip_message *message) except -1:
         logging.getLogger("ringipc").warning(
             "channel %r: message %d of the producer with pid %d was delivered %d times to group %r and is not done; "
             "it was %s; later ones are only counted (stats.dead)",
-            str(consumer.channel), message.seq, 0 if message.lane.shared else message.lane.pid, message.redelivered, consumer.group,
+            str(consumer.channel), message.seq, 0 if message.lane.shared else message.lane.pid, message.redelivered,
+            consumer.group,
             f"moved to {str(consumer.dead_letters)!r}" if kept else "dropped"
         )
     return 0

@@ -393,8 +393,8 @@ cdef class Producer:
             return str(self._link.failure)
         if not flushes and rip_lane_is_occupied(self.p):
             return (
-                "another producer has the shared lane: it has a reservation open, or its process is stopped (SIGSTOP, a "
-                "debugger, a paused container)"
+                "another producer has the shared lane: it has a reservation open, or its process is stopped (SIGSTOP, "
+                "a debugger, a paused container)"
             )
         if flushes:
             rip_producer_unacked(self.p, &slowest)

@@ -589,7 +589,7 @@ cdef class Producer:
 
     @cython.critical_section
     def _put_from(self, list messages, Py_ssize_t first, Py_ssize_t type):
-        """Put messages[first:] until the lane is full. Return as `put_from`."""
+        """Put messages[first:] until the lane is full. Return as `put_from`; an exception says the same (`done`)."""
         return self.put_from(messages, first, 0, type_of(type), "aput_many")
 
     @cython.final
@@ -615,6 +615,7 @@ cdef class Producer:
             self.leave()
             refused = f", and {done - put} refused by the full lane" if done != put else ""
             error.add_note(f"{call}: messages[{done}] failed; {put} message(s) had been put before it{refused}")
+            error.done = done
             raise
         finally:
             if self.p is not NULL and rip_handle_check(&self.p.ch.handle) == 0:

@@ -10,13 +10,13 @@ from .._arguments import Wait
 from .._core import Consumer, Producer
 from ..channel import Channel
 
-_CAPACITY = 64 << 20  # bytes of a lane; memory is allocated as messages need it
-_SLOTS = 1024
+_CAPACITY = 4 << 30  # bytes of a lane, and of the longest object; memory is allocated as objects need it
+_SLOTS = 8192  # a pipe holds no more messages; programs put so many and join the process before they get
 _rings: "weakref.WeakSet[Ring]" = weakref.WeakSet()  # of this process
 
 
 def _open_producer(channel: Channel, wait: Wait) -> Producer:
-    return Producer(channel, capacity=_CAPACITY, slots=_SLOTS, pickle=True, wait=wait)
+    return Producer(channel, lane="shared", capacity=_CAPACITY, slots=_SLOTS, pickle=True, wait=wait)
 
 
 def _open_consumer(channel: Channel, wait: Wait, copy: bool) -> Consumer:
@@ -25,6 +25,7 @@ def _open_consumer(channel: Channel, wait: Wait, copy: bool) -> Consumer:
         group="readers",
         shared=True,
         durable=True,
+        order="time",  # one lane ends when all its writers have closed, and others may begin another one
         producers=None,
         deaths="skip",
         copy=copy,

@@ -2,7 +2,7 @@
 
 The connections of `Pipe` and of the families of sockets speak the protocol of the standard library, so the other end
 may be a connection of the standard library. Connections over rings move objects through shared memory: those of the
-family "ring", and those of a `Pipe` that is told how to wait.
+family "ring", and those of a `Pipe` with `wait`.
 """
 
 import errno
@@ -36,7 +36,7 @@ from ._standard import fall_back
 __all__ = ["Client", "Listener", "Pipe", "wait"]
 
 _SECONDS = 10.0  # that a peer has to prove that it knows the key, and to pass its rings
-_SLICE = 0.5  # seconds of a wait in a ring until the peer is looked at again
+_SLICE = 0.5  # seconds of a wait in a ring until the next look at the peer
 _SHORT_SLICE = 0.05  # the same, where only the socket can tell that the peer is gone
 _CHECK_EVERY = 0.001  # seconds in which `send` over rings may miss that the peer is gone
 _MARK = b"ringipc rings"  # comes with the file descriptors of the rings

@@ -98,23 +98,23 @@ class BaseContext(standard.BaseContext):
 
         return Barrier(parties, action, timeout, ctx=self.get_context())
 
-    def Queue(self, maxsize: int = 0) -> Any:
-        """Return a queue for many producers and consumers. maxsize: 0 means that put never blocks."""
+    def Queue(self, maxsize: int = 0, *, copy: bool = True) -> Any:
+        """Return a queue for many producers and consumers. maxsize: 0: put never waits. copy: as for `SimpleQueue`."""
         from .queues import Queue
 
-        return Queue(maxsize, ctx=self.get_context())
+        return Queue(maxsize, ctx=self.get_context(), copy=copy)
 
-    def JoinableQueue(self, maxsize: int = 0) -> Any:
-        """Return a queue that also has task_done and join."""
+    def JoinableQueue(self, maxsize: int = 0, *, copy: bool = True) -> Any:
+        """Return a queue that also has task_done and join. copy: as for `SimpleQueue`."""
         from .queues import JoinableQueue
 
-        return JoinableQueue(maxsize, ctx=self.get_context())
+        return JoinableQueue(maxsize, ctx=self.get_context(), copy=copy)
 
-    def SimpleQueue(self) -> Any:
-        """Return a queue without a thread."""
+    def SimpleQueue(self, *, copy: bool = True) -> Any:
+        """Return a queue without a thread. copy: False: arrays come out as read-only views of shared memory."""
         from .queues import SimpleQueue
 
-        return SimpleQueue(ctx=self.get_context())
+        return SimpleQueue(ctx=self.get_context(), copy=copy)
 
     def Pool(
         self,

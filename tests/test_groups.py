@@ -9,6 +9,7 @@ from conftest import Start
 
 import ringipc
 from ringipc import (
+    Channel,
     ChannelBusy,
     ChannelNotFound,
     Consumer,
@@ -36,6 +37,17 @@ def test_a_declared_group_misses_nothing() -> None:
             assert one.get() == b"0"
             assert two.get_many(99) == [b"%d" % k for k in range(1, 50)]
         assert producer.stats.backlog == 0
+
+
+def test_a_group_is_declared_also_if_its_workers_have_joined_before() -> None:
+    with Channel.anonymous() as channel:
+        worker = Consumer(channel, group="work", shared=True)
+        with Producer(channel, capacity=4096, groups=["work"]) as producer:
+            producer.put_many([b"first", b"second"])
+        assert worker.get(timeout=5) == b"first"
+        worker.close()
+        with Consumer(channel, group="work", shared=True) as another:
+            assert another.get(timeout=5) == b"second"
 
 
 def test_a_declared_group_without_a_member_holds_the_producer_back_and_is_named() -> None:

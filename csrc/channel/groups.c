@@ -168,10 +168,16 @@ void rip_group_leave(struct rip_channel *ch, uint32_t group) {
 
 int rip_group_declare(struct rip_channel *ch, const char *name) {
     struct rip_control *control = ch->control;
-    if (rip_group_find(control, name) < RIP_MAX_GROUPS) {
+    uint32_t g = rip_group_find(control, name);
+    if (g < RIP_MAX_GROUPS) {
+        /* Its members have come first. The member of an exclusive group keeps no claims, which a group that stays needs
+         * for its next member. */
+        if (control->groups[g].flags & RIP_SHARED && !(control->groups[g].flags & RIP_DURABLE)) {
+            control->groups[g].flags |= RIP_DURABLE | RIP_DECLARED;
+        }
         return 0;
     }
-    uint32_t g = rip_group_find_free(control);
+    g = rip_group_find_free(control);
     if (g == RIP_MAX_GROUPS) {
         return -ENOSR;
     }

@@ -22,8 +22,8 @@ void rip_group_set_lossy(struct rip_control *control, uint32_t group, uint32_t f
 void rip_group_undo(struct rip_control *control, uint32_t group);
 /* Removes a group. Its cursors hold no producer back any more. */
 void rip_group_leave(struct rip_channel *ch, uint32_t group);
-/* Creates a group that waits for its first member, if there is no group of this name. Returns 0; -ENOSR: the table is
- * full; or another negative errno. */
+/* Creates a group that waits for its first member. A shared group of this name that exists becomes a declared one; an
+ * exclusive one stays as it is. Returns 0; -ENOSR: the table is full; or another negative errno. */
 int rip_group_declare(struct rip_channel *ch, const char *name);
 /* Removes the group of this name. Returns 0, -ENOENT, or -EBUSY with the pid of a member in *holder. */
 int rip_group_remove(struct rip_channel *ch, const char *name, int32_t *holder);

@@ -11,7 +11,7 @@
  *   -EOWNERDEAD       a producer was killed, and all that it had published is read. Reported once per producer
  *   -ECONNABORTED     a producer has failed (rip_producer_fail), and all that it had published is read. Reported once
  *   -ENOBUFS          no room in a lane that drops messages: this message was refused and counted. Do not put it again
- *   -EMSGSIZE         the message is longer than the capacity of the lane
+ *   -EMSGSIZE         the message is longer than the producer may send (rip_set_longest)
  *   -ENOSPC, -ENOMEM, -EDQUOT   no memory to make the lane larger. Nothing has changed; a later call may succeed
  *   -ESHUTDOWN        this handle is closed
  *   -ECHILD           this handle belongs to the parent process (the caller is a forked child)
@@ -134,7 +134,9 @@ struct rip_access {
 /* ---- producer: writes a lane of its own, or the shared lane ---- */
 
 /* Joins a channel as a producer and creates the channel if it does not exist.
- *   capacity  bytes of payloads that the lane can hold, rounded up to a page
+ *   capacity  bytes of payloads that the lane can hold, rounded up to a page. A longer message has memory of its own,
+ *             which is freed after its release, at the next call of this producer that puts or flushes. Of such
+ *             messages at most two are not acknowledged at a time; a third one finds no room
  *   slots     messages that the lane can hold, rounded up to a power of two
  *   flags     enum rip_overflow, optionally with RIP_PREALLOCATE and RIP_SHARED_LANE
  *   access    of a channel that this call creates; NULL: this user only
@@ -159,6 +161,10 @@ int rip_declare(struct rip_producer *p, const char *group);
  * is longer, or a message has been published already. */
 int rip_set_label(struct rip_producer *p, const char *label);
 
+/* Sets how long a message can be, in bytes. Without this call, memory is the limit. -EINVAL: less than the capacity, or
+ * more in a shared lane. */
+int rip_set_longest(struct rip_producer *p, uint64_t bytes);
+
 /* Returns 1 if the group has a live member, 0 if not, or -EAGAIN if another handle has the table lock. If it finds dead
  * members of the group it reaps them: what they had taken is requeued at once. */
 int rip_has_consumer(struct rip_producer *p, const char *group);
@@ -181,7 +187,8 @@ int rip_put(struct rip_producer *p, const void *data, uint64_t length, uint32_t 
 
 /* Waits until rip_reserve would find room for length bytes. Like rip_reserve, it discards a reservation. */
 int rip_wait_room(struct rip_producer *p, uint64_t length, uint64_t deadline);
-/* Waits until every group, except lossy ones, has acknowledged all messages, or returns -ETIMEDOUT. */
+/* Waits until every group, except lossy ones, has acknowledged all messages, or returns -ETIMEDOUT. Like rip_reserve, it
+ * discards a reservation. */
 int rip_flush(struct rip_producer *p, uint64_t deadline);
 uint64_t rip_producer_backlog(struct rip_producer *p); /* messages that some group has not released */
 uint64_t rip_producer_bytes(struct rip_producer *p);   /* bytes of the arena that these messages occupy */

@@ -155,7 +155,7 @@ def test_a_cancelled_batch_says_what_it_has_put(run: Run) -> None:
 
 def test_a_batch_that_fails_says_where() -> None:
     async def main() -> None:
-        with Producer("c", capacity=4096, slots=2) as producer, Consumer("c") as consumer:
+        with Producer("c", capacity=4096, max_message=4096, slots=2) as producer, Consumer("c") as consumer:
 
             async def read() -> None:
                 for k in range(5):

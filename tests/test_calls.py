@@ -283,7 +283,7 @@ def test_put_many_after_a_timeout_continues_where_it_stopped() -> None:
 
 @pytest.mark.parametrize("bad", [object(), bytes(9000), 1 + 1j])
 def test_put_many_puts_the_messages_before_a_bad_one(bad: object) -> None:
-    with Producer("c", capacity=8192) as producer, Consumer("c") as consumer:
+    with Producer("c", capacity=8192, max_message=8192) as producer, Consumer("c") as consumer:
         with pytest.raises((TypeError, MessageTooLarge)) as caught:
             producer.put_many([b"1", b"2", bad, b"3"])
         assert caught.value.__notes__ == ["put_many: messages[2] failed; 2 message(s) had been put before it"]
@@ -291,7 +291,7 @@ def test_put_many_puts_the_messages_before_a_bad_one(bad: object) -> None:
 
 
 def test_put_many_reports_how_many_were_refused_before_a_bad_message() -> None:
-    with Producer("c", capacity=8192, slots=2, overflow="drop-new") as producer, Consumer("c"):
+    with Producer("c", capacity=8192, max_message=8192, slots=2, overflow="drop-new") as producer, Consumer("c"):
         with pytest.raises(MessageTooLarge) as caught:
             producer.put_many([b"1", b"2", b"3", bytes(9000)])
         assert caught.value.__notes__ == [

@@ -26,6 +26,8 @@ int rip_populate(void *at, uint64_t size, int write);
 void rip_free_pages(void *at, uint64_t size);
 /* Returns 1 if path is a directory of a tmpfs, whose files are in memory only, else 0. */
 int rip_is_memory(const char *path);
+/* Returns how many bytes the files in this directory can still have. *is_memory: it is in a tmpfs. */
+uint64_t rip_space_in(int dir, int *is_memory);
 
 /* ---- memfd_linux.c ---- */
 

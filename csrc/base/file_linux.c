@@ -66,6 +66,14 @@ void rip_free_pages(void *at, uint64_t size) {
     }
 }
 
+uint64_t rip_space_in(int dir, int *is_memory) {
+    struct statfs fs;
+    int rc = fstatfs(dir, &fs);
+    *is_memory = rc == 0 && fs.f_type == TMPFS_MAGIC;
+    int is_unlimited = rc != 0 || fs.f_blocks == 0; /* a tmpfs without a limit has no blocks */
+    return is_unlimited ? UINT64_MAX : (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
+}
+
 int rip_is_memory(const char *path) {
     struct statfs fs;
     return statfs(path, &fs) == 0 && fs.f_type == TMPFS_MAGIC;

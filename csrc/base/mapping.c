@@ -35,14 +35,17 @@ int rip_mapping_create(int dir, uint64_t size, uint32_t mode, struct rip_mapping
 
 /* Allocates before it maps the pages, because only the allocation can report that there is no space. Mapping them here
  * takes half the time of the page faults that it saves. */
+int rip_mapping_allocate_part(const struct rip_mapping *mapping, uint64_t from, uint64_t size) {
+    int rc = rip_allocate(mapping->fd, mapping->offset + from, size);
+    return rc ? rc : rip_populate((char *)mapping->at + from, size, 1);
+}
+
 int rip_mapping_allocate(struct rip_mapping *mapping, uint64_t end) {
-    uint64_t from = mapping->allocated;
     int rc = mapping->at ? 0 : rip_mapping_map(mapping, 1);
     if (rc != 0 || !mapping->at) {
         return rc;
     }
-    rc = rip_allocate(mapping->fd, mapping->offset + from, end - from);
-    rc = rc ? rc : rip_populate((char *)mapping->at + from, end - from, 1);
+    rc = rip_mapping_allocate_part(mapping, mapping->allocated, end - mapping->allocated);
     if (rc == 0) {
         mapping->allocated = end;
     }

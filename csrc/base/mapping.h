@@ -18,6 +18,8 @@ int rip_mapping_create(int dir, uint64_t size, uint32_t mode, struct rip_mapping
 /* Allocates the first `end` bytes, and maps the file for reading and writing if that is not done yet. Returns 0 or a
  * negative errno. */
 int rip_mapping_allocate(struct rip_mapping *mapping, uint64_t end);
+/* Allocates size bytes from offset `from` of a mapping. Returns 0 or a negative errno. */
+int rip_mapping_allocate_part(const struct rip_mapping *mapping, uint64_t from, uint64_t size);
 /* Maps the file. write: for writing too. Returns 0 or a negative errno. */
 int rip_mapping_map(struct rip_mapping *mapping, int write);
 /* Closes the file descriptor. The file stays mapped. */

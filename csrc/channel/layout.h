@@ -23,6 +23,7 @@
 #define RIP_RX_LANES (2 * RIP_MAX_LANES) /* the most lanes that a consumer maps: some have left the table already */
 #define RIP_MAX_SLOTS (UINT64_C(1) << 26)
 #define RIP_MAX_CAPACITY (UINT64_C(1) << 46)
+#define RIP_MAX_REGIONS 32u /* regions of a lane for messages that are longer than its capacity */
 #define RIP_MAX_KEPT 64u   /* kept messages of a lane, for each group that keeps claims, */
 #define RIP_CURSOR_KEPT 4u /* and for each group that does not: as many as fit into the line of its cursor */
 #define RIP_MAX_PINS 64u   /* messages in use that a producer has given up and goes around */
@@ -224,6 +225,12 @@ struct rip_loss {  /* a writer of a shared lane that died or failed */
     uint32_t reserved;
 };
 
+/* Memory for messages that are longer than the capacity: a part of the same file, behind the arena. */
+struct rip_region {
+    uint64_t lo;   /* its offset, counted from the arena as that of a message; beyond the capacity */
+    uint64_t size; /* bytes; 0: there is no such region */
+};
+
 struct rip_lane {
     struct rip_identity identity;
     uint64_t slots;    /* a power of two */
@@ -253,6 +260,8 @@ struct rip_lane {
      * RIP_MAX_LOSSES]. Written under the table lock. */
     alignas(RIP_LINE) _Atomic uint32_t lost;
     struct rip_loss losses[RIP_MAX_LOSSES];
+    /* each is set once, before a message in it is published, which makes it visible */
+    alignas(128) struct rip_region regions[RIP_MAX_REGIONS];
     alignas(RIP_PAGE) struct rip_desc desc[];
 };
 
@@ -311,6 +320,7 @@ static_assert(offsetof(struct rip_lane, lock) == 512 && offsetof(struct rip_lane
                   offsetof(struct rip_lane, lost) == 2112 && offsetof(struct rip_lane, losses) == 2120 &&
                   sizeof(struct rip_loss) == 16,
               "ABI");
+static_assert(offsetof(struct rip_lane, regions) == 2432 && sizeof(((struct rip_lane *)0)->regions) == 512, "ABI");
 static_assert(offsetof(struct rip_lane, desc) == 4096, "ABI");
 static_assert(RIP_MAX_GROUPS < 63, "the top bit of groups_asleep is RIP_FENCE_GROUPS");
 

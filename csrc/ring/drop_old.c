@@ -81,9 +81,9 @@ static int is_passed(const struct rip_producer *p, uint32_t g, uint64_t seq) {
 /* Where message seq lies. This is read back from shared memory: used only if it is plausible, else an empty range. */
 static struct rip_run range_of(const struct rip_producer *p, uint64_t seq) {
     const struct rip_desc *desc = &p->lane->desc[seq & (p->slots - 1)];
-    uint64_t offset = rip_desc_offset(desc), length = rip_desc_length(desc), end = p->arena.allocated;
+    uint64_t offset = rip_desc_offset(desc), length = rip_desc_length(desc);
     struct rip_run run = {.seq = seq};
-    if (offset % RIP_LINE == 0 && offset <= end && length <= end - offset) {
+    if (offset % RIP_LINE == 0 && rip_lane_has(p, offset, length)) {
         run.lo = offset;
         run.hi = offset + rip_round_up(length, RIP_LINE);
     }
@@ -426,7 +426,8 @@ static int pass_released(struct rip_producer *p) {
 
 /* Gives up as many messages as a message of length bytes needs. Returns 0; 1: there is a new group, and find_groups
  * must be called again; -EAGAIN if messages that cannot be given up leave no room; -ENOLCK as must_stay; or the
- * error of allocating memory. A lack of memory is not an error here: then room is made in the allocated part. */
+ * error of allocating memory. A lack of memory is not an error here: then room is made in the allocated part, unless the
+ * message is longer than the capacity. */
 static int find_room(struct rip_producer *p, uint64_t length) {
     struct rip_drop_old *drops = p->drops;
     uint64_t end = p->arena.capacity;
@@ -438,7 +439,7 @@ static int find_room(struct rip_producer *p, uint64_t length) {
         rip_arena_reclaim(&p->arena, drops->dropped_below, offset, p->tail);
         if (p->tail - drops->dropped_below < p->keep) {
             int rc = rip_tx_find_room(p, length, &end);
-            if (rc != -EAGAIN && !rip_is_out_of_memory(rc)) {
+            if (rc != -EAGAIN && (!rip_is_out_of_memory(rc) || length > p->arena.capacity)) {
                 return rc;
             }
         }

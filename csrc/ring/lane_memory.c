@@ -1,5 +1,6 @@
 #include "ring/lane_memory.h"
 #include "base/file.h"
+#include "ring/large.h"
 #include "store/files.h"
 
 uint64_t rip_lane_step_end(const struct rip_producer *p, uint64_t bytes) {
@@ -26,19 +27,25 @@ void rip_lane_close_when_filled(struct rip_producer *p) {
     }
 }
 
+int rip_lane_has(const struct rip_producer *p, uint64_t offset, uint64_t length) {
+    uint64_t end = p->arena.allocated;
+    return (offset <= end && length <= end - offset) || rip_large_has(p, offset, length);
+}
+
 /* Returns the end of the part of the arena that pins and messages from `from` on occupy. */
 static uint64_t end_of_messages(const struct rip_producer *p, uint64_t from) {
     uint64_t end = 0;
     for (unsigned i = 0; i < p->arena.pinned; i++) {
-        end = p->arena.pins[i].hi > end ? p->arena.pins[i].hi : end;
+        uint64_t hi = p->arena.pins[i].hi;
+        end = hi > end && hi <= p->arena.allocated ? hi : end;
     }
     for (uint64_t seq = from; seq != p->published; seq++) {
         const struct rip_desc *desc = &p->lane->desc[seq & (p->slots - 1)];
-        uint64_t offset = rip_desc_offset(desc), length = rip_desc_length(desc);   /* each reads once */
-        if (offset > p->arena.allocated || length > p->arena.allocated - offset) { /* damaged */
+        uint64_t offset = rip_desc_offset(desc), length = rip_desc_length(desc); /* each reads once */
+        if (!rip_lane_has(p, offset, length)) {                                  /* damaged */
             return p->arena.allocated;
         }
-        end = offset + length > end ? offset + length : end;
+        end = offset + length > end && offset + length <= p->arena.allocated ? offset + length : end;
     }
     return rip_round_up(end, RIP_PAGE);
 }
@@ -64,6 +71,9 @@ static int grow(struct rip_producer *p, uint64_t bytes) {
 
 int rip_tx_find_room(struct rip_producer *p, uint64_t length, uint64_t *end) {
     struct rip_arena *arena = &p->arena;
+    if (length > arena->capacity) {
+        return rip_large_find_room(p, length);
+    }
     uint64_t need = rip_round_up(length, RIP_LINE), offset = rip_arena_find(arena, need, *end);
     int rc = offset == UINT64_MAX ? -EAGAIN : grow(p, offset + need);
     if (rip_is_out_of_memory(rc)) {

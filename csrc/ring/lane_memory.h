@@ -13,7 +13,9 @@ void rip_lane_close_when_filled(struct rip_producer *p);
 /* Frees the memory behind the last message that is not read or is still in use. For a producer that closes: it writes
  * no more. */
 void rip_lane_shrink(struct rip_producer *p);
-/* Finds room in the arena for a message. Returns 0, -EAGAIN, -ENOSPC and so on. *end: messages lie below it. At first
+/* Can a message lie there? Not if it reaches beyond what is allocated. */
+int rip_lane_has(const struct rip_producer *p, uint64_t offset, uint64_t length);
+/* Finds room in the lane for a message. Returns 0, -EAGAIN, -ENOSPC and so on, as rip_large_find_room. *end: messages lie below it. At first
  * this is the capacity; if there is no more memory, it becomes the end of the allocated part. */
 int rip_tx_find_room(struct rip_producer *p, uint64_t length, uint64_t *end);
 

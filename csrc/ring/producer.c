@@ -8,6 +8,7 @@
 #include "ring/drop_old.h"
 #include "ring/lane_lock.h"
 #include "ring/lane_memory.h"
+#include "ring/large.h"
 #include "ring/reap.h"
 #include "ring/tx_room.h"
 #include "ring/watch.h"
@@ -190,6 +191,7 @@ static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, uin
     p->ch.handle.reap = rip_channel_reap;
     capacity = rip_round_up(capacity, RIP_PAGE);
     rip_arena_init(&p->arena, capacity);
+    p->longest = p->shared ? capacity : RIP_MAX_CAPACITY; /* the regions of a lane have one writer */
     uint64_t first = flags & RIP_PREALLOCATE ? capacity : 1;
     int rc = rip_drop_old_init(p);
     rc = rc ? rc : rip_channel_open(&p->ch, channel, 1, access ? *access : rip_private);
@@ -255,6 +257,17 @@ int rip_set_label(struct rip_producer *p, const char *label) {
     return 0;
 }
 
+int rip_set_longest(struct rip_producer *p, uint64_t bytes) {
+    int rc = rip_handle_check(&p->ch.handle);
+    if (rc == 0 && (bytes < p->arena.capacity || (p->shared && bytes > p->arena.capacity))) {
+        rc = -EINVAL;
+    }
+    if (rc == 0) {
+        p->longest = bytes < RIP_MAX_CAPACITY ? bytes : RIP_MAX_CAPACITY;
+    }
+    return rc;
+}
+
 int rip_has_consumer(struct rip_producer *p, const char *group) {
     int rc = rip_handle_check(&p->ch.handle);
     rc = rc ? rc : rip_try_lock(&p->ch.handle);
@@ -288,6 +301,9 @@ static void shrink(struct rip_producer *p) {
     if (p->fill == RIP_FILL_NONE && (p->overflow == RIP_DROP_OLD || rip_reclaim(p) >= 0) &&
         p->free_below != p->published) {
         rip_lane_shrink(p);
+        if (p->large) {
+            rip_large_release(p);
+        }
     }
 }
 
@@ -354,6 +370,7 @@ int rip_producer_close(struct rip_producer *p) {
 }
 
 void rip_producer_free(struct rip_producer *p) {
+    rip_large_free(p);
     rip_mapping_close(&p->mapping);
     rip_drop_old_free(p);
     rip_channel_unmap(&p->ch);

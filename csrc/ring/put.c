@@ -189,7 +189,7 @@ int rip_flush(struct rip_producer *p, uint64_t deadline) {
         }
         rip_room_watch(p, &watch);
         if (!rip_has_unacked(p)) {
-            return 0;
+            return p->fill == RIP_FILL_NONE ? rip_tx_release_large(p) : 0;
         }
         if (p->cut_off) {
             return -EPIPE;

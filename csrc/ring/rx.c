@@ -1,10 +1,32 @@
 #include "ring/rx.h"
 #include "base/file.h"
+#include "ring/rx_large.h"
+
+/* Finds a message that lies beyond the capacity. Returns as rip_rx_large_find. */
+static int find_large(struct rip_rx *rx, uint64_t offset, uint64_t length, const unsigned char **data) {
+    if (offset % RIP_LINE) {
+        return -EBADMSG;
+    }
+    if (!rx->large) {
+        uint64_t arena = rx->mapping.offset + rip_arena_offset(rx->slots);
+        rx->large = rip_rx_large_new(&rx->ch->handle, rx->id, rx->lane, arena);
+    }
+    return rx->large ? rip_rx_large_find(rx->large, offset, length, data) : -ENOMEM;
+}
 
 __attribute__((cold, noinline)) int rip_rx_read_far(struct rip_rx *rx, uint64_t seq, struct rip_message *message) {
     const volatile struct rip_desc *desc = &rx->desc[seq & (rx->slots - 1)]; /* volatile: read once */
     uint64_t place = desc->place, size = desc->size;
     uint64_t offset = place & RIP_PLACE_MASK, length = size & RIP_PLACE_MASK;
+    if (offset > rx->capacity || length > rx->capacity - offset) {
+        const unsigned char *data;
+        int rc = find_large(rx, offset, length, &data);
+        if (rc == 0) {
+            rc = rip_rx_describe(rx, seq, place, size, message);
+            message->data = data;
+        }
+        return rc;
+    }
     /* relaxed: it was stored before the tail, and the tail was loaded with acquire */
     uint64_t allocated = atomic_load_explicit(&rx->lane->allocated, memory_order_relaxed);
     if (allocated > rx->capacity || offset > allocated || length > allocated - offset || offset % RIP_LINE) {
@@ -133,6 +155,10 @@ int rip_rx_claim_one(struct rip_consumer *c, struct rip_rx *rx, uint64_t seq, st
     uint8_t before = 0;
     /* Before the message is taken: from then on the producer may pass it and reuse its slot. */
     int rc = rip_rx_read(rx, seq, message);
+    if (rc < 0 && rc != -EBADMSG) { /* it cannot be mapped now: perhaps another member can, or this one later */
+        rx->next = seq < rx->next ? seq : rx->next;
+        return rc;
+    }
     if (!rip_claim(rx->claims, rx->slots, seq, c->ch.handle.member, &before)) {
         return 0; /* what was read does not count */
     }

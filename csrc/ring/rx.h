@@ -64,6 +64,7 @@ struct rip_rx {
     uint64_t timed;   /* the message whose time is `time`; UINT64_MAX: none */
     uint64_t time;
     uint64_t died; /* when the death or failure of its producer was noticed; 0: it was not */
+    struct rip_rx_large *large; /* messages that are longer than the capacity (rx_large.h); NULL: there was none */
 };
 
 struct rip_consumer {
@@ -159,7 +160,8 @@ static inline int rip_rx_describe(struct rip_rx *rx, uint64_t seq, uint64_t plac
     return 1;
 }
 
-/* rip_rx_read of a message that lies beyond the part known to be allocated: checks whether that part has grown. Reading
+/* rip_rx_read of a message that lies beyond the part known to be allocated: checks whether that part has grown, or finds
+ * the memory of a message that is longer than the capacity. Reading
  * an unallocated page of a tmpfs allocates it, or ends in SIGBUS. */
 int rip_rx_read_far(struct rip_rx *rx, uint64_t seq, struct rip_message *message);
 
@@ -175,7 +177,8 @@ static inline int rip_rx_read_near(struct rip_rx *rx, uint64_t seq, struct rip_m
     return rip_rx_describe(rx, seq, place, size, message);
 }
 
-/* Reads the descriptor of message seq: 1 or -EBADMSG. */
+/* Reads the descriptor of message seq: 1, -EBADMSG, or another negative errno if the memory of a message that is longer
+ * than the capacity cannot be mapped now. */
 static inline int rip_rx_read(struct rip_rx *rx, uint64_t seq, struct rip_message *message) {
     return RIP_LIKELY(rip_rx_read_near(rx, seq, message)) ? 1 : rip_rx_read_far(rx, seq, message);
 }

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "channel/lane_table.h"
 #include "ring/claim_files.h"
+#include "ring/rx_large.h"
 #include "store/files.h"
 #include "store/table_lock.h"
 
@@ -16,6 +17,7 @@
 void rip_rx_unmap(struct rip_rx *rx) {
     rip_mapping_close(&rx->mapping);
     rip_mapping_close(&rx->claims_mapping);
+    rip_rx_large_free(rx->large);
     free(rx->marks);
     free(rx);
 }

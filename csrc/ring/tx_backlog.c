@@ -66,11 +66,13 @@ uint64_t rip_producer_backlog(struct rip_producer *p) {
     return end - oldest_until(p, RELEASED, end, &group);
 }
 
-int rip_has_unacked(struct rip_producer *p) {
+uint64_t rip_tx_first_unacked(struct rip_producer *p) {
     uint32_t group;
     uint64_t end = end_for(p, ACKED);
-    return oldest_until(p, ACKED, end, &group) != end;
+    return oldest_until(p, ACKED, end, &group);
 }
+
+int rip_has_unacked(struct rip_producer *p) { return rip_tx_first_unacked(p) != end_for(p, ACKED); }
 
 /* Only reads: another thread may be filling reserved memory, so the arena must not change here. The arena of a shared
  * lane may be that of a while ago. */

@@ -7,8 +7,10 @@
 /* Returns how many messages every group has acknowledged, counted from the start of the lane; known is a lower bound.
  * Also valid after the producer has closed. */
 uint64_t rip_lane_acked(struct rip_producer *p, uint64_t known);
-/* Is there a published message that some group, except lossy ones, has not acknowledged? If the table lock is not free,
- * a message that is only acknowledged counts as one that is not. */
+/* Returns the first published message that some group, except lossy ones, has not acknowledged. If the table lock is not
+ * free, a message that is only acknowledged counts as one that is not. */
+uint64_t rip_tx_first_unacked(struct rip_producer *p);
+/* Is there a published message that some group, except lossy ones, has not acknowledged? As rip_tx_first_unacked. */
 int rip_has_unacked(struct rip_producer *p);
 
 #endif

@@ -3,7 +3,11 @@
 #include "ring/drop_old.h"
 #include "ring/lane_lock.h"
 #include "ring/lane_memory.h"
+#include "ring/large.h"
+#include "ring/tx_backlog.h"
 #include "store/table_lock.h"
+
+#define LOOK_AFTER 16u /* messages */
 
 static uint64_t kept_in(const struct rip_cursor *cursor, uint32_t k) {
     return atomic_load_explicit(&cursor->kept[k], memory_order_acquire); /* acquire: as in rip_is_kept */
@@ -85,9 +89,27 @@ static int find_room(struct rip_producer *p, uint64_t length) {
 
 static int is_full(int rc) { return rc == -EAGAIN || rip_is_out_of_memory(rc); }
 
+/* While a large message has memory, the producer looks soon whether it has been released. The fast path must find no
+ * room behind it. */
+static void look_soon(struct rip_producer *p, int is_large) {
+    uint64_t soon = p->recheck_at;
+    if (p->arena.at > p->arena.gap_end) {
+        soon = p->tail;
+    } else if (rip_large_count(p)) {
+        soon = p->tail + (is_large ? 1 : LOOK_AFTER);
+    }
+    p->recheck_at = soon < p->recheck_at ? soon : p->recheck_at;
+}
+
 __attribute__((noinline)) int rip_make_room(struct rip_producer *p, uint64_t length) {
-    if (length > p->arena.capacity) {
-        return -EMSGSIZE;
+    int is_large = length > p->arena.capacity, rc = 0;
+    if (is_large) {
+        /* one of them can be in use: so it is not asked for whether it is acknowledged, which takes longer */
+        uint64_t done = rip_large_count(p) < RIP_LARGE_WAITING ? 0 : rip_tx_first_unacked(p);
+        rc = rip_large_begin(p, length, done);
+        if (rc != 0) {
+            return rc;
+        }
     }
     if (p->shared && !p->owner) {
         int entered = rip_lane_enter(p, 0);
@@ -96,11 +118,30 @@ __attribute__((noinline)) int rip_make_room(struct rip_producer *p, uint64_t len
             return entered;
         }
     }
-    int rc = rip_drop_old_is_needed(p) ? 1 : find_room(p, length);
+    rc = rip_drop_old_is_needed(p) ? 1 : find_room(p, length);
     if (rc == 1 || (is_full(rc) && rip_drop_old_may_help(p))) {
         rc = rip_drop_old_make_room(p, length);
     }
+    if (RIP_UNLIKELY(p->large != NULL)) {
+        if (!is_large) {
+            rip_large_release(p);
+        }
+        look_soon(p, is_large);
+    }
     return is_full(rc) && p->overflow != RIP_BLOCK ? -ENOBUFS : rc;
+}
+
+__attribute__((noinline)) int rip_tx_reserve_far(struct rip_producer *p, uint64_t length, unsigned char **payload) {
+    int rc = rip_make_room(p, length);
+    if (rc == 0) {
+        *payload = length > p->arena.capacity ? rip_large_payload(p) : p->payloads + p->arena.at;
+    }
+    return rc;
+}
+
+int rip_tx_release_large(struct rip_producer *p) {
+    int rc = rip_large_count(p) ? rip_make_room(p, 0) : 0;
+    return rc == -EBADMSG ? rc : 0; /* it does not matter whether there is room */
 }
 
 void rip_tx_refuse(struct rip_producer *p) {

@@ -140,7 +140,7 @@ int rip_extents_check(struct rip_handle *handle) {
 
 static int is(const struct extent *extent, uint32_t file, const uint64_t *of) {
     const uint64_t *its = extent->identity.of;
-    return extent->identity.file == file && (!of || (its[0] == of[0] && its[1] == of[1]));
+    return extent->identity.file == file && (!of || (its[0] == of[0] && (its[1] == of[1] || of[1] == RIP_EXTENT_ANY)));
 }
 
 /* Finds the next extent, from number *i of those that the handle knows, and stores its number in *i. The others are not

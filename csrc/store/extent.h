@@ -33,6 +33,7 @@ int rip_extents_check(struct rip_handle *handle);
 /* Finds the extent with this kind (enum rip_file) and `of` in its identity; of NULL: with any `of`. Returns 0, -ENOENT,
  * or -EBADMSG if the chain is damaged. */
 int rip_extent_find(struct rip_handle *handle, uint32_t file, const uint64_t *of, uint64_t *offset, uint64_t *size);
+#define RIP_EXTENT_ANY UINT64_MAX /* as of[1]: extents with any of[1] */
 /* Removes all extents with this kind and `of`, as rip_extent_find. */
 void rip_extent_remove(struct rip_handle *handle, uint32_t file, const uint64_t *of);
 

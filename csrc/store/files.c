@@ -1,5 +1,6 @@
 #include "store/files.h"
 #include "base/file.h"
+#include "base/shortage.h"
 #include "store/control_file.h"
 #include "store/directory.h"
 #include "store/extent.h"
@@ -86,6 +87,98 @@ static int open_named(const struct rip_handle *handle, struct rip_file_key which
     return rc;
 }
 
+/* Opens a file of the directory that is open already, under its name. Returns its file descriptor. */
+static int open_again(const struct rip_handle *handle, struct rip_file_key which, int write) {
+    struct rip_mapping whole = {.fd = -1};
+    int rc = open_named(handle, which, write, &whole), fd = whole.fd;
+    whole.fd = -1;
+    rip_mapping_close(&whole);
+    if (rc != 0 && fd >= 0) {
+        close(fd);
+    }
+    return rc ? rc : fd;
+}
+
+/* Maps the part of a file that out describes, and closes its file descriptor in case of an error. */
+static int map_part(struct rip_mapping *out, int write) {
+    struct stat st;
+    int rc = fstat(out->fd, &st) != 0 ? -errno : 0;
+    if (rc == 0 && (out->size > (uint64_t)st.st_size || out->offset > (uint64_t)st.st_size - out->size)) {
+        rc = -EBADMSG; /* an access beyond the end would be a SIGBUS */
+    }
+    rc = rc ? rc : rip_mapping_map(out, write);
+    if (rc != 0) {
+        rip_mapping_close_fd(out);
+    }
+    return rc;
+}
+
+/* The first page of the extent has its identity. It is mapped only until that is complete. */
+static int name_extent(struct rip_handle *handle, struct rip_file_key which, const struct rip_mapping *extent) {
+    struct rip_mapping page = {.offset = extent->offset, .size = RIP_PAGE, .fd = extent->fd};
+    int rc = rip_mapping_map(&page, 1);
+    if (rc == 0) {
+        rc = rip_file_name(handle, which, &page);
+        munmap(page.at, page.size);
+    }
+    return rc;
+}
+
+static int extend_memory(struct rip_handle *handle, struct rip_file_key which, uint64_t size, uint64_t number,
+                         struct rip_mapping *out) {
+    struct rip_file_key key = {RIP_FILE_LARGE, {which.of[0], number}};
+    rip_files_remove_incomplete(handle, handle->member); /* what an attempt has left that failed */
+    struct rip_mapping extent;
+    int rc = rip_extent_create(handle, RIP_REGION_ALIGN + size, RIP_PAGE, &extent);
+    if (rc != 0) {
+        return rc;
+    }
+    *out = (struct rip_mapping){.offset = extent.offset + RIP_REGION_ALIGN, .size = size, .fd = extent.fd};
+    rc = map_part(out, 1);
+    rc = rc ? rc : name_extent(handle, key, &extent);
+    if (rc != 0) {
+        rip_mapping_close(out);
+    }
+    return rc;
+}
+
+int rip_file_extend(struct rip_handle *handle, struct rip_file_key which, uint64_t from, uint64_t size, uint64_t number,
+                    struct rip_mapping *out) {
+    *out = (struct rip_mapping){.fd = -1};
+    if (!has_directory(handle)) {
+        return extend_memory(handle, which, size, number, out);
+    }
+    *out = (struct rip_mapping){
+        .offset = rip_round_up(from, RIP_REGION_ALIGN), .size = size, .fd = open_again(handle, which, 1)};
+    if (out->fd < 0) {
+        return out->fd;
+    }
+    rip_note_shortage(size, 0);
+    if (ftruncate(out->fd, (off_t)(out->offset + size)) != 0) {
+        int rc = -errno;
+        rip_mapping_close_fd(out);
+        return rc;
+    }
+    return map_part(out, 1);
+}
+
+int rip_file_map_part(struct rip_handle *handle, struct rip_file_key which, uint64_t offset, uint64_t size,
+                      struct rip_mapping *out) {
+    *out = (struct rip_mapping){.offset = offset, .size = size};
+    out->fd = has_directory(handle) ? open_again(handle, which, 0) : rip_handle_dup(handle);
+    int rc = out->fd < 0 ? out->fd : map_part(out, 0);
+    rip_mapping_close_fd(out);
+    return rc == -ENOENT || rc == -EINVAL ? -EBADMSG : rc; /* -EINVAL: no page begins there */
+}
+
+int rip_file_has_memory(const struct rip_handle *handle, uint64_t bytes) {
+    int is_memory = 1;
+    uint64_t space = has_directory(handle) ? rip_space_in(handle->dir, &is_memory) : UINT64_MAX;
+    uint64_t memory = is_memory ? rip_memory_available() : UINT64_MAX;
+    rip_note_shortage(bytes, space < memory ? space : memory);
+    return bytes > space ? -ENOSPC : bytes > memory ? -ENOMEM : 0;
+}
+
 int rip_file_open(struct rip_handle *handle, struct rip_file_key which, int write, struct rip_mapping *out) {
     *out = (struct rip_mapping){.fd = -1};
     int rc = has_directory(handle) ? open_named(handle, which, write, out) : open_extent(handle, which, write, out);
@@ -142,6 +235,10 @@ void rip_file_remove(struct rip_handle *handle, struct rip_file_key which) {
         rip_handle_unlink(handle, name);
     } else {
         rip_extent_remove(handle, (uint32_t)which.file, which.of);
+        if (which.file == RIP_FILE_LANE) {
+            const uint64_t parts[2] = {which.of[0], RIP_EXTENT_ANY};
+            rip_extent_remove(handle, RIP_FILE_LARGE, parts);
+        }
     }
 }
 

@@ -12,6 +12,7 @@ enum rip_file {
     RIP_FILE_CLAIMS = 3,
     RIP_FILE_SYNC = 4,
     RIP_FILE_REMOVED = 5,     /* a removed extent */
+    RIP_FILE_LARGE = 6,       /* an extent for messages that are longer than the capacity of their lane */
     RIP_FILE_INCOMPLETE = 256 /* not complete, without a name; plus the index of the member that creates it */
 };
 
@@ -20,7 +21,8 @@ struct rip_identity {
     uint32_t abi;
     uint32_t file;  /* enum rip_file */
     uint64_t size;  /* of the whole file or extent, bytes */
-    uint64_t of[2]; /* lane: its id; claims: the ids of the group and of the lane */
+    uint64_t of[2]; /* lane: its id; claims: the ids of the group and of the lane; large: the id of the
+                     * lane, and a number */
 };
 
 /* The offset, in every control file, of a word that says that the file has been removed. */

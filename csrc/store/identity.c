@@ -30,7 +30,8 @@ int rip_mapping_adopt(int fd, enum rip_file file, int alone, int write, struct r
         rc = -EBADMSG;
     } else {
         rc = rip_identity_check(&identity, file);
-        if (identity.size > (uint64_t)st.st_size || (alone && identity.size < (uint64_t)st.st_size)) {
+        if (identity.size < sizeof identity || identity.size > (uint64_t)st.st_size ||
+            (alone && identity.size < (uint64_t)st.st_size)) {
             rc = rc == -EPROTONOSUPPORT ? rc : -EBADMSG; /* another ABI version may have its size elsewhere */
         }
     }
@@ -58,7 +59,7 @@ int rip_mapping_open(int dir, const char *name, enum rip_file file, int write, s
         close(fd);
         return rc;
     }
-    rc = rip_mapping_adopt(fd, file, 1, write, out);
+    rc = rip_mapping_adopt(fd, file, file != RIP_FILE_LANE, write, out); /* a lane can be longer: rip_file_extend */
     if (rc != 0) {
         rip_mapping_close_fd(out);
     }

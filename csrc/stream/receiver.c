@@ -51,6 +51,7 @@ int rip_receiver_open(const char *channel, uint64_t capacity, uint64_t slots, in
         free(r);
         return rc;
     }
+    r->into->longest = RIP_LARGEST_REMOTE;
     *out = r;
     return 0;
 }
@@ -114,7 +115,7 @@ static int next_frame(struct rip_receiver *r) {
     }
     memcpy(&r->frame, r->buffer + r->from, sizeof r->frame);
     if (!rip_is_frame(&r->frame) || r->frame.frame_type == RIP_FRAME_RELEASED || r->ended ||
-        (r->frame.frame_type == RIP_FRAME_MESSAGE && r->frame.length > r->into->arena.capacity) ||
+        (r->frame.frame_type == RIP_FRAME_MESSAGE && r->frame.length > r->into->longest) ||
         (r->frame.frame_type != RIP_FRAME_MESSAGE && r->frame.length != r->into->tail)) {
         return -EBADMSG;
     }

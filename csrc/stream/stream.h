@@ -31,6 +31,9 @@ struct rip_frame {       /* little-endian */
 
 #define RIP_FRAME_MAGIC UINT32_C(0x31706972) /* "rip1" */
 #define RIP_STREAM_BATCH 512u
+/* bytes, of the lane of a producer at the other end of a connection, and of its longest message: so much does a process
+ * allocate because a peer says so */
+#define RIP_LARGEST_REMOTE (UINT64_C(1) << 30)
 #define RIP_STREAM_BUFFER 65536u
 
 /* The result of a step. IDLE: nothing more to do now. OUT: continue when the file descriptor is writable. ROOM:

@@ -16,21 +16,21 @@ _UNITS = {"": 1, "b": 1} | {
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
-def size_in_bytes(size: int | str) -> int:
-    """Return a number of bytes, from an int or a text with a unit.
+def size_in_bytes(size: int | str, what: str = "capacity") -> int:
+    """Return a number of bytes, from an int or a text with a unit. what: the argument, in errors.
 
     >>> size_in_bytes("64 MiB"), size_in_bytes("1.5 kB"), size_in_bytes(4096)
     (67108864, 1500, 4096)
     """
     if isinstance(size, bool) or not isinstance(size, (int, str)):
-        raise TypeError(f'capacity must be a number of bytes or text such as "64 MiB", not {size!r}')
+        raise TypeError(f'{what} must be a number of bytes or text such as "64 MiB", not {size!r}')
     if isinstance(size, str):
         match = _SIZE.fullmatch(size)
         if not match or match[2].lower() not in _UNITS:
-            raise ValueError(f'capacity must be a number of bytes or text such as "64 MiB" or "2 GB", not {size!r}')
-        return size_in_bytes(math.ceil(float(match[1]) * _UNITS[match[2].lower()]))
+            raise ValueError(f'{what} must be a number of bytes or text such as "64 MiB" or "2 GB", not {size!r}')
+        return size_in_bytes(math.ceil(float(match[1]) * _UNITS[match[2].lower()]), what)
     if not 1 <= size <= 1 << 46:
-        raise ValueError(f"capacity must be from 1 byte to 64 TiB, not {size} bytes")
+        raise ValueError(f"{what} must be from 1 byte to 64 TiB, not {size} bytes")
     return size
 
 

@@ -13,6 +13,7 @@ MAX_CONSUMERS: int  # of a channel
 MAX_HANDLES: int  # of a semaphore, lock, event or barrier
 MAX_WAITERS: int  # threads that wait for units of a semaphore or lock
 MAX_UNITS: int  # of a semaphore
+LARGEST_REMOTE: int  # bytes, of the lane and of the messages of a producer at the other end of a connection
 
 # The words of arguments, and their numbers in the C core.
 WAITS: dict[str, int]

@@ -297,16 +297,16 @@ def within(timeout: object) -> str:
     return f"within {timeout} s" if timeout else "now"
 
 
-def too_large(channel: object, length: object, capacity: int) -> errors.MessageTooLarge:
-    """Return the exception for a message of length bytes, which its lane can never hold."""
+def too_large(channel: object, length: object, longest: int) -> errors.MessageTooLarge:
+    """Return the exception for a message of length bytes, which its producer may never send."""
     return errors.MessageTooLarge(
-        f"channel {channel!r}: a message of {length} bytes is longer than the lane's capacity of "
-        f"{capacity}; make the producer with a larger one"
+        f"channel {channel!r}: a message of {length} bytes is longer than {longest} bytes, the longest that this "
+        f"producer sends; send it in parts, or make the producer with a larger max_message= (a shared lane: capacity=)"
     )
 
 
 def fail_producer(
-    channel: object, rc: int, detail: object, shortage: _shortage.Shortage, *, capacity: int, why: str
+    channel: object, rc: int, detail: object, shortage: _shortage.Shortage, *, longest: int, why: str
 ) -> NoReturn:
     """Raise the exception for a negative errno of a call of a producer.
 
@@ -314,14 +314,14 @@ def fail_producer(
     ----------
     detail
         The length of the message, or the timeout.
-    capacity
-        Of the lane, in bytes.
+    longest
+        How long a message of this producer can be, in bytes.
     why
         What `why_full` returns, if the time is up.
     """
     match -rc:
         case errno.EMSGSIZE:
-            raise too_large(channel, detail, capacity)
+            raise too_large(channel, detail, longest)
         case errno.ENOSPC | errno.ENOMEM | errno.EDQUOT:
             fail(rc, channel, f"memory for a message of {detail} bytes", shortage)
         case errno.ETIMEDOUT | errno.EAGAIN:

@@ -29,6 +29,7 @@ def open_producer(
     channel: str | Channel | Endpoint,
     *,
     capacity: int | str = "64 MiB",
+    max_message: int | str | None = None,
     slots: int = 1024,
     overflow: Overflow = "block",
     groups: Iterable[str] = (),
@@ -46,9 +47,14 @@ def open_producer(
         raise TypeError(f"groups must be a list of names, not the str {groups!r}")
     declared = [_names.checked_name(group, "group") for group in groups]
     size = _arguments.size_in_bytes(capacity)
+    longest = None if max_message is None else _arguments.size_in_bytes(max_message, "max_message")
+    if longest is not None and longest < size:
+        raise ValueError(f"max_message must be at least capacity: {longest} bytes are less than {size}")
     slots = _arguments.checked_count(slots, "slots", "messages", 1, 1 << 26)
     overflow_code = _arguments.checked_choice("overflow", overflow, _facts.OVERFLOWS)
     shared = _arguments.checked_choice("lane", lane, {"own": 0, "shared": 1}) == 1
+    if shared and longest is not None and longest > size:
+        raise ValueError('max_message cannot exceed the capacity with lane="shared"; choose a larger capacity=')
     wait_code = _arguments.checked_choice("wait", wait, _facts.WAITS)
     _arguments.checked_bool("preallocate", preallocate)
     _arguments.checked_bool("pickle", pickle)
@@ -86,6 +92,8 @@ def open_producer(
             needed, remedy = f"a lane's {slots} slots", "choose fewer slots="
         _failures.fail(rc, producer.channel, needed, last_shortage(), remedy)
     _atexit.close_at_exit(producer)
+    if longest is not None:
+        producer._set_longest(longest)
     if fallback_endpoint is not None:
         producer._link = _open_fallback(producer, fallback_endpoint, str(target), size, slots, spin)
     if producer._link is not None:

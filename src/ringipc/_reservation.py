@@ -137,7 +137,7 @@ class Reservation(ABC):
 
     def _check_size(self, size: int) -> None:
         if size > sys.maxsize:  # NumPy and the extension do not take it
-            raise _failures.too_large(self._producer.channel, size, self._producer.stats.capacity)
+            raise _failures.too_large(self._producer.channel, size, sys.maxsize)
 
     def _begin(self, kind: int, length: int) -> _Array:
         """Return memory for a message of length bytes, aligned to 64 bytes: private memory if the lane refuses it."""

@@ -33,6 +33,8 @@ def explain(number: int, core_name: bytes | None, shortage: Shortage, remedy: st
     match number:
         case errno.ENOSPC if core_name is None:
             return _no_memory(*shortage[:2], remedy)
+        case errno.ENOMEM if shortage[0]:
+            return _no_memory(*shortage[:2], remedy)
         case errno.ENOSPC:
             return _no_space(_base(), *shortage[:2], remedy)
         case errno.EFBIG:

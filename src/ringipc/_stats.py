@@ -21,7 +21,7 @@ class ProducerStats:
     slots, capacity
         How many messages, and bytes, the lane holds at most.
     allocated
-        Bytes of capacity that have memory so far.
+        Bytes that have memory now: of the capacity, and for messages that are longer.
     waits, waited
         How often `put` had to wait for room, and for how many seconds in all.
     transport

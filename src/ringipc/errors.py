@@ -112,7 +112,7 @@ class TableFull(RingError):
 
 
 class MessageTooLarge(RingError, ValueError):
-    """The message is longer than the capacity of the lane, or the value than that of its `Latest`."""
+    """The message is longer than `max_message` of its producer, or the value than the capacity of its `Latest`."""
 
 
 class ChannelNotFound(RingError, FileNotFoundError):

@@ -52,6 +52,12 @@ static void read_all(unsigned *deaths) {
     CHECK_IS(got, sent);
 }
 
+static void others_read(void) {
+    unsigned deaths = 0;
+    read_all(&deaths);
+    CHECK_IS(deaths, 0);
+}
+
 static void others_go_on(void) {
     unsigned deaths = 0;
     struct rip_consumer *newcomer = open_consumer(CHANNEL, "victim", RIP_OLDEST); /* reaps: the group is free */
@@ -100,6 +106,22 @@ static int grows(void) {
     memcpy(payload, &(uint64_t){100}, sizeof(uint64_t));
     CHECK_IS(rip_publish(p, sizeof(uint64_t), 0, RIP_BYTES), 0);
     CHECK_IS(put_number(p, 101, 0), 0);
+    stop_here();
+    return 0;
+}
+
+/* Messages that are longer than the lane; the memory of the first one is freed, or used again. */
+static int puts_large(void) {
+    struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE, 8);
+    unsigned char *payload;
+    stop_here();
+    for (uint64_t number = 100; number < 103; number++) {
+        CHECK_IS(rip_reserve(p, number == 102 ? 8 : (number - 98) * RIP_PAGE, &payload), 0);
+        memcpy(payload, &number, sizeof number);
+        CHECK_IS(rip_publish(p, number == 102 ? 8 : 2 * RIP_PAGE, 0, RIP_BYTES), 0);
+        stop_here(); /* the others read it */
+    }
+    close_producer(p);
     stop_here();
     return 0;
 }
@@ -202,12 +224,6 @@ static int removes_lane(void) {
     return 0;
 }
 
-static void others_read(void) {
-    unsigned deaths = 0;
-    read_all(&deaths);
-    CHECK_IS(deaths, 0);
-}
-
 static void killed_while_reaping(void) {
     kill_at_every_moment(&(struct play){CHANNEL, others_and_dead, reaps_producer, others_go_on, NULL});
     kill_at_every_moment(&(struct play){CHANNEL, others_and_dead, reaps_consumer, others_go_on, NULL});
@@ -220,6 +236,7 @@ static void killed_among_others(void) {
     for (unsigned i = 0; i < sizeof victims / sizeof *victims; i++) {
         kill_at_every_moment(&(struct play){CHANNEL, others, victims[i], others_go_on, NULL});
     }
+    kill_at_every_moment(&(struct play){CHANNEL, others, puts_large, others_go_on, others_read});
 }
 
 /* ---- a batch of messages ---- */

@@ -32,6 +32,7 @@ static void too_long(void) {
     static unsigned char data[RIP_PAGE + 1];
     unsigned char *payload;
     struct rip_producer *p = open_producer(CHANNEL, RIP_PAGE - 5, 4); /* the capacity is rounded up to a page */
+    CHECK_IS(rip_set_longest(p, RIP_PAGE), 0);
     CHECK_IS(rip_put(p, data, RIP_PAGE + 1, 0, RIP_BYTES, RIP_FOREVER), -EMSGSIZE);
     CHECK_IS(rip_reserve(p, RIP_PAGE + 1, &payload), -EMSGSIZE);
     CHECK_IS(rip_reserve(p, UINT64_MAX, &payload), -EMSGSIZE);
@@ -1160,7 +1161,7 @@ static void fails_to_attach_without_descriptors(void) {
 int main(void) {
     run("seqs go on beyond 2^32", seqs_beyond_32_bits);
     run("messages of every length up to the capacity arrive as they were put", every_length);
-    run("a message longer than the capacity is refused at once", too_long);
+    run("a message longer than the limit of its producer is refused at once", too_long);
     run("a lane holds as many messages as it has slots", slots_limit);
     run("each message comes with the label of its lane", labels);
     run("each group gets every message of each producer in order", producer_order);

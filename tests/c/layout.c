@@ -258,7 +258,7 @@ static void damaged_lane(void) {
         int rc = sizes[i] < offsetof(struct rip_lane, tail) + 8 ? 0 : -EBADMSG;
         make_bad();
         resize("lane-0", sizes[i]);
-        CHECK_IS(try_consumer(), rc);
+        CHECK_IS(try_consumer(), sizes[i] < size ? rc : 0); /* it may be longer, for messages beyond its capacity */
         remove_bad();
         make_bad(); /* the same with this size in its identity */
         resize("lane-0", sizes[i]);

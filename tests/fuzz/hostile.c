@@ -5,6 +5,7 @@
  * memory, mapping or file descriptor may be left. */
 #include "channel/enter.h"
 #include "input.h"
+#include "ring/large.h"
 #include "ring/rx_state.h"
 #include "ring/tx.h"
 #include "store/table_lock.h"
@@ -58,6 +59,8 @@ static const struct region regions[] = {
     {"lane-1", 512, 40},
     {"lane-0", 576, 8 * 24}, /* its pins, */
     {"lane-0", 2112, 72},    /* and its losses */
+    {"lane-0", 2432, 32},    /* the regions of messages that are longer than the capacity */
+    {"lane-1", 2432, 32},
     {"lane-0", 4096, 8 * 32},
     {"lane-1", 4096, 8 * 32},
     {"lane-0", 8192, 256},
@@ -250,8 +253,9 @@ static void check_message(const struct rip_message *message) {
     const struct rip_rx *rx = message->lane;
     const unsigned char *begin = rx->mapping.at, *end = begin + rx->mapping.size;
     struct rip_array array;
-    CHECK(message->data >= begin && message->data <= end && message->length <= (uint64_t)(end - message->data));
-    CHECK((message->data - begin) % RIP_LINE == 0);
+    int is_near = message->data >= begin && message->data <= end;
+    CHECK(is_near ? message->length <= (uint64_t)(end - message->data) : rx->large != NULL);
+    CHECK((uintptr_t)message->data % RIP_LINE == 0);
     if (message->length) {
         volatile unsigned char sink = message->data[0];
         sink = message->data[message->length - 1];
@@ -382,8 +386,9 @@ static void produce(unsigned i) {
         producers[i].reserved = NULL;
         if (rip_reserve(p, length, &producers[i].reserved) == 0) {
             producers[i].room = length;
-            CHECK(producers[i].reserved >= p->payloads && length <= capacity);
-            CHECK((producers[i].reserved - p->payloads) % RIP_LINE == 0);
+            CHECK(length <= capacity ? producers[i].reserved >= p->payloads && length <= p->arena.allocated
+                                     : rip_large_has(p, p->arena.at, length));
+            CHECK((uintptr_t)producers[i].reserved % RIP_LINE == 0);
             memset(producers[i].reserved, 7, length);
         } else {
             producers[i].reserved = NULL;

@@ -70,6 +70,23 @@ def test_a_message_larger_than_any_kernel_buffer_is_received(way: Way) -> None:
             del got
 
 
+def test_messages_longer_than_the_lane_are_received(way: Way) -> None:
+    with way.both({"capacity": "64 KiB"}) as (producer, consumer):
+        for k in range(5):
+            frame = np.full((1 << 20) + k, k, "u1")
+            producer.put(frame, timeout=10)
+            producer.put(k, timeout=10)
+            got = consumer.get(timeout=10)
+            assert (got == frame).all()
+            assert consumer.get(timeout=10) == k
+            del got
+        producer.flush(timeout=10)
+        assert producer.stats.allocated < 1 << 20
+        if way.transport != "ring":
+            with pytest.raises(MessageTooLarge, match=f"longer than {1 << 30} bytes"):
+                producer.put(memoryview(bytes((1 << 30) + 1)), timeout=10)
+
+
 def test_objects_are_received_if_both_sides_allow_pickle(way: Way) -> None:
     with way.both({"pickle": True}, {"pickle": True}) as (producer, consumer):
         producer.put({"a fraction": Fraction(1, 3), "array": np.arange(10_000)})
@@ -99,7 +116,7 @@ def test_every_call_that_puts_works(way: Way) -> None:
             1 / 0  # noqa: B018
         asyncio.run(producer.aput(b"5"))
         with pytest.raises(MessageTooLarge):
-            producer.put(bytes((1 << 20) + 1))
+            producer.put(np.broadcast_to(np.zeros(1), 1 << 50))
         assert [consumer.get(timeout=5) for _ in range(4)] == [b"0", b"1", b"2", b"3"]
         with consumer.message(timeout=5) as message:
             assert (message.type, message.payload.tolist()) == (9, [[4, 4], [4, 4]])

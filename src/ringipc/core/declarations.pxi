@@ -148,6 +148,7 @@ cdef extern from "ringipc.h" nogil:
     void rip_producer_update_fd(rip_producer *)
     int rip_declare(rip_producer *, const char *)
     int rip_set_label(rip_producer *, const char *)
+    int rip_set_longest(rip_producer *, uint64_t)
     int rip_has_consumer(rip_producer *, const char *)
     int rip_flush(rip_producer *, uint64_t) except? -EINTR
     struct rip_lane_info:
@@ -212,10 +213,15 @@ cdef extern from "ring/tx.h" nogil:
         uint64_t waited
         uint16_t shared
         uint64_t others
+        uint64_t longest
     void rip_tx_stamp(rip_producer *)
     void rip_tx_leave(rip_producer *)
     void rip_tx_commit(rip_producer *, uint64_t, uint32_t, uint8_t)
     void rip_tx_publish(rip_producer *)
+
+
+cdef extern from "ring/large.h" nogil:
+    uint64_t rip_large_bytes(const rip_producer *)
 
 
 cdef extern from "ring/tx_room.h" nogil:
@@ -317,6 +323,10 @@ cdef extern from "stream/receiver.h" nogil:
     int rip_receiver_open(const char *, uint64_t, uint64_t, int32_t, int, int, rip_receiver **) except? -EINTR
     int rip_receiver_set_label(rip_receiver *, const char *)
     void rip_receiver_free(rip_receiver *)
+
+
+cdef extern from "stream/stream.h" nogil:
+    const uint64_t RIP_LARGEST_REMOTE
 
 
 cdef extern from "stream/io_loop.h" nogil:

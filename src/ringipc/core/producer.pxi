@@ -36,8 +36,13 @@ cdef class Producer:
         "unix://@name" or "tcp://host:port"), or what `tcp`, `unix` or `fifo` return. A name has at most 200 bytes and
         no "/", and does not begin with "." or "~"; "~user/name" is a channel that another user shares.
     capacity
-        How many bytes of messages the lane holds, as a number or as text ("64 MiB"). The longest message is as long.
-        Memory is allocated as it is needed: a few messages' worth while consumers keep up.
+        How many bytes of messages the lane holds, as a number or as text ("64 MiB"). Memory is allocated as it is
+        needed: a few messages' worth while consumers keep up. A longer message passes too: it has memory of its own,
+        which is freed after its release, when this producer next puts or flushes. Two such messages that are not done
+        make `put` of a third one wait.
+    max_message
+        The longest message, in bytes or as text, at least the capacity. None: as long as memory allows; with a socket
+        or a pipe, in ``channel`` or ``fallback``, 1 GiB; in a shared lane, the capacity.
     slots
         How many messages the lane holds, rounded up to a power of two except with drop-old. Each slot takes 32 bytes
         when the producer opens.
@@ -179,8 +184,10 @@ cdef class Producer:
 
     @cython.critical_section
     def _set_io_loop(self, IoLoop io_loop not None):
-        """Let puts hand messages to an I/O loop."""
+        """Let puts hand messages to an I/O loop. Their peers take no longer ones than `LARGEST_REMOTE`."""
         self.io_loop = io_loop
+        if self.p is not NULL:
+            self.p.longest = min(self.p.longest, <uint64_t>RIP_LARGEST_REMOTE)
 
     @cython.critical_section
     def _cut_off(self, failure):
@@ -204,6 +211,12 @@ cdef class Producer:
     def _set_label(self, bytes label):
         """Set a text that consumers can read with each message. Return 0 or a negative errno."""
         return -ESHUTDOWN if self.p is NULL else rip_set_label(self.p, label)
+
+    @cython.critical_section
+    def _set_longest(self, uint64_t size):
+        """Set how long a message can be, in bytes. The capacity, rounded up to a page, is the least."""
+        if self.p is not NULL:
+            rip_set_longest(self.p, max(size, self.p.arena.capacity))
 
     @cython.critical_section
     def _has_consumer(self, bytes group):
@@ -379,9 +392,9 @@ cdef class Producer:
     @cython.final
     cdef int fail(self, int rc, detail) except -1:
         shortage = last_shortage()
-        capacity = 0 if self.p is NULL else self.p.arena.capacity
+        longest = 0 if self.p is NULL else self.p.longest
         why = self.why_full() if rc == -ETIMEDOUT or rc == -EAGAIN else ""
-        _failures.fail_producer(self.channel, rc, detail, shortage, capacity=capacity, why=why)
+        _failures.fail_producer(self.channel, rc, detail, shortage, longest=longest, why=why)
         return -1
 
     @cython.final
@@ -483,7 +496,7 @@ cdef class Producer:
             There is no memory for the message (see preallocate). Raised at once, whatever the timeout. The same message
             may fit later.
         MessageTooLarge
-            The message is longer than the lane's capacity.
+            The message is longer than max_message.
         UnsafeMessage
             The message, or something in it, has none of these types, or cannot be pickled. The text says where in the
             message it is, and what to do.
@@ -728,7 +741,8 @@ cdef class Producer:
         if self.p is NULL:
             self.fail(-ESHUTDOWN, None)
         return (self.p.tail - self.p.others, self.p.bytes, self.p.dropped, self.p.refused, rip_producer_backlog(self.p),
-                rip_producer_bytes(self.p), self.p.keep, self.p.arena.capacity, self.p.arena.allocated, self.p.waits,
+                rip_producer_bytes(self.p), self.p.keep, self.p.arena.capacity,
+                self.p.arena.allocated + rip_large_bytes(self.p), self.p.waits,
                 self.p.waited * 1e-9)
 
     @classmethod

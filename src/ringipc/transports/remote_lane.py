@@ -1,6 +1,8 @@
 """The largest lane for a producer at the other end of a connection: both sides allocate one of the same size."""
 
-LARGEST_REMOTE_LANE = 1 << 30  # bytes that a process allocates for the lane of a producer at the end of a connection
+from .. import _facts
+
+LARGEST_REMOTE_LANE = _facts.LARGEST_REMOTE  # bytes, also of a single message that is longer than the lane
 MOST_REMOTE_SLOTS = 1 << 20
 
 

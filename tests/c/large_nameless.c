@@ -1,0 +1,3 @@
+/* The tests of large.c, in an anonymous channel. */
+#define NAMELESS
+#include "large.c"

@@ -110,6 +110,48 @@ def test_an_anonymous_channel_ends_with_its_last_handle() -> None:
     assert descriptors() == before
 
 
+def test_a_small_channel_takes_little_memory_and_one_descriptor_for_each_handle() -> None:
+    before = descriptors()
+    with Channel.anonymous() as channel:
+        with Producer(channel, capacity="64 KiB", slots=64) as producer, Consumer(channel) as consumer:
+            for k in range(1000):
+                producer.put(b"%d" % k)
+                assert consumer.get() == b"%d" % k
+            assert descriptors() == before + 3  # of the channel and its two handles
+            assert os.fstat(channel.fileno()).st_blocks * 512 <= 100_000
+            for k in range(60):  # all of the capacity, when it is needed
+                producer.put(bytes([k]) * 1024)
+            assert [consumer.get()[0] for _ in range(60)] == list(range(60))
+            assert descriptors() == before + 3
+        with Producer(channel) as producer:  # of any capacity
+            producer.put(bytes(1 << 20))
+            assert descriptors() == before + 2
+    assert descriptors() == before
+
+
+def test_channels_that_were_used_and_closed_leave_nothing() -> None:
+    def use() -> None:
+        with (
+            Channel.anonymous() as channel,
+            Producer(channel, capacity="64 KiB") as producer,
+            Consumer(channel) as consumer,
+        ):
+            producer.put(b"x")
+            assert consumer.get() == b"x"
+
+    def maps() -> int:
+        with open("/proc/self/maps") as file:
+            return sum("ringipc" in line for line in file)
+
+    use()
+    before = descriptors(), maps()
+    start = time.perf_counter()
+    for _ in range(1000):
+        use()
+    assert time.perf_counter() - start < 10  # a quarter of a second on an idle machine
+    assert (descriptors(), maps()) == before
+
+
 def test_messages_and_durable_groups_wait_while_a_handle_is_open() -> None:
     with Channel.anonymous() as channel:
         with Producer(channel, capacity=4096, groups=["later"]) as producer:

@@ -11,12 +11,14 @@
 #include <cpuid.h>
 #endif
 
+#define ASK_EVERY_NS UINT64_C(1000000000)
+
 /* The inode of the initial time namespace (include/linux/proc_ns.h, PROC_TIME_INIT_INO). */
 #define INITIAL_TIME_NAMESPACE 0xEFFFFFFAu
 
 #if defined(__x86_64__)
 
-/* Invariant TSC, AMD64 manual vol. 3, CPUID Fn8000_0007. */
+/* Invariant TSC, AMD64 manual vol. 3, CPUID Fn8000_0007. In a virtual machine this instruction takes microseconds. */
 static int is_invariant(void) {
     unsigned a, b, c, d = 0;
     return __get_cpuid(0x80000007u, &a, &b, &c, &d) && (d >> 8 & 1u);
@@ -35,13 +37,30 @@ static int is_trusted(void) {
     return is;
 }
 
-int rip_counter_is_steady(void) { return is_invariant() && is_trusted(); }
+static _Atomic uint64_t known; /* when it asked, and in the lowest bit the answer; 0: never */
+
+void rip_clock_forget(void) { atomic_store_explicit(&known, 0, memory_order_relaxed); }
+
+/* Asks at most once in a second, because that takes longer than all else that a new handle does with clocks. */
+int rip_counter_is_steady(void) {
+    /* relaxed, also below: it is one word, and any thread may ask again */
+    uint64_t before = atomic_load_explicit(&known, memory_order_relaxed), now = rip_now() | 1;
+    if (before == 0 || now - before > ASK_EVERY_NS) {
+        before = now - !(is_invariant() && is_trusted());
+        atomic_store_explicit(&known, before, memory_order_relaxed);
+    }
+    return before & 1;
+}
 
 #elif defined(__aarch64__)
+
+void rip_clock_forget(void) {}
 
 int rip_counter_is_steady(void) { return 1; } /* the architecture guarantees it */
 
 #else
+
+void rip_clock_forget(void) {}
 
 int rip_counter_is_steady(void) { return 0; }
 

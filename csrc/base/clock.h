@@ -50,6 +50,8 @@ static inline uint64_t rip_ticks(enum rip_clock clock, uint64_t offset) {
 
 /* Returns 1 if the counter runs at one rate on all processors and the kernel keeps its own time by it, else 0. */
 int rip_counter_is_steady(void);
+/* In a forked child: what is known of the counter is asked again. */
+void rip_clock_forget(void);
 /* Stores in *offset by how many nanoseconds (modulo 2^64) CLOCK_MONOTONIC of this process's time namespace is ahead of
  * the machine's time. Returns 0 or a negative errno, as -EMFILE. */
 int rip_clock_offset(uint64_t *offset);

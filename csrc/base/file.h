@@ -42,5 +42,10 @@ void rip_memory_file_free(int fd, uint64_t offset, uint64_t size);
 /* Returns the bytes of memory that are available (/proc/meminfo). A memfd has no size limit of its own: if it uses too
  * much, the kernel kills some process. */
 uint64_t rip_memory_available(void);
+/* The same for a process that wants this many bytes of it. If they are few, what the kernel said before is used a few
+ * times, less what was wanted since: to ask it takes longer than to allocate some pages. */
+uint64_t rip_memory_available_for(uint64_t bytes);
+/* Ask the kernel the next time: in a forked child. */
+void rip_memory_forget(void);
 
 #endif

@@ -7,6 +7,8 @@
 /* Returns the inode of the pid namespace of this process, or 0 if it is unknown. A pid has a meaning in its namespace
  * only. */
 uint32_t rip_pid_namespace(void);
+/* In a forked child: its pid namespace may be another one. */
+void rip_process_forget(void);
 
 /* Returns 1 if the process that has the pid is still the one that the caller means. */
 typedef int rip_is_target(void *target);

@@ -12,10 +12,20 @@
 
 #define PIPEFS_MAGIC 0x50495045
 
+static _Atomic uint32_t pid_namespace; /* 0: not known */
+
+/* A process stays in its pid namespace; only its children can be in another one. */
 uint32_t rip_pid_namespace(void) {
     struct stat st;
-    return stat("/proc/self/ns/pid", &st) == 0 ? (uint32_t)st.st_ino : 0;
+    uint32_t known = atomic_load_explicit(&pid_namespace, memory_order_relaxed); /* relaxed: it is one word */
+    if (known == 0 && stat("/proc/self/ns/pid", &st) == 0) {
+        known = (uint32_t)st.st_ino;
+        atomic_store_explicit(&pid_namespace, known, memory_order_relaxed);
+    }
+    return known;
 }
+
+void rip_process_forget(void) { atomic_store_explicit(&pid_namespace, 0, memory_order_relaxed); }
 
 static int is_ours(int32_t pid) {
     char path[32];

@@ -1,4 +1,5 @@
 #include "channel/groups.h"
+#include "base/errors.h"
 #include "channel/lane_table.h"
 #include "channel/tables.h"
 #include "channel/wake.h"
@@ -30,16 +31,15 @@ static void set_cursors(struct rip_channel *ch, uint32_t group, enum rip_group_f
     for (uint32_t i = 0; i < rip_lanes_used(control); i++) {
         struct rip_lane_entry *lane = &control->lanes[i];
         uint64_t seq = 0;
+        struct rip_file_word tail = {.offset = offsetof(struct rip_lane, tail)};
         if (atomic_load_explicit(&lane->state, memory_order_relaxed) != RIP_LANE_FREE) {
             uint64_t oldest = active ? UINT64_MAX : atomic_load_explicit(&lane->base_seq, memory_order_relaxed);
             for (uint32_t g = 0; g < RIP_MAX_GROUPS; g++) {
                 uint64_t released = atomic_load_explicit(&lane->cursors[g].released, memory_order_relaxed);
                 oldest = (active >> g & 1) && released < oldest ? released : oldest;
             }
-            if (start != RIP_NEWEST ||
-                rip_lane_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, tail), &seq) != 0) {
-                seq = oldest;
-            }
+            int starts_newest = start == RIP_NEWEST && rip_lane_read(ch, rip_lane_id(lane), &tail, 1) == 0;
+            seq = starts_newest ? tail.value : oldest;
         }
         rip_cursor_set(lane, group, seq);
     }
@@ -53,20 +53,17 @@ static int pass_reclaimed(struct rip_channel *ch, uint32_t group) {
     for (uint32_t i = 0; i < rip_lanes_used(control); i++) {
         struct rip_lane_entry *lane = &control->lanes[i];
         _Atomic uint64_t *released = &lane->cursors[group].released;
-        uint64_t limit, from, magic;
+        struct rip_file_word words[] = {{.offset = offsetof(struct rip_lane, reclaimed)},
+                                        {.offset = offsetof(struct rip_lane, dropped_below)}};
         uint32_t state = atomic_load_explicit(&lane->state, memory_order_relaxed); /* under the lock */
         if (state == RIP_LANE_FREE) {
             continue;
         }
-        int rc = rip_lane_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, reclaimed), &limit);
-        rc = rc ? rc : rip_lane_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, dropped_below), &from);
-        if (rc == 0 && state == RIP_LANE_LIVE) {
-            rc = rip_file_read(&ch->handle, rip_lane_file(rip_lane_id(lane)), 0, &magic) == -ENOENT ? -EBADMSG : 0;
+        int rc = rip_file_read(&ch->handle, rip_lane_file(rip_lane_id(lane)), words, 2);
+        if (rip_is_resource_error(rc) || (rc == -ENOENT && state == RIP_LANE_LIVE)) {
+            return rc == -ENOENT ? -EBADMSG : rc;
         }
-        if (rc != 0) {
-            return rc;
-        }
-        limit = from > limit ? from : limit;
+        uint64_t limit = words[0].value > words[1].value ? words[0].value : words[1].value;
         if (limit > atomic_load_explicit(released, memory_order_relaxed)) {
             atomic_store_explicit(released, limit, memory_order_release); /* pairs with the acquire in rip_reclaim */
         }

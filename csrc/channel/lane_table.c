@@ -3,7 +3,6 @@
 #include "base/shortage.h"
 #include "channel/tables.h"
 #include "channel/wake.h"
-#include "store/files.h"
 
 void rip_cursor_set(struct rip_lane_entry *lane, uint32_t group, uint64_t seq) {
     /* relaxed: no process reads this before the lane is live and the group is active */
@@ -48,9 +47,8 @@ int rip_lanes_load(struct rip_channel *ch) {
     return rip_populate(ch->control->lanes, size_of(rip_lanes_used(ch->control)), 1);
 }
 
-int rip_lane_read_word(struct rip_channel *ch, uint64_t id, size_t offset, uint64_t *word) {
-    int rc = rip_file_read(&ch->handle, rip_lane_file(id), offset, word);
-    *word = rc ? 0 : *word;
+int rip_lane_read(struct rip_channel *ch, uint64_t id, struct rip_file_word *words, unsigned count) {
+    int rc = rip_file_read(&ch->handle, rip_lane_file(id), words, count);
     return rip_is_resource_error(rc) ? rc : 0;
 }
 

@@ -4,6 +4,7 @@
 #define RIP_LANE_TABLE_H
 
 #include "channel/channel.h"
+#include "store/files.h"
 
 struct rip_lane_shape { /* what the header of a lane says, checked */
     uint64_t slots, capacity;
@@ -14,9 +15,10 @@ struct rip_lane_shape { /* what the header of a lane says, checked */
 void rip_cursor_set(struct rip_lane_entry *lane, uint32_t group, uint64_t seq);
 /* Announces to every consumer that the table has changed, and wakes those that sleep. */
 void rip_lanes_changed(struct rip_channel *ch);
-/* Reads a word of the header of a lane, which need not be mapped by this handle. Stores 0 if the file does not exist or
- * cannot be read, and returns 0. Returns a negative errno if that is unknown (rip_is_resource_error). */
-int rip_lane_read_word(struct rip_channel *ch, uint64_t id, size_t offset, uint64_t *word);
+/* Reads words of the header of a lane, which need not be mapped by this handle (rip_file_read). If the file does not
+ * exist or cannot be read, the values are 0 and this returns 0. Returns a negative errno if that is unknown
+ * (rip_is_resource_error). */
+int rip_lane_read(struct rip_channel *ch, uint64_t id, struct rip_file_word *words, unsigned count);
 /* Reads the header of a mapped lane. Any process may have written it, so every number is checked. Returns 0 or
  * -EBADMSG. */
 int rip_lane_read_shape(const struct rip_mapping *mapping, struct rip_lane_shape *shape);

@@ -24,9 +24,9 @@
 #define RIP_MAX_SLOTS (UINT64_C(1) << 26)
 #define RIP_MAX_CAPACITY (UINT64_C(1) << 46)
 #define RIP_MAX_REGIONS 32u /* regions of a lane for messages that are longer than its capacity */
-#define RIP_MAX_KEPT 64u   /* kept messages of a lane, for each group that keeps claims, */
-#define RIP_CURSOR_KEPT 4u /* and for each group that does not: as many as fit into the line of its cursor */
-#define RIP_MAX_PINS 64u   /* messages in use that a producer has given up and goes around */
+#define RIP_MAX_KEPT 64u    /* kept messages of a lane, for each group that keeps claims, */
+#define RIP_CURSOR_KEPT 4u  /* and for each group that does not: as many as fit into the line of its cursor */
+#define RIP_MAX_PINS 64u    /* messages in use that a producer has given up and goes around */
 
 /* ---- control ---- */
 

@@ -84,14 +84,14 @@ int rip_claims_open(struct rip_channel *ch, uint32_t group, uint32_t lane, uint6
 
 enum rip_claim rip_claim_read(struct rip_channel *ch, uint64_t group, uint64_t lane, uint64_t slots, uint64_t seq,
                               uint32_t *member) {
-    uint64_t word = 0;
-    size_t at = offsetof(struct rip_claims, words) + (size_t)(seq & (slots - 1)) * sizeof word;
+    struct rip_file_word word = {.offset = offsetof(struct rip_claims, words) +
+                                           (size_t)(seq & (slots - 1)) * sizeof(uint64_t)};
     int rc = rip_try_lock(&ch->handle); /* extents are found under the lock */
     if (rc == 0) {
-        rc = rip_file_read(&ch->handle, rip_claims_file(group, lane), at, &word);
+        rc = rip_file_read(&ch->handle, rip_claims_file(group, lane), &word, 1);
         rip_unlock(&ch->handle);
     }
-    enum rip_claim state = rip_claim_state(word, slots, seq, member);
+    enum rip_claim state = rip_claim_state(word.value, slots, seq, member);
     return rc == 0 ? state : RIP_CLAIM_FREE;
 }
 

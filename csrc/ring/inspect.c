@@ -41,10 +41,11 @@ static void read_lanes(struct rip_channel *ch, struct rip_inspection *out, uint6
     for (uint32_t i = 0; i < rip_lanes_used(ch->control); i++) {
         struct rip_lane_entry *lane = &ch->control->lanes[i];
         uint32_t state = atomic_load_explicit(&lane->state, memory_order_relaxed); /* relaxed: under the lock */
-        tails[i] = froms[i] = 0;
-        if (state != RIP_LANE_FREE &&
-            rip_lane_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, tail), &tails[i]) == 0 &&
-            rip_lane_read_word(ch, rip_lane_id(lane), offsetof(struct rip_lane, dropped_below), &froms[i]) == 0) {
+        struct rip_file_word words[] = {{.offset = offsetof(struct rip_lane, tail)},
+                                        {.offset = offsetof(struct rip_lane, dropped_below)}};
+        if (state != RIP_LANE_FREE && rip_lane_read(ch, rip_lane_id(lane), words, 2) == 0) {
+            tails[i] = words[0].value;
+            froms[i] = words[1].value;
             out->lane[out->lanes++] = (struct rip_lane_info){.id = rip_lane_id(lane),
                                                              .pid = lane->pid,
                                                              .state = state,

@@ -1,10 +1,18 @@
 #include "ring/lane_memory.h"
 #include "base/file.h"
 #include "ring/large.h"
+
+#define LEAST_STEP 16384u
 #include "store/files.h"
 
+/* A small lane of an anonymous channel takes a quarter of its capacity at once, because there can be thousands. */
+static uint64_t step_of(const struct rip_producer *p) {
+    uint64_t quarter = rip_round_up(p->arena.capacity / 4, LEAST_STEP);
+    return rip_is_anonymous(&p->ch.handle) && quarter < RIP_STEP ? quarter : RIP_STEP;
+}
+
 uint64_t rip_lane_step_end(const struct rip_producer *p, uint64_t bytes) {
-    uint64_t end = rip_round_up(rip_arena_offset(p->slots) + bytes, RIP_STEP);
+    uint64_t end = rip_round_up(rip_arena_offset(p->slots) + bytes, step_of(p));
     uint64_t size = rip_lane_size(p->slots, p->arena.capacity);
     return end < size ? end : size;
 }
@@ -21,8 +29,8 @@ int rip_lane_fill(struct rip_producer *p, uint64_t bytes) {
     return rc;
 }
 
-void rip_lane_close_when_filled(struct rip_producer *p) {
-    if (p->mapping.allocated == p->mapping.size) {
+void rip_lane_close_fd(struct rip_producer *p) {
+    if (rip_is_anonymous(&p->ch.handle) || p->mapping.allocated == p->mapping.size) {
         rip_mapping_close_fd(&p->mapping);
     }
 }
@@ -64,8 +72,11 @@ static int grow(struct rip_producer *p, uint64_t bytes) {
     if (RIP_LIKELY(bytes <= p->arena.allocated)) {
         return 0;
     }
-    int rc = rip_lane_fill(p, bytes);
-    rip_lane_close_when_filled(p);
+    if (p->mapping.fd < 0 && rip_is_anonymous(&p->ch.handle)) {
+        p->mapping.fd = rip_handle_dup(&p->ch.handle);
+    }
+    int rc = p->mapping.fd < 0 ? p->mapping.fd : rip_lane_fill(p, bytes);
+    rip_lane_close_fd(p);
     return rc;
 }
 

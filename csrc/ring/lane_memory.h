@@ -8,8 +8,8 @@
 uint64_t rip_lane_step_end(const struct rip_producer *p, uint64_t bytes);
 /* Allocates that many bytes. */
 int rip_lane_fill(struct rip_producer *p, uint64_t bytes);
-/* Closes the file descriptor if nothing is left to allocate. */
-void rip_lane_close_when_filled(struct rip_producer *p);
+/* Closes the file descriptor of the lane if nothing is left to allocate, or if it is easily opened again. */
+void rip_lane_close_fd(struct rip_producer *p);
 /* Frees the memory behind the last message that is not read or is still in use. For a producer that closes: it writes
  * no more. */
 void rip_lane_shrink(struct rip_producer *p);

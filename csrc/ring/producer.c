@@ -202,7 +202,7 @@ static int open_lane(const char *channel, uint64_t capacity, uint64_t slots, uin
     }
     int locked = 0;
     rc = enter_lane(p, first, pid, &locked);
-    rip_lane_close_when_filled(p);
+    rip_lane_close_fd(p);
     if (rc != 0) {
         if (locked == 0) {
             rip_channel_close(&p->ch);

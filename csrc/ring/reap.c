@@ -32,9 +32,10 @@ int rip_member_leave(struct rip_channel *ch, uint32_t member) {
 static int end_lane(struct rip_channel *ch, uint32_t index) {
     struct rip_lane_entry *lane = &ch->control->lanes[index];
     struct rip_file_key file = rip_lane_file(rip_lane_id(lane));
-    uint64_t closed = RIP_NOT_CLOSED, tail = UINT64_MAX;
-    int rc = rip_file_read(&ch->handle, file, offsetof(struct rip_lane, closed), &closed);
-    rc = rc ? rc : rip_file_read(&ch->handle, file, offsetof(struct rip_lane, tail), &tail);
+    struct rip_file_word words[] = {{.offset = offsetof(struct rip_lane, closed)},
+                                    {.offset = offsetof(struct rip_lane, tail)}};
+    int rc = rip_file_read(&ch->handle, file, words, 2);
+    uint64_t closed = rc ? RIP_NOT_CLOSED : words[0].value, tail = rc ? UINT64_MAX : words[1].value;
     if (rip_is_resource_error(rc) && rc != -ESTALE) {
         return rc;
     }

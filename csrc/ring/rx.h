@@ -63,7 +63,7 @@ struct rip_rx {
     uint64_t settled; /* every message before it was known before the last scan began */
     uint64_t timed;   /* the message whose time is `time`; UINT64_MAX: none */
     uint64_t time;
-    uint64_t died; /* when the death or failure of its producer was noticed; 0: it was not */
+    uint64_t died;              /* when the death or failure of its producer was noticed; 0: it was not */
     struct rip_rx_large *large; /* messages that are longer than the capacity (rx_large.h); NULL: there was none */
 };
 

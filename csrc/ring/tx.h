@@ -53,8 +53,8 @@ struct rip_producer {
     uint64_t others;              /* messages of other producers before tail */
     uint64_t own_end;             /* every message of this producer is before it */
     struct rip_spin turn, asleep; /* how long to spin for the lock; for a waiter that does not spin */
-    uint64_t longest;        /* bytes; a longer message is refused */
-    struct rip_large *large; /* messages that are longer than the capacity (large.h); NULL: there was none */
+    uint64_t longest;             /* bytes; a longer message is refused */
+    struct rip_large *large;      /* messages that are longer than the capacity (large.h); NULL: there was none */
 };
 
 /* Reads the clock for the messages that are committed from now on. Once for a batch: it costs as much as the rest. A

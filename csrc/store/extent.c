@@ -180,7 +180,7 @@ int rip_extent_find(struct rip_handle *handle, uint32_t file, const uint64_t *of
 /* A memfd has no size limit of its own. Without this check the kernel would kill some process if too much were
  * allocated. */
 static int is_there_memory(uint64_t bytes) {
-    uint64_t available = rip_memory_available();
+    uint64_t available = rip_memory_available_for(bytes);
     rip_note_shortage(bytes, available);
     return bytes / 1024 <= available / 1024;
 }

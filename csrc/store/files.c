@@ -188,26 +188,33 @@ int rip_file_open(struct rip_handle *handle, struct rip_file_key which, int writ
     return rc;
 }
 
-/* Loads the word at offset `at`, a multiple of its size. Its owner may store it at the same time, and read(2) does not
- * promise to read a word in one piece. So the page of the word is mapped, and the word is loaded atomically. */
-static int load(int fd, uint64_t at, uint64_t *word) {
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), begin = at / page * page;
+/* Loads words of a file that begins at `from`. Their owner may store them at the same time, and read(2) does not promise
+ * to read a word in one piece. So the page of the words is mapped, and they are loaded atomically. */
+static int load(int fd, uint64_t from, struct rip_file_word *words, unsigned count) {
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), begin = (from + words[0].offset) / page * page;
     struct stat st;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || at + sizeof *word > (uint64_t)st.st_size) {
-        return -EBADMSG;
+    int is_file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t at = from + words[i].offset;
+        if (!is_file || at < begin || at + sizeof(uint64_t) > begin + page ||
+            at + sizeof(uint64_t) > (uint64_t)st.st_size) {
+            return -EBADMSG;
+        }
     }
     void *mapped = mmap(NULL, page, PROT_READ, MAP_SHARED, fd, (off_t)begin);
     if (mapped == MAP_FAILED) {
         return -errno;
     }
-    /* relaxed: the caller already sees what was written before it */
-    *word = atomic_load_explicit((const _Atomic uint64_t *)(const void *)((const char *)mapped + (at - begin)),
-                                 memory_order_relaxed);
+    for (unsigned i = 0; i < count; i++) {
+        const void *word = (const char *)mapped + (from + words[i].offset - begin);
+        /* acquire: the words are loaded in their order. The caller already sees what was written before the first. */
+        words[i].value = atomic_load_explicit((const _Atomic uint64_t *)word, memory_order_acquire);
+    }
     munmap(mapped, page);
     return 0;
 }
 
-int rip_file_read(struct rip_handle *handle, struct rip_file_key which, size_t offset, uint64_t *word) {
+int rip_file_read(struct rip_handle *handle, struct rip_file_key which, struct rip_file_word *words, unsigned count) {
     uint64_t at = 0, size = UINT64_MAX; /* load() checks the size of a named file itself */
     char name[64];
     int fd, rc = 0;
@@ -220,10 +227,14 @@ int rip_file_read(struct rip_handle *handle, struct rip_file_key which, size_t o
         rc = rip_extent_find(handle, (uint32_t)which.file, which.of, &at, &size);
         fd = rc ? rc : rip_handle_dup(handle); /* another description: a mapping would keep the locks */
     }
+    for (unsigned i = 0; i < count; i++) {
+        words[i].value = 0;
+        rc = words[i].offset <= size - sizeof(uint64_t) ? rc : -EBADMSG;
+    }
     if (fd < 0) {
         return fd;
     }
-    rc = offset <= size - sizeof *word ? load(fd, at + offset, word) : -EBADMSG;
+    rc = rc ? rc : load(fd, at, words, count);
     close(fd);
     return rc;
 }

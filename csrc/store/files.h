@@ -47,9 +47,13 @@ int rip_file_has_memory(const struct rip_handle *handle, uint64_t bytes);
 
 /* Maps a file. write: for writing too. Returns 0, -ENOENT, or another negative errno. */
 int rip_file_open(struct rip_handle *handle, struct rip_file_key which, int write, struct rip_mapping *out);
-/* Reads the current value of the word at offset (a multiple of 8). Returns 0, -EBADMSG if the file is too short, or
- * another negative errno. */
-int rip_file_read(struct rip_handle *handle, struct rip_file_key which, size_t offset, uint64_t *word);
+struct rip_file_word {
+    size_t offset; /* in the file; a multiple of 8 */
+    uint64_t value;
+};
+/* Reads the current values of words that lie in the same page of a file, in their order. Returns 0, -EBADMSG if the
+ * file is too short, or another negative errno; then the values are 0. */
+int rip_file_read(struct rip_handle *handle, struct rip_file_key which, struct rip_file_word *words, unsigned count);
 /* Removes a file, with all that was added to it. The table lock must be held. */
 void rip_file_remove(struct rip_handle *handle, struct rip_file_key which);
 /* To be called before the first lane is made: removes the files of an earlier channel of the same name that has lost

@@ -1,6 +1,8 @@
 #include "store/handle.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/futex.h"
+#include "base/process.h"
 #include "base/thread.h"
 
 #include <fcntl.h>
@@ -65,6 +67,9 @@ static void in_child(void) {
     }
     rip_fence_forget();
     rip_thread_forget();
+    rip_process_forget();
+    rip_clock_forget();
+    rip_memory_forget();
     pthread_mutex_unlock(&handles_lock);
 }
 

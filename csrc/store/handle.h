@@ -40,6 +40,9 @@ struct rip_handle {
     char name[RIP_MAX_CHANNEL_NAME + 1];
 };
 
+/* Returns 1 if the handle has no directory. */
+static inline int rip_is_anonymous(const struct rip_handle *handle) { return handle->dir < 0; }
+
 /* Returns -ESHUTDOWN (closed) or -ECHILD (the parent's) for a handle that may not be used. */
 int rip_handle_refusal(const struct rip_handle *handle);
 /* Returns 0 if the handle may be used, else as rip_handle_refusal. */

@@ -165,7 +165,7 @@ static int unpack(struct rip_receiver *r) {
                 r->payload = NULL;
                 /* without memory the stream waits too: releases make room in the allocated part. -ENOLCK: the claims of
                  * a group cannot be opened now. */
-                return rc == -EAGAIN || rc == -ENOLCK || rip_is_out_of_memory(rc) ? RIP_STEP_ROOM : rc;
+                return rc == -EAGAIN || rc == -ENOLCK || (rip_is_shortage(rc) && rc != -ESTALE) ? RIP_STEP_ROOM : rc;
             }
         }
         uint64_t left = r->frame.length - r->got, has = r->to - r->from;

@@ -284,15 +284,16 @@ void rip_consumer_free(struct rip_consumer *c); /* after rip_consumer_close */
 /* ---- file descriptors for poll and event loops ----
  *
  * rip_*_fd returns the pollfd of a handle (or -EMFILE and so on). It is readable while the next rip_peek would not
- * return -EAGAIN, or while there is room for the message that rip_reserve refused last. Spurious readiness is
- * possible. The number stays the same, and the pollfd is closed with the handle. After it has checked for messages
- * or room, the program calls rip_*_update_fd, which brings the readiness up to date. A handle without a pollfd has
- * no extra cost. */
+ * return -EAGAIN, or while there is room for the message that rip_reserve refused last. The number stays the same, and
+ * the pollfd is closed with the handle. After it has checked for messages or room, the program calls rip_*_update_fd,
+ * which brings the readiness up to date. Nobody else does so when a member is killed. So the program also calls
+ * rip_*_update_fd half a second after the last time, for example by a timer. A handle without a pollfd has no extra
+ * cost. */
 int rip_consumer_fd(struct rip_consumer *c);
 void rip_consumer_update_fd(struct rip_consumer *c);
 /* As rip_consumer_update_fd, but ignores what is there already: the pollfd becomes readable only for what comes from
- * now on. For programs that leave messages unread. Returns 1 if the pollfd was readable for another reason than its
- * periodic timer; other threads that wait for it may not have seen that. */
+ * now on. For programs that leave messages unread. Returns 1 if the pollfd was readable; other threads that wait for it
+ * may not have seen that. */
 int rip_consumer_rearm_fd(struct rip_consumer *c);
 /* Requests one signal to this process when the next message, end or new producer comes.
  *   number    the signal; 0 cancels the request

@@ -16,7 +16,7 @@ from ringipc import Channel, Closed, Consumer, Empty, EndOfStream, Full, Produce
 
 
 def next_by(consumer: Consumer) -> bytes:
-    """Get the next message by waiting for the pollfd; spurious readiness is possible."""
+    """Get the next message by waiting for the pollfd."""
     while is_readable(consumer, 20):
         try:
             message: bytes = consumer.get(timeout=0)

@@ -7,18 +7,15 @@
 enum rip_poll { RIP_POLL_IN = 1, RIP_POLL_OUT = 2 };
 
 struct rip_poller {
-    int fd;    /* readable while one of the watched file descriptors is ready */
-    int timer; /* file descriptor of the timer, or -1 */
+    int fd; /* readable while one of the watched file descriptors is ready */
 };
 
-/* timed: with a timer. Returns 0 or a negative errno. */
-int rip_poller_open(struct rip_poller *poller, int timed);
+/* Returns 0 or a negative errno. */
+int rip_poller_open(struct rip_poller *poller);
 void rip_poller_close(struct rip_poller *poller);
 /* Changes what fd is watched for from `was` to `events`, both a set of enum rip_poll; 0: it is not watched. id: what
  * rip_poller_wait returns for it. Returns 0 or a negative errno. */
 int rip_poller_change(const struct rip_poller *poller, int fd, uint32_t was, uint32_t events, uint64_t id);
-/* Makes the poller ready after ns nanoseconds, even if no watched file descriptor is. A new call replaces the time. */
-void rip_poller_set_timer(const struct rip_poller *poller, uint64_t ns);
 /* Waits for ms milliseconds at most, or without a limit if ms is -1. Stores the ids of at most `most` ready file
  * descriptors. Returns how many it stored, or a negative errno. */
 int rip_poller_wait(const struct rip_poller *poller, uint64_t *ids, int most, int ms);

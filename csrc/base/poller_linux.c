@@ -3,32 +3,19 @@
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/timerfd.h>
 #include <unistd.h>
 
 #define AT_ONCE 64
 
-static int watch_timer(struct rip_poller *poller) {
-    poller->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    return poller->timer < 0 ? -errno : rip_poller_change(poller, poller->timer, 0, RIP_POLL_IN, 0);
-}
-
-int rip_poller_open(struct rip_poller *poller, int timed) {
-    *poller = (struct rip_poller){.fd = epoll_create1(EPOLL_CLOEXEC), .timer = -1};
-    int rc = poller->fd < 0 ? -errno : timed ? watch_timer(poller) : 0;
-    if (rc != 0) {
-        rip_poller_close(poller);
-    }
-    return rc;
+int rip_poller_open(struct rip_poller *poller) {
+    poller->fd = epoll_create1(EPOLL_CLOEXEC);
+    return poller->fd < 0 ? -errno : 0;
 }
 
 void rip_poller_close(struct rip_poller *poller) {
-    int *fds[] = {&poller->timer, &poller->fd};
-    for (int i = 0; i < 2; i++) {
-        if (*fds[i] >= 0) {
-            close(*fds[i]);
-            *fds[i] = -1;
-        }
+    if (poller->fd >= 0) {
+        close(poller->fd);
+        poller->fd = -1;
     }
 }
 
@@ -41,11 +28,6 @@ int rip_poller_change(const struct rip_poller *poller, int fd, uint32_t was, uin
     struct epoll_event event = {
         .events = (events & RIP_POLL_IN ? EPOLLIN : 0u) | (events & RIP_POLL_OUT ? EPOLLOUT : 0u), .data.u64 = id};
     return epoll_ctl(poller->fd, how, fd, &event) == 0 ? 0 : -errno;
-}
-
-void rip_poller_set_timer(const struct rip_poller *poller, uint64_t ns) {
-    struct itimerspec later = {.it_value = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)}};
-    timerfd_settime(poller->timer, 0, &later, NULL);
 }
 
 int rip_poller_wait(const struct rip_poller *poller, uint64_t *ids, int most, int ms) {

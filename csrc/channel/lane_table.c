@@ -16,13 +16,10 @@ void rip_cursor_set(struct rip_lane_entry *lane, uint32_t group, uint64_t seq) {
     atomic_store_explicit(&lane->cursors[group].released, seq, memory_order_release);
 }
 
-void rip_lanes_changed(struct rip_channel *ch) {
+void rip_lanes_changed(struct rip_channel *ch, uint32_t reasons) {
     /* release: pairs with the acquire in rip_rescan, which reads the table after it */
     atomic_fetch_add_explicit(&ch->control->lanes_changed, 1, memory_order_release);
-    atomic_thread_fence(memory_order_seq_cst); /* pairs with rip_fence_heavy of a consumer that goes to sleep */
-    if (atomic_load_explicit(&ch->control->groups_asleep, memory_order_relaxed)) {
-        rip_wake_groups(ch, 0);
-    }
+    rip_wake_for(ch, reasons); /* its fence pairs with rip_fence_heavy of a consumer that goes to sleep */
 }
 
 static uint64_t size_of(uint32_t lanes) { return (uint64_t)lanes * sizeof(struct rip_lane_entry); }
@@ -144,6 +141,6 @@ void rip_lanes_retire(struct rip_channel *ch) {
         }
     }
     if (retired) {
-        rip_lanes_changed(ch);
+        rip_lanes_changed(ch, 0);
     }
 }

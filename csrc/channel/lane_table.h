@@ -13,8 +13,10 @@ struct rip_lane_shape { /* what the header of a lane says, checked */
 
 /* Sets the cursor of a group that begins, or in a lane that begins: nothing is kept. */
 void rip_cursor_set(struct rip_lane_entry *lane, uint32_t group, uint64_t seq);
-/* Announces to every consumer that the table has changed, and wakes those that sleep. */
-void rip_lanes_changed(struct rip_channel *ch);
+/* Announces to every consumer that the table has changed, and wakes those that sleep. reasons: whose pollfds are made
+ * readable (rip_pollfd_wake): 0 if a lane comes, or leaves the table; rip_reasons_of_end if one has ended; also
+ * RIP_POLLFD_DEATHS if its producer has died or failed. */
+void rip_lanes_changed(struct rip_channel *ch, uint32_t reasons);
 /* Reads words of the header of a lane, which need not be mapped by this handle (rip_file_read). If the file does not
  * exist or cannot be read, the values are 0 and this returns 0. Returns a negative errno if that is unknown
  * (rip_is_resource_error). */

@@ -38,7 +38,7 @@ struct rip_member { /* written under the table lock, except the atomic fields */
     int32_t pid;    /* only shown to people: a member is alive while its lock is held */
     uint32_t pids;  /* the pid namespace of pid: the inode of /proc/self/ns/pid */
     /* RIP_POLLFD_EXISTS: the member has a pollfd. RIP_POLLFD_ARMED: a waker must make it readable; the member sets this
-     * bit, the waker clears it. The bits above: see RIP_POLLFD_SHIFT. */
+     * bit, the waker clears it. The other bits: below. */
     _Atomic uint32_t pollfd;
     _Atomic uint32_t signal; /* the signal that the member wants next, or 0; the member sets it, the sender clears it */
     union {
@@ -113,7 +113,10 @@ struct rip_group_entry {
 #define RIP_ANY_MEMBER UINT32_MAX /* the members of the lane that have a pollfd are found in the table of members */
 #define RIP_POLLFD_ARMED 1u
 #define RIP_POLLFD_EXISTS 2u
-#define RIP_POLLFD_SHIFT 2       /* above: if the pipe has no name, its file descriptor in the member's process */
+#define RIP_POLLFD_ENDS 4u       /* it is armed for the end of the stream too; the member sets these two with ARMED */
+#define RIP_POLLFD_DEATHS 8u     /* for deaths and failures of producers too */
+#define RIP_POLLFD_WRITES 16u    /* a waker is about to write; it sets this bit and clears it */
+#define RIP_POLLFD_SHIFT 5       /* above: if the pipe has no name, its file descriptor in the member's process */
 #define RIP_VALUE_IS_LANE 0x100u /* in rip_member.signal: the value of the signal is the id of the sender's lane */
 /* The upper half of rip_member.signal, so that no signal is sent because of damaged memory. */
 #define RIP_SIGNAL_IS 0x51670000u

@@ -1,19 +1,20 @@
 #include "channel/pollfd.h"
 #include "base/file.h"
-#include "base/poller.h"
 #include "base/process.h"
 #include "store/control_file.h"
 #include "store/table_lock.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define WRITE_NS UINT64_C(20000000) /* longest wait for a waker that is about to write */
+
 struct rip_pollfd {
-    struct rip_poller poller; /* watches the pipe and a timer */
-    int pipe;
+    int pipe;         /* both ends */
     uint32_t inode;   /* of a pipe without a name, else 0 */
     uint32_t written; /* 1: this handle has written a byte, and has not emptied the pipe since */
 };
@@ -34,10 +35,7 @@ void rip_pollfd_close(struct rip_channel *ch) {
     if (!pollfd) {
         return;
     }
-    rip_poller_close(&pollfd->poller);
-    if (pollfd->pipe >= 0) {
-        close(pollfd->pipe);
-    }
+    close(pollfd->pipe);
     free(pollfd);
     ch->pollfd = NULL;
 }
@@ -75,32 +73,26 @@ static int open_unnamed(struct rip_pollfd *pollfd) {
     return end;
 }
 
-static int open_pipe(struct rip_channel *ch, struct rip_pollfd *pollfd) {
-    pollfd->pipe = rip_handle_has_name(&ch->handle) ? open_named(ch) : open_unnamed(pollfd);
-    return pollfd->pipe < 0 ? pollfd->pipe : rip_poller_change(&pollfd->poller, pollfd->pipe, 0, RIP_POLL_IN, 0);
-}
-
 static int make_pollfd(struct rip_channel *ch) {
     struct rip_pollfd *pollfd = calloc(1, sizeof *pollfd);
     if (!pollfd) {
         return -ENOMEM;
     }
-    pollfd->pipe = -1;
-    rip_fork_hold(); /* a child forked now would keep the file descriptors */
-    int rc = rip_poller_open(&pollfd->poller, 1);
-    rc = rc ? rc : open_pipe(ch, pollfd);
-    ch->pollfd = pollfd;
-    if (rc != 0) {
-        rip_pollfd_close(ch);
-    }
+    rip_fork_hold(); /* a child forked now would keep the file descriptor */
+    pollfd->pipe = rip_handle_has_name(&ch->handle) ? open_named(ch) : open_unnamed(pollfd);
+    int rc = pollfd->pipe;
+    ch->pollfd = rc >= 0 ? pollfd : NULL;
     rip_fork_allow();
-    return rc ? rc : pollfd->poller.fd;
+    if (rc < 0) {
+        free(pollfd);
+    }
+    return rc;
 }
 
 int rip_pollfd_open(struct rip_channel *ch, _Atomic uint32_t *entry, uint32_t value) {
     int rc = rip_handle_check(&ch->handle);
     if (rc != 0 || ch->pollfd) {
-        return rc ? rc : ch->pollfd->poller.fd;
+        return rc ? rc : ch->pollfd->pipe;
     }
     rc = make_pollfd(ch);
     const struct rip_pollfd *pollfd = ch->pollfd;
@@ -131,25 +123,40 @@ static void make_readable(struct rip_pollfd *pollfd) {
     }
 }
 
-int rip_pollfd_rearm(struct rip_channel *ch, const struct rip_watch *watch) {
+/* Waits until no waker is about to write into the pipe. One that was killed, or that is interrupted for long, is not
+ * waited for again. */
+static void await_writer(_Atomic uint32_t *word) {
+    /* acquire: pairs with the release in write_to_pipe; the byte is in the pipe */
+    if (!(atomic_load_explicit(word, memory_order_acquire) & RIP_POLLFD_WRITES)) {
+        return;
+    }
+    for (uint64_t end = rip_now() + WRITE_NS; rip_now() < end;) {
+        sched_yield();
+        if (!(atomic_load_explicit(word, memory_order_acquire) & RIP_POLLFD_WRITES)) { /* as above */
+            return;
+        }
+    }
+    atomic_fetch_and_explicit(word, ~RIP_POLLFD_WRITES, memory_order_relaxed);
+}
+
+int rip_pollfd_rearm(struct rip_channel *ch, const struct rip_watch *watch, uint32_t also) {
+    _Atomic uint32_t *word = &ch->control->members[ch->handle.member].pollfd;
+    await_writer(word);
     int was = empty_pipe(ch->pollfd);
-    rip_poller_set_timer(&ch->pollfd->poller, RIP_POLLFD_CHECK_NS);
-    /* release: pairs with the fetch_and in write_to_pipe. It comes before the announcement, which makes wakers check
-     * this bit. */
-    atomic_fetch_or_explicit(&ch->control->members[ch->handle.member].pollfd, RIP_POLLFD_ARMED, memory_order_release);
+    atomic_fetch_and_explicit(word, ~(RIP_POLLFD_ENDS | RIP_POLLFD_DEATHS), memory_order_relaxed);
+    /* release: pairs with the compare-and-swap in write_to_pipe. It comes before the announcement, which makes wakers
+     * check this bit. */
+    atomic_fetch_or_explicit(word, RIP_POLLFD_ARMED | also, memory_order_release);
     rip_watch_announce(watch);
     rip_reap_if_due(&ch->handle);
     return was;
 }
 
-void rip_pollfd_update(struct rip_channel *ch, rip_idle *idle, void *handle, const struct rip_watch *watch) {
+void rip_pollfd_update(struct rip_channel *ch, rip_idle *idle, void *handle, const struct rip_watch *watch,
+                       uint32_t also) {
     if (idle(handle)) {
-        rip_pollfd_rearm(ch, watch);
-        uint64_t ns = idle(handle);
-        if (ns) {
-            if (ns != RIP_POLLFD_CHECK_NS) {
-                rip_poller_set_timer(&ch->pollfd->poller, ns);
-            }
+        rip_pollfd_rearm(ch, watch, also);
+        if (idle(handle)) {
             return;
         }
     }
@@ -194,17 +201,17 @@ static int open_recorded(const struct rip_member *entry, uint32_t number, uint32
     return is_here ? rip_process_open_pipe(entry->pid, number, inode) : -ENOENT;
 }
 
-static void write_to_pipe(struct rip_channel *ch, uint32_t member) {
+static void write_to_pipe(struct rip_channel *ch, uint32_t member, uint32_t reasons) {
     struct rip_member *entry = &ch->control->members[member];
     _Atomic uint32_t *pollfd = &entry->pollfd;
-    if (!(atomic_load_explicit(pollfd, memory_order_relaxed) & RIP_POLLFD_ARMED)) {
-        return;
-    }
-    /* acq_rel: pairs with the release in rip_pollfd_rearm; only one waker writes */
-    uint32_t was = atomic_fetch_and_explicit(pollfd, ~RIP_POLLFD_ARMED, memory_order_acq_rel);
-    if (!(was & RIP_POLLFD_ARMED)) {
-        return; /* another waker writes */
-    }
+    uint32_t was = atomic_load_explicit(pollfd, memory_order_relaxed);
+    do {
+        if (!(was & RIP_POLLFD_ARMED) || !(was & reasons)) {
+            return; /* or another waker writes */
+        }
+        /* acq_rel: pairs with the release in rip_pollfd_rearm; only one waker writes */
+    } while (!atomic_compare_exchange_weak_explicit(pollfd, &was, (was & ~RIP_POLLFD_ARMED) | RIP_POLLFD_WRITES,
+                                                    memory_order_acq_rel, memory_order_relaxed));
     char name[32];
     name_of(member, name);
     rip_fork_hold();
@@ -219,11 +226,13 @@ static void write_to_pipe(struct rip_channel *ch, uint32_t member) {
         close(fd);
     }
     rip_fork_allow();
+    /* release: pairs with the acquire in await_writer */
+    atomic_fetch_and_explicit(pollfd, ~RIP_POLLFD_WRITES, memory_order_release);
 }
 
-void rip_pollfd_wake(struct rip_channel *ch, uint32_t member) {
+void rip_pollfd_wake(struct rip_channel *ch, uint32_t member, uint32_t reasons) {
     _Atomic uint32_t *signal = &ch->control->members[member].signal;
-    write_to_pipe(ch, member);
+    write_to_pipe(ch, member, reasons);
     /* acq_rel: pairs with the release in rip_consumer_notify; only one waker sends the signal */
     uint32_t wanted = atomic_load_explicit(signal, memory_order_relaxed)
                           ? atomic_exchange_explicit(signal, 0, memory_order_acq_rel)

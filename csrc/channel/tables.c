@@ -43,3 +43,13 @@ uint32_t rip_kept_for(const struct rip_control *control) {
 int rip_has_awaited_messages(const struct rip_control *control) {
     return rip_kept_for(control) & RIP_AWAITED && rip_producers_ever(control) > control->epoch_start;
 }
+
+uint32_t rip_reasons_of_end(const struct rip_control *control) {
+    for (uint32_t i = 0; i < rip_lanes_used(control); i++) {
+        /* relaxed: without the lock it is a hint */
+        if (atomic_load_explicit(&control->lanes[i].state, memory_order_relaxed) == RIP_LANE_LIVE) {
+            return 0;
+        }
+    }
+    return RIP_POLLFD_ENDS;
+}

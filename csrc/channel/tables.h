@@ -63,4 +63,8 @@ uint32_t rip_kept_for(const struct rip_control *control);
 /* Returns 1 if messages, or at least the end of a stream, wait for a first or a declared group. */
 int rip_has_awaited_messages(const struct rip_control *control);
 
+/* What the end of a lane is to members with a pollfd: perhaps the end of the stream (RIP_POLLFD_ENDS), if no lane is
+ * live; else nothing (0). Exact under the table lock. */
+uint32_t rip_reasons_of_end(const struct rip_control *control);
+
 #endif

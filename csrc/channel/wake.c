@@ -2,7 +2,7 @@
 #include "channel/pollfd.h"
 #include "channel/tables.h"
 
-__attribute__((cold, noinline)) void rip_wake_group(struct rip_channel *ch, uint32_t group) {
+__attribute__((cold, noinline)) void rip_wake_group(struct rip_channel *ch, uint32_t group, uint32_t reasons) {
     struct rip_group_entry *entry = &ch->control->groups[group];
     rip_wake(&entry->futex);
     /* relaxed: a member with a pollfd has stored this before it announced itself */
@@ -10,7 +10,7 @@ __attribute__((cold, noinline)) void rip_wake_group(struct rip_channel *ch, uint
         for (uint32_t i = 0; i < RIP_MAX_CONSUMERS; i++) {
             const struct rip_member *member = &ch->control->members[i];
             if (member->role == RIP_A_CONSUMER && member->index == group) {
-                rip_pollfd_wake(ch, i);
+                rip_pollfd_wake(ch, i, reasons);
             }
         }
     }
@@ -32,7 +32,7 @@ static void wake_some(struct rip_channel *ch, uint32_t group, uint64_t messages)
     /* Fewer members sleep than there are messages. The bit is cleared, so all are woken: one may have gone to sleep
      * since. */
     atomic_fetch_and_explicit(&ch->control->groups_asleep, ~(UINT64_C(1) << group), memory_order_acq_rel);
-    rip_wake_group(ch, group);
+    rip_wake_group(ch, group, RIP_POLLFD_ARMED);
 }
 
 /* Returns the shared groups in mask. It is a hint, because the flags change under the table lock. */
@@ -60,8 +60,17 @@ __attribute__((cold, noinline)) void rip_wake_groups(struct rip_channel *ch, uin
         if (some >> g & 1) {
             wake_some(ch, g, messages);
         } else {
-            rip_wake_group(ch, g);
+            rip_wake_group(ch, g, RIP_POLLFD_ARMED);
         }
+    }
+}
+
+__attribute__((cold, noinline)) void rip_wake_for(struct rip_channel *ch, uint32_t reasons) {
+    /* as in rip_wake_groups */
+    atomic_thread_fence(memory_order_seq_cst);
+    uint64_t mask = atomic_load_explicit(&ch->control->groups_asleep, memory_order_relaxed) & ~RIP_FENCE_GROUPS;
+    for (uint64_t left = rip_groups_in(mask); left; left &= left - 1) {
+        rip_wake_group(ch, rip_first_group(left), reasons);
     }
 }
 
@@ -70,7 +79,7 @@ static void wake_writers(struct rip_channel *ch, uint32_t lane) {
     for (uint32_t i = RIP_MAX_CONSUMERS; i < rip_members_used(ch->control); i++) {
         const struct rip_member *member = &ch->control->members[i];
         if (member->role == RIP_A_PRODUCER && member->index == lane) {
-            rip_pollfd_wake(ch, i);
+            rip_pollfd_wake(ch, i, RIP_POLLFD_ARMED);
         }
     }
 }
@@ -83,7 +92,7 @@ __attribute__((cold, noinline)) void rip_wake_lane(struct rip_channel *ch, struc
         rip_wake(&lane->futex);
         uint32_t member = atomic_load_explicit(&lane->pollfd_member, memory_order_relaxed); /* as in rip_wake_group */
         if (member > 0 && member <= RIP_MAX_MEMBERS) {
-            rip_pollfd_wake(ch, member - 1);
+            rip_pollfd_wake(ch, member - 1, RIP_POLLFD_ARMED);
         }
         if (member == RIP_ANY_MEMBER) {
             wake_writers(ch, (uint32_t)(lane - ch->control->lanes));

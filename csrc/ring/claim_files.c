@@ -147,6 +147,6 @@ int rip_claims_requeue(struct rip_channel *ch, uint32_t group, uint32_t member) 
         rip_mapping_close(&mapping);
         rip_wake_lane(ch, lane);
     }
-    rip_wake_group(ch, group);
+    rip_wake_group(ch, group, RIP_POLLFD_ARMED);
     return result;
 }

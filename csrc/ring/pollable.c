@@ -25,27 +25,26 @@ int rip_consumer_notify(struct rip_consumer *c, int number, const int32_t *value
     return 0;
 }
 
-/* While another member holds the table lock, nothing wakes this member when the lock is released. So the timer is
- * short. */
-static uint64_t has_no_message(void *handle) {
-    if (rip_rx_pending(handle)) {
-        return 0;
-    }
-    uint64_t slice = rip_rx_slice(handle);
-    return slice < RIP_SLICE_NS ? slice : RIP_POLLFD_CHECK_NS;
-}
+static int has_no_message(void *handle) { return !rip_rx_pending(handle); }
 
-static uint64_t has_no_room(void *handle) {
+static int has_no_room(void *handle) {
     struct rip_producer *p = handle;
     if (rip_lane_is_awaited(p)) {
-        return RIP_POLLFD_CHECK_NS;
+        return 1;
     }
     /* -EINPROGRESS: another process puts a message just now. Whether there is room then is not known. */
     int was_owner = p->owner != 0, rc = p->overflow == RIP_BLOCK ? rip_make_room(p, p->wanted) : 0;
     if (!was_owner) {
         rip_tx_leave(p);
     }
-    return rc == -EAGAIN || rc == -ENOLCK ? RIP_POLLFD_CHECK_NS : 0;
+    return rc == -EAGAIN || rc == -ENOLCK;
+}
+
+/* For what else the pollfd of a consumer is armed. If too few producers have come, the stream does not end before
+ * another one has come; if that one puts nothing, its end is found later. */
+static uint32_t also(const struct rip_consumer *c) {
+    return (c->expects != RIP_NO_END && c->came >= c->expects ? RIP_POLLFD_ENDS : 0) |
+           (c->skips_deaths ? 0 : RIP_POLLFD_DEATHS);
 }
 
 int rip_consumer_fd(struct rip_consumer *c) {
@@ -60,7 +59,7 @@ void rip_consumer_update_fd(struct rip_consumer *c) {
     if (c->ch.pollfd && c->ch.handle.state == RIP_OPEN) {
         struct rip_watch watch;
         rip_message_watch(c, NULL, &watch);
-        rip_pollfd_update(&c->ch, has_no_message, c, &watch);
+        rip_pollfd_update(&c->ch, has_no_message, c, &watch, also(c));
     }
 }
 
@@ -70,7 +69,7 @@ int rip_consumer_rearm_fd(struct rip_consumer *c) {
     }
     struct rip_watch watch;
     rip_message_watch(c, NULL, &watch);
-    return rip_pollfd_rearm(&c->ch, &watch);
+    return rip_pollfd_rearm(&c->ch, &watch, also(c));
 }
 
 int rip_producer_fd(struct rip_producer *p) {
@@ -86,6 +85,6 @@ void rip_producer_update_fd(struct rip_producer *p) {
     if (p->ch.pollfd && p->ch.handle.state == RIP_OPEN) {
         struct rip_watch watch;
         rip_room_watch(p, &watch);
-        rip_pollfd_update(&p->ch, has_no_room, p, &watch);
+        rip_pollfd_update(&p->ch, has_no_room, p, &watch, 0);
     }
 }

@@ -114,7 +114,7 @@ static int join(struct rip_producer *p) {
                           memory_order_release); /* release: pairs with the acquire in rip_rescan */
     atomic_signal_fence(memory_order_seq_cst);   /* so that the last step is the last one */
     control->lanes_ever++;
-    rip_lanes_changed(&p->ch);
+    rip_lanes_changed(&p->ch, 0);
     return 0;
 }
 
@@ -364,7 +364,7 @@ int rip_producer_close(struct rip_producer *p) {
         return 0;
     }
     rip_lanes_retire(&p->ch);
-    rip_lanes_changed(&p->ch);
+    rip_lanes_changed(&p->ch, rip_reasons_of_end(p->ch.control) | (p->failed ? RIP_POLLFD_DEATHS : 0));
     rip_channel_close(&p->ch);
     return 0;
 }

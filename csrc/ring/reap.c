@@ -51,6 +51,7 @@ void rip_channel_reap(struct rip_handle *handle) {
     struct rip_channel *ch = (struct rip_channel *)(void *)handle; /* the handle is its first member */
     struct rip_control *control = ch->control;
     int lanes_died = 0;
+    uint32_t reasons = 0;
     for (uint32_t i = 0; i < rip_members_used(control); i++) {
         struct rip_member *member = &control->members[i];
         uint32_t role = member->role, index = member->index;
@@ -72,6 +73,9 @@ void rip_channel_reap(struct rip_handle *handle) {
                 continue; /* stays a member; reaped later */
             }
             lanes_died = 1;
+            /* relaxed: under the lock */
+            uint32_t state = atomic_load_explicit(&control->lanes[index].state, memory_order_relaxed);
+            reasons |= rip_lane_is_reported(state) || control->lanes[index].shared ? RIP_POLLFD_DEATHS : 0;
         } else if (role == RIP_A_CONSUMER && index < RIP_MAX_GROUPS) {
             if (rip_member_leave(ch, i) != 0) {
                 continue; /* stays a dead member: another process reaps it, or this one does later */
@@ -88,6 +92,6 @@ void rip_channel_reap(struct rip_handle *handle) {
     }
     if (lanes_died) {
         rip_lanes_retire(ch);
-        rip_lanes_changed(ch);
+        rip_lanes_changed(ch, reasons | rip_reasons_of_end(control));
     }
 }

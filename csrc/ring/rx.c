@@ -299,7 +299,7 @@ void rip_rx_report_end(struct rip_rx *rx) {
     if (rip_claims_first_unacked(rx->claims, rx->slots, released, tail) == tail) {
         /* release: as in rip_claim_requeue */
         atomic_fetch_add_explicit(&rx->claims->requeued, 1, memory_order_release);
-        rip_wake_group(rx->ch, rx->group);
+        rip_wake_group(rx->ch, rx->group, rip_reasons_of_end(rx->ch->control));
     }
 }
 

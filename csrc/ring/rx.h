@@ -61,9 +61,10 @@ struct rip_rx {
     uint32_t clock;    /* enum rip_clock: the unit of its time stamps */
     /* Of a consumer that reads by time (rx_order.h): */
     uint64_t settled; /* every message before it was known before the last scan began */
-    uint64_t timed;   /* the message whose time is `time`; UINT64_MAX: none */
+    uint64_t timed;   /* the message whose time is `time`, or a number that rx_order.c defines */
     uint64_t time;
-    uint64_t died;              /* when the death or failure of its producer was noticed; 0: it was not */
+    uint64_t died;              /* when a death or failure of a producer was noticed that is not reported yet; 0: there is none */
+    uint32_t death_settled; /* it was known before the last scan began */
     struct rip_rx_large *large; /* messages that are longer than the capacity (rx_large.h); NULL: there was none */
 };
 

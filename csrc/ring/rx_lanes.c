@@ -81,7 +81,7 @@ static int map_lane(struct rip_consumer *c, uint32_t index, struct rip_rx **out)
     rx->slots = shape.slots;
     rx->capacity = shape.capacity;
     rx->clock = rx->lane->clock == RIP_CLOCK_COUNTER ? RIP_CLOCK_COUNTER : RIP_CLOCK_NS;
-    rx->timed = UINT64_MAX;
+    rx->timed = UINT64_MAX; /* nothing */
     rx->desc = rx->lane->desc;
     rx->payloads = (const unsigned char *)rx->mapping.at + rip_arena_offset(shape.slots);
     rx->cursor = &entry->cursors[c->group];

@@ -4,6 +4,10 @@
 
 #define SCAN_EVERY 16u /* messages taken until the lanes are scanned again, for each lane one if there are more */
 
+/* in rip_rx.timed, beside the number of a message */
+#define NOTHING UINT64_MAX
+#define DEATH (UINT64_MAX - 1)
+
 /* ---- times ---- */
 
 /* The unit of all times: ticks of the counter, if any lane has these; else nanoseconds. A conversion is exact to some
@@ -26,7 +30,7 @@ static void set_clocks(struct rip_consumer *c) {
     }
     if (clocks != c->clocks) { /* there may be another unit now */
         for (uint32_t i = 0; i < c->count; i++) {
-            c->lanes[i]->timed = UINT64_MAX;
+            c->lanes[i]->timed = NOTHING;
             c->lanes[i]->died = 0;
         }
         c->clocks = clocks;
@@ -43,22 +47,31 @@ int rip_order_time(const struct rip_consumer *c, const struct rip_rx *rx, uint64
     return !rx->claims || rip_claim_is_free(rx->claims, rx->slots, seq);
 }
 
-/* Finds the first message of a lane, as far as the last scan knows, or the death at its end: 1 and rx->timed, or 0. If
+/* Finds the first message of a lane, as far as the last scan knows, or a death before it: 1 and rx->timed, or 0. If
  * another member takes it meanwhile, its time is earlier than that of the next one: the turn of the lane comes early. */
 static int find_first(const struct rip_consumer *c, struct rip_rx *rx) {
     if (!rx->claims) {
         rip_rx_skip(rx);
     }
-    for (; rx->next != rx->tail; rx->next++) {
-        if (rx->timed == rx->next || rip_order_time(c, rx, rx->next, &rx->time)) {
-            rx->timed = rx->next;
-            return 1;
-        }
+    while (rx->next != rx->tail && rx->timed != rx->next && !rip_order_time(c, rx, rx->next, &rx->time)) {
+        rx->next++;
     }
-    int dies = rip_order_ends_dead(rx);
-    rx->timed = dies ? rx->tail : UINT64_MAX; /* after the death nothing comes at the tail */
+    if (rx->next != rx->tail && !(rx->died && rx->died < rx->time)) {
+        rx->timed = rx->next;
+        return 1;
+    }
+    rx->timed = rx->died ? DEATH : NOTHING;
     rx->time = rx->died;
-    return dies;
+    return rx->died != 0;
+}
+
+static int is_settled(const struct rip_rx *rx) {
+    return rx->timed == DEATH ? (int)rx->death_settled : rx->timed < rx->settled;
+}
+
+int rip_order_report_death(struct rip_consumer *c, struct rip_rx *rx) {
+    rx->died = 0;
+    return rip_report_death(c, rx);
 }
 
 /* ---- the heap: c->lanes[0 .. queued), the lane with the oldest message first ---- */
@@ -117,13 +130,14 @@ int rip_order_scan(struct rip_consumer *c, int all) {
     c->queued = 0;
     for (uint32_t i = 0; i < c->count; i++) {
         struct rip_rx *rx = c->lanes[i];
-        rx->settled = rx->tail + (rx->died != 0);
+        rx->settled = rx->tail;
+        rx->death_settled = rx->died != 0;
         int found = poll(rx, all);
         if (found < 0) {
             rc = found; /* the other lanes can be read */
             continue;
         }
-        rx->died = rx->died || !rip_lane_is_reported(rx->state) ? rx->died : time_now(c);
+        rx->died = rx->died || !rip_rx_has_loss(rx) ? rx->died : time_now(c);
         if (find_first(c, rx)) {
             swap(c, i, c->queued++);
         }
@@ -146,7 +160,7 @@ int rip_order_ready(struct rip_consumer *c, struct rip_message *message) {
             sink(c, 0);
             continue;
         }
-        if (timed >= rx->settled || timed == rx->tail) {
+        if (timed == DEATH || !is_settled(rx)) {
             return 0;
         }
         int rc = rx->claims ? rip_rx_claim_one(c, rx, rx->next++, message) : rip_rx_read(rx, timed, message);
@@ -167,8 +181,8 @@ int rip_order_next(struct rip_consumer *c, struct rip_message *message) {
         if (rc != 0) {
             return rc;
         }
-        if (!is_due && c->queued && c->lanes[0]->timed < c->lanes[0]->settled) { /* a death */
-            rc = rip_report_death(c, c->lanes[0]);
+        if (!is_due && c->queued && is_settled(c->lanes[0])) { /* a death */
+            rc = rip_order_report_death(c, c->lanes[0]);
             if (rc != 0) {
                 return rc;
             }

@@ -27,8 +27,8 @@ int rip_order_scan(struct rip_consumer *c, int all);
 /* Can this member take message seq, which is published? Stores its time. */
 int rip_order_time(const struct rip_consumer *c, const struct rip_rx *rx, uint64_t seq, uint64_t *time);
 
-/* Was the death of the producer noticed in a scan, and is it to be reported? It counts as one more message, at the
- * tail, of the time at which it was noticed. */
-static inline int rip_order_ends_dead(const struct rip_rx *rx) { return rx->died && !rx->reported; }
+/* Reports the death or failure that was noticed in a scan. It counts as a message of that time, after all that were
+ * published before. Returns as rip_report_death. */
+int rip_order_report_death(struct rip_consumer *c, struct rip_rx *rx);
 
 #endif

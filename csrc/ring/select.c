@@ -143,7 +143,7 @@ static struct candidate candidate_of(const struct rip_consumer *c, struct rip_rx
     } while (found.seq != rx->tail && !rip_order_time(c, rx, found.seq, &found.time));
     if (found.seq == rx->tail) {
         found.time = rx->died;
-        found.rx = rip_order_ends_dead(rx) ? rx : NULL;
+        found.rx = rx->died ? rx : NULL;
     }
     return found;
 }
@@ -170,12 +170,13 @@ static int find_oldest(struct rip_consumer *c, const struct rip_filter *filter, 
         if (!best.rx) {
             return rip_at_end(c);
         }
-        if (best.seq >= best.rx->settled) {
+        int is_death = best.seq == best.rx->tail;
+        if (is_death ? !best.rx->death_settled : best.seq >= best.rx->settled) {
             continue; /* the next scan settles it */
         }
-        rc = best.seq == best.rx->tail ? rip_report_death(c, best.rx) : read_found(best.rx, best.seq, message);
+        rc = is_death ? rip_order_report_death(c, best.rx) : read_found(best.rx, best.seq, message);
         if (rc != 0) {
-            best.rx->scan_pos += best.seq != best.rx->tail;
+            best.rx->scan_pos += !is_death;
             return rc;
         }
     }
@@ -249,7 +250,7 @@ void rip_rx_requeue(struct rip_consumer *c, const struct rip_message *message, i
             uncount(rx, message->seq);
         }
         rx->ours--;
-        rip_wake_group(&c->ch, c->group);
+        rip_wake_group(&c->ch, c->group, RIP_POLLFD_ARMED);
     } else if (message->seq < rx->released) { /* it is acknowledged and kept, so it is released instead */
         rip_rx_release(rx, message->seq);
     } else if (message->seq >= rx->next) {
@@ -273,7 +274,8 @@ void rip_rx_redeliver(struct rip_consumer *c, const struct rip_message *message)
     rip_rx_requeue(c, message, 1);
     message->lane->scan_pos = 0;
     if (!message->lane->claims) {
-        rip_wake_group(&c->ch, c->group); /* other threads of this member; with claims all members are woken already */
+        /* other threads of this member; with claims all members are woken already */
+        rip_wake_group(&c->ch, c->group, RIP_POLLFD_ARMED);
     }
 }
 

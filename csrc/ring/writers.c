@@ -62,7 +62,7 @@ int rip_writer_join(struct rip_producer *p, uint32_t index, int preallocated) {
     member->index = index;
     atomic_signal_fence(memory_order_seq_cst);
     control->joined++;
-    rip_lanes_changed(&p->ch); /* consumers read how many producers have come */
+    rip_lanes_changed(&p->ch, 0); /* consumers read how many producers have come */
     return 0;
 }
 

@@ -146,7 +146,7 @@ int rip_io_loop_open(int spin, struct rip_io_loop **out) {
     io->spin = spin;
     io->pause = -1;
     io->kick = io->getters_kick = -1;
-    int rc = rip_poller_open(&io->poller, 0);
+    int rc = rip_poller_open(&io->poller);
     if (rc == 0) {
         io->kick = rip_kick_open();
         io->getters_kick = io->kick < 0 ? io->kick : rip_kick_open();

@@ -84,7 +84,7 @@ static void locked_table_keeps_no_thread_awake(void) {
     CHECK_IS(pthread_create(&id, NULL, runs, &thread), 0);
     struct rip_producer *new = open_producer("c", RIP_PAGE, 4);
     int fd = locked("c");
-    rip_lanes_changed(&p->ch); /* the table has changed, and the members cannot read it */
+    rip_lanes_changed(&p->ch, 0); /* the table has changed, and the members cannot read it */
     thread.io_loop->push(thread.io_loop);
     nap(100 * MS);
     uint64_t start = rip_now(), before = sleeps_of(thread.tid);

@@ -177,20 +177,25 @@ static void equal_times(void) {
     close_producer(second);
 }
 
-static int puts_and_waits(void *argument) {
-    (void)argument;
-    struct rip_producer *p = open_producer("c", RIP_PAGE, 8);
+static struct rip_producer *open_lane(uint32_t flags) {
+    struct rip_producer *p = NULL;
+    CHECK_IS(rip_producer_open("c", RIP_PAGE, 64, RIP_BLOCK | flags, RIP_WAIT_BLOCK, NULL, &p), 0);
+    return p;
+}
+
+static int puts_and_waits(void *flags) {
+    struct rip_producer *p = open_lane(*(uint32_t *)flags);
     CHECK_IS(put_number(p, 0, 0), 0);
     raise(SIGSTOP);
     return 0;
 }
 
-/* selects: by a search. */
-static void a_death_comes_in_its_turn(int selects) {
+/* flags: of the lanes. selects: by a search. */
+static void a_death_comes_in_its_turn(uint32_t flags, int selects) {
     struct rip_filter filter = {.count = 0};
     struct rip_message message;
-    struct rip_producer *p = open_producer("c", RIP_PAGE, 64);
-    pid_t child = spawn(puts_and_waits, NULL);
+    struct rip_producer *p = open_lane(flags);
+    pid_t child = spawn(puts_and_waits, &flags);
     int status;
     CHECK_IS(waitpid(child, &status, WUNTRACED), child);
     struct rip_consumer *c = open_by_time("g", 0);
@@ -220,8 +225,10 @@ static void a_death_comes_in_its_turn(int selects) {
 }
 
 static void deaths_in_turn(void) {
-    a_death_comes_in_its_turn(0);
-    a_death_comes_in_its_turn(1);
+    a_death_comes_in_its_turn(0, 0);
+    a_death_comes_in_its_turn(0, 1);
+    a_death_comes_in_its_turn(RIP_SHARED_LANE, 0);
+    a_death_comes_in_its_turn(RIP_SHARED_LANE, 1);
 }
 
 static void a_damaged_lane_does_not_block_others(void) {

@@ -3,6 +3,10 @@
 #include "awake.h"
 #include "steps.h"
 
+#include "store/table_lock.h"
+
+#include <poll.h>
+
 struct talk {
     _Atomic uint64_t sent, received[2], go[2];
     _Atomic uint64_t gone;       /* number of processes that take part */
@@ -436,6 +440,68 @@ static void release_at_every_instruction(void) {
     close_producer(keeper);
 }
 
+/* ---- the byte that makes a pollfd readable ---- */
+
+#define LATE (2 * MS)
+
+static int is_readable(int fd) {
+    struct pollfd one = {.fd = fd, .events = POLLIN};
+    return poll(&one, 1, 0) == 1;
+}
+
+/* Publishes, and is then slow to write into the pipe of the first consumer, or (*dies) is killed before it writes. */
+static int writes_late(void *dies) {
+    struct rip_producer *p = open_producer("c", RIP_PAGE, 4);
+    _Atomic uint32_t *word = &p->ch.control->members[0].pollfd;
+    atomic_fetch_and(word, ~RIP_POLLFD_ARMED);
+    atomic_fetch_or(word, RIP_POLLFD_WRITES);
+    CHECK_IS(put_number(p, 7, 0), 0);
+    count_up(&talk->sent);
+    if (*(int *)dies) {
+        raise(SIGKILL);
+    }
+    nap(LATE);
+    int fd = open(path_of("c", "pollfd-0"), O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    CHECK_IS(write(fd, "", 1), 1);
+    close(fd);
+    atomic_fetch_and(word, ~RIP_POLLFD_WRITES);
+    close_producer(p);
+    return 0;
+}
+
+static void a_late_byte_is_discarded(void) {
+    int dies = 0, status;
+    struct rip_producer *keeper = open_producer("c", RIP_PAGE, 4);
+    struct rip_consumer *c = open_consumer("c", "g", RIP_OLDEST);
+    CHECK_IS(c->ch.handle.member, 0);
+    int fd = rip_consumer_fd(c);
+    for (unsigned k = 0; k < 4; k++) {
+        memset(talk, 0, sizeof *talk);
+        dies = k == 2;
+        CHECK(!is_readable(fd));
+        pid_t child = spawn(writes_late, &dies);
+        CHECK(reaches(&talk->sent, 1, 10000 * MS));
+        CHECK_IS(get_number(c, 0), 7);
+        rip_consumer_update_fd(c); /* waits for the byte */
+        CHECK(!is_readable(fd));
+        CHECK_IS(waitpid(child, &status, 0), child);
+        CHECK(WIFSIGNALED(status) == dies);
+        if (dies) {
+            make_reaping_due(&c->ch.handle);
+            rip_reap_if_due(&c->ch.handle);
+            CHECK_IS(get_nothing(c, 0), -EOWNERDEAD);
+            rip_consumer_update_fd(c);
+        }
+        CHECK(!is_readable(fd));
+        CHECK_IS(put_number(keeper, 8, 0), 0);
+        CHECK(is_readable(fd));
+        CHECK_IS(get_number(c, 0), 8);
+        rip_consumer_update_fd(c);
+    }
+    close_producer(keeper);
+    close_consumer(c);
+}
+
 int main(void) {
     talk = shared(sizeof *talk);
     run("a producer that waits for a group is woken when the group leaves", leaving_group_wakes_producer);
@@ -446,6 +512,7 @@ int main(void) {
     run("a member that selects messages keeps no other one asleep, and gets its own",
         selecting_member_keeps_no_other_asleep);
     run("a member that cannot map a lane keeps no other one asleep", member_without_the_lane_keeps_no_other_asleep);
+    run("a pollfd is not readable because of a byte that comes late", a_late_byte_is_discarded);
     if (can_step()) {
         run("a group that goes to sleep while another is being woken is woken by the next message",
             at_every_instruction);

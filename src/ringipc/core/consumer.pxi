@@ -273,11 +273,14 @@ cdef class Consumer:
     def fileno(self):
         """Return a file descriptor that is readable while there is a message, an end of the stream or a death to get.
 
-        Use it with select, poll, epoll, and event loops. It belongs to the consumer and is closed with it. Spurious
-        readiness is possible (after 0.6 s without a call, for example, or because another member of a shared group was
-        quicker): try `get_nowait`, and wait again after `Empty`. Messages that type or where leaves keep it readable.
-        In a shared or durable group get until `Empty` before you wait: that also says that the last message is done.
-        `ringipc.wait` does so by itself.
+        Use it with select, poll, epoll, `multiprocessing.connection.wait` and event loops. It belongs to the consumer
+        and is closed with it. If it is readable, the next `get` does not wait, unless another thread, or another member
+        of a shared group, is quicker; or rarely, because a process was interrupted for milliseconds while it made the
+        descriptor readable, or the last producer has closed while another member of a shared group still works. Each
+        call that gets brings it up to date: after the last message is got it is not readable. Deaths are noticed within
+        a second, by a thread that updates the descriptors of this process. Messages that type or where leaves keep it
+        readable. In a shared or durable group get until `Empty` before you wait: that also says that the last message
+        is done. `ringipc.wait` does so by itself.
 
         Raises
         ------
@@ -287,11 +290,21 @@ cdef class Consumer:
             There is no file descriptor left.
         """
         cdef int fd = -ESHUTDOWN
+        cdef bint begins = False
         if self.c is not NULL and not self.c.leaving:
+            begins = self.c.ch.pollfd is NULL
             fd = rip_consumer_fd(self.c)
         if fd < 0:
             self.fail(fd, "file descriptor")
+        if begins:
+            _upkeep.begin(self)
         return fd
+
+    @cython.critical_section
+    def _update_pollfd(self):
+        """Update the pollfd, as each call that gets does."""
+        if self.is_open():
+            self.settle()
 
     @cython.critical_section
     def _end_work(self):
@@ -904,6 +917,7 @@ cdef class Consumer:
         rc = self._begin_close(clean)  # first, so that threads and tasks that are woken find it closed
         if rc == 0:
             self.readiness.closing()
+            _upkeep.end(self)
             rc = self._close(exiting)
         if self._link is not None:
             self._link.close()

@@ -271,8 +271,8 @@ cdef class Producer:
     def fileno(self):
         """Return a file descriptor that is readable while there is room for a message, or for the one refused last.
 
-        Use it with select, poll, epoll, and event loops. It belongs to the producer and is closed with it. Spurious
-        readiness is possible (after 0.6 s without a call, for example): try `put_nowait`, and wait again after `Full`.
+        Use it with select, poll, epoll, and event loops. It belongs to the producer and is closed with it. It can be
+        readable when there is some room, but not enough: try `put_nowait`, and wait again after `Full`.
 
         Raises
         ------
@@ -282,12 +282,21 @@ cdef class Producer:
             There is no file descriptor left.
         """
         cdef int fd = -ESHUTDOWN
+        cdef bint begins = False
         if self.p is not NULL:
             self.await_filled("descriptor")
+            begins = self.p.ch.pollfd is NULL
             fd = rip_producer_fd(self.p)
         if fd < 0:
             self.fail(fd, "descriptor")
+        if begins:
+            _upkeep.begin(self)
         return fd
+
+    @cython.critical_section
+    def _update_pollfd(self):
+        """Update the pollfd, as each call that puts does."""
+        self.settle()
 
     @cython.final
     cdef inline void publish(self) noexcept:
@@ -958,6 +967,7 @@ cdef class Producer:
         rc = self._begin_close()  # first, so that threads and tasks that are woken find it closed
         if rc == 0:
             self.readiness.closing()
+            _upkeep.end(self)
             rc = self._close(exiting, failed)
         lost = self._link.close(self._linger, at_end=exiting) if self._link is not None else ""
         if rc < 0 and rc != -ECHILD:

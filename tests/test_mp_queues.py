@@ -407,6 +407,30 @@ def test_join_does_not_wait_for_what_was_refused(capsys: pytest.CaptureFixture[s
     capsys.readouterr()
 
 
+def put_and_die(q: Any) -> None:
+    q.put(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("order", ["got before", "got after"])
+def test_the_death_of_a_writer_is_no_object(start: Start, order: str) -> None:
+    q = context.SimpleQueue()
+    if order == "got after":
+        assert not q._reader.poll()
+    writer = start(put_and_die, q)
+    assert q._reader.poll(SOON)
+    assert q.get() == 1
+    writer.join()
+    began = time.monotonic()
+    assert not q._reader.poll(2.5)  # the death is noticed meanwhile
+    assert time.monotonic() - began > 2.4
+    assert not q._reader.poll()
+    q.put(2)
+    assert q._reader.poll()
+    assert q.get() == 2
+
+
 def test_a_simple_queue_has_the_ends_of_a_pipe() -> None:
     q = context.SimpleQueue()
     assert q.empty()

@@ -55,7 +55,19 @@ class _Reader(_End):
 
     def poll(self, timeout: float | None = 0.0) -> bool:
         """Return whether there is an object, or an end, within a number of seconds (None: wait for ever)."""
-        return bool(wait([self._queue._get_consumer()], None if timeout is None else max(timeout, 0)))
+        consumer = self._queue._get_consumer()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not consumer.stats.backlog:
+            left = None if deadline is None else max(deadline - time.monotonic(), 0)
+            is_ready = bool(wait([consumer], left))
+            if is_ready and not self._queue._writes:
+                return True  # the end, once this process has closed its writing end
+            if not is_ready:
+                return False
+            if left == 0:  # what `get` would skip, for example the death of a writer
+                return consumer.stats.backlog > 0
+            time.sleep(_SHORTEST)
+        return True
 
     def fileno(self) -> int:
         """Return a file descriptor that is readable while there is an object."""

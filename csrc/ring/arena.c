@@ -119,13 +119,17 @@ uint64_t rip_arena_find(struct rip_arena *arena, uint64_t need, uint64_t end) {
     return offset;
 }
 
+/* An empty last run is that of a message that was discarded, or it has empty messages only. If the arena goes back to the
+ * end of the run before, that one continues: so no writer of a shared lane counts more runs than another. */
 void rip_arena_go(struct rip_arena *arena, uint64_t offset, uint64_t next) {
     struct rip_run *last = &arena->runs[arena->count - 1];
-    if (last->lo < last->hi) {
-        last++;
-        arena->count++;
+    int is_empty = last->lo == last->hi;
+    if (is_empty && arena->count > 1 && last[-1].hi == offset && offset < arena->capacity) {
+        arena->count--;
+    } else {
+        arena->count += !is_empty;
+        arena->runs[arena->count - 1] = (struct rip_run){.seq = next, .lo = offset, .hi = offset};
     }
-    *last = (struct rip_run){.seq = next, .lo = offset, .hi = offset};
     arena->at = offset;
     arena->gap_end = next_live_byte(arena, offset, arena->allocated);
 }

@@ -41,16 +41,22 @@ static int catch_up(struct rip_producer *p, int died) {
     int completed = 0;
     p->arena.allocated = allocated;
     p->mapping.allocated = rip_arena_offset(p->slots) + allocated;
-    if (reclaimed >= known) { /* nothing that this handle knows is live */
+    /* nothing that this handle knows is live, or it knows nothing */
+    int begins_anew = reclaimed >= known || p->arena.count == 0;
+    if (begins_anew) {
         p->arena.count = 1;
         p->arena.at = 0;
         p->arena.runs[0] = (struct rip_run){.seq = reclaimed};
     } else {
         rip_arena_reclaim(&p->arena, reclaimed, rip_desc_offset(&lane->desc[reclaimed & (p->slots - 1)]), known);
     }
-    int rc = follow(p, reclaimed > known ? reclaimed : known, tail, &completed);
+    int rc = follow(p, begins_anew ? reclaimed : known, tail, &completed);
     rc = rc ? rc : rip_drop_old_adopt(p);
+    if (died || completed) { /* the one that was killed may not have woken them */
+        rip_wake_groups(&p->ch, 0);
+    }
     if (rc != 0) {
+        p->arena.count = 0; /* half changed: the next time it begins anew */
         return rc;
     }
     rip_arena_allocated(&p->arena, allocated);
@@ -58,9 +64,6 @@ static int catch_up(struct rip_producer *p, int died) {
     p->tail = p->published = tail;
     p->free_below = reclaimed;
     p->recheck_at = reclaimed + p->keep;
-    if (died || completed) { /* the one that was killed may not have woken them */
-        rip_wake_groups(&p->ch, 0);
-    }
     atomic_store_explicit(&lane->waiting, 0, memory_order_relaxed);
     atomic_store_explicit(&lane->last, p->holder, memory_order_relaxed);
     return 0;

@@ -439,12 +439,105 @@ static void killed_around_messages_in_use(void) {
     }
 }
 
+/* ---- nobody is killed ---- */
+
+#define ARENA (16 * RIP_PAGE)
+#define MANY 128u
+
+static struct rip_producer *open_large(enum rip_overflow overflow) {
+    struct rip_producer *p;
+    uint32_t flags = overflow | RIP_SHARED_LANE;
+    CHECK_IS(rip_producer_open(CHANNEL, ARENA, MANY, flags, RIP_WAIT_BLOCK, NULL, &p), 0);
+    return p;
+}
+
+/* Each message is its number, repeated. */
+static void put_or_discard(struct rip_producer *p, struct random *r, uint64_t *next, uint64_t most, uint64_t discards) {
+    uint64_t length = sizeof(uint64_t) * (1 + random_below(r, random_below(r, 3) ? most : 25));
+    unsigned char *payload;
+    int rc = rip_reserve(p, length, &payload);
+    if (rc != 0) {
+        CHECK(rc == -EAGAIN || rc == -ENOBUFS);
+        return;
+    }
+    int is_discarded = random_below(r, 10) < discards;
+    for (uint64_t i = 0; i < length; i += sizeof(uint64_t)) {
+        memcpy(payload + i, is_discarded ? &(uint64_t){UINT64_MAX} : next, sizeof(uint64_t));
+    }
+    if (is_discarded) {
+        rip_discard(p);
+    } else {
+        CHECK_IS(rip_publish(p, length, 0, RIP_BYTES), 0);
+        ++*next;
+    }
+}
+
+static void check_message(const struct rip_message *message, uint64_t number) {
+    for (uint64_t i = 0; i < message->length; i += sizeof(uint64_t)) {
+        CHECK_IS(memcmp((const unsigned char *)message->data + i, &number, sizeof number), 0);
+    }
+}
+
+static void discard_between_others(uint64_t seed, enum rip_overflow overflow) {
+    struct random r = {seed};
+    struct rip_message message;
+    uint64_t next = 0, got = 0, most = random_below(&r, 2) ? 1125 : 2625, discards = random_below(&r, 6);
+    prepare_channel();
+    struct rip_producer *writers[] = {open_large(overflow), open_large(overflow)};
+    struct rip_consumer *c = open_consumer(CHANNEL, "reads", RIP_OLDEST);
+    for (unsigned i = 0; i < 3000; i++) {
+        if (random_below(&r, 100) < 60) {
+            put_or_discard(writers[random_below(&r, 2)], &r, &next, most, discards);
+        } else if (rip_get(c, &message, 0) == 1) {
+            got += message.missed;
+            check_message(&message, got++);
+            rip_release(c, &message);
+        }
+    }
+    close_producer(writers[0]);
+    close_producer(writers[1]);
+    close_consumer(c);
+    CHECK(is_over());
+}
+
+static void discarded_reservations(void) {
+    for (uint64_t seed = 1; seed <= 100; seed++) {
+        discard_between_others(seed, seed % 4 ? RIP_BLOCK : RIP_DROP_OLD);
+    }
+}
+
+/* A descriptor is damaged, and then whole again. */
+static void catches_up_after_an_error(void) {
+    others();
+    struct rip_producer *late = open_writer(0);
+    CHECK_IS(put_number(late, VICTIM, 0), 0);
+    put_own();
+    put_own();
+    struct rip_desc *desc = &stays->lane->desc[4 & (SLOTS - 1)];
+    uint64_t place = desc->place;
+    desc->place = rip_desc_place(UINT64_C(1) << 40, RIP_BYTES, 0);
+    for (unsigned i = 0; i < RIP_MAX_RUNS + 2; i++) {
+        CHECK_IS(put_number(late, VICTIM + 1, 0), -EBADMSG);
+    }
+    desc->place = place;
+    for (uint64_t i = 0; i < 20; i++) {
+        CHECK_IS(put_number(late, VICTIM + 1 + i, 0), 0);
+        put_own();
+        read_both();
+    }
+    check_order();
+    close_producer(late);
+    end();
+}
+
 int main(void) {
+    fill_payloads();
+    run("reservations that are discarded between the puts of another writer change nothing", discarded_reservations);
+    run("a writer whose catching up has failed catches up once that is possible", catches_up_after_an_error);
     if (!can_step()) {
         printf("  left out: no process may be stepped here\n");
         return 0;
     }
-    fill_payloads();
     run("a writer of a shared lane is killed at any instruction, and the others go on", killed_among_others);
     run("what a writer has published before it was killed is read, although nobody puts after it",
         killed_as_the_last_that_puts);

@@ -556,6 +556,51 @@ def test_threads_share_a_producer_of_a_shared_lane() -> None:
             assert [i for who, i in got if who == k] == list(range(100))
 
 
+def test_what_is_written_into_reserved_memory_after_close_changes_no_message_of_others() -> None:
+    with writer() as other, Consumer("c", producers=None) as consumer:
+        one = writer()
+        reservation = one.reserve(100_000, "u1")
+        array = reservation.__enter__()
+        one.close()
+        other.put(np.zeros(100_000, "u1"))
+        message = consumer.get()
+        array[:] = 7
+        assert not message.any()
+        with pytest.raises(Closed):
+            reservation.__exit__(None, None, None)
+        other.put(b"1")
+        assert consumer.get() == b"1"
+
+
+def test_the_exit_of_a_program_discards_the_reservation_of_another_thread() -> None:
+    ready, tell = os.pipe()
+
+    def exit_with_a_reservation() -> None:
+        producer = writer()
+        reserved = threading.Event()
+
+        def hold() -> None:
+            with producer.reserve(100_000, "u1") as array:
+                reserved.set()
+                while True:
+                    array[:] = 7
+
+        threading.Thread(target=hold, daemon=True).start()
+        reserved.wait()
+        producer._end(exiting=True)
+        os.write(tell, b"x")
+        time.sleep(60)  # the thread still writes
+
+    with writer() as producer, Consumer("c", producers=None) as consumer, child(exit_with_a_reservation):
+        os.read(ready, 1)
+        producer.put(np.zeros(100_000, "u1"), timeout=20)
+        message = consumer.get()
+        time.sleep(0.1)
+        assert not message.any()
+    os.close(ready)
+    os.close(tell)
+
+
 def test_a_child_of_a_fork_cannot_use_the_producer_and_disturbs_nobody() -> None:
     with writer() as producer, writer() as other, Consumer("c", producers=None) as consumer:
         with producer.reserve(1):

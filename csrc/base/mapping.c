@@ -52,6 +52,12 @@ int rip_mapping_allocate(struct rip_mapping *mapping, uint64_t end) {
     return rc;
 }
 
+int rip_mapping_make_private(struct rip_mapping *mapping, uint64_t from) {
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE; /* one call: no moment without memory */
+    void *at = mmap((char *)mapping->at + from, mapping->size - from, PROT_READ | PROT_WRITE, flags, -1, 0);
+    return at == MAP_FAILED ? -errno : 0;
+}
+
 void rip_mapping_close_fd(struct rip_mapping *mapping) {
     if (mapping->fd >= 0) {
         close(mapping->fd);

@@ -325,11 +325,19 @@ static int leave_shared(struct rip_producer *p) {
     return rip_writer_end(&p->ch, member);
 }
 
+/* Discards a reservation in a shared lane. The program can still write into the reserved memory, but the next owner may
+ * put a message there: so that memory becomes private first. In an own lane nobody else writes. */
+static int discard(struct rip_producer *p) {
+    int is_lent = p->shared && p->owner && p->fill == RIP_FILL_RESERVED;
+    return is_lent ? rip_mapping_make_private(&p->mapping, rip_arena_offset(p->slots)) : 0;
+}
+
 int rip_producer_close(struct rip_producer *p) {
     if (p->ch.handle.state == RIP_CLOSED) {
         return 0;
     }
     int rc = rip_handle_begin_close(&p->ch.handle);
+    rc = rc ? rc : discard(p);
     if (rc != 0) {
         return rc;
     }

@@ -4,6 +4,7 @@
 
 #include "ring/claim_files.h"
 #include "ring/lane_lock.h"
+#include "ring/put.h"
 
 #define SLOTS 8u
 #define VICTIM 100u   /* its messages are numbers from here on */
@@ -530,10 +531,36 @@ static void catches_up_after_an_error(void) {
     end();
 }
 
+/* Somebody writes into reserved memory after the producer has closed. */
+static void closes_with_a_reservation(void) {
+    static unsigned char zeros[LARGE];
+    struct rip_message message;
+    unsigned char *payload;
+    prepare_channel();
+    struct rip_producer *closes_first = open_writer(0);
+    stays = open_writer(0);
+    reads = open_consumer(CHANNEL, "reads", RIP_OLDEST);
+    CHECK_IS(rip_reserve(closes_first, LARGE, &payload), 0);
+    rip_tx_begin_fill(closes_first, RIP_FILL_RESERVED);
+    memset(payload, 1, LARGE);
+    CHECK_IS(rip_producer_close(closes_first), 0);
+    CHECK_IS(put(stays, zeros, LARGE, 0), 0);
+    memset(payload, 7, LARGE);
+    CHECK_IS(rip_get(reads, &message, 0), 1);
+    CHECK_IS(memcmp(message.data, zeros, LARGE), 0);
+    rip_release(reads, &message);
+    rip_producer_free(closes_first);
+    close_producer(stays);
+    CHECK_IS(get_nothing(reads, 0), -ENODATA);
+    close_consumer(reads);
+    CHECK(is_over());
+}
+
 int main(void) {
     fill_payloads();
     run("reservations that are discarded between the puts of another writer change nothing", discarded_reservations);
     run("a writer whose catching up has failed catches up once that is possible", catches_up_after_an_error);
+    run("what is written into reserved memory after close reaches nobody", closes_with_a_reservation);
     if (!can_step()) {
         printf("  left out: no process may be stepped here\n");
         return 0;

@@ -76,24 +76,39 @@ int rip_writer_is_last(const struct rip_control *control, uint32_t member) {
     return 1;
 }
 
-/* Counts a writer that died or failed. First its entry says which count it is: then no other process counts it again. */
-static void count_loss(struct rip_lane *lane, struct rip_member *member, uint32_t writer) {
-    /* relaxed: under the table lock */
+/* Is this member a writer of the lane, and does its entry say that it is this loss? */
+static int is_loss(const struct rip_member *member, uint32_t index, uint32_t writer) {
+    return member->role == RIP_A_PRODUCER && member->index == index &&
+           atomic_load_explicit(&member->writer, memory_order_relaxed) == writer;
+}
+
+/* Counts a writer that died or failed, in three steps: what is reported of it; its entry says which loss it is, so that
+ * nobody counts it again; the number of losses. A process that is killed before the last step leaves that to the next
+ * one that counts a loss of this lane, whichever writer that is for. */
+static void count_loss(const struct rip_control *control, struct rip_lane *lane, struct rip_member *member,
+                       uint32_t closed) {
+    /* relaxed, also below: under the table lock */
     uint32_t lost = atomic_load_explicit(&lane->lost, memory_order_relaxed);
-    int32_t pid = (writer & RIP_WRITER_LOST) == RIP_CLOSED_AS_FAILED ? -member->pid : member->pid;
-    if ((writer & RIP_WRITER_LOST) != RIP_WRITER_LOST) {
-        writer = (lost + 1) << RIP_WRITER_SHIFT | RIP_WRITER_LOST;
-        atomic_store_explicit(&member->writer, writer, memory_order_relaxed);
-        atomic_signal_fence(memory_order_seq_cst);
+    uint32_t next = (lost + 1) << RIP_WRITER_SHIFT | RIP_WRITER_LOST, is_marked = 0;
+    for (uint32_t i = RIP_MAX_CONSUMERS; !is_marked && i < rip_members_used(control); i++) {
+        is_marked = is_loss(&control->members[i], member->index, next) != 0;
     }
-    if (((lost + 1) & COUNT_MASK) == writer >> RIP_WRITER_SHIFT) {
-        lane->losses[lost % RIP_MAX_LOSSES] =
-            (struct rip_loss){/* relaxed: the writer is dead, or is this process */
-                              .tail = atomic_load_explicit(&lane->tail, memory_order_relaxed),
-                              .pid = pid};
+    if (is_marked) {
         /* release: pairs with the acquire in rip_rx_has_loss */
-        atomic_store_explicit(&lane->lost, lost + 1, memory_order_release);
+        atomic_store_explicit(&lane->lost, ++lost, memory_order_release);
     }
+    if ((atomic_load_explicit(&member->writer, memory_order_relaxed) & RIP_WRITER_LOST) == RIP_WRITER_LOST) {
+        return;
+    }
+    lane->losses[lost % RIP_MAX_LOSSES] =
+        (struct rip_loss){/* relaxed: the writer is dead, or is this process */
+                          .tail = atomic_load_explicit(&lane->tail, memory_order_relaxed),
+                          .pid = closed == RIP_CLOSED_AS_FAILED ? -member->pid : member->pid};
+    atomic_signal_fence(memory_order_seq_cst);
+    next = (lost + 1) << RIP_WRITER_SHIFT | RIP_WRITER_LOST;
+    atomic_store_explicit(&member->writer, next, memory_order_relaxed);
+    /* release: as above, and the mark comes before it */
+    atomic_store_explicit(&lane->lost, lost + 1, memory_order_release);
 }
 
 /* Ends the lane. lane: NULL if it cannot be read. */
@@ -139,7 +154,7 @@ int rip_writer_end(struct rip_channel *ch, uint32_t member) {
     }
     struct rip_lane *lane = rc == 0 && rip_lane_read_shape(&mapping, &shape) == 0 ? mapping.at : NULL;
     if (lane && closed != RIP_CLOSED_IN_ORDER) {
-        count_loss(lane, its, writer);
+        count_loss(control, lane, its, closed);
     }
     if (last) {
         end_lane(control, entry, lane, rc == -ESTALE, closed);

@@ -239,6 +239,54 @@ static void killed_while_it_reaps(void) {
     kill_at_every_moment(&(struct play){CHANNEL, others_and_dead, reaps, one_death, NULL});
 }
 
+/* Its own entry comes before that of the writer it reaps, so whoever reaps both begins with it. */
+static int writes_and_reaps(void) {
+    sigset_t child;
+    open_writer(0);
+    CHECK_IS(sigemptyset(&child) | sigaddset(&child, SIGCHLD) | sigprocmask(SIG_BLOCK, &child, NULL), 0);
+    expect_success(spawn(dies, NULL));
+    return reaps();
+}
+
+static void two_deaths(void) {
+    close_consumer(open_consumer(CHANNEL, "another", RIP_OLDEST)); /* reaps */
+    read_both();
+    CHECK_IS(deaths, 2);
+    end();
+}
+
+static void killed_while_it_reaps_as_a_writer(void) {
+    kill_at_every_moment(&(struct play){CHANNEL, others, writes_and_reaps, two_deaths, NULL});
+}
+
+/* ---- a failure ---- */
+
+/* Is the victim a member that has not begun to close? */
+static int is_open(void) {
+    const struct rip_control *control = stays->ch.control;
+    for (uint32_t i = RIP_MAX_CONSUMERS; i < RIP_MAX_MEMBERS; i++) {
+        const struct rip_member *member = &control->members[i];
+        if (member->role == RIP_A_PRODUCER && member->pid != getpid()) {
+            return (atomic_load(&member->writer) & RIP_WRITER_LOST) == RIP_NOT_CLOSED;
+        }
+    }
+    return 0;
+}
+
+/* Once the writer has failed, that is what is reported, although it is killed. */
+static void stays_a_failure(void) {
+    unsigned died = (unsigned)is_open();
+    close_consumer(open_consumer(CHANNEL, "another", RIP_OLDEST)); /* reaps */
+    read_both();
+    CHECK_IS(deaths, died);
+    CHECK_IS(failures, 1 - died);
+    end();
+}
+
+static void killed_after_a_failure(void) {
+    kill_at_every_moment(&(struct play){CHANNEL, others, fails, stays_a_failure, NULL});
+}
+
 /* ---- the first writer, and the last ---- */
 
 static void another_lane(void) {
@@ -569,6 +617,9 @@ int main(void) {
     run("what a writer has published before it was killed is read, although nobody puts after it",
         killed_as_the_last_that_puts);
     run("a process that is killed while it reaps a writer reports the death once", killed_while_it_reaps);
+    run("a writer that is killed while it reaps another one leaves both deaths to be reported",
+        killed_while_it_reaps_as_a_writer);
+    run("a failure is not reported as a death, wherever the writer is killed while it closes", killed_after_a_failure);
     run("the only writer of a shared lane is killed, and the next one has a lane", killed_alone);
     run("a writer that is killed while it joins has come or has not", killed_while_it_comes);
     run("a writer that is killed while it goes around messages in use leaves them to the others",

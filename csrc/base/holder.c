@@ -3,9 +3,11 @@
 
 #include <errno.h>
 
+#define TRIES (UINT32_C(1) << 16) /* more than there can be live holders with numbers in a row */
+
 int rip_holder_take(int fd, _Atomic uint32_t *numbers, uint32_t *holder) {
     *holder = 0;
-    for (;;) {
+    for (uint32_t i = 0; i < TRIES; i++) {
         /* relaxed: under the table lock */
         uint32_t number = atomic_fetch_add_explicit(numbers, 1, memory_order_relaxed) + 1;
         number &= (UINT32_C(1) << RIP_HOLDER_BITS) - 1;
@@ -15,6 +17,7 @@ int rip_holder_take(int fd, _Atomic uint32_t *numbers, uint32_t *holder) {
             return rc;
         }
     }
+    return -ENOLCK; /* another process has locked the bytes of numbers that were never given */
 }
 
 /* Returns 1 if the holder in this word is dead. */

@@ -49,6 +49,9 @@ int rip_writer_join(struct rip_producer *p, uint32_t index, int preallocated) {
     if (rc != 0) {
         return rc;
     }
+    uint32_t last = p->holder; /* perhaps that of another handle before 2^28 others: this one has to catch up all the same */
+    /* relaxed: the lock orders it; no handle that is open has this number */
+    atomic_compare_exchange_strong_explicit(&p->lane->last, &last, 0, memory_order_relaxed, memory_order_relaxed);
     p->entry = entry;
     p->index = index;
     p->ch.lane = (uint32_t)rip_lane_id(entry);

@@ -604,11 +604,48 @@ static void closes_with_a_reservation(void) {
     CHECK(is_over());
 }
 
+/* The numbers of holders begin again after 2^28. */
+static void has_the_number_of_an_earlier_one(void) {
+    others();
+    struct rip_producer *earlier = open_writer(0);
+    uint32_t number = earlier->holder;
+    CHECK_IS(put_number(earlier, VICTIM, 0), 0);
+    close_producer(earlier);
+    atomic_store(&stays->ch.control->holders, number - 1);
+    struct rip_producer *newcomer = open_writer(0);
+    CHECK_IS(newcomer->holder, number);
+    uint64_t tail = atomic_load(&stays->lane->tail);
+    CHECK_IS(put_number(newcomer, VICTIM + 1, 0), 0);
+    CHECK_IS(atomic_load(&stays->lane->tail), tail + 1);
+    read_both();
+    check_order();
+    close_producer(newcomer);
+    end();
+}
+
+static void all_numbers_are_locked(void) {
+    struct rip_producer *p;
+    others();
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = RIP_HOLDER_BYTES + 1000};
+    int fd = strcmp(CHANNEL, MEMORY) == 0 ? open("/proc/self/fd/200", O_RDWR | O_CLOEXEC)
+                                          : open(path_of(CHANNEL, "control"), O_RDWR | O_CLOEXEC);
+    CHECK(fd >= 0);
+    CHECK_IS(fcntl(fd, F_OFD_SETLK, &lock), 0);
+    atomic_store(&stays->ch.control->holders, 1000);
+    CHECK_IS(rip_producer_open(CHANNEL, RIP_PAGE, SLOTS, RIP_SHARED_LANE, RIP_WAIT_BLOCK, NULL, &p), -ENOLCK);
+    close(fd);
+    close_producer(open_writer(0));
+    read_both();
+    end();
+}
+
 int main(void) {
     fill_payloads();
     run("reservations that are discarded between the puts of another writer change nothing", discarded_reservations);
     run("a writer whose catching up has failed catches up once that is possible", catches_up_after_an_error);
     run("what is written into reserved memory after close reaches nobody", closes_with_a_reservation);
+    run("a writer with the number of an earlier one catches up", has_the_number_of_an_earlier_one);
+    run("a writer does not try for ever to get a number", all_numbers_are_locked);
     if (!can_step()) {
         printf("  left out: no process may be stepped here\n");
         return 0;

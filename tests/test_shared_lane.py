@@ -717,6 +717,81 @@ def test_tasks_of_several_producers_put_into_a_full_lane() -> None:
             assert [i for who, i in got if who == k] == list(range(50))
 
 
+def test_a_task_that_waits_for_a_producer_that_has_the_lane_lets_other_tasks_run() -> None:
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0.001)
+            turns += 1
+
+    async def main(one: Producer, other: Producer) -> None:
+        nonlocal turns
+        others = asyncio.create_task(take_turns())
+        await asyncio.sleep(0.3)
+        alone, turns = turns, 0
+        with one.reserve(1):
+            task = asyncio.create_task(other.aput(b"1"))
+            await asyncio.sleep(0.3)
+        assert turns > alone / 3
+        assert await asyncio.wait_for(task, 5)
+        others.cancel()
+
+    with writer() as one, writer() as other, Consumer("c", producers=None) as consumer:
+        asyncio.run(main(one, other))
+        assert len(drain(consumer)) == 2
+
+
+def test_the_pollfd_becomes_readable_when_another_producer_leaves_the_lane() -> None:
+    with writer() as one, writer() as other, Consumer("c", producers=None):
+        for _ in range(5):
+            with one.reserve(1):
+                assert not is_readable(other)
+                with pytest.raises(Full):
+                    other.put_nowait(b"x")
+                assert not is_readable(other, 0.01)
+                number = other.fileno()
+            begin = time.monotonic()
+            assert is_readable(number, 5)
+            assert time.monotonic() - begin < 0.3  # it was woken, and it is not the regular check
+            other.put_nowait(b"x")
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_the_pollfd_becomes_readable_when_the_producer_that_has_the_lane_is_killed(waits: bool) -> None:
+    ready, tell = os.pipe()
+
+    def hold() -> None:
+        producer = writer(slots=8)
+        if waits:
+            os.write(tell, b"x")
+            producer.put(b"y")
+        with producer.reserve(1):
+            os.write(tell, b"x")
+            time.sleep(60)
+
+    with writer(slots=8) as producer, Consumer("c", producers=None, deaths="skip") as consumer:
+        number = producer.fileno()
+        if waits:
+            fill(producer)
+        with child(hold) as pid:
+            os.read(ready, 1)
+            time.sleep(0.1)  # it waits for room
+            assert not is_readable(producer)
+            os.kill(pid, signal.SIGSTOP)
+            if waits:
+                consumer.get()  # the other one was woken, and does not go on
+                with pytest.raises(Full):
+                    producer.put_nowait(b"x")
+            assert not is_readable(producer)
+            os.kill(pid, signal.SIGKILL)
+            assert is_readable(number, 5)
+            producer.put_nowait(b"x")
+    os.close(ready)
+    os.close(tell)
+
+
 def test_the_pollfd_of_each_producer_says_whether_there_is_room() -> None:
     with writer(slots=8) as one, writer(slots=8) as other, Consumer("c", producers=None) as consumer:
         assert [is_readable(one), is_readable(other)] == [True, True]

@@ -77,12 +77,15 @@ static inline int rip_word_take_free(union rip_word *word, uint64_t me) {
                                                    memory_order_relaxed);
 }
 
-/* Frees a word that the caller owns once, and wakes a waiter. A free word keeps these bits. */
-static inline void rip_word_free(union rip_word *word, uint64_t keep) {
+/* Frees a word that the caller owns once, and wakes a waiter. A free word keeps these bits. Returns 1 if a waiter had
+ * announced itself. */
+static inline int rip_word_free(union rip_word *word, uint64_t keep) {
     /* release: pairs with the acquire of the next owner */
     if (RIP_UNLIKELY(atomic_fetch_and_explicit(&word->whole, keep, memory_order_release) & RIP_WORD_WAITERS)) {
         rip_word_wake(word);
+        return 1;
     }
+    return 0;
 }
 
 #endif

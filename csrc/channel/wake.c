@@ -85,7 +85,8 @@ static void wake_writers(struct rip_channel *ch, uint32_t lane) {
 }
 
 __attribute__((cold, noinline)) void rip_wake_lane(struct rip_channel *ch, struct rip_lane_entry *lane) {
-    /* Pairs with the fence in rip_watch_announce of a producer that relies on this one (RIP_FENCE_LANE). */
+    /* Pairs with the fence in rip_watch_announce of a producer that relies on this one (RIP_FENCE_LANE); as an acquire,
+     * with rip_lane_enter_or_announce. */
     atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load_explicit(&lane->asleep, memory_order_relaxed) & RIP_ASLEEP &&
         atomic_fetch_and_explicit(&lane->asleep, RIP_FENCE_LANE, memory_order_acq_rel) & RIP_ASLEEP) {

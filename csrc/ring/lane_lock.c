@@ -4,6 +4,7 @@
 
 #define TRIES 50u                   /* before a wait: an owner that puts a small message needs no longer */
 #define BRIEF_NS UINT64_C(20000000) /* a call that does not wait for room waits so long for the lock */
+#define IN_LOOP_NS UINT64_C(100000) /* the same, if the handle has a pollfd: other tasks of an event loop wait too */
 
 /* ---- catching up ---- */
 
@@ -91,6 +92,17 @@ int rip_lane_enter(struct rip_producer *p, int look) {
     return rc;
 }
 
+int rip_lane_enter_or_announce(struct rip_producer *p) {
+    int rc = rip_lane_enter(p, 0);
+    if (rc == -EINPROGRESS) {
+        /* release: pairs with the fence in rip_wake_lane; the pollfd is armed before. The owner sees this when it
+         * releases the lock, or has released it already. */
+        atomic_fetch_or_explicit(&p->lane->lock.whole, RIP_WORD_WAITERS, memory_order_release);
+        rc = rip_lane_enter(p, 1);
+    }
+    return rc;
+}
+
 /* One wait for the lock. Returns as rip_watch_wait. */
 static int wait_once(struct rip_producer *p, uint64_t deadline) {
     struct rip_watch watch;
@@ -117,7 +129,7 @@ int rip_lane_acquire(struct rip_producer *p, uint64_t deadline) {
             rip_word_give_up(&p->lane->lock);
             return -ETIMEDOUT;
         }
-        until = until ? until : rip_now() + BRIEF_NS;
+        until = until ? until : rip_now() + (p->ch.pollfd ? IN_LOOP_NS : BRIEF_NS);
         waited = wait_once(p, until);
         rc = rip_handle_check(&p->ch.handle);
         if (rc != 0 || (waited < 0 && waited != -ETIMEDOUT)) {

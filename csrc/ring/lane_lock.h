@@ -18,8 +18,12 @@
 /* Makes this handle the owner and its state current. look: also if the owner is dead. Returns 0, -EINPROGRESS: another
  * handle is the owner; or -EBADMSG. */
 int rip_lane_enter(struct rip_producer *p, int look);
-/* The same, but waits for the lock. deadline 0: for some milliseconds, because an owner normally keeps the lock for
- * moments only; and not at all if the owner waits for room. -ETIMEDOUT, or the error that ended the wait. */
+/* The same, and looks if the owner is dead. If another handle is the owner, its release of the lock makes the pollfds of
+ * this lane readable. */
+int rip_lane_enter_or_announce(struct rip_producer *p);
+/* As rip_lane_enter, but waits for the lock. deadline 0: for some milliseconds, or less if the handle has a pollfd, because
+ * an owner normally keeps the lock for moments only; and not at all if the owner waits for room. -ETIMEDOUT, or the
+ * error that ended the wait. */
 int rip_lane_acquire(struct rip_producer *p, uint64_t deadline);
 /* Says whether the owner, which is this handle, waits for room. */
 void rip_lane_set_waiting(struct rip_producer *p, uint32_t waiting);

@@ -29,15 +29,15 @@ static int has_no_message(void *handle) { return !rip_rx_pending(handle); }
 
 static int has_no_room(void *handle) {
     struct rip_producer *p = handle;
-    if (rip_lane_is_awaited(p)) {
-        return 1;
+    if (p->overflow != RIP_BLOCK) {
+        return rip_lane_is_awaited(p);
     }
-    /* -EINPROGRESS: another process puts a message just now. Whether there is room then is not known. */
-    int was_owner = p->owner != 0, rc = p->overflow == RIP_BLOCK ? rip_make_room(p, p->wanted) : 0;
+    int was_owner = p->owner != 0, rc = p->shared && !was_owner ? rip_lane_enter_or_announce(p) : 0;
+    rc = rc ? rc : rip_make_room(p, p->wanted);
     if (!was_owner) {
         rip_tx_leave(p);
     }
-    return rc == -EAGAIN || rc == -ENOLCK;
+    return rc == -EAGAIN || rc == -ENOLCK || rc == -EINPROGRESS;
 }
 
 /* For what else the pollfd of a consumer is armed. If too few producers have come, the stream does not end before

@@ -98,8 +98,8 @@ static inline void rip_tx_leave(struct rip_producer *p) {
         p->recheck_at = 0;
         if (RIP_UNLIKELY(p->waited_as_owner)) {
             rip_lane_leave_awaited(p);
-        } else {
-            rip_word_free(&p->lane->lock, RIP_WORD_WAITERS);
+        } else if (rip_word_free(&p->lane->lock, RIP_WORD_WAITERS)) {
+            rip_wake_lane(&p->ch, p->entry); /* the pollfds of others */
         }
     }
 }

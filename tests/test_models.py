@@ -80,6 +80,8 @@ WITH_A_FAULT = [
     *[("order", f"FAULT={fault}", WRONG) for fault in range(1, 6)],
     ("order", "FAULT=6 MEMBERS=2", WRONG),
     ("order", "FAULT=7 MEMBERS=2", WRONG),
+    ("order", "FAULT=8", WRONG),
+    ("order", "FAULT=9", WRONG),
     ("shared_lane", "FAULT=1", WRONG),
     ("shared_lane", "FAULT=2", HANGS),
     ("shared_lane", "FAULT=3 SLOTS=1", HANGS),

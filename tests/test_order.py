@@ -278,6 +278,51 @@ def test_the_order_is_checked() -> None:
         Consumer("c", order="seq", timeout=0)  # type: ignore[arg-type]
 
 
+# ---- backlogs ----
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_waits_comes_in_the_order_in_which_it_was_put(options: dict[str, Any], seed: int) -> None:
+    """One process puts all, so each message may be the cause of all later ones, in whichever lane these are."""
+    rng = random.Random(seed)
+    with Channel.anonymous() as channel:
+        producers = [*producers_of(channel), *(Producer(channel, lane="shared", slots=256) for _ in range(2))]
+        with Consumer(channel, order="time", **options) as consumer:
+            put = 0
+            waiting: list[int] = []
+
+            def take(got: list[int]) -> None:
+                assert got == waiting[: len(got)]
+                del waiting[: len(got)]
+
+            for _ in range(800):
+                # bursts of about the number of messages after which the lanes are scanned again, and single causes
+                count = rng.choice([1, 1, 1, 2, 3, 15, 16, 17, 18, 40])
+                if len(waiting) + count < 200:
+                    producer = rng.choice(producers)
+                    for _ in range(count):
+                        producer.put(b"%d" % put, type=put % 3)
+                        waiting.append(put)
+                        put += 1
+                for _ in range(rng.choice([0, 1, 1, 2, 5, 12, 30])):
+                    if not waiting:
+                        break
+                    how = rng.randrange(12)
+                    if how == 0:
+                        take(numbers(consumer.get_many(rng.randrange(1, 20), timeout=0)))
+                    elif how == 1:
+                        kind = rng.choice(waiting) % 3
+                        oldest = next(k for k in waiting if k % 3 == kind)
+                        assert int(consumer.get(type=kind, timeout=0)) == oldest
+                        waiting.remove(oldest)
+                    else:
+                        take([int(consumer.get_nowait())])
+            while waiting:
+                take(numbers(consumer.get_many(7, timeout=0)))
+        for producer in producers:
+            producer.close()
+
+
 # ---- new lanes, deaths ----
 
 

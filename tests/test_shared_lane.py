@@ -321,15 +321,18 @@ def test_a_producer_that_waits_for_the_lane_goes_on_when_the_owner_is_killed() -
     os.close(tell)
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_a_death_is_reported_once_and_is_not_the_end_while_others_live(shared: bool) -> None:
-    with writer() as producer, Consumer("c", shared=shared) as consumer:
+@pytest.mark.parametrize("options", [{}, {"shared": True}, {"order": "time"}], ids=str)
+def test_a_death_is_reported_once_and_is_not_the_end_while_others_live(options: dict[str, Any]) -> None:
+    with writer() as producer, Consumer("c", **options) as consumer:
         run_and_die(put_and_die)
         run_and_die(put_and_die)
         assert [consumer.get(timeout=5), consumer.get(timeout=5)] == [b"last"] * 2
         for _ in range(2):
             with pytest.raises(ProducerDied):
                 consumer.get(timeout=5)
+        cpu = time.process_time()
+        assert ringipc.wait([consumer], 0.2) == []
+        assert time.process_time() - cpu < 0.1
         producer.put(b"more")
         assert drain(consumer) == [b"more"]
         with Consumer("c", group="late") as late:  # what the dead have put is read
@@ -353,9 +356,10 @@ def test_the_death_of_the_last_producer_is_reported_and_then_the_stream_ends() -
             consumer.get()
 
 
-def test_a_death_waits_for_the_first_group() -> None:
+@pytest.mark.parametrize("order", ["lane", "time"])
+def test_a_death_waits_for_the_first_group(order: Any) -> None:
     run_and_die(put_and_die)
-    with Consumer("c", timeout=5) as consumer:
+    with Consumer("c", order=order, timeout=5) as consumer:
         assert consumer.get() == b"last"
         with pytest.raises(ProducerDied):
             consumer.get()
@@ -363,8 +367,9 @@ def test_a_death_waits_for_the_first_group() -> None:
             consumer.get()
 
 
-def test_the_failure_of_a_producer_is_reported_while_others_go_on() -> None:
-    with writer() as producer, Consumer("c") as consumer:
+@pytest.mark.parametrize("order", ["lane", "time"])
+def test_the_failure_of_a_producer_is_reported_while_others_go_on(order: Any) -> None:
+    with writer() as producer, Consumer("c", order=order) as consumer:
         with pytest.raises(ZeroDivisionError), writer() as other:
             other.put(b"1")
             raise ZeroDivisionError
@@ -377,8 +382,9 @@ def test_the_failure_of_a_producer_is_reported_while_others_go_on() -> None:
             consumer.get()
 
 
-def test_consumers_can_skip_deaths_and_count_them() -> None:
-    with writer() as producer, Consumer("c", deaths="skip") as consumer:
+@pytest.mark.parametrize("order", ["lane", "time"])
+def test_consumers_can_skip_deaths_and_count_them(order: Any) -> None:
+    with writer() as producer, Consumer("c", order=order, deaths="skip") as consumer:
         for _ in range(20):
             run_and_die(put_and_die)
         assert [consumer.get(timeout=5) for _ in range(20)] == [b"last"] * 20

@@ -109,10 +109,23 @@ static void drop_first(struct rip_consumer *c) {
 
 /* ---- scanning the lanes ---- */
 
-/* Looks for messages in a lane. Of one that is read in order, whose consumer keeps up, only the slots are read
- * (rip_rx_refresh_all). */
-static int poll(struct rip_rx *rx, int all) {
-    if (all || rx->claims) {
+/* Notes what the scan settles: all that is known now. Returns how many lanes have messages, plus the number of deaths. */
+static uint32_t begin_scan(struct rip_consumer *c) {
+    uint32_t settles = 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        struct rip_rx *rx = c->lanes[i];
+        rx->settled = rx->tail;
+        rx->death_settled = rx->died != 0;
+        settles += (rx->next != rx->tail) + rx->death_settled;
+    }
+    c->scanned = c->taken;
+    return settles;
+}
+
+/* Looks for messages in a lane. to_end: finds all that are published. Else only slots are read of a lane that is read
+ * in order, unless two messages wait: the producer's next publish then need not wait for the cache line of its tail. */
+static int poll(struct rip_rx *rx, int to_end) {
+    if (to_end || rx->claims) {
         return rip_rx_poll(rx);
     }
     int rc = rip_rx_refresh(rx);
@@ -126,13 +139,12 @@ int rip_order_scan(struct rip_consumer *c, int all) {
         return rc;
     }
     set_clocks(c);
-    c->scanned = c->taken;
+    uint32_t settles = begin_scan(c);
     c->queued = 0;
     for (uint32_t i = 0; i < c->count; i++) {
         struct rip_rx *rx = c->lanes[i];
-        rx->settled = rx->tail;
-        rx->death_settled = rx->died != 0;
-        int found = poll(rx, all);
+        /* Does the scan settle anything else than messages of this lane? Then nothing in it may be overlooked. */
+        int found = poll(rx, all || settles > (rx->next != rx->tail));
         if (found < 0) {
             rc = found; /* the other lanes can be read */
             continue;
@@ -176,7 +188,7 @@ int rip_order_ready(struct rip_consumer *c, struct rip_message *message) {
 
 int rip_order_next(struct rip_consumer *c, struct rip_message *message) {
     int is_due = c->taken - c->scanned >= (c->count > SCAN_EVERY ? c->count : SCAN_EVERY);
-    for (;; is_due = 0) {
+    for (uint32_t scans = 0;; is_due = 0) {
         int rc = is_due ? 0 : rip_order_ready(c, message);
         if (rc != 0) {
             return rc;
@@ -186,7 +198,11 @@ int rip_order_next(struct rip_consumer *c, struct rip_message *message) {
             if (rc != 0) {
                 return rc;
             }
+            scans = 0;
             continue;
+        }
+        if (scans++ >= rip_order_most_scans(c)) {
+            return 0;
         }
         rc = rip_order_scan(c, 0);
         if (rc != 1) {

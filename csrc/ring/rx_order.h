@@ -1,10 +1,14 @@
 /* Which message comes next for a consumer that reads by time (RIP_BY_TIME): the oldest one of all lanes.
  *
- * The promise: if the put of A had returned, or somebody had got A, before B was put, A comes before B. Time stamps say
- * so, because the stamp of B is then the later one. But a consumer cannot scan all lanes at once: it may read the
- * lane of A before A is there, and the lane of B when B is there. So it scans all lanes again after it has found
- * B. That scan finds A, because A was published before B was. A message that was known before the last scan began is
- * *settled*: all that led to it is known too. Only the oldest message of all is taken, and only if it is settled.
+ * The promise: if A was published before the put of B began, A comes before B. A message is published when its tail is
+ * stored: then somebody may have got it, or its put may have returned. The stamp of B is the later one. But a consumer
+ * cannot scan all lanes at once: it may read the lane of A before A is there, and the lane of B when B is there. So it
+ * scans all lanes again after it has found B. A message that was known before the last scan began is *settled*. Only
+ * the oldest message of all is taken, and only if it is settled.
+ *
+ * The scan that settles B must find A if it is there. So it reads each other lane up to its tail, whether or not messages
+ * of that lane are known already. In the lane of B itself it may overlook messages, because they are younger than B. If
+ * only one lane has messages, a scan settles nothing in other lanes, and it need not look for all that this lane has.
  *
  * So the lanes are scanned once for all messages that are settled by it, and not once for each message. Messages that
  * come meanwhile are younger, except those of a producer that was interrupted between its stamp and the publication;
@@ -14,7 +18,8 @@
 
 #include "ring/rx.h"
 
-/* Finds the next message, as rip_advance. */
+/* Finds the next message, as rip_advance. 0 does not always mean that there is none: where messages are dropped, or
+ * taken by other members, as fast as this one scans the lanes, it gives up for this time (rip_order_most_scans). */
 int rip_order_next(struct rip_consumer *c, struct rip_message *message);
 /* The next message, if no scan is needed: 1; 0; or -EBADMSG. */
 int rip_order_ready(struct rip_consumer *c, struct rip_message *message);
@@ -22,8 +27,11 @@ int rip_order_ready(struct rip_consumer *c, struct rip_message *message);
 int rip_order_newest(struct rip_consumer *c, struct rip_message *message);
 
 /* Scans all lanes, and settles what was known before: 1; 0: a new lane cannot be read yet, because another member has
- * the table lock; or a negative errno. all: finds all messages, and not only the first ones of each lane. */
+ * the table lock; or a negative errno. all: finds all messages that are there. */
 int rip_order_scan(struct rip_consumer *c, int all);
+/* How often a call scans the lanes at most. After the first scan, each further one settles the oldest message, or has
+ * found an older one in a lane that had none; unless messages go as fast as it scans. */
+static inline uint32_t rip_order_most_scans(const struct rip_consumer *c) { return c->count + 2; }
 /* Can this member take message seq, which is published? Stores its time. */
 int rip_order_time(const struct rip_consumer *c, const struct rip_rx *rx, uint64_t seq, uint64_t *time);
 

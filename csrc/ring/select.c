@@ -156,7 +156,7 @@ static int is_better(const struct candidate *one, const struct candidate *other)
 
 /* rip_rx_find for a consumer that reads by time: as rip_order_next, of the messages that the filter accepts. */
 static int find_oldest(struct rip_consumer *c, const struct rip_filter *filter, struct rip_message *message) {
-    for (;;) {
+    for (uint32_t scans = 0; scans < rip_order_most_scans(c); scans++) {
         struct candidate best = {.rx = NULL};
         int rc = rip_order_scan(c, 1);
         if (rc != 1) {
@@ -179,7 +179,9 @@ static int find_oldest(struct rip_consumer *c, const struct rip_filter *filter, 
             best.rx->scan_pos += !is_death;
             return rc;
         }
+        scans = is_death ? 0 : scans;
     }
+    return 0;
 }
 
 int rip_rx_find(struct rip_consumer *c, struct rip_filter *filter, struct rip_message *message) {

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "ring/producer.h"
+#include "ring/rx_lanes.h"
 #include "store/table_lock.h"
 
 #define INSTRUCTIONS 500u /* more than a get of such a consumer that finds nothing */
@@ -78,6 +79,121 @@ static void in_a_new_lane(void) { the_cause_comes_first(2, 0); }
 static void in_shared_and_lossy_groups(void) {
     the_cause_comes_first(0, RIP_SHARED);
     the_cause_comes_first(1, RIP_SHARED | RIP_LOSSY);
+}
+
+/* ---- backlogs ---- */
+
+static struct rip_producer *open_lane(uint32_t flags) {
+    struct rip_producer *p = NULL;
+    CHECK_IS(rip_producer_open("c", RIP_PAGE, 64, RIP_BLOCK | flags, RIP_WAIT_BLOCK, NULL, &p), 0);
+    return p;
+}
+
+/* Puts a message and takes its slot word back, as if the producer were between the stores of its tail and of the
+ * slot. Returns where to store the word later. */
+static _Atomic uint32_t *put_by_tail_only(struct rip_producer *p, uint64_t number) {
+    _Atomic uint32_t *word = &p->lane->desc[p->tail & (p->slots - 1)].published;
+    CHECK_IS(put_number(p, number, 0), 0);
+    atomic_store(word, 0);
+    return word;
+}
+
+/* For each number of messages that wait in front of the cause, and of these that are taken before the cause and the
+ * effect are put: the scans of the consumer come at different messages. */
+static void the_cause_comes_first_behind(int has_word, uint32_t flags) {
+    struct rip_producer *lanes[3] = {open_lane(0), open_lane(0), open_lane(0)};
+    struct rip_consumer *c = open_by_time("g", flags);
+    uint64_t number = 0, got = 0;
+    for (unsigned waiting = 0; waiting < 40; waiting++) {
+        for (unsigned taken = 0; taken <= waiting; taken++) {
+            for (unsigned k = 0; k < waiting; k++) {
+                CHECK_IS(put_number(lanes[k % 16 == 15 ? 2 : 0], number++, 0), 0);
+            }
+            for (unsigned k = 0; k < taken; k++) {
+                CHECK_IS(get_number(c, 0), got++);
+            }
+            uint32_t seen = (uint32_t)lanes[0]->tail + 1;
+            _Atomic uint32_t *word = has_word ? NULL : put_by_tail_only(lanes[0], number++);
+            if (has_word) {
+                CHECK_IS(put_number(lanes[0], number++, 0), 0);
+            }
+            CHECK_IS(put_number(lanes[1], number++, 0), 0);
+            while (got < number) {
+                CHECK_IS(get_number(c, 0), got++);
+            }
+            if (word) {
+                atomic_store(word, seen);
+            }
+        }
+    }
+    close_consumer(c);
+    for (unsigned i = 0; i < 3; i++) {
+        close_producer(lanes[i]);
+    }
+}
+
+static void behind_backlogs(void) {
+    the_cause_comes_first_behind(1, 0);
+    the_cause_comes_first_behind(1, RIP_SHARED);
+    the_cause_comes_first_behind(1, RIP_LOSSY);
+}
+
+static void published_by_the_tail_only(void) {
+    the_cause_comes_first_behind(0, 0);
+    the_cause_comes_first_behind(0, RIP_SHARED);
+    the_cause_comes_first_behind(0, RIP_LOSSY);
+}
+
+/* ---- lanes that lose messages as fast as they are scanned ---- */
+
+static int gets_none(void *selects) {
+    struct rip_consumer *c = open_by_time("g", RIP_LOSSY);
+    struct rip_filter filter = {.count = 0};
+    struct rip_message message;
+    traceable();
+    stop_here();
+    CHECK_IS(*(int *)selects ? rip_get_selected(c, &filter, &message, 0) : rip_get(c, &message, 0), -ETIMEDOUT);
+    return 0;
+}
+
+/* Before each instruction of the child: is it the first one of a scan? */
+static int begins_scan(pid_t child) {
+#if defined(__x86_64__)
+    struct user_regs_struct registers;
+    CHECK_IS(ptrace(PTRACE_GETREGS, child, NULL, &registers), 0);
+    return registers.rip == (uintptr_t)rip_update_lanes_or_fail;
+#else
+    (void)child; /* never called: can_step returns 0 */
+    return 0;
+#endif
+}
+
+/* Whenever a scan begins, all messages that the one before has found are lost, and there are new ones. */
+static void a_call_ends(int selects) {
+    struct rip_producer *lanes[2] = {open_producer("c", RIP_PAGE, 8), open_producer("c", RIP_PAGE, 8)};
+    pid_t child = spawn(gets_none, &selects);
+    CHECK(await_stop(child));
+    unsigned scans = 0;
+    for (int status = 0, more = 1; more;) {
+        int is_scan = begins_scan(child);
+        for (uint64_t k = 0; k < 16 && is_scan; k++) {
+            CHECK_IS(put_number(lanes[k & 1], k, 0), 0);
+        }
+        scans += is_scan != 0;
+        CHECK(scans < 20);
+        CHECK_IS(ptrace(PTRACE_SINGLESTEP, child, NULL, NULL), 0);
+        CHECK_IS(waitpid(child, &status, 0), child);
+        more = WIFSTOPPED(status);
+        CHECK(more || (WIFEXITED(status) && WEXITSTATUS(status) == 0));
+    }
+    CHECK(scans > 2);
+    close_producer(lanes[0]);
+    close_producer(lanes[1]);
+}
+
+static void calls_end(void) {
+    a_call_ends(0);
+    a_call_ends(1);
 }
 
 /* ---- members that compete ---- */
@@ -177,12 +293,6 @@ static void equal_times(void) {
     close_producer(second);
 }
 
-static struct rip_producer *open_lane(uint32_t flags) {
-    struct rip_producer *p = NULL;
-    CHECK_IS(rip_producer_open("c", RIP_PAGE, 64, RIP_BLOCK | flags, RIP_WAIT_BLOCK, NULL, &p), 0);
-    return p;
-}
-
 static int puts_and_waits(void *flags) {
     struct rip_producer *p = open_lane(*(uint32_t *)flags);
     CHECK_IS(put_number(p, 0, 0), 0);
@@ -262,6 +372,8 @@ int main(void) {
     run("messages of the same time come in the same order for all", equal_times);
     run("a death is reported after what was put before it was noticed, and before what comes later", deaths_in_turn);
     run("a message that cannot be read does not block other lanes", a_damaged_lane_does_not_block_others);
+    run("a cause comes first behind backlogs of every length, wherever the scans are", behind_backlogs);
+    run("a cause comes first if only its tail is stored yet", published_by_the_tail_only);
     if (can_step()) {
         run("a cause comes first if its lane was scanned before, at any instruction", in_a_lane_that_is_scanned_first);
         run("a cause comes first if its lane is scanned later, at any instruction", in_a_lane_that_is_scanned_last);
@@ -269,6 +381,7 @@ int main(void) {
         run("a cause comes first in shared and lossy groups too, at any instruction", in_shared_and_lossy_groups);
         run("a member whose message is taken by another one takes the oldest of all, at any instruction",
             the_next_one_of_the_lane_is_not_taken_instead);
+        run("a call ends if lanes lose their messages faster than it scans them", calls_end);
     } else {
         printf("  left out: no process may be stepped here\n");
     }

@@ -2,8 +2,10 @@
  *
  * A message must come after each message that was published before its put began, whoever has put them: it may have
  * been put because of any of these. The lanes are scanned one after the other, and messages are published at any
- * time in between. A producer can be interrupted for any time between its stamp and the publication. The last lane is
- * new: it gets into the table of lanes at some time. With MEMBERS=2 two members of a shared group compete. FAULT:
+ * time in between, each by its tail and then in its slot. A scan may come at any time, also while messages are settled.
+ * A producer can be interrupted for any time between its stamp and the publication. The last lane is new: it gets into
+ * the table of lanes at some time. With MEMBERS=2 two members of a shared group compete; these read the tails always.
+ * FAULT:
  *
  *   1  the oldest message is taken at once, and not only when it is settled
  *   2  what a scan itself finds is settled
@@ -13,6 +15,8 @@
  *   6  a member that finds the oldest message taken takes the next one of the same lane (MEMBERS=2)
  *   7  the lane of a message that another one has taken counts as empty until the next scan, and its other messages
  *      are not taken into account (MEMBERS=2)
+ *   8  a lane with known messages is not looked at, although the scan settles messages of another lane
+ *   9  of a lane only the slots are read, although the scan settles messages of another lane
  *
  * producer stands for rip_tx_stamp and rip_tx_publish; consumer for rip_order_scan and rip_order_ready. Memory is
  * sequentially consistent here; lane.pml shows that a message is complete when it is seen. */
@@ -34,7 +38,7 @@
 #define NUMBER_OF(i, seq) ((seq) == 0 -> (i) : 3)
 #define NONE 255
 
-byte tail[LANES], stamp[MESSAGES], clock;
+byte tail[LANES], slots[LANES], stamp[MESSAGES], clock; /* slots: how many messages are in their slots */
 byte before[MESSAGES]; /* which messages were published when the put of this one began */
 byte published, taken; /* a bit for each message */
 byte lanes = LANES - 1;
@@ -64,6 +68,7 @@ active [LANES] proctype producer() {
 #if FAULT == 5
         read_clock(k);
 #endif
+        slots[_pid] = seq
     od
 }
 
@@ -78,18 +83,47 @@ inline find_first(i) { /* the first message that nobody has taken */
     time[i] = (next[i] < known[i] -> stamp[NUMBER(i)] : NONE)
 }
 
+#define HAS(i) (next[i] < known[i])
+
+inline look(i) { /* poll. others: the scan settles messages of other lanes */
+#if MEMBERS == 2
+    known[i] = tail[i]
+#else
+    if
+#if FAULT == 8
+    :: HAS(i) -> skip
+    :: others && !HAS(i) -> known[i] = tail[i]
+#elif FAULT == 9
+    :: others -> known[i] = (slots[i] > known[i] -> slots[i] : known[i])
+#else
+    :: others -> known[i] = tail[i]
+#endif
+    :: !others && (HAS(i) || slots[i] <= next[i]) -> skip
+    :: !others && !HAS(i) && slots[i] > next[i] -> known[i] = (slots[i] > next[i] + 1 -> tail[i] : next[i] + 1)
+    fi
+#endif
+}
+
 inline scan() {
 #if FAULT == 3
     read = (best == NONE -> lanes : read);
 #else
     read = lanes;
 #endif
-    i = 0;
+    d_step {
+        settles = 0;
+        i = 0;
+        do
+        :: i < LANES -> settled[i] = known[i]; settles = settles + (HAS(i) -> 1 : 0); i++
+        :: else -> break
+        od;
+        i = 0
+    }
     do
     :: i < read ->
         atomic {
-            settled[i] = known[i];
-            known[i] = tail[i];
+            others = settles > (HAS(i) -> 1 : 0);
+            look(i);
 #if FAULT == 2
             settled[i] = known[i];
 #endif
@@ -125,7 +159,8 @@ inline take(i) {
 
 active [MEMBERS] proctype consumer() {
     byte next[LANES], known[LANES], settled[LANES], time[LANES];
-    byte i = 0, best = NONE, read = 0;
+    byte i = 0, best = NONE, read = 0, settles = 0;
+    bool others;
     time[0] = NONE;
     time[1] = NONE;
     time[LANES - 1] = NONE;
@@ -134,8 +169,8 @@ active [MEMBERS] proctype consumer() {
     :: taken != ALL ->
         find_oldest();
         if
-        :: best == NONE || (FAULT != 1 && next[best] >= settled[best]) -> scan()
-        :: else ->
+        :: FAULT != 1 || best == NONE -> scan()
+        :: best != NONE && (FAULT == 1 || next[best] < settled[best]) ->
             atomic { /* rip_claim, and the search for the next one of the lane */
                 if
                 :: !IS_TAKEN(best) -> take(best)

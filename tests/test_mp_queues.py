@@ -369,9 +369,11 @@ def test_a_child_of_os_fork_uses_the_queue_of_its_parent() -> None:
     pid = os.fork()
     if pid == 0:
         q.put(q.get() + 10_000)
+        q.close()
+        q.join_thread()  # there may have been no room
         os._exit(0)
-    assert os.waitpid(pid, 0)[1] == 0
     assert sorted(get_all(q, 9999)) == [*range(2, 10_000), 10_001]
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 def do_tasks(q: Any) -> None:

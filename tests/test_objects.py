@@ -160,7 +160,10 @@ def test_a_large_bytearray_can_change_while_put_waits_for_room() -> None:
 
 
 def test_an_object_that_finds_no_room_can_be_put_later() -> None:
-    with Producer("p", capacity=8192, slots=2, pickle=True) as producer, Consumer("p", pickle=True) as consumer:
+    with (
+        Producer("p", capacity=8192, slots=2, max_message=8192, pickle=True) as producer,
+        Consumer("p", pickle=True) as consumer,
+    ):
         producer.put_many([{"k": 0}, {"k": 1}])
         for _ in range(3):
             with pytest.raises(Full):

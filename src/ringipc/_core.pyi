@@ -80,6 +80,7 @@ class IoLoop:
 
 class _ProducerOptions(TypedDict, total=False):
     capacity: int | str
+    max_message: int | str | None
     slots: int
     overflow: Literal["block", "drop-new", "drop-old"]
     groups: Iterable[str]

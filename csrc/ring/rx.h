@@ -52,8 +52,8 @@ struct rip_rx {
     int32_t pid;
     uint32_t group;
     uint32_t reported; /* the death or failure of its producer has been reported */
-    uint32_t shared;   /* any number of producers write it (writers.h); */
-    uint32_t lost;     /* then: how many deaths and failures of them have been reported */
+    uint32_t shared;   /* any number of producers write it (writers.h) */
+    uint32_t lost;     /* if it is shared: how many deaths and failures of its producers have been reported */
     uint32_t tried;    /* to retire it */
     uint32_t present;  /* in the lane table at the last check */
     uint32_t kept;     /* without claims: messages of this consumer in cursor->kept */
@@ -63,8 +63,9 @@ struct rip_rx {
     uint64_t settled; /* every message before it was known before the last scan began */
     uint64_t timed;   /* the message whose time is `time`, or a number that rx_order.c defines */
     uint64_t time;
-    uint64_t died;              /* when a death or failure of a producer was noticed that is not reported yet; 0: there is none */
-    uint32_t death_settled; /* it was known before the last scan began */
+    /* when a death or failure of a producer was noticed that is not reported yet; 0: there is none */
+    uint64_t died;
+    uint32_t death_settled;     /* it was known before the last scan began */
     struct rip_rx_large *large; /* messages that are longer than the capacity (rx_large.h); NULL: there was none */
 };
 

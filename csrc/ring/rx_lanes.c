@@ -194,8 +194,8 @@ static int map_new_lanes(struct rip_consumer *c) {
         }
         rx->state = state_in(rx, state);
         if (rx->shared && !rx->claims) {
-            /* A writer that was killed may have stored the tail and not what is in the slots. If it is damaged, the next
-             * poll finds that too. */
+            /* A writer that was killed may have stored the tail and not what is in the slots. If it is damaged, the
+             * next poll finds that too. */
             (void)rip_rx_refresh_all(rx);
         }
         rx->present = 1;
@@ -268,8 +268,8 @@ void rip_update_lanes(struct rip_consumer *c) {
     }
     uint64_t give_up = c->ch.handle.give_up;
     c->ch.handle.give_up = RIP_TRY_ONLY;
-    /* A consumer that has joined continues with the lanes that it has, unless it reads by time: then it may have to wait
-     * until it has the lock again. */
+    /* A consumer that has joined continues with the lanes that it has, unless it reads by time: then it may have to
+     * wait until it has the lock again. */
     int has_read = rip_rescan(c) == 0 || !c->by_time;
     c->ch.handle.give_up = give_up;
     rip_unlock(&c->ch.handle);

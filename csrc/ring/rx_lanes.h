@@ -16,8 +16,8 @@ void rip_update_lanes(struct rip_consumer *c);
 int rip_update_lanes_or_fail(struct rip_consumer *c);
 /* Has the lane table changed since it was read completely? Then there may be a lane that is not mapped. */
 int rip_rx_is_stale(const struct rip_consumer *c);
-/* Is there a new lane that a consumer that reads by time does not know, because another member has the table lock? Until
- * it knows it, nobody can say which message is the oldest. */
+/* Is there a new lane that a consumer that reads by time does not know, because another member has the table lock?
+ * Until it knows it, nobody can say which message is the oldest. */
 int rip_rx_awaits_lock(const struct rip_consumer *c);
 /* The longest time until the next check: RIP_SLICE_NS, or less if an update has failed because of the table lock. */
 uint64_t rip_rx_slice(const struct rip_consumer *c);

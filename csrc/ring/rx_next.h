@@ -5,8 +5,8 @@
 #include "base/clock.h"
 #include "ring/rx_order.h"
 
-/* Finds the next message, of the next lane that has one or of the lane with the oldest: 1, else 0, -ENODATA, -EOWNERDEAD, -ECONNABORTED, -EBADMSG. In a
- * lane with claims, the message is taken. */
+/* Finds the next message, of the next lane that has one or of the lane with the oldest: 1, else 0, -ENODATA,
+ * -EOWNERDEAD, -ECONNABORTED, -EBADMSG. In a lane with claims, the message is taken. */
 int rip_advance(struct rip_consumer *c, struct rip_message *message);
 /* Takes the newest message of all lanes and releases the older ones: 1, else as rip_advance. */
 int rip_rx_latest(struct rip_consumer *c, struct rip_message *message);
@@ -18,7 +18,8 @@ static inline int rip_rx_only(const struct rip_consumer *c) {
            atomic_load_explicit(&c->ch.control->lanes_changed, memory_order_relaxed) == c->lanes_changed;
 }
 
-/* May the next message be taken from c->current, which a consumer that reads by time has not, without a check of the other lanes? */
+/* May the next message be taken from c->current without a check of the other lanes? A consumer that reads by time has
+ * no current lane. */
 static inline int rip_rx_stays(const struct rip_consumer *c) {
     return c->current && (c->current->next < c->current->stop || rip_rx_only(c));
 }

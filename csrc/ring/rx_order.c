@@ -48,7 +48,7 @@ int rip_order_time(const struct rip_consumer *c, const struct rip_rx *rx, uint64
 }
 
 /* Finds the first message of a lane, as far as the last scan knows, or a death before it: 1 and rx->timed, or 0. If
- * another member takes it meanwhile, its time is earlier than that of the next one: the turn of the lane comes early. */
+ * another member takes it meanwhile, its time is earlier than that of the next one: the lane's turn comes early. */
 static int find_first(const struct rip_consumer *c, struct rip_rx *rx) {
     if (!rx->claims) {
         rip_rx_skip(rx);
@@ -109,7 +109,8 @@ static void drop_first(struct rip_consumer *c) {
 
 /* ---- scanning the lanes ---- */
 
-/* Notes what the scan settles: all that is known now. Returns how many lanes have messages, plus the number of deaths. */
+/* Notes what the scan settles: all that is known now. Returns how many lanes have messages, plus how many have a
+ * death. */
 static uint32_t begin_scan(struct rip_consumer *c) {
     uint32_t settles = 0;
     for (uint32_t i = 0; i < c->count; i++) {

@@ -6,9 +6,10 @@
  * scans all lanes again after it has found B. A message that was known before the last scan began is *settled*. Only
  * the oldest message of all is taken, and only if it is settled.
  *
- * The scan that settles B must find A if it is there. So it reads each other lane up to its tail, whether or not messages
- * of that lane are known already. In the lane of B itself it may overlook messages, because they are younger than B. If
- * only one lane has messages, a scan settles nothing in other lanes, and it need not look for all that this lane has.
+ * The scan that settles B must find A if it is there. So it reads each other lane up to its tail, whether or not
+ * messages of that lane are known already. In the lane of B itself it may overlook messages, because they are younger
+ * than B. If only one lane has messages, a scan settles nothing in other lanes, and it need not look for all that this
+ * lane has.
  *
  * So the lanes are scanned once for all messages that are settled by it, and not once for each message. Messages that
  * come meanwhile are younger, except those of a producer that was interrupted between its stamp and the publication;

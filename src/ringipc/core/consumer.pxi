@@ -10,9 +10,9 @@ cdef class Consumer:
     """Gets messages as a member of a group. Every group receives every message, each producer's messages in order.
 
     Iteration gets message after message, as `get` does, until the end of the stream. If a producer fails, the loop
-    raises `ProducerFailed`, once, after the last message of that producer; if its process dies, `ProducerDied`, which
-    is a `ProducerFailed`. A new loop continues with the others. Threads may share a consumer: each message goes to one
-    of them.
+    raises `ProducerFailed`, once, after the last message of that producer (and in a shared lane perhaps after messages
+    of others); if its process dies, `ProducerDied`, which is a `ProducerFailed`. A new loop continues with the others.
+    Threads may share a consumer: each message goes to one of them.
 
     Parameters
     ----------
@@ -48,8 +48,10 @@ cdef class Consumer:
     order
         In which order the messages of several producers come. "lane": no order is promised; producers are read in turn,
         some messages of each. "time": the oldest message first, by the time of its put. So if a message was put, or
-        got by somebody, before another one was put, it comes first, whoever has put them. Give all members of a shared
-        group the same; what is redelivered comes late. With many producers, each message takes longer.
+        got by somebody, before another one was put, it comes first, whoever has put them; deaths and failures of
+        producers come in this order too. Give all members of a shared group the same. What is redelivered comes late,
+        and so does what is still on its way over a connection. With one or four producers a `get` takes some 60 ns
+        longer; with a thousand up to 30 µs, if the message is the only one.
     producers
         The stream ends for this consumer when this many producers have come, all that have come have closed, and all
         messages are read. A producer has come if it is open, or has unread messages, when the group gets its first

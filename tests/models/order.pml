@@ -15,7 +15,7 @@
  *   6  a member that finds the oldest message taken takes the next one of the same lane (MEMBERS=2)
  *   7  the lane of a message that another one has taken counts as empty until the next scan, and its other messages
  *      are not taken into account (MEMBERS=2)
- *   8  a lane with known messages is not looked at, although the scan settles messages of another lane
+ *   8  a lane with known messages is not polled, although the scan settles messages of another lane
  *   9  of a lane only the slots are read, although the scan settles messages of another lane
  *
  * producer stands for rip_tx_stamp and rip_tx_publish; consumer for rip_order_scan and rip_order_ready. Memory is
@@ -85,7 +85,7 @@ inline find_first(i) { /* the first message that nobody has taken */
 
 #define HAS(i) (next[i] < known[i])
 
-inline look(i) { /* poll. others: the scan settles messages of other lanes */
+inline poll(i) { /* others: the scan settles messages of other lanes */
 #if MEMBERS == 2
     known[i] = tail[i]
 #else
@@ -123,7 +123,7 @@ inline scan() {
     :: i < read ->
         atomic {
             others = settles > (HAS(i) -> 1 : 0);
-            look(i);
+            poll(i);
 #if FAULT == 2
             settled[i] = known[i];
 #endif

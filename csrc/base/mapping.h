@@ -22,8 +22,8 @@ int rip_mapping_allocate(struct rip_mapping *mapping, uint64_t end);
 int rip_mapping_allocate_part(const struct rip_mapping *mapping, uint64_t from, uint64_t size);
 /* Maps the file. write: for writing too. Returns 0 or a negative errno. */
 int rip_mapping_map(struct rip_mapping *mapping, int write);
-/* Replaces what is mapped from byte `from` on, a multiple of RIP_PAGE, by private memory: what this process still writes
- * there reaches nobody. Returns 0 or a negative errno. */
+/* Replaces what is mapped from byte `from` on, a multiple of RIP_PAGE, by private memory: what this process still
+ * writes there reaches nobody. Returns 0 or a negative errno. */
 int rip_mapping_make_private(struct rip_mapping *mapping, uint64_t from);
 /* Closes the file descriptor. The file stays mapped. */
 void rip_mapping_close_fd(struct rip_mapping *mapping);

@@ -1,8 +1,8 @@
 /* A shared lane: one that any number of producers write, one at a time.
  *
  * The **owner** has the lock word in the header of the lane. It writes the lane as the only producer of another lane
- * does: what it has not published is not visible, and one store of the tail publishes. What a producer knows of its lane
- * (tx.h) it has in private memory, and each of them has its own. So an owner that finds that another one came before it
+ * does: what it has not published is not visible, and one store of the tail publishes. What a producer knows of its
+ * lane (tx.h) is in private memory, and each has its own. So an owner that finds that another one came before it
  * (`last`) catches up first: it reads the descriptors that were published since, as if it had put the messages itself.
  * An owner that is killed at any instruction leaves a lane whose published messages are all that there is; the next one
  * stores in their slots what it may have left out, and wakes the groups. Only messages in use that were given up (pins)
@@ -18,12 +18,12 @@
 /* Makes this handle the owner and its state current. look: also if the owner is dead. Returns 0, -EINPROGRESS: another
  * handle is the owner; or -EBADMSG. */
 int rip_lane_enter(struct rip_producer *p, int look);
-/* The same, and looks if the owner is dead. If another handle is the owner, its release of the lock makes the pollfds of
- * this lane readable. */
+/* The same, and looks if the owner is dead. If another handle is the owner, its release of the lock makes the pollfds
+ * of this lane readable. */
 int rip_lane_enter_or_announce(struct rip_producer *p);
-/* As rip_lane_enter, but waits for the lock. deadline 0: for some milliseconds, or less if the handle has a pollfd, because
- * an owner normally keeps the lock for moments only; and not at all if the owner waits for room. -ETIMEDOUT, or the
- * error that ended the wait. */
+/* As rip_lane_enter, but waits for the lock. deadline 0: for some milliseconds, or less if the handle has a pollfd,
+ * because an owner normally keeps the lock for moments only; and not at all if the owner waits for room. -ETIMEDOUT, or
+ * the error that ended the wait. */
 int rip_lane_acquire(struct rip_producer *p, uint64_t deadline);
 /* Says whether the owner, which is this handle, waits for room. */
 void rip_lane_set_waiting(struct rip_producer *p, uint32_t waiting);

@@ -23,8 +23,8 @@ static inline int rip_tx_has_room(const struct rip_producer *p, uint64_t length)
     return RIP_LIKELY(p->tail < p->recheck_at && length < RIP_LARGE && length <= p->arena.gap_end - p->arena.at) != 0;
 }
 
-/* For a lane that has no room according to rip_tx_has_room: makes this handle the owner if the lane is shared, free, and
- * has room. Returns 1, else 0. */
+/* For a lane that has no room according to rip_tx_has_room: makes this handle the owner if the lane is shared, free,
+ * and has room. Returns 1, else 0. */
 static inline int rip_tx_can_put(struct rip_producer *p, uint64_t length) {
     if (!p->shared || p->owner || rip_lane_enter(p, 0) != 0) {
         return 0;

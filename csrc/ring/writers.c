@@ -49,7 +49,7 @@ int rip_writer_join(struct rip_producer *p, uint32_t index, int preallocated) {
     if (rc != 0) {
         return rc;
     }
-    uint32_t last = p->holder; /* perhaps that of another handle before 2^28 others: this one has to catch up all the same */
+    uint32_t last = p->holder; /* if the last owner had it too, before 2^28 others, this handle has to catch up */
     /* relaxed: the lock orders it; no handle that is open has this number */
     atomic_compare_exchange_strong_explicit(&p->lane->last, &last, 0, memory_order_relaxed, memory_order_relaxed);
     p->entry = entry;

@@ -10,8 +10,8 @@
 
 /* Returns the index of the live shared lane, or RIP_NO_LANE. */
 uint32_t rip_writers_find(const struct rip_control *control);
-/* Makes a handle that is a member a writer of this lane. preallocated: only if all of it has memory. Returns 0; -EEXIST:
- * the lane has another capacity, number of slots or overflow; or another negative errno. */
+/* Makes a handle that is a member a writer of this lane. preallocated: only if all of it has memory. Returns 0;
+ * -EEXIST: the lane has another capacity, number of slots or overflow; or another negative errno. */
 int rip_writer_join(struct rip_producer *p, uint32_t index, int preallocated);
 /* Has this writer, a member, no other one beside it? */
 int rip_writer_is_last(const struct rip_control *control, uint32_t member);

@@ -261,7 +261,7 @@ static void killed_while_it_reaps_as_a_writer(void) {
 
 /* ---- a failure ---- */
 
-/* Is the victim a member that has not begun to close? */
+/* Is the victim still a member, and not closing yet? */
 static int is_open(void) {
     const struct rip_control *control = stays->ch.control;
     for (uint32_t i = RIP_MAX_CONSUMERS; i < RIP_MAX_MEMBERS; i++) {

@@ -55,7 +55,8 @@ cdef class Consumer:
     producers
         The stream ends for this consumer when this many producers have come, all that have come have closed, and all
         messages are read. A producer has come if it is open, or has unread messages, when the group gets its first
-        member, or if it comes later. None: the stream never ends, and `get` waits for the next producer.
+        member, or if it comes later. Of a shared lane that has an open producer, or unread messages, all that have ever
+        written it have come. None: the stream never ends, and `get` waits for the next producer.
     deaths
         "raise": `ProducerFailed` or `ProducerDied` is raised when a producer has failed or died. "skip": the consumer
         goes on as if it had closed; `stats.deaths` counts it.
@@ -498,7 +499,7 @@ cdef class Consumer:
             read, or none is left that type and where select.
         ProducerFailed
             A producer has closed because of an error, so its stream may not be complete. Raised once, when all messages
-            of that producer are read; not with deaths="skip".
+            of that producer are read, or all that are there of its shared lane; not with deaths="skip".
         ProducerDied
             A producer's process ended without closing. Otherwise as ProducerFailed, of which it is a subclass.
         Corrupt

@@ -61,7 +61,9 @@ cdef class Producer:
         what is put after another put has returned comes after it, whoever put it; and any number of producers need the
         memory of one lane. The first one makes the lane; the others need the same capacity, slots and overflow. A
         killed producer delays the others by 50 ms at most; one that is stopped (SIGSTOP) while it puts, or waits for
-        room, stops them. Only for channels in shared memory.
+        room, stops them, and so does a block of `reserve` until it ends. `put_nowait` waits for another producer that
+        puts, for 20 ms at most. Messages do not say who put them: `Message.producer_pid` is 0. Only for channels in
+        shared memory.
     preallocate
         True: allocate the whole capacity now, so that no later `put` can fail for lack of memory.
     pickle
@@ -945,6 +947,9 @@ cdef class Producer:
 
         If messages go over connections, wait until the peers have them, at most as long as `linger` says. A program
         that ends without `close` waits too; it then reports lost messages on stderr, and its exit status is 120.
+
+        A reservation that is open is discarded; its with block raises `Closed` at its end. In a shared lane the
+        reserved memory becomes private to the process, and is zero.
 
         If a signal handler raises an exception during this call (Ctrl-C), all other calls raise `Closed`, but the
         stream has not ended yet. Close it again; otherwise it is closed, without lingering, when the process exits.

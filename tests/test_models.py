@@ -24,6 +24,7 @@ AS_IT_IS = {
     "kept": ["", "KEEPS=1"],
     "latest": ["SLOTS=2", "DEATHS=1 SETS=1"],
     "order": ["", "MEMBERS=2"],
+    "losses": ["", "WRITERS=3"],
     "shared_lane": ["", "REAPS=1", "SLOTS=1", "WRITERS=3 PUTS=1 DEATHS=2"],
     "drop_old": [
         "",
@@ -82,6 +83,7 @@ WITH_A_FAULT = [
     ("order", "FAULT=7 MEMBERS=2", WRONG),
     ("order", "FAULT=8", WRONG),
     ("order", "FAULT=9", WRONG),
+    *[("losses", f"FAULT={fault}", WRONG) for fault in range(1, 5)],
     ("shared_lane", "FAULT=1", WRONG),
     ("shared_lane", "FAULT=2", HANGS),
     ("shared_lane", "FAULT=3 SLOTS=1", HANGS),

@@ -106,7 +106,7 @@ def make(name: str, base: str, request: pytest.FixtureRequest) -> Way:
     return Way(name, url, url, "tcp" if stream else "ring", KEY if kind == "key" else None)
 
 
-RARE = ("abstract", "key-stream", "tcp")  # these differ little from others
+RARE = ("abstract", "key-stream", "tcp", "tcp-stream")  # these differ little from others
 
 
 def _params(names: Iterable[str], also: Iterable[str]) -> list[Any]:

@@ -1,6 +1,7 @@
 """Queues of `ringipc.mp`: what users of `multiprocessing` rely on, and what is better here."""
 
 import gc
+import multiprocessing.queues
 import os
 import pickle
 import queue
@@ -433,6 +434,100 @@ def test_the_death_of_a_writer_is_no_object(start: Start, order: str) -> None:
     q.put(2)
     assert q._reader.poll()
     assert q.get() == 2
+
+
+def put_one(q: Any) -> None:
+    q.put(1)
+
+
+@pytest.mark.parametrize("wait_for_room", ["killed", "Ctrl-C", "invalid timeout"])
+def test_a_put_that_waits_for_room_and_ends_is_not_counted(start: Start, wait_for_room: str) -> None:
+    q = context.JoinableQueue(1)
+    q.put(0)
+    if wait_for_room == "killed":
+        writer = start(put_one, q)
+        time.sleep(0.7)
+        writer.kill()
+        writer.join()
+    elif wait_for_room == "Ctrl-C":
+        interrupt = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+        interrupt.start()
+        with pytest.raises(KeyboardInterrupt):
+            q.put(1)
+        interrupt.join()
+    else:
+        with pytest.raises(TypeError):
+            q.put(1, timeout="x")
+    assert q.get() == 0
+    q.task_done()
+    joins = threading.Thread(target=q.join, daemon=True)
+    joins.start()
+    joins.join(SOON)
+    assert not joins.is_alive()
+
+
+class Slow:
+    """Takes long to pickle."""
+
+    def __reduce__(self) -> Any:
+        time.sleep(SOON)
+        return int, ()
+
+
+def test_a_process_that_is_killed_while_it_pickles_takes_no_place() -> None:
+    q = context.Queue(1)
+    child = mp.get_context("fork").Process(target=q.put, args=(Slow(),))
+    child.start()
+    time.sleep(0.3)
+    child.kill()
+    child.join()
+    q.put(1, timeout=1)
+    assert q.get(timeout=SOON) == 1
+
+
+class TimeIsUp(Exception):
+    pass
+
+
+def test_an_exception_of_a_signal_handler_comes_out_of_put() -> None:
+    def handler(*_: Any) -> None:
+        raise TimeIsUp
+
+    q = context.Queue()
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        with pytest.raises(TimeIsUp):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            for _ in range(100):
+                q.put([str(i) for i in range(100_000)])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_put_that_can_start_no_thread_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    q = context.Queue()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            put_numbers(q, 0, 10_000)
+    count = q.qsize()
+    assert get_all(q, count) == [*range(count)]
+    assert q.empty()
+    assert q.qsize() == 0
+
+
+@pytest.mark.parametrize("name", ["Queue", "JoinableQueue", "SimpleQueue"])
+def test_a_queue_is_one_of_the_standard_library_too(name: str) -> None:
+    q = getattr(context, name)()
+    assert isinstance(q, getattr(multiprocessing.queues, name))
+    ready = [q._reader, q._writer]
+    assert ready[0] is q._reader
+    assert ready[1] is q._writer
+    assert mp.connection.wait(ready, SOON) == [ready[1]]
 
 
 def test_a_simple_queue_has_the_ends_of_a_pipe() -> None:

@@ -226,10 +226,9 @@ class BaseProxy(_Standard.BaseProxy):  # type: ignore[misc]
 
     def _callmethod(self, methodname: str, args: Any = (), kwds: Any = {}) -> Any:  # noqa: B006  # not changed
         """Call a method of the object, and return a copy of the result."""
-        try:
-            calls = self._tls.connection
-            put, get = calls.put_now, calls.get_now
-        except AttributeError:  # there is no connection yet, or it has no rings
+        calls: Any = getattr(self._tls, "connection", None)
+        put, get = getattr(calls, "put_now", None), getattr(calls, "get_now", None)
+        if put is None or get is None:  # there is no connection yet, or it has no rings
             return super()._callmethod(methodname, args, kwds)
         try:
             put((self._id, methodname, args, kwds))

@@ -13,12 +13,13 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
+from multiprocessing import queues as standard
 from multiprocessing.util import Finalize, debug
 from queue import Full
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from .. import errors
-from .._core import Consumer
+from .._core import Consumer, Producer
 from .._wait import wait
 from ..values import Value
 from ._ring import Ring
@@ -38,11 +39,8 @@ class _End:
     def __init__(self, queue: Ring) -> None:
         self._queue = queue
 
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other._queue is self._queue
 
-    def __hash__(self) -> int:
-        return hash((type(self), id(self._queue)))
+_E = TypeVar("_E", bound=_End)
 
 
 class _Reader(_End):
@@ -109,20 +107,30 @@ class _Writer(_End):
 class _Queue(Ring):
     """What all queues have."""
 
+    def _reset(self) -> None:
+        super()._reset()
+        self._ends: weakref.WeakValueDictionary[type[_End], _End] = weakref.WeakValueDictionary()
+
+    def _end(self, kind: type[_E]) -> _E:
+        """Return the same end as long as somebody has it. It refers to the queue, which does not own it therefore."""
+        end = self._ends.setdefault(kind, kind(self))
+        assert isinstance(end, kind)
+        return end
+
     @property
     def _reader(self) -> _Reader:
-        return _Reader(self)
+        return self._end(_Reader)
 
     @property
     def _writer(self) -> _Writer:
-        return _Writer(self)
+        return self._end(_Writer)
 
     def empty(self) -> bool:
         """Return whether there is no object to get."""
         return (self._consumer or self._get_consumer()).stats.backlog == 0
 
 
-class Queue(_Queue):
+class Queue(_Queue, standard.Queue):  # type: ignore[type-arg]  # only so that isinstance says so
     """A queue between any number of processes, as `multiprocessing.Queue`.
 
     Objects come out in the order in which they were put, as far as one put was before another. `put` copies an object
@@ -194,25 +202,43 @@ class Queue(_Queue):
         """
         if self._closed:
             self._refuse()
-        if self._sem is not None and not self._sem.acquire(block, timeout):
-            raise Full
         try:
             producer = self._producer or self._get_producer()
+            if self._sem is None:
+                self._put(producer, obj, encoded=False)
+                return
+            # Pickled before it takes a place: a process that is killed while it pickles takes none.
+            encoded = producer._copy_of(obj)
+        except errors.UnsafeMessage as error:
+            self._fail(error, obj)
+            return
+        if not self._sem.acquire(block, timeout):
+            raise Full
+        self._put(producer, encoded, encoded=True)
+
+    def _put(self, producer: Producer, obj: Any, *, encoded: bool) -> None:
+        """Put an object that has its place, or give the place back.
+
+        An exception of a signal handler gives nothing back, because the object may be in the queue already.
+        """
+        self._count()
+        try:
             if not self._buffer:
                 try:
                     producer.put_nowait(obj)
                     return
                 except errors.Full:
                     pass
-            self._put_later(producer._copy_of(obj))
-        except (errors.SystemRefused, errors.MessageTooLarge, errors.Closed):
+            self._put_later(obj if encoded else producer._copy_of(obj))
+        except errors.Closed:
+            self._give_back()
+            self._refuse()
+        except (errors.UnsafeMessage, errors.SystemRefused, errors.MessageTooLarge):
             self._give_back()
             raise
-        except Exception as error:  # noqa: BLE001  pickling can raise any
-            self._fail(error, obj)
-        except BaseException:
-            self._give_back()
-            raise
+
+    def _count(self) -> None:
+        """Count an object that is about to be in the queue."""
 
     def put_nowait(self, obj: Any) -> None:
         """Put an object without waiting: `put` with block=False."""
@@ -223,11 +249,9 @@ class Queue(_Queue):
         if self._sem is not None:
             self._sem.release()
 
-    def _fail(self, error: Exception, obj: Any) -> None:
-        """Report that an object could not be put."""
-        self._give_back()
-        if isinstance(error, errors.UnsafeMessage) and isinstance(error.__cause__, Exception):
-            error = error.__cause__
+    def _fail(self, refused: errors.UnsafeMessage, obj: Any) -> None:
+        """Report that an object cannot be pickled."""
+        error = refused.__cause__ if isinstance(refused.__cause__, Exception) else refused
         try:
             raise error
         except Exception:  # noqa: BLE001  so that the hook can print it
@@ -241,12 +265,16 @@ class Queue(_Queue):
     def _put_later(self, obj: Any) -> None:
         """Put an object when those that are in the buffer have been put."""
         with self._feeding:
+            if self._thread is None:
+                try:
+                    self._start_thread()
+                except RuntimeError:  # there is no thread to be had
+                    self._give_back()
+                    raise
             self._waiting.add(1)
             self._buffer.append(obj)
             if len(self._buffer) % _STEP == 0:
                 self._move()
-            if self._thread is None and self._buffer:
-                self._start_thread()
 
     def _move(self) -> int:
         """Put from the buffer what there is room for, and return how much that was. `_feeding` is held.
@@ -384,7 +412,7 @@ def _join(thread: "weakref.ref[threading.Thread]", queue: "weakref.ref[Queue]") 
         strong.join()
 
 
-class JoinableQueue(Queue):
+class JoinableQueue(Queue, standard.JoinableQueue):  # type: ignore[type-arg]
     """A queue that knows how many of its objects are not done, as `multiprocessing.JoinableQueue`."""
 
     def __init__(self, maxsize: int = 0, *, ctx: Any, copy: bool = True) -> None:
@@ -399,16 +427,8 @@ class JoinableQueue(Queue):
         queue, self._unfinished, self._cond = state
         super().__setstate__(queue)
 
-    def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
-        """Put an object, and count it as not done. Otherwise as `Queue.put`."""
-        if self._closed:
-            self._refuse()
-        self._unfinished.add(1)  # before: a reader may be done with it before this call returns
-        try:
-            super().put(obj, block, timeout)
-        except Full:
-            self._count_done()
-            raise
+    def _count(self) -> None:
+        self._unfinished.add(1)  # before it is put: a reader may be done with it before `put` returns
 
     def _give_back(self) -> None:
         super()._give_back()
@@ -439,7 +459,7 @@ class JoinableQueue(Queue):
                 self._cond.wait()
 
 
-class SimpleQueue(_Queue):
+class SimpleQueue(_Queue, standard.SimpleQueue):  # type: ignore[type-arg]
     """A queue without a thread, as `multiprocessing.SimpleQueue`: `put` waits while there is no room.
 
     Parameters

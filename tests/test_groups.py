@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from ringipc import (
     ProducerDied,
 )
 from ringipc._cleanup import names
+from ringipc._opening import Overflow
 
 
 def test_a_declared_group_misses_nothing() -> None:
@@ -39,15 +41,46 @@ def test_a_declared_group_misses_nothing() -> None:
         assert producer.stats.backlog == 0
 
 
-def test_a_group_is_declared_also_if_its_workers_have_joined_before() -> None:
+@pytest.mark.parametrize("shared", [False, True], ids=["exclusive", "shared"])
+@pytest.mark.parametrize("overflow", ["block", "drop-old"])
+def test_a_group_is_declared_also_if_its_consumer_has_joined_before(shared: bool, overflow: Overflow) -> None:
     with Channel.anonymous() as channel:
-        worker = Consumer(channel, group="work", shared=True)
-        with Producer(channel, capacity=4096, groups=["work"]) as producer:
-            producer.put_many([b"first", b"second"])
-        assert worker.get(timeout=5) == b"first"
-        worker.close()
-        with Consumer(channel, group="work", shared=True) as another:
-            assert another.get(timeout=5) == b"second"
+        consumer = Consumer(channel, group="work", shared=shared)
+        with Producer(channel, capacity=4096, overflow=overflow, groups=["work"]) as producer:
+            producer.put_many([b"first", b"second", b"third"])
+        assert consumer.get(timeout=5) == b"first"
+        consumer.close()
+        for message in b"second", b"third":
+            with Consumer(channel, group="work", shared=shared) as another:
+                assert another.get(timeout=5) == message
+
+
+def keep_a_view_until_killed(channel: Channel) -> None:
+    with Consumer(channel, group="work") as consumer:
+        consumer.get()
+        view = consumer.get()
+        consumer.get()  # the view is done, and kept
+        consumer.get()
+        assert view[0] == 1
+        signal.pause()
+
+
+def test_a_killed_consumer_of_a_group_that_was_declared_later_loses_nothing(start: Start) -> None:
+    with Channel.anonymous() as channel:
+        consumer = start(keep_a_view_until_killed, channel)
+        while not channel.groups:
+            time.sleep(0.01)
+        with Producer(channel, capacity="1 MiB", slots=4, groups=["work"]) as producer:
+            for k in range(4):
+                producer.put(np.full(1000, k))
+            while producer.stats.backlog > 3:
+                time.sleep(0.01)
+            time.sleep(0.2)
+            consumer.kill()
+            consumer.join()
+            producer.put(np.full(1000, 4), timeout=10)  # what the view kept is free
+        with Consumer(channel, group="work") as another:
+            assert [int(array[0]) for array in another] == [4]
 
 
 def test_a_declared_group_without_a_member_holds_the_producer_back_and_is_named() -> None:

@@ -163,14 +163,29 @@ void rip_group_leave(struct rip_channel *ch, uint32_t group) {
     rip_wake_lanes(ch);
 }
 
+void rip_group_stay(struct rip_channel *ch, uint32_t g) {
+    struct rip_control *control = ch->control;
+    for (uint32_t i = 0; i < rip_lanes_used(control); i++) {
+        struct rip_lane_entry *lane = &control->lanes[i];
+        /* relaxed: under the lock, and there is no member that writes them */
+        if (atomic_load_explicit(&lane->state, memory_order_relaxed) != RIP_LANE_FREE) {
+            uint64_t released = atomic_load_explicit(&lane->cursors[g].released, memory_order_relaxed);
+            uint64_t acked = atomic_load_explicit(&lane->cursors[g].acked, memory_order_relaxed);
+            rip_cursor_set(lane, g, acked > released ? acked : released);
+        }
+    }
+    control->groups[g].flags |= RIP_DURABLE; /* last: if this process is killed before, the next one does it all */
+    rip_wake_lanes(ch);
+}
+
 int rip_group_declare(struct rip_channel *ch, const char *name) {
     struct rip_control *control = ch->control;
     uint32_t g = rip_group_find(control, name);
     if (g < RIP_MAX_GROUPS) {
-        /* Its members have come first. The member of an exclusive group keeps no claims, which a group that stays needs
-         * for its next member. */
-        if (control->groups[g].flags & RIP_SHARED && !(control->groups[g].flags & RIP_DURABLE)) {
-            control->groups[g].flags |= RIP_DURABLE | RIP_DECLARED;
+        /* Its members have come first. That of an exclusive group keeps no claims, as members of durable groups do: then
+         * the group becomes durable when it leaves (rip_group_stay). */
+        if (!(control->groups[g].flags & RIP_DURABLE)) {
+            control->groups[g].flags |= RIP_DECLARED | (control->groups[g].flags & RIP_SHARED ? RIP_DURABLE : 0);
         }
         return 0;
     }

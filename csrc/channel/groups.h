@@ -25,6 +25,9 @@ void rip_group_leave(struct rip_channel *ch, uint32_t group);
 /* Creates a group that waits for its first member. A shared group of this name that exists becomes a declared one; an
  * exclusive one stays as it is. Returns 0; -ENOSR: the table is full; or another negative errno. */
 int rip_group_declare(struct rip_channel *ch, const char *name);
+/* The only member of an exclusive group leaves that was declared after it had joined: makes the group durable. What the
+ * member has acknowledged is released. */
+void rip_group_stay(struct rip_channel *ch, uint32_t group);
 /* Removes the group of this name. Returns 0, -ENOENT, or -EBUSY with the pid of a member in *holder. */
 int rip_group_remove(struct rip_channel *ch, const char *name, int32_t *holder);
 

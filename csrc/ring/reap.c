@@ -18,6 +18,10 @@ int rip_member_leave(struct rip_channel *ch, uint32_t member) {
     int last = !rip_has_members(ch, group, member);
     /* relaxed: under the lock */
     int active = atomic_load_explicit(&control->groups_active, memory_order_relaxed) >> group & 1;
+    uint32_t flags = control->groups[group].flags;
+    if (last && active && flags & RIP_DECLARED && !(flags & RIP_DURABLE)) {
+        rip_group_stay(ch, group);
+    }
     if (last && !(active && control->groups[group].flags & (RIP_DURABLE | RIP_AWAITED))) {
         rip_group_leave(ch, group);
         return 0;

@@ -53,8 +53,8 @@ cdef class Producer:
         there is no memory for a message, such a lane counts as full.
     groups
         Names of declared groups: messages are kept for them from now on, before their first consumer joins, and until
-        they are done, whoever comes and goes. The first consumer decides whether the group is shared or exclusive. An
-        exclusive group whose consumer has joined before is not changed.
+        they are done, whoever comes and goes. The first consumer decides whether the group is shared or exclusive; it
+        may have joined before.
     lane
         "own": this producer has a lane of its own, which is fastest; there is no order between lanes. "shared": all
         producers of the channel with this option write one lane, one at a time. Its messages have one exact order, so

@@ -62,10 +62,15 @@ struct rip_producer {
  * the end of what the program does in it) and the publication. */
 static inline void rip_tx_stamp(struct rip_producer *p) {
     /* In the line of groups_asleep, which rip_tx_publish loads anyway. relaxed: as in rip_consumer_open */
-    if (RIP_UNLIKELY(atomic_load_explicit(&p->ch.control->by_time, memory_order_relaxed))) {
-        rip_counter_fence(); /* this process may have loaded, just before, what tells it of another message */
+    if (RIP_LIKELY(!atomic_load_explicit(&p->ch.control->by_time, memory_order_relaxed))) {
+        p->ticks = rip_ticks(p->clock, p->ch.time_offset);
+        return;
     }
+    rip_counter_fence(); /* this process may have loaded, just before, what tells it of another message */
     p->ticks = rip_ticks(p->clock, p->ch.time_offset);
+    /* What is put because of this message gets a later time, also if the counter is slow (24 MHz on some processors). */
+    while (rip_ticks(p->clock, p->ch.time_offset) == p->ticks) {
+    }
 }
 
 /* Fills in the descriptor of the reserved message. Consumers see the message after rip_tx_publish. redelivered: how

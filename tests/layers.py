@@ -24,6 +24,7 @@ FOLDERS = {
 
 MODULES = """
 errors _upkeep
+_passing
 _facts _names _shortage _failures _arguments _atexit _stats _latest_message _reservation _include _readiness codecs
 _core
 channel _wait values

@@ -193,6 +193,21 @@ def test_an_executor_leaves_nothing(how: str) -> None:
     assert after == before
 
 
+def do_nothing() -> None:
+    pass
+
+
+@ignores_fork_warning
+def test_a_child_forked_beside_an_executor_ends_in_order(forked: ringipc.ProcessPoolExecutor) -> None:
+    assert forked.submit(double, 1).result(20) == 2
+    time.sleep(0.1)  # its thread sleeps
+    child = FORK.Process(target=do_nothing)
+    child.start()
+    child.join(20)
+    assert child.exitcode == 0
+    assert forked.submit(double, 2).result(20) == 4
+
+
 def initialize(value: int) -> None:
     global initialized
     initialized = value

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import Start
 
-from ringipc import mp
+from ringipc import SystemRefused, mp
 from ringipc.mp.queues import JoinableQueue, Queue, SimpleQueue
 
 context = mp.get_context("spawn")
@@ -410,6 +410,17 @@ def test_join_does_not_wait_for_what_was_refused(capsys: pytest.CaptureFixture[s
     q.task_done()
     q.join()
     capsys.readouterr()
+
+
+def put_a_queue_and_end(q: Any) -> None:
+    q.put(context.Queue())
+
+
+def test_what_a_process_has_sent_that_has_ended_is_an_error_that_says_so(start: Start) -> None:
+    q = context.Queue()
+    start(put_a_queue_and_end, q).join()
+    with pytest.raises(SystemRefused, match="the sender must run until the object is received"):
+        q.get(timeout=SOON)
 
 
 def put_and_die(q: Any) -> None:

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 
-from ringipc import _arguments, _atexit, _facts, _failures, _names, _readiness, _upkeep, codecs, errors
+from ringipc import _arguments, _atexit, _facts, _failures, _names, _passing, _readiness, _upkeep, codecs, errors
 from ringipc._latest_message import LatestMessage
 from ringipc._reservation import BytesReservation, reservation
 from ringipc._stats import ConsumerStats, ProducerStats

@@ -5,10 +5,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Self
 
 from . import _failures, _names, _shortage, errors
 from ._core import DURABLE, LOSSY, SHARED, channel_fd, inspect_channel, last_shortage, remove, remove_group
+from ._passing import Passed
 
 _REMOVABLE = (-errno.EBADMSG, -errno.EPROTONOSUPPORT)  # damaged, or of another version: `remove` still works
 State = Literal["live", "ended", "dead", "failed"]
@@ -233,9 +234,7 @@ class Channel:
         """Pass the channel to another process: by name, or as a file descriptor through `multiprocessing`."""
         if self.name is not None:
             return Channel.open, (self.name,)
-        from multiprocessing.reduction import DupFd
-
-        return _take_passed, (DupFd(self.fileno()),)
+        return _take_passed, (Passed(self.fileno()),)
 
     def _inspect(
         self,
@@ -330,11 +329,7 @@ class Channel:
         return f"<anonymous Channel, {f'file descriptor {self._fd}' if self._fd >= 0 else 'closed'}>"
 
 
-class _Passed(Protocol):
-    def detach(self) -> int: ...
-
-
-def _take_passed(passed: _Passed) -> Channel:
+def _take_passed(passed: Passed) -> Channel:
     return Channel._adopt(passed.detach())
 
 

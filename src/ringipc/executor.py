@@ -118,10 +118,12 @@ class _Wakeup:
     def __init__(self, results: _Results) -> None:
         self._results = results
         self._called = self._asleep = self._closed = False
+        self._pid = os.getpid()
 
     def wakeup(self) -> None:
         self._called = True
-        if self._asleep and not self._closed:
+        # a forked child, which has no such thread, calls this at its end, as concurrent.futures does at exit
+        if self._asleep and not self._closed and self._pid == os.getpid():
             self._asleep = False  # one message is enough
             self._results.put(None)
 

@@ -27,9 +27,7 @@ cdef class Heap(_SyncHandle):
     cdef dict free  # from a size to the offsets of unused blocks
 
     def __reduce__(self):
-        from multiprocessing.reduction import DupFd
-
-        return _open_heap, (DupFd(self._descriptor()),)
+        return _open_heap, (_passing.Passed(self._descriptor()),)
 
 
 cdef Heap opened_heap(int fd, int64_t size):

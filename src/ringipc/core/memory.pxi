@@ -101,9 +101,7 @@ cdef class SharedArray(_SyncHandle):
         wait = self.options[3]
         if self.name is not None or self._path is not None:
             return _open_array, (type(self), self.name, self._path, wait, None)
-        from multiprocessing.reduction import DupFd
-
-        return _open_array, (type(self), None, None, wait, DupFd(self._descriptor()))
+        return _open_array, (type(self), None, None, wait, _passing.Passed(self._descriptor()))
 
     @property
     def path(self):

@@ -183,9 +183,7 @@ cdef class _SyncHandle:
         """Pass the object to another process: by name, or as a file descriptor through `multiprocessing`."""
         if self.name is not None:
             return _open_named, (type(self), self.name, *self.options)
-        from multiprocessing.reduction import DupFd
-
-        return _open_passed, (type(self), DupFd(self._descriptor()), *self.options)
+        return _open_passed, (type(self), _passing.Passed(self._descriptor()), *self.options)
 
     @cython.critical_section
     def _descriptor(self):

@@ -27,6 +27,7 @@ from typing import Any
 from .. import _names, errors
 from .._arguments import Wait
 from .._core import Consumer, Producer
+from .._passing import Passed
 from ..channel import Channel
 from ..codecs.pickled import reducer_of
 from ..transports.unix import peer_of
@@ -279,7 +280,7 @@ class RingConnection(_Base):  # type: ignore[misc]
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         self._check_closed()
         self._await_rings()
-        return _rebuild_ring, (DupFd(self._handle), (self._receiving, self._sending), self._wait)
+        return _rebuild_ring, (Passed(self._handle), (self._receiving, self._sending), self._wait)
 
     def _await_rings(self) -> None:
         """Receive the rings, if this connection was accepted and has not received them yet."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .. import errors
 from .._core import DURABLE, LOSSY, SHARED
+from .._passing import Passed
 from .endpoint import Endpoint, check_path
 from .remote_lane import check_remote_lane
 
@@ -225,9 +226,7 @@ class PipeEnd(PipeEndpoint):
         return f"<PipeEnd {self._fd}>" if self._fd >= 0 else "<PipeEnd, closed>"
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        from multiprocessing.reduction import DupFd
-
-        return _received, (DupFd(self.fileno()),)
+        return _received, (Passed(self.fileno()),)
 
     def __del__(self) -> None:
         self.close()
@@ -239,7 +238,7 @@ class PipeEnd(PipeEndpoint):
         self.close()
 
 
-def _received(passed: Any) -> PipeEnd:
+def _received(passed: Passed) -> PipeEnd:
     return PipeEnd(passed.detach())
 
 

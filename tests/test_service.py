@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,31 @@ def test_a_client_may_start_before_the_server(any_channel: AnyChannel, start: St
     with serving(lambda x: x * x, any_channel):
         process.join(20)
     assert process.exitcode == 0
+
+
+@pytest.mark.parametrize("is_left", [True, False], ids=["it is left", "it has gone"])
+def test_a_call_uses_the_first_server_that_another_thread_has_found(
+    monkeypatch: pytest.MonkeyPatch, is_left: bool
+) -> None:
+    find = Client._find_server
+
+    def find_and_be_overtaken(client: Client) -> bool:
+        monkeypatch.setattr(Client, "_find_server", find)
+        found = find(client)
+        assert not found
+        servers.enter_context(serving(same))
+        client.wait_for_server(20)
+        if not is_left:
+            servers.close()
+        return found
+
+    with ExitStack() as servers, Client("s") as client:
+        monkeypatch.setattr(Client, "_find_server", find_and_be_overtaken)
+        if is_left:
+            assert client.call(1, timeout=20) == 1
+        else:
+            with pytest.raises(ringipc.NoServer):
+                client.call(1, timeout=20)
 
 
 def test_requests_are_answered_by_a_plain_loop() -> None:

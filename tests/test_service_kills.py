@@ -74,14 +74,14 @@ def iterates(service: AnyChannel) -> None:
 
 
 def kill_at_each_moment(trial: Callable[[Goal | None], Run], at_all: bool) -> None:
-    """Call trial(goal), which runs a child to its goal, for each moment between the marks, or at_all for every tenth.
+    """Call trial(goal), which runs a child to its goal, for each moment between the marks, or at_all for every third.
 
-    Which tenth changes from run to run. MINUTES=3 or more takes all.
+    Which third changes from run to run. MINUTES=3 or more takes all.
     """
     run = trial(None)
     assert run.finished
     _, first, second = run.marks
-    step = 10 if MINUTES < 3 else 1
+    step = 3 if MINUTES < 3 else 1
     every = range(random.randrange(step), run.moments, step)
     goals = [Goal(0, n + 1) for n in every] if at_all else [Goal(1, n) for n in range(second - first + 1)]
     for goal in goals:

@@ -122,16 +122,20 @@ class Client(Handle, CallingEnd):
             connection.check_servers()  # the next server listens anew
         return False
 
-    def _pauses(self, deadline: float, *, patient: bool = False) -> Iterator[float]:
+    def _pauses(self, deadline: float, had_server: bool, *, patient: bool = False) -> Iterator[float]:
         """Yield the seconds to sleep before each further attempt to find a server, until one should not wait any more.
 
-        patient: wait even if there was a server.
+        had_server: the value of `_had_server` before the first attempt. patient: wait even if there was a server.
         """
         log_at = time.monotonic() + LOG_AFTER
         while True:
             now = time.monotonic()
             if self._had_server and not patient:
-                raise errors.NoServer(f"service {self.service!r}: no server is left")
+                if had_server:
+                    raise errors.NoServer(f"service {self.service!r}: no server is left")
+                had_server = True  # another thread has found it since the last attempt
+                yield 0
+                continue
             if now >= deadline:
                 raise errors.TimedOut(f"service {self.service!r}: no server was opened in time")
             if now >= log_at:
@@ -144,7 +148,7 @@ class Client(Handle, CallingEnd):
         connection = self._connection
         if connection is not None and connection.failure is None and self._had_server and not patient:
             return connection
-        pauses = self._pauses(deadline, patient=patient)
+        pauses = self._pauses(deadline, self._had_server, patient=patient)
         while not self._find_server():
             time.sleep(next(pauses))
         return self._found()
@@ -161,7 +165,7 @@ class Client(Handle, CallingEnd):
             return connection
         import asyncio  # here, because it loads ssl
 
-        pauses = self._pauses(math.inf)
+        pauses = self._pauses(math.inf, self._had_server)
         while not await asyncio.to_thread(self._find_server):
             await asyncio.sleep(next(pauses))
         return self._found()

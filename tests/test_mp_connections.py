@@ -19,7 +19,7 @@ import pytest
 from conftest import Start
 
 from ringipc import mp
-from ringipc.mp import connection
+from ringipc.mp import _ring_connection, connection
 
 context = mp.get_context("spawn")
 SOON = 20  # seconds; a test that waits so long has failed
@@ -181,7 +181,7 @@ def test_nothing_can_be_sent_when_the_other_end_is_gone(ends: Ends) -> None:
     receiver, sender = ends
     sender.send(1)
     receiver.close()
-    time.sleep(2 * connection._CHECK_EVERY)
+    time.sleep(2 * _ring_connection.CHECK_EVERY)
     with pytest.raises(BrokenPipeError) as error:
         sender.send(2)
     assert error.value.errno == errno.EPIPE
@@ -480,7 +480,8 @@ def test_garbage_at_a_listener_is_an_error_and_the_next_client_is_served(family:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_client_that_says_nothing_is_refused_in_time(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_SECONDS", 0.2)
+    for module in connection, _ring_connection:
+        monkeypatch.setattr(module, "PEER_SECONDS", 0.2)
     with connection.Listener(family=family, authkey=b"right") as listener:
         address = connection.abstract_address("listener", listener.address) if family == "ring" else listener.address
         with socket.socket(socket.AF_INET if family == "AF_INET" else socket.AF_UNIX) as raw:

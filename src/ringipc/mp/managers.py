@@ -24,6 +24,7 @@ from .._arguments import Wait, checked_choice
 from .._facts import WAITS
 from ..transports.unix import peer_of
 from . import _served, connection
+from ._ring_connection import RingConnection, pass_rings
 from ._standard import fall_back
 
 __all__ = ["BaseManager", "BaseProxy", "Namespace", "RemoteError", "SharedMemoryManager", "SyncManager", "Token"]
@@ -75,7 +76,7 @@ def _wait_of(serializer: str) -> Wait | None:
     return wait if wait != serializer else None
 
 
-class _Calls(connection.RingConnection):
+class _Calls(RingConnection):
     """A connection between one thread of a client and the thread that serves it.
 
     Both have their ends for themselves. So the end of the stream means that the other one is gone, and no call has to
@@ -85,7 +86,7 @@ class _Calls(connection.RingConnection):
     def __init__(self, accepted: Any, wait: Wait, *, is_client: bool) -> None:
         """Take the socket of a connection. The client passes rings to the server."""
         with socket.socket(fileno=os.dup(accepted.fileno())) as sock:
-            rings = connection.pass_rings(sock, wait) if is_client else None
+            rings = pass_rings(sock, wait) if is_client else None
             super().__init__(sock.detach(), rings, wait)
         if is_client:
             super().send(None)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from multiprocessing import synchronize as standard
 from multiprocessing.process import current_process
-from typing import Any
+from typing import Any, Self
 
 from .._core import RLock as _WordRLock
 from .._core import WordCondition, WordEvent, WordLock, WordSemaphore, shared_block
@@ -30,7 +30,21 @@ def _owner(lock: "Lock | RLock") -> str:
     return "SomeOtherThread" if lock._count() else "SomeOtherProcess"
 
 
-class Lock(WordLock, standard.Lock):
+class _SemLock:
+    """What the standard library's executor asks of a lock or semaphore: the semaphore in it."""
+
+    @property
+    def _semlock(self) -> Self:
+        return self
+
+    def _get_value(self) -> int:
+        raise NotImplementedError
+
+    def _is_zero(self) -> bool:
+        return self._get_value() == 0
+
+
+class Lock(_SemLock, WordLock, standard.Lock):
     """A lock, which is not recursive; every process and thread can release it.
 
     If its owner is killed, the next process gets it within a tenth of a second, and `owner_died` is True for it.
@@ -39,56 +53,35 @@ class Lock(WordLock, standard.Lock):
     def __init__(self, *, ctx: Any = None) -> None:
         WordLock.__init__(self)
 
-    @property
-    def _semlock(self) -> "Lock":
-        return self
-
     def _get_value(self) -> int:
         return int(not self.locked())
-
-    def _is_zero(self) -> bool:
-        return self.locked()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(owner={_owner(self)})>"
 
 
-class RLock(_WordRLock, standard.RLock):
+class RLock(_SemLock, _WordRLock, standard.RLock):
     """A recursive lock. If its owner is killed, the next process gets it, as a `Lock`."""
 
     def __init__(self, *, ctx: Any = None) -> None:
         _WordRLock.__init__(self)
 
-    @property
-    def _semlock(self) -> "RLock":
-        return self
-
     def _get_value(self) -> int:
         return int(not self.locked())
-
-    def _is_zero(self) -> bool:
-        return self.locked()
 
     def __repr__(self) -> str:
         count = self._count() if self._is_mine() or not self.locked() else "nonzero"
         return f"<{type(self).__name__}({_owner(self)}, {count})>"
 
 
-class Semaphore(WordSemaphore, standard.Semaphore):
+class Semaphore(_SemLock, WordSemaphore, standard.Semaphore):
     """A semaphore. Nobody owns its units; those of a killed process are lost, see `ringipc.Semaphore`."""
 
     def __init__(self, value: int = 1, *, ctx: Any = None) -> None:
         WordSemaphore.__init__(self, value)
 
-    @property
-    def _semlock(self) -> "Semaphore":
-        return self
-
     def _get_value(self) -> int:
         return self.get_value()
-
-    def _is_zero(self) -> bool:
-        return self.get_value() == 0
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(value={self.get_value()})>"

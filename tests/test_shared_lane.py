@@ -28,9 +28,8 @@ def put_numbers(channel: AnyChannel, who: int, count: int) -> None:
             producer.put((who, i))
 
 
-@contextmanager
-def child(function: Callable[[], None]) -> Iterator[int]:
-    """A forked process that calls a function, and is killed at the end."""
+def fork(function: Callable[[], None]) -> int:
+    """Call a function in a forked process. Return its pid."""
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -39,6 +38,13 @@ def child(function: Callable[[], None]) -> Iterator[int]:
             status = 0
         finally:
             os._exit(status)
+    return pid
+
+
+@contextmanager
+def child(function: Callable[[], None]) -> Iterator[int]:
+    """A forked process that calls a function, and is killed at the end."""
+    pid = fork(function)
     try:
         yield pid
     finally:
@@ -49,15 +55,7 @@ def child(function: Callable[[], None]) -> Iterator[int]:
 
 def run(function: Callable[[], None]) -> None:
     """Call a function in a forked process."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            function()
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitpid(pid, 0)[1] == 0
+    assert os.waitpid(fork(function), 0)[1] == 0
 
 
 def drain(consumer: Consumer) -> list[Any]:

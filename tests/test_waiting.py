@@ -67,7 +67,7 @@ def hand_over(wait: Wait, count: int) -> None:
 @pytest.mark.parametrize("wait", MODES)
 def test_no_wake_up_is_lost(start: Start, wait: Wait) -> None:
     """A lost wake-up would show as a hand-over that takes a whole slice of 50 ms."""
-    count = 10_000
+    count = 20_000
     with Producer("there", capacity=4096, wait=wait) as there:
         start(hand_over, wait, count)
         slow = 0
